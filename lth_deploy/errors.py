@@ -1,0 +1,68 @@
+"""Every error that lth_deploy raises on purpose, with the exit code that the command line gives it.
+
+A message states three facts: what failed, what was found, and what to do about it.
+"""
+
+
+class LthError(Exception):
+    """Base of all deliberate errors; `exit_code` is what the command line returns."""
+
+    exit_code = 1
+
+
+class UsageError(LthError):
+    """An argument or a combination of arguments that cannot work."""
+
+    exit_code = 2
+
+
+class RecipeError(LthError):
+    """A recipe or a target file that does not say what can be done."""
+
+    exit_code = 2
+
+
+class MissingExtraError(LthError):
+    """An optional package is needed; the message names the extra that installs it."""
+
+    exit_code = 2
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs the package '{package}', which is not installed; "
+            f"install it with: pip install 'lth-deploy[{extra}]'"
+        )
+
+
+class DataError(LthError):
+    """A data set, image, model file or run directory that is damaged or not what it should be."""
+
+    exit_code = 3
+
+
+class ArtifactError(DataError):
+    """An ONNX file or a packed tensor inside one that breaks the format."""
+
+
+class ParityError(LthError):
+    """An exported file that does not compute what the trained model computes."""
+
+    exit_code = 4
+
+
+class GateError(LthError):
+    """A measured figure that misses the bound it was held to."""
+
+    exit_code = 5
+
+
+class StorageError(LthError):
+    """The disk refused: full, read-only, or locked by another process."""
+
+    exit_code = 6
+
+
+class TrainingError(LthError):
+    """Training cannot go on, for instance because the loss is no longer finite."""
+
+    exit_code = 1

@@ -1,0 +1,18 @@
+"""Fixtures that every test may use."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder with real images and models; `LTH_TEST_DATA` names it, and continuous integration must have it."""
+    value = os.environ.get("LTH_TEST_DATA")
+    if value and Path(value).is_dir():
+        return Path(value)
+    message = "LTH_TEST_DATA does not name the folder with the real data sets"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
