@@ -1,0 +1,41 @@
+"""The export target: what file to emit for whom. One YAML file under export/, or flags."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from lth_deploy import strict_yaml
+from lth_deploy.recipe import Section, validate
+
+
+class GatesSpec(Section):
+    """Bounds that an exported file is held to before it counts as exported."""
+
+    images: Annotated[int, Field(gt=0)] = Field(32, description="val images that parity and AP are checked on")
+    matched: Annotated[float, Field(gt=0, le=1)] = 0.99
+    iou: Annotated[float, Field(gt=0, le=1)] = 0.99
+    score_difference: Annotated[float, Field(gt=0)] = 1e-3
+    keypoint_pixels: Annotated[float, Field(gt=0)] = 1.5
+    ap_difference: Annotated[float, Field(gt=0)] = 0.001
+    output_difference: Annotated[float, Field(gt=0)] = 1e-4
+
+
+class Target(Section):
+    """What `export` writes."""
+
+    name: str = "onnxruntime"
+    opset: Annotated[int, Field(ge=18, le=23)] = 18
+    format: Literal["packed", "dense", "coo"] = "packed"
+    values: Literal["fp32", "fp16"] = "fp16"
+    prefer: Literal["size", "load"] = "size"
+    gates: GatesSpec = GatesSpec()
+
+
+def load_target(path: Path) -> Target:
+    """Read a target file.
+
+    Raises:
+        RecipeError: file, line, key path and nearest valid key of what is wrong.
+    """
+    return validate(Target, strict_yaml.load(path))

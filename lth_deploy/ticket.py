@@ -1,0 +1,215 @@
+"""The run directory: everything `find-ticket` leaves on disk, and the seam between research and deployment.
+
+    RUN/recipe.yaml            the resolved recipe
+    RUN/manifest.json          SHA-256 of every committed file, and the versions that made them
+    RUN/trials/NAME/           one training: mask, weights, metrics (JSON lines), result
+    RUN/trials/NAME/checkpoint.safetensors    while that training is under way
+    RUN/rewind.safetensors     state at the rewind point of the dense training
+    RUN/summary.json           what `report` draws
+
+A trial counts as finished when its result is in the manifest; files that are not listed there never count.
+"""
+
+import fcntl
+import json
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from lth_deploy import storage, strict_yaml
+from lth_deploy.errors import DataError, StorageError, UsageError
+from lth_deploy.recipe import Recipe, recipe_from
+
+MANIFEST_SCHEMA = "lth-manifest/1"
+PACKAGES = ("lth-deploy", "numpy", "torch", "torchvision", "pycocotools", "onnx", "onnxruntime")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that a result depends on, where installed."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+class Trial:
+    """One training inside a run: a name and the paths of its files."""
+
+    def __init__(self, run: "RunDirectory", name: str) -> None:
+        self.run = run
+        self.name = name
+        self.path = run.path / "trials" / name
+        self.mask = self.path / "mask.safetensors"
+        self.weights = self.path / "weights.safetensors"
+        self.metrics = self.path / "metrics.jsonl"
+        self.result = self.path / "result.json"
+        self.checkpoint = self.path / "checkpoint.safetensors"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the result has been committed."""
+        return self.run.is_committed(self.result)
+
+    def read_result(self) -> dict[str, Any]:
+        """The committed result.
+
+        Raises:
+            DataError: there is none, or the file was changed since.
+        """
+        self.run.verify(self.result)
+        result: dict[str, Any] = storage.read_json(self.result)
+        return result
+
+    def commit(self, result: Mapping[str, Any]) -> None:
+        """Make the trial finished: write its result, list its files, and drop the checkpoint."""
+        storage.write_json(self.result, dict(result))
+        files = [self.weights, self.metrics, self.result]
+        self.run.commit([*files, self.mask] if self.mask.exists() else files)
+        self.checkpoint.unlink(missing_ok=True)
+
+
+class RunDirectory:
+    """A directory that `find-ticket` owns; see the module for its layout."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.recipe_file = path / "recipe.yaml"
+        self.manifest_file = path / "manifest.json"
+        self.rewind = path / "rewind.safetensors"
+        self.summary = path / "summary.json"
+        self.log = path / "log.txt"
+
+    @classmethod
+    def create(cls, path: Path, recipe: Recipe) -> "RunDirectory":
+        """A new run for `recipe`.
+
+        Raises:
+            UsageError: the directory already holds something.
+        """
+        if path.exists() and any(path.iterdir()):
+            raise UsageError(f"{path} is not empty; continue that run with --resume, or choose another --out")
+        run = cls(path)
+        storage.write_text(run.recipe_file, recipe.to_yaml())
+        storage.write_json(
+            run.manifest_file,
+            {
+                "schema": MANIFEST_SCHEMA,
+                "recipe_digest": recipe.digest(),
+                "versions": versions(),
+                "files": {"recipe.yaml": _fingerprint(run.recipe_file)},
+            },
+        )
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> "RunDirectory":
+        """An existing run.
+
+        Raises:
+            DataError: this is no run directory.
+        """
+        run = cls(path)
+        if not run.manifest_file.is_file():
+            raise DataError(f"{path} is no run directory: it has no manifest.json")
+        if run.manifest().get("schema") != MANIFEST_SCHEMA:
+            raise DataError(f"{run.manifest_file} has the schema {run.manifest().get('schema')!r}, not {MANIFEST_SCHEMA!r}")
+        return run
+
+    def manifest(self) -> dict[str, Any]:
+        """The manifest as it is on disk."""
+        manifest: dict[str, Any] = storage.read_json(self.manifest_file)
+        return manifest
+
+    def recipe(self) -> Recipe:
+        """The resolved recipe that the run was made with.
+
+        Raises:
+            DataError: the file was changed.
+        """
+        self.verify(self.recipe_file)
+        return recipe_from(strict_yaml.load(self.recipe_file))
+
+    def trial(self, name: str) -> Trial:
+        """The trial called `name`, finished or not."""
+        return Trial(self, name)
+
+    def finished_trials(self) -> list[Trial]:
+        """All finished trials, in the order in which they ended."""
+        names = [Path(file).parts[1] for file in self.manifest()["files"] if file.endswith("/result.json")]
+        return [self.trial(name) for name in names]
+
+    def is_committed(self, file: Path) -> bool:
+        """Whether the manifest lists `file` and it exists."""
+        return str(file.relative_to(self.path)) in self.manifest()["files"] and file.exists()
+
+    def commit(self, files: list[Path]) -> None:
+        """List `files` in the manifest with their digests, in one atomic step."""
+        manifest = self.manifest()
+        for file in files:
+            manifest["files"][str(file.relative_to(self.path))] = _fingerprint(file)
+        storage.write_json(self.manifest_file, manifest)
+
+    def verify(self, file: Path) -> None:
+        """Check a file against the manifest.
+
+        Raises:
+            DataError: it is not listed, missing, or has other bytes than were committed.
+        """
+        name = str(file.relative_to(self.path))
+        listed = self.manifest()["files"].get(name)
+        if listed is None or not file.is_file():
+            raise DataError(f"{file} is not a committed file of the run {self.path}")
+        if storage.sha256(file) != listed["sha256"]:
+            raise DataError(f"{file} has changed since it was committed; restore it or delete its trial")
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for this process.
+
+        Raises:
+            StorageError: another process holds it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise StorageError(f"another process is working on {self.path}; wait for it or use another --out") from error
+            yield
+
+
+def append_metrics(path: Path, record: Mapping[str, Any]) -> None:
+    """Add one JSON line; a torn last line, left by a kill, is cut off first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab+") as handle:
+        size = handle.tell()
+        if size:
+            handle.seek(0)
+            data = handle.read()
+            if not data.endswith(b"\n"):
+                handle.truncate(data.rfind(b"\n") + 1)
+        handle.write(json.dumps(dict(record), allow_nan=False).encode() + b"\n")
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """All whole lines of a metrics file; an empty list when there is none."""
+    if not path.exists():
+        return []
+    lines = path.read_bytes().split(b"\n")
+    return [json.loads(line) for line in lines[:-1] if line.strip()]
+
+
+def truncate_metrics(path: Path, before_step: int) -> None:
+    """Drop records of steps that a resumed training will write again."""
+    records = [record for record in read_metrics(path) if record["step"] < before_step]
+    storage.write_bytes(path, b"".join(json.dumps(record).encode() + b"\n" for record in records))
+
+
+def _fingerprint(file: Path) -> dict[str, Any]:
+    return {"sha256": storage.sha256(file), "bytes": file.stat().st_size}
