@@ -1,0 +1,1 @@
+"""Average precision, and how sure a difference of two is."""

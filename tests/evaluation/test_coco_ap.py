@@ -1,0 +1,214 @@
+"""Laws of average precision, against pycocotools' own summary where it has one."""
+
+import copy
+import io
+from contextlib import redirect_stdout
+
+import numpy as np
+import pytest
+
+from lth_deploy.detections import Detections
+from lth_deploy.errors import DataError
+from lth_deploy.evaluation.coco_ap import evaluate_detections
+from lth_deploy.evaluation.coco_rows import compact
+
+CATEGORY_IDS = (3, 90)
+
+
+def ground_truth(seed: int = 0, images: int = 4, points: int = 3) -> dict:
+    """Objects of all COCO sizes on 200x160 images, with masks and keypoints, ids with gaps."""
+    generator = np.random.default_rng(seed)
+    annotations = []
+    for image in range(images):
+        for index in range(4):
+            side = (12, 50, 110, 30)[index]
+            x, y = (float(value) for value in generator.integers(0, 45, 2))
+            corners = [[x, y], [x + side, y], [x + side, y + side], [x, y + side]]
+            annotations.append(
+                {
+                    "id": len(annotations) + 7,
+                    "image_id": image * 5 + 1,
+                    "category_id": CATEGORY_IDS[index % 2],
+                    "bbox": [x, y, side, side],
+                    "area": float(side * side),
+                    "iscrowd": 0,
+                    "segmentation": [[value for corner in corners for value in corner]],
+                    "keypoints": [value for corner in corners[:points] for value in [*corner, 2]],
+                    "num_keypoints": points,
+                }
+            )
+    return {
+        "images": [{"id": image * 5 + 1, "width": 200, "height": 160} for image in range(images)],
+        "categories": [{"id": number, "name": str(number)} for number in CATEGORY_IDS],
+        "annotations": annotations,
+    }
+
+
+def perfect(truth: dict, shift: float = 0.0) -> dict[int, Detections]:
+    """Detections that repeat the annotations, moved right by `shift` pixels."""
+    found = {}
+    for image in truth["images"]:
+        mine = [row for row in truth["annotations"] if row["image_id"] == image["id"]]
+        boxes = np.array([row["bbox"] for row in mine], np.float32).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        boxes[:, ::2] += shift
+        masks = np.zeros((len(mine), image["height"], image["width"]), np.float32)
+        for mask, (x1, y1, x2, y2) in zip(masks, boxes.astype(int), strict=True):
+            mask[y1:y2, x1:x2] = 1
+        points = np.array([row["keypoints"] for row in mine], np.float32).reshape(len(mine), -1, 3)
+        points[..., 0] += shift
+        found[image["id"]] = Detections(
+            boxes,
+            np.linspace(0.9, 0.5, len(mine), dtype=np.float32),
+            np.array([CATEGORY_IDS.index(row["category_id"]) + 1 for row in mine], np.int64),
+            masks,
+            points,
+        )
+    return found
+
+
+def nothing() -> Detections:
+    return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
+
+
+@pytest.mark.parametrize("kind", ["bbox", "segm", "keypoints"])
+def test_repeating_the_annotations_is_perfect(kind: str) -> None:
+    truth = ground_truth()
+    metrics = evaluate_detections(truth, perfect(truth), CATEGORY_IDS, [kind]).metrics[kind]
+    assert metrics["AP"] == pytest.approx(1.0, abs=1e-9)
+    assert metrics["APl"] == pytest.approx(1.0, abs=1e-9)
+
+
+def test_figures_equal_those_that_pycocotools_prints() -> None:
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    truth = ground_truth(seed=3)
+    found = perfect(truth, shift=7.0)
+    rows = [
+        {
+            "image_id": image,
+            "category_id": CATEGORY_IDS[label - 1],
+            "bbox": [*map(float, (*box[:2], *(box[2:] - box[:2])))],
+            "score": float(score),
+        }
+        for image, one in found.items()
+        for box, score, label in zip(one.boxes, one.scores, one.labels, strict=True)
+    ]
+    reference = COCO()
+    reference.dataset = copy.deepcopy(truth)
+    with redirect_stdout(io.StringIO()):
+        reference.createIndex()
+        evaluation = COCOeval(reference, reference.loadRes(rows), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    metrics = evaluate_detections(truth, found, CATEGORY_IDS, ["bbox"]).metrics["bbox"]
+    assert [metrics[name] for name in ("AP", "AP50", "AP75", "APs", "APm", "APl")] == pytest.approx(
+        list(evaluation.stats[:6]), abs=1e-12
+    )
+    assert 0.05 < metrics["AP"] < 0.95
+
+
+def test_is_silent_and_leaves_its_inputs_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    truth = ground_truth()
+    before = copy.deepcopy(truth)
+    evaluate_detections(truth, perfect(truth), CATEGORY_IDS, ["bbox", "segm", "keypoints"])
+    assert truth == before
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("kind", ["bbox", "segm", "keypoints"])
+@pytest.mark.parametrize("listed", [True, False])
+def test_no_detections_give_zero(kind: str, listed: bool) -> None:
+    truth = ground_truth()
+    found = {image["id"]: nothing() for image in truth["images"]} if listed else {}
+    metrics = evaluate_detections(truth, found, CATEGORY_IDS, [kind]).metrics[kind]
+    assert metrics["AP"] == metrics["AP50"] == 0.0
+
+
+def test_no_ground_truth_is_not_zero() -> None:
+    truth = {**ground_truth(), "annotations": []}
+    result = evaluate_detections(truth, {1: nothing()}, CATEGORY_IDS, ["bbox"])
+    assert result.metrics["bbox"]["AP"] is None
+    assert "no ground-truth" in result.notes[0]
+
+
+def test_absent_sizes_are_none() -> None:
+    truth = ground_truth()
+    truth["annotations"] = [row for row in truth["annotations"] if row["area"] > 96**2]
+    metrics = evaluate_detections(truth, perfect(truth), CATEGORY_IDS, ["bbox"]).metrics["bbox"]
+    assert metrics["APs"] is None
+    assert metrics["APl"] == pytest.approx(1.0)
+
+
+def test_crowd_regions_neither_count_nor_hurt() -> None:
+    truth = ground_truth()
+    found = perfect(truth)
+    truth["annotations"][0]["iscrowd"] = 1
+    truth["annotations"][0]["segmentation"] = {"size": [160, 200], "counts": [0, 32000]}
+    assert evaluate_detections(truth, found, CATEGORY_IDS, ["bbox"]).metrics["bbox"]["AP"] == pytest.approx(1)
+
+
+def test_annotation_id_zero_does_not_change_the_figure() -> None:
+    truth = ground_truth()
+    truth["annotations"][0]["id"] = 0
+    metrics = evaluate_detections(truth, perfect(truth), CATEGORY_IDS, ["bbox"]).metrics["bbox"]
+    assert metrics["AP"] == pytest.approx(1.0)
+
+
+def test_compact_detections_give_the_same_figures() -> None:
+    truth = ground_truth()
+    found = perfect(truth, shift=4.0)
+    kinds = ["bbox", "segm", "keypoints"]
+    whole = evaluate_detections(truth, found, CATEGORY_IDS, kinds)
+    compacted = {image: compact(one) for image, one in found.items()}
+    assert evaluate_detections(truth, compacted, CATEGORY_IDS, kinds) == whole
+
+
+def test_other_keypoint_counts_say_which_tolerance_was_used() -> None:
+    truth = ground_truth(points=3)
+    assert "0.05" in evaluate_detections(truth, perfect(truth), CATEGORY_IDS, ["keypoints"]).notes[0]
+
+
+def broken(field: str, value: object) -> Detections:
+    base = {
+        "boxes": np.array([[0, 0, 9, 9]], np.float32),
+        "scores": np.array([0.5], np.float32),
+        "labels": np.array([1]),
+    }
+    return Detections(**{**base, field: value})
+
+
+@pytest.mark.parametrize(
+    ("detections", "message"),
+    [
+        (broken("scores", np.array([np.nan], np.float32)), "image 6.*score"),
+        (broken("boxes", np.array([[0, 0, np.inf, 9]], np.float32)), "image 6.*coordinate"),
+        (broken("boxes", np.array([[9, 0, 0, 9]], np.float32)), "image 6.*ends before"),
+        (broken("labels", np.array([3])), "image 6.*labels 3"),
+        (broken("labels", np.array([0])), "image 6.*labels 0"),
+        (broken("boxes", np.zeros((2, 4), np.float32)), "image 6.*agree"),
+    ],
+)
+def test_meaningless_detections_are_refused(detections: Detections, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        evaluate_detections(ground_truth(), {6: detections}, CATEGORY_IDS, ["bbox"])
+
+
+def test_unknown_images_categories_kinds_and_absent_heads_are_refused() -> None:
+    truth = ground_truth()
+    plain = {6: broken("scores", np.array([0.5], np.float32))}
+    with pytest.raises(DataError, match=r"ids \[2\]"):
+        evaluate_detections(truth, {2: nothing()}, CATEGORY_IDS)
+    with pytest.raises(DataError, match=r"ids \[4\]"):
+        evaluate_detections(truth, {}, (3, 4))
+    with pytest.raises(DataError, match="unknown kind"):
+        evaluate_detections(truth, {}, CATEGORY_IDS, ["boxes"])
+    with pytest.raises(DataError, match="image 6 have no masks"):
+        evaluate_detections(truth, plain, CATEGORY_IDS, ["segm"])
+    with pytest.raises(DataError, match="keypoints"):
+        evaluate_detections(truth, plain, CATEGORY_IDS, ["keypoints"])
+    del truth["annotations"][2]["segmentation"]
+    with pytest.raises(DataError, match="annotation 9 of image 1 has no segmentation"):
+        evaluate_detections(truth, {}, CATEGORY_IDS, ["segm"])
