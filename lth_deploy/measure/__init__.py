@@ -1,0 +1,1 @@
+"""Size, latency, memory and parity. Everything here takes arrays, paths or callables, never a runtime."""
