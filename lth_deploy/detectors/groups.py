@@ -1,4 +1,4 @@
-"""Which part of a detector a layer belongs to, decided by module identity and type, never by name fragments."""
+"""Which part of a detector each layer belongs to, by module identity and type and never by name fragments."""
 
 from collections.abc import Iterator
 
@@ -58,7 +58,8 @@ def shortcuts(model: nn.Module) -> set[str]:
 
 def stem(model: nn.Module) -> str:
     """Name of the first convolution, the one that sees the image."""
-    return next(name for name, module in model.named_modules() if isinstance(module, nn.Conv2d))
+    names = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
+    return names[0]
 
 
 def layer_groups(model: nn.Module) -> dict[str, str]:

@@ -20,7 +20,7 @@ class DetectorTransform(GeneralizedRCNNTransform):  # type: ignore[misc]
     def resize(self, image: Tensor, target: Target | None = None) -> tuple[Tensor, Target | None]:
         """Resize unless the image [C, H, W] already has the size that it is to get."""
         # A traced graph must take every size, so there the resize stays.
-        if not torch.jit.is_tracing() and self._fits(image.shape[-2], image.shape[-1]):
+        if torch._C._get_tracing_state() is None and self._fits(image.shape[-2], image.shape[-1]):
             return image, target
         resized: tuple[Tensor, Target | None] = super().resize(image, target)
         return resized

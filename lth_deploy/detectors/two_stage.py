@@ -90,14 +90,14 @@ def _shared_parts(spec: DetectorSpec, classes: int) -> dict[str, Any]:
     }
 
 
-def _pool(cells: int) -> nn.Module:
+def _pool(cells: int) -> MultiScaleRoIAlign:
     """RoIAlign over the four stages with their true strides.
 
     Left alone, torchvision guesses the strides from the first batch it sees, and guesses wrong for images
     below about 75 pixels, where padding to 32 distorts the quotient.
     """
     names = [str(level) for level in range(len(STAGES))]
-    pool: nn.Module = MultiScaleRoIAlign(names, output_size=cells, sampling_ratio=2)
+    pool = MultiScaleRoIAlign(names, output_size=cells, sampling_ratio=2)
     pool.scales = [2.0 ** -(stage + 1) for stage in STAGES]
     pool.map_levels = initLevelMapper(min(STAGES) + 1, max(STAGES) + 1)
     return pool

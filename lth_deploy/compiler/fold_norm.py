@@ -1,0 +1,91 @@
+"""Folding normalisation with fixed statistics into the convolution before it."""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import FrozenBatchNorm2d
+
+FOLDABLE = (nn.BatchNorm2d, FrozenBatchNorm2d)
+NORMS = (*FOLDABLE, nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d)
+
+
+@dataclass(frozen=True)
+class FoldedModel:
+    """A copy of a model in evaluation mode, and the normalisation that stayed in it."""
+
+    module: nn.Module
+    folded: tuple[str, ...]
+    kept: tuple[tuple[str, str], ...]
+    """Name and reason of each normalisation that could not be folded."""
+
+
+def fold_norm(module: nn.Module) -> FoldedModel:
+    """Fold every batch norm, trained or frozen, that directly follows a convolution.
+
+    "Follows" means: the next child of the same parent with as many channels, which holds for the residual
+    blocks and conv-norm-activation sequences of torchvision. Weights that are exactly zero stay exactly
+    zero, because each output channel is only scaled. `module` itself is not touched.
+    """
+    folded_module = copy.deepcopy(module).eval()
+    folded = []
+    for parent_name, parent in list(folded_module.named_modules()):
+        for conv_name, norm_name in list(_pairs(parent)):
+            conv, norm = parent.get_submodule(conv_name), parent.get_submodule(norm_name)
+            assert isinstance(conv, nn.Conv2d)
+            _fold(conv, norm)
+            setattr(parent, norm_name, nn.Identity())
+            folded.append(f"{parent_name}.{norm_name}".lstrip("."))
+    kept = tuple(
+        (name, _reason(norm)) for name, norm in folded_module.named_modules() if isinstance(norm, NORMS)
+    )
+    return FoldedModel(folded_module, tuple(folded), kept)
+
+
+def _pairs(parent: nn.Module) -> Iterator[tuple[str, str]]:
+    children = list(parent.named_children())
+    for (conv_name, conv), (norm_name, norm) in zip(children, children[1:], strict=False):
+        if (
+            isinstance(conv, nn.Conv2d)
+            and isinstance(norm, FOLDABLE)
+            and _statistics(norm) is not None
+            and norm.running_var.numel() == conv.out_channels
+        ):
+            yield conv_name, norm_name
+
+
+def _statistics(norm: nn.Module) -> Tensor | None:
+    found = getattr(norm, "running_var", None)
+    return found if isinstance(found, Tensor) else None
+
+
+@torch.no_grad()
+def _fold(conv: nn.Conv2d, norm: nn.Module) -> None:
+    # In double precision, so that the only rounding is the last one.
+    mean, variance = (_double(norm, name) for name in ("running_mean", "running_var"))
+    assert mean is not None
+    assert variance is not None
+    scale = torch.rsqrt(variance + float(getattr(norm, "eps", 0.0)))
+    gamma, beta = _double(norm, "weight"), _double(norm, "bias")
+    if gamma is not None:
+        scale = scale * gamma
+    shift = -mean if conv.bias is None else conv.bias.double() - mean
+    bias = shift * scale if beta is None else shift * scale + beta
+    weight = conv.weight.double() * scale[:, None, None, None]
+    conv.weight = nn.Parameter(weight.to(conv.weight.dtype), requires_grad=False)
+    conv.bias = nn.Parameter(bias.to(conv.weight.dtype), requires_grad=False)
+
+
+def _double(norm: nn.Module, name: str) -> Tensor | None:
+    value = getattr(norm, name)
+    return None if value is None else value.detach().double()
+
+
+def _reason(norm: nn.Module) -> str:
+    if not isinstance(norm, FOLDABLE):
+        return f"{type(norm).__name__} computes its statistics from every image, so it stays a layer of its own"
+    if _statistics(norm) is None:
+        return "batch norm without running statistics"
+    return "no convolution of as many channels comes directly before it"
