@@ -1,0 +1,190 @@
+"""A whole COCO annotation file: read, checked, turned into a `CocoDataset`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lth_deploy import storage
+from lth_deploy.data.annotation import AnnotationReader
+from lth_deploy.data.findings import CheckReport, FaultError
+from lth_deploy.data.images import LARGEST_SIDE, check_pixels, locate
+from lth_deploy.data.records import Annotation, Category, CocoDataset, ImageRecord
+from lth_deploy.data.values import as_id, short
+from lth_deploy.errors import DataError
+
+
+def inspect(
+    annotations: Path, images: Path, *, decode_images: bool, drop_degenerate: bool = False
+) -> tuple[CocoDataset, CheckReport]:
+    """Everything sound in an annotation file, and everything that is not.
+
+    Raises:
+        DataError: the file is no JSON object, so that nothing in it can be pointed at.
+    """
+    document = _read(annotations)
+    report = CheckReport()
+    file = str(annotations)
+    categories = {c.id: c for c in _categories(_entries(document, "categories", file, report), file, report)}
+    records = {i.id: i for i in _images(_entries(document, "images", file, report), images, file, report)}
+    _check_keypoint_names(categories.values(), file, report)
+    _check_files(list(records.values()), images, decode_images, report)
+    reader = AnnotationReader(file, categories, records, report, drop_degenerate)
+    objects: dict[int, list[Annotation]] = {number: [] for number in records}
+    for position, raw in enumerate(_entries(document, "annotations", file, report)):
+        annotation = reader.read(raw, position)
+        if annotation is not None:
+            objects[annotation.image_id].append(annotation)
+    dataset = CocoDataset(
+        tuple(categories.values()),
+        tuple(records.values()),
+        {number: tuple(group) for number, group in objects.items()},
+    )
+    _count(dataset, report)
+    return dataset, report
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        document = storage.read_json(path)
+    except ValueError as error:
+        # Python refuses numbers of more than some thousand digits with a plain ValueError.
+        raise DataError(f"cannot read {path} as JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise DataError(
+            f"{path}: a COCO file is a JSON object with images, annotations and categories, "
+            f"found {short(document)}"
+        )
+    return document
+
+
+def _entries(document: dict[str, Any], key: str, file: str, report: CheckReport) -> list[Any]:
+    value = document.get(key)
+    if not isinstance(value, list):
+        report.error(file, key, f"must be a list, found {short(value)}")
+        return []
+    if not value and key != "annotations":
+        report.error(file, key, "the list is empty; there is nothing to work on")
+    return value
+
+
+def _objects(
+    entries: list[Any], key: str, kind: str, file: str, report: CheckReport
+) -> Iterator[tuple[int, str, Any]]:
+    """Id, place and content of each entry that is an object with an id of its own."""
+    seen: set[int] = set()
+    for position, raw in enumerate(entries):
+        where = f"{key}[{position}]"
+        try:
+            if not isinstance(raw, dict):
+                raise FaultError(f"must be an object, found {short(raw)}")
+            number = as_id(raw.get("id"))
+            where = f"{kind} {number}"
+            if number in seen:
+                raise FaultError("this id was used before; ids must differ")
+        except FaultError as fault:
+            report.error(file, where, str(fault))
+            continue
+        seen.add(number)
+        yield number, where, raw
+
+
+def _categories(entries: list[Any], file: str, report: CheckReport) -> Iterator[Category]:
+    names: dict[str, int] = {}
+    for number, where, raw in _objects(entries, "categories", "category", file, report):
+        if number == 0:
+            report.notice(
+                file, where, "id 0 often stands for background elsewhere; here it is a class like any other"
+            )
+        try:
+            category = _category(number, raw)
+        except FaultError as fault:
+            report.error(file, where, str(fault))
+            continue
+        if category.name in names:
+            report.error(file, where, f"name '{category.name}' is also category {names[category.name]}'s")
+            continue
+        names[category.name] = number
+        yield category
+
+
+def _category(number: int, raw: dict[str, Any]) -> Category:
+    name = raw.get("name")
+    if not isinstance(name, str) or not name.strip():
+        raise FaultError(f"name must be text, found {short(name)}")
+    points = raw.get("keypoints") or []
+    if (
+        not isinstance(points, list)
+        or not all(isinstance(p, str) for p in points)
+        or len(set(points)) < len(points)
+    ):
+        raise FaultError("keypoints must be a list of different names")
+    skeleton = raw.get("skeleton") or []
+    if not isinstance(skeleton, list) or not all(_is_bone(bone, len(points)) for bone in skeleton):
+        raise FaultError(f"skeleton must hold pairs of whole numbers in 1..{len(points)}")
+    return Category(number, name, tuple(points), tuple((bone[0], bone[1]) for bone in skeleton))
+
+
+def _is_bone(bone: Any, points: int) -> bool:
+    return (
+        isinstance(bone, list) and len(bone) == 2 and all(type(p) is int and 1 <= p <= points for p in bone)
+    )
+
+
+def _images(entries: list[Any], folder: Path, file: str, report: CheckReport) -> Iterator[ImageRecord]:
+    names: dict[str, int] = {}
+    for number, where, raw in _objects(entries, "images", "image", file, report):
+        try:
+            name = raw.get("file_name")
+            if not isinstance(name, str):
+                raise FaultError(f"file_name must be text, found {short(name)}")
+            path = locate(folder, name)
+            width, height = (_side(raw.get(key), key) for key in ("width", "height"))
+        except FaultError as fault:
+            report.error(file, where, str(fault))
+            continue
+        if name in names:
+            report.notice(file, where, f"the same file as image {names[name]}: {name}")
+        names[name] = number
+        yield ImageRecord(number, path, name, width, height)
+
+
+def _side(value: Any, key: str) -> int:
+    if type(value) is not int or not 1 <= value <= LARGEST_SIDE:
+        raise FaultError(f"{key} must be a whole number in 1..{LARGEST_SIDE}, found {short(value)}")
+    return value
+
+
+def _check_keypoint_names(categories: Any, file: str, report: CheckReport) -> None:
+    first: Category | None = None
+    for category in categories:
+        first = first or (category if category.keypoints else None)
+        if first and category.keypoints and category.keypoints != first.keypoints:
+            report.error(
+                file,
+                f"category {category.id}",
+                f"its keypoints differ from category {first.id}'s; a detector has one set",
+            )
+
+
+def _check_files(records: list[ImageRecord], folder: Path, decode: bool, report: CheckReport) -> None:
+    if records and not folder.is_dir():
+        report.error(folder, "folder", "there is no such folder of images")
+        return
+    for record in records:
+        where = f"image {record.id}"
+        if not record.path.is_file():
+            report.error(record.path, where, "no such image file")
+        elif decode:
+            try:
+                check_pixels(record.path, record.width, record.height)
+            except FaultError as fault:
+                report.error(record.path, where, str(fault))
+
+
+def _count(dataset: CocoDataset, report: CheckReport) -> None:
+    groups = dataset.annotations.values()
+    report.counts["images"] = len(dataset.images)
+    report.counts["categories"] = len(dataset.categories)
+    report.counts["annotations"] = sum(len(group) for group in groups)
+    report.counts["crowd regions"] = sum(a.iscrowd for group in groups for a in group)
+    report.counts["images without objects"] = sum(not group for group in groups)
