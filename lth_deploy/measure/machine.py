@@ -1,0 +1,59 @@
+"""What the figures were measured on."""
+
+import os
+import platform
+from pathlib import Path
+
+from pydantic import BaseModel
+
+_ISA_WORDS = (
+    *("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx_vnni"),
+    *("avx512_bf16", "avx512_fp16", "amx_tile", "amx_int8", "amx_bf16"),
+    *("asimd", "asimddp", "asimdhp", "i8mm", "bf16", "sve", "sve2"),
+)
+"""Instruction sets that decide how fast a matrix kernel can be, under Linux's names for them."""
+
+_VNNI = {"avx512_vnni", "avx_vnni", "amx_int8"}
+
+
+class Machine(BaseModel):
+    """CPU model, cores that this process may use, instruction sets, system, memory in bytes."""
+
+    cpu: str
+    cores: int
+    isa: list[str]
+    os: str
+    memory: int
+
+    @property
+    def exact_u8s8(self) -> bool:
+        """Whether u8 x s8 products are summed without 16-bit saturation (VNNI, or any ARM)."""
+        return bool(_VNNI & set(self.isa)) or platform.machine() in ("aarch64", "arm64")
+
+
+def describe_machine(cpuinfo: Path = Path("/proc/cpuinfo")) -> Machine:
+    """This machine."""
+    import psutil
+
+    model, flags = _read_cpuinfo(cpuinfo)
+    return Machine(
+        cpu=model or platform.processor() or platform.machine(),
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        isa=[word for word in _ISA_WORDS if word in flags],
+        os=platform.platform(),
+        memory=int(psutil.virtual_memory().total),
+    )
+
+
+def _read_cpuinfo(path: Path) -> tuple[str, set[str]]:
+    """Model name and flags of the first core; ARM kernels give 'Features' and often no model name."""
+    model, flags = "", set[str]()
+    if not path.exists():
+        return model, flags
+    for line in path.read_text(errors="replace").splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == "model name" and not model:
+            model = value.strip()
+        elif key.strip() in ("flags", "Features") and not flags:
+            flags = set(value.split())
+    return model, flags

@@ -1,0 +1,40 @@
+"""How many bytes a model takes: as it is, compressed, as coordinate lists, and at the least."""
+
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+_ZSTD_LEVEL = 19
+
+
+def zstd_bytes(data: bytes) -> int:
+    """Length of `data` after zstd at level 19, what a careful download server would store."""
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+    else:
+        from backports import zstd
+    return len(zstd.compress(data, level=_ZSTD_LEVEL))
+
+
+def file_bytes(path: Path) -> tuple[int, int]:
+    """Raw and zstd-compressed bytes of a file."""
+    return path.stat().st_size, zstd_bytes(path.read_bytes())
+
+
+def coo_bytes(shape: Sequence[int], nonzeros: int, value_bytes: int = 4) -> int:
+    """Bytes of one tensor as ONNX's sparse_initializer: an int64 flat index with every value."""
+    if nonzeros > math.prod(shape):
+        raise ValueError(f"{nonzeros} nonzeros do not fit in a tensor of shape {tuple(shape)}")
+    return nonzeros * (value_bytes + 8)
+
+
+def entropy_bytes(elements: int, nonzeros: int, value_bytes: int) -> float:
+    """The least that a coding of independent zeros can take: entropy of the positions plus the raw values."""
+    if not 0 <= nonzeros <= elements:
+        raise ValueError(f"{nonzeros} nonzeros do not fit in {elements} elements")
+    if nonzeros in (0, elements):
+        return float(nonzeros * value_bytes)
+    density = nonzeros / elements
+    bits = -density * math.log2(density) - (1 - density) * math.log2(1 - density)
+    return elements * bits / 8 + nonzeros * value_bytes

@@ -1,0 +1,9 @@
+"""Engines that run an ONNX file: load, run, describe. One file and one registration for each."""
+
+from lth_deploy.runtimes import onnxruntime, openvino
+from lth_deploy.runtimes.protocol import RUNTIMES, Runtime, Session
+
+__all__ = ["RUNTIMES", "Runtime", "Session"]
+
+RUNTIMES.add("onnxruntime", onnxruntime.OnnxRuntime())
+RUNTIMES.add("openvino", openvino.OpenVino())

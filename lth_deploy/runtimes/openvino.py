@@ -1,0 +1,89 @@
+"""OpenVINO on the CPU: a peer in benchmarks. It refuses model-local functions, so it gets dense files."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lth_deploy.errors import ArtifactError, MissingExtraError
+from lth_deploy.runtimes.protocol import Array, Session
+
+
+class OpenVino:
+    """Latency hint, one stream: what one caller with one image gets."""
+
+    name = "openvino"
+    takes_packed = False
+
+    def version(self) -> str:
+        """OpenVINO's version without the build suffix."""
+        return str(_module().get_version()).split("-", 1)[0]
+
+    def load(self, path: Path, *, threads: int = 0) -> Session:
+        """Convert and compile `path`.
+
+        Raises:
+            ArtifactError: the file is missing, or OpenVINO cannot convert or compile it.
+        """
+        engine = _module()
+        if not path.is_file():
+            raise ArtifactError(f"no such model file: {path}; give the path of an .onnx file")
+        # On servers OpenVINO computes in bf16 by default; every other row of a table is fp32.
+        settings = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": "1",
+            "INFERENCE_PRECISION_HINT": "f32",
+        }
+        if threads:
+            settings["INFERENCE_NUM_THREADS"] = str(threads)
+        try:
+            compiled = engine.Core().compile_model(str(path), "CPU", settings)
+        except Exception as error:
+            raise ArtifactError(
+                f"OpenVINO {self.version()} cannot load {path}: {_last_line(error)}; leave it out with "
+                "--engine onnxruntime"
+            ) from error
+        return OpenVinoSession(compiled, path, threads, self.version())
+
+
+class OpenVinoSession:
+    """Wraps one compiled model with one reused request."""
+
+    def __init__(self, compiled: Any, path: Path, threads: int, version: str) -> None:
+        self._request = compiled.create_infer_request()
+        self._names = [output.get_any_name() for output in compiled.outputs]
+        self._path = path
+        self._threads = threads
+        self._version = version
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """All outputs by name, copied out of the request's buffers.
+
+        Raises:
+            ArtifactError: the model fails on these feeds.
+        """
+        try:
+            results = self._request.infer(dict(feeds))
+        except Exception as error:
+            raise ArtifactError(
+                f"{self._path} fails in OpenVINO: {_last_line(error)}; leave it out with --engine onnxruntime"
+            ) from error
+        return {name: np.array(results[name]) for name in self._names}
+
+    def describe(self) -> dict[str, str]:
+        """Engine, version and threads."""
+        return {"name": "openvino", "version": self._version, "threads": str(self._threads)}
+
+
+def _module() -> Any:
+    try:
+        import openvino
+    except ImportError as error:
+        raise MissingExtraError("openvino", "openvino", "the OpenVINO engine") from error
+    return openvino
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[-1] if lines else type(error).__name__)[:500]

@@ -1,0 +1,89 @@
+"""Both engines give a small graph's outputs, describe themselves, and refuse broken files in words."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from lth_deploy.errors import ArtifactError, UsageError
+from lth_deploy.runtimes import RUNTIMES
+
+ENGINES = [
+    "onnxruntime",
+    pytest.param(
+        "openvino",
+        marks=pytest.mark.skipif(
+            importlib.util.find_spec("openvino") is None, reason="the openvino extra is not installed"
+        ),
+    ),
+]
+
+
+@pytest.fixture
+def affine(tmp_path: Path) -> Path:
+    """y = 2x + 1 and its sum, any length."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("Mul", ["x", "two"], ["d"]),
+            helper.make_node("Add", ["d", "one"], ["y"]),
+            helper.make_node("ReduceSum", ["y"], ["total"], keepdims=0),
+        ],
+        "affine",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n"])],
+        [
+            helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n"]),
+            helper.make_tensor_value_info("total", TensorProto.FLOAT, []),
+        ],
+        [helper.make_tensor(n, TensorProto.FLOAT, [1], [v]) for n, v in (("two", 2.0), ("one", 1.0))],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    path = tmp_path / "affine.onnx"
+    onnx.save(model, str(path))
+    return path
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_runs_any_length_and_returns_all_outputs_by_name(engine: str, affine: Path) -> None:
+    session = RUNTIMES.get(engine).load(affine, threads=1)
+    for length in (3, 7):
+        outputs = session.run({"x": np.arange(length, dtype=np.float32)})
+        assert set(outputs) == {"y", "total"}
+        assert outputs["y"].tolist() == [2.0 * value + 1 for value in range(length)]
+        assert outputs["total"] == length * length
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_outputs_of_one_run_survive_the_next(engine: str, affine: Path) -> None:
+    session = RUNTIMES.get(engine).load(affine, threads=1)
+    first = session.run({"x": np.zeros(4, np.float32)})["y"]
+    session.run({"x": np.full(4, 9, np.float32)})
+    assert first.tolist() == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_describes_itself(engine: str, affine: Path) -> None:
+    facts = RUNTIMES.get(engine).load(affine, threads=2).describe()
+    assert facts["name"] == engine
+    assert facts["threads"] == "2"
+    assert facts["version"][0].isdigit()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_refuses_missing_and_broken_files_and_wrong_inputs(engine: str, affine: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"not a model")
+    runtime = RUNTIMES.get(engine)
+    with pytest.raises(ArtifactError, match="no such model"):
+        runtime.load(tmp_path / "none.onnx")
+    with pytest.raises(ArtifactError, match=r"broken\.onnx"):
+        runtime.load(broken)
+    with pytest.raises(ArtifactError, match=r"affine\.onnx"):
+        runtime.load(affine, threads=1).run({"unknown": np.zeros(3, np.float32)})
+
+
+def test_unknown_engine_names_the_known_ones() -> None:
+    with pytest.raises(UsageError, match="onnxruntime"):
+        RUNTIMES.get("onnxruntim")
