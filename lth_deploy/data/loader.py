@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import torch
 
 from lth_deploy.data.records import CocoDataset
-from lth_deploy.data.samples import Kind, Sample, SampleReader
+from lth_deploy.data.samples import Sample, SampleReader
 from lth_deploy.errors import UsageError
 
 Target = dict[str, torch.Tensor]
@@ -37,7 +37,7 @@ class DetectionDataset:
         seed: int = 0,
         for_training: bool = True,
         load_size: tuple[int, int] | None = None,
-        kinds: Collection[Kind] = ("bbox",),
+        kinds: Collection[str] = ("bbox",),
     ) -> None:
         """Prepare; nothing is decoded yet.
 
@@ -46,6 +46,7 @@ class DetectionDataset:
 
         Raises:
             DataError: `kinds` asks for masks or keypoints that the data set lacks.
+            UsageError: a kind of another name.
         """
         self.dataset = dataset
         self.flip = flip if for_training else 0.0

@@ -1,7 +1,6 @@
 """One decoded image with its target tensors at training size, and its mirror image."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import torch
@@ -10,9 +9,10 @@ from lth_deploy.data.findings import FaultError
 from lth_deploy.data.images import decode
 from lth_deploy.data.records import Annotation, CocoDataset, ImageRecord
 from lth_deploy.data.segmentation import render
-from lth_deploy.errors import DataError
+from lth_deploy.errors import DataError, UsageError
+from lth_deploy.registry import did_you_mean
 
-Kind = Literal["bbox", "segm", "keypoints"]
+KINDS = ("bbox", "segm", "keypoints")
 
 _SMALLEST_SIDE = 1.0
 """Pixels at training size; under that a box can round to nothing, which torchvision refuses."""
@@ -71,13 +71,16 @@ class SampleReader:
     """Decodes images of one data set at training size."""
 
     def __init__(
-        self, dataset: CocoDataset, kinds: frozenset[Kind], load_size: tuple[int, int] | None
+        self, dataset: CocoDataset, kinds: frozenset[str], load_size: tuple[int, int] | None
     ) -> None:
         """See `DetectionDataset`.
 
         Raises:
             DataError: `kinds` asks for what the data set lacks.
+            UsageError: a kind of another name.
         """
+        for unknown in sorted(kinds - set(KINDS)):
+            raise UsageError(f"unknown kind of target '{unknown}'{did_you_mean(unknown, KINDS)}")
         if "segm" in kinds and not dataset.has_masks:
             raise DataError(_lacks_masks(dataset))
         if "keypoints" in kinds and not dataset.keypoint_names:

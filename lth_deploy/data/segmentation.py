@@ -84,9 +84,7 @@ def _runs(value: dict[str, Any], width: int, height: int) -> list[int]:
     elif isinstance(counts, list) and all(type(c) is int and c >= 0 for c in counts):
         runs = counts
     else:
-        raise FaultError(
-            f"counts of a run-length mask must be whole numbers of 0 or more, found {short(counts)}"
-        )
+        raise FaultError(f"counts of a run-length mask must be numbers of 0 or more, found {short(counts)}")
     if sum(runs) != width * height:
         raise FaultError(f"a run-length mask covers {short(sum(runs))} of {width * height} pixels")
     return runs
