@@ -1,0 +1,196 @@
+"""The tables and plotted points about a benchmark: speed and memory, bytes, and AP of every artifact."""
+
+from collections.abc import Sequence
+from statistics import median
+
+from lth_deploy.report import figures, tables
+from lth_deploy.report.cost_plots import Point, Stack
+from lth_deploy.report.plots import KIND_NAMES
+from lth_deploy.report.schema import BenchmarkResults, Ratio, Row, RunSummary, Trial
+from lth_deploy.report.tables import Cell, Column, Line, Table
+from lth_deploy.report.verdict import baseline_of, main_kind
+
+_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+
+
+def main(results: BenchmarkResults) -> Table:
+    """Size, latency and AP of every row."""
+    kind = main_kind(results)
+    columns = [
+        Column("Artifact", is_text=True),
+        Column("Engine", is_text=True),
+        Column("Threads"),
+        Column("Size"),
+        Column("AP", KIND_NAMES.get(kind, kind)),
+        Column("p50 ms", "median latency of one image"),
+        Column("p90 ms"),
+        Column("mean ms"),
+        Column("min ms"),
+        Column("n", "number of samples"),
+        Column(
+            "Time vs baseline", "median ratio of latencies with its bootstrap interval; below 1 is faster"
+        ),
+        Column("Zero weights"),
+        Column("Zero MACs", "share of multiplications by a zero weight for one image"),
+        Column("Load ms", "median time to open a session"),
+        Column("First ms", "first inference of a fresh process"),
+        Column("Peak RSS", "largest resident memory of a fresh process"),
+    ]
+    smallest = min((row.bytes for row in results.rows if row.kind == "packed" and row.bytes), default=None)
+    lines = [
+        Line(tuple(_main_cells(row, kind)), row.kind, row.kind == "packed" and row.bytes == smallest)
+        for row in results.rows
+    ]
+    return tables.compact(columns, lines)
+
+
+def bytes_table(results: BenchmarkResults) -> Table:
+    """The bytes of each file, once for each file."""
+    columns = [
+        Column("File", is_text=True),
+        Column("Size"),
+        Column("Smaller than dense", "dense bytes over these bytes"),
+        Column("with zstd", "the file compressed by zstd at level 19"),
+        Column("as COO", "the same zeros as ONNX sparse_initializer"),
+        Column("entropy bound", "entropy of the positions plus the raw values: no coding can be smaller"),
+        Column("values"),
+        Column("positions"),
+        Column("dense tensors"),
+    ]
+    lines = []
+    for row in files(results.rows):
+        base = baseline_of(row, results.rows)
+        ratio = base.bytes / row.bytes if base and base.bytes and row.bytes else None
+        parts = row.parts
+        cells = [
+            tables.text(row.name),
+            tables.size(row.bytes),
+            Cell(figures.times(ratio), ratio),
+            *(tables.size(value) for value in (row.bytes_zstd, row.bytes_coo, row.entropy_bytes)),
+            *(
+                tables.size(value)
+                for value in ((parts.values, parts.positions, parts.dense) if parts else (None,) * 3)
+            ),
+        ]
+        lines.append(Line(tuple(cells), row.kind))
+    return tables.compact(columns, lines)
+
+
+def metrics(results: BenchmarkResults) -> Table | None:
+    """Every AP figure of every artifact; None when no AP was measured."""
+    columns = [Column("Artifact", is_text=True), Column("Engine", is_text=True), Column("Kind", is_text=True)]
+    columns += [Column(metric) for metric in _METRICS]
+    lines = [
+        Line(
+            (
+                tables.text(row.name),
+                tables.text(row.engine),
+                tables.text(KIND_NAMES.get(kind, kind)),
+                *(tables.ap(row.ap_of(kind, metric)) for metric in _METRICS),
+            ),
+            row.kind,
+        )
+        for row in results.rows
+        for kind in sorted(row.ap or {})
+    ]
+    return tables.compact(columns, lines) if lines else None
+
+
+def files(rows: Sequence[Row]) -> list[Row]:
+    """The rows, one for each file."""
+    return list({(row.name, row.path, row.bytes): row for row in reversed(rows)}.values())[::-1]
+
+
+def latency_points(results: BenchmarkResults) -> dict[int | None, list[Point]]:
+    """Points of AP against median latency, one list for each number of threads."""
+    kind, by_threads = main_kind(results), dict[int | None, list[Point]]()
+    for row in results.rows:
+        found, p50 = row.ap_of(kind), row.p50
+        if found is None or p50 is None:
+            continue
+        tip = f"{row.name}, {row.engine}: AP {figures.ap(found)}, {figures.milliseconds(p50)} ms"
+        by_threads.setdefault(row.threads, []).append(Point(row.name, row.engine, p50, found, tip))
+    return by_threads
+
+
+def size_points(results: BenchmarkResults) -> list[Point]:
+    """Points of AP against megabytes, one for each file."""
+    kind = main_kind(results)
+    return [
+        Point(
+            row.name,
+            row.kind,
+            row.bytes / 1e6,
+            found,
+            f"{row.name}: AP {figures.ap(found)}, {figures.size(row.bytes)}",
+        )
+        for row in files(results.rows)
+        if row.bytes is not None and (found := row.ap_of(kind)) is not None
+    ]
+
+
+def size_stacks(results: BenchmarkResults) -> list[Stack]:
+    """Where the bytes of each measured file go; files whose parts are unknown are one block."""
+    stacks = []
+    for row in files(results.rows):
+        parts = row.parts
+        if parts:
+            named = {"values": parts.values, "positions": parts.positions, "dense tensors": parts.dense}
+            stacks.append(Stack(row.name, {**named, "graph and metadata": parts.other}))
+        elif row.bytes:
+            stacks.append(Stack(row.name, {"file": row.bytes}))
+    return stacks
+
+
+def expected_stacks(run: RunSummary, ticket: Trial) -> list[Stack]:
+    """What a ticket's masks let one expect before anything is exported: values and entropy of the positions.
+
+    The parameters that are not in `ticket.layers` stay dense in 32 bit.
+    """
+    weights = sum(layer.elements for layer in ticket.layers)
+    kept = sum(layer.elements - layer.zeros for layer in ticket.layers)
+    rest = 4 * max(0, (run.parameters.total or weights) - weights)
+    positions = sum(_entropy_bytes(layer.elements, layer.zeros) for layer in ticket.layers)
+    stacks = [Stack("dense, fp32", {"dense tensors": 4 * weights + rest})]
+    for name, width in (("fp32", 4), ("fp16", 2)):
+        parts = {"values": float(width * kept), "positions": positions, "dense tensors": rest}
+        stacks.append(Stack(f"{ticket.name}, {name} values", parts))
+    return stacks
+
+
+def _entropy_bytes(elements: int, zeros: int) -> float:
+    from math import log2
+
+    if not 0 < zeros < elements:
+        return 0.0
+    share = zeros / elements
+    return -elements * (share * log2(share) + (1 - share) * log2(1 - share)) / 8
+
+
+def _main_cells(row: Row, kind: str) -> list[Cell]:
+    latency = row.latency_ms
+    times = [latency.p50, latency.p90, latency.mean, latency.min] if latency else [None] * 4
+    loads = [value for value in row.load_ms if value is not None]
+    return [
+        tables.text(row.name, row.kind),
+        tables.text(f"{row.engine} {row.engine_version}".strip()),
+        tables.count(row.threads),
+        tables.size(row.bytes),
+        tables.ap(row.ap_of(kind)),
+        *(tables.milliseconds(value) for value in times),
+        tables.count(latency.n if latency else None),
+        _ratio(row.ratio_to_baseline),
+        tables.percent(row.zero_weights),
+        tables.percent(row.zero_macs),
+        tables.milliseconds(median(loads) if loads else None),
+        tables.milliseconds(row.first_ms),
+        tables.size(row.peak_rss_bytes),
+    ]
+
+
+def _ratio(ratio: Ratio | None) -> Cell:
+    if ratio is None or ratio.median is None:
+        return Cell(figures.MISSING)
+    known = ratio.low is not None and ratio.high is not None
+    note = f"{ratio.low:.2f} … {ratio.high:.2f}" if known else ""
+    return Cell(figures.times(ratio.median), ratio.median, note)

@@ -1,0 +1,220 @@
+"""The report page: gathers verdict, plots and tables, and fills the template.
+
+The page loads nothing from anywhere. Its Content-Security-Policy admits exactly the one style sheet and the
+one script that it carries, by hash, so that nothing from a hostile file could run even if escaping failed.
+"""
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any
+
+from lth_deploy.report import benchmark_tables, cost_plots, figures, plots, run_tables
+from lth_deploy.report.cost_plots import Bar
+from lth_deploy.report.schema import BenchmarkResults, RunSummary, Trial
+from lth_deploy.report.shots import Shot
+from lth_deploy.report.verdict import Verdict, baseline_of, judge_benchmark, judge_run
+
+
+@dataclass(frozen=True)
+class Source:
+    """Everything that a page is made from. data: clean JSON data to embed, for instance {'run': ...}."""
+
+    title: str
+    run: RunSummary | None = None
+    benchmark: BenchmarkResults | None = None
+    shots: Sequence[Shot] = ()
+    warnings: Sequence[str] = ()
+    commands: Sequence[str] = ()
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+def render(source: Source) -> str:
+    """The whole page as HTML text. Same source, same text."""
+    import jinja2
+    from markupsafe import Markup
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("lth_deploy.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style, script = _asset("report.css"), _asset("report.js")
+    context: dict[str, Any] = {
+        "title": source.title,
+        "source": source,
+        "style": Markup(style),
+        "script": Markup(script),
+        "policy": _policy(style, script),
+        "data": Markup(_embedded(source.data)),
+        "svg": Markup,
+        "verdicts": _verdicts(source),
+        "tiles": _tiles(source),
+        "warnings": _warnings(source),
+        "environment": _facts(source),
+        **(_run_parts(source.run) if source.run else {"run": None}),
+        **(_benchmark_parts(source.benchmark) if source.benchmark else {"bench": None}),
+        "sizes": _sizes(source),
+    }
+    return environment.get_template("report.html").render(context)
+
+
+def _verdicts(source: Source) -> list[Verdict]:
+    verdicts = [judge_run(source.run)] if source.run else []
+    return verdicts + ([judge_benchmark(source.benchmark)] if source.benchmark else [])
+
+
+def _tiles(source: Source) -> list[tuple[str, str, str]]:
+    """Label, figure and remark of the large numbers under the verdict."""
+    tiles = []
+    run = source.run
+    ticket = run.trial(run.winner.trial) if run and run.winner else None
+    if run and ticket:
+        split = "test" if ticket.ap("test", run.main_kind) is not None else "val"
+        dense = run.control.ap(split, run.main_kind) if run.control else None
+        tiles = [
+            (f"AP on {split}", figures.ap(ticket.ap(split, run.main_kind)), f"dense {figures.ap(dense)}"),
+            ("Zero weights", figures.percent(ticket.zeros), f"{figures.percent(ticket.sparsity_all)} of all"),
+            ("Zero MACs", figures.percent(ticket.zero_macs), "multiplications saved at best"),
+        ]
+    rows = source.benchmark.rows if source.benchmark else []
+    packed = [row for row in rows if row.kind == "packed" and row.bytes]
+    if packed:
+        best = min(packed, key=lambda row: row.bytes or 0)
+        base = baseline_of(best, rows)
+        remark = f"dense {figures.size(base.bytes)}" if base else best.name
+        tiles.append(("Packed file", figures.size(best.bytes), remark))
+        if best.p50 is not None:
+            remark = f"dense {figures.milliseconds(base.p50)} ms" if base else best.engine
+            tiles.append(("Median latency", f"{figures.milliseconds(best.p50)} ms", remark))
+    return tiles
+
+
+def _warnings(source: Source) -> list[str]:
+    found = list(source.warnings)
+    if source.run:
+        found += source.run.notes
+        if not any(trial.test for trial in source.run.trials):
+            found.append("No trial was measured on test: AP on val is flattered by the choice of the level.")
+    for row in source.benchmark.rows if source.benchmark else []:
+        found += [f"{row.name} ({row.engine}): {note}" for note in row.notes]
+    return list(dict.fromkeys(found))
+
+
+def _run_parts(run: RunSummary) -> dict[str, Any]:
+    curves = [
+        plots.ap_against_sparsity(run, split, kind)
+        for kind in sorted(run.kinds, key=lambda kind: kind != run.main_kind)
+        for split in ("val", "test")
+    ]
+    ticket = run_tables.shown_ticket(run)
+    return {
+        "run": run,
+        "recipe_text": json.dumps(run.recipe, indent=2, ensure_ascii=False) if run.recipe else "",
+        "curves": [curve for curve in curves if curve],
+        "trials": run_tables.trials(run) if run.trials else None,
+        "metrics": run_tables.metrics(run),
+        "ticket": ticket,
+        "layers": run_tables.layers(run),
+        "layer_plots": _layer_plots(ticket) if ticket else [],
+        "losses": plots.losses(run),
+    }
+
+
+def _layer_plots(ticket: Trial) -> list[str]:
+    weights = [
+        Bar(layer.name, layer.group, layer.elements, layer.zeros / max(1, layer.elements))
+        for layer in ticket.layers
+    ]
+    macs = [
+        Bar(bar.label, bar.group, bar.width * (layer.positions or 0), bar.zeros)
+        for bar, layer in zip(weights, ticket.layers, strict=True)
+    ]
+    found = [
+        cost_plots.layers(weights, "layer-weights", "share of all weights, %"),
+        cost_plots.layers(macs, "layer-macs", "share of all multiplications, %"),
+    ]
+    return [plot for plot in found if plot]
+
+
+def _benchmark_parts(results: BenchmarkResults) -> dict[str, Any]:
+    fronts = []
+    for number, (threads, points) in enumerate(benchmark_tables.latency_points(results).items()):
+        unit = "" if threads is None else f", {threads} thread{'' if threads == 1 else 's'}"
+        fronts.append(cost_plots.pareto(points, f"front-{number}", f"median latency, ms{unit}"))
+    fronts.append(cost_plots.pareto(benchmark_tables.size_points(results), "front-size", "file size, MB"))
+    return {
+        "bench": benchmark_tables.main(results) if results.rows else None,
+        "bench_bytes": benchmark_tables.bytes_table(results) if results.rows else None,
+        "bench_metrics": benchmark_tables.metrics(results),
+        "fronts": [front for front in fronts if front],
+    }
+
+
+def _sizes(source: Source) -> dict[str, Any]:
+    """The plot of bytes: measured files where there are any, else what the masks let one expect."""
+    stacks = benchmark_tables.size_stacks(source.benchmark) if source.benchmark else []
+    measured = bool(stacks)
+    ticket = run_tables.shown_ticket(source.run) if source.run else None
+    if not measured and source.run and ticket:
+        stacks = benchmark_tables.expected_stacks(source.run, ticket)
+    return {"plot": cost_plots.sizes(stacks), "measured": measured}
+
+
+def _facts(source: Source) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Named groups of keys and values about data, machine and versions."""
+    groups: list[tuple[str, list[tuple[str, str]]]] = []
+    if source.run:
+        run = source.run
+        facts = [(f"images, {split}", getattr(run.dataset, split)) for split in ("train", "val", "test")]
+        facts += [("parameters", run.parameters.total), ("prunable", run.parameters.prunable)]
+        known = [(key, figures.count(value)) for key, value in facts if value is not None]
+        known.append(("classes", ", ".join(run.dataset.classes) or figures.MISSING))
+        known.append(("recipe digest", run.recipe_digest or figures.MISSING))
+        groups += [("Run", known), ("Versions of the run", _flat(run.versions))]
+    if source.benchmark:
+        results = source.benchmark
+        machine = {"when": results.when, **results.machine} if results.when else results.machine
+        groups += [("Machine of the benchmark", _flat(machine))]
+        groups += [
+            ("Versions of the benchmark", _flat(results.versions)),
+            ("Settings", _flat(results.settings)),
+        ]
+    return [(name, facts) for name, facts in groups if facts]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    facts = []
+    for key, value in values.items():
+        if isinstance(value, dict):
+            facts += _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, list):
+            facts.append((prefix + key, ", ".join(str(item) for item in value)))
+        elif value is not None:
+            facts.append((prefix + key, str(value)))
+    return facts
+
+
+def _embedded(data: Mapping[str, Any]) -> str:
+    """JSON that cannot end its script element, whatever the strings in it."""
+    text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _asset(name: str) -> str:
+    return resources.files("lth_deploy.report").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _policy(style: str, script: str) -> str:
+    def sha(text: str) -> str:
+        return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
+
+    return (
+        f"default-src 'none'; style-src {sha(style)}; script-src {sha(script)}; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )

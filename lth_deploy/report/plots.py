@@ -1,0 +1,158 @@
+"""The plots of the report, each as one SVG element (see `svg`): AP against sparsity, and training losses."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from lth_deploy.report import figures
+from lth_deploy.report.schema import RunSummary, Trial
+from lth_deploy.report.svg import THEME, Canvas, drawing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+KIND_NAMES = {"bbox": "box AP", "segm": "mask AP", "keypoints": "keypoint AP"}
+SERIES = {
+    "ticket": ("Ticket", "o", "-"),
+    "random": ("Random mask, same layers", "X", "--"),
+    "reinit": ("Same mask, new weights", "s", ":"),
+}
+# Beyond this share of zeros the axis would run away.
+_SPARSEST = 0.9999
+_SMOOTHING = 0.9
+
+
+def ap_against_sparsity(run: RunSummary, split: str, kind: str) -> str | None:
+    """AP of tickets and controls over the share of zeros, with the dense control as a line.
+
+    The axis is logarithmic in the weights that remain, as pruning rounds are. Returns None when `split`
+    ('val' or 'test') has no AP of this kind.
+    """
+    if all(trial.ap(split, kind) is None for trial in run.trials):
+        return None
+    with drawing():
+        canvas = Canvas(5.6, 3.5)
+        axes = canvas.axes[0]
+        _dense_line(canvas, run, split, kind)
+        for series, (label, marker, line) in SERIES.items():
+            known = [trial for trial in run.of_kind(series) if trial.ap(split, kind) is not None]
+            if known:
+                style: dict[str, Any] = {
+                    "color": THEME[series],
+                    "label": label,
+                    "linewidth": 2,
+                    "markersize": 6.5,
+                }
+                axes.plot(
+                    [_depth(trial) for trial in known],
+                    [100 * (trial.ap(split, kind) or 0) for trial in known],
+                    marker=marker,
+                    linestyle=line,
+                    markeredgecolor=THEME["surface"],
+                    **style,
+                )
+            for trial in known:
+                _tip(canvas, trial, split, kind)
+        _mark_winner(axes, run, split, kind)
+        _sparsity_axis(axes, run.trials)
+        axes.set_ylabel(f"{KIND_NAMES.get(kind, kind)} on {split}")
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(loc="lower left", handlelength=2.4)
+        name = f"ap-{split}-{kind if kind.isalnum() else 'other'}"
+        return canvas.svg(name, f"{KIND_NAMES.get(kind, kind)} on {split} against the share of zero weights")
+
+
+def losses(run: RunSummary) -> str | None:
+    """Training loss of every trial over its steps, smoothed; None when no trial kept its losses."""
+    kept = [(trial, _smooth(trial.losses)) for trial in run.trials]
+    kept = [(trial, curve) for trial, curve in kept if len(curve) > 1]
+    if not kept:
+        return None
+    with drawing():
+        canvas = Canvas(11.4, 3.0)
+        axes = canvas.axes[0]
+        for number, (trial, curve) in enumerate(kept):
+            steps, values = zip(*curve, strict=True)
+            color = THEME.get(trial.kind, THEME[f"c{number % 8 + 1}"])
+            (line,) = axes.plot(steps, values, color=color, alpha=0.35 + 0.65 * trial.zeros, linewidth=1.6)
+            canvas.tip(line, trial.name)
+        if all(value > 0 for _, curve in kept for _, value in curve):
+            axes.set_yscale("log")
+            axes.minorticks_off()
+        axes.set_xlabel("optimizer step")
+        axes.set_ylabel("training loss, smoothed")
+        return canvas.svg("losses", "training loss of every trial")
+
+
+def _dense_line(canvas: Canvas, run: RunSummary, split: str, kind: str) -> None:
+    dense = run.control.ap(split, kind) if run.control else None
+    if dense is None:
+        return
+    axes = canvas.axes[0]
+    line = axes.axhline(
+        100 * dense, color=THEME["dense"], linewidth=1.6, dashes=(5, 3), label="Dense control"
+    )
+    canvas.tip(line, f"dense: {figures.ap(dense)}")
+    # The tolerance is a rule about val and the kind that is selected by; a band elsewhere would mislead.
+    if run.tolerance and split == "val" and kind == run.main_kind:
+        low = 100 * (dense - run.tolerance)
+        axes.axhspan(low, 100 * dense, color=THEME["dense"], alpha=0.14, linewidth=0, label="Tolerance")
+
+
+def _tip(canvas: Canvas, trial: Trial, split: str, kind: str) -> None:
+    """An invisible, larger target over the marker."""
+    (spot,) = canvas.axes[0].plot(
+        [_depth(trial)], [100 * (trial.ap(split, kind) or 0)], "o", markersize=14, alpha=0, color=THEME["ink"]
+    )
+    text = f"{trial.name}: {figures.ap(trial.ap(split, kind))} at {figures.percent(trial.zeros)} zeros"
+    canvas.tip(spot, text)
+
+
+def _mark_winner(axes: "Axes", run: RunSummary, split: str, kind: str) -> None:
+    trial = run.trial(run.winner.trial) if run.winner else None
+    found = trial.ap(split, kind) if trial else None
+    if trial is None or found is None or kind != run.main_kind:
+        return
+    place = (_depth(trial), 100 * found)
+    axes.plot(*place, "o", markersize=13, markerfacecolor="none", markeredgecolor=THEME["ticket"], mew=1.5)
+    axes.annotate(
+        f"winner {figures.ap(found)}",
+        place,
+        xytext=(0, 11),
+        textcoords="offset points",
+        ha="center",
+        color=THEME["ticket"],
+        weight="bold",
+    )
+
+
+def _depth(trial: Trial) -> float:
+    """Place on the axis: halvings of the weights that remain."""
+    return -math.log2(1 - min(trial.zeros, _SPARSEST))
+
+
+def _sparsity_axis(axes: "Axes", trials: Sequence[Trial]) -> None:
+    deepest = max([_depth(trial) for trial in trials] + [1.0])
+    shown: list[tuple[float, str]] = []
+    for share in sorted({round(trial.zeros, 3) for trial in trials} | {0.0}):
+        place = -math.log2(1 - min(share, _SPARSEST))
+        if not shown or place - shown[-1][0] > deepest / 14:
+            shown.append((place, f"{share * 100:.3g} %"))
+    axes.set_xticks([place for place, _ in shown], [text for _, text in shown])
+    axes.set_xlim(-deepest * 0.04, deepest * 1.08)
+    axes.margins(y=0.16)
+    axes.set_xlabel("zeros among prunable weights (log scale of what remains)")
+
+
+def _smooth(points: Sequence[tuple[int, float | None]]) -> list[tuple[int, float]]:
+    """Exponential moving average, at most about 400 points."""
+    every = max(1, len(points) // 400)
+    curve: list[tuple[int, float]] = []
+    average: float | None = None
+    for index, (step, value) in enumerate(points):
+        if value is None:
+            continue
+        average = value if average is None else _SMOOTHING * average + (1 - _SMOOTHING) * value
+        if index % every == 0:
+            curve.append((step, average))
+    return curve

@@ -1,0 +1,174 @@
+"""The sentences at the head of the page: is there a winning ticket, and what speaks for it or against it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from lth_deploy.report import figures
+from lth_deploy.report.schema import BenchmarkResults, Row, RunSummary, Trial, Winner
+
+# A random mask that comes closer than this to the ticket casts doubt on the ticket.
+RANDOM_MARGIN = 0.03
+
+State = Literal["good", "bad", "open"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One claim with its outcome; `open` means that the data does not decide it."""
+
+    state: State
+    text: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`headline` and `reason` are plain text; `state` colours them."""
+
+    state: State
+    headline: str
+    reason: str
+    checks: tuple[Check, ...] = ()
+
+
+def judge_run(run: RunSummary) -> Verdict:
+    """What a run has shown so far."""
+    checks = (*_control_checks(run, "random"), *_control_checks(run, "reinit"))
+    ticket = run.trial(run.winner.trial) if run.winner else None
+    if run.winner and ticket:
+        return _won(run, ticket, checks)
+    if run.winner:
+        text = f"The summary names '{run.winner.trial}' as the winner, but holds no such trial."
+        return Verdict("bad", "The winner is missing", text, checks)
+    if not run.finished:
+        text = f"{len(run.trials)} trials are done so far; the winner is chosen when all of them are."
+        return Verdict("open", "This run is not finished", text, checks)
+    return Verdict("bad", "No winning ticket", _why_none(run), checks)
+
+
+def judge_benchmark(results: BenchmarkResults) -> Verdict:
+    """The smallest packed file against the dense baseline of the same engine and threads."""
+    packed = [row for row in results.rows if row.kind in ("packed", "coo") and row.bytes]
+    if not packed:
+        text = f"{len(results.rows)} artifacts were measured; none of them is packed."
+        return Verdict("open", "Benchmark", text)
+    best = min(packed, key=lambda row: row.bytes or 0)
+    base = baseline_of(best, results.rows)
+    if base is None or not base.bytes or not best.bytes:
+        return Verdict(
+            "open", "Benchmark", f"{best.name} takes {figures.size(best.bytes)}; no dense row to compare."
+        )
+    headline = f"{best.name} is {base.bytes / best.bytes:.1f} times smaller than {base.name}"
+    facts = [f"{figures.size(best.bytes)} against {figures.size(base.bytes)}"]
+    if best.p50 and base.p50:
+        facts.append(
+            f"median latency {figures.milliseconds(best.p50)} ms against {figures.milliseconds(base.p50)} ms "
+            f"({best.engine}, {_threads(best.threads)})"
+        )
+    kind = main_kind(results)
+    one, other = best.ap_of(kind), base.ap_of(kind)
+    if one is not None and other is not None:
+        facts.append(f"AP {figures.ap(one)} against {figures.ap(other)} ({figures.points(one - other)})")
+    return Verdict("good", headline, "; ".join(facts) + ".")
+
+
+def baseline_of(row: Row, rows: Sequence[Row]) -> Row | None:
+    """The dense row that `row` is to be held against: same engine and threads if there is one."""
+    dense = [other for other in rows if other.kind == "dense"]
+    same = [other for other in dense if (other.engine, other.threads) == (row.engine, row.threads)]
+    return next(iter(same or dense), None)
+
+
+def main_kind(results: BenchmarkResults) -> str:
+    """The first kind of AP in the results, boxes before masks before keypoints."""
+    found = {kind for row in results.rows for kind in row.ap or {}}
+    return next((kind for kind in ("bbox", "segm", "keypoints") if kind in found), min(found, default="bbox"))
+
+
+def _won(run: RunSummary, ticket: Trial, checks: tuple[Check, ...]) -> Verdict:
+    winner = run.winner
+    assert winner is not None
+    dense = run.control
+    kind = run.main_kind
+    val = winner.val_ap if winner.val_ap is not None else ticket.ap("val", kind)
+    dense_val = winner.dense_val_ap
+    if dense_val is None and dense:
+        dense_val = dense.ap("val", kind)
+    parts = [
+        f"It is the sparsest level within {figures.ap(run.tolerance)} AP points of the dense control on val"
+    ]
+    if val is not None and dense_val is not None:
+        parts[0] += f" ({figures.ap(val)} against {figures.ap(dense_val)})"
+    if winner.test_ap is not None and winner.dense_test_ap is not None:
+        difference = figures.points(winner.test_ap - winner.dense_test_ap)
+        text = f"on test it reaches {figures.ap(winner.test_ap)} against {figures.ap(winner.dense_test_ap)}"
+        parts.append(f"{text}, a difference of {difference} points{_interval(winner)}")
+    headline = f"A winning ticket: {figures.percent(ticket.zeros)} of the prunable weights are zero"
+    doubts = any(check.state == "bad" for check in checks)
+    return Verdict("open" if doubts else "good", headline, "; ".join(parts) + ".", checks)
+
+
+def _interval(winner: Winner) -> str:
+    low, high = winner.interval or (None, None)
+    if low is None or high is None:
+        return ""
+    place = "" if winner.interval_split == "test" else f" on {winner.interval_split}"
+    return f" (95 % interval{place} {figures.points(low)} to {figures.points(high)})"
+
+
+def _why_none(run: RunSummary) -> str:
+    kind = run.main_kind
+    dense = run.control.ap("val", kind) if run.control else None
+    tickets = [(trial.ap("val", kind), trial) for trial in run.of_kind("ticket")]
+    known = [(found, trial) for found, trial in tickets if found is not None]
+    if dense is None or not known:
+        return "No ticket and dense control were measured on val, so none could be chosen."
+    nearest, trial = max(known, key=lambda pair: pair[0])
+    within = "the tolerance" if run.tolerance is None else f"{figures.ap(run.tolerance)} AP points"
+    return (
+        f"At no level did AP on val come within {within} of the dense control ({figures.ap(dense)}). "
+        f"The nearest, {trial.name} with {figures.percent(trial.zeros)} zeros, reaches {figures.ap(nearest)} "
+        f"({figures.points(nearest - dense)})."
+    )
+
+
+def _control_checks(run: RunSummary, kind: str) -> list[Check]:
+    """One check for each control; the winner's own level first. Says so when there is no control at all."""
+    title = {"random": "A random mask", "reinit": "The same mask with new weights"}[kind]
+    best = run.trial(run.winner.trial) if run.winner else None
+    controls = run.of_kind(kind)
+    if best:
+        controls.sort(key=lambda trial: abs(trial.zeros - best.zeros))
+    checks = [_control_check(run, control, title) for control in controls]
+    level = best and any(abs(control.zeros - best.zeros) < 0.005 for control in controls)
+    if best and not level and kind == "random":
+        text = "No random mask was trained at the winner's level, so nothing shows that the mask matters."
+        checks.insert(0, Check("open", text))
+    return checks
+
+
+def _control_check(run: RunSummary, control: Trial, title: str) -> Check:
+    at = f"{title} at {figures.percent(control.zeros)}"
+    ticket = min(run.of_kind("ticket"), key=lambda trial: abs(trial.zeros - control.zeros), default=None)
+    if ticket is None or abs(ticket.zeros - control.zeros) > 0.005:
+        return Check("open", f"{at} has no ticket of the same level to be compared with.")
+    for split in ("test", "val"):
+        ours, theirs = ticket.ap(split, run.main_kind), control.ap(split, run.main_kind)
+        if ours is not None and theirs is not None:
+            return _compared(f"{at} (AP {figures.ap(theirs)})", ours - theirs, split)
+    return Check("open", f"{at} and its ticket were not both measured.")
+
+
+def _compared(subject: str, gap: float, split: str) -> Check:
+    need = figures.ap(RANDOM_MARGIN)
+    # A hair of tolerance: 0.55 - 0.52 is not 0.03 in binary.
+    if gap >= RANDOM_MARGIN - 1e-9:
+        return Check("good", f"{subject} is {figures.ap(gap)} points below the ticket on {split}.")
+    place = f"only {figures.ap(gap)} points below" if gap >= 0 else f"{figures.ap(-gap)} points above"
+    credit = "mask" if subject.startswith("A random") else "weights"
+    text = f"{subject} is {place} the ticket on {split}, not at least {need} below"
+    return Check("bad", f"{text}: the ticket owes little to its {credit}.")
+
+
+def _threads(count: int | None) -> str:
+    return "threads unknown" if count is None else f"{count} thread{'' if count == 1 else 's'}"

@@ -1,0 +1,114 @@
+"""The verb `report`: one self-contained HTML page from a run directory or the results of a benchmark."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from lth_deploy import storage
+from lth_deploy.errors import DataError, UsageError
+from lth_deploy.report import plots
+from lth_deploy.report.page import Source, render
+from lth_deploy.report.schema import BenchmarkResults, RunSummary, load_benchmark, load_run
+from lth_deploy.report.shots import load_shots
+from lth_deploy.report.svg import standalone
+
+SUMMARY = "summary.json"
+BENCHMARK = "benchmark.json"
+
+
+def report(source: Path, out: Path, *, benchmark: Path | None = None) -> Path:
+    """Write the page about `source` to `out`, and return `out`.
+
+    source: a run directory, its summary, or the JSON of a benchmark. A run directory is searched for its own
+    benchmark.json, at the top or under export/; `benchmark` names another one.
+
+    Raises:
+        DataError: a file is damaged or of another kind.
+        UsageError: there is nothing to report on.
+    """
+    storage.write_text(out, render(_gather(source, benchmark)))
+    return out
+
+
+def plot(source: Path, out: Path, *, split: str = "test") -> Path:
+    """Write AP against sparsity of a run as one SVG file, for documents; return `out`.
+
+    Raises:
+        UsageError: no trial has AP on this split ('val' or 'test').
+    """
+    run, _ = load_run(source / SUMMARY if source.is_dir() else source)
+    drawn = plots.ap_against_sparsity(run, split, run.main_kind)
+    if drawn is None:
+        raise UsageError(f"{source}: no trial has AP on '{split}'; try the other split")
+    storage.write_text(out, standalone(drawn))
+    return out
+
+
+def _gather(source: Path, benchmark: Path | None) -> Source:
+    run_file, bench_file = _files(source)
+    bench_file = benchmark or bench_file
+    run, results = None, None
+    data: dict[str, Any] = {}
+    if run_file:
+        run, data["run"] = load_run(run_file)
+    if bench_file:
+        results, data["benchmark"] = load_benchmark(bench_file)
+    shots, warnings = load_shots(run.pictures, run_file.parent) if run and run_file else ([], [])
+    return Source(
+        title=_title(run, source),
+        run=run,
+        benchmark=results,
+        shots=shots,
+        warnings=warnings,
+        commands=_commands(source, run, results),
+        data=data,
+    )
+
+
+def _files(source: Path) -> tuple[Path | None, Path | None]:
+    """The summary and the benchmark that belong to `source`, either of which may be missing."""
+    if source.is_dir():
+        summary = source / SUMMARY
+        places = [source / BENCHMARK, *sorted((source / "export").glob("benchmark*.json"))]
+        found = next((place for place in places if place.is_file()), None)
+        if not summary.is_file() and found is None:
+            raise UsageError(
+                f"{source} holds neither {SUMMARY} nor {BENCHMARK}; give a run, or the JSON of a benchmark"
+            )
+        return (summary if summary.is_file() else None), found
+    document = storage.read_json(source)
+    schema = document.get("schema") if isinstance(document, dict) else None
+    if schema == "lth-run/1":
+        return source, None
+    if schema == "lth-benchmark/1":
+        return None, source
+    raise DataError(
+        f"{source} is neither a run summary nor the JSON of a benchmark: its schema is {schema!r}"
+    )
+
+
+def _title(run: RunSummary | None, source: Path) -> str:
+    name = run.recipe.get("name") if run else None
+    return name if isinstance(name, str) and name else source.resolve().stem
+
+
+def _commands(source: Path, run: RunSummary | None, results: BenchmarkResults | None) -> list[str]:
+    """The recorded commands; for a run without one, the commands that repeat it from its own recipe."""
+    commands = []
+    if run:
+        recipe = source / "recipe.yaml" if source.is_dir() else source.parent / "recipe.yaml"
+        commands.append(
+            _line(run.command or ["lth-deploy", "find-ticket", str(recipe), "--out", f"{source}-again"])
+        )
+        if source.is_dir():
+            commands.append(_line(["lth-deploy", "export", str(source), "--level", "best"]))
+    if results and results.command:
+        commands.append(_line(results.command))
+    elif results:
+        paths = list(dict.fromkeys(row.path for row in results.rows if row.path))
+        commands.append(_line(["lth-deploy", "benchmark", *paths, "--data", "ANN.json", "--images", "DIR"]))
+    return commands
+
+
+def _line(command: str | list[str]) -> str:
+    return command if isinstance(command, str) else shlex.join(command)
