@@ -1,0 +1,55 @@
+"""Which format a tensor gets, and the bound that no format can beat."""
+
+import math
+from typing import Literal
+
+from lth_deploy.formats.base import Array, Occupancy, occupancy
+from lth_deploy.formats.table import FORMATS
+
+Preference = Literal["size", "load"]
+
+LOAD_ZEROS = 0.7
+"""Share of zeros from which gaps decode within the load-time budget; below it `load` stores in full.
+
+The decode of gaps works on one number for each non-zero weight, that of a bitmask on several for each
+weight: it takes a multiple of the dense file's load time at any sparsity (benchmarks/packing.py).
+"""
+
+FAST = ("dense", "gaps4", "gaps8")
+"""Formats whose decode avoids bit-level steps; `load` chooses among these."""
+
+
+def choose(weights: Array, prefer: Preference = "size") -> str:
+    """Name of the format that `weights` is stored in.
+
+    `size`: the fewest bytes. `load`: the fewest bytes among the formats that a stock runtime decodes fast.
+    """
+    return choose_for(occupancy(weights), prefer) if FORMATS.get("bitmask").supports(weights) else "dense"
+
+
+def choose_for(found: Occupancy, prefer: Preference = "size", without: frozenset[str] = frozenset()) -> str:
+    """`choose`, for a tensor whose non-zero positions are known; formats in `without` are left out."""
+    if prefer == "load" and found.nonzeros > (1.0 - LOAD_ZEROS) * found.elements:
+        return "dense"
+    names = FAST if prefer == "load" else FORMATS.names()
+    allowed = (name for name in names if name not in without)
+    return min(allowed, key=lambda name: FORMATS.get(name).size(found))
+
+
+def entropy_bound(weights: Array, value_bytes: int | None = None) -> float:
+    """Fewest bytes for positions without structure, plus the raw values of `value_bytes` (or their type's).
+
+    The entropy of n weights of which a share d is non-zero is n (-d log2 d - (1 - d) log2 (1 - d)) bits.
+    """
+    found = occupancy(weights)
+    size = found.value_bytes if value_bytes is None else value_bytes
+    return bound_of(found.elements, found.nonzeros, size)
+
+
+def bound_of(elements: int, nonzeros: int, value_bytes: int) -> float:
+    """`entropy_bound` in bytes from counts alone."""
+    if not 0 < nonzeros < elements:
+        return float(nonzeros * value_bytes)
+    density = nonzeros / elements
+    bits = -density * math.log2(density) - (1 - density) * math.log2(1 - density)
+    return elements * bits / 8 + nonzeros * value_bytes

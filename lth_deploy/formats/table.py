@@ -1,0 +1,13 @@
+"""The registry of formats; a new one is a file beside this and a line here."""
+
+from lth_deploy.formats.base import Format
+from lth_deploy.formats.bitmask import Bitmask
+from lth_deploy.formats.dense import Dense
+from lth_deploy.formats.gaps import WIDTHS, Gaps
+from lth_deploy.registry import Registry
+
+FORMATS: Registry[Format] = Registry("format")
+FORMATS.add("dense", Dense())
+FORMATS.add("bitmask", Bitmask())
+for _width in WIDTHS:
+    FORMATS.add(f"gaps{_width}", Gaps(_width))

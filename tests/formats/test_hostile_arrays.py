@@ -1,0 +1,78 @@
+"""Arrays that break a rule are refused, each by its own rule."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from lth_deploy.errors import ArtifactError
+from lth_deploy.formats import FORMATS
+from lth_deploy.formats.base import Arrays
+
+SPARSE = [name for name in FORMATS if name != "dense"]
+SHAPE = (5, 7)
+
+
+def valid(name: str) -> Arrays:
+    weights = np.zeros(SHAPE, np.float32)
+    weights.flat[[2, 9, 30]] = 1.0, -2.0, 3.0
+    return FORMATS.get(name).encode(weights)
+
+
+def positions_key(name: str) -> str:
+    return "bits" if name == "bitmask" else "gaps"
+
+
+FAULTS: dict[str, Callable[[Arrays, str], object]] = {
+    "missing values": lambda a, key: a.pop("values"),
+    "missing positions": lambda a, key: a.pop(key),
+    "one value too few": lambda a, key: a.update(values=a["values"][:-1]),
+    "one value too many": lambda a, key: a.update(values=np.append(a["values"], np.float32(1))),
+    "value NaN": lambda a, key: a.update(values=np.array([1, np.nan, 3], np.float32)),
+    "value infinite": lambda a, key: a.update(values=np.array([1, np.inf, 3], np.float32)),
+    "value zero": lambda a, key: a.update(values=np.array([1, 0, 3], np.float32)),
+    "values of another type": lambda a, key: a.update(values=a["values"].astype(np.float64)),
+    "values in two dimensions": lambda a, key: a.update(values=a["values"][None]),
+    "positions of another type": lambda a, key: a.update({key: a[key].astype(np.int8)}),
+    "positions in two dimensions": lambda a, key: a.update({key: a[key][None]}),
+    "positions cut": lambda a, key: a.update({key: a[key][:-1]}),
+    "positions empty": lambda a, key: a.update({key: a[key][:0]}),
+    "positions longer": lambda a, key: a.update({key: np.append(a[key], np.full(15, 255, np.uint8))}),
+    "all positions set": lambda a, key: a.update({key: np.full_like(a[key], 255)}),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("name", SPARSE)
+def test_fault_is_refused(name: str, fault: str) -> None:
+    arrays = valid(name)
+    FORMATS.get(name).decode(arrays, SHAPE)
+    FAULTS[fault](arrays, positions_key(name))
+    with pytest.raises(ArtifactError):
+        FORMATS.get(name).decode(arrays, SHAPE)
+
+
+@pytest.mark.parametrize("name", SPARSE)
+def test_a_smaller_shape_is_refused(name: str) -> None:
+    with pytest.raises(ArtifactError):
+        FORMATS.get(name).decode(valid(name), (5, 6))
+
+
+def test_a_set_padding_bit_is_refused() -> None:
+    arrays = valid("bitmask")
+    arrays["bits"][-1] |= 0x80
+    arrays["values"] = np.append(arrays["values"], np.float32(1))
+    with pytest.raises(ArtifactError, match="padding"):
+        FORMATS.get("bitmask").decode(arrays, SHAPE)
+
+
+def test_escapes_cannot_claim_memory() -> None:
+    stream = np.full(1 << 16, 255, np.uint8)
+    with pytest.raises(ArtifactError):
+        FORMATS.get("gaps8").decode({"gaps": stream, "values": np.zeros(0, np.float32)}, (1 << 29,))
+
+
+@pytest.mark.parametrize("count", [34, 36])
+def test_dense_of_another_length_is_refused(count: int) -> None:
+    with pytest.raises(ArtifactError):
+        FORMATS.get("dense").decode({"values": np.ones(count, np.float32)}, SHAPE)
