@@ -28,7 +28,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Ratio:
-    """Baseline time over the callable's (2: twice as fast), with a 95 % bootstrap interval of the median."""
+    """Time over the baseline's (0.5: twice as fast), with a 95 % bootstrap interval of the median."""
 
     median: float
     low: float
@@ -117,12 +117,12 @@ def paired_ratio(
     samples: int = 2000,
     seed: int = 0,
 ) -> Ratio:
-    """How many times faster `other` is: median over rounds of median(baseline block) / median(other block).
+    """How long `other` takes: median over rounds of median(other block) / median(baseline block).
 
     Rounds are resampled, not single calls: calls of one block share the machine's state and are not
     independent.
     """
-    each = np.array([np.median(slow) / np.median(fast) for slow, fast in zip(baseline, other, strict=True)])
+    each = np.array([np.median(mine) / np.median(base) for base, mine in zip(baseline, other, strict=True)])
     generator = np.random.default_rng(seed)
     resampled = np.median(each[generator.integers(0, len(each), (samples, len(each)))], axis=1)
     low, high = np.percentile(resampled, [2.5, 97.5])

@@ -1,4 +1,4 @@
-"""How many bytes a model takes: as it is, compressed, as coordinate lists, and at the least."""
+"""How many bytes a model takes: as it is, compressed, and as coordinate lists."""
 
 import math
 import sys
@@ -27,14 +27,3 @@ def coo_bytes(shape: Sequence[int], nonzeros: int, value_bytes: int = 4) -> int:
     if nonzeros > math.prod(shape):
         raise ValueError(f"{nonzeros} nonzeros do not fit in a tensor of shape {tuple(shape)}")
     return nonzeros * (value_bytes + 8)
-
-
-def entropy_bytes(elements: int, nonzeros: int, value_bytes: int) -> float:
-    """The least that a coding of independent zeros can take: entropy of the positions plus the raw values."""
-    if not 0 <= nonzeros <= elements:
-        raise ValueError(f"{nonzeros} nonzeros do not fit in {elements} elements")
-    if nonzeros in (0, elements):
-        return float(nonzeros * value_bytes)
-    density = nonzeros / elements
-    bits = -density * math.log2(density) - (1 - density) * math.log2(1 - density)
-    return elements * bits / 8 + nonzeros * value_bytes

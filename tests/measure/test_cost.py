@@ -9,23 +9,13 @@ import pytest
 from lth_deploy.errors import ArtifactError
 from lth_deploy.measure.machine import Machine, describe_machine
 from lth_deploy.measure.memory import FreshProcess, measure_fresh, measure_here, peak_rss_bytes
-from lth_deploy.measure.size import coo_bytes, entropy_bytes, file_bytes, zstd_bytes
-
-
-def test_entropy_bound_is_the_value_bytes_at_the_ends_and_never_beaten_by_a_bitmask() -> None:
-    assert entropy_bytes(1000, 0, 4) == 0
-    assert entropy_bytes(1000, 1000, 4) == 4000
-    for nonzeros in range(0, 1001, 50):
-        assert entropy_bytes(1000, nonzeros, 2) <= 1000 / 8 + nonzeros * 2 + 1e-9
-    assert entropy_bytes(800, 400, 4) == pytest.approx(100 + 1600)
+from lth_deploy.measure.size import coo_bytes, file_bytes, zstd_bytes
 
 
 def test_coo_pays_an_int64_for_every_value() -> None:
     assert coo_bytes((4, 4), 3) == 3 * 12
     with pytest.raises(ValueError, match="do not fit"):
         coo_bytes((2, 2), 5)
-    with pytest.raises(ValueError, match="do not fit"):
-        entropy_bytes(4, 5, 4)
 
 
 def test_zstd_finds_zeros_and_not_noise(tmp_path: Path) -> None:

@@ -1,0 +1,227 @@
+"""Static INT8 of a dense model with ONNX Runtime's own quantizer: the rival that sparsity has to beat.
+
+QDQ form, u8 activations, s8 weights per output channel, ranges from calibration images. Only the trunk is
+quantised: convolutions, matrix products, and the layers between them that carry feature maps. Box arithmetic,
+RoIAlign and NMS keep their floats, also inside If and Loop bodies, which the quantizer does not enter.
+"""
+
+import logging
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from lth_deploy import storage
+from lth_deploy.errors import ArtifactError, DataError, MissingExtraError
+
+log = logging.getLogger(__name__)
+
+Feeds = dict[str, np.ndarray[Any, Any]]
+
+WEIGHT_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+# What ONNX Runtime runs on u8 between two quantised layers; anything else there would add conversions.
+CARRIER_OPS = (
+    "Relu",
+    "Clip",
+    "LeakyRelu",
+    "Add",
+    "MaxPool",
+    "AveragePool",
+    "GlobalAveragePool",
+    "Concat",
+    "Resize",
+)
+
+
+@dataclass(frozen=True)
+class QuantizationReport:
+    """What was done: layers quantised, images used, images left out because a head had nothing to work on."""
+
+    weight_layers: int
+    carriers: int
+    images: int
+    skipped_images: int
+
+
+def quantize_dense(
+    dense: Path, feeds: Iterable[Feeds], out: Path, *, reduce_range: bool = False
+) -> QuantizationReport:
+    """Write the INT8 twin of the ONNX file `dense` to `out`.
+
+    feeds: model inputs of the calibration images, read once. reduce_range: 7-bit weights, which x86 without
+    VNNI needs because its 16-bit sums saturate.
+
+    Raises:
+        MissingExtraError: ONNX Runtime's quantizer misses a package.
+        DataError: no calibration image exercises all layers.
+        ArtifactError: the model has no layer to quantise, or the quantizer or ONNX Runtime refuses it.
+    """
+    quantization = _import_quantizer()
+    model = onnx.load(str(dense), load_external_data=False)
+    _name_nodes(model.graph)
+    _own_biases(model.graph)
+    weights, carriers = trunk(model.graph)
+    if not weights:
+        raise ArtifactError(
+            f"{dense} has no Conv, ConvTranspose, Gemm or MatMul with constant float weights at its top "
+            f"level; "
+            "leave the INT8 row out"
+        )
+    with tempfile.TemporaryDirectory(prefix="lth-int8-") as folder:
+        prepared, quantized = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
+        onnx.save(model, str(prepared))
+        reader = _reader(quantization, _Screened(prepared, feeds))
+        try:
+            quantization.quantize_static(
+                str(prepared),
+                str(quantized),
+                reader,
+                quant_format=quantization.QuantFormat.QDQ,
+                per_channel=True,
+                reduce_range=reduce_range,
+                activation_type=quantization.QuantType.QUInt8,
+                weight_type=quantization.QuantType.QInt8,
+                nodes_to_quantize=[*weights, *carriers],
+                op_types_to_quantize=[*WEIGHT_OPS, *CARRIER_OPS],
+            )
+        except (DataError, MemoryError):
+            raise
+        except Exception as error:
+            raise ArtifactError(
+                f"ONNX Runtime's quantizer fails on {dense}: {type(error).__name__}: {error}; leave the "
+                f"INT8 row out"
+            ) from error
+        storage.write_bytes(out, quantized.read_bytes())
+    screened = reader.source
+    return QuantizationReport(len(weights), len(carriers), screened.used, screened.skipped)
+
+
+def trunk(graph: onnx.GraphProto) -> tuple[list[str], list[str]]:
+    """Names of the nodes to quantise: weight layers, and the carriers that connect them.
+
+    A carrier qualifies when all its data inputs come out of the trunk and something of the trunk reads it;
+    box arithmetic fails the first test, for it starts from reshapes, and score heads the second.
+    """
+    constants = _float_constants(graph)
+    weights = [n for n in graph.node if n.op_type in WEIGHT_OPS and _is_weight_layer(n, constants)]
+    features = {n.output[0] for n in weights}
+    carriers: list[onnx.NodeProto] = []
+    for node in graph.node:
+        if node.op_type not in CARRIER_OPS:
+            continue
+        data = list(node.input) if node.op_type in ("Add", "Concat") else list(node.input[:1])
+        if all(name in features for name in data):
+            features.add(node.output[0])
+            carriers.append(node)
+    return [n.name for n in weights], [n.name for n in _read_by_trunk(carriers, weights)]
+
+
+def _read_by_trunk(carriers: list[onnx.NodeProto], weights: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    wanted = {n.input[0] for n in weights}
+    kept = []
+    for node in reversed(carriers):
+        if node.output[0] in wanted:
+            wanted.update(node.input)
+            kept.append(node)
+    return kept[::-1]
+
+
+def _float_constants(graph: onnx.GraphProto) -> set[str]:
+    names = {tensor.name for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT}
+    for node in graph.node:
+        values = [a.t for a in node.attribute if a.name == "value"] if node.op_type == "Constant" else []
+        if values and values[0].data_type == onnx.TensorProto.FLOAT:
+            names.add(node.output[0])
+    return names
+
+
+def _is_weight_layer(node: onnx.NodeProto, constants: set[str]) -> bool:
+    return node.input[1] in constants and node.input[0] not in constants
+
+
+def _name_nodes(graph: onnx.GraphProto) -> None:
+    """The quantizer addresses nodes by name, and names need not exist nor be unique in ONNX."""
+    seen: set[str] = set()
+    for number, node in enumerate(graph.node):
+        if not node.name or node.name in seen:
+            node.name = f"{node.op_type}_{number}"
+        seen.add(node.name)
+
+
+def _own_biases(graph: onnx.GraphProto) -> None:
+    """Give every layer a bias of its own.
+
+    A bias is stored in units of its layer's input scale. Heads that share one over pyramid levels with
+    different scales would all get the first level's.
+    """
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    taken: set[str] = set()
+    for node in graph.node:
+        if node.op_type not in ("Conv", "ConvTranspose", "Gemm") or len(node.input) < 3:
+            continue
+        name = node.input[2]
+        if name in taken and name in tensors:
+            copy = onnx.TensorProto()
+            copy.CopyFrom(tensors[name])
+            copy.name = f"{name}__of__{node.name}"
+            graph.initializer.append(copy)
+            node.input[2] = copy.name
+        taken.add(name)
+
+
+class _Screened:
+    """Calibration feeds without those on which a head sees no object: the range of nothing is an error."""
+
+    def __init__(self, model: Path, feeds: Iterable[Feeds]) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        self._feeds = feeds
+        self.used = 0
+        self.skipped = 0
+
+    def __iter__(self) -> Iterator[Feeds]:
+        for feeds in self._feeds:
+            if all(np.asarray(output).size for output in self._session.run(None, feeds)):
+                self.used += 1
+                yield feeds
+            else:
+                self.skipped += 1
+        if not self.used:
+            raise DataError(
+                f"INT8 calibration: the model finds no object in any of the {self.skipped} images, so its "
+                f"heads "
+                "have no ranges; give images with objects"
+            )
+        if self.skipped:
+            log.info("INT8 calibration left out %d images without detections", self.skipped)
+
+
+def _reader(quantization: Any, source: _Screened) -> Any:
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
+        """One image at a time; a reader is rewound by no one."""
+
+        def __init__(self) -> None:
+            self.source = source
+            self._iterator = iter(source)
+
+        def get_next(self) -> Feeds | None:
+            """The next feeds, or None at the end."""
+            return next(self._iterator, None)
+
+    return Reader()
+
+
+def _import_quantizer() -> Any:
+    try:
+        from onnxruntime import quantization
+    except ImportError as error:
+        raise MissingExtraError(error.name or "sympy", "int8", "the dense INT8 row") from error
+    return quantization

@@ -1,0 +1,82 @@
+"""The benchmark as rows of text, for whoever prints or writes them."""
+
+from collections.abc import Sequence
+
+from lth_deploy.measure.results import BenchmarkResults, Row
+
+HEADER = [
+    *("model", "engine", "threads", "MB", "zstd MB", "COO MB", "bound MB", "zero weights", "zero MACs"),
+    *("load ms", "first ms", "p50 ms", "p90 ms", "mean ms", "min ms", "n", "time / dense", "peak MB"),
+]
+
+ABSENT = "-"
+_AP_NAMES = {"bbox": "AP", "segm": "mask AP", "keypoints": "keypoint AP"}
+
+
+def table_rows(results: BenchmarkResults) -> list[list[str]]:
+    """The header and one line for each row; AP times 100 in one column for each kind that was measured."""
+    kinds = [kind for kind in _AP_NAMES if any(row.ap and kind in row.ap for row in results.rows)]
+    header = [*HEADER, *(_AP_NAMES[kind] for kind in kinds)]
+    return [header, *(_cells(row, kinds) for row in results.rows)]
+
+
+def table_notes(results: BenchmarkResults) -> list[str]:
+    """What the table cannot say: machine, versions, and every row's notes."""
+    machine = results.machine
+    notes = [
+        f"{machine.cpu}, {machine.cores} cores, {' '.join(machine.isa)}; {machine.os}; {results.when}",
+        ", ".join(f"{name} {version}" for name, version in results.versions.items()),
+    ]
+    seen: dict[str, list[str]] = {}
+    for row in results.rows:
+        for note in row.notes:
+            seen.setdefault(note, []).append(_label(row))
+    return notes + [f"{', '.join(dict.fromkeys(names))}: {note}" for note, names in seen.items()]
+
+
+def _cells(row: Row, kinds: Sequence[str]) -> list[str]:
+    latency, ratio = row.latency_ms, row.ratio_to_baseline
+    loads = sorted(row.load_ms)
+    times = (
+        [_number(value) for value in (latency.p50, latency.p90, latency.mean, latency.min)] + [str(latency.n)]
+        if latency
+        else [ABSENT] * 5
+    )
+    return [
+        row.name,
+        f"{row.engine} {row.engine_version}".strip(),
+        str(row.threads),
+        *(_megabytes(value) for value in (row.bytes, row.bytes_zstd, row.bytes_coo, row.entropy_bytes)),
+        _percent(row.zero_weights),
+        _percent(row.zero_macs),
+        _number(loads[len(loads) // 2]) if loads else ABSENT,
+        _number(row.first_ms),
+        *times,
+        f"{ratio.median:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]" if ratio else ABSENT,
+        _megabytes(row.peak_rss_bytes, digits=0),
+        *(_ap(row, kind) for kind in kinds),
+    ]
+
+
+def _label(row: Row) -> str:
+    return f"{row.name} ({row.engine}, {row.threads} threads)"
+
+
+def _ap(row: Row, kind: str) -> str:
+    value = (row.ap or {}).get(kind, {}).get("AP")
+    return ABSENT if value is None else f"{value * 100:.1f}"
+
+
+def _megabytes(value: int | None, digits: int = 2) -> str:
+    return ABSENT if value is None else f"{value / 1e6:.{digits}f}"
+
+
+def _percent(value: float | None) -> str:
+    return ABSENT if value is None else f"{value * 100:.1f} %"
+
+
+def _number(value: float | None) -> str:
+    """Three significant digits."""
+    if value is None:
+        return ABSENT
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
