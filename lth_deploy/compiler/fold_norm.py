@@ -1,6 +1,7 @@
 """Folding normalisation with fixed statistics into the convolution before it."""
 
 import copy
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -46,13 +47,11 @@ def fold_norm(module: nn.Module) -> FoldedModel:
 
 def _pairs(parent: nn.Module) -> Iterator[tuple[str, str]]:
     children = list(parent.named_children())
-    for (conv_name, conv), (norm_name, norm) in zip(children, children[1:], strict=False):
-        if (
-            isinstance(conv, nn.Conv2d)
-            and isinstance(norm, FOLDABLE)
-            and _statistics(norm) is not None
-            and norm.running_var.numel() == conv.out_channels
-        ):
+    for (conv_name, conv), (norm_name, norm) in itertools.pairwise(children):
+        if not isinstance(conv, nn.Conv2d) or not isinstance(norm, FOLDABLE):
+            continue
+        variance = _statistics(norm)
+        if variance is not None and variance.numel() == conv.out_channels:
             yield conv_name, norm_name
 
 
@@ -73,7 +72,8 @@ def _fold(conv: nn.Conv2d, norm: nn.Module) -> None:
         scale = scale * gamma
     shift = -mean if conv.bias is None else conv.bias.double() - mean
     bias = shift * scale if beta is None else shift * scale + beta
-    weight = conv.weight.double() * scale[:, None, None, None]
+    # Adding zero turns the -0.0 of a pruned weight under a negative scale into 0.0.
+    weight = conv.weight.double() * scale[:, None, None, None] + 0.0
     conv.weight = nn.Parameter(weight.to(conv.weight.dtype), requires_grad=False)
     conv.bias = nn.Parameter(bias.to(conv.weight.dtype), requires_grad=False)
 
@@ -85,7 +85,7 @@ def _double(norm: nn.Module, name: str) -> Tensor | None:
 
 def _reason(norm: nn.Module) -> str:
     if not isinstance(norm, FOLDABLE):
-        return f"{type(norm).__name__} computes its statistics from every image, so it stays a layer of its own"
+        return f"{type(norm).__name__} takes its statistics from each image, so it stays a layer of its own"
     if _statistics(norm) is None:
         return "batch norm without running statistics"
     return "no convolution of as many channels comes directly before it"

@@ -58,7 +58,7 @@ def shortcuts(model: nn.Module) -> set[str]:
 
 def stem(model: nn.Module) -> str:
     """Name of the first convolution, the one that sees the image."""
-    names = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
+    names: list[str] = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
     return names[0]
 
 

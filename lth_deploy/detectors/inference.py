@@ -28,7 +28,8 @@ def predict(
     training = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        with torch.inference_mode():
+        # Not inference_mode: anchors that torchvision caches in it could not serve in training afterwards.
+        with torch.no_grad():
             return [
                 _to_detections(found)
                 for batch in _equal_sizes(images, batch_size)

@@ -17,7 +17,7 @@ def paste_masks(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
     cells = masks.shape[-1]
     rows = _interpolation(boxes[:, 1], boxes[:, 3], size[0], cells)
     columns = _interpolation(boxes[:, 0], boxes[:, 2], size[1], cells)
-    pasted = torch.matmul(torch.matmul(rows, masks[:, 0]), columns.transpose(1, 2))
+    pasted = torch.matmul(torch.matmul(rows, masks[:, 0].to(rows.dtype)), columns.transpose(1, 2))
     return pasted[:, None]
 
 

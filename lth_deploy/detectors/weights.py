@@ -218,9 +218,7 @@ def _published(spec: DetectorSpec) -> State:
     state = _download(name)
     if spec.name in WITHOUT_EPSILON:
         # The networks here add 1e-5 to the variance; taking it off beforehand gives the same function.
-        state = {
-            key: value - 1e-5 if key.endswith("running_var") else value for key, value in state.items()
-        }
+        state = {key: value - 1e-5 if key.endswith("running_var") else value for key, value in state.items()}
     return state
 
 

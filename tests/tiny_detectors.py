@@ -1,0 +1,75 @@
+"""Detectors of every family, small enough to train and export within a second."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch comes with the extra 'train'")
+pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
+
+FAMILIES = ("faster_rcnn", "mask_rcnn", "keypoint_rcnn", "retinanet", "fcos", "ssdlite")
+CLASSES = 3
+KEYPOINTS = 4
+
+
+def tiny_spec(name: str, **changes: Any) -> Any:
+    """A recipe's detector section: 16 channels, images of about 64 x 96 pixels."""
+    from lth_deploy.recipe import DetectorSpec
+
+    settings: dict[str, Any] = {
+        "name": name,
+        "backbone": "mobilenet_v3_large" if name == "ssdlite" else "resnet18",
+        "fpn_width": 16,
+        "head_width": 32,
+        "min_size": 64,
+        "max_size": 96,
+        "proposals": 40,
+        "detections": 8,
+        "score_threshold": 0.0,
+    }
+    return DetectorSpec(**{**settings, **changes})
+
+
+def tiny_detector(name: str, *, seed: int = 0, **changes: Any) -> Any:
+    """A fresh detector with norm statistics and predictors as if it had been trained: nothing is trivial."""
+    from lth_deploy.detectors import build_detector
+    from lth_deploy.detectors.groups import final_predictors
+
+    torch.manual_seed(seed)
+    model = build_detector(tiny_spec(name, **changes), CLASSES, KEYPOINTS)
+    for module in model.modules():
+        if hasattr(module, "running_mean"):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 2.0)
+            module.weight.data.uniform_(0.5, 1.5)
+            module.bias.data.normal_(0, 0.1)
+    for layer in final_predictors(model):
+        # Scores that differ, so that ranking is stable against rounding.
+        torch.nn.init.normal_(model.get_submodule(layer).weight, std=0.1)
+    return model
+
+
+def batch(sizes: tuple[tuple[int, int], ...] = ((64, 80), (64, 96))) -> tuple[list[Any], list[dict[str, Any]]]:
+    """Images with one object each, but for the last one, which has none."""
+    images = [torch.rand(3, *size) for size in sizes]
+    targets = []
+    for index, (height, width) in enumerate(sizes):
+        count = int(index < len(sizes) - 1)
+        targets.append(
+            {
+                "boxes": torch.tensor([[10.0, 8.0, 50.0, 56.0]])[:count],
+                "labels": torch.tensor([CLASSES])[:count],
+                "masks": torch.ones(count, height, width, dtype=torch.uint8),
+                "keypoints": torch.tensor([[[20.0, 30.0, 2.0]] * KEYPOINTS])[:count],
+            }
+        )
+    return images, targets
+
+
+def picture(height: int, width: int, seed: int = 0) -> npt.NDArray[np.uint8]:
+    """A smooth random picture; noise would make all detections alike."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), dtype=np.uint8)
+    rows, columns = np.arange(height) * 4 // height, np.arange(width) * 5 // width
+    return coarse[rows][:, columns]
