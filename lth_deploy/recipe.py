@@ -87,6 +87,7 @@ class DataSpec(Section):
     test: SplitSpec | None = None
     shapes: ShapesSpec = ShapesSpec()
     drop_empty: bool = False
+    drop_degenerate: bool = False
 
     @model_validator(mode="after")
     def _has_splits(self) -> "DataSpec":

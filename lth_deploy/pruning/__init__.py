@@ -1,0 +1,1 @@
+"""Ticket search: criterion, scope, allocation, structure and restart are separate axes, one file each."""

@@ -1,0 +1,103 @@
+"""Allocation: how the zeros that a level asks for are spread over the layers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from lth_deploy.errors import RecipeError
+from lth_deploy.mask import Masks
+from lth_deploy.pruning.criteria import Criterion
+from lth_deploy.pruning.selection import Candidates, lowest
+from lth_deploy.pruning.structure import Structure, block_scores, expand_blocks
+
+FloatArray = npt.NDArray[np.float32]
+Allocation = Literal["global", "per_layer", "macs"]
+
+
+@dataclass(frozen=True)
+class PrunableLayer:
+    """One layer as the search sees it.
+
+    weights: float32 [O, I, ...taps], or [I, O, ...taps] where `transposed`. positions: how many output
+    positions of one image every weight is multiplied for, so that MACs = weights x positions.
+    """
+
+    name: str
+    weights: FloatArray
+    transposed: bool
+    positions: float
+
+
+def prune(
+    layers: list[PrunableLayer],
+    masks: Mapping[str, npt.NDArray[np.bool_]],
+    sparsity: float,
+    criterion: Criterion,
+    allocation: Allocation,
+    structure: Structure,
+) -> Masks:
+    """Masks that reach `sparsity`, a subset of `masks`.
+
+    `sparsity` is the share of zero weights (global: over all layers together; per_layer: in every layer) or,
+    with `macs`, the share of zero MACs. It is reached and overshot by less than one block.
+
+    Raises:
+        RecipeError: the masks already hold more zeros than asked for, so that the level cannot be a step on.
+        TrainingError: a weight is not finite.
+    """
+    blocks = [_candidates(layer, masks[layer.name], criterion, structure, allocation) for layer in layers]
+    if allocation == "per_layer":
+        falls = [lowest([block], _budget([layer], masks, sparsity, None))[0] for layer, block in zip(layers, blocks, strict=True)]
+    else:
+        positions = [layer.positions for layer in layers] if allocation == "macs" else None
+        falls = lowest(blocks, _budget(layers, masks, sparsity, positions))
+    return {
+        layer.name: masks[layer.name] & ~expand_blocks(fall, layer.weights.shape, structure, layer.transposed)
+        for layer, fall in zip(layers, falls, strict=True)
+    }
+
+
+def zero_macs(layers: list[PrunableLayer], masks: Mapping[str, npt.NDArray[np.bool_]]) -> float:
+    """Share of the layers' MACs that the masks make zero."""
+    total = sum(layer.weights.size * layer.positions for layer in layers)
+    left = sum(float(np.count_nonzero(masks[layer.name])) * layer.positions for layer in layers)
+    return 1.0 - left / total if total else 0.0
+
+
+def _candidates(
+    layer: PrunableLayer,
+    mask: npt.NDArray[np.bool_],
+    criterion: Criterion,
+    structure: Structure,
+    allocation: Allocation,
+) -> Candidates:
+    scores, counts = block_scores(criterion(layer.weights), structure, layer.transposed)
+    alive, _ = block_scores(mask.astype(np.float32), structure, layer.transposed)
+    cost: float | FloatArray = 1.0 if structure == Structure(1, 1) else counts
+    if allocation == "macs":
+        # The least sum of w^2 lost for a sum of costs: rank by w^2 / cost, the greedy rule of a knapsack.
+        scores = scores / np.float32(np.sqrt(max(layer.positions, 1e-12)))
+        cost = cost * layer.positions
+    return Candidates(layer.name, scores, alive > 0, cost)
+
+
+def _budget(
+    layers: list[PrunableLayer],
+    masks: Mapping[str, npt.NDArray[np.bool_]],
+    sparsity: float,
+    positions: list[float] | None,
+) -> float:
+    """What is still to fall, in weights or in MACs."""
+    price = positions or [1.0] * len(layers)
+    total = sum(layer.weights.size * p for layer, p in zip(layers, price, strict=True))
+    gone = sum((layer.weights.size - int(np.count_nonzero(masks[layer.name]))) * p for layer, p in zip(layers, price, strict=True))
+    target = round(sparsity * total) if positions is None else sparsity * total
+    if gone > target * (1 + 1e-6) + 1:
+        raise RecipeError(
+            f"a sparsity of {sparsity:.4g} is asked for, but {gone / total:.4g} is reached already; "
+            "levels must rise, and blocks that were pruned stay pruned"
+        )
+    return max(target - gone, 0.0)

@@ -1,0 +1,32 @@
+"""The masks of controls."""
+
+import zlib
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from lth_deploy.mask import Masks
+from lth_deploy.pruning.structure import Structure, block_scores, expand_blocks
+
+
+def permuted(
+    masks: Mapping[str, npt.NDArray[np.bool_]], structure: Structure, transposed: frozenset[str], seed: int
+) -> Masks:
+    """Each layer's mask with its blocks in random order: the ticket's sparsity per layer, none of its positions.
+
+    Blocks at a layer's edge are smaller; they are permuted among blocks of their own size, so that the number of
+    zeros stays exact.
+    """
+    result = {}
+    for name, mask in masks.items():
+        rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+        is_transposed = name in transposed
+        scores, counts = block_scores(mask.astype(np.float32), structure, is_transposed)
+        blocks = (scores > 0).reshape(-1)
+        sizes = np.broadcast_to(counts, scores.shape).reshape(-1)
+        for size in np.unique(sizes):
+            place = np.flatnonzero(sizes == size)
+            blocks[place] = blocks[rng.permutation(place)]
+        result[name] = expand_blocks(blocks.reshape(scores.shape), mask.shape, structure, is_transposed).copy()
+    return result

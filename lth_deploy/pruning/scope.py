@@ -1,0 +1,73 @@
+"""Scope: which parameters may be pruned. Decided by module type, never by fragments of names."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from torch import nn
+
+from lth_deploy.detectors.groups import (
+    final_predictors,
+    layer_groups,
+    prunable_modules,
+    shortcuts,
+    stem,
+)
+from lth_deploy.errors import RecipeError
+
+
+@dataclass(frozen=True)
+class ScopedLayer:
+    """A parameter that may be pruned, with the module that uses it and the group it is reported under."""
+
+    name: str
+    module_name: str
+    module: nn.Module
+    group: str
+
+    @property
+    def transposed(self) -> bool:
+        """Whether the input channels come first in the weights."""
+        return isinstance(self.module, nn.ConvTranspose2d)
+
+
+def scoped_layers(
+    model: nn.Module, scope: Literal["default", "paper"], include: Sequence[str] = ("*",), exclude: Sequence[str] = ()
+) -> list[ScopedLayer]:
+    """The prunable layers of a detector, in module order.
+
+    `default` leaves out final predictors, and the first convolution where it is frozen. `paper` is the set of
+    Girish et al. 2021: 1x1 shortcuts stay dense too, and the first convolution is pruned even where frozen.
+    `include` and `exclude` are globs over module names.
+
+    Raises:
+        RecipeError: a glob matches no layer, or nothing is left to prune.
+    """
+    modules = prunable_modules(model)
+    _check_globs([*include, *exclude], list(modules))
+    left_out = set(final_predictors(model))
+    if scope == "paper":
+        left_out |= set(shortcuts(model))
+    elif not modules[stem(model)].weight.requires_grad:
+        left_out.add(stem(model))
+    groups = layer_groups(model)
+    layers = [
+        ScopedLayer(f"{name}.weight", name, module, groups[name])
+        for name, module in modules.items()
+        if name not in left_out and _matches(name, include) and not _matches(name, exclude)
+    ]
+    if not layers:
+        raise RecipeError("pruning.include and pruning.exclude leave no layer to prune")
+    return layers
+
+
+def _matches(name: str, globs: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, glob) for glob in globs)
+
+
+def _check_globs(globs: Sequence[str], names: list[str]) -> None:
+    for glob in globs:
+        if not any(fnmatchcase(name, glob) for name in names):
+            shown = ", ".join(names[:6])
+            raise RecipeError(f"pruning: the pattern '{glob}' matches no layer; layers are called {shown}, ...")

@@ -1,0 +1,67 @@
+"""Structures: which weights share one mask bit.
+
+A block is R consecutive output channels by C consecutive input channels at one tap of the kernel, which is
+what the sparse kernels load as one unit. Blocks at the edge of a layer are smaller, never padded with weights.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Structure:
+    """Block size: `outputs` x `inputs` channels."""
+
+    outputs: int
+    inputs: int
+
+
+STRUCTURES = {
+    "single": Structure(1, 1),
+    "in4": Structure(1, 4),
+    "2x4": Structure(2, 4),
+    "out2": Structure(2, 1),
+}
+
+
+def block_scores(scores: FloatArray, structure: Structure, transposed: bool) -> tuple[FloatArray, FloatArray]:
+    """Score and number of weights of every block of one layer.
+
+    Args:
+        scores: [O, I, ...taps], or [I, O, ...taps] where `transposed` (ConvTranspose).
+        structure: the block size.
+        transposed: whether input channels come first.
+
+    Returns:
+        Root mean square of the scores in each block, and the weights it holds; both [ceil(O/R), ceil(I/C), taps].
+    """
+    rows, columns = _block_axes(structure, transposed)
+    if rows == columns == 1:
+        return scores, np.ones((1,) * scores.ndim, np.float32)
+    squares = _sum_blocks(scores.astype(np.float32) ** 2, rows, columns)
+    counts = _sum_blocks(np.ones(scores.shape[:2], np.float32), rows, columns)
+    counts = counts.reshape(counts.shape + (1,) * (scores.ndim - 2))
+    return np.sqrt(squares / counts), np.broadcast_to(counts, squares.shape)
+
+
+def expand_blocks(
+    blocks: npt.NDArray[np.bool_], shape: tuple[int, ...], structure: Structure, transposed: bool
+) -> npt.NDArray[np.bool_]:
+    """One value a block back to one value a weight; `shape` is the layer's."""
+    rows, columns = _block_axes(structure, transposed)
+    if rows == columns == 1:
+        return blocks
+    return blocks.repeat(rows, axis=0).repeat(columns, axis=1)[: shape[0], : shape[1]]
+
+
+def _block_axes(structure: Structure, transposed: bool) -> tuple[int, int]:
+    return (structure.inputs, structure.outputs) if transposed else (structure.outputs, structure.inputs)
+
+
+def _sum_blocks(values: FloatArray, rows: int, columns: int) -> FloatArray:
+    summed = np.add.reduceat(values, np.arange(0, values.shape[0], rows), axis=0)
+    return np.add.reduceat(summed, np.arange(0, values.shape[1], columns), axis=1)

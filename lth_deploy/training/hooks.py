@@ -1,0 +1,169 @@
+"""Hooks: what happens around a step besides the step. Each is one concern, and none knows another."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from lth_deploy.errors import TrainingError
+from lth_deploy.ticket import append_metrics
+from lth_deploy.training.state import TrainingState
+
+logger = logging.getLogger(__name__)
+
+
+class Hook:
+    """The moments of a step; every method may be left as it is."""
+
+    def before_step(self, step: int) -> None:
+        """Before the batch of `step` is used."""
+
+    def after_backward(self, step: int) -> None:
+        """Gradients are there (unscaled), the weights are not changed yet."""
+
+    def after_step(self, step: int, losses: Mapping[str, Tensor]) -> None:
+        """`step` + 1 optimizer steps are done."""
+
+
+class KeepMask(Hook):
+    """Pruned weights get no gradient.
+
+    A weight that is zero, with zero gradient and zero optimizer state, stays exactly zero under momentum, Adam
+    and weight decay alike; so masking the gradients is all the upkeep there is, and it never waits for the GPU.
+    """
+
+    def __init__(self, model: nn.Module, masks: Mapping[str, Tensor]) -> None:
+        parameters = dict(model.named_parameters())
+        self._pairs = [
+            (parameters[name], torch.empty_like(parameters[name]).copy_(mask).detach())
+            for name, mask in masks.items()
+            if parameters[name].requires_grad
+        ]
+
+    def after_backward(self, step: int) -> None:
+        """Zero the gradients of pruned weights."""
+        live = [(parameter.grad, mask) for parameter, mask in self._pairs if parameter.grad is not None]
+        if live:
+            torch._foreach_mul_([grad for grad, _ in live], [mask for _, mask in live])
+
+
+class WatchLoss(Hook):
+    """Stops a training whose loss is no longer finite, before that reaches a checkpoint or a ranking."""
+
+    def __init__(self, every: int = 20) -> None:
+        self._every = every
+        self._finite: Tensor | None = None
+        self.since = 0
+
+    def after_step(self, step: int, losses: Mapping[str, Tensor]) -> None:
+        """Collect on the device; look only now and then."""
+        finite = torch.stack([loss.detach().isfinite().all() for loss in losses.values()]).all()
+        self._finite = finite if self._finite is None else self._finite & finite
+        if (step + 1) % self._every == 0:
+            self.check(step)
+
+    def check(self, step: int) -> None:
+        """Look now.
+
+        Raises:
+            TrainingError: a loss since the last look was NaN or infinite.
+        """
+        if self._finite is not None and not bool(self._finite):
+            raise TrainingError(
+                f"the loss stopped being finite between step {self.since} and step {step}; "
+                "lower training.optimizer.lr or set training.clip_norm, then resume"
+            )
+        self._finite, self.since = None, step + 1
+
+
+class SaveCheckpoint(Hook):
+    """Writes the state every few seconds and, through `due`, whenever something else asks."""
+
+    def __init__(self, path: Path, capture: Callable[[int], TrainingState], seconds: float, watch: WatchLoss) -> None:
+        self._path, self._capture, self._seconds, self._watch = path, capture, seconds, watch
+        self._last = time.monotonic()
+
+    def after_step(self, step: int, losses: Mapping[str, Tensor]) -> None:
+        """Save when it is time."""
+        if time.monotonic() - self._last >= self._seconds:
+            self.save(step + 1)
+
+    def save(self, step: int) -> None:
+        """Save now, with `step` steps done, unless the loss has gone bad."""
+        self._watch.check(step - 1)
+        self._capture(step).save(self._path)
+        self._last = time.monotonic()
+
+
+class StopRequested(Exception):
+    """The time limit of the run was reached; the checkpoint is written."""
+
+
+class StopAtDeadline(Hook):
+    """Ends a training at a wall-clock limit, after a checkpoint."""
+
+    def __init__(self, deadline: float, checkpoint: SaveCheckpoint) -> None:
+        self._deadline, self._checkpoint = deadline, checkpoint
+
+    def after_step(self, step: int, losses: Mapping[str, Tensor]) -> None:
+        """Save and stop when the time is over.
+
+        Raises:
+            StopRequested: it is.
+        """
+        if time.monotonic() >= self._deadline:
+            self._checkpoint.save(step + 1)
+            raise StopRequested
+
+
+class KeepState(Hook):
+    """Hands a copy of the state to `keep` when exactly `at` steps are done (the rewind point)."""
+
+    def __init__(self, at: int, capture: Callable[[int], TrainingState], keep: Callable[[TrainingState], None]) -> None:
+        self._at, self._capture, self._keep = at, capture, keep
+
+    def before_step(self, step: int) -> None:
+        """A rewind point of 0 is the initial state, before any step."""
+        if step == 0 and self._at == 0:
+            self._keep(self._capture(0))
+
+    def after_step(self, step: int, losses: Mapping[str, Tensor]) -> None:
+        """Keep it at the rewind point."""
+        if step + 1 == self._at:
+            self._keep(self._capture(self._at))
+
+
+class RecordMetrics(Hook):
+    """Writes losses and learning rate as JSON lines, and a line of progress to the log."""
+
+    def __init__(self, path: Path, title: str, last: int, rate: Callable[[int], float], every: int = 20) -> None:
+        self._path, self._title, self._last, self._rate, self._every = path, title, last, rate, every
+        self._began = self._told = time.monotonic()
+        self._first: int | None = None
+
+    def after_step(self, step: int, losses: Mapping[str, Tensor]) -> None:
+        """One record every few steps."""
+        if self._first is None:
+            self._first, self._began = step, time.monotonic()
+        if (step + 1) % self._every and step + 1 != self._last:
+            return
+        values = {name: float(loss.detach()) for name, loss in losses.items()}
+        total = sum(values.values())
+        if total != total or total in (float("inf"), float("-inf")):
+            return
+        append_metrics(self._path, {"step": step + 1, "loss": total, "lr": self._rate(step), "losses": values})
+        if time.monotonic() - self._told >= 10 or step + 1 == self._last:
+            self._tell(step, total)
+
+    def _tell(self, step: int, total: float) -> None:
+        self._told = time.monotonic()
+        done = step - (self._first or 0)
+        pace = (self._told - self._began) / done if done else 0.0
+        left = pace * (self._last - step - 1)
+        logger.info(
+            "%s: step %d of %d, loss %.3f, %.2f s a step, %d min %02d s left",
+            self._title, step + 1, self._last, total, pace, left // 60, left % 60,
+        )  # fmt: skip

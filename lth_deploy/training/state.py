@@ -1,0 +1,130 @@
+"""The state of a training as tensors on the CPU: always a copy, never a reference to live weights."""
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lth_deploy import storage
+from lth_deploy.errors import DataError
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """Everything that the next step depends on, besides recipe and seed.
+
+    step: optimizer steps done. model: parameters and buffers by name. optimizer: "parameter name|slot" to
+    tensor, for instance momentum. scaler: state of the loss scaler under fp16.
+    """
+
+    step: int
+    model: dict[str, Tensor]
+    optimizer: dict[str, Tensor] = field(default_factory=dict)
+    scaler: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def capture(
+        cls,
+        step: int,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer | None = None,
+        scaler: torch.amp.GradScaler | None = None,
+    ) -> "TrainingState":
+        """A deep copy of what is live now."""
+        return cls(
+            step,
+            {name: _copy(tensor) for name, tensor in model.state_dict().items()},
+            _optimizer_tensors(model, optimizer) if optimizer else {},
+            scaler.state_dict() if scaler and scaler.is_enabled() else {},
+        )
+
+    def restore(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer | None = None,
+        scaler: torch.amp.GradScaler | None = None,
+    ) -> None:
+        """Copy this state into live objects.
+
+        Raises:
+            DataError: the model has other tensors than the state.
+        """
+        try:
+            model.load_state_dict(self.model)
+        except RuntimeError as error:
+            raise DataError(f"the saved state does not fit the model: {error}") from error
+        if optimizer is not None:
+            _restore_optimizer(self.optimizer, model, optimizer)
+        if scaler is not None and self.scaler:
+            scaler.load_state_dict(self.scaler)
+
+    def weights_only(self, step: int = 0) -> "TrainingState":
+        """The same weights with a fresh optimizer, at `step`."""
+        return TrainingState(step, self.model)
+
+    def masked(self, masks: dict[str, Tensor]) -> "TrainingState":
+        """Pruned weights and their optimizer state set to zero; other tensors are shared, not copied."""
+        model = {name: tensor * masks[name] if name in masks else tensor for name, tensor in self.model.items()}
+        optimizer = {}
+        for key, tensor in self.optimizer.items():
+            mask = masks.get(key.rsplit("|", 1)[0])
+            optimizer[key] = tensor * mask if mask is not None and tensor.shape == mask.shape else tensor
+        return replace(self, model=model, optimizer=optimizer)
+
+    def save(self, path: Path) -> None:
+        """One safetensors file, written atomically."""
+        from safetensors.torch import save_file
+
+        tensors = {f"model/{name}": tensor for name, tensor in self.model.items()}
+        tensors |= {f"optimizer/{name}": tensor for name, tensor in self.optimizer.items()}
+        metadata = {"state": json.dumps({"step": self.step, "scaler": self.scaler})}
+        storage.write_atomically(path, lambda file: save_file(tensors, file, metadata=metadata))
+
+    @classmethod
+    def load(cls, path: Path) -> "TrainingState":
+        """Read what `save` wrote.
+
+        Raises:
+            DataError: missing or damaged.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}}
+        try:
+            with safe_open(path, framework="pt") as file:
+                state = json.loads((file.metadata() or {})["state"])
+                for key in file.keys():  # noqa: SIM118  (safe_open is no mapping)
+                    part, _, name = key.partition("/")
+                    parts[part][name] = file.get_tensor(key)
+        except FileNotFoundError as error:
+            raise DataError(f"no saved state {path}") from error
+        except (SafetensorError, KeyError, ValueError) as error:
+            raise DataError(f"{path} is not a saved training state: {error}") from error
+        return cls(int(state["step"]), parts["model"], parts["optimizer"], state["scaler"])
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", copy=True).contiguous()
+
+
+def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    tensors = {}
+    for name, parameter in model.named_parameters():
+        for slot, value in optimizer.state.get(parameter, {}).items():
+            if isinstance(value, Tensor):
+                tensors[f"{name}|{slot}"] = _copy(value)
+    return tensors
+
+
+def _restore_optimizer(tensors: dict[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    optimizer.state.clear()
+    parameters = dict(model.named_parameters())
+    for key, value in tensors.items():
+        name, _, slot = key.rpartition("|")
+        parameter = parameters[name]
+        # Moments must lie in memory as their parameter does; the step count of Adam is a scalar.
+        like = torch.empty_like(parameter) if value.shape == parameter.shape else torch.empty_like(value)
+        optimizer.state[parameter][slot] = like.to(parameter.device).copy_(value).detach()

@@ -1,0 +1,306 @@
+"""`find-ticket`: data, detector, training and pruning composed into one resumable search."""
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lth_deploy.errors import MissingExtraError, RecipeError, UsageError
+from lth_deploy.recipe import Recipe
+from lth_deploy.ticket import RunDirectory, versions
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from lth_deploy.data.coco import CocoDataset
+    from lth_deploy.pruning.imp import Search
+
+logger = logging.getLogger(__name__)
+
+POSITION_IMAGES = 4
+"""Images over which multiply positions are averaged; they vary only with image size and proposals."""
+
+
+@dataclass(frozen=True)
+class TicketResult:
+    """What a search ended with. summary: the content of RUN/summary.json."""
+
+    run: Path
+    finished: bool
+    summary: dict[str, Any]
+
+
+def find_ticket(
+    recipe: Recipe,
+    out: Path,
+    *,
+    device: str = "auto",
+    resume: bool = False,
+    max_seconds: float | None = None,
+) -> TicketResult:
+    """Search a ticket as `recipe` says, in the run directory `out`.
+
+    A killed search loses at most `training.checkpoint_seconds` of work; `resume` goes on to the same masks and
+    weights, bit for bit, on the same machine with the same versions and number of threads.
+
+    Raises:
+        RecipeError: the recipe asks for what cannot be done.
+        DataError: images or annotations are faulty.
+        UsageError: `out` holds something else.
+        StorageError: the disk is full, or another process works on `out`.
+        TrainingError: the loss stopped being finite.
+    """
+    _require_torch()
+    from lth_deploy.training.hooks import StopRequested
+    from lth_deploy.workflow.summary import write_summary
+
+    deadline = None if max_seconds is None else time.monotonic() + max_seconds
+    run = _open(recipe, out, resume)
+    with run.locked(), _logged_to(run.log):
+        splits = load_splits(recipe, run.path)
+        search = _prepare(recipe, run, splits, device, deadline)
+        finished = True
+        try:
+            search.execute()
+        except StopRequested:
+            finished = False
+            logger.info("the time limit is reached; go on with --resume")
+        summary = write_summary(search, splits, finished)
+    return TicketResult(run.path, finished, summary)
+
+
+def smoke_recipe(recipe: Recipe) -> Recipe:
+    """The same recipe cut down to two steps a training on generated data, to prove that every part of it runs."""
+    from lth_deploy.recipe import DataSpec, RewindSpec, ShapesSpec
+
+    shapes = ShapesSpec(train=4, val=2, test=2, width=96, height=96)
+    level = recipe.pruning.level_list()[-1]
+    training = recipe.training.model_copy(
+        update={
+            "steps": 2,
+            "epochs": None,
+            "batch_size": min(recipe.training.batch_size, 2),
+            "amp": "off",
+        }
+    )
+    pruning = recipe.pruning.model_copy(update={"levels": [level], "rewind": RewindSpec(step=1)})
+    controls = recipe.controls.model_copy(update={"random": [level], "reinit": []})
+    weights = "none" if recipe.detector.weights != "none" else recipe.detector.weights
+    detector = recipe.detector.model_copy(
+        update={"weights": weights, "min_size": 96, "max_size": 128, "proposals": 50}
+    )
+    return recipe.model_copy(
+        update={
+            "name": f"{recipe.name}.smoke",
+            "detector": detector,
+            "data": DataSpec(format="shapes", shapes=shapes),
+            "training": training,
+            "pruning": pruning,
+            "controls": controls,
+        }
+    )
+
+
+def load_splits(recipe: Recipe, run: Path) -> dict[str, "CocoDataset"]:
+    """The data sets of a recipe by split; generated or converted annotations are kept under `run`/data.
+
+    Raises:
+        DataError: see `load_coco`.
+    """
+    from lth_deploy.data.coco import load_coco
+
+    data, folder = recipe.data, run / "data"
+    splits = {}
+    for name in ("train", "val", "test"):
+        spec = getattr(data, name)
+        if data.format == "shapes":
+            annotations, images = _draw_shapes(recipe, folder, name)
+        elif spec is None:
+            continue
+        elif data.format == "voc":
+            from lth_deploy.data.voc import convert_voc
+
+            annotations, images = folder / f"{name}.json", Path(spec.images) / "JPEGImages"
+            convert_voc(Path(spec.images), spec.annotations, annotations)
+        else:
+            annotations, images = Path(spec.annotations), Path(spec.images)
+        splits[name] = load_coco(annotations, images, drop_degenerate=data.drop_degenerate)
+    _check_same_categories(splits)
+    return splits
+
+
+def metric_kinds(recipe: Recipe) -> tuple[str, ...]:
+    """The AP kinds that a detector is judged by."""
+    extra = {"mask_rcnn": ("segm",), "keypoint_rcnn": ("keypoints",)}
+    return ("bbox", *extra.get(recipe.detector.name, ()))
+
+
+def build_model(recipe: Recipe, dataset: "CocoDataset", seed: int, pretrained: bool) -> "nn.Module":
+    """A detector for `dataset` whose fresh weights are a function of `seed`."""
+    import torch
+
+    from lth_deploy.detectors import build_detector
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        classes, points = len(dataset.categories), len(dataset.keypoint_names)
+        return build_detector(recipe.detector, classes, points, load_weights=pretrained)
+
+
+def _draw_shapes(recipe: Recipe, folder: Path, split: str) -> tuple[Path, Path]:
+    from lth_deploy.data.shapes import generate_shapes
+
+    spec = recipe.data.shapes
+    offset = ("train", "val", "test").index(split)
+    generate_shapes(
+        folder,
+        split=split,
+        count=getattr(spec, split),
+        size=(spec.width, spec.height),
+        seed=3 * spec.seed + offset,
+        max_objects=spec.max_objects,
+    )
+    return folder / f"{split}.json", folder / split
+
+
+def _prepare(
+    recipe: Recipe,
+    run: RunDirectory,
+    splits: Mapping[str, "CocoDataset"],
+    device_name: str,
+    deadline: float | None,
+) -> "Search":
+    import torch
+
+    from lth_deploy.data.loader import Batches, DetectionDataset
+    from lth_deploy.pruning.imp import Search
+
+    device = pick_device(device_name)
+    if recipe.training.threads:
+        torch.set_num_threads(recipe.training.threads)
+    training = recipe.training
+    dataset = DetectionDataset(
+        splits["train"].without_empty() if recipe.data.drop_empty else splits["train"],
+        flip=training.flip,
+        seed=training.seed,
+        load_size=(recipe.detector.max_size, recipe.detector.min_size),
+        kinds=metric_kinds(recipe),
+    )
+    batches = Batches(dataset, training.batch_size, training.seed, training.workers)
+    total = training.total_steps(batches.batches_per_epoch)
+    rewind = recipe.pruning.rewind.at(batches.batches_per_epoch)
+    if rewind >= total:
+        raise RecipeError(f"pruning.rewind: step {rewind} is not before the end of the training, step {total}")
+    train_set = splits["train"]
+    return Search(
+        run=run,
+        recipe=recipe,
+        device=device,
+        batches=batches,
+        total_steps=total,
+        rewind_step=rewind,
+        build=lambda seed, pretrained: build_model(recipe, train_set, seed, pretrained),
+        score=lambda model: score_splits(model, recipe, splits, device),
+        positions=lambda model: _positions(model, recipe, splits["val"], device),
+        deadline=deadline,
+    )
+
+
+def score_splits(
+    model: "nn.Module", recipe: Recipe, splits: Mapping[str, "CocoDataset"], device: "torch.device"
+) -> dict[str, Any]:
+    """AP on val and test, by split and kind."""
+    from lth_deploy.evaluation.coco_ap import evaluate_detections
+    from lth_deploy.workflow.prediction import detect
+
+    scores = {}
+    for name in ("val", "test"):
+        if name in splits:
+            dataset = splits[name]
+            found = detect(model, dataset, device)
+            result = evaluate_detections(
+                dataset.ground_truth(), found, dataset.category_ids, metric_kinds(recipe)
+            )
+            scores[name] = result.metrics
+    return scores
+
+
+def _positions(
+    model: "nn.Module", recipe: Recipe, dataset: "CocoDataset", device: "torch.device"
+) -> dict[str, float]:
+    import torch
+
+    from lth_deploy.data.images import read_image
+    from lth_deploy.detectors.inference import to_input
+    from lth_deploy.pruning.positions import measure_positions
+    from lth_deploy.pruning.scope import scoped_layers
+
+    pruning = recipe.pruning
+    layers = scoped_layers(model, pruning.scope, pruning.include, pruning.exclude)
+    images = [
+        to_input(torch.tensor(read_image(record.path), device=device)) for record in dataset.images[:POSITION_IMAGES]
+    ]
+    return measure_positions(model, layers, images)
+
+
+def pick_device(name: str) -> "torch.device":
+    """The device called auto, cpu or cuda.
+
+    Raises:
+        UsageError: cuda is asked for where there is none.
+    """
+    import torch
+
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise UsageError("--device cuda: torch sees no GPU here; use --device cpu")
+    return torch.device("cuda" if name == "cuda" or (name == "auto" and available) else "cpu")
+
+
+def _open(recipe: Recipe, out: Path, resume: bool) -> RunDirectory:
+    if not (out / "manifest.json").exists():
+        return RunDirectory.create(out, recipe)
+    if not resume:
+        raise UsageError(f"{out} holds a run already; go on with --resume, or choose another --out")
+    run = RunDirectory.open(out)
+    manifest = run.manifest()
+    if manifest["recipe_digest"] != recipe.digest():
+        raise UsageError(f"{out} was made with another recipe; its own is {run.recipe_file}")
+    if manifest["versions"] != versions():
+        logger.warning("package versions differ from those that %s began with; results may differ in the last bits", out)
+    return run
+
+
+def _check_same_categories(splits: Mapping[str, "CocoDataset"]) -> None:
+    from lth_deploy.errors import DataError
+
+    expected = [(c.id, c.name) for c in splits["train"].categories]
+    for name, dataset in splits.items():
+        found = [(c.id, c.name) for c in dataset.categories]
+        if found != expected:
+            raise DataError(f"split '{name}' has the categories {found}, the training split has {expected}")
+
+
+@contextmanager
+def _logged_to(path: Path) -> Iterator[None]:
+    """Copy this package's log lines into the run directory."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    package = logging.getLogger("lth_deploy")
+    package.addHandler(handler)
+    try:
+        yield
+    finally:
+        package.removeHandler(handler)
+        handler.close()
+
+
+def _require_torch() -> None:
+    try:
+        import torchvision  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("torch", "train", "finding tickets") from error

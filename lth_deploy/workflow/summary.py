@@ -1,0 +1,152 @@
+"""What a search comes to: every trial with its accounting, and the winning ticket with its interval."""
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from lth_deploy import storage
+from lth_deploy.mask import kept, load_masks
+from lth_deploy.pruning.plan import control_of
+from lth_deploy.recipe import Recipe
+from lth_deploy.ticket import Trial, read_metrics
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from lth_deploy.data.records import CocoDataset
+    from lth_deploy.pruning.imp import Search
+
+logger = logging.getLogger(__name__)
+
+SCHEMA = "lth-run/1"
+
+
+def write_summary(search: "Search", splits: Mapping[str, "CocoDataset"], finished: bool) -> dict[str, Any]:
+    """Write RUN/summary.json from the finished trials and return its content."""
+    recipe, run = search.recipe, search.run
+    model = search.build(recipe.training.seed, False)
+    trials = [_trial_record(trial, search, model) for trial in run.finished_trials()]
+    summary = {
+        "schema": SCHEMA,
+        "recipe": recipe.model_dump(mode="json"),
+        "recipe_digest": recipe.digest(),
+        "finished": finished,
+        "versions": run.manifest()["versions"],
+        "dataset": {
+            "classes": list(splits["train"].class_names),
+            **{name: len(splits[name].images) if name in splits else 0 for name in ("train", "val", "test")},
+        },
+        "parameters": {
+            "total": sum(parameter.numel() for parameter in model.parameters()),
+            "prunable": sum(layer.weights.size for layer in search.layers(model, _ones())),
+        },
+        "trials": trials,
+        "winner": _winner(search, splits, trials) if finished else None,
+        "notes": _notes(recipe),
+    }
+    storage.write_json(run.summary, summary)
+    return summary
+
+
+def pick_winner(recipe: Recipe, trials: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The sparsest ticket whose AP on val is within the tolerance of the dense control; None when there is none."""
+    by_name = {trial["name"]: trial for trial in trials}
+    control = by_name.get(control_of(recipe))
+    floor = None if control is None else _ap(control, "val", recipe)
+    if floor is None:
+        return None
+    tickets = [t for t in trials if t["kind"] == "ticket" and _ap(t, "val", recipe) is not None]
+    good = [t for t in tickets if _ap(t, "val", recipe) >= floor - recipe.selection.tolerance]  # type: ignore[operator]
+    return max(good, key=lambda trial: trial["sparsity"], default=None)
+
+
+def _winner(
+    search: "Search", splits: Mapping[str, "CocoDataset"], trials: list[dict[str, Any]]
+) -> dict[str, Any] | None:
+    recipe = search.recipe
+    best = pick_winner(recipe, trials)
+    if best is None:
+        return None
+    control = next(trial for trial in trials if trial["name"] == control_of(recipe))
+    split = "test" if "test" in splits else "val"
+    return {
+        "trial": best["name"],
+        "control": control["name"],
+        "tolerance": recipe.selection.tolerance,
+        "metric": recipe.selection.metric,
+        "val_ap": _ap(best, "val", recipe),
+        "dense_val_ap": _ap(control, "val", recipe),
+        "test_ap": _ap(best, "test", recipe),
+        "dense_test_ap": _ap(control, "test", recipe),
+        "interval_split": split,
+        "interval": _interval(search, splits[split], best["name"], control["name"]),
+    }
+
+
+def _interval(search: "Search", dataset: "CocoDataset", ticket: str, control: str) -> list[float]:
+    """95 % paired bootstrap interval of AP(ticket) - AP(control), over images."""
+    from lth_deploy.evaluation.bootstrap import paired_bootstrap
+    from lth_deploy.workflow.prediction import detect
+
+    found = []
+    for name in (ticket, control):
+        model = search.build(search.recipe.training.seed, False)
+        search.state(name).restore(model)
+        found.append(detect(model.to(search.device), dataset, search.device))
+    interval = paired_bootstrap(
+        dataset.ground_truth(),
+        *found,
+        dataset.category_ids,
+        search.recipe.selection.metric,
+        samples=search.recipe.selection.bootstrap_samples,
+        seed=search.recipe.training.seed,
+    )
+    return [interval.low, interval.high]
+
+
+def _trial_record(trial: Trial, search: "Search", model: "nn.Module") -> dict[str, Any]:
+    result = trial.read_result()
+    masks = load_masks(trial.mask) if search.run.is_committed(trial.mask) else {}
+    total = sum(parameter.numel() for parameter in model.parameters())
+    positions = result.pop("positions")
+    metrics = read_metrics(trial.metrics)
+    stride = max(1, len(metrics) // 200)
+    return {
+        **result,
+        "steps": result["steps"][1] - result["steps"][0],
+        "sparsity_all": sum(mask.size for mask in masks.values()) / total - kept(masks) / total if masks else 0.0,
+        "layers": [
+            {
+                "name": layer.name,
+                "group": layer.group,
+                "shape": list(layer.module.weight.shape),
+                "elements": layer.module.weight.numel(),
+                "zeros": int(layer.module.weight.numel() - masks[layer.name].sum()) if masks else 0,
+                "positions": positions[layer.name],
+            }
+            for layer in search.scoped(model)
+        ],
+        "losses": [[record["step"], record["loss"]] for record in metrics[::stride]],
+    }
+
+
+def _ap(trial: Mapping[str, Any], split: str, recipe: Recipe) -> float | None:
+    metrics = (trial.get(split) or {}).get(recipe.selection.metric)
+    return None if metrics is None else metrics["AP"]
+
+
+def _notes(recipe: Recipe) -> list[str]:
+    notes = []
+    if recipe.detector.norm == "group":
+        notes.append("group norm cannot be folded into convolutions: it stays in the exported graph and costs time")
+    if recipe.pruning.restart != "weights" and len(recipe.pruning.level_list()) > 1:
+        notes.append(
+            "without weight rewinding a ticket of round r has trained r times on; its dense control was restarted once"
+        )
+    return notes
+
+
+def _ones() -> Mapping[str, float]:
+    from collections import defaultdict
+
+    return defaultdict(lambda: 1.0)
