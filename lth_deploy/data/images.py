@@ -1,6 +1,5 @@
 """Image files: found, measured, decoded."""
 
-import warnings
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -11,6 +10,9 @@ from lth_deploy.data.findings import FaultError
 from lth_deploy.errors import DataError
 
 LARGEST_SIDE = 32768
+LARGEST_AREA = 100_000_000
+"""Pixels; 300 MB when decoded."""
+
 _EXIF_ORIENTATION = 0x0112
 
 
@@ -33,19 +35,18 @@ def decode(path: Path) -> npt.NDArray[np.uint8]:
         FaultError: see `read_image`.
     """
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of a decompression bomb long before it refuses one.
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                if image.mode in ("I", "F") or image.mode.startswith("I;"):
-                    raise FaultError(f"pixels of mode '{image.mode}'; 8 bits a channel are needed")
-                return np.asarray(image.convert("RGB"), dtype=np.uint8)
+        with Image.open(path) as image:
+            if image.width * image.height > LARGEST_AREA:
+                raise FaultError(f"{image.width}x{image.height} pixels, refused as a decompression bomb")
+            if image.mode in ("I", "F") or image.mode.startswith("I;"):
+                raise FaultError(f"pixels of mode '{image.mode}'; 8 bits a channel are needed")
+            return np.asarray(image.convert("RGB"), dtype=np.uint8)
     except FileNotFoundError as error:
         raise FaultError("no such image file") from error
     except UnidentifiedImageError as error:
         raise FaultError("not an image, or cut off in its header") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise FaultError("more than 89 million pixels, which is refused as a decompression bomb") from error
+    except Image.DecompressionBombError as error:
+        raise FaultError("so many pixels that it is refused as a decompression bomb") from error
     except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
         if isinstance(error, FaultError):
             raise

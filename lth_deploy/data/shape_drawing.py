@@ -34,7 +34,7 @@ OUTLINES: dict[str, Array] = {
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure in place: centre and radius of the circle around it in pixels, angle in radians, RGB 0..255."""
+    """A figure in place: centre and radius of the circle around it in pixels, radians, RGB 0..255."""
 
     name: str
     centre: tuple[float, float]
@@ -46,8 +46,9 @@ class Figure:
     def corners(self) -> Array:
         """[M, 2] as x, y."""
         cos, sin = math.cos(self.angle), math.sin(self.angle)
-        turned: Array = OUTLINES[self.name] @ np.array([[cos, sin], [-sin, cos]])
-        return turned * self.radius + np.array(self.centre)
+        turn = np.array([[cos, sin], [-sin, cos]])
+        placed: Array = OUTLINES[self.name] @ turn * self.radius + np.array(self.centre)
+        return placed
 
     @cached_property
     def _sides(self) -> tuple[Array, Array]:

@@ -1,0 +1,40 @@
+"""What `lth-deploy data check | from-voc | shapes` do, as functions that return what they found."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Unpack
+
+from lth_deploy.data.check import check_coco
+from lth_deploy.data.findings import CheckReport
+from lth_deploy.data.shapes import ShapesOptions, ShapesPlan, generate_shapes
+from lth_deploy.data.voc import VocConversion, convert_voc
+from lth_deploy.errors import UsageError
+
+
+def check_data(annotations: Path, images: Path, *, decode_images: bool = True) -> CheckReport:
+    """Every fault of a COCO data set; `passed` of the result says whether there is none."""
+    return check_coco(annotations, images, decode_images)
+
+
+def data_from_voc(voc_root: Path, split: str, out: Path) -> VocConversion:
+    """Write a split of a Pascal VOC folder ('all' for all of it) as the COCO file `out`.
+
+    Raises:
+        DataError: something in the folder is missing or damaged.
+    """
+    return convert_voc(voc_root, split, out)
+
+
+def draw_shapes(out: Path, counts: Mapping[str, int], **options: Unpack[ShapesOptions]) -> dict[str, Path]:
+    """Draw splits of the generated data set under `out`: images by split name in, annotation files out.
+
+    Raises:
+        UsageError: no split, or parameters that cannot be drawn; nothing is drawn then.
+    """
+    if not counts:
+        raise UsageError("no split was asked for; give the number of images of one at least")
+    for split, count in counts.items():
+        ShapesPlan(split, count, **options)
+    return {
+        split: generate_shapes(out, split=split, count=count, **options) for split, count in counts.items()
+    }

@@ -1,0 +1,223 @@
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from PIL import Image
+from sound_coco import HEIGHT, WIDTH, CocoFolder
+
+from lth_deploy.data.check import check_coco
+from lth_deploy.data.coco import load_coco
+from lth_deploy.data.findings import KEPT_PER_SEVERITY
+from lth_deploy.errors import DataError
+
+Change = Callable[[dict[str, Any]], Any]
+
+
+def set_in(kind: str, position: int, **values: Any) -> Change:
+    return lambda document: document[kind][position].update(values)
+
+
+def drop_in(kind: str, position: int, key: str) -> Change:
+    return lambda document: document[kind][position].pop(key)
+
+
+ERRORS: dict[str, tuple[Change, str, str]] = {
+    "duplicate annotation id": (set_in("annotations", 1, id=1), "annotation 1", "used before"),
+    "text as annotation id": (set_in("annotations", 1, id="2"), "annotation '2'", "whole number"),
+    "true as annotation id": (set_in("annotations", 1, id=True), "annotation True", "whole number"),
+    "negative annotation id": (set_in("annotations", 1, id=-4), "annotation -4", "whole number"),
+    "no annotation id": (drop_in("annotations", 1, "id"), "annotations[1]", "whole number"),
+    "annotation that is text": (lambda d: d["annotations"].append("x"), "annotations[3]", "object"),
+    "unknown category": (set_in("annotations", 0, category_id=4), "annotation 1", "category_id 4"),
+    "unknown image": (set_in("annotations", 0, image_id=8), "annotation 1", "image_id 8"),
+    "no box": (drop_in("annotations", 0, "bbox"), "annotation 1", "bbox"),
+    "box of three": (set_in("annotations", 0, bbox=[1, 2, 3]), "annotation 1", "bbox"),
+    "box of NaN": (set_in("annotations", 0, bbox=[1, 2, float("nan"), 3]), "annotation 1", "bbox"),
+    "box of infinity": (set_in("annotations", 0, bbox=[1, 2, float("inf"), 3]), "annotation 1", "bbox"),
+    "box of a huge number": (set_in("annotations", 0, bbox=[1, 2, 10**400, 3]), "annotation 1", "bbox"),
+    "box of text": (set_in("annotations", 0, bbox=["1", 2, 3, 4]), "annotation 1", "bbox"),
+    "zero width": (set_in("annotations", 0, bbox=[4, 6, 0, 10]), "annotation 1", "degenerate box"),
+    "negative height": (set_in("annotations", 0, bbox=[4, 6, 5, -1]), "annotation 1", "degenerate box"),
+    "box outside": (set_in("annotations", 0, bbox=[WIDTH, 6, 5, 5]), "annotation 1", "outside"),
+    "iscrowd 2": (set_in("annotations", 0, iscrowd=2), "annotation 1", "iscrowd"),
+    "negative area": (set_in("annotations", 0, area=-1), "annotation 1", "area"),
+    "area of NaN": (set_in("annotations", 0, area=float("nan")), "annotation 1", "area"),
+    "polygon of two points": (
+        set_in("annotations", 0, segmentation=[[1, 1, 2, 2]]),
+        "annotation 1",
+        "3 or more points",
+    ),
+    "polygon of odd length": (
+        set_in("annotations", 0, segmentation=[[1, 1, 2, 2, 3, 3, 4]]),
+        "annotation 1",
+        "3 or more points",
+    ),
+    "polygon far outside": (
+        set_in("annotations", 0, segmentation=[[0, 0, 900000, 0, 900000, 9]]),
+        "annotation 1",
+        "outside",
+    ),
+    "run lengths too long": (
+        set_in("annotations", 2, segmentation={"size": [HEIGHT, WIDTH], "counts": [0, 20, 10**9]}),
+        "annotation 5",
+        "pixels",
+    ),
+    "run lengths of another size": (
+        set_in("annotations", 2, segmentation={"size": [WIDTH, HEIGHT], "counts": [HEIGHT * WIDTH]}),
+        "annotation 5",
+        "size",
+    ),
+    "negative run": (
+        set_in("annotations", 2, segmentation={"size": [HEIGHT, WIDTH], "counts": [-1, HEIGHT * WIDTH + 1]}),
+        "annotation 5",
+        "counts",
+    ),
+    "segmentation that is text": (set_in("annotations", 0, segmentation="x"), "annotation 1", "segmentation"),
+    "too few keypoints": (set_in("annotations", 0, keypoints=[1, 2, 2]), "annotation 1", "9 numbers"),
+    "keypoints without names": (set_in("annotations", 1, keypoints=[1, 2, 2]), "annotation 2", "keypoints"),
+    "visibility 3": (
+        set_in("annotations", 0, keypoints=[1, 1, 3, 0, 0, 0, 0, 0, 0]),
+        "annotation 1",
+        "visibility",
+    ),
+    "duplicate image id": (set_in("images", 1, id=7), "image 7", "used before"),
+    "no image width": (drop_in("images", 0, "width"), "image 7", "width"),
+    "image height 0": (set_in("images", 0, height=0), "image 7", "height"),
+    "no file name": (drop_in("images", 0, "file_name"), "image 7", "file_name"),
+    "file name that climbs": (set_in("images", 0, file_name="../a.png"), "image 7", "inside"),
+    "absolute file name": (set_in("images", 0, file_name="/etc/passwd"), "image 7", "inside"),
+    "missing image": (set_in("images", 0, file_name="gone.png"), "image 7", "no such image"),
+    "duplicate category id": (set_in("categories", 1, id=3), "category 3", "used before"),
+    "duplicate category name": (set_in("categories", 1, name="cell"), "category 90", "category 3"),
+    "category without name": (drop_in("categories", 1, "name"), "category 90", "name"),
+    "skeleton out of range": (set_in("categories", 0, skeleton=[[1, 4]]), "category 3", "skeleton"),
+    "two sets of keypoints": (set_in("categories", 1, keypoints=["x"]), "category 90", "differ"),
+    "no categories": (lambda d: d.pop("categories"), "categories", "list"),
+    "no images": (lambda d: d.update(images=[]), "images", "empty"),
+    "annotations as object": (lambda d: d.update(annotations={}), "annotations", "list"),
+}
+
+
+def test_a_sound_data_set_has_no_findings(coco_folder: CocoFolder) -> None:
+    report = check_coco(coco_folder.annotations, coco_folder.images)
+    assert report.passed
+    assert report.findings == []
+    counted = {
+        "images": 3,
+        "annotations": 3,
+        "categories": 2,
+        "crowd regions": 1,
+        "images without objects": 1,
+    }
+    assert {key: report.counts[key] for key in counted} == counted
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_every_fault_is_found_with_file_and_id_and_refused_by_the_loader(
+    name: str, coco_folder: CocoFolder
+) -> None:
+    change, where, message = ERRORS[name]
+    change(coco_folder.document)
+    coco_folder.write()
+    report = check_coco(coco_folder.annotations, coco_folder.images)
+    found = [f for f in report.of("error") if f.where == where and message in f.message]
+    assert len(found) == 1, report.findings
+    assert found[0].file in (str(coco_folder.annotations), str(coco_folder.images / "gone.png"))
+    with pytest.raises(DataError, match="fault") as caught:
+        load_coco(coco_folder.annotations, coco_folder.images)
+    assert str(found[0]) in str(caught.value)
+
+
+NOTICES: dict[str, tuple[Change, str, str]] = {
+    "no area": (drop_in("annotations", 0, "area"), "annotation 1", "filled in with 200"),
+    "no iscrowd": (drop_in("annotations", 0, "iscrowd"), "annotation 1", "filled in with 0"),
+    "annotation id 0": (set_in("annotations", 0, id=0), "annotation 0", "renumbered"),
+    "category id 0": (set_in("categories", 1, id=0), "category 0", "background"),
+    "box that sticks out": (
+        set_in("annotations", 0, bbox=[30, 6, 20, 10]),
+        "annotation 1",
+        "10 pixels outside",
+    ),
+    "wrong number of keypoints": (set_in("annotations", 0, num_keypoints=3), "annotation 1", "set to the 2"),
+    "one file twice": (set_in("images", 1, file_name="a.png"), "image 9", "same file as image 7"),
+}
+
+
+@pytest.mark.parametrize("name", NOTICES)
+def test_what_is_filled_in_is_said(name: str, coco_folder: CocoFolder) -> None:
+    change, where, message = NOTICES[name]
+    change(coco_folder.document)
+    if name == "category id 0":
+        coco_folder.document["annotations"][1]["category_id"] = 0
+    coco_folder.write()
+    report = check_coco(coco_folder.annotations, coco_folder.images)
+    assert [(f.where, message in f.message) for f in report.findings] == [(where, True)]
+    assert report.passed
+    load_coco(coco_folder.annotations, coco_folder.images)
+
+
+@pytest.mark.parametrize("decode", [True, False])
+def test_only_decoding_finds_a_truncated_image(decode: bool, coco_folder: CocoFolder) -> None:
+    path = coco_folder.images / "a.png"
+    path.write_bytes(path.read_bytes()[:-400])
+    errors = check_coco(coco_folder.annotations, coco_folder.images, decode_images=decode).of("error")
+    assert [(e.file, e.where) for e in errors] == ([(str(path), "image 7")] if decode else [])
+
+
+def test_an_image_of_another_size_is_found_and_a_rotated_one_explained(coco_folder: CocoFolder) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (HEIGHT, WIDTH)).save(coco_folder.images / "a.png", exif=exif)
+    (error,) = check_coco(coco_folder.annotations, coco_folder.images).findings
+    assert f"{HEIGHT}x{WIDTH}" in error.message
+    assert "EXIF" in error.message
+
+
+def test_all_missing_images_of_a_missing_folder_are_one_fault(coco_folder: CocoFolder) -> None:
+    report = check_coco(coco_folder.annotations, coco_folder.root / "nowhere")
+    assert [(f.file, f.where) for f in report.findings] == [(str(coco_folder.root / "nowhere"), "folder")]
+
+
+def test_faults_of_one_annotation_are_all_found(coco_folder: CocoFolder) -> None:
+    coco_folder.document["annotations"][0].update(bbox=[1, 2, 3], category_id=4, iscrowd=7)
+    coco_folder.write()
+    report = check_coco(coco_folder.annotations, coco_folder.images)
+    assert [f.where for f in report.findings] == ["annotation 1"] * 3
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "null", '{"images": ' + "9" * 5000 + "}", "[" * 100000])
+def test_what_is_no_coco_file_is_one_fault(text: str, coco_folder: CocoFolder) -> None:
+    coco_folder.annotations.write_text(text)
+    (error,) = check_coco(coco_folder.annotations, coco_folder.images).findings
+    assert str(coco_folder.annotations) in str(error)
+    with pytest.raises(DataError):
+        load_coco(coco_folder.annotations, coco_folder.images)
+
+
+def test_a_million_faults_are_counted_but_not_kept(coco_folder: CocoFolder) -> None:
+    coco_folder.document["annotations"] = [{"id": i} for i in range(1, KEPT_PER_SEVERITY + 2)]
+    coco_folder.write()
+    report = check_coco(coco_folder.annotations, coco_folder.images)
+    assert len(report.of("error")) == KEPT_PER_SEVERITY
+    assert report.counts["errors"] > KEPT_PER_SEVERITY
+    with pytest.raises(DataError) as caught:
+        load_coco(coco_folder.annotations, coco_folder.images)
+    assert str(caught.value).count("annotation ") == 20
+    assert str(report.counts["errors"]) in str(caught.value)
+
+
+def test_degenerate_boxes_can_be_left_out_instead(coco_folder: CocoFolder) -> None:
+    coco_folder.document["annotations"][0]["bbox"] = [4, 6, 3, 0]
+    coco_folder.write()
+    dataset = load_coco(coco_folder.annotations, coco_folder.images, drop_degenerate=True)
+    assert dataset.annotations[7] == ()
+    report = check_coco(coco_folder.annotations, coco_folder.images, drop_degenerate=True)
+    assert [f.where for f in report.of("notice")] == ["annotation 1"]
+
+
+def test_a_shrunk_file_never_crashes_the_check(coco_folder: CocoFolder) -> None:
+    text = json.dumps(coco_folder.document)
+    for length in range(0, len(text), 37):
+        coco_folder.annotations.write_text(text[:length])
+        assert not check_coco(coco_folder.annotations, coco_folder.images).passed
