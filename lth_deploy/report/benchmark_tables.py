@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from statistics import median
 
 from lth_deploy.report import figures, tables
-from lth_deploy.report.cost_plots import Point, Stack
+from lth_deploy.report.cost_plots import Stack
+from lth_deploy.report.fronts import Point
 from lth_deploy.report.plots import KIND_NAMES
 from lth_deploy.report.schema import BenchmarkResults, Ratio, Row, RunSummary, Trial
 from lth_deploy.report.tables import Cell, Column, Line, Table
@@ -24,9 +25,6 @@ def main(results: BenchmarkResults) -> Table:
         Column("AP", KIND_NAMES.get(kind, kind)),
         Column("p50 ms", "median latency of one image"),
         Column("p90 ms"),
-        Column("mean ms"),
-        Column("min ms"),
-        Column("n", "number of samples"),
         Column(
             "Time vs baseline", "median ratio of latencies with its bootstrap interval; below 1 is faster"
         ),
@@ -76,6 +74,32 @@ def bytes_table(results: BenchmarkResults) -> Table:
     return tables.compact(columns, lines)
 
 
+def latencies(results: BenchmarkResults) -> Table | None:
+    """Every latency figure of every row; None when no latency was measured."""
+    columns = [Column("Artifact", is_text=True), Column("Engine", is_text=True), Column("Threads")]
+    columns += [
+        Column("p50 ms"),
+        Column("p90 ms"),
+        Column("mean ms"),
+        Column("min ms"),
+        Column("n", "samples"),
+    ]
+    lines = []
+    for row in results.rows:
+        if row.latency_ms is None:
+            continue
+        times = (row.latency_ms.p50, row.latency_ms.p90, row.latency_ms.mean, row.latency_ms.min)
+        cells = [
+            tables.text(row.name),
+            tables.text(row.engine, row.engine_version),
+            tables.count(row.threads),
+            *(tables.milliseconds(value) for value in times),
+            tables.count(row.latency_ms.n),
+        ]
+        lines.append(Line(tuple(cells), row.kind))
+    return tables.compact(columns, lines) if lines else None
+
+
 def metrics(results: BenchmarkResults) -> Table | None:
     """Every AP figure of every artifact; None when no AP was measured."""
     columns = [Column("Artifact", is_text=True), Column("Engine", is_text=True), Column("Kind", is_text=True)]
@@ -98,12 +122,16 @@ def metrics(results: BenchmarkResults) -> Table | None:
 
 def files(rows: Sequence[Row]) -> list[Row]:
     """The rows, one for each file."""
-    return list({(row.name, row.path, row.bytes): row for row in reversed(rows)}.values())[::-1]
+    first: dict[tuple[str, str, float | None], Row] = {}
+    for row in rows:
+        first.setdefault((row.name, row.path, row.bytes), row)
+    return list(first.values())
 
 
 def latency_points(results: BenchmarkResults) -> dict[int | None, list[Point]]:
     """Points of AP against median latency, one list for each number of threads."""
-    kind, by_threads = main_kind(results), dict[int | None, list[Point]]()
+    kind = main_kind(results)
+    by_threads: dict[int | None, list[Point]] = {}
     for row in results.rows:
         found, p50 = row.ap_of(kind), row.p50
         if found is None or p50 is None:
@@ -115,18 +143,13 @@ def latency_points(results: BenchmarkResults) -> dict[int | None, list[Point]]:
 
 def size_points(results: BenchmarkResults) -> list[Point]:
     """Points of AP against megabytes, one for each file."""
-    kind = main_kind(results)
-    return [
-        Point(
-            row.name,
-            row.kind,
-            row.bytes / 1e6,
-            found,
-            f"{row.name}: AP {figures.ap(found)}, {figures.size(row.bytes)}",
-        )
-        for row in files(results.rows)
-        if row.bytes is not None and (found := row.ap_of(kind)) is not None
-    ]
+    kind, points = main_kind(results), []
+    for row in files(results.rows):
+        found = row.ap_of(kind)
+        if found is not None and row.bytes is not None:
+            tip = f"{row.name}: AP {figures.ap(found)}, {figures.size(row.bytes)}"
+            points.append(Point(row.name, row.kind, row.bytes / 1e6, found, tip))
+    return points
 
 
 def size_stacks(results: BenchmarkResults) -> list[Stack]:
@@ -168,17 +191,15 @@ def _entropy_bytes(elements: int, zeros: int) -> float:
 
 
 def _main_cells(row: Row, kind: str) -> list[Cell]:
-    latency = row.latency_ms
-    times = [latency.p50, latency.p90, latency.mean, latency.min] if latency else [None] * 4
     loads = [value for value in row.load_ms if value is not None]
     return [
-        tables.text(row.name, row.kind),
-        tables.text(f"{row.engine} {row.engine_version}".strip()),
+        tables.text(row.name, "" if row.kind in row.name else row.kind),
+        tables.text(row.engine),
         tables.count(row.threads),
         tables.size(row.bytes),
         tables.ap(row.ap_of(kind)),
-        *(tables.milliseconds(value) for value in times),
-        tables.count(latency.n if latency else None),
+        tables.milliseconds(row.p50),
+        tables.milliseconds(row.latency_ms.p90 if row.latency_ms else None),
         _ratio(row.ratio_to_baseline),
         tables.percent(row.zero_weights),
         tables.percent(row.zero_macs),

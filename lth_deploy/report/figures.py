@@ -60,6 +60,11 @@ def duration(seconds: float | None) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def threads(number: int | None) -> str:
+    """A number of threads in words."""
+    return "threads unknown" if number is None else f"{number} thread{'' if number == 1 else 's'}"
+
+
 def count(number: float | None) -> str:
     """A whole number with thin spaces between thousands."""
     return MISSING if number is None else f"{number:,.0f}".replace(",", "\u202f")

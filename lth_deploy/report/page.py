@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
-from lth_deploy.report import benchmark_tables, cost_plots, figures, plots, run_tables
+from lth_deploy.report import benchmark_tables, cost_plots, figures, fronts, plots, run_tables
 from lth_deploy.report.cost_plots import Bar
 from lth_deploy.report.schema import BenchmarkResults, RunSummary, Trial
 from lth_deploy.report.shots import Shot
@@ -59,7 +59,7 @@ def render(source: Source) -> str:
         "environment": _facts(source),
         **(_run_parts(source.run) if source.run else {"run": None}),
         **(_benchmark_parts(source.benchmark) if source.benchmark else {"bench": None}),
-        "sizes": _sizes(source),
+        **_cost_plots(source),
     }
     return environment.get_template("report.html").render(context)
 
@@ -80,7 +80,7 @@ def _tiles(source: Source) -> list[tuple[str, str, str]]:
         tiles = [
             (f"AP on {split}", figures.ap(ticket.ap(split, run.main_kind)), f"dense {figures.ap(dense)}"),
             ("Zero weights", figures.percent(ticket.zeros), f"{figures.percent(ticket.sparsity_all)} of all"),
-            ("Zero MACs", figures.percent(ticket.zero_macs), "multiplications saved at best"),
+            ("Zero MACs", figures.percent(ticket.zero_macs), "saved at best"),
         ]
     rows = source.benchmark.rows if source.benchmark else []
     packed = [row for row in rows if row.kind == "packed" and row.bytes]
@@ -143,27 +143,38 @@ def _layer_plots(ticket: Trial) -> list[str]:
 
 
 def _benchmark_parts(results: BenchmarkResults) -> dict[str, Any]:
-    fronts = []
-    for number, (threads, points) in enumerate(benchmark_tables.latency_points(results).items()):
-        unit = "" if threads is None else f", {threads} thread{'' if threads == 1 else 's'}"
-        fronts.append(cost_plots.pareto(points, f"front-{number}", f"median latency, ms{unit}"))
-    fronts.append(cost_plots.pareto(benchmark_tables.size_points(results), "front-size", "file size, MB"))
     return {
         "bench": benchmark_tables.main(results) if results.rows else None,
         "bench_bytes": benchmark_tables.bytes_table(results) if results.rows else None,
+        "bench_latencies": benchmark_tables.latencies(results),
         "bench_metrics": benchmark_tables.metrics(results),
-        "fronts": [front for front in fronts if front],
     }
 
 
-def _sizes(source: Source) -> dict[str, Any]:
-    """The plot of bytes: measured files where there are any, else what the masks let one expect."""
-    stacks = benchmark_tables.size_stacks(source.benchmark) if source.benchmark else []
+def _cost_plots(source: Source) -> dict[str, Any]:
+    """Plots of AP against cost, and of bytes: of measured files, else of what the masks let one expect.
+
+    Plots stand in pairs: AP against bytes joins the plots of latency where they are odd in number.
+    """
+    results, latency, by_size = source.benchmark, list[str | None](), None
+    if results:
+        for number, (threads, points) in enumerate(benchmark_tables.latency_points(results).items()):
+            label = f"median latency, ms, {figures.threads(threads)}"
+            latency.append(fronts.pareto(points, f"front-{number}", label))
+        by_size = fronts.pareto(benchmark_tables.size_points(results), "front-size", "file size, MB")
+    stacks = benchmark_tables.size_stacks(results) if results else []
     measured = bool(stacks)
     ticket = run_tables.shown_ticket(source.run) if source.run else None
     if not measured and source.run and ticket:
         stacks = benchmark_tables.expected_stacks(source.run, ticket)
-    return {"plot": cost_plots.sizes(stacks), "measured": measured}
+    beside = by_size is not None and len(latency) % 2 == 0
+    upper = latency if beside else [*latency, by_size]
+    lower = [cost_plots.sizes(stacks, wide=not beside), by_size if beside else None]
+    return {
+        "fronts": [plot for plot in upper if plot],
+        "sizes": [plot for plot in lower if plot],
+        "sizes_measured": measured,
+    }
 
 
 def _facts(source: Source) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -195,6 +206,8 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
             facts += _flat(value, f"{prefix}{key}.")
         elif isinstance(value, list):
             facts.append((prefix + key, ", ".join(str(item) for item in value)))
+        elif isinstance(value, int) and key.endswith(("memory", "bytes")):
+            facts.append((prefix + key, figures.size(min(value, 2**60))))
         elif value is not None:
             facts.append((prefix + key, str(value)))
     return facts

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lth_deploy.report import figures
 from lth_deploy.report.schema import RunSummary, Trial
@@ -17,6 +17,7 @@ SERIES = {
     "random": ("Random mask, same layers", "X", "--"),
     "reinit": ("Same mask, new weights", "s", ":"),
 }
+_NAMES = {"dense": "Dense", **{kind: name for kind, (name, _, _) in SERIES.items()}}
 # Beyond this share of zeros the axis would run away.
 _SPARSEST = 0.9999
 _SMOOTHING = 0.9
@@ -32,27 +33,10 @@ def ap_against_sparsity(run: RunSummary, split: str, kind: str) -> str | None:
         return None
     with drawing():
         canvas = Canvas(5.6, 3.5)
-        axes = canvas.axes[0]
+        axes = canvas.axes
         _dense_line(canvas, run, split, kind)
-        for series, (label, marker, line) in SERIES.items():
-            known = [trial for trial in run.of_kind(series) if trial.ap(split, kind) is not None]
-            if known:
-                style: dict[str, Any] = {
-                    "color": THEME[series],
-                    "label": label,
-                    "linewidth": 2,
-                    "markersize": 6.5,
-                }
-                axes.plot(
-                    [_depth(trial) for trial in known],
-                    [100 * (trial.ap(split, kind) or 0) for trial in known],
-                    marker=marker,
-                    linestyle=line,
-                    markeredgecolor=THEME["surface"],
-                    **style,
-                )
-            for trial in known:
-                _tip(canvas, trial, split, kind)
+        for series in SERIES:
+            _curve(canvas, run, series, split, kind)
         _mark_winner(axes, run, split, kind)
         _sparsity_axis(axes, run.trials)
         axes.set_ylabel(f"{KIND_NAMES.get(kind, kind)} on {split}")
@@ -70,25 +54,54 @@ def losses(run: RunSummary) -> str | None:
         return None
     with drawing():
         canvas = Canvas(11.4, 3.0)
-        axes = canvas.axes[0]
-        for number, (trial, curve) in enumerate(kept):
+        axes = canvas.axes
+        for trial, curve in kept:
             steps, values = zip(*curve, strict=True)
-            color = THEME.get(trial.kind, THEME[f"c{number % 8 + 1}"])
-            (line,) = axes.plot(steps, values, color=color, alpha=0.35 + 0.65 * trial.zeros, linewidth=1.6)
+            first = next(other for other, _ in kept if other.kind == trial.kind)
+            (line,) = axes.plot(
+                steps,
+                values,
+                color=THEME.get(trial.kind, THEME["muted"]),
+                alpha=0.4 + 0.6 * trial.zeros if trial.zeros else 1.0,
+                linewidth=1.6,
+                label=_NAMES.get(trial.kind, trial.kind) if trial is first else None,
+            )
             canvas.tip(line, trial.name)
-        if all(value > 0 for _, curve in kept for _, value in curve):
-            axes.set_yscale("log")
-            axes.minorticks_off()
+        axes.set_ylim(bottom=0)
+        axes.legend(loc="upper right", handlelength=2)
         axes.set_xlabel("optimizer step")
         axes.set_ylabel("training loss, smoothed")
         return canvas.svg("losses", "training loss of every trial")
+
+
+def _curve(canvas: Canvas, run: RunSummary, series: str, split: str, kind: str) -> None:
+    """One line through the trials of a kind; the tickets' line starts at the dense control, their level 0."""
+    label, marker, line = SERIES[series]
+    trials = [trial for trial in run.of_kind(series) if trial.ap(split, kind) is not None]
+    if not trials:
+        return
+    if series == "ticket" and run.control and run.control.ap(split, kind) is not None:
+        trials.insert(0, run.control)
+    canvas.axes.plot(
+        [_depth(trial) for trial in trials],
+        [100 * (trial.ap(split, kind) or 0) for trial in trials],
+        color=THEME[series],
+        label=label,
+        linewidth=2,
+        linestyle=line,
+        marker=marker,
+        markersize=9 if marker == "X" else 7,
+        markeredgecolor=THEME["surface"],
+    )
+    for trial in trials:
+        _tip(canvas, trial, split, kind)
 
 
 def _dense_line(canvas: Canvas, run: RunSummary, split: str, kind: str) -> None:
     dense = run.control.ap(split, kind) if run.control else None
     if dense is None:
         return
-    axes = canvas.axes[0]
+    axes = canvas.axes
     line = axes.axhline(
         100 * dense, color=THEME["dense"], linewidth=1.6, dashes=(5, 3), label="Dense control"
     )
@@ -101,7 +114,7 @@ def _dense_line(canvas: Canvas, run: RunSummary, split: str, kind: str) -> None:
 
 def _tip(canvas: Canvas, trial: Trial, split: str, kind: str) -> None:
     """An invisible, larger target over the marker."""
-    (spot,) = canvas.axes[0].plot(
+    (spot,) = canvas.axes.plot(
         [_depth(trial)], [100 * (trial.ap(split, kind) or 0)], "o", markersize=14, alpha=0, color=THEME["ink"]
     )
     text = f"{trial.name}: {figures.ap(trial.ap(split, kind))} at {figures.percent(trial.zeros)} zeros"
@@ -118,7 +131,7 @@ def _mark_winner(axes: "Axes", run: RunSummary, split: str, kind: str) -> None:
     axes.annotate(
         f"winner {figures.ap(found)}",
         place,
-        xytext=(0, 11),
+        xytext=(0, -19),
         textcoords="offset points",
         ha="center",
         color=THEME["ticket"],

@@ -8,7 +8,7 @@ import io
 import itertools
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -44,15 +44,14 @@ _PREFIX = "tip:"
 class Canvas:
     """One figure under construction: axes in the house style, and tips shown when the pointer rests."""
 
-    def __init__(self, width: float, height: float, columns: int = 1) -> None:
+    def __init__(self, width: float, height: float) -> None:
         """Width and height in inches."""
         from matplotlib.figure import Figure
 
         self.figure: Figure = Figure(figsize=(width, height), layout="constrained")
-        self.axes: Sequence[Axes] = [self.figure.add_subplot(1, columns, i + 1) for i in range(columns)]
+        self.axes: Axes = self.figure.add_subplot()
         self._tips: dict[str, str] = {}
-        for axes in self.axes:
-            _plain(axes)
+        _plain(self.axes)
 
     def tip(self, artist: "Artist", text: str) -> None:
         """Show `text` when the pointer rests on `artist`."""
@@ -88,6 +87,24 @@ def drawing() -> Iterator[None]:
     }
     with matplotlib.rc_context(settings):
         yield
+
+
+def short(text: str, longest: int = 30) -> str:
+    """The text, cut with an ellipsis: labels of any length must not squeeze a plot."""
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def legend_below(axes: "Axes") -> None:
+    """A legend under the axis, in as many columns as surely fit: a wider one would squeeze the plot."""
+    longest = max(len(name) for name in axes.get_legend_handles_labels()[1])
+    axes.legend(
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.17),
+        ncols=max(1, min(4, 60 // (longest + 5))),
+        handlelength=1,
+        handletextpad=0.5,
+        columnspacing=1.4,
+    )
 
 
 def standalone(svg: str) -> str:
