@@ -2,7 +2,7 @@
 
 from lth_deploy.formats.base import Array, Arrays, Format, Occupancy, occupancy
 from lth_deploy.formats.bitmask import Bitmask
-from lth_deploy.formats.choice import LOAD_ZEROS, choose, entropy_bound
+from lth_deploy.formats.choice import LOAD_ZEROS, Preference, bound_of, choose, entropy_bound, sizes
 from lth_deploy.formats.dense import Dense
 from lth_deploy.formats.gaps import Gaps
 from lth_deploy.formats.table import FORMATS
@@ -17,7 +17,10 @@ __all__ = [
     "Format",
     "Gaps",
     "Occupancy",
+    "Preference",
+    "bound_of",
     "choose",
     "entropy_bound",
     "occupancy",
+    "sizes",
 ]

@@ -24,16 +24,18 @@ def choose(weights: Array, prefer: Preference = "size") -> str:
 
     `size`: the fewest bytes. `load`: the fewest bytes among the formats that a stock runtime decodes fast.
     """
-    return choose_for(occupancy(weights), prefer) if FORMATS.get("bitmask").supports(weights) else "dense"
-
-
-def choose_for(found: Occupancy, prefer: Preference = "size", without: frozenset[str] = frozenset()) -> str:
-    """`choose`, for a tensor whose non-zero positions are known; formats in `without` are left out."""
-    if prefer == "load" and found.nonzeros > (1.0 - LOAD_ZEROS) * found.elements:
+    if not FORMATS.get("bitmask").supports(weights):
         return "dense"
-    names = FAST if prefer == "load" else FORMATS.names()
-    allowed = (name for name in names if name not in without)
-    return min(allowed, key=lambda name: FORMATS.get(name).size(found))
+    offers = sizes(occupancy(weights), prefer)
+    return min(offers, key=lambda name: offers[name])
+
+
+def sizes(found: Occupancy, prefer: Preference = "size") -> dict[str, int]:
+    """Bytes of every format that a tensor may be stored in under a preference; `dense` is always one."""
+    if prefer == "load":
+        names = FAST if found.nonzeros <= (1.0 - LOAD_ZEROS) * found.elements else ("dense",)
+        return {name: FORMATS.get(name).size(found) for name in names}
+    return {name: FORMATS.get(name).size(found) for name in FORMATS}
 
 
 def entropy_bound(weights: Array, value_bytes: int | None = None) -> float:

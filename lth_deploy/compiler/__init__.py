@@ -1,0 +1,1 @@
+"""Turning detectors into one compact ONNX file; torch is only in capture and fold_norm."""

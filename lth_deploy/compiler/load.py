@@ -1,0 +1,112 @@
+"""Reading ONNX files that may come from anyone."""
+
+from pathlib import Path
+
+import onnx
+from onnx import FunctionProto, GraphProto, ModelProto, SparseTensorProto, TensorProto
+
+from lth_deploy.compiler.domain import DOMAIN, METADATA_KEY
+from lth_deploy.compiler.prepare import MAX_DENSE_BYTES, standard_opset
+from lth_deploy.compiler.save import MAX_FILE_BYTES
+from lth_deploy.compiler.stored import stored_weights
+from lth_deploy.compiler.walk import all_graphs
+from lth_deploy.errors import ArtifactError, DataError
+
+MAX_NODES = 1_000_000
+
+
+def load_model(path: Path) -> ModelProto:
+    """Read and check an ONNX file that may come from anyone.
+
+    Nothing outside the file is opened. Packed weights are checked for sizes here and for content when they
+    are decoded.
+
+    Raises:
+        DataError: the file is missing or unreadable.
+        ArtifactError: it is too large, no ONNX model, invalid, or refers to other files.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise ArtifactError(f"{path} has {size} bytes, an ONNX file has at most {MAX_FILE_BYTES}")
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    try:
+        model = onnx.load_model_from_string(data)
+    except Exception as error:  # protobuf's DecodeError, without depending on protobuf's own package
+        raise ArtifactError(f"{path} is no ONNX model: {error}") from error
+    try:
+        check_model(model)
+    except ArtifactError as error:
+        raise ArtifactError(f"{path}: {error}") from error
+    return model
+
+
+def check_model(model: ModelProto) -> None:
+    """Hold a model to the rules of ONNX and of our domain.
+
+    Raises:
+        ArtifactError: the rule that it breaks.
+    """
+    if not model.graph.node:
+        raise ArtifactError("the model has no nodes; it is empty or no ONNX file")
+    standard_opset(model)
+    _refuse_external_data(model)
+    _refuse_odd_functions(model)
+    try:
+        onnx.checker.check_model(model)
+    except (onnx.checker.ValidationError, ValueError, RuntimeError, TypeError) as error:
+        raise ArtifactError(f"not a valid ONNX model: {str(error).splitlines()[0][:500]}") from error
+    total = 0
+    for weight in stored_weights(model).values():
+        if weight.coding != "dense":
+            size = 4
+            for dimension in weight.shape:
+                size *= max(dimension, 0)
+            total += size
+    if total > MAX_DENSE_BYTES:
+        raise ArtifactError(f"the packed weights claim {total} bytes, at most {MAX_DENSE_BYTES} are allowed")
+
+
+def _refuse_external_data(model: ModelProto) -> None:
+    for graph in all_graphs(model.graph):
+        _refuse_in_graph(graph)
+    for function in model.functions:
+        for node in function.node:
+            for attribute in node.attribute:
+                _refuse_tensors([attribute.t, *attribute.tensors], [attribute.sparse_tensor])
+
+
+def _refuse_in_graph(graph: GraphProto) -> None:
+    if len(graph.node) > MAX_NODES:
+        raise ArtifactError(f"a graph has {len(graph.node)} nodes, at most {MAX_NODES} are allowed")
+    _refuse_tensors(graph.initializer, graph.sparse_initializer)
+    for node in graph.node:
+        for attribute in node.attribute:
+            sparse = [attribute.sparse_tensor, *attribute.sparse_tensors]
+            _refuse_tensors([attribute.t, *attribute.tensors], sparse)
+
+
+def _refuse_tensors(tensors: "list[TensorProto]", sparse: "list[SparseTensorProto]") -> None:
+    for tensor in (*tensors, *(t for s in sparse for t in (s.values, s.indices))):
+        if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
+            raise ArtifactError(
+                f"tensor '{tensor.name}' keeps its data in another file, which is refused; "
+                "save the model as one file"
+            )
+
+
+def _refuse_odd_functions(model: ModelProto) -> None:
+    """Function bodies of our domain must be plain standard operators: no nesting, no recursion."""
+    for function in model.functions:
+        if function.domain == DOMAIN:
+            _refuse_odd_body(function)
+    if sum(1 for entry in model.metadata_props if entry.key == METADATA_KEY) > 1:
+        raise ArtifactError(f"the metadata entry '{METADATA_KEY}' appears twice")
+
+
+def _refuse_odd_body(function: FunctionProto) -> None:
+    for node in function.node:
+        if node.domain not in ("", "ai.onnx"):
+            raise ArtifactError(f"function {function.name} calls {node.domain}.{node.op_type}: not standard")

@@ -1,0 +1,90 @@
+"""What an artifact says about itself: one JSON text in the metadata of the ONNX file."""
+
+import json
+from typing import Annotated, Any, Literal
+
+from onnx import ModelProto
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lth_deploy.compiler.domain import METADATA_KEY
+from lth_deploy.errors import ArtifactError
+
+MAX_BYTES = 4 << 20
+
+Name = Annotated[str, Field(max_length=512)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ClassName(_Part):
+    """One class: `id` is the category id in the data set, the label is its position counted from 1."""
+
+    id: int
+    name: Name
+
+
+class ArtifactMetadata(_Part):
+    """Everything that a user of the file needs beside the graph.
+
+    decoder: name of the decoder that feeds the model and reads its outputs; None when nobody named one.
+    preprocessing: what the decoder expects of pixels, in words and numbers, for people who write their own.
+    level: name of the pruning level. sparsity: share of zeros over the layers that were pruned.
+    positions: weight name to multiplications of one weight in one inference.
+    control_sha256: digest of the dense control that the artifact is compared with.
+    """
+
+    version: Literal[1] = 1
+    decoder: Name | None = None
+    classes: Annotated[list[ClassName], Field(max_length=100_000)] = []
+    keypoints: Annotated[list[Name], Field(max_length=10_000)] = []
+    preprocessing: dict[Name, Any] = {}
+    recipe_digest: Name | None = None
+    level: Name | None = None
+    sparsity: Annotated[float, Field(ge=0, le=1)] | None = None
+    values: Literal["fp32", "fp16"] = "fp32"
+    format: Literal["packed", "dense", "coo"] = "packed"
+    target: Name | None = None
+    created_by: dict[Name, Name] = {}
+    opset: Annotated[int, Field(ge=1, le=1000)] | None = None
+    positions: dict[Name, Annotated[int, Field(ge=0)]] = {}
+    control_sha256: Name | None = None
+
+
+def write_metadata(model: ModelProto, metadata: ArtifactMetadata) -> None:
+    """Put `metadata` into the model in place of what was there; other metadata entries stay.
+
+    Raises:
+        ArtifactError: it is too large.
+    """
+    text = json.dumps(metadata.model_dump(mode="json", exclude_defaults=True), separators=(",", ":"))
+    if len(text.encode()) > MAX_BYTES:
+        raise ArtifactError(f"the metadata has {len(text.encode())} bytes, at most {MAX_BYTES} are allowed")
+    others = [entry for entry in model.metadata_props if entry.key != METADATA_KEY]
+    del model.metadata_props[:]
+    model.metadata_props.extend(others)
+    model.metadata_props.add(key=METADATA_KEY, value=text)
+
+
+def read_metadata(model: ModelProto) -> ArtifactMetadata | None:
+    """What a model says about itself; None for a model that was not made here.
+
+    Raises:
+        ArtifactError: the entry is too large, no JSON, or breaks the schema.
+    """
+    return parse_metadata({entry.key: entry.value for entry in model.metadata_props})
+
+
+def parse_metadata(entries: dict[str, str]) -> ArtifactMetadata | None:
+    """`read_metadata` from a map of metadata entries, as runtimes hand it out."""
+    text = entries.get(METADATA_KEY)
+    if text is None:
+        return None
+    if len(text) > MAX_BYTES:
+        raise ArtifactError(f"metadata '{METADATA_KEY}' has {len(text)} characters, at most {MAX_BYTES}")
+    try:
+        return ArtifactMetadata.model_validate(json.loads(text))
+    except (ValidationError, json.JSONDecodeError, RecursionError) as error:
+        reason = str(error).replace("\n", "; ")[:500]
+        raise ArtifactError(f"metadata '{METADATA_KEY}' is invalid: {reason}; export again") from error

@@ -1,0 +1,198 @@
+"""The packing pass: every sparse weight becomes one node of our domain with a decoding function body."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from lth_deploy.compiler.bodies import body
+from lth_deploy.compiler.domain import DOMAIN, DOMAIN_VERSION, operator_of
+from lth_deploy.compiler.layers import WeightLayer, weight_layers
+from lth_deploy.compiler.prepare import prepare, standard_opset, unpack_model
+from lth_deploy.compiler.stored import tensor_bytes
+from lth_deploy.compiler.values import ValueType, rounded
+from lth_deploy.compiler.walk import used_names
+from lth_deploy.formats import FORMATS, LOAD_ZEROS, Array, Preference, bound_of, occupancy, sizes
+
+__all__ = ["LayerReport", "pack", "unpack_model"]
+
+Protos = tuple[list[TensorProto], NodeProto | None]
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """What became of one weight layer.
+
+    zeros: counted after rounding to the stored type. bytes: of the stored arrays. dense_bytes: of the tensor
+    in the type of the model. entropy_bytes: entropy of the positions plus the raw stored values.
+    reason: why the layer is not packed; None when it is.
+    """
+
+    name: str
+    op_type: str
+    shape: tuple[int, ...]
+    elements: int
+    zeros: int
+    uses: int
+    coding: str
+    value_type: str
+    bytes: int
+    dense_bytes: int
+    entropy_bytes: float
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A layer, its weights in the type they are stored in, and the file bytes that each coding costs."""
+
+    layer: WeightLayer
+    weights: Array
+    offers: dict[str, int]
+
+    def best(self, codings: Collection[str]) -> str:
+        """The cheapest of `codings` and of storing the layer in full."""
+        allowed = (name for name in self.offers if name == "dense" or name in codings)
+        return min(allowed, key=lambda name: self.offers[name])
+
+
+def pack(
+    model: ModelProto, *, values: ValueType = "fp32", prefer: Preference = "size"
+) -> tuple[ModelProto, list[LayerReport]]:
+    """Pack the weights of a model, dense or packed before; the model itself is left alone.
+
+    The result computes bit for bit what `round_values(model, values)` computes, in any ONNX Runtime from 1.17
+    on. A layer that no coding makes smaller is stored in full, and a coding whose function body would cost
+    more than it saves is not used: packing never makes a file larger.
+
+    Raises:
+        ArtifactError: the model holds damaged tensors.
+    """
+    packed = prepare(model)
+    layers = weight_layers(packed)
+    opset = standard_opset(packed)
+    plans = {layer.name: _plan(layer, values, prefer) for layer in layers if layer.obstacle is None}
+    codings = _codings_worth_a_body(list(plans.values()), opset)
+    names = used_names(packed)
+    replacements: dict[str, Protos] = {}
+    reports = []
+    for layer in layers:
+        plan = plans.get(layer.name)
+        coding = plan.best(codings) if plan else "dense"
+        if plan:
+            replacements[layer.name] = _protos(layer, coding, plan.weights, names)
+        reports.append(_report(layer, coding, plan, prefer))
+    _replace(packed, replacements)
+    _add_functions(packed, {report.coding for report in reports} - {"dense"}, opset)
+    return packed, reports
+
+
+def _plan(layer: WeightLayer, values: ValueType, prefer: Preference) -> _Plan:
+    weights = rounded(layer.stored.weights(), values)
+    offers = {}
+    for coding, size in sizes(occupancy(weights), prefer).items():
+        tensors, node = _protos(layer, coding, np.zeros((1,) * len(layer.shape), weights.dtype), set())
+        frame = (node.ByteSize() if node else 0) + sum(t.ByteSize() - tensor_bytes(t) for t in tensors)
+        offers[coding] = size + frame
+    full = 4 * layer.elements + len(layer.name)
+    if offers["dense"] > full:
+        # A tiny tensor: the Cast that widens fp16 would cost more than the fp16 saves.
+        offers["dense"] = full
+        weights = weights.astype(np.float32)
+    return _Plan(layer, weights, offers)
+
+
+def _codings_worth_a_body(plans: list[_Plan], opset: int) -> tuple[str, ...]:
+    """The set of codings with the smallest file: layers, and one function body for each coding."""
+    offered = [name for name in FORMATS if name != "dense" and any(name in plan.offers for plan in plans)]
+    bodies = {name: int(body(name, opset).ByteSize()) for name in offered}
+
+    def file_bytes(codings: tuple[str, ...]) -> int:
+        layers = sum(plan.offers[plan.best(codings)] for plan in plans)
+        return layers + sum(bodies[name] for name in codings)
+
+    subsets = (s for size in range(len(offered) + 1) for s in combinations(offered, size))
+    return min(subsets, key=file_bytes)
+
+
+def _protos(layer: WeightLayer, coding: str, weights: Array, names: set[str]) -> Protos:
+    """The initializers and the node that stand for a weight; fresh names are added to `names`."""
+    name = layer.name
+    if coding == "dense" and weights.dtype == np.float32:
+        return [numpy_helper.from_array(np.ascontiguousarray(weights), name)], None
+    if coding == "dense":
+        half = numpy_helper.from_array(np.ascontiguousarray(weights), _fresh(f"{name}.fp16", names))
+        widen = helper.make_node("Cast", [half.name], [name], name=f"widen:{name}", to=TensorProto.FLOAT)
+        return [half], widen
+    arrays = FORMATS.get(coding).encode(weights)
+    tensors = [
+        numpy_helper.from_array(array, _fresh(f"{name}.{key}", names)) for key, array in arrays.items()
+    ]
+    node = helper.make_node(
+        operator_of(coding),
+        [tensor.name for tensor in tensors],
+        [name],
+        name=f"unpack:{name}",
+        domain=DOMAIN,
+        shape=list(layer.shape),
+    )
+    return tensors, node
+
+
+def _fresh(name: str, names: set[str]) -> str:
+    while name in names:
+        name += "_"
+    names.add(name)
+    return name
+
+
+def _replace(model: ModelProto, replacements: dict[str, Protos]) -> None:
+    """Put the new initializers where the weights were, and the decoding nodes before all others."""
+    graph = model.graph
+    initializers: list[TensorProto] = []
+    decoders: list[NodeProto] = []
+    for tensor in graph.initializer:
+        tensors, node = replacements.get(tensor.name, ([tensor], None))
+        initializers.extend(tensors)
+        decoders.extend([node] if node else [])
+    nodes = [*decoders, *graph.node]
+    del graph.initializer[:]
+    graph.initializer.extend(initializers)
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _add_functions(model: ModelProto, codings: set[str], opset: int) -> None:
+    if not codings:
+        return
+    model.functions.extend(body(coding, opset) for coding in FORMATS if coding in codings)
+    model.opset_import.append(helper.make_opsetid(DOMAIN, DOMAIN_VERSION))
+
+
+def _report(layer: WeightLayer, coding: str, plan: _Plan | None, prefer: Preference) -> LayerReport:
+    weights = plan.weights if plan else layer.stored.weights()
+    nonzeros = int(np.count_nonzero(weights))
+    size = FORMATS.get(coding).size(occupancy(weights)) if plan else layer.stored.nbytes
+    kind = {"float32": "fp32", "float16": "fp16"}.get(str(weights.dtype), str(weights.dtype))
+    share = 1.0 - nonzeros / weights.size if weights.size else 0.0
+    reason = layer.obstacle
+    if plan and coding == "dense":
+        reason = f"{share:.1%} zeros: no coding is smaller"
+        if prefer == "load" and 0 < share < LOAD_ZEROS:
+            reason = f"{share:.1%} zeros: below {LOAD_ZEROS:.0%} decoding would slow the load"
+    return LayerReport(
+        name=layer.name,
+        op_type=layer.op_type,
+        shape=layer.shape,
+        elements=layer.elements,
+        zeros=weights.size - nonzeros,
+        uses=layer.uses,
+        coding=coding,
+        value_type=kind,
+        bytes=size,
+        dense_bytes=layer.stored.nbytes,
+        entropy_bytes=bound_of(weights.size, nonzeros, weights.dtype.itemsize),
+        reason=reason,
+    )

@@ -1,0 +1,83 @@
+"""Pruning an ONNX model that nobody can train any more: by the magnitude of its weights."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import numpy as np
+from onnx import ModelProto
+
+from lth_deploy.compiler.layers import WeightLayer, weight_layers
+from lth_deploy.compiler.prepare import prepare
+from lth_deploy.compiler.values import set_weights
+from lth_deploy.errors import UsageError
+from lth_deploy.formats import Array
+
+
+@dataclass(frozen=True)
+class PruneReport:
+    """What was pruned: share of zeros over the pruned layers, and layers left alone with the reason."""
+
+    sparsity: float
+    elements: int
+    zeros: int
+    pruned: tuple[str, ...]
+    left: dict[str, str]
+
+
+def prune_onnx(
+    model: ModelProto, sparsity: float, *, exclude: Sequence[str] = ()
+) -> tuple[ModelProto, PruneReport]:
+    """Set the smallest weights of all layers together to zero.
+
+    Exactly round(sparsity * n) of the n weights are zero afterwards, those that were zero before among them;
+    of equal magnitudes the one in the earlier layer, and there with the lower index, is kept. A weight that
+    several nodes share counts once. `exclude`: patterns of weight names to leave alone.
+
+    Raises:
+        UsageError: the sparsity is not in [0, 1), a pattern matches nothing, or nothing can be pruned.
+    """
+    if not 0.0 <= sparsity < 1.0:
+        raise UsageError(f"sparsity {sparsity} is not in [0, 1); 0.8 keeps one weight in five")
+    pruned = prepare(model)
+    layers = weight_layers(pruned)
+    left = _left_alone(layers, exclude)
+    chosen = [layer for layer in layers if layer.name not in left]
+    if not chosen:
+        raise UsageError(f"the model has no weights that can be pruned; layers and reasons: {left}")
+    weights = [layer.stored.weights() for layer in chosen]
+    total = sum(tensor.size for tensor in weights)
+    masks = keep_largest(weights, total - round(sparsity * total))
+    tensors = {tensor.name: tensor for tensor in pruned.graph.initializer}
+    for layer, tensor, mask in zip(chosen, weights, masks, strict=True):
+        set_weights(tensors[layer.name], np.where(mask, tensor, np.float32(0)))
+    zeros = total - sum(int(np.count_nonzero(w[m])) for w, m in zip(weights, masks, strict=True))
+    report = PruneReport(zeros / total, total, zeros, tuple(layer.name for layer in chosen), left)
+    return pruned, report
+
+
+def keep_largest(weights: Sequence[Array], kept: int) -> list[Array]:
+    """Boolean masks of the `kept` largest magnitudes over all tensors; see `prune_onnx` for ties."""
+    magnitudes = np.concatenate([np.abs(tensor).reshape(-1) for tensor in weights])
+    mask = np.zeros(magnitudes.size, np.bool_)
+    if kept > 0:
+        threshold = np.partition(magnitudes, magnitudes.size - kept)[magnitudes.size - kept]
+        np.greater(magnitudes, threshold, out=mask)
+        ties = np.flatnonzero(magnitudes == threshold)
+        mask[ties[: kept - int(np.count_nonzero(mask))]] = True
+    ends = np.cumsum([tensor.size for tensor in weights])[:-1]
+    parts = np.split(mask, ends)
+    return [part.reshape(tensor.shape) for part, tensor in zip(parts, weights, strict=True)]
+
+
+def _left_alone(layers: Sequence[WeightLayer], exclude: Sequence[str]) -> dict[str, str]:
+    for pattern in exclude:
+        if not any(fnmatchcase(layer.name, pattern) for layer in layers):
+            names = ", ".join(layer.name for layer in layers[:8])
+            raise UsageError(f"the pattern '{pattern}' matches no weight; weights are: {names}, ...")
+    left = {layer.name: layer.obstacle for layer in layers if layer.obstacle is not None}
+    for layer in layers:
+        for pattern in exclude:
+            if fnmatchcase(layer.name, pattern):
+                left.setdefault(layer.name, f"excluded by '{pattern}'")
+    return left

@@ -1,0 +1,55 @@
+"""Walking through the nodes of an ONNX model, subgraphs included."""
+
+from collections.abc import Iterator
+
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
+
+from lth_deploy.errors import ArtifactError
+
+MAX_DEPTH = 16
+"""Deepest nesting of If and Loop bodies that is accepted; real detectors have two."""
+
+
+def all_nodes(graph: GraphProto, depth: int = 0) -> Iterator[NodeProto]:
+    """Every node of a graph and of the graphs inside its attributes.
+
+    Raises:
+        ArtifactError: graphs are nested too deeply.
+    """
+    for inner in all_graphs(graph, depth):
+        yield from inner.node
+
+
+def all_graphs(graph: GraphProto, depth: int = 0) -> Iterator[GraphProto]:
+    """The graph itself and every graph inside it; see `all_nodes`."""
+    if depth > MAX_DEPTH:
+        raise ArtifactError(f"graphs are nested deeper than {MAX_DEPTH} levels; simplify the model")
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == AttributeProto.GRAPH:
+                yield from all_graphs(attribute.g, depth + 1)
+            for inner in attribute.graphs:
+                yield from all_graphs(inner, depth + 1)
+
+
+def used_names(model: ModelProto) -> set[str]:
+    """Every name of a value in the model."""
+    names: set[str] = set()
+    for graph in all_graphs(model.graph):
+        names.update(value.name for value in (*graph.input, *graph.output, *graph.initializer))
+        names.update(tensor.values.name for tensor in graph.sparse_initializer)
+        for node in graph.node:
+            names.update(node.input)
+            names.update(node.output)
+    return names
+
+
+def consumed_names(model: ModelProto) -> set[str]:
+    """Names that some node reads or that the model returns."""
+    names = {value.name for value in model.graph.output}
+    for node in all_nodes(model.graph):
+        names.update(node.input)
+    for graph in all_graphs(model.graph):
+        names.update(value.name for value in graph.output)
+    return names

@@ -1,0 +1,205 @@
+"""Laws of packing: same results, never larger, and nothing lost on the way back."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import ModelProto, helper, numpy_helper
+
+from lth_deploy.compiler.domain import DOMAIN
+from lth_deploy.compiler.layers import weight_layers
+from lth_deploy.compiler.load import check_model
+from lth_deploy.compiler.pack import pack, unpack_model
+from lth_deploy.compiler.prepare import prepare
+from lth_deploy.compiler.save import to_bytes
+from lth_deploy.compiler.sparse_initializers import to_sparse_initializers
+from lth_deploy.compiler.values import ValueType, round_values
+from lth_deploy.errors import ArtifactError
+from tests.compiler.onnx_models import conv, detector, image, initializers, run, sparse
+
+
+@pytest.mark.parametrize("zeros", [0.0, 0.5, 0.8, 0.97, 1.0])
+@pytest.mark.parametrize("values", ["fp32", "fp16"])
+@pytest.mark.parametrize("opset", [13, 18])
+def test_outputs_are_bit_equal_to_the_dense_graph(zeros: float, values: ValueType, opset: int) -> None:
+    model = detector(zeros, opset, width=64)
+    packed, _ = pack(model, values=values)
+    check_model(packed)
+    for shape in ((1, 3, 12, 10), (1, 3, 9, 17)):
+        expected = run(round_values(model, values), image(shape=shape))
+        for name, value in run(packed, image(shape=shape)).items():
+            assert np.array_equal(value, expected[name])
+
+
+@pytest.mark.parametrize("prefer", ["size", "load"])
+@pytest.mark.parametrize("values", ["fp32", "fp16"])
+@pytest.mark.parametrize("zeros", [0.0, 0.6, 0.9])
+def test_unpacking_restores_the_dense_file(zeros: float, values: ValueType, prefer: str) -> None:
+    model = detector(zeros)
+    packed, _ = pack(model, values=values, prefer=prefer)  # type: ignore[arg-type]
+    assert to_bytes(unpack_model(packed)) == to_bytes(round_values(model, values))
+
+
+@pytest.mark.parametrize("values", ["fp32", "fp16"])
+@pytest.mark.parametrize("zeros", [0.0, 0.02, 0.1, 0.5, 0.9])
+@pytest.mark.parametrize("width", [4, 32])
+def test_packing_never_grows_a_file(zeros: float, values: ValueType, width: int) -> None:
+    model = detector(zeros, width=width)
+    packed, _ = pack(model, values=values)
+    assert packed.ByteSize() <= model.ByteSize()
+
+
+def test_a_dense_file_keeps_its_bytes() -> None:
+    model = detector(0.0)
+    assert to_bytes(pack(model)[0]) == to_bytes(model)
+
+
+def test_packing_twice_changes_nothing_and_the_input_is_untouched() -> None:
+    model = detector(0.9)
+    before = to_bytes(model)
+    once, _ = pack(model)
+    assert to_bytes(model) == before
+    assert to_bytes(pack(once)[0]) == to_bytes(once) == to_bytes(pack(model)[0])
+
+
+def test_a_shared_weight_is_decoded_once() -> None:
+    packed, reports = pack(detector(0.9))
+    decoders = [node for node in packed.graph.node if node.domain == DOMAIN]
+    assert sum(node.output[0] == "shared.weight" for node in decoders) == 1
+    assert {report.name: report.uses for report in reports}["shared.weight"] == 2
+
+
+def test_each_packed_layer_is_near_the_entropy() -> None:
+    for zeros in (0.3, 0.5, 0.8, 0.95, 0.98):
+        for values in ("fp32", "fp16"):
+            weights = sparse(np.random.default_rng(1), (128, 128, 3, 3), zeros)
+            _, (report,) = pack(conv(weights), values=values)  # type: ignore[arg-type]
+            assert report.bytes <= 1.08 * report.entropy_bytes, (zeros, values)
+            assert report.reason is None
+
+
+def test_biases_keep_their_type_and_value() -> None:
+    model = detector(0.9)
+    packed = initializers(pack(model, values="fp16")[0])
+    assert np.array_equal(packed["stem.bias"], initializers(model)["stem.bias"])
+    assert packed["stem.bias"].dtype == np.float32
+
+
+def test_weights_beyond_fp16_stay_fp32() -> None:
+    weights = sparse(np.random.default_rng(0), (64, 64, 3, 3), 0.9)
+    weights.flat[0] = 1e6
+    _, (report,) = pack(conv(weights), values="fp16")
+    assert report.value_type == "fp32"
+
+
+def test_negative_zero_counts_as_zero() -> None:
+    weights = sparse(np.random.default_rng(0), (64, 64, 3, 3), 0.9)
+    weights[weights == 0] = -0.0
+    packed, (report,) = pack(conv(weights))
+    assert report.zeros == np.count_nonzero(weights == 0)
+    restored = initializers(unpack_model(packed))["w"]
+    assert not np.signbit(restored[restored == 0]).any()
+
+
+def _quantised() -> ModelProto:
+    model = conv(np.zeros((8, 8, 3, 3), np.float32))
+    graph = model.graph
+    del graph.initializer[:]
+    graph.initializer.append(numpy_helper.from_array(np.zeros((8, 8, 3, 3), np.int8), "q"))
+    graph.initializer.append(numpy_helper.from_array(np.float32(0.1), "scale"))
+    graph.node.insert(0, helper.make_node("DequantizeLinear", ["q", "scale"], ["w"]))
+    return model
+
+
+def _with_nan() -> ModelProto:
+    weights = sparse(np.random.default_rng(0), (64, 64, 3, 3), 0.9)
+    weights.flat[7] = np.nan
+    return conv(weights)
+
+
+def _overridable() -> ModelProto:
+    model = conv(sparse(np.random.default_rng(0), (64, 64, 3, 3), 0.9))
+    model.graph.input.append(helper.make_tensor_value_info("w", 1, [64, 64, 3, 3]))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [(_quantised(), "quantised"), (_with_nan(), "NaN"), (_overridable(), "input of the graph")],
+)
+def test_what_cannot_be_packed_is_left_alone_with_a_reason(model: ModelProto, reason: str) -> None:
+    packed, (report,) = pack(model, values="fp16")
+    assert reason in str(report.reason)
+    assert initializers(packed).keys() == initializers(model).keys()
+    assert not packed.functions
+
+
+def test_weights_listed_as_inputs_by_an_old_file_are_packed() -> None:
+    weights = sparse(np.random.default_rng(0), (64, 64, 3, 3), 0.9)
+    model = conv(weights, ir_version=3)
+    model.graph.input.append(helper.make_tensor_value_info("w", 1, [64, 64, 3, 3]))
+    packed, (report,) = pack(model)
+    assert report.reason is None
+    assert [value.name for value in packed.graph.input] == ["x"]
+    check_model(packed)
+
+
+def test_weights_in_constant_nodes_are_packed() -> None:
+    weights = sparse(np.random.default_rng(0), (64, 64, 3, 3), 0.9)
+    model = conv(weights)
+    tensor = model.graph.initializer.pop()
+    model.graph.node.insert(0, helper.make_node("Constant", [], ["w"], value=tensor))
+    packed, (report,) = pack(model)
+    assert report.reason is None
+    x = {"x": np.random.default_rng(1).standard_normal((1, 64, 5, 5)).astype(np.float32)}
+    assert np.array_equal(run(packed, x)["y"], run(model, x)["y"])
+
+
+def test_names_that_are_taken_are_not_taken_again() -> None:
+    model = conv(sparse(np.random.default_rng(0), (64, 64, 3, 3), 0.9))
+    model.graph.node.append(helper.make_node("Identity", ["y"], ["w.values"]))
+    model.graph.node.append(helper.make_node("Identity", ["w.values"], ["w.gaps"]))
+    packed, _ = pack(model)
+    check_model(packed)
+
+
+def test_an_old_opset_is_converted() -> None:
+    model = detector(0.9, opset=11)
+    packed, reports = pack(model)
+    assert any(report.reason is None for report in reports)
+    expected = run(model, image())
+    for name, value in run(packed, image()).items():
+        np.testing.assert_allclose(value, expected[name], atol=1e-5)
+
+
+@pytest.mark.parametrize("zeros", [0.0, 0.9, 1.0])
+def test_sparse_initializers_give_the_same_model(zeros: float) -> None:
+    model = detector(zeros)
+    coo = to_sparse_initializers(model)
+    onnx.checker.check_model(coo)
+    assert bool(coo.graph.sparse_initializer) == (zeros == 0.9)
+    for name, value in run(coo, image()).items():
+        assert np.array_equal(value, run(model, image())[name])
+    dense = initializers(prepare(coo))
+    assert all(np.array_equal(dense[name], value) for name, value in initializers(model).items())
+
+
+@pytest.mark.parametrize("bad", [[5, 4], [3, 3], [-1, 2], [0, 8 * 8 * 9]])
+def test_bad_indices_of_sparse_initializers_are_refused(bad: list[int]) -> None:
+    weights = np.zeros((8, 8, 3, 3), np.float32)
+    weights.flat[[1, 2]] = 1
+    coo = to_sparse_initializers(conv(weights))
+    indices = numpy_helper.from_array(np.array(bad, np.int64), "w.indices")
+    coo.graph.sparse_initializer[0].indices.CopyFrom(indices)
+    with pytest.raises(ArtifactError, match="indices"):
+        prepare(coo)
+
+
+def test_layers_say_the_same_of_dense_and_packed_models() -> None:
+    model = detector(0.9)
+    packed, _ = pack(model)
+    dense_layers, packed_layers = weight_layers(model), weight_layers(packed)
+    for a, b in zip(dense_layers, packed_layers, strict=True):
+        assert (a.name, a.op_type, a.nodes, a.shape, a.zeros, a.group) == (
+            b.name, b.op_type, b.nodes, b.shape, b.zeros, b.group,
+        )  # fmt: skip
+    assert [layer.group for layer in dense_layers if layer.name == "depthwise.weight"] == [32]
