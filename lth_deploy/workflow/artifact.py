@@ -1,0 +1,146 @@
+"""A detector in an ONNX file: opened by its metadata, asked for detections."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lth_deploy.decoders import DECODERS, Decoder, Photo, load_decoder
+from lth_deploy.detections import Detections
+from lth_deploy.errors import ArtifactError, UsageError
+from lth_deploy.runtimes import RUNTIMES, Session
+
+if TYPE_CHECKING:
+    import onnx
+
+    from lth_deploy.compiler.metadata import ArtifactMetadata
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """What is known of a file before an engine loads it.
+
+    class_names: the name of label l at position l - 1, empty when nobody says. packed: whether only engines
+    that know model-local functions can load it.
+    """
+
+    path: Path
+    decoder: Decoder
+    class_names: tuple[str, ...]
+    metadata: "ArtifactMetadata | None"
+    packed: bool
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A model file with a session: images in, detections out."""
+
+    file: ModelFile
+    session: Session
+
+    def predict(self, image: Photo) -> Detections:
+        """Detections in `image`, uint8 [H, W, 3] RGB, best score first.
+
+        Raises:
+            ArtifactError: the model or its decoder cannot handle the image; the message says why.
+        """
+        feeds, context = self.file.decoder.prepare(image)
+        return self.file.decoder.decode(self.session.run(feeds), context)
+
+
+def open_artifact(
+    path: Path, *, engine: str = "onnxruntime", threads: int = 0, decoder: str | None = None
+) -> Artifact:
+    """Load an ONNX file, or the packed file of a run directory.
+
+    decoder: a registered name or 'FILE.py:function', for files whose metadata names none. threads: 0 leaves
+    the number to the engine. An engine that cannot take packed files gets the dense twin.
+
+    Raises:
+        ArtifactError: the file is damaged or the engine refuses it.
+        UsageError: unknown engine or decoder, or no decoder is known.
+    """
+    return open_session(read_model_file(find_artifact(path), decoder), engine=engine, threads=threads)
+
+
+def open_session(file: ModelFile, *, engine: str, threads: int) -> Artifact:
+    """A session for a file that was read before.
+
+    Raises:
+        ArtifactError: the engine refuses the file.
+        UsageError: unknown engine.
+    """
+    import tempfile
+
+    runtime = RUNTIMES.get(engine)
+    if not file.packed or runtime.takes_packed:
+        return Artifact(file, runtime.load(file.path, threads=threads))
+    with tempfile.TemporaryDirectory(prefix="lth-twin-") as folder:
+        twin = write_dense_twin(file, Path(folder) / f"{file.path.stem}-dense.onnx")
+        return Artifact(file, runtime.load(twin, threads=threads))
+
+
+def read_model_file(path: Path, decoder: str | None = None) -> ModelFile:
+    """Check a file and find out how to talk to it; `decoder` overrules the metadata.
+
+    Raises:
+        ArtifactError: the file is damaged.
+        UsageError: nobody names a decoder, or the name is unknown.
+    """
+    from lth_deploy.compiler.load import load_model
+    from lth_deploy.compiler.metadata import read_metadata
+
+    model = load_model(path)
+    metadata = read_metadata(model)
+    named = metadata.decoder if metadata is not None else None
+    if decoder is None and named is None:
+        raise UsageError(
+            f"{path} does not say how to decode its outputs; give --decoder NAME (known: "
+            f"{', '.join(DECODERS.names())}) or --decoder FILE.py:function"
+        )
+    # A name out of a file must not run code, hence the registry and not load_decoder.
+    chosen = load_decoder(decoder) if decoder is not None else DECODERS.get(str(named))
+    names = tuple(entry.name for entry in metadata.classes) if metadata is not None else ()
+    return ModelFile(path, chosen, names or chosen.class_names or (), metadata, has_packed_weights(model))
+
+
+def has_packed_weights(model: "onnx.ModelProto") -> bool:
+    """Whether the model contains nodes of lth_deploy's own domain."""
+    from lth_deploy.compiler.domain import DOMAIN
+
+    return any(entry.domain == DOMAIN for entry in model.opset_import)
+
+
+def write_dense_twin(file: ModelFile, out: Path) -> Path:
+    """Write the same weights as plain ONNX to `out`, for engines without functions, and return `out`.
+
+    Raises:
+        ArtifactError: the packed weights are damaged.
+    """
+    from lth_deploy.compiler.load import load_model
+    from lth_deploy.compiler.prepare import unpack_model
+    from lth_deploy.compiler.save import save_model
+
+    save_model(unpack_model(load_model(file.path)), out)
+    return out
+
+
+def find_artifact(path: Path) -> Path:
+    """`path` itself when it is a file; of a run directory, the one packed file that `export` wrote.
+
+    Raises:
+        UsageError: the run was not exported, or there are several files to choose from.
+        ArtifactError: there is nothing at `path`.
+    """
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise ArtifactError(f"no such file or run directory: {path}; give an .onnx file or an exported run")
+    folder = path / "export" if (path / "export").is_dir() else path
+    found = sorted(file for file in folder.glob("*.onnx") if not file.stem.startswith("dense"))
+    if not found:
+        raise UsageError(f"{path} has no exported ONNX file; run: lth-deploy export {path}")
+    if len(found) > 1:
+        raise UsageError(
+            f"{folder} has several files: {', '.join(file.name for file in found)}; give the path of one"
+        )
+    return found[0]

@@ -1,0 +1,240 @@
+"""The verb `benchmark`: size, speed, memory and AP of files, beside their dense baseline, honestly."""
+
+import logging
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lth_deploy import storage
+from lth_deploy.errors import ArtifactError, UsageError
+from lth_deploy.measure.latency import Timing
+from lth_deploy.measure.machine import Machine, describe_machine
+from lth_deploy.measure.results import BenchmarkResults, Row
+from lth_deploy.measure.size import file_bytes
+from lth_deploy.workflow.contenders import Contender, gather, quantized
+from lth_deploy.workflow.race import Race, open_all, race
+from lth_deploy.workflow.weight_facts import weight_facts
+
+if TYPE_CHECKING:
+    from lth_deploy.data.records import CocoDataset
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BenchmarkOptions:
+    """How to measure.
+
+    seconds: timed for each row. threads: one table's rows for each number. images: how many images AP is
+    scored on (None: all). timed_images: how many of them are timed, in turn. loads: fresh processes for
+    each row. calibration: images for INT8. imports: JSON files of other benchmarks whose rows are appended.
+    """
+
+    engines: tuple[str, ...] = ("onnxruntime",)
+    threads: tuple[int, ...] = (1,)
+    seconds: float = 5.0
+    int8: bool = False
+    calibration: int = 32
+    images: int | None = None
+    timed_images: int = 4
+    loads: int = 3
+    bootstrap: int = 200
+    decoder: str | None = None
+    imports: tuple[Path, ...] = ()
+    command: tuple[str, ...] | None = None
+
+
+def benchmark(
+    artifacts: Sequence[Path],
+    data: Path,
+    images: Path,
+    *,
+    baseline: Path | None = None,
+    options: BenchmarkOptions | None = None,
+) -> BenchmarkResults:
+    """Measure every artifact and the dense baseline on the COCO data set `data` with its `images`.
+
+    The baseline is `baseline`, or dense.onnx beside the first artifact, or that artifact's dense twin.
+    Outputs are checked before anything is timed.
+
+    Raises:
+        UsageError: an argument that cannot work.
+        DataError: faulty data, or models made for other classes.
+        ArtifactError: a damaged file; an engine that refuses the baseline or a packed artifact.
+        ParityError: a packed artifact does not compute what its own weights compute in plain ONNX.
+    """
+    from lth_deploy.data.coco import load_coco
+
+    options = options or BenchmarkOptions()
+    _check(options)
+    imported = [_imported(path) for path in options.imports]
+    dataset = load_coco(data, images)
+    dataset = dataset if options.images is None else dataset.subset(options.images)
+    if not dataset.images:
+        raise UsageError(f"benchmark: {data} has no images to measure on; give a data set with images")
+    with tempfile.TemporaryDirectory(prefix="lth-benchmark-") as folder:
+        workspace = Path(folder)
+        contenders = gather(artifacts, baseline, options.engines, options.decoder, workspace)
+        if options.int8:
+            contenders.append(quantized(contenders[0], dataset, options.calibration, workspace))
+        contenders, left_out = _loadable(contenders)
+        rows = _measure(contenders, dataset, options, workspace)
+    return BenchmarkResults(
+        when=datetime.now(UTC).isoformat(timespec="seconds"),
+        machine=describe_machine(),
+        versions=_versions(contenders),
+        settings=_settings(options, data, dataset, contenders[0].name, left_out),
+        command=list(options.command) if options.command else None,
+        rows=[*rows, *(row for extra in imported for row in extra)],
+    )
+
+
+def _check(options: BenchmarkOptions) -> None:
+    counts = {
+        "--time": options.seconds,
+        "images": 1 if options.images is None else options.images,
+        "timed images": options.timed_images,
+        "loads": options.loads,
+        "calibration images": options.calibration,
+    }
+    wrong = [name for name, value in counts.items() if value <= 0]
+    if wrong or not options.threads or any(count < 1 for count in options.threads):
+        raise UsageError(
+            f"benchmark: {wrong[0] if wrong else '--threads'} must be positive, got {options}; correct the "
+            f"value"
+        )
+
+
+def _loadable(contenders: list[Contender]) -> tuple[list[Contender], list[str]]:
+    """Those that their engine accepts; only a peer may refuse, then its row is left out, and that is said.
+
+    Raises:
+        ArtifactError: ONNX Runtime refuses a file, or the baseline cannot be loaded.
+    """
+    from lth_deploy.workflow.artifact import open_session
+
+    kept, left_out = [], []
+    for contender in contenders:
+        try:
+            open_session(contender.loaded, engine=contender.engine, threads=1)
+        except ArtifactError as error:
+            if contender.engine == "onnxruntime" or contender is contenders[0]:
+                raise
+            log.warning("left out: %s on %s: %s", contender.name, contender.engine, error)
+            left_out.append(f"{contender.name} on {contender.engine}: {error}")
+            continue
+        kept.append(contender)
+    return kept, left_out
+
+
+def _measure(
+    contenders: list[Contender], dataset: "CocoDataset", options: BenchmarkOptions, workspace: Path
+) -> list[Row]:
+    timing = Timing(seconds=options.seconds)
+    plan = Race(
+        dataset, timing, options.timed_images, options.loads, options.bootstrap, workspace / "feeds.npz"
+    )
+    positions = _positions(contenders, dataset)
+    described = {id(contender): _describe(contender, positions) for contender in contenders}
+    rows: list[Row] = []
+    scored: dict[int, dict[str, Any]] = {}
+    for threads in options.threads:
+        opened = open_all(contenders, threads)
+        for contender, measured in zip(contenders, race(opened, plan, threads, scored), strict=True):
+            known = described[id(contender)]
+            rows.append(known.model_copy(update={**measured, "notes": known.notes + measured["notes"]}))
+    return rows
+
+
+def _describe(contender: Contender, positions: dict[str, int]) -> Row:
+    """What does not depend on threads: identity and bytes."""
+    from lth_deploy.runtimes import RUNTIMES
+
+    path = contender.file.path
+    raw, compressed = file_bytes(path)
+    metadata = contender.file.metadata
+    facts = weight_facts(path, dict(metadata.positions) if metadata and metadata.positions else positions)
+    notes = list(contender.notes)
+    if facts.zero_macs is None and contender.kind != "int8":
+        notes.append("its layers are not those of the baseline and it has no metadata: zero MACs are unknown")
+    return Row(
+        name=contender.name,
+        path=str(path),
+        sha256=storage.sha256(path),
+        kind=contender.kind,
+        engine=contender.engine,
+        engine_version=RUNTIMES.get(contender.engine).version(),
+        threads=1,
+        bytes=raw,
+        bytes_zstd=compressed,
+        bytes_coo=facts.bytes_coo,
+        entropy_bytes=facts.entropy_bytes,
+        parts=facts.parts,
+        zero_weights=facts.zero_weights,
+        zero_macs=facts.zero_macs,
+        notes=notes,
+    )
+
+
+def _positions(contenders: list[Contender], dataset: "CocoDataset") -> dict[str, int]:
+    """How often each weight is multiplied: from a file's metadata, else counted in the baseline."""
+    from lth_deploy.compiler.load import load_model
+    from lth_deploy.compiler.macs import positions
+    from lth_deploy.data.images import read_image
+
+    for contender in contenders:
+        if contender.file.metadata is not None and contender.file.metadata.positions:
+            return dict(contender.file.metadata.positions)
+    base = contenders[0].file
+    feeds, _ = base.decoder.prepare(read_image(dataset.images[0].path))
+    return positions(load_model(base.path), feeds)
+
+
+def _versions(contenders: list[Contender]) -> dict[str, str]:
+    from lth_deploy.runtimes import RUNTIMES
+    from lth_deploy.ticket import versions
+
+    engines = dict.fromkeys(contender.engine for contender in contenders)
+    return {**versions(), **{engine: RUNTIMES.get(engine).version() for engine in engines}}
+
+
+def _settings(
+    options: BenchmarkOptions, data: Path, dataset: "CocoDataset", baseline: str, left_out: list[str]
+) -> dict[str, Any]:
+    chosen = asdict(replace(options, imports=(), command=None))
+    return {
+        **{name: list(value) if isinstance(value, tuple) else value for name, value in chosen.items()},
+        "imports": [str(path) for path in options.imports],
+        "timing": asdict(Timing(seconds=options.seconds)),
+        "timed": "one run of the session on one image; preparing the image and decoding outputs are not "
+        "timed",
+        "order": "blocks of all rows in turn, on the same image in one round; workers stop spinning between "
+        "runs",
+        "ratio": "median over rounds of this row's median time over the baseline's, same threads",
+        "memory": "VmHWM of a fresh process after two inferences; median over processes",
+        "data": str(data),
+        "data_digest": dataset.digest(),
+        "ap_images": len(dataset.images),
+        "baseline": baseline,
+        "left_out": left_out,
+    }
+
+
+def _imported(path: Path) -> list[Row]:
+    """Rows measured elsewhere, each with a note of where and when.
+
+    Raises:
+        DataError: not the JSON of a benchmark.
+    """
+    if not path.is_file():
+        raise UsageError(f"--import: there is no file {path}; give the JSON of another benchmark")
+    other = BenchmarkResults.from_json(path.read_bytes(), str(path))
+    note = f"imported from {path.name}: measured {other.when} on {_short(other.machine)}"
+    return [row.model_copy(update={"notes": [*row.notes, note]}) for row in other.rows]
+
+
+def _short(machine: Machine) -> str:
+    return f"{machine.cpu}, {machine.cores} cores"

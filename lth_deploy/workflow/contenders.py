@@ -1,0 +1,139 @@
+"""Who takes part in a benchmark: the dense baseline, its INT8 twin, the artifacts; each on every engine."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lth_deploy.errors import UsageError
+from lth_deploy.measure.results import RowKind
+from lth_deploy.runtimes import RUNTIMES
+from lth_deploy.workflow.artifact import ModelFile, find_artifact, read_model_file, write_dense_twin
+
+if TYPE_CHECKING:
+    from lth_deploy.data.records import CocoDataset
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One file on one engine.
+
+    file: as users have it. loaded: what the engine is given, the dense twin where it cannot take the file.
+    reference: the same weights in plain ONNX, for the check of outputs.
+    """
+
+    name: str
+    kind: RowKind
+    file: ModelFile
+    loaded: ModelFile
+    engine: str
+    reference: Path | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def gather(
+    artifacts: Sequence[Path],
+    baseline: Path | None,
+    engines: Sequence[str],
+    decoder: str | None,
+    workspace: Path,
+) -> list[Contender]:
+    """All contenders without INT8; the first is the baseline on the first engine.
+
+    Without `baseline` it is the dense.onnx beside the first artifact, or else that artifact's dense twin.
+
+    Raises:
+        UsageError: no artifacts, an unknown engine or decoder, or a file given twice.
+        ArtifactError: a damaged file.
+    """
+    if not artifacts or not engines:
+        raise UsageError("benchmark: give at least one artifact and one engine")
+    runtimes = [RUNTIMES.get(engine) for engine in engines]
+    files = [read_model_file(find_artifact(path), decoder) for path in artifacts]
+    base, base_notes = _baseline(files[0], baseline, decoder, workspace)
+    others = [file for file in files if file.path.resolve() != base.path.resolve()]
+    if len({file.path.resolve() for file in others}) != len(others):
+        raise UsageError("benchmark: an artifact is given twice; name each file once")
+    names = _names([base, *others])
+    found = []
+    for number, file in enumerate([base, *others]):
+        twin = write_dense_twin(file, workspace / f"twin-{number}.onnx") if file.packed else None
+        for engine, runtime in zip(engines, runtimes, strict=True):
+            needs_twin = twin is not None and not runtime.takes_packed
+            loaded = replace(file, path=twin, packed=False) if twin is not None and needs_twin else file
+            notes = list(base_notes) if number == 0 else []
+            notes += [f"{engine} takes no packed files: it ran the dense twin"] if needs_twin else []
+            kind: RowKind = "dense" if number == 0 else _kind(file)
+            found.append(Contender(names[number], kind, file, loaded, engine, twin, notes))
+    return found
+
+
+def quantized(base: Contender, dataset: "CocoDataset", images: int, workspace: Path) -> Contender:
+    """The baseline in static INT8, calibrated on the first `images` images.
+
+    Raises:
+        MissingExtraError, DataError, ArtifactError: see `quantize_dense`.
+    """
+    from lth_deploy.compiler.int8 import quantize_dense
+    from lth_deploy.data.images import read_image
+    from lth_deploy.measure.machine import describe_machine
+
+    plain = base.reference or base.file.path
+    reduce_range = not describe_machine().exact_u8s8
+    chosen = dataset.subset(images).images
+    feeds = (base.file.decoder.prepare(read_image(record.path))[0] for record in chosen)
+    out = workspace / f"{base.name}-int8.onnx"
+    report = quantize_dense(plain, feeds, out, reduce_range=reduce_range)
+    notes = [
+        f"static QDQ, per channel, ranges from {report.images} of the {len(chosen)} first images of the "
+        f"data set; "
+        f"{report.weight_layers} weight layers"
+    ]
+    notes += ["7-bit weights, because this CPU has no VNNI"] if reduce_range else []
+    file = replace(base.file, path=out, packed=False)
+    return Contender(f"{base.name} int8", "int8", file, file, "onnxruntime", None, notes)
+
+
+def _baseline(
+    first: ModelFile, given: Path | None, decoder: str | None, workspace: Path
+) -> tuple[ModelFile, list[str]]:
+    beside = first.path.parent / "dense.onnx"
+    if given is None and beside.is_file():
+        given = beside
+    if given is not None:
+        # The dense file of a foreign model has no metadata; its packed twin beside it has.
+        if decoder is None and first.metadata is not None:
+            decoder = first.metadata.decoder if _names_no_decoder(given) else None
+        return read_model_file(given, decoder), []
+    if not first.packed:
+        return first, []
+    log.info("no dense baseline given: comparing with the dense twin of %s", first.path)
+    twin = write_dense_twin(first, workspace / f"{first.path.stem}-dense.onnx")
+    return replace(first, path=twin, packed=False), ["the artifact's own weights in plain ONNX"]
+
+
+def _names_no_decoder(path: Path) -> bool:
+    from lth_deploy.compiler.load import load_model
+    from lth_deploy.compiler.metadata import read_metadata
+
+    return read_metadata(load_model(path)) is None
+
+
+def _kind(file: ModelFile) -> RowKind:
+    if file.packed:
+        return "packed"
+    if file.metadata is None:
+        return "foreign"
+    return "coo" if file.metadata.format == "coo" else "dense"
+
+
+def _names(files: Sequence[ModelFile]) -> list[str]:
+    """File stems, with the folder in front where two are equal."""
+    stems = [file.path.stem for file in files]
+    return [
+        stem if stems.count(stem) == 1 else f"{file.path.resolve().parent.name}/{stem}"
+        for stem, file in zip(stems, files, strict=True)
+    ]

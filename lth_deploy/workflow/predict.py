@@ -1,0 +1,94 @@
+"""The verb `predict`: pictures with detections, and the detections as JSON."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lth_deploy import storage
+from lth_deploy.detections import Detections
+from lth_deploy.errors import UsageError
+from lth_deploy.workflow.artifact import open_artifact
+
+log = logging.getLogger(__name__)
+
+RESULTS = "detections.json"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One image: where it came from, the picture that was drawn, and what was found, at any score."""
+
+    image: Path
+    picture: Path
+    detections: Detections
+
+
+def predict(
+    artifact: Path,
+    images: Sequence[Path],
+    out: Path,
+    *,
+    threshold: float = 0.5,
+    engine: str = "onnxruntime",
+    threads: int = 0,
+    decoder: str | None = None,
+) -> list[Prediction]:
+    """Draw what scores at least `threshold` into OUT/NAME.png; everything goes to OUT/detections.json.
+
+    Raises:
+        UsageError: no images, a threshold outside 0..1, unknown engine or decoder.
+        DataError: an image cannot be read. The pictures before it stay.
+        ArtifactError: a damaged or unsupported file.
+    """
+    from lth_deploy.data.images import read_image
+    from lth_deploy.report.pictures import draw, encode_png
+
+    if not images:
+        raise UsageError("predict: no images given; name one or more image files")
+    if not 0.0 <= threshold <= 1.0:
+        raise UsageError(f"predict: threshold {threshold} is no score; give one in 0..1")
+    opened = open_artifact(artifact, engine=engine, threads=threads, decoder=decoder)
+    names = opened.file.class_names
+    predictions = []
+    for image, picture in zip(images, _picture_paths(images, out), strict=True):
+        pixels = read_image(image)
+        detections = opened.predict(pixels)
+        storage.write_bytes(picture, encode_png(draw(pixels, detections, names, threshold)))
+        predictions.append(Prediction(image, picture, detections))
+        log.info("%s: %d objects", image, len(detections.above(threshold)))
+    storage.write_json(out / RESULTS, [_as_data(prediction, names) for prediction in predictions])
+    return predictions
+
+
+def _picture_paths(images: Sequence[Path], out: Path) -> list[Path]:
+    """A file for each image; images of the same name in different folders get numbers."""
+    taken: set[str] = set()
+    paths = []
+    for image in images:
+        name, number = image.stem, 1
+        while name in taken:
+            number += 1
+            name = f"{image.stem}-{number}"
+        taken.add(name)
+        paths.append(out / f"{name}.png")
+    return paths
+
+
+def _as_data(prediction: Prediction, names: Sequence[str]) -> dict[str, Any]:
+    """Boxes and keypoints of one image as plain data; masks are in the picture only, being large."""
+    found = prediction.detections
+    rows = []
+    for index in range(len(found)):
+        label = int(found.labels[index])
+        row: dict[str, Any] = {
+            "box": [round(float(value), 2) for value in found.boxes[index]],
+            "score": round(float(found.scores[index]), 5),
+            "label": label,
+            "class": names[label - 1] if 1 <= label <= len(names) else str(label),
+        }
+        if found.keypoints is not None:
+            row["keypoints"] = [[round(float(v), 2) for v in point] for point in found.keypoints[index]]
+        rows.append(row)
+    return {"image": str(prediction.image), "picture": prediction.picture.name, "objects": rows}

@@ -1,0 +1,166 @@
+"""One round of a benchmark at one number of threads: outputs checked, timed side by side, probed, scored."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lth_deploy.errors import ParityError
+from lth_deploy.evaluation.bootstrap import Matches, bootstrap_difference, match_detections
+from lth_deploy.evaluation.coco_rows import CompactDetections
+from lth_deploy.measure.latency import Timing, paired_ratio, summarise, time_interleaved
+from lth_deploy.measure.parity import ParityLimits, compare_detections
+from lth_deploy.measure.results import ApInterval, Latency, RatioInterval
+from lth_deploy.workflow.artifact import Artifact, open_session
+from lth_deploy.workflow.contenders import Contender
+from lth_deploy.workflow.evaluate import detect_all, score
+from lth_deploy.workflow.probe import probe
+
+if TYPE_CHECKING:
+    from lth_deploy.data.records import CocoDataset
+    from lth_deploy.decoders import Feeds, Photo
+
+log = logging.getLogger(__name__)
+
+Opened = list[tuple[Contender, Artifact]]
+Measured = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Race:
+    """What all rows have in common; feeds_file is scratch space for the inputs that fresh processes read."""
+
+    dataset: "CocoDataset"
+    timing: Timing
+    timed_images: int
+    loads: int
+    bootstrap: int
+    feeds_file: Path
+
+
+def open_all(contenders: list[Contender], threads: int) -> Opened:
+    """A session for every contender.
+
+    Raises:
+        ArtifactError: an engine refuses a file.
+    """
+    return [
+        (contender, open_session(contender.loaded, engine=contender.engine, threads=threads))
+        for contender in contenders
+    ]
+
+
+def race(opened: Opened, plan: Race, threads: int, scored: dict[int, Measured]) -> list[Measured]:
+    """Fields of a row for every contender, in order; the first contender is the baseline.
+
+    scored: APs that another number of threads measured already, by contender; filled here.
+
+    Raises:
+        ParityError: a packed artifact's outputs are not those of its weights in plain ONNX.
+    """
+    from lth_deploy.data.images import read_image
+
+    photos = [read_image(record.path) for record in plan.dataset.subset(plan.timed_images).images]
+    notes = [_check_outputs(contender, artifact, photos) for contender, artifact in opened]
+    measured = _time(opened, photos, plan)
+    for row, (contender, artifact), checked in zip(measured, opened, notes, strict=True):
+        row.update(threads=threads, notes=checked)
+        row.update(_probe(contender, artifact.file.decoder.prepare(photos[0])[0], plan, threads))
+    _score(opened, plan, scored)
+    for row, (contender, _) in zip(measured, opened, strict=True):
+        row.update({key: value for key, value in scored[id(contender)].items() if key != "notes"})
+        row["notes"] = row["notes"] + scored[id(contender)]["notes"]
+    return measured
+
+
+def _check_outputs(contender: Contender, artifact: Artifact, photos: "list[Photo]") -> list[str]:
+    """Compare with the same weights in plain ONNX on ONNX Runtime; every contender must at least decode."""
+    plain = contender.reference or (contender.loaded.path if contender.engine != "onnxruntime" else None)
+    found = [artifact.predict(photo) for photo in photos]
+    if plain is None:
+        return []
+    from dataclasses import replace
+
+    reference = open_session(
+        replace(contender.loaded, path=plain, packed=False), engine="onnxruntime", threads=1
+    )
+    limits = ParityLimits(minimum_boxes=0)
+    pairs = ((number, reference.predict(photo), found[number]) for number, photo in enumerate(photos))
+    report = compare_detections(pairs, limits)
+    if report.passed:
+        return []
+    text = (
+        f"{contender.name} on {contender.engine} differs from its own weights in plain ONNX: "
+        f"{report.describe()}"
+    )
+    if contender.engine == "onnxruntime":
+        raise ParityError(f"{text}; nothing was timed: export the file again")
+    log.warning("%s", text)
+    return [text]
+
+
+def _time(opened: Opened, photos: "list[Photo]", plan: Race) -> list[Measured]:
+    def runner(artifact: Artifact) -> Any:
+        prepared: list[Feeds] = [artifact.file.decoder.prepare(photo)[0] for photo in photos]
+        return lambda number: artifact.session.run(prepared[number % len(prepared)])
+
+    callables = {str(place): runner(artifact) for place, (_, artifact) in enumerate(opened)}
+    log.info("timing %d rows for %g s each", len(opened), plan.timing.seconds)
+    blocks = list(time_interleaved(callables, plan.timing).values())
+    rows: list[Measured] = []
+    for place, mine in enumerate(blocks):
+        ratio = None if place == 0 else RatioInterval.of(paired_ratio(blocks[0], mine))
+        latency = Latency.of(summarise(mine), [len(block) for block in mine])
+        rows.append({"latency_ms": latency, "ratio_to_baseline": ratio})
+    return rows
+
+
+def _probe(contender: Contender, feeds: "Feeds", plan: Race, threads: int) -> Measured:
+    np.savez(plan.feeds_file, **feeds)  # type: ignore[arg-type]
+    lives = [
+        probe(contender.loaded.path, plan.feeds_file, contender.engine, threads) for _ in range(plan.loads)
+    ]
+    return {
+        "load_ms": [life.load_ms for life in lives],
+        "first_ms": median(life.first_ms for life in lives),
+        "peak_rss_bytes": int(median(life.peak_rss_bytes for life in lives)),
+        "base_rss_bytes": int(median(life.base_rss_bytes for life in lives)),
+    }
+
+
+def _score(opened: Opened, plan: Race, scored: dict[int, Measured]) -> None:
+    baseline: dict[str, Matches] = {}
+    for place, (contender, artifact) in enumerate(opened):
+        if id(contender) in scored:
+            continue
+        log.info("scoring %s on %s", contender.name, contender.engine)
+        found, notes = detect_all(artifact, plan.dataset)
+        ap = score(plan.dataset, found)
+        matches = {
+            kind: _match(plan.dataset, found, kind)
+            for kind in ap.metrics
+            if ap.metrics[kind]["AP"] is not None
+        }
+        if place == 0:
+            baseline = matches
+        differences = {
+            kind: bootstrap_difference(mine, baseline[kind], samples=plan.bootstrap, seed=0)
+            for kind, mine in matches.items()
+            if place > 0 and kind in baseline
+        }
+        scored[id(contender)] = {
+            "ap": ap.metrics,
+            "ap_difference": {
+                kind: ApInterval(low=value.low, high=value.high, mean=value.mean)
+                for kind, value in differences.items()
+            }
+            or None,
+            "notes": [*ap.notes, *notes],
+        }
+
+
+def _match(dataset: "CocoDataset", found: dict[int, CompactDetections], kind: str) -> Matches:
+    return match_detections(dataset.ground_truth(), found, dataset.category_ids, kind)
