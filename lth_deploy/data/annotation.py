@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from lth_deploy.data.findings import CheckReport, FaultError
 from lth_deploy.data.records import Annotation, Box, Category, ImageRecord
-from lth_deploy.data.segmentation import read_segmentation
+from lth_deploy.data.segmentation import Segmentation, measure, read_segmentation
 from lth_deploy.data.values import as_id, as_number, as_numbers, short
 
 T = TypeVar("T")
@@ -43,15 +43,15 @@ class AnnotationReader:
         if image is None or category is None or box is None or number is None or crowd is None:
             return None
         in_image = self._field(where, self._place, box, image, where)
-        outline = self._field(where, read_segmentation, raw.get("segmentation"), image.width, image.height)
+        mask = self._field(where, _mask, raw, image)
         points = self._field(where, self._keypoints, raw, category, where)
-        if in_image is None or outline is None or points is None:
+        if in_image is None or mask is None or points is None:
             return None
-        area = self._field(where, self._area, raw, outline[1] or box[2] * box[3], where)
+        area = self._field(where, self._area, raw, box, mask[0], image, where)
         if area is None or self.report.counts["errors"] > faults or not in_image:
             return None
         return Annotation(
-            number, image.id, category.id, box, area, crowd, outline[0], points or None, _labelled(points)
+            number, image.id, category.id, box, area, crowd, mask[0], points or None, _labelled(points)
         )
 
     def _field(self, where: str, read: Callable[..., T], *arguments: Any) -> T | None:
@@ -130,8 +130,11 @@ class AnnotationReader:
             )
         return tuple(float(value) for value in values)
 
-    def _area(self, raw: dict[str, Any], measured: float, where: str) -> float:
+    def _area(
+        self, raw: dict[str, Any], box: Box, mask: Segmentation | None, image: ImageRecord, where: str
+    ) -> float:
         if raw.get("area") is None:
+            measured = box[2] * box[3] if mask is None else measure(mask, image.width, image.height)
             self.report.notice(self.file, where, f"area is missing; filled in with {measured:g}")
             return measured
         return as_number(raw["area"], "area")
@@ -143,6 +146,11 @@ def _box(raw: dict[str, Any]) -> Box:
         raise FaultError(f"bbox must be x, y, width, height, found {len(values)} numbers")
     x, y, width, height = (float(value) for value in values)
     return x, y, width, height
+
+
+def _mask(raw: dict[str, Any], image: ImageRecord) -> tuple[Segmentation | None]:
+    # In a tuple, because None alone says that the field has a fault.
+    return (read_segmentation(raw.get("segmentation"), image.width, image.height),)
 
 
 def _labelled(points: tuple[float, ...]) -> int:

@@ -15,19 +15,29 @@ from lth_deploy.data.values import as_numbers, short
 Segmentation = list[list[float]] | dict[str, Any]
 
 
-def read_segmentation(value: Any, width: int, height: int) -> tuple[Segmentation | None, float]:
-    """The segmentation (None where empty) and its area in square pixels; polygons' overlaps count twice.
+def read_segmentation(value: Any, width: int, height: int) -> Segmentation | None:
+    """The segmentation as it came, fit for `measure` and `render`; None where it is empty.
 
     Raises:
         FaultError: anything that is neither polygons nor run lengths of an image of this size.
     """
     if value is None or value == []:
-        return None, 0.0
+        return None
     if isinstance(value, list):
-        return value, sum(_polygon_area(polygon, width, height) for polygon in value)
+        for polygon in value:
+            _check_polygon(polygon, width, height)
+        return value
     if isinstance(value, dict):
-        return value, float(sum(_runs(value, width, height)[1::2]))
+        _runs(value, width, height)
+        return value
     raise FaultError(f"segmentation must be a list of polygons or a run-length object, found {short(value)}")
+
+
+def measure(segmentation: Segmentation, width: int, height: int) -> float:
+    """Area in square pixels of a checked segmentation; where polygons overlap it counts twice."""
+    if isinstance(segmentation, list):
+        return sum(_polygon_area(polygon) for polygon in segmentation)
+    return float(sum(_runs(segmentation, width, height)[1::2]))
 
 
 def render(segmentation: Segmentation, size: tuple[int, int], to: tuple[int, int]) -> npt.NDArray[np.uint8]:
@@ -62,13 +72,17 @@ def _scale(polygon: list[float], factors: tuple[float, float]) -> list[float]:
     return (np.asarray(polygon, dtype=np.float64).reshape(-1, 2) * factors).ravel().tolist()
 
 
-def _polygon_area(polygon: Any, width: int, height: int) -> float:
+def _check_polygon(polygon: Any, width: int, height: int) -> None:
     points = as_numbers(polygon, "a polygon")
     if len(points) < 6 or len(points) % 2:
         raise FaultError(f"a polygon needs x and y of 3 or more points, found {len(points)} numbers")
-    x, y = np.asarray(points[0::2], dtype=np.float64), np.asarray(points[1::2], dtype=np.float64)
-    if x.min() < -width or x.max() > 2 * width or y.min() < -height or y.max() > 2 * height:
+    x, y = points[0::2], points[1::2]
+    if min(x) < -width or max(x) > 2 * width or min(y) < -height or max(y) > 2 * height:
         raise FaultError(f"a polygon reaches more than one image size outside the {width}x{height} image")
+
+
+def _polygon_area(polygon: list[float]) -> float:
+    x, y = np.asarray(polygon, dtype=np.float64).reshape(-1, 2).T
     return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
 
 

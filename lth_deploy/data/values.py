@@ -8,6 +8,9 @@ from lth_deploy.data.findings import FaultError
 LARGEST_COORDINATE = 1e6
 """Pixels; far above any image, and float32 still tells neighbouring pixels apart there."""
 
+# bool is an int to Python, not to whoever wrote a coordinate.
+_NUMBERS = {int, float}
+
 
 def as_id(value: Any, name: str = "id") -> int:
     """A whole number of 0 or more.
@@ -28,11 +31,17 @@ def as_numbers(value: Any, name: str) -> list[float]:
     """
     if not isinstance(value, list):
         raise FaultError(f"{name} must be a list of numbers, found {short(value)}")
-    for element in value:
-        # bool is an int to Python, not to whoever wrote a coordinate.
-        if type(element) not in (int, float) or not abs(element) <= LARGEST_COORDINATE:
-            raise FaultError(f"{name} holds {short(element)}, which is not a finite coordinate")
+    # Millions of polygons pass here: look at single elements only to name the culprit.
+    if value and not (set(map(type, value)) <= _NUMBERS and _all_finite(value)):
+        culprit = next(v for v in value if type(v) not in _NUMBERS or not abs(v) <= LARGEST_COORDINATE)
+        raise FaultError(f"{name} holds {short(culprit)}, which is not a finite coordinate")
     return value
+
+
+def _all_finite(values: list[float]) -> bool:
+    # min and max may skip over a NaN; the sum of what they have bounded cannot.
+    bounded = min(values) >= -LARGEST_COORDINATE and max(values) <= LARGEST_COORDINATE
+    return bounded and not math.isnan(sum(values))
 
 
 def as_number(value: Any, name: str) -> float:
@@ -41,7 +50,7 @@ def as_number(value: Any, name: str) -> float:
     Raises:
         FaultError: anything else.
     """
-    if type(value) not in (int, float) or not 0 <= value <= 1e18 or not math.isfinite(value):
+    if type(value) not in _NUMBERS or not 0 <= value <= 1e18 or not math.isfinite(value):
         raise FaultError(f"{name} must be a number of 0 or more, found {short(value)}")
     return float(value)
 

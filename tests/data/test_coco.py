@@ -85,23 +85,19 @@ def test_notices_are_logged(coco_folder: CocoFolder, caplog: pytest.LogCaptureFi
 
 
 def test_all_but_the_loader_work_without_torch() -> None:
-    modules = ("check", "coco", "voc", "shapes", "images")
-    code = f"import sys; import {', '.join('lth_deploy.data.' + m for m in modules)}; assert 'torch' not in sys.modules"
+    modules = ", ".join(f"lth_deploy.data.{name}" for name in ("check", "coco", "voc", "shapes", "images"))
+    code = f"import sys; import {modules}; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_real_photos_load_without_a_fault(shared_data: Path) -> None:
     folder = shared_data / "data" / "bccd"
-    splits = {
-        name: load_coco(folder / f"annotations/{name}.json", folder / "images")
-        for name in ("train", "val", "test")
-    }
-    assert {name: len(split.images) for name, split in splits.items()} == {
-        "train": 205,
-        "val": 87,
-        "test": 72,
-    }
-    assert {split.class_names for split in splits.values()} == {("WBC", "RBC", "Platelets")}
+    sizes = {}
+    for name in ("train", "val", "test"):
+        split = load_coco(folder / f"annotations/{name}.json", folder / "images")
+        sizes[name] = len(split.images), sum(len(group) for group in split.annotations.values())
+        assert split.class_names == ("WBC", "RBC", "Platelets")
+    assert sizes == {"train": (205, 2805), "val": (87, 1138), "test": (72, 945)}
 
 
 def test_real_coco_annotations_load_without_a_fault(shared_data: Path) -> None:

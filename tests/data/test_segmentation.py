@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco_mask
 
 from lth_deploy.data.findings import FaultError
-from lth_deploy.data.segmentation import encode_runs, read_segmentation, render
+from lth_deploy.data.segmentation import encode_runs, measure, read_segmentation, render
 
 masks = st.tuples(st.integers(1, 12), st.integers(1, 12)).flatmap(lambda shape: arrays(np.bool_, shape))
 repeatable = settings(derandomize=True, max_examples=50, deadline=None)
@@ -19,9 +19,9 @@ repeatable = settings(derandomize=True, max_examples=50, deadline=None)
 def test_run_lengths_give_the_mask_back(mask: Any) -> None:
     height, width = mask.shape
     runs = encode_runs(mask)
-    checked, area = read_segmentation(runs, width, height)
-    assert area == mask.sum()
+    checked = read_segmentation(runs, width, height)
     assert checked is not None
+    assert measure(checked, width, height) == mask.sum()
     np.testing.assert_array_equal(render(checked, (width, height), (width, height)), mask)
 
 
@@ -30,25 +30,27 @@ def test_run_lengths_give_the_mask_back(mask: Any) -> None:
 def test_compressed_text_is_measured_as_pycocotools_decodes_it(mask: Any) -> None:
     text = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode()
     height, width = mask.shape
-    assert read_segmentation({"size": [height, width], "counts": text}, width, height)[1] == mask.sum()
+    checked = read_segmentation({"size": [height, width], "counts": text}, width, height)
+    assert checked is not None
+    assert measure(checked, width, height) == mask.sum()
 
 
 @repeatable
 @given(st.text(max_size=12), st.integers(1, 9), st.integers(1, 9))
 def test_hostile_text_is_refused_or_fits_the_image(text: str, width: int, height: int) -> None:
     try:
-        checked, area = read_segmentation({"size": [height, width], "counts": text}, width, height)
+        checked = read_segmentation({"size": [height, width], "counts": text}, width, height)
     except FaultError:
         return
     assert checked is not None
-    assert render(checked, (width, height), (width, height)).sum() == area
+    assert render(checked, (width, height), (width, height)).sum() == measure(checked, width, height)
 
 
 def test_a_polygon_has_the_area_of_its_pixels() -> None:
     square = [[2.0, 3.0, 12.0, 3.0, 12.0, 9.0, 2.0, 9.0]]
-    checked, area = read_segmentation(square, 20, 20)
+    checked = read_segmentation(square, 20, 20)
     assert checked is not None
-    assert area == 60
+    assert measure(checked, 20, 20) == 60
     assert render(checked, (20, 20), (20, 20)).sum() == 60
 
 
@@ -63,4 +65,4 @@ def test_a_mask_drawn_smaller_covers_the_same_part(kind: str) -> None:
 
 @pytest.mark.parametrize("nothing", [None, []])
 def test_an_empty_segmentation_is_none(nothing: Any) -> None:
-    assert read_segmentation(nothing, 9, 9) == (None, 0.0)
+    assert read_segmentation(nothing, 9, 9) is None
