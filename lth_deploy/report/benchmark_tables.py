@@ -7,7 +7,7 @@ from lth_deploy.report import figures, tables
 from lth_deploy.report.cost_plots import Stack
 from lth_deploy.report.fronts import Point
 from lth_deploy.report.plots import KIND_NAMES
-from lth_deploy.report.schema import BenchmarkResults, Ratio, Row, RunSummary, Trial
+from lth_deploy.report.schema import BenchmarkResults, Difference, Ratio, Row, RunSummary, Trial
 from lth_deploy.report.tables import Cell, Column, Line, Table
 from lth_deploy.report.verdict import baseline_of, main_kind
 
@@ -23,6 +23,7 @@ def main(results: BenchmarkResults) -> Table:
         Column("Threads"),
         Column("Size"),
         Column("AP", KIND_NAMES.get(kind, kind)),
+        Column("AP vs baseline", "difference in points with its bootstrap interval over images"),
         Column("p50 ms", "median latency of one image"),
         Column("p90 ms"),
         Column(
@@ -198,6 +199,7 @@ def _main_cells(row: Row, kind: str) -> list[Cell]:
         tables.count(row.threads),
         tables.size(row.bytes),
         tables.ap(row.ap_of(kind)),
+        _difference((row.ap_difference or {}).get(kind)),
         tables.milliseconds(row.p50),
         tables.milliseconds(row.latency_ms.p90 if row.latency_ms else None),
         _ratio(row.ratio_to_baseline),
@@ -207,6 +209,15 @@ def _main_cells(row: Row, kind: str) -> list[Cell]:
         tables.milliseconds(row.first_ms),
         tables.size(row.peak_rss_bytes),
     ]
+
+
+def _difference(found: Difference | None) -> Cell:
+    if found is None or found.mean is None:
+        return Cell(figures.MISSING)
+    known = found.low is not None and found.high is not None
+    return tables.points(
+        found.mean, f"{figures.points(found.low)} … {figures.points(found.high)}" if known else ""
+    )
 
 
 def _ratio(ratio: Ratio | None) -> Cell:

@@ -194,6 +194,14 @@ class Ratio(Section):
     high: Figure = None
 
 
+class Difference(Section):
+    """AP of a row minus the baseline's, with its bootstrap interval over images."""
+
+    low: Figure = None
+    high: Figure = None
+    mean: Figure = None
+
+
 class SizeParts(Section):
     """What the bytes of a file are spent on."""
 
@@ -225,6 +233,7 @@ class Row(Section):
     ratio_to_baseline: Ratio | None = None
     peak_rss_bytes: Figure = None
     ap: Metrics | None = None
+    ap_difference: dict[str, Difference] | None = None
     notes: list[str] = []
 
     @property

@@ -160,6 +160,10 @@ def row(
         "ratio_to_baseline": {"median": ratio, "low": ratio * 0.985, "high": ratio * 1.014},
         "peak_rss_bytes": 214_000_000,
         "ap": None if ap is None else metrics(ap),
+        "parts": {"values": size * 7 // 10, "positions": size // 5, "dense": size // 20, "other": size // 50}
+        if kind == "packed"
+        else None,
+        "ap_difference": {"bbox": {"low": -0.012, "high": 0.002, "mean": -0.006}} if zeros else None,
         "notes": [] if ap is not None else ["AP was not measured"],
     }
 
