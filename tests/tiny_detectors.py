@@ -33,25 +33,45 @@ def tiny_spec(name: str, **changes: Any) -> Any:
 
 
 def tiny_detector(name: str, *, seed: int = 0, **changes: Any) -> Any:
-    """A fresh detector with norm statistics and predictors as if it had been trained: nothing is trivial."""
+    """A fresh detector whose norm statistics and heads are as alive as after training."""
     from lth_deploy.detectors import build_detector
-    from lth_deploy.detectors.groups import final_predictors
+    from lth_deploy.detectors.groups import layer_groups, prunable_modules
 
+    spec = tiny_spec(name, **changes)
     torch.manual_seed(seed)
-    model = build_detector(tiny_spec(name, **changes), CLASSES, KEYPOINTS)
-    for module in model.modules():
-        if hasattr(module, "running_mean"):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 2.0)
-            module.weight.data.uniform_(0.5, 1.5)
-            module.bias.data.normal_(0, 0.1)
-    for layer in final_predictors(model):
-        # Scores that differ, so that ranking is stable against rounding.
-        torch.nn.init.normal_(model.get_submodule(layer).weight, std=0.1)
+    model = build_detector(spec, CLASSES, KEYPOINTS)
+    if spec.norm != "group":
+        torch.manual_seed(seed)
+        donor = build_detector(spec.model_copy(update={"norm": "batch"}), CLASSES, KEYPOINTS)
+        _calibrate(donor)
+        model.load_state_dict(donor.state_dict())
+    groups = layer_groups(model)
+    for layer, module in prunable_modules(model).items():
+        # Signals that reach the end and scores that differ, so that ranking withstands rounding.
+        if groups[layer] == "predictor":
+            torch.nn.init.normal_(module.weight, std=0.1)
+        elif groups[layer] != "backbone":
+            torch.nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
     return model
 
 
-def batch(sizes: tuple[tuple[int, int], ...] = ((64, 80), (64, 96))) -> tuple[list[Any], list[dict[str, Any]]]:
+def _calibrate(model: Any) -> None:
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    momentum = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0
+        norm.weight.data.uniform_(0.8, 1.2)
+        norm.bias.data.normal_(0, 0.1)
+    images = [torch.from_numpy(picture(128, 128, seed)).permute(2, 0, 1) / 255 for seed in range(4)]
+    with torch.no_grad():
+        model.train().backbone((torch.stack(images) - 0.45) / 0.225)
+    for norm, before in zip(norms, momentum, strict=True):
+        norm.momentum = before
+
+
+def batch(
+    sizes: tuple[tuple[int, int], ...] = ((64, 80), (64, 96)),
+) -> tuple[list[Any], list[dict[str, Any]]]:
     """Images with one object each, but for the last one, which has none."""
     images = [torch.rand(3, *size) for size in sizes]
     targets = []

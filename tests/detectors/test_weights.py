@@ -11,6 +11,8 @@ from lth_deploy.detectors import build_detector, weights
 from lth_deploy.detectors.weights import load_detector, read_state
 from lth_deploy.errors import DataError, RecipeError
 
+BODY = "backbone.body"
+
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 @pytest.mark.parametrize("name", FAMILIES)
@@ -107,8 +109,8 @@ def test_torchvisions_background_column_is_left_out(caplog: pytest.LogCaptureFix
     [
         (lambda state: state.pop("head.regression_head.conv.0.0.weight"), "missing.*regression_head.conv.0"),
         (lambda state: state.update(stranger=torch.zeros(1)), "no place.*stranger"),
-        (lambda state: state.update({"backbone.body.conv1.weight": torch.zeros(64, 3, 5, 5)}), "shapes differ"),
-        (lambda state: state.update({"backbone.body.bn1.bias": torch.full((64,), torch.nan)}), "not finite"),
+        (lambda state: state.update({f"{BODY}.conv1.weight": torch.zeros(64, 3, 5, 5)}), "shapes differ"),
+        (lambda state: state.update({f"{BODY}.bn1.bias": torch.full((64,), torch.nan)}), "not finite"),
         (lambda state: state.update(backbone=3), "not a tensor"),
     ],
 )
