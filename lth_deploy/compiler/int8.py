@@ -8,6 +8,7 @@ RoIAlign and NMS keep their floats, also inside If and Loop bodies, which the qu
 import logging
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,18 +77,19 @@ def quantize_dense(
         onnx.save(model, str(prepared))
         reader = _reader(quantization, _Screened(prepared, feeds))
         try:
-            quantization.quantize_static(
-                str(prepared),
-                str(quantized),
-                reader,
-                quant_format=quantization.QuantFormat.QDQ,
-                per_channel=True,
-                reduce_range=reduce_range,
-                activation_type=quantization.QuantType.QUInt8,
-                weight_type=quantization.QuantType.QInt8,
-                nodes_to_quantize=[*weights, *carriers],
-                op_types_to_quantize=[*WEIGHT_OPS, *CARRIER_OPS],
-            )
+            with _without_advice():
+                quantization.quantize_static(
+                    str(prepared),
+                    str(quantized),
+                    reader,
+                    quant_format=quantization.QuantFormat.QDQ,
+                    per_channel=True,
+                    reduce_range=reduce_range,
+                    activation_type=quantization.QuantType.QUInt8,
+                    weight_type=quantization.QuantType.QInt8,
+                    nodes_to_quantize=[*weights, *carriers],
+                    op_types_to_quantize=[*WEIGHT_OPS, *CARRIER_OPS],
+                )
         except (DataError, MemoryError):
             raise
         except Exception as error:
@@ -217,6 +219,21 @@ def _reader(quantization: Any, source: _Screened) -> Any:
             return next(self._iterator, None)
 
     return Reader()
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """Keep the quantizer's advice to fold norms, which are folded already, off the root logger."""
+    root = logging.getLogger()
+
+    def is_no_advice(record: logging.LogRecord) -> bool:
+        return "pre-processing before quantization" not in record.getMessage()
+
+    root.addFilter(is_no_advice)
+    try:
+        yield
+    finally:
+        root.removeFilter(is_no_advice)
 
 
 def _import_quantizer() -> Any:

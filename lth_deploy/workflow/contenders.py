@@ -104,10 +104,10 @@ def _baseline(
     if given is None and beside.is_file():
         given = beside
     if given is not None:
-        # The dense file of a foreign model has no metadata; its packed twin beside it has.
-        if decoder is None and first.metadata is not None:
-            decoder = first.metadata.decoder if _names_no_decoder(given) else None
-        return read_model_file(given, decoder), []
+        # A dense file may come without metadata; then what the artifact says of its outputs holds for it too.
+        named = first.metadata.decoder if first.metadata is not None else None
+        base = read_model_file(given, decoder or (named if _has_no_metadata(given) else None))
+        return (base if base.class_names else replace(base, class_names=first.class_names)), []
     if not first.packed:
         return first, []
     log.info("no dense baseline given: comparing with the dense twin of %s", first.path)
@@ -115,7 +115,7 @@ def _baseline(
     return replace(first, path=twin, packed=False), ["the artifact's own weights in plain ONNX"]
 
 
-def _names_no_decoder(path: Path) -> bool:
+def _has_no_metadata(path: Path) -> bool:
     from lth_deploy.compiler.load import load_model
     from lth_deploy.compiler.metadata import read_metadata
 
