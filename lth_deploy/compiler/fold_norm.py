@@ -17,7 +17,7 @@ NORMS = (*FOLDABLE, nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d)
 class FoldedModel:
     """A copy of a model in evaluation mode, and the normalisation that stayed in it."""
 
-    module: nn.Module
+    model: nn.Module
     folded: tuple[str, ...]
     kept: tuple[tuple[str, str], ...]
     """Name and reason of each normalisation that could not be folded."""
