@@ -1,0 +1,37 @@
+# make quickstart   the whole job on generated data: ticket, export, benchmark, report
+# make test         all tests
+# make lint         style and types
+VENV   ?= .venv
+PYTHON ?= python3
+RUN    ?= runs/quickstart
+BIN    := $(VENV)/bin
+
+.PHONY: quickstart test lint clean
+.DELETE_ON_ERROR:
+
+# The stamp is newer than pyproject.toml once everything that it asks for is installed.
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[train,openvino,int8,dev]'
+	touch $@
+
+quickstart: $(VENV)/.installed
+	rm -rf $(RUN)
+	$(BIN)/lth-deploy find-ticket quickstart --out $(RUN)
+	$(BIN)/lth-deploy export $(RUN)
+	$(BIN)/lth-deploy benchmark $(RUN)/export/model.onnx --baseline $(RUN)/export/dense.onnx \
+	    --data $(RUN)/data/test.json --images $(RUN)/data/test --time 3 --output $(RUN)/benchmark.json
+	$(BIN)/lth-deploy report $(RUN) --out $(RUN)/report.html
+
+# Two processes with one thread each: a small network gains nothing from a second thread.
+test: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

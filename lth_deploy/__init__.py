@@ -1,0 +1,51 @@
+"""lth_deploy: find sparse detector tickets, pack them into one ONNX file, and measure what that buys.
+
+The verbs of the command line are functions of the same names; each is imported when it is first used, so that
+`import lth_deploy` loads neither torch nor ONNX.
+"""
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lth_deploy.recipe import load_recipe
+    from lth_deploy.workflow.artifact import open_artifact
+    from lth_deploy.workflow.benchmark import benchmark
+    from lth_deploy.workflow.evaluate import evaluate
+    from lth_deploy.workflow.export import export
+    from lth_deploy.workflow.export_onnx import export_onnx
+    from lth_deploy.workflow.find_ticket import find_ticket
+    from lth_deploy.workflow.inspect import inspect
+    from lth_deploy.workflow.predict import predict
+    from lth_deploy.workflow.report import report
+
+try:
+    __version__ = version("lth-deploy")
+except PackageNotFoundError:
+    __version__ = "0"
+
+__all__ = [
+    "benchmark",
+    "evaluate",
+    "export",
+    "export_onnx",
+    "find_ticket",
+    "inspect",
+    "load_recipe",
+    "open_artifact",
+    "predict",
+    "report",
+]
+
+_HOMES = {
+    "load_recipe": "lth_deploy.recipe",
+    "open_artifact": "lth_deploy.workflow.artifact",
+    **{name: f"lth_deploy.workflow.{name}" for name in __all__ if name not in ("load_recipe", "open_artifact")},
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'lth_deploy' has no attribute '{name}'")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,66 @@
+"""The command line: a thin layer that parses, calls a verb, and prints.
+
+Tables go to stdout; with --json the JSON goes there and the table to stderr. Logs and progress go to stderr.
+"""
+
+import logging
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from lth_deploy.commands import data, deploy, recipes, search
+from lth_deploy.errors import LthError
+
+INTERRUPTED = 130
+
+EPILOG = (
+    "Exit codes: 0 ok, 1 training failed, 2 usage or recipe, 3 data or file, 4 parity, "
+    "5 a gate missed, 6 disk, 130 interrupted."
+)
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    epilog=EPILOG,
+    pretty_exceptions_enable=False,
+    help="Find sparse tickets of detectors, pack them into one ONNX file, and measure what that buys.",
+)
+app.command("find-ticket")(search.find_ticket)
+app.command("export")(deploy.export)
+app.command("benchmark")(deploy.benchmark)
+app.command("evaluate")(deploy.evaluate)
+app.command("predict")(deploy.predict)
+app.command("inspect")(deploy.inspect)
+app.command("report")(deploy.report)
+app.command("checks")(recipes.checks)
+app.add_typer(data.app, name="data")
+app.add_typer(recipes.app, name="recipe")
+
+
+@app.callback()
+def settings(
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and errors.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Debug messages too.")] = False,
+) -> None:
+    """Set how much is logged, to stderr."""
+    level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    package = logging.getLogger("lth_deploy")
+    package.handlers[:] = [handler]
+    package.setLevel(level)
+    package.propagate = False
+
+
+def main() -> NoReturn:
+    """Entry point: errors of ours become one message and their exit code, never a traceback."""
+    try:
+        app()
+    except LthError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted; a search goes on with --resume", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    sys.exit(0)

@@ -1,0 +1,66 @@
+"""`lth-deploy recipe` and `lth-deploy checks`."""
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lth_deploy.commands.output import print_json, print_table
+
+app = typer.Typer(no_args_is_help=True, help="Recipes that come with the package.")
+
+
+@app.command("list")
+def list_recipes() -> None:
+    """Names and first comment line of the bundled recipes."""
+    from lth_deploy.bundled import recipe_file, recipe_names
+
+    rows = []
+    for name in recipe_names():
+        first = recipe_file(name).read_text(encoding="utf-8").splitlines()[0]
+        rows.append([name, first.removeprefix("#").strip()])
+    for name, text in rows:
+        print(f"{name:32} {text}")
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="A bundled recipe's name, or a YAML file.")],
+    resolved: Annotated[bool, typer.Option("--resolved", help="With every default written out.")] = False,
+) -> None:
+    """Print a recipe."""
+    from lth_deploy.bundled import recipe_file
+    from lth_deploy.recipe import load_recipe
+
+    file = recipe_file(name)
+    recipe = load_recipe(file, check_variables=False)
+    print(recipe.to_yaml() if resolved else file.read_text(encoding="utf-8"), end="")
+
+
+@app.command()
+def init(
+    out: Annotated[Path, typer.Argument(help="File to write.")] = Path("recipe.yaml"),
+    base: Annotated[str, typer.Option("--from", help="Bundled recipe to start from.")] = "quickstart",
+) -> None:
+    """Copy a bundled recipe to edit."""
+    from lth_deploy.bundled import recipe_file
+    from lth_deploy.errors import UsageError
+
+    if out.exists():
+        raise UsageError(f"{out} exists; choose another file, it is not overwritten")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(recipe_file(base), out)
+    print(out)
+
+
+def checks(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Show versions, processor and what is missing for which verb."""
+    from lth_deploy.workflow.checks import check_environment
+
+    report = check_environment()
+    print_table(["what", "found"], [[key, value] for key, value in report.facts.items()], to_stderr=as_json)
+    for warning in report.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    if as_json:
+        print_json({"facts": report.facts, "warnings": report.warnings})

@@ -1,0 +1,68 @@
+"""`lth-deploy find-ticket`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lth_deploy.commands.output import points, print_json, print_table, seconds_of
+
+
+def find_ticket(
+    recipe: Annotated[str, typer.Argument(help="A bundled recipe's name, or a YAML file.")],
+    out: Annotated[Path | None, typer.Option(help="Run directory; default runs/NAME.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    max_time: Annotated[str | None, typer.Option(help="Stop after this long, for instance 2h.")] = None,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Two steps on generated data.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Search a winning ticket: train, prune, rewind, retrain, with controls."""
+    from lth_deploy.bundled import recipe_file
+    from lth_deploy.recipe import load_recipe
+    from lth_deploy.workflow.find_ticket import find_ticket as search
+    from lth_deploy.workflow.find_ticket import smoke_recipe
+
+    loaded = load_recipe(recipe_file(recipe), overrides, check_variables=not smoke)
+    loaded = smoke_recipe(loaded) if smoke else loaded
+    result = search(
+        loaded, out or Path("runs") / loaded.name, device=device, resume=resume, max_seconds=seconds_of(max_time)
+    )
+    print_table(*_table(result.summary), to_stderr=as_json)
+    print(_verdict(result.summary, result.run), file=__import__("sys").stderr)
+    if as_json:
+        print_json(result.summary)
+
+
+def _table(summary: dict) -> tuple[list[str], list[list[str]]]:  # type: ignore[type-arg]
+    metric = summary["recipe"]["selection"]["metric"]
+    headers = ["trial", "zeros %", "of all %", "zero MACs %", "val AP", "val AP50", "test AP", "test AP50", "minutes"]
+    rows = []
+    for trial in summary["trials"]:
+        scores = [(trial.get(split) or {}).get(metric, {}) for split in ("val", "test")]
+        rows.append(
+            [
+                trial["name"],
+                *(f"{100 * trial[key]:.2f}" for key in ("sparsity_prunable", "sparsity_all", "zero_macs")),
+                *(points(score.get(key)) for score in scores for key in ("AP", "AP50")),
+                f"{trial['seconds'] / 60:.1f}",
+            ]
+        )
+    return headers, rows
+
+
+def _verdict(summary: dict, run: Path) -> str:  # type: ignore[type-arg]
+    if not summary["finished"]:
+        return f"not finished; go on with: lth-deploy find-ticket ... --out {run} --resume"
+    winner = summary["winner"]
+    if winner is None:
+        return "no winning ticket: no level is within the tolerance of the dense control on val"
+    low, high = (100 * bound for bound in winner["interval"])
+    return (
+        f"winning ticket: {winner['trial']}, AP {points(winner['test_ap'] or winner['val_ap'])} against "
+        f"{points(winner['dense_test_ap'] or winner['dense_val_ap'])} dense on {winner['interval_split']} "
+        f"(difference {low:+.1f} to {high:+.1f} with 95 % confidence)\nnext: lth-deploy export {run}"
+    )

@@ -1,0 +1,230 @@
+"""`export`: a trial of a run, compiled into one ONNX file, with its dense control beside it."""
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lth_deploy import storage
+from lth_deploy.errors import DataError, GateError, MissingExtraError, UsageError
+from lth_deploy.pruning.plan import control_of, level_name
+from lth_deploy.recipe import Recipe
+from lth_deploy.target import Target
+from lth_deploy.ticket import RunDirectory, Trial, versions
+from lth_deploy.workflow.gates import GateResult, check_parity
+
+if TYPE_CHECKING:
+    import onnx
+    from torch import nn
+
+    from lth_deploy.data.records import CocoDataset
+
+logger = logging.getLogger(__name__)
+
+PREPROCESSING = {
+    "input": "image, uint8 [height, width, 3], RGB, any size",
+    "resize": "inside the graph",
+    "outputs": "boxes x1 y1 x2 y2 in pixels of the image, scores, labels from 1",
+}
+DENSE_TARGET = Target(name="dense control", format="dense", values="fp32")
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """The files written: the artifact and the dense control, with what the gate saw on each."""
+
+    trial: str
+    artifact: Path
+    dense: Path
+    gate: GateResult
+    dense_gate: GateResult
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "trial": self.trial,
+            "artifact": {"path": str(self.artifact), "bytes": self.artifact.stat().st_size},
+            "dense": {"path": str(self.dense), "bytes": self.dense.stat().st_size},
+            "parity": self.gate.parity.describe(),
+            "images": self.gate.images,
+            "torch_ap": self.gate.torch_ap,
+            "artifact_ap": self.gate.file_ap,
+            "dense_ap": self.dense_gate.file_ap,
+        }
+
+
+def export(
+    run: Path, *, level: str = "best", target: Target | None = None, out: Path | None = None
+) -> ExportResult:
+    """Compile a ticket of the run directory `run` into `out` (default RUN/export).
+
+    Args:
+        run: a run directory.
+        level: best (the winning ticket), a sparsity in per cent, or the name of a trial.
+        target: what to write; default packed fp16 for ONNX Runtime.
+        out: folder for model.onnx and dense.onnx. Files appear there only after every gate was passed.
+
+    Raises:
+        DataError: no run, or damaged files in it.
+        UsageError: the run has no such level.
+        GateError: `best` is asked for and no level won.
+        ParityError: the file does not compute what the trained model computes.
+    """
+    _require_torch()
+    from lth_deploy.workflow.find_ticket import load_splits
+
+    directory = RunDirectory.open(run)
+    recipe, target = directory.recipe(), target or Target()
+    trial = choose_trial(directory, level)
+    control = directory.trial(control_of(recipe))
+    splits = load_splits(recipe, run)
+    out = out or run / "export"
+    storage.require_space(out, 4 * trial.weights.stat().st_size)
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=out) as folder:
+        staged = Path(folder)
+        dense = staged / "dense.onnx"
+        dense_gate = _compile(recipe, control, splits["val"], DENSE_TARGET, dense, None)
+        name = "model.onnx" if target.format == "packed" else f"model-{target.format}.onnx"
+        gate = _compile(recipe, trial, splits["val"], target, staged / name, storage.sha256(dense))
+        for file in (dense, staged / name):
+            shutil.move(file, out / file.name)
+    result = ExportResult(trial.name, out / name, out / "dense.onnx", gate, dense_gate)
+    storage.write_json(out / "export.json", result.as_dict())
+    return result
+
+
+def choose_trial(run: RunDirectory, level: str) -> Trial:
+    """The trial that `--level` means; see `export` for what is raised."""
+    finished = [trial.name for trial in run.finished_trials()]
+    if level == "best":
+        winner = storage.read_json(run.summary).get("winner") if run.summary.exists() else None
+        if winner is None:
+            raise GateError(
+                f"{run.path} has no winning ticket: no finished level is within the tolerance of the dense control; "
+                f"name one with --level ({', '.join(finished) or 'none is finished'})"
+            )
+        level = winner["trial"]
+    name = level if level in finished else f"level_{level.removesuffix('%')}"
+    if name not in finished:
+        try:
+            name = level_name("level", float(level) if float(level) < 1 else float(level) / 100)
+        except ValueError:
+            pass
+    if name not in finished:
+        raise UsageError(f"{run.path} has no finished level '{level}'; finished: {', '.join(finished)}")
+    return run.trial(name)
+
+
+def stored_reference(model: "nn.Module", graph: "onnx.ModelProto") -> "nn.Module":
+    """`model` with the weights that `graph` stores: what the artifact has to reproduce, rounding included."""
+    import torch
+    from onnx import numpy_helper
+
+    parameters = dict(model.named_parameters())
+    with torch.no_grad():
+        for tensor in graph.graph.initializer:
+            if tensor.name in parameters:
+                array = numpy_helper.to_array(tensor).copy()
+                parameters[tensor.name].copy_(torch.from_numpy(array).to(parameters[tensor.name].dtype))
+    return model
+
+
+def _compile(
+    recipe: Recipe, trial: Trial, dataset: "CocoDataset", target: Target, file: Path, control: str | None
+) -> GateResult:
+    """Write `trial` as `target` says to `file`, and hold it against the torch model."""
+    from lth_deploy.compiler.fold_norm import fold_norm
+    from lth_deploy.compiler.metadata import write_metadata
+    from lth_deploy.compiler.save import save_model
+    from lth_deploy.compiler.values import round_values
+    from lth_deploy.workflow.find_ticket import metric_kinds
+
+    folded = fold_norm(_trained_model(recipe, trial, dataset))
+    for name, reason in folded.kept:
+        logger.warning("%s: the norm '%s' stays in the graph and costs time: %s", trial.name, name, reason)
+    graph = _captured(folded.module, dataset, target)
+    # Only packed files can store fp16 weights; the others are for runtimes that know no conversions at load.
+    values = target.values if target.format == "packed" else "fp32"
+    model = _emit(graph, target)
+    write_metadata(model, _metadata(recipe, trial, dataset, target, graph, control))
+    size = save_model(model, file)
+    reference = stored_reference(folded.module, round_values(graph, values))
+    gate = check_parity(file, reference, dataset, metric_kinds(recipe), target.gates)
+    logger.info("%s as %s: %.2f MB, %s", trial.name, target.format, size / 1e6, gate.parity.describe())
+    return gate
+
+
+def _trained_model(recipe: Recipe, trial: Trial, dataset: "CocoDataset") -> "nn.Module":
+    from lth_deploy.mask import load_masks
+    from lth_deploy.training.state import TrainingState
+    from lth_deploy.workflow.find_ticket import build_model
+
+    trial.run.verify(trial.weights)
+    state = TrainingState.load(trial.weights)
+    if trial.run.is_committed(trial.mask):
+        trial.run.verify(trial.mask)
+        for name, mask in load_masks(trial.mask).items():
+            if bool((state.model[name].numpy()[~mask] != 0).any()):
+                raise DataError(f"{trial.weights}: '{name}' has weights where its mask has none; the run is damaged")
+    model = build_model(recipe, dataset, recipe.training.seed, pretrained=False)
+    state.restore(model)
+    return model.eval()
+
+
+def _captured(model: "nn.Module", dataset: "CocoDataset", target: Target) -> "onnx.ModelProto":
+    from lth_deploy.compiler.capture import capture
+    from lth_deploy.data.images import read_image
+    from lth_deploy.detectors.exportable import ExportableDetector
+
+    return capture(ExportableDetector(model), read_image(dataset.images[0].path), target.opset)
+
+
+def _emit(graph: "onnx.ModelProto", target: Target) -> "onnx.ModelProto":
+    from lth_deploy.compiler.pack import pack
+    from lth_deploy.compiler.prepare import prepare
+    from lth_deploy.compiler.sparse_initializers import to_sparse_initializers
+
+    if target.format == "packed":
+        return pack(graph, values=target.values, prefer=target.prefer)[0]
+    return to_sparse_initializers(graph) if target.format == "coo" else prepare(graph)
+
+
+def _metadata(
+    recipe: Recipe,
+    trial: Trial,
+    dataset: "CocoDataset",
+    target: Target,
+    graph: "onnx.ModelProto",
+    control: str | None,
+) -> Any:
+    from lth_deploy.compiler.macs import positions
+    from lth_deploy.compiler.metadata import ArtifactMetadata, ClassName
+    from lth_deploy.data.images import read_image
+
+    result: Mapping[str, Any] = trial.read_result()
+    return ArtifactMetadata(
+        decoder="lth",
+        classes=[ClassName(id=category.id, name=category.name) for category in dataset.categories],
+        keypoints=list(dataset.keypoint_names),
+        preprocessing=dict(PREPROCESSING),
+        recipe_digest=recipe.digest(),
+        level=trial.name,
+        sparsity=result["sparsity_prunable"],
+        values=target.values if target.format == "packed" else "fp32",
+        format=target.format,
+        target=target.name,
+        created_by=versions(),
+        opset=target.opset,
+        positions=positions(graph, {"image": read_image(dataset.images[0].path)}),
+        control_sha256=control,
+    )
+
+
+def _require_torch() -> None:
+    try:
+        import torchvision  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("torch", "train", "exporting a run") from error

@@ -1,0 +1,38 @@
+"""Bounds that an exported ONNX file is held to by running it."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lth_deploy.errors import ParityError
+from lth_deploy.measure.parity import compare_tensors
+from lth_deploy.runtimes import RUNTIMES
+
+Feeds = Mapping[str, np.ndarray[Any, Any]]
+
+
+def hold_raw_outputs(
+    reference: Path, candidate: Path, inputs: Iterable[tuple[str, Feeds]], tolerance: float
+) -> float:
+    """Compare all outputs of two files on the same (name, feeds); return the largest relative deviation.
+
+    Raises:
+        ParityError: an output deviates by more than `tolerance`; names the output and the input.
+    """
+    engine = RUNTIMES.get("onnxruntime")
+    expected, found = engine.load(reference, threads=1), engine.load(candidate, threads=1)
+    worst, count = 0.0, 0
+    for name, feeds in inputs:
+        report = compare_tensors(expected.run(dict(feeds)), found.run(dict(feeds)), tolerance, name)
+        if not report.passed:
+            raise ParityError(
+                f"{candidate.name} does not compute what its weights say: {report.describe()}; "
+                "the file was not written, please report this model"
+            )
+        worst = max([worst, *(output.worst_deviation for output in report.outputs.values())])
+        count += 1
+    if not count:
+        raise ParityError(f"{candidate.name} was compared on no input; give at least one image")
+    return worst
