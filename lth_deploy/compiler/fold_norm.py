@@ -22,6 +22,11 @@ class FoldedModel:
     kept: tuple[tuple[str, str], ...]
     """Name and reason of each normalisation that could not be folded."""
 
+    @property
+    def unfolded(self) -> tuple[str, ...]:
+        """`kept` as lines for a log or a report."""
+        return tuple(f"{name}: {reason}" for name, reason in self.kept)
+
 
 def fold_norm(module: nn.Module) -> FoldedModel:
     """Fold every batch norm, trained or frozen, that directly follows a convolution.

@@ -42,6 +42,7 @@ def test_group_norm_stays_and_is_named() -> None:
     folded = fold_norm(tiny_detector("retinanet", norm="group"))
     assert folded.folded == ()
     assert "backbone.body.layer1.0.bn1" in dict(folded.kept)
+    assert any(line.startswith("backbone.body.layer1.0.bn1: GroupNorm") for line in folded.unfolded)
 
 
 def test_zeros_stay_zeros_and_no_new_ones_appear() -> None:
