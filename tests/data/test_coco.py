@@ -48,9 +48,7 @@ def test_ground_truth_loads_again_as_the_same_data_set(coco_folder: CocoFolder, 
     assert load_coco(coco_folder.annotations, coco_folder.images).digest() == dataset.digest()
 
 
-def test_digest_follows_content_not_place(
-    coco_folder: CocoFolder, dataset: CocoDataset, tmp_path: Path
-) -> None:
+def test_digest_follows_content_not_place(coco_folder: CocoFolder, dataset: CocoDataset, tmp_path: Path) -> None:
     shutil.copytree(coco_folder.images, tmp_path / "elsewhere")
     moved = load_coco(coco_folder.annotations, tmp_path / "elsewhere")
     assert moved.digest() == dataset.digest()

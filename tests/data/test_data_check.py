@@ -114,9 +114,7 @@ def test_a_sound_data_set_has_no_findings(coco_folder: CocoFolder) -> None:
 
 
 @pytest.mark.parametrize("name", ERRORS)
-def test_every_fault_is_found_with_file_and_id_and_refused_by_the_loader(
-    name: str, coco_folder: CocoFolder
-) -> None:
+def test_every_fault_is_found_with_file_and_id_and_refused_by_the_loader(name: str, coco_folder: CocoFolder) -> None:
     change, where, message = ERRORS[name]
     change(coco_folder.document)
     coco_folder.write()

@@ -170,9 +170,7 @@ def test_whoever_changes_a_batch_does_not_change_the_cache(dataset: CocoDataset)
     assert_same(served.item(0), DetectionDataset(dataset, kinds=KINDS).item(0))
 
 
-def test_each_image_is_decoded_once_while_it_fits(
-    coco_folder: CocoFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_image_is_decoded_once_while_it_fits(coco_folder: CocoFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = many(coco_folder, 4)
     one_image = 3 * HEIGHT * WIDTH
     monkeypatch.setattr(loader, "CACHE_BYTES", int(2.5 * one_image))

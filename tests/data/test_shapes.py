@@ -4,13 +4,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lth_deploy import storage
 from lth_deploy.data.check import check_coco
 from lth_deploy.data.coco import CocoDataset, load_coco
 from lth_deploy.data.images import read_image
 from lth_deploy.data.segmentation import render
 from lth_deploy.data.shape_drawing import KEYPOINTS, OUTLINES, Figure
 from lth_deploy.data.shapes import CLASSES, generate_shapes
-from lth_deploy.errors import UsageError
+from lth_deploy.errors import StorageError, UsageError
 from lth_deploy.workflow.data import check_data, data_from_voc, draw_shapes
 
 SIZE = (96, 64)
@@ -50,9 +51,7 @@ def test_equal_parameters_give_equal_bytes(drawn: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [{"seed": 2}, {"split": "val"}, {"classes": ("square", "circle")}])
-def test_seed_split_and_classes_each_change_the_images(
-    change: dict[str, object], drawn: Path, tmp_path: Path
-) -> None:
+def test_seed_split_and_classes_each_change_the_images(change: dict[str, object], drawn: Path, tmp_path: Path) -> None:
     options = {"split": "train", "count": 2, "size": SIZE, "seed": 1, **change}
     annotations = generate_shapes(tmp_path, **options)  # type: ignore[arg-type]
     images = sorted((tmp_path / annotations.stem).iterdir())
@@ -90,6 +89,18 @@ def test_an_interrupted_set_is_drawn_again(damage: str, tmp_path: Path) -> None:
         annotations.write_bytes(annotations.read_bytes()[:100])
     generate_shapes(tmp_path, split="a", count=2, size=SIZE)
     assert contents(tmp_path) == whole
+
+
+def test_no_annotations_lie_beside_images_of_another_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    annotations = generate_shapes(tmp_path, split="a", count=2, size=SIZE)
+
+    def fill_the_disk(path: Path, data: bytes) -> None:
+        raise StorageError("disk full")
+
+    monkeypatch.setattr(storage, "write_bytes", fill_the_disk)
+    with pytest.raises(StorageError):
+        generate_shapes(tmp_path, split="a", count=2, size=SIZE, seed=5)
+    assert not annotations.exists()
 
 
 def test_boxes_fit_their_masks(dataset: CocoDataset) -> None:
