@@ -19,6 +19,8 @@ from lth_deploy.evaluation.coco_ap import run_coco
 from lth_deploy.evaluation.coco_rows import CompactDetections
 
 _EPSILON = float(np.spacing(1))
+_CHUNK = 2_000_000
+"""Most elements of an array over draws and detections."""
 
 
 @dataclass(frozen=True)
@@ -53,14 +55,27 @@ class Matches:
     recalls: npt.NDArray[np.float64]
     n_images: int
 
-    def average_precision(self, weights: npt.NDArray[np.int64]) -> float | None:
-        """AP when image i counts `weights[i]` times; None when no object counts."""
-        each = [
-            precision
-            for category in self.categories
-            if (precision := _category_precision(category, weights, self.recalls)) is not None
-        ]
-        return float(np.mean(each)) if each else None
+    def average_precision(self, weights: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """AP [S] of S data sets in which image i counts `weights[s, i]` times; NaN where no object counts."""
+        total = np.zeros(len(weights))
+        present = np.zeros(len(weights))
+        for category in self.categories:
+            precision = _category_precision(category, weights, self.recalls)
+            counts = ~np.isnan(precision)
+            total[counts] += precision[counts]
+            present += counts
+        mean = np.full(len(weights), np.nan)
+        mean[present > 0] = total[present > 0] / present[present > 0]
+        return mean
+
+    def resampled(self, samples: int, seed: int) -> npt.NDArray[np.float64]:
+        """AP of `samples` data sets drawn from the images with replacement; the same draws for equal seeds.
+
+        A draw without any object is NaN.
+        """
+        drawn = np.random.default_rng(seed).integers(0, self.n_images, (samples, self.n_images))
+        weights = np.stack([np.bincount(one, minlength=self.n_images) for one in drawn])
+        return self.average_precision(weights)
 
 
 def match_detections(
@@ -102,28 +117,23 @@ def paired_bootstrap(
     """
     first = match_detections(ground_truth, det_a, category_ids, kind)
     second = match_detections(ground_truth, det_b, category_ids, kind)
-    return bootstrap_difference(first, second, samples=samples, seed=seed)
+    if first.n_images == 0:
+        raise DataError("cannot bootstrap an AP: the data set has no images; use one that has")
+    return difference_interval(first.resampled(samples, seed), second.resampled(samples, seed))
 
 
-def bootstrap_difference(first: Matches, second: Matches, *, samples: int, seed: int) -> Interval:
-    """As `paired_bootstrap` on detections that are matched already; a resample without objects is redrawn.
+def difference_interval(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> Interval:
+    """The interval of first - second from two `resampled` with one seed; draws without objects are left out.
 
     Raises:
-        DataError: no image has an object.
+        DataError: no draw has an object.
     """
-    whole = np.ones(first.n_images, np.int64)
-    if first.n_images == 0 or first.average_precision(whole) is None:
+    differences = first - second
+    differences = differences[~np.isnan(differences)]
+    if not len(differences):
         raise DataError("cannot bootstrap an AP: the data set has no ground-truth objects; use one that has")
-    generator = np.random.default_rng(seed)
-    differences: list[float] = []
-    while len(differences) < samples:
-        drawn = generator.integers(0, first.n_images, first.n_images)
-        weights = np.bincount(drawn, minlength=first.n_images)
-        ap_first, ap_second = first.average_precision(weights), second.average_precision(weights)
-        if ap_first is not None and ap_second is not None:
-            differences.append(ap_first - ap_second)
     low, high = np.percentile(differences, [2.5, 97.5])
-    return Interval(float(low), float(high), float(np.mean(differences)), samples=samples)
+    return Interval(float(low), float(high), float(differences.mean()), samples=len(differences))
 
 
 def _rank_category(images: Sequence[dict[str, Any] | None], max_detections: int) -> CategoryMatches:
@@ -153,24 +163,44 @@ def _rank_category(images: Sequence[dict[str, Any] | None], max_detections: int)
 
 def _category_precision(
     category: CategoryMatches, weights: npt.NDArray[np.int64], recalls: npt.NDArray[np.float64]
-) -> float | None:
-    """Mean interpolated precision over thresholds and recalls, as pycocotools' accumulate()."""
-    total = int(weights @ category.positives)
-    if total == 0:
-        return None
-    count = weights[category.image]
-    drawn = count > 0
-    if not drawn.any():
-        return 0.0
-    count = count[drawn]
-    true = np.cumsum(category.hits[:, drawn] * count, axis=1, dtype=float)
-    false = np.cumsum(category.misses[:, drawn] * count, axis=1, dtype=float)
-    precision = true / (true + false + _EPSILON)
-    precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    recall = true / total
-    sampled = np.zeros((len(true), len(recalls)))
-    for threshold in range(len(true)):
-        at = np.searchsorted(recall[threshold], recalls, side="left")
-        reached = at < recall.shape[1]
-        sampled[threshold, reached] = precision[threshold, at[reached]]
-    return float(sampled.mean())
+) -> npt.NDArray[np.float64]:
+    """Mean interpolated precision [S] over thresholds and recalls, as pycocotools' accumulate(); NaN if no object."""
+    totals = weights @ category.positives
+    result = np.full(len(weights), np.nan)
+    result[totals > 0] = 0.0
+    if not len(category.image):
+        return result
+    step = max(1, _CHUNK // len(category.image))
+    rows = np.flatnonzero(totals > 0)
+    for start in range(0, len(rows), step):
+        chosen = rows[start : start + step]
+        result[chosen] = _interpolated(category, weights[chosen], totals[chosen], recalls)
+    return result
+
+
+def _interpolated(
+    category: CategoryMatches,
+    weights: npt.NDArray[np.int64],
+    totals: npt.NDArray[np.int64],
+    recalls: npt.NDArray[np.float64],
+) -> npt.NDArray[np.float64]:
+    """As `_category_precision` for draws that have objects.
+
+    Recall moves at hits only, and precision falls from one hit to the next, so the curve needs no other
+    points.
+    """
+    count = weights[:, category.image]
+    total = np.zeros(len(weights))
+    for hits, misses in zip(category.hits, category.misses, strict=True):
+        at = np.flatnonzero(hits)
+        if not len(at):
+            continue
+        true = np.cumsum(count[:, at], axis=1, dtype=float)
+        false = np.cumsum(count * misses, axis=1, dtype=float)[:, at]
+        precision = true / (true + false + _EPSILON)
+        precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+        # A hit answers for the recall levels that are reached at it and were not reached before it.
+        reached = np.searchsorted(recalls, true / totals[:, None], side="right")
+        total += (precision * np.diff(reached, axis=1, prepend=0)).sum(axis=1)
+    mean: npt.NDArray[np.float64] = total / (len(recalls) * len(category.hits))
+    return mean

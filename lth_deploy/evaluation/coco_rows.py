@@ -42,9 +42,7 @@ def compact(detections: Detections | CompactDetections) -> CompactDetections:
     if isinstance(detections, CompactDetections):
         return detections
     masks = None if detections.masks is None else encode_masks(detections.masks >= MASK_THRESHOLD)
-    return CompactDetections(
-        detections.boxes, detections.scores, detections.labels, masks, detections.keypoints
-    )
+    return CompactDetections(detections.boxes, detections.scores, detections.labels, masks, detections.keypoints)
 
 
 def encode_masks(masks: np.ndarray[Any, Any]) -> tuple[dict[str, Any], ...]:
@@ -76,9 +74,7 @@ def result_rows(
             "area": (right - left) * (bottom - top),
             "iscrowd": 0,
         }
-        for left, top, right, bottom, score, label in zip(
-            x1, y1, x2, y2, found.scores, found.labels, strict=True
-        )
+        for left, top, right, bottom, score, label in zip(x1, y1, x2, y2, found.scores, found.labels, strict=True)
     ]
     if kind == "segm":
         _add_masks(rows, found)

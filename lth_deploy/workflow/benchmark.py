@@ -41,7 +41,7 @@ class BenchmarkOptions:
     images: int | None = None
     timed_images: int = 4
     loads: int = 3
-    bootstrap: int = 200
+    bootstrap: int = 1000
     decoder: str | None = None
     imports: tuple[Path, ...] = ()
     command: tuple[str, ...] | None = None
@@ -103,8 +103,7 @@ def _check(options: BenchmarkOptions) -> None:
     wrong = [name for name, value in counts.items() if value <= 0]
     if wrong or not options.threads or any(count < 1 for count in options.threads):
         raise UsageError(
-            f"benchmark: {wrong[0] if wrong else '--threads'} must be positive, got {options}; correct the "
-            f"value"
+            f"benchmark: {wrong[0] if wrong else '--threads'} must be positive, got {options}; correct the value"
         )
 
 
@@ -137,9 +136,7 @@ def _measure(
     contenders: list[Contender], dataset: "CocoDataset", options: BenchmarkOptions, workspace: Path
 ) -> list[Row]:
     timing = Timing(seconds=options.seconds)
-    plan = Race(
-        dataset, timing, options.timed_images, options.loads, options.bootstrap, workspace / "feeds.npz"
-    )
+    plan = Race(dataset, timing, options.timed_images, options.loads, options.bootstrap, workspace / "feeds.npz")
     positions = _positions(contenders, dataset)
     described = {id(contender): _describe(contender, positions) for contender in contenders}
     rows: list[Row] = []
@@ -212,10 +209,8 @@ def _settings(
         **{name: list(value) if isinstance(value, tuple) else value for name, value in chosen.items()},
         "imports": [str(path) for path in options.imports],
         "timing": asdict(Timing(seconds=options.seconds)),
-        "timed": "one run of the session on one image; preparing the image and decoding outputs are not "
-        "timed",
-        "order": "blocks of all rows in turn, on the same image in one round; workers stop spinning between "
-        "runs",
+        "timed": "one run of the session on one image; preparing the image and decoding outputs are not timed",
+        "order": "blocks of all rows in turn, on the same image in one round; workers stop spinning between runs",
         "ratio": "median over rounds of this row's median time over the baseline's, same threads",
         "memory": "VmHWM of a fresh process after two inferences; median over processes",
         "data": str(data),

@@ -1,15 +1,16 @@
 """One round of a benchmark at one number of threads: outputs checked, timed side by side, probed, scored."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from lth_deploy.errors import ParityError
-from lth_deploy.evaluation.bootstrap import Matches, bootstrap_difference, match_detections
+from lth_deploy.evaluation.bootstrap import difference_interval, match_detections
 from lth_deploy.evaluation.coco_rows import CompactDetections
 from lth_deploy.measure.latency import Timing, paired_ratio, summarise, time_interleaved
 from lth_deploy.measure.parity import ParityLimits, compare_detections
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 
 Opened = list[tuple[Contender, Artifact]]
 Measured = dict[str, Any]
+Resampled = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -82,20 +84,13 @@ def _check_outputs(contender: Contender, artifact: Artifact, photos: "list[Photo
     found = [artifact.predict(photo) for photo in photos]
     if plain is None:
         return []
-    from dataclasses import replace
-
-    reference = open_session(
-        replace(contender.loaded, path=plain, packed=False), engine="onnxruntime", threads=1
-    )
+    reference = open_session(replace(contender.loaded, path=plain, packed=False), engine="onnxruntime", threads=1)
     limits = ParityLimits(minimum_boxes=0)
     pairs = ((number, reference.predict(photo), found[number]) for number, photo in enumerate(photos))
     report = compare_detections(pairs, limits)
     if report.passed:
         return []
-    text = (
-        f"{contender.name} on {contender.engine} differs from its own weights in plain ONNX: "
-        f"{report.describe()}"
-    )
+    text = f"{contender.name} on {contender.engine} differs from its own weights in plain ONNX: {report.describe()}"
     if contender.engine == "onnxruntime":
         raise ParityError(f"{text}; nothing was timed: export the file again")
     log.warning("%s", text)
@@ -120,9 +115,8 @@ def _time(opened: Opened, photos: "list[Photo]", plan: Race) -> list[Measured]:
 
 def _probe(contender: Contender, feeds: "Feeds", plan: Race, threads: int) -> Measured:
     np.savez(plan.feeds_file, **feeds)  # type: ignore[arg-type]
-    lives = [
-        probe(contender.loaded.path, plan.feeds_file, contender.engine, threads) for _ in range(plan.loads)
-    ]
+    loaded = contender.loaded.path
+    lives = [probe(loaded, plan.feeds_file, contender.engine, threads) for _ in range(plan.loads)]
     return {
         "load_ms": [life.load_ms for life in lives],
         "first_ms": median(life.first_ms for life in lives),
@@ -132,35 +126,32 @@ def _probe(contender: Contender, feeds: "Feeds", plan: Race, threads: int) -> Me
 
 
 def _score(opened: Opened, plan: Race, scored: dict[int, Measured]) -> None:
-    baseline: dict[str, Matches] = {}
+    baseline: dict[str, Resampled] = {}
     for place, (contender, artifact) in enumerate(opened):
         if id(contender) in scored:
             continue
         log.info("scoring %s on %s", contender.name, contender.engine)
         found, notes = detect_all(artifact, plan.dataset)
         ap = score(plan.dataset, found)
-        matches = {
-            kind: _match(plan.dataset, found, kind)
-            for kind in ap.metrics
-            if ap.metrics[kind]["AP"] is not None
-        }
+        measured = [kind for kind, metrics in ap.metrics.items() if metrics["AP"] is not None]
+        resampled = {kind: _resample(plan, found, kind) for kind in measured}
         if place == 0:
-            baseline = matches
+            baseline = resampled
         differences = {
-            kind: bootstrap_difference(mine, baseline[kind], samples=plan.bootstrap, seed=0)
-            for kind, mine in matches.items()
-            if place > 0 and kind in baseline
+            kind: _interval(mine, baseline[kind]) for kind, mine in resampled.items() if place > 0 and kind in baseline
         }
         scored[id(contender)] = {
             "ap": ap.metrics,
-            "ap_difference": {
-                kind: ApInterval(low=value.low, high=value.high, mean=value.mean)
-                for kind, value in differences.items()
-            }
-            or None,
+            "ap_difference": differences or None,
             "notes": [*ap.notes, *notes],
         }
 
 
-def _match(dataset: "CocoDataset", found: dict[int, CompactDetections], kind: str) -> Matches:
-    return match_detections(dataset.ground_truth(), found, dataset.category_ids, kind)
+def _resample(plan: Race, found: dict[int, CompactDetections], kind: str) -> Resampled:
+    truth, category_ids = plan.dataset.ground_truth(), plan.dataset.category_ids
+    return match_detections(truth, found, category_ids, kind).resampled(plan.bootstrap, seed=0)
+
+
+def _interval(mine: Resampled, baseline: Resampled) -> ApInterval:
+    value = difference_interval(mine, baseline)
+    return ApInterval(low=value.low, high=value.high, mean=value.mean)
