@@ -17,15 +17,10 @@ NORMS = (*FOLDABLE, nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d)
 class FoldedModel:
     """A copy of a model in evaluation mode, and the normalisation that stayed in it."""
 
-    model: nn.Module
+    module: nn.Module
     folded: tuple[str, ...]
     kept: tuple[tuple[str, str], ...]
     """Name and reason of each normalisation that could not be folded."""
-
-    @property
-    def unfolded(self) -> tuple[str, ...]:
-        """`kept` as lines for a log or a report."""
-        return tuple(f"{name}: {reason}" for name, reason in self.kept)
 
 
 def fold_norm(module: nn.Module) -> FoldedModel:

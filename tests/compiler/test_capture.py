@@ -34,7 +34,7 @@ class Family:
 @pytest.fixture(scope="module", params=FAMILIES)
 def family(request: pytest.FixtureRequest) -> Family:
     """An export takes seconds, so all tests of a family share one."""
-    model = fold_norm(tiny_detector(request.param)).model
+    model = fold_norm(tiny_detector(request.param)).module
     best = [float(predict(model, [image])[0].scores[0]) for image in PICTURES]
     weakest, second = np.argsort(best)[:2]
     assert best[second] - best[weakest] > 1e-4, "too close to call"
@@ -91,7 +91,7 @@ def test_initializers_carry_the_parameters_under_their_names(
 
 
 def test_equal_weights_of_two_layers_stay_two_initializers() -> None:
-    model = fold_norm(tiny_detector("retinanet")).model
+    model = fold_norm(tiny_detector("retinanet")).module
     blocks = model.backbone.fpn.layer_blocks
     blocks[0][0].load_state_dict(blocks[1][0].state_dict())
     graph = capture(ExportableDetector(model), picture(64, 96))

@@ -16,12 +16,12 @@ from lth_deploy.detectors.inference import predict
 def test_folding_changes_no_answer(name: str, norm: str) -> None:
     model = tiny_detector(name, norm=norm)
     folded = fold_norm(model)
-    before, after = (predict(network, [picture(80, 90)])[0] for network in (model, folded.model))
+    before, after = (predict(network, [picture(80, 90)])[0] for network in (model, folded.module))
     assert len(before) > 0
     np.testing.assert_allclose(after.boxes, before.boxes, atol=1e-2)
     np.testing.assert_allclose(after.scores, before.scores, atol=1e-4)
     features = torch.rand(1, 3, 64, 64)
-    expected, actual = model.eval().backbone(features), folded.model.backbone(features)
+    expected, actual = model.eval().backbone(features), folded.module.backbone(features)
     for level in expected:
         scale = expected[level].abs().max()
         torch.testing.assert_close(actual[level] / scale, expected[level] / scale, atol=1e-4, rtol=0)
@@ -31,7 +31,7 @@ def test_folding_changes_no_answer(name: str, norm: str) -> None:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_batch_norm_is_folded(name: str, norm: str) -> None:
     folded = fold_norm(tiny_detector(name, norm=norm))
-    kinds = {type(module) for module in folded.model.modules()}
+    kinds = {type(module) for module in folded.module.modules()}
     assert not kinds & {nn.BatchNorm2d, FrozenBatchNorm2d}
     # FCOS brings group norm in its head; it is reported, with a reason.
     assert len(folded.kept) == (8 if name == "fcos" else 0)
@@ -42,7 +42,6 @@ def test_group_norm_stays_and_is_named() -> None:
     folded = fold_norm(tiny_detector("retinanet", norm="group"))
     assert folded.folded == ()
     assert "backbone.body.layer1.0.bn1" in dict(folded.kept)
-    assert any(line.startswith("backbone.body.layer1.0.bn1: GroupNorm") for line in folded.unfolded)
 
 
 def test_zeros_stay_zeros_and_no_new_ones_appear() -> None:
@@ -51,7 +50,7 @@ def test_zeros_stay_zeros_and_no_new_ones_appear() -> None:
         weight = module.weight.data
         weight[torch.rand_like(weight) < 0.8] = 0.0
     model.backbone.body.bn1.weight.data[::2] *= -1
-    folded = prunable_modules(fold_norm(model).model)
+    folded = prunable_modules(fold_norm(model).module)
     for name, module in prunable_modules(model).items():
         assert torch.equal(folded[name].weight == 0, module.weight == 0), name
         assert not (torch.signbit(folded[name].weight) & (folded[name].weight == 0)).any(), "negative zero"
@@ -80,4 +79,4 @@ def test_convolution_with_a_bias_and_norm_without_scale() -> None:
     images = torch.rand(2, 3, 8, 8)
     folded = fold_norm(pair)
     assert folded.kept == ()
-    torch.testing.assert_close(folded.model(images), pair(images))
+    torch.testing.assert_close(folded.module(images), pair(images))
