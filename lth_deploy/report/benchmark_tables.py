@@ -26,13 +26,10 @@ def main(results: BenchmarkResults) -> Table:
         Column("AP vs baseline", "difference in points with its bootstrap interval over images"),
         Column("p50 ms", "median latency of one image"),
         Column("p90 ms"),
-        Column(
-            "Time vs baseline", "median ratio of latencies with its bootstrap interval; below 1 is faster"
-        ),
+        Column("Time vs baseline", "median ratio of latencies with its bootstrap interval; below 1 is faster"),
         Column("Zero weights"),
         Column("Zero MACs", "share of multiplications by a zero weight for one image"),
         Column("Load ms", "median time to open a session"),
-        Column("First ms", "first inference of a fresh process"),
         Column("Peak RSS", "largest resident memory of a fresh process"),
     ]
     smallest = min((row.bytes for row in results.rows if row.kind == "packed" and row.bytes), default=None)
@@ -66,10 +63,7 @@ def bytes_table(results: BenchmarkResults) -> Table:
             tables.size(row.bytes),
             Cell(figures.times(ratio), ratio),
             *(tables.size(value) for value in (row.bytes_zstd, row.bytes_coo, row.entropy_bytes)),
-            *(
-                tables.size(value)
-                for value in ((parts.values, parts.positions, parts.dense) if parts else (None,) * 3)
-            ),
+            *(tables.size(value) for value in ((parts.values, parts.positions, parts.dense) if parts else (None,) * 3)),
         ]
         lines.append(Line(tuple(cells), row.kind))
     return tables.compact(columns, lines)
@@ -84,6 +78,7 @@ def latencies(results: BenchmarkResults) -> Table | None:
         Column("mean ms"),
         Column("min ms"),
         Column("n", "samples"),
+        Column("First ms", "first inference of a fresh process"),
     ]
     lines = []
     for row in results.rows:
@@ -96,6 +91,7 @@ def latencies(results: BenchmarkResults) -> Table | None:
             tables.count(row.threads),
             *(tables.milliseconds(value) for value in times),
             tables.count(row.latency_ms.n),
+            tables.milliseconds(row.first_ms),
         ]
         lines.append(Line(tuple(cells), row.kind))
     return tables.compact(columns, lines) if lines else None
@@ -206,7 +202,6 @@ def _main_cells(row: Row, kind: str) -> list[Cell]:
         tables.percent(row.zero_weights),
         tables.percent(row.zero_macs),
         tables.milliseconds(median(loads) if loads else None),
-        tables.milliseconds(row.first_ms),
         tables.size(row.peak_rss_bytes),
     ]
 
@@ -215,9 +210,7 @@ def _difference(found: Difference | None) -> Cell:
     if found is None or found.mean is None:
         return Cell(figures.MISSING)
     known = found.low is not None and found.high is not None
-    return tables.points(
-        found.mean, f"{figures.points(found.low)} … {figures.points(found.high)}" if known else ""
-    )
+    return tables.points(found.mean, f"{figures.points(found.low)} … {figures.points(found.high)}" if known else "")
 
 
 def _ratio(ratio: Ratio | None) -> Cell:

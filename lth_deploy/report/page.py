@@ -128,8 +128,7 @@ def _run_parts(run: RunSummary) -> dict[str, Any]:
 
 def _layer_plots(ticket: Trial) -> list[str]:
     weights = [
-        Bar(layer.name, layer.group, layer.elements, layer.zeros / max(1, layer.elements))
-        for layer in ticket.layers
+        Bar(layer.name, layer.group, layer.elements, layer.zeros / max(1, layer.elements)) for layer in ticket.layers
     ]
     macs = [
         Bar(bar.label, bar.group, bar.width * (layer.positions or 0), bar.zeros)

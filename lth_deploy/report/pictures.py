@@ -75,9 +75,7 @@ def side_by_side(pictures: Sequence[Picture], titles: Sequence[str], *, gap: int
         DataError: no picture, or not one title for each.
     """
     if not pictures or len(pictures) != len(titles):
-        raise DataError(
-            f"side_by_side got {len(pictures)} pictures and {len(titles)} titles; give one title each"
-        )
+        raise DataError(f"side_by_side got {len(pictures)} pictures and {len(titles)} titles; give one title each")
     font_size = max(12, min(picture.shape[1] for picture in pictures) // 32)
     strip = font_size * 2
     width = sum(picture.shape[1] for picture in pictures) + gap * (len(pictures) - 1)
@@ -121,8 +119,7 @@ def encode_png(picture: Picture) -> bytes:
 def _check(image: Picture, detections: Detections) -> None:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise DataError(
-            f"cannot draw on an image of type {image.dtype} and shape {image.shape}; "
-            "give uint8 [height, width, 3]"
+            f"cannot draw on an image of type {image.dtype} and shape {image.shape}; give uint8 [height, width, 3]"
         )
     masks = detections.masks
     if masks is not None and masks.shape[1:] != image.shape[:2]:

@@ -37,8 +37,12 @@ def ap_against_sparsity(run: RunSummary, split: str, kind: str) -> str | None:
         _dense_line(canvas, run, split, kind)
         for series in SERIES:
             _curve(canvas, run, series, split, kind)
-        _mark_winner(axes, run, split, kind)
         _sparsity_axis(axes, run.trials)
+        low, high = axes.get_ylim()
+        low = max(low, 0.0)
+        # Less than two points over the whole height would blow noise up to drama.
+        axes.set_ylim(low, max(high, low + 2))
+        _mark_winner(axes, run, split, kind)
         axes.set_ylabel(f"{KIND_NAMES.get(kind, kind)} on {split}")
         if axes.get_legend_handles_labels()[0]:
             axes.legend(loc="lower left", handlelength=2.4)
@@ -102,9 +106,7 @@ def _dense_line(canvas: Canvas, run: RunSummary, split: str, kind: str) -> None:
     if dense is None:
         return
     axes = canvas.axes
-    line = axes.axhline(
-        100 * dense, color=THEME["dense"], linewidth=1.6, dashes=(5, 3), label="Dense control"
-    )
+    line = axes.axhline(100 * dense, color=THEME["dense"], linewidth=1.6, dashes=(5, 3), label="Dense control")
     canvas.tip(line, f"dense: {figures.ap(dense)}")
     # The tolerance is a rule about val and the kind that is selected by; a band elsewhere would mislead.
     if run.tolerance and split == "val" and kind == run.main_kind:
@@ -127,11 +129,12 @@ def _mark_winner(axes: "Axes", run: RunSummary, split: str, kind: str) -> None:
     if trial is None or found is None or kind != run.main_kind:
         return
     place = (_depth(trial), 100 * found)
+    low, high = axes.get_ylim()
     axes.plot(*place, "o", markersize=13, markerfacecolor="none", markeredgecolor=THEME["ticket"], mew=1.5)
     axes.annotate(
         f"winner {figures.ap(found)}",
         place,
-        xytext=(0, -19),
+        xytext=(0, -19 if 100 * found > low + (high - low) / 6 else 12),
         textcoords="offset points",
         ha="center",
         color=THEME["ticket"],

@@ -280,9 +280,7 @@ def _load(path: Path, model: type[M], schema: str) -> tuple[M, dict[str, Any]]:
     try:
         return model.model_validate(document), document
     except ValidationError as error:
-        faults = [
-            f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors()[:5]
-        ]
+        faults = [f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors()[:5]]
         raise DataError(f"{path}: {'; '.join(faults)}; write the file again or correct it") from error
 
 

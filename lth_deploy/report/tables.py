@@ -72,9 +72,7 @@ def points(difference: float | None, note: str = "") -> Cell:
 
 def percent(share: float | None, *, bar: bool = False) -> Cell:
     """A cell with a share, if asked with a bar."""
-    return Cell(
-        figures.percent(share), share, bar=min(max(share, 0.0), 1.0) if bar and share is not None else None
-    )
+    return Cell(figures.percent(share), share, bar=min(max(share, 0.0), 1.0) if bar and share is not None else None)
 
 
 def size(count: float | None, note: str = "") -> Cell:

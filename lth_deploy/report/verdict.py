@@ -57,9 +57,7 @@ def judge_benchmark(results: BenchmarkResults) -> Verdict:
     best = min(packed, key=lambda row: row.bytes or 0)
     base = baseline_of(best, results.rows)
     if base is None or not base.bytes or not best.bytes:
-        return Verdict(
-            "open", "Benchmark", f"{best.name} takes {figures.size(best.bytes)}; no dense row to compare."
-        )
+        return Verdict("open", "Benchmark", f"{best.name} takes {figures.size(best.bytes)}; no dense row to compare.")
     headline = f"{best.name} is {base.bytes / best.bytes:.1f} times smaller than {base.name}"
     facts = [f"{figures.size(best.bytes)} against {figures.size(base.bytes)}"]
     if best.p50 and base.p50:
@@ -72,9 +70,7 @@ def judge_benchmark(results: BenchmarkResults) -> Verdict:
     if one is not None and other is not None:
         facts.append(f"AP {figures.ap(one)} against {figures.ap(other)} ({figures.points(one - other)})")
     lossless = one is not None and other is not None and one >= other - SMALL_LOSS
-    return Verdict(
-        "good" if lossless and best.bytes < base.bytes else "open", headline, "; ".join(facts) + "."
-    )
+    return Verdict("good" if lossless and best.bytes < base.bytes else "open", headline, "; ".join(facts) + ".")
 
 
 def baseline_of(row: Row, rows: Sequence[Row]) -> Row | None:
@@ -99,9 +95,10 @@ def _won(run: RunSummary, ticket: Trial, checks: tuple[Check, ...]) -> Verdict:
     dense_val = winner.dense_val_ap
     if dense_val is None and dense:
         dense_val = dense.ap("val", kind)
-    parts = [
-        f"It is the sparsest level within {figures.ap(run.tolerance)} AP points of the dense control on val"
-    ]
+    if dense_val is not None and dense_val <= (run.tolerance or 0.0):
+        text = f"The dense control has AP {figures.ap(dense_val)} on val: everything is as good as that."
+        return Verdict("bad", "The dense control learned nothing", text, checks)
+    parts = [f"It is the sparsest level within {figures.ap(run.tolerance)} AP points of the dense control on val"]
     if val is not None and dense_val is not None:
         parts[0] += f" ({figures.ap(val)} against {figures.ap(dense_val)})"
     if winner.test_ap is not None and winner.dense_test_ap is not None:

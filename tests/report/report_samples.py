@@ -61,9 +61,7 @@ def metrics(ap: float, kinds: tuple[str, ...] = ("bbox",)) -> dict[str, dict[str
     }
 
 
-def trial(
-    kind: str, sparsity: float, val: float, test: float | None, kinds: tuple[str, ...]
-) -> dict[str, Any]:
+def trial(kind: str, sparsity: float, val: float, test: float | None, kinds: tuple[str, ...]) -> dict[str, Any]:
     """One record of the summary's trials."""
     rows = layers(sparsity)
     zeros = [row["zeros"] / row["elements"] for row in rows]
@@ -127,9 +125,7 @@ def make_run(kinds: tuple[str, ...] = ("bbox",)) -> dict[str, Any]:
     }
 
 
-def row(
-    name: str, kind: str, engine: str, size: int, p50: float, ap: float | None, threads: int = 1
-) -> dict[str, Any]:
+def row(name: str, kind: str, engine: str, size: int, p50: float, ap: float | None, threads: int = 1) -> dict[str, Any]:
     """One record of the benchmark's rows."""
     zeros = 0.79 if kind in ("packed", "coo") else 0.0
     ratio = p50 / {1: 46.2, 2: 26.3}[threads]

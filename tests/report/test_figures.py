@@ -11,9 +11,7 @@ from lth_deploy.report import figures
 LAWFUL = settings(derandomize=True, max_examples=50)
 
 
-@pytest.mark.parametrize(
-    "show", [figures.ap, figures.points, figures.percent, figures.size, figures.milliseconds]
-)
+@pytest.mark.parametrize("show", [figures.ap, figures.points, figures.percent, figures.size, figures.milliseconds])
 def test_nothing_is_a_dash(show) -> None:  # type: ignore[no-untyped-def]
     assert show(None) == figures.MISSING
 

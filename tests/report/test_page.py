@@ -217,9 +217,7 @@ def test_the_same_source_gives_the_same_page(run_directory: Path, whole: str) ->
         ({"schema": "other/1"}, "schema"),
     ],
 )
-def test_a_damaged_summary_is_refused_with_the_place(
-    tmp_path: Path, change: dict[str, Any], place: str
-) -> None:
+def test_a_damaged_summary_is_refused_with_the_place(tmp_path: Path, change: dict[str, Any], place: str) -> None:
     write(tmp_path / "run" / "summary.json", {**make_run(), **change})
     with pytest.raises(DataError, match=place):
         page_of(tmp_path / "run")

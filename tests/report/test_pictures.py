@@ -71,9 +71,7 @@ def test_a_mask_tints_its_pixels_only() -> None:
 
 def test_keypoints_are_drawn_where_they_are_seen() -> None:
     points = np.array([[[30, 30, 1], [60, 40, 0], [np.nan, 5, 1]]], dtype=np.float32)
-    drawn = draw(
-        photo(), found([[20, 20, 70, 55]], [0.9], [1], keypoints=points), NAMES, skeleton=[(1, 2), (1, 9)]
-    )
+    drawn = draw(photo(), found([[20, 20, 70, 55]], [0.9], [1], keypoints=points), NAMES, skeleton=[(1, 2), (1, 9)])
     assert tuple(drawn[30, 30]) == color_of(1)
     assert tuple(drawn[40, 60]) == (128, 128, 128)
 

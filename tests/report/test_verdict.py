@@ -68,6 +68,13 @@ def test_no_winner_gives_the_nearest_level_and_its_distance() -> None:
     assert "\u22122.4" in verdict.reason
 
 
+def test_being_as_good_as_nothing_is_no_win() -> None:
+    run = make_run()
+    run["winner"].update(dense_val_ap=0.0, val_ap=0.0)
+    assert judged(run).state == "bad"
+    assert "learned nothing" in judged(run).headline
+
+
 def test_an_unfinished_run_is_not_judged() -> None:
     run = make_run()
     run.update(winner=None, finished=False, trials=run["trials"][:1])
