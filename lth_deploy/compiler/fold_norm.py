@@ -39,9 +39,7 @@ def fold_norm(module: nn.Module) -> FoldedModel:
             _fold(conv, norm)
             setattr(parent, norm_name, nn.Identity())
             folded.append(f"{parent_name}.{norm_name}".lstrip("."))
-    kept = tuple(
-        (name, _reason(norm)) for name, norm in folded_module.named_modules() if isinstance(norm, NORMS)
-    )
+    kept = tuple((name, _reason(norm)) for name, norm in folded_module.named_modules() if isinstance(norm, NORMS))
     return FoldedModel(folded_module, tuple(folded), kept)
 
 
