@@ -82,9 +82,7 @@ def _files(source: Path) -> tuple[Path | None, Path | None]:
         return source, None
     if schema == "lth-benchmark/1":
         return None, source
-    raise DataError(
-        f"{source} is neither a run summary nor the JSON of a benchmark: its schema is {schema!r}"
-    )
+    raise DataError(f"{source} is neither a run summary nor the JSON of a benchmark: its schema is {schema!r}")
 
 
 def _title(run: RunSummary | None, source: Path) -> str:
@@ -97,9 +95,7 @@ def _commands(source: Path, run: RunSummary | None, results: BenchmarkResults | 
     commands = []
     if run:
         recipe = source / "recipe.yaml" if source.is_dir() else source.parent / "recipe.yaml"
-        commands.append(
-            _line(run.command or ["lth-deploy", "find-ticket", str(recipe), "--out", f"{source}-again"])
-        )
+        commands.append(_line(run.command or ["lth-deploy", "find-ticket", str(recipe), "--out", f"{source}-again"]))
         if source.is_dir():
             commands.append(_line(["lth-deploy", "export", str(source), "--level", "best"]))
     if results and results.command:
