@@ -5,7 +5,7 @@ from pathlib import Path
 import onnx
 from onnx import FunctionProto, GraphProto, ModelProto, SparseTensorProto, TensorProto
 
-from lth_deploy.compiler.domain import DOMAIN, METADATA_KEY
+from lth_deploy.compiler.domain import DOMAIN, METADATA_KEY, operator_of
 from lth_deploy.compiler.prepare import MAX_DENSE_BYTES, standard_opset
 from lth_deploy.compiler.save import MAX_FILE_BYTES
 from lth_deploy.compiler.stored import stored_weights
@@ -18,8 +18,7 @@ MAX_NODES = 1_000_000
 def load_model(path: Path) -> ModelProto:
     """Read and check an ONNX file that may come from anyone.
 
-    Nothing outside the file is opened. Packed weights are checked for sizes here and for content when they
-    are decoded.
+    Nothing outside the file is opened, and every packed weight is decoded once to see that it is sound.
 
     Raises:
         DataError: the file is missing or unreadable.
@@ -44,7 +43,7 @@ def load_model(path: Path) -> ModelProto:
 
 
 def check_model(model: ModelProto) -> None:
-    """Hold a model to the rules of ONNX and of our domain.
+    """Hold a model to the rules of ONNX and of our domain; every packed weight is decoded once.
 
     Raises:
         ArtifactError: the rule that it breaks.
@@ -58,15 +57,25 @@ def check_model(model: ModelProto) -> None:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, ValueError, RuntimeError, TypeError) as error:
         raise ArtifactError(f"not a valid ONNX model: {str(error).splitlines()[0][:500]}") from error
-    total = 0
-    for weight in stored_weights(model).values():
-        if weight.coding != "dense":
-            size = 4
-            for dimension in weight.shape:
-                size *= max(dimension, 0)
-            total += size
-    if total > MAX_DENSE_BYTES:
-        raise ArtifactError(f"the packed weights claim {total} bytes, at most {MAX_DENSE_BYTES} are allowed")
+    _check_packed(model)
+
+
+def _check_packed(model: ModelProto) -> None:
+    packed = [weight for weight in stored_weights(model).values() if weight.coding != "dense"]
+    bodies = {function.name for function in model.functions if function.domain == DOMAIN}
+    declared = 0
+    for weight in packed:
+        if operator_of(weight.coding) not in bodies:
+            raise ArtifactError(f"weight '{weight.name}' needs the function {operator_of(weight.coding)}: absent")
+        size = 4
+        for dimension in weight.shape:
+            size *= max(dimension, 0)
+        declared += size
+    # Before anything is decoded: a few bytes of escapes may claim any number of zeros.
+    if declared > MAX_DENSE_BYTES:
+        raise ArtifactError(f"the packed weights claim {declared} bytes, at most {MAX_DENSE_BYTES} are allowed")
+    for weight in packed:
+        weight.weights()
 
 
 def _refuse_external_data(model: ModelProto) -> None:
@@ -92,8 +101,7 @@ def _refuse_tensors(tensors: "list[TensorProto]", sparse: "list[SparseTensorProt
     for tensor in (*tensors, *(t for s in sparse for t in (s.values, s.indices))):
         if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
             raise ArtifactError(
-                f"tensor '{tensor.name}' keeps its data in another file, which is refused; "
-                "save the model as one file"
+                f"tensor '{tensor.name}' keeps its data in another file, which is refused; save the model as one file"
             )
 
 

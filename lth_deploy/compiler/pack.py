@@ -1,7 +1,7 @@
 """The packing pass: every sparse weight becomes one node of our domain with a decoding function body."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -16,7 +16,10 @@ from lth_deploy.compiler.values import ValueType, rounded
 from lth_deploy.compiler.walk import used_names
 from lth_deploy.formats import FORMATS, LOAD_ZEROS, Array, Preference, bound_of, occupancy, sizes
 
-__all__ = ["LayerReport", "pack", "unpack_model"]
+__all__ = ["DENSE_FILE", "LayerReport", "pack", "unpack_model"]
+
+DENSE_FILE = "the file is to hold no packed weights"
+"""Reason of every layer when packing is off."""
 
 Protos = tuple[list[TensorProto], NodeProto | None]
 
@@ -59,13 +62,14 @@ class _Plan:
 
 
 def pack(
-    model: ModelProto, *, values: ValueType = "fp32", prefer: Preference = "size"
+    model: ModelProto, *, values: ValueType = "fp32", prefer: Preference = "size", sparse: bool = True
 ) -> tuple[ModelProto, list[LayerReport]]:
     """Pack the weights of a model, dense or packed before; the model itself is left alone.
 
     The result computes bit for bit what `round_values(model, values)` computes, in any ONNX Runtime from 1.17
     on. A layer that no coding makes smaller is stored in full, and a coding whose function body would cost
-    more than it saves is not used: packing never makes a file larger.
+    more than it saves is not used: packing never makes a file larger. With `sparse` off every layer is stored
+    in full, as fp16 where `values` says so: a file for runtimes that take no functions.
 
     Raises:
         ArtifactError: the model holds damaged tensors.
@@ -74,7 +78,7 @@ def pack(
     layers = weight_layers(packed)
     opset = standard_opset(packed)
     plans = {layer.name: _plan(layer, values, prefer) for layer in layers if layer.obstacle is None}
-    codings = _codings_worth_a_body(list(plans.values()), opset)
+    codings = _codings_worth_a_body(list(plans.values()), opset) if sparse else ()
     names = used_names(packed)
     replacements: dict[str, Protos] = {}
     reports = []
@@ -83,7 +87,8 @@ def pack(
         coding = plan.best(codings) if plan else "dense"
         if plan:
             replacements[layer.name] = _protos(layer, coding, plan.weights, names)
-        reports.append(_report(layer, coding, plan, prefer))
+        report = _report(layer, coding, plan, prefer)
+        reports.append(report if sparse or layer.obstacle else replace(report, reason=DENSE_FILE))
     _replace(packed, replacements)
     _add_functions(packed, {report.coding for report in reports} - {"dense"}, opset)
     return packed, reports
@@ -127,9 +132,7 @@ def _protos(layer: WeightLayer, coding: str, weights: Array, names: set[str]) ->
         widen = helper.make_node("Cast", [half.name], [name], name=f"widen:{name}", to=TensorProto.FLOAT)
         return [half], widen
     arrays = FORMATS.get(coding).encode(weights)
-    tensors = [
-        numpy_helper.from_array(array, _fresh(f"{name}.{key}", names)) for key, array in arrays.items()
-    ]
+    tensors = [numpy_helper.from_array(array, _fresh(f"{name}.{key}", names)) for key, array in arrays.items()]
     node = helper.make_node(
         operator_of(coding),
         [tensor.name for tensor in tensors],

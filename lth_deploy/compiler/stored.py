@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from lth_deploy.compiler.domain import DOMAIN, coding_of, position_input
 from lth_deploy.errors import ArtifactError
@@ -58,8 +58,7 @@ def stored_weights(model: ModelProto) -> dict[str, StoredWeight]:
     """
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     found = {
-        name: StoredWeight(name, "dense", tuple(tensor.dims), {"values": tensor})
-        for name, tensor in tensors.items()
+        name: StoredWeight(name, "dense", tuple(tensor.dims), {"values": tensor}) for name, tensor in tensors.items()
     }
     for node in model.graph.node:
         if node.domain == DOMAIN:
@@ -101,8 +100,8 @@ def tensor_bytes(tensor: TensorProto) -> int:
     """Bytes of the elements of a tensor as raw data."""
     if tensor.HasField("raw_data"):
         return len(tensor.raw_data)
-    item: int = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type)).itemsize
-    return math.prod(tensor.dims) * item
+    item = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type)).itemsize
+    return int(math.prod(tensor.dims) * item)
 
 
 def _unpacked_by(node: NodeProto, tensors: dict[str, TensorProto]) -> StoredWeight:
@@ -113,7 +112,7 @@ def _unpacked_by(node: NodeProto, tensors: dict[str, TensorProto]) -> StoredWeig
         raise ArtifactError(f"node '{node.name}' ({node.op_type}) needs two inputs and one output")
     if any(name not in tensors for name in node.input):
         raise ArtifactError(f"node '{node.name}': the inputs {list(node.input)} must both be initializers")
-    shapes = [a for a in node.attribute if a.name == "shape"]
+    shapes = [a for a in node.attribute if a.name == "shape" and a.type == AttributeProto.INTS]
     if len(node.attribute) != 1 or len(shapes) != 1 or shapes[0].ref_attr_name:
         raise ArtifactError(f"node '{node.name}' ({node.op_type}) needs exactly the attribute 'shape'")
     positions, values = (tensors[name] for name in node.input)

@@ -13,9 +13,7 @@ from lth_deploy.runtimes import RUNTIMES
 Feeds = Mapping[str, np.ndarray[Any, Any]]
 
 
-def hold_raw_outputs(
-    reference: Path, candidate: Path, inputs: Iterable[tuple[str, Feeds]], tolerance: float
-) -> float:
+def hold_raw_outputs(reference: Path, candidate: Path, inputs: Iterable[tuple[str, Feeds]], tolerance: float) -> float:
     """Compare all outputs of two files on the same (name, feeds); return the largest relative deviation.
 
     Raises:

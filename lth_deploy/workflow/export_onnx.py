@@ -1,0 +1,272 @@
+"""The verb `export --onnx`: prune and pack any ONNX model, without the code or data that trained it."""
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lth_deploy import storage
+from lth_deploy.errors import DataError, GateError, UsageError
+from lth_deploy.target import Target
+from lth_deploy.ticket import versions
+from lth_deploy.workflow.gates import Feeds, hold_raw_outputs
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from lth_deploy.compiler.metadata import ArtifactMetadata
+    from lth_deploy.compiler.pack import LayerReport
+    from lth_deploy.decoders import Decoder
+
+log = logging.getLogger(__name__)
+
+NOISE_INPUTS = 4
+_IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+
+
+@dataclass(frozen=True)
+class OnnxJob:
+    """What to do with the model, and what to check it on.
+
+    sparsity: share of all weights to set to zero, None to leave them. exclude: patterns of weight names that
+    are not pruned. images: folder for the gate, used through `decoder` (a registered name or
+    'FILE.py:function'); noise without one. data: COCO annotations of `images`, for the AP before and after.
+    max_ap_drop: most box AP that may be lost, as a fraction.
+    """
+
+    sparsity: float | None = None
+    exclude: tuple[str, ...] = ()
+    images: Path | None = None
+    decoder: str | None = None
+    data: Path | None = None
+    max_ap_drop: float | None = None
+
+
+@dataclass(frozen=True)
+class OnnxExport:
+    """What was written: the artifact, the untouched original beside it, and the figures in `report`.
+
+    sparsity: share of zeros over the prunable weights. deviation: largest relative difference of a raw output
+    from the same weights in a dense graph. ap, dense_ap: box AP; None when no data was given.
+    """
+
+    artifact: Path
+    dense: Path
+    report: Path
+    bytes: int
+    dense_bytes: int
+    sparsity: float
+    deviation: float
+    checked_on: str
+    ap: float | None
+    dense_ap: float | None
+    layers: "tuple[LayerReport, ...]"
+
+
+def export_onnx(
+    path: Path, job: OnnxJob | None = None, *, target: Target | None = None, out: Path | None = None
+) -> OnnxExport:
+    """Prune and pack the ONNX file `path` into the folder `out` (default: beside it, NAME-export).
+
+    Nothing is written unless the packed file computes what the same pruned weights compute in a dense graph.
+    The AP lost against the original is reported, and held to a bound only where the job names one.
+
+    Raises:
+        ArtifactError: the model is damaged. UsageError: a job that cannot work. ParityError: see above.
+        GateError: more AP was lost than allowed.
+    """
+    from lth_deploy.compiler.load import load_model
+
+    job, target = job or OnnxJob(), target or Target()
+    _check_job(job)
+    original = load_model(path)
+    folder = out if out is not None else path.parent / f"{path.stem}-export"
+    with tempfile.TemporaryDirectory(prefix="lth-export-") as scratch:
+        return _export(original, job, target, _Places(path, folder, Path(scratch)))
+
+
+@dataclass(frozen=True)
+class _Places:
+    source: Path
+    out: Path
+    scratch: Path
+
+
+def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Places) -> OnnxExport:
+    from lth_deploy.compiler.emit import emit
+    from lth_deploy.compiler.macs import positions
+    from lth_deploy.compiler.save import save_model
+    from lth_deploy.compiler.values import round_values
+
+    decoder = _decoder(job, original)
+    inputs, checked_on = _inputs(original, job, decoder, target.gates.images)
+    model = _pruned(original, job)
+    candidate, layers = emit(model, target)
+    metadata = _metadata(original, job, target, decoder)
+    metadata = metadata.model_copy(update={"positions": positions(model, inputs[0][1])})
+    elements = sum(layer.elements for layer in layers)
+    sparsity = sum(layer.zeros for layer in layers) / elements if elements else 0.0
+    dense, file = _save_described(original, candidate, metadata, sparsity, places.scratch)
+    reference = places.scratch / "reference.onnx"
+    save_model(round_values(model, target.values), reference)
+    deviation = hold_raw_outputs(reference, file, inputs, target.gates.output_difference)
+    dense_ap, ap = _ap(dense, job), _ap(file, job)
+    _hold_ap(dense_ap, ap, job)
+    result = OnnxExport(
+        artifact=places.out / "model.onnx",
+        dense=places.out / "dense.onnx",
+        report=places.out / "export.json",
+        bytes=file.stat().st_size,
+        dense_bytes=dense.stat().st_size,
+        sparsity=sparsity,
+        deviation=deviation,
+        checked_on=checked_on,
+        ap=ap,
+        dense_ap=dense_ap,
+        layers=tuple(layers),
+    )
+    _write(result, file, dense, target)
+    return result
+
+
+def _pruned(original: "ModelProto", job: OnnxJob) -> "ModelProto":
+    from lth_deploy.compiler.prepare import prepare
+    from lth_deploy.compiler.prune import prune_onnx
+
+    if job.sparsity is None:
+        return prepare(original)
+    model, pruned = prune_onnx(original, job.sparsity, exclude=job.exclude)
+    log.info("%d of %d weights are zero after pruning", pruned.zeros, pruned.elements)
+    return model
+
+
+def _save_described(
+    original: "ModelProto",
+    candidate: "ModelProto",
+    metadata: "ArtifactMetadata",
+    sparsity: float,
+    folder: Path,
+) -> tuple[Path, Path]:
+    """Write the dense original and the artifact with their metadata, and return both paths."""
+    from lth_deploy.compiler.metadata import write_metadata
+    from lth_deploy.compiler.prepare import unpack_model
+    from lth_deploy.compiler.save import save_model
+
+    dense_file, file = folder / "dense.onnx", folder / "model.onnx"
+    dense = unpack_model(original)
+    of_dense = {"format": "dense", "values": "fp32", "level": None, "sparsity": None, "control_sha256": None}
+    write_metadata(dense, metadata.model_copy(update=of_dense))
+    save_model(dense, dense_file)
+    update = {"sparsity": sparsity, "control_sha256": storage.sha256(dense_file)}
+    write_metadata(candidate, metadata.model_copy(update=update))
+    save_model(candidate, file)
+    return dense_file, file
+
+
+def _check_job(job: OnnxJob) -> None:
+    if job.data is not None and job.images is None:
+        raise UsageError("--data needs the folder of its images; give --images DIR")
+    if job.max_ap_drop is not None and job.data is None:
+        raise UsageError("--max-ap-drop needs annotations to measure AP on; give --data ANN.json --images DIR")
+
+
+def _decoder(job: OnnxJob, original: "ModelProto") -> "Decoder | None":
+    from lth_deploy.compiler.metadata import read_metadata
+    from lth_deploy.decoders import DECODERS, load_decoder
+
+    if job.decoder is not None:
+        return load_decoder(job.decoder)
+    known = read_metadata(original)
+    if known is not None and known.decoder is not None:
+        return DECODERS.get(known.decoder)
+    if job.images is not None:
+        raise UsageError(
+            f"--images needs to know how the model wants them; give --decoder NAME ({', '.join(DECODERS)}) "
+            "or --decoder FILE.py:function, or leave --images out to check on noise"
+        )
+    return None
+
+
+def _inputs(
+    model: "ModelProto", job: OnnxJob, decoder: "Decoder | None", most: int
+) -> tuple[list[tuple[str, Feeds]], str]:
+    """Named feeds for the gate, and in words what they are."""
+    from lth_deploy.compiler.noise import noise_feeds
+
+    if decoder is None or job.images is None:
+        noise = [(f"noise {seed}", noise_feeds(model, seed)) for seed in range(NOISE_INPUTS)]
+        return list(noise), f"{NOISE_INPUTS} inputs of seeded noise"
+    feeds = list(_image_feeds(job.images, decoder, most))
+    if not feeds:
+        raise DataError(f"{job.images} holds no images ({', '.join(sorted(_IMAGE_SUFFIXES))})")
+    return feeds, f"{len(feeds)} images of {job.images.name}"
+
+
+def _image_feeds(folder: Path, decoder: "Decoder", most: int) -> Iterator[tuple[str, Feeds]]:
+    from lth_deploy.data.images import read_image
+
+    if not folder.is_dir():
+        raise DataError(f"no such folder of images: {folder}")
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in _IMAGE_SUFFIXES)
+    for file in files[:most]:
+        yield file.name, decoder.prepare(read_image(file))[0]
+
+
+def _metadata(original: "ModelProto", job: OnnxJob, target: Target, decoder: "Decoder | None") -> "ArtifactMetadata":
+    """What the artifact says; a decoder of the user's own is not named, as names must not run code."""
+    from lth_deploy.compiler.metadata import ArtifactMetadata, ClassName, read_metadata
+    from lth_deploy.compiler.prepare import standard_opset
+    from lth_deploy.decoders import DECODERS
+
+    base = read_metadata(original) or ArtifactMetadata()
+    update: dict[str, Any] = {
+        "values": target.values,
+        "format": target.format,
+        "target": target.name,
+        "opset": standard_opset(original),
+        "created_by": versions(),
+    }
+    if job.decoder is not None and job.decoder in DECODERS:
+        update["decoder"] = job.decoder
+    if not base.classes and decoder is not None and decoder.class_names:
+        names = enumerate(decoder.class_names, start=1)
+        update["classes"] = [ClassName(id=number, name=name) for number, name in names]
+    if job.sparsity is not None:
+        update["level"] = f"magnitude_{100 * job.sparsity:g}"
+    return base.model_copy(update=update)
+
+
+def _ap(file: Path, job: OnnxJob) -> float | None:
+    """Box AP of a file on the job's data; None when there is none."""
+    if job.data is None or job.images is None:
+        return None
+    from lth_deploy.workflow.evaluate import evaluate
+
+    metrics = evaluate(file, job.data, job.images, decoder=job.decoder).ap.metrics
+    value = metrics["bbox"]["AP"]
+    return None if value is None else float(value)
+
+
+def _hold_ap(dense: float | None, packed: float | None, job: OnnxJob) -> None:
+    if dense is None or packed is None:
+        return
+    log.info("AP %.1f, the original has %.1f", 100 * packed, 100 * dense)
+    if job.max_ap_drop is not None and dense - packed > job.max_ap_drop:
+        raise GateError(
+            f"AP fell from {100 * dense:.1f} to {100 * packed:.1f}, by more than the allowed "
+            f"{100 * job.max_ap_drop:.1f} points; prune less, or search a ticket with find-ticket. "
+            "Nothing was written"
+        )
+
+
+def _write(result: OnnxExport, file: Path, dense: Path, target: Target) -> None:
+    storage.require_space(result.artifact.parent, 2 * (result.bytes + result.dense_bytes))
+    storage.write_bytes(result.artifact, file.read_bytes())
+    storage.write_bytes(result.dense, dense.read_bytes())
+    plain = asdict(result)
+    for key in ("artifact", "dense", "report"):
+        plain[key] = plain[key].name
+    head = {"schema": "lth-export/1", "target": target.model_dump(mode="json")}
+    storage.write_json(result.report, {**head, **plain})

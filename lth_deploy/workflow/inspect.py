@@ -1,0 +1,288 @@
+"""The verb `inspect`: what users of pruned models ask about a file, answered without running the detector."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lth_deploy.errors import LthError
+from lth_deploy.formats import FORMATS, bound_of, choose, entropy_bound, occupancy
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from lth_deploy.compiler.layers import WeightLayer
+    from lth_deploy.compiler.metadata import ArtifactMetadata
+
+_GROUP_NORMS = ("GroupNormalization", "InstanceNormalization")
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One weight layer; positions: multiplications of each weight in one inference, None when unknown.
+
+    reason: why it is not packed, None when it is.
+    """
+
+    name: str
+    op_type: str
+    shape: tuple[int, ...]
+    elements: int
+    zeros: int
+    uses: int
+    coding: str
+    bytes: int
+    entropy_bytes: float
+    positions: int | None
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Sparsity:
+    """Weights that are zero, out of all."""
+
+    zeros: int
+    elements: int
+
+    @property
+    def share(self) -> float:
+        """Zeros over elements; 0 of nothing."""
+        return self.zeros / self.elements if self.elements else 0.0
+
+
+@dataclass(frozen=True)
+class InspectReport:
+    """Everything that `inspect` prints.
+
+    bytes_zstd: of the file after zstd -19. dense_bytes: of the file were every weight stored in full as
+    float32. zero_bytes: bytes of the file that store a zero weight. coo_bytes and entropy_bytes: of the file
+    with sparse initializers, and at the entropy bound of the positions. prunable: weights of layers that can
+    be packed. parameters: all float constants. macs: multiplications of one inference; None when nobody
+    measured them.
+    """
+
+    path: Path
+    format: str
+    opset: int
+    bytes: int
+    bytes_zstd: int
+    dense_bytes: int
+    coo_bytes: int
+    entropy_bytes: int
+    zero_bytes: int
+    prunable: Sparsity
+    parameters: Sparsity
+    macs: Sparsity | None
+    layers: tuple[LayerRow, ...]
+    metadata: "ArtifactMetadata | None"
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain JSON values."""
+        plain = asdict(self)
+        plain["path"] = str(self.path)
+        plain["metadata"] = self.metadata.model_dump(mode="json") if self.metadata else None
+        for key in ("prunable", "parameters", "macs"):
+            if plain[key] is not None:
+                plain[key]["share"] = getattr(self, key).share
+        return plain
+
+
+def inspect_artifact(path: Path) -> InspectReport:
+    """Look into an ONNX file, or the artifact of an exported run.
+
+    Raises:
+        ArtifactError: the file is damaged.
+        UsageError: the run was not exported.
+    """
+    from lth_deploy.compiler.domain import DOMAIN
+    from lth_deploy.compiler.layers import weight_layers
+    from lth_deploy.compiler.load import load_model
+    from lth_deploy.compiler.metadata import read_metadata
+    from lth_deploy.compiler.prepare import prepare, standard_opset
+    from lth_deploy.measure.size import file_bytes
+    from lth_deploy.workflow.artifact import find_artifact
+
+    path = find_artifact(path)
+    model = load_model(path)
+    size, compressed = file_bytes(path)
+    coordinates = bool(model.graph.sparse_initializer)
+    is_packed = any(node.domain == DOMAIN for node in model.graph.node)
+    plain = prepare(model) if coordinates else model
+    layers = weight_layers(plain)
+    metadata = read_metadata(model)
+    times, notes = _positions(model, metadata)
+    notes += _norm_notes(model)
+    rows = tuple(_row(layer, times.get(layer.name), coordinates) for layer in layers)
+    rest = size - sum(row.bytes for row in rows)
+    macs = None if not times else _macs(rows)
+    return InspectReport(
+        path=path,
+        format="coo" if coordinates else "packed" if is_packed else "dense",
+        opset=standard_opset(model),
+        bytes=size,
+        bytes_zstd=compressed,
+        dense_bytes=rest + sum(4 * row.elements for row in rows),
+        coo_bytes=rest + sum(min(4 * row.elements, 12 * (row.elements - row.zeros)) for row in rows),
+        entropy_bytes=rest + round(sum(row.entropy_bytes for row in rows)),
+        zero_bytes=0 if coordinates else _zero_bytes(plain),
+        prunable=_prunable(layers),
+        parameters=_parameters(plain, layers),
+        macs=macs,
+        layers=rows,
+        metadata=metadata,
+        notes=tuple(notes),
+    )
+
+
+def facts(report: InspectReport) -> list[tuple[str, str]]:
+    """The figures of a report as label and text, for a table of two columns."""
+    lines = [
+        ("file", str(report.path)),
+        ("format", f"{report.format}, opset {report.opset}"),
+        ("bytes", f"{report.bytes:,} ({report.bytes_zstd:,} with zstd -19)"),
+        ("dense fp32", f"{report.dense_bytes:,} ({report.dense_bytes / report.bytes:.2f}x)"),
+        ("as sparse_initializer", f"{report.coo_bytes:,}"),
+        ("entropy bound", f"{report.entropy_bytes:,} ({report.bytes / report.entropy_bytes:.3f}x)"),
+        ("bytes that are zeros", f"{report.zero_bytes:,} ({report.zero_bytes / report.bytes:.1%})"),
+        ("sparsity, prunable", _share(report.prunable)),
+        ("sparsity, all parameters", _share(report.parameters)),
+        ("zero MACs", _share(report.macs) if report.macs else "not known"),
+    ]
+    metadata = report.metadata
+    if metadata is not None:
+        lines.append(("classes", ", ".join(c.name for c in metadata.classes[:12]) or "none named"))
+        lines.append(("decoder", metadata.decoder or "none named"))
+        lines.append(("recipe", metadata.recipe_digest or "none"))
+    return lines + [("note", note) for note in report.notes]
+
+
+def table(report: InspectReport) -> list[list[str]]:
+    """Header and one row for each layer."""
+    header = ["layer", "op", "shape", "zeros", "coding", "bytes", "x entropy", "MACs", "why not packed"]
+    rows = [header]
+    total = report.macs.elements if report.macs else 0
+    for row in report.layers:
+        share = (row.positions or 0) * row.elements / total if total else 0.0
+        rows.append(
+            [
+                row.name if row.uses == 1 else f"{row.name} (x{row.uses})",
+                row.op_type,
+                "x".join(map(str, row.shape)),
+                f"{row.zeros / row.elements:.1%}" if row.elements else "-",
+                row.coding,
+                f"{row.bytes:,}",
+                f"{row.bytes / row.entropy_bytes:.3f}" if row.entropy_bytes else "-",
+                f"{share:.1%}" if total and row.positions is not None else "-",
+                row.reason or "",
+            ]
+        )
+    return rows
+
+
+def _share(sparsity: Sparsity) -> str:
+    return f"{sparsity.share:.2%} ({sparsity.zeros:,} of {sparsity.elements:,})"
+
+
+def _row(layer: "WeightLayer", times: int | None, coordinates: bool) -> LayerRow:
+    weights = layer.stored.weights()
+    coding, size = layer.stored.coding, layer.stored.nbytes
+    reason = layer.obstacle if coding == "dense" else None
+    if coding == "dense" and reason is None and coordinates and 12 * (layer.elements - layer.zeros) < size:
+        coding, size = "coo", 12 * (layer.elements - layer.zeros)
+    elif coding == "dense" and reason is None:
+        best = choose(weights)
+        reason = f"{layer.zeros / layer.elements:.1%} zeros: no coding is smaller"
+        if best != "dense":
+            would = FORMATS.get(best).size(occupancy(weights))
+            reason = f"stored in full; {best} would take {would:,} bytes"
+    return LayerRow(
+        name=layer.name,
+        op_type=layer.op_type,
+        shape=layer.shape,
+        elements=layer.elements,
+        zeros=layer.zeros,
+        uses=layer.uses,
+        coding=coding if coding != "dense" or weights.dtype != np.float16 else "dense fp16",
+        bytes=size,
+        entropy_bytes=entropy_bound(weights)
+        if layer.obstacle is None
+        else bound_of(layer.elements, layer.elements, weights.dtype.itemsize),
+        positions=times,
+        reason=reason,
+    )
+
+
+def _positions(model: "ModelProto", metadata: "ArtifactMetadata | None") -> tuple[dict[str, int], list[str]]:
+    """Multiplications of each weight: from the metadata, else from a run on noise where that works."""
+    if metadata is not None and metadata.positions:
+        return dict(metadata.positions), []
+    from lth_deploy.compiler.macs import positions
+    from lth_deploy.compiler.noise import noise_feeds
+
+    try:
+        feeds = noise_feeds(model, seed=0)
+        sizes = ", ".join(f"{name} {list(value.shape)}" for name, value in feeds.items())
+        return positions(model, feeds), [f"MACs were counted on noise: {sizes}"]
+    except LthError as error:
+        return {}, [f"MACs are not known: {error}"]
+
+
+def _norm_notes(model: "ModelProto") -> list[str]:
+    from lth_deploy.compiler.walk import all_nodes
+
+    kinds = [node.op_type for node in all_nodes(model.graph)]
+    notes = []
+    groups = sum(kinds.count(kind) for kind in _GROUP_NORMS)
+    if groups:
+        notes.append(
+            f"{groups} group norms stay in the graph: their statistics depend on the image, so they cannot "
+            "be folded into the convolutions; each reads its activation twice and writes it once at run time"
+        )
+    if "BatchNormalization" in kinds:
+        count = kinds.count("BatchNormalization")
+        notes.append(f"{count} batch norms are not folded into their convolutions; export from the run again")
+    return notes
+
+
+def _macs(rows: Sequence[LayerRow]) -> Sparsity:
+    return Sparsity(
+        sum(row.zeros * (row.positions or 0) for row in rows),
+        sum(row.elements * (row.positions or 0) for row in rows),
+    )
+
+
+def _prunable(layers: "Sequence[WeightLayer]") -> Sparsity:
+    able = [layer for layer in layers if layer.obstacle is None]
+    return Sparsity(sum(layer.zeros for layer in able), sum(layer.elements for layer in able))
+
+
+def _parameters(model: "ModelProto", layers: "Sequence[WeightLayer]") -> Sparsity:
+    """Zeros over every float constant of the main graph, layers and the rest."""
+    from lth_deploy.compiler.stored import stored_weights
+
+    zeros = sum(layer.zeros for layer in layers)
+    elements = sum(layer.elements for layer in layers)
+    names = {layer.name for layer in layers}
+    for name, stored in stored_weights(model).items():
+        if name not in names:
+            values = stored.weights()
+            if values.dtype.kind == "f":
+                zeros += values.size - int(np.count_nonzero(values))
+                elements += values.size
+    return Sparsity(zeros, elements)
+
+
+def _zero_bytes(model: "ModelProto") -> int:
+    """Bytes of tensors stored in full that are spent on zeros."""
+    from lth_deploy.compiler.stored import stored_weights
+
+    total = 0
+    for stored in stored_weights(model).values():
+        if stored.coding == "dense":
+            values = stored.weights()
+            if values.dtype.kind == "f":
+                total += (values.size - int(np.count_nonzero(values))) * values.dtype.itemsize
+    return total

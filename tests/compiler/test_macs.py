@@ -1,0 +1,53 @@
+"""Multiplications are those of the definition, counted where the sizes are known."""
+
+import numpy as np
+import pytest
+
+from lth_deploy.compiler.layers import weight_layers
+from lth_deploy.compiler.macs import count_macs, positions
+from lth_deploy.compiler.noise import noise_feeds
+from lth_deploy.compiler.pack import pack
+from lth_deploy.errors import ArtifactError
+from tests.compiler.onnx_models import detector, image
+
+EXPECTED = {
+    "stem.weight": 12 * 10,
+    "depthwise.weight": 12 * 10,
+    "shared.weight": 2 * 6 * 5,  # used twice on maps of 6 x 5
+    "up.weight": 6 * 5,  # once for each input position
+    "linear.weight": 1,
+    "gemm.weight": 1,
+}
+
+
+def test_positions_follow_the_sizes() -> None:
+    assert positions(detector(), image()) == EXPECTED
+    doubled = positions(detector(), image(shape=(1, 3, 24, 20)))
+    assert doubled["stem.weight"] == 4 * EXPECTED["stem.weight"]
+    assert doubled["gemm.weight"] == 1
+
+
+def test_packed_and_dense_models_count_the_same() -> None:
+    packed, _ = pack(detector(0.9))
+    assert positions(packed, image()) == EXPECTED
+
+
+def test_zero_macs_weigh_layers_by_their_positions() -> None:
+    layers = weight_layers(detector(0.5))
+    macs = count_macs(layers, EXPECTED)
+    assert macs.total == sum(layer.elements * EXPECTED[layer.name] for layer in layers)
+    assert macs.zero_share == pytest.approx(0.5, abs=0.05)
+    assert count_macs(layers, {}).zero_share == 0.0
+
+
+def test_feeds_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ArtifactError, match="does not run"):
+        positions(detector(), {"image": np.zeros((1, 4, 8, 8), np.float32)})
+
+
+def test_noise_is_seeded_and_fits_the_input() -> None:
+    model = detector()
+    one, same, other = (noise_feeds(model, seed)["image"] for seed in (1, 1, 2))
+    assert one.shape == (1, 3, 320, 320)
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one, other)

@@ -1,0 +1,55 @@
+"""What an artifact says of itself survives the file, and nothing else is believed."""
+
+from pathlib import Path
+
+import pytest
+
+from lth_deploy.compiler.load import load_model
+from lth_deploy.compiler.metadata import MAX_BYTES, ArtifactMetadata, ClassName, read_metadata, write_metadata
+from lth_deploy.compiler.save import save_model, to_bytes
+from lth_deploy.errors import ArtifactError
+from tests.compiler.onnx_models import detector
+
+FULL = ArtifactMetadata(
+    decoder="lth",
+    classes=[ClassName(id=3, name="platelet"), ClassName(id=90, name="Ünï")],
+    keypoints=["top"],
+    preprocessing={"color": "RGB", "scale": 255},
+    recipe_digest="ab" * 32,
+    level="level_80",
+    sparsity=0.8,
+    values="fp16",
+    positions={"stem.weight": 120},
+)
+
+
+def test_metadata_survives_the_file(tmp_path: Path) -> None:
+    model = detector()
+    model.metadata_props.add(key="author", value="someone")
+    write_metadata(model, FULL)
+    save_model(model, tmp_path / "model.onnx")
+    again = load_model(tmp_path / "model.onnx")
+    assert read_metadata(again) == FULL
+    assert {entry.key: entry.value for entry in again.metadata_props}["author"] == "someone"
+
+
+def test_writing_twice_leaves_one_entry() -> None:
+    model = detector()
+    write_metadata(model, FULL)
+    once = to_bytes(model)
+    write_metadata(model, FULL)
+    assert to_bytes(model) == once
+
+
+def test_a_model_from_elsewhere_has_none() -> None:
+    assert read_metadata(detector()) is None
+
+
+def test_metadata_beyond_the_cap_is_refused_on_both_sides() -> None:
+    model = detector()
+    huge = FULL.model_copy(update={"preprocessing": {"text": "x" * MAX_BYTES}})
+    with pytest.raises(ArtifactError, match="bytes"):
+        write_metadata(model, huge)
+    model.metadata_props.add(key="lth_deploy", value=" " * (MAX_BYTES + 1))
+    with pytest.raises(ArtifactError, match="characters"):
+        read_metadata(model)

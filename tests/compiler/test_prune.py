@@ -1,0 +1,88 @@
+"""Pruning keeps exactly the weights it says, and says which."""
+
+import hypothesis.extra.numpy as hnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lth_deploy.compiler.layers import weight_layers
+from lth_deploy.compiler.prune import keep_largest, prune_onnx
+from lth_deploy.errors import UsageError
+from tests.compiler.onnx_models import conv, detector, initializers
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.5, 0.8, 0.999])
+def test_exactly_k_weights_are_zero(sparsity: float) -> None:
+    model = detector(0.0)
+    pruned, report = prune_onnx(model, sparsity)
+    layers = weight_layers(pruned)
+    zeros, elements = sum(layer.zeros for layer in layers), sum(layer.elements for layer in layers)
+    assert zeros == report.zeros == round(sparsity * elements)
+    assert report.sparsity == zeros / elements
+
+
+def test_every_kept_weight_is_at_least_as_large_as_every_pruned_one() -> None:
+    model = detector(0.0)
+    pruned = initializers(prune_onnx(model, 0.7)[0])
+    dense = initializers(model)
+    names = [layer.name for layer in weight_layers(model)]
+    kept = np.concatenate([np.abs(dense[n][pruned[n] != 0]).ravel() for n in names])
+    gone = np.concatenate([np.abs(dense[n][pruned[n] == 0]).ravel() for n in names])
+    assert kept.min() >= gone.max()
+    assert all(np.array_equal(pruned[n][pruned[n] != 0], dense[n][pruned[n] != 0]) for n in names)
+
+
+def test_biases_are_not_pruned() -> None:
+    model = detector(0.0)
+    pruned = initializers(prune_onnx(model, 0.9)[0])
+    assert np.array_equal(pruned["stem.bias"], initializers(model)["stem.bias"])
+
+
+@settings(max_examples=50, derandomize=True, deadline=None)
+@given(
+    tensors=st.lists(
+        hnp.arrays(np.float32, st.integers(1, 12), elements=st.sampled_from([-1.0, 0.0, 0.5, 1.0])),
+        min_size=1,
+        max_size=4,
+    ),
+    share=st.floats(0, 1),
+)
+def test_ties_go_to_the_earlier_weight(tensors: list[np.ndarray], share: float) -> None:
+    flat = np.abs(np.concatenate(tensors))
+    kept = round(share * flat.size)
+    expected = np.zeros(flat.size, np.bool_)
+    expected[np.argsort(-flat, kind="stable")[:kept]] = True
+    assert np.array_equal(np.concatenate(keep_largest(tensors, kept)), expected)
+
+
+def test_weights_that_were_zero_count() -> None:
+    model = detector(0.5)
+    layers = weight_layers(prune_onnx(model, 0.6)[0])
+    elements = sum(layer.elements for layer in layers)
+    assert sum(layer.zeros for layer in layers) == round(0.6 * elements)
+
+
+def test_excluded_layers_keep_their_weights() -> None:
+    model = detector(0.0)
+    pruned, report = prune_onnx(model, 0.9, exclude=["gemm.*", "stem.weight"])
+    for name in ("gemm.weight", "stem.weight"):
+        assert np.array_equal(initializers(pruned)[name], initializers(model)[name])
+        assert "excluded" in report.left[name]
+
+
+@pytest.mark.parametrize("sparsity", [-0.1, 1.0, 1.5, float("nan")])
+def test_impossible_sparsities_are_refused(sparsity: float) -> None:
+    with pytest.raises(UsageError, match="sparsity"):
+        prune_onnx(detector(0.0), sparsity)
+
+
+def test_a_pattern_without_a_match_is_refused() -> None:
+    with pytest.raises(UsageError, match="matches no weight"):
+        prune_onnx(detector(0.0), 0.5, exclude=["backbone.*"])
+
+
+def test_a_model_without_sound_weights_is_refused() -> None:
+    weights = np.full((8, 8, 3, 3), np.nan, np.float32)
+    with pytest.raises(UsageError, match="NaN"):
+        prune_onnx(conv(weights), 0.5)

@@ -1,0 +1,164 @@
+"""Writes packed files that each break one rule of export/FORMAT.md, for every validator to refuse.
+
+Usage: python -m tests.hostile.make_corpus FOLDER
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from onnx import AttributeProto, ModelProto, TensorProto, helper, numpy_helper
+
+from lth_deploy.compiler.domain import DOMAIN, METADATA_KEY
+from lth_deploy.compiler.pack import pack
+from tests.compiler.onnx_models import conv
+
+SHAPE = (64, 32, 3, 3)
+
+
+def valid(zeros: float) -> ModelProto:
+    """One packed Conv: a bitmask at half zeros, gaps of 4 bits at 85 percent."""
+    rng = np.random.default_rng(0)
+    weights = rng.standard_normal(SHAPE).astype(np.float32)
+    weights[rng.random(SHAPE) < zeros] = 0
+    return pack(conv(weights))[0]
+
+
+def tensor(model: ModelProto, suffix: str) -> TensorProto:
+    return next(one for one in model.graph.initializer if one.name == f"w.{suffix}")
+
+
+def change(suffix: str, edit: Callable[[np.ndarray], np.ndarray]) -> Callable[[ModelProto], None]:
+    def apply(model: ModelProto) -> None:
+        one = tensor(model, suffix)
+        one.CopyFrom(numpy_helper.from_array(edit(numpy_helper.to_array(one).copy()), one.name))
+
+    return apply
+
+
+def with_element(index: int, value: float) -> Callable[[np.ndarray], np.ndarray]:
+    def edit(array: np.ndarray) -> np.ndarray:
+        array[index] = value
+        return array
+
+    return edit
+
+
+def shape_of(*shape: int) -> Callable[[ModelProto], None]:
+    def apply(model: ModelProto) -> None:
+        node = next(node for node in model.graph.node if node.domain == DOMAIN)
+        node.attribute[0].CopyFrom(helper.make_attribute("shape", list(shape), attr_type=AttributeProto.INTS))
+
+    return apply
+
+
+def node_edit(edit: Callable[..., object]) -> Callable[[ModelProto], None]:
+    return lambda model: edit(next(node for node in model.graph.node if node.domain == DOMAIN)) and None
+
+
+def _external(model: ModelProto) -> None:
+    one = tensor(model, "values")
+    one.ClearField("raw_data")
+    one.data_location = TensorProto.EXTERNAL
+    one.external_data.add(key="location", value="../../etc/passwd")
+
+
+def _nested_domain(model: ModelProto) -> None:
+    function = model.functions[0]
+    function.node.add(op_type=function.name, domain=DOMAIN, input=list(function.input), output=["again"])
+
+
+def _metadata(text: str) -> Callable[[ModelProto], None]:
+    return lambda model: model.metadata_props.add(key=METADATA_KEY, value=text) and None
+
+
+def _metadata_twice(model: ModelProto) -> None:
+    _metadata("{}")(model)
+    _metadata("{}")(model)
+
+
+MANY = 1 << 40
+
+COMMON: dict[str, Callable[[ModelProto], None]] = {
+    "value_nan": change("values", with_element(3, np.nan)),
+    "value_infinite": change("values", with_element(3, np.inf)),
+    "value_zero": change("values", with_element(3, 0.0)),
+    "values_short": change("values", lambda a: a[:-1]),
+    "values_long": change("values", lambda a: np.append(a, a[:1])),
+    "values_empty": change("values", lambda a: a[:0]),
+    "values_double": change("values", lambda a: a.astype(np.float64)),
+    "values_matrix": change("values", lambda a: a[None]),
+    "shape_smaller": shape_of(64, 32, 3, 2),
+    "shape_larger_than_the_file": shape_of(1 << 14, 1 << 14, 3, 3),
+    "shape_overflows": shape_of(MANY, MANY, MANY, 3),
+    "shape_negative": shape_of(-64, -32, 3, 3),
+    "shape_zero": shape_of(0, 32, 3, 3),
+    "shape_empty": shape_of(),
+    "shape_of_high_rank": shape_of(*SHAPE, *[1] * 40),
+    "shape_missing": node_edit(lambda node: node.attribute.pop()),
+    "shape_is_text": node_edit(lambda n: n.attribute[0].CopyFrom(helper.make_attribute("shape", "64"))),
+    "operator_unknown": node_edit(lambda node: setattr(node, "op_type", "UnpackEverything")),
+    "input_missing": node_edit(lambda node: node.input.pop()),
+    "input_unknown": node_edit(lambda node: node.input.__setitem__(0, "nothing")),
+    "input_not_constant": node_edit(lambda node: node.input.__setitem__(0, "x")),
+    "input_twice": node_edit(lambda node: node.input.__setitem__(1, node.input[0])),
+    "output_twice": node_edit(lambda node: node.output.append("more")),
+    "function_missing": lambda model: model.functions.pop() and None,
+    "function_calls_itself": _nested_domain,
+    "data_in_another_file": _external,
+    "opset_missing": lambda model: model.opset_import.pop(0) and None,
+    "metadata_no_json": _metadata("{"),
+    "metadata_unknown_key": _metadata('{"run":"rm"}'),
+    "metadata_newer_version": _metadata('{"version":2}'),
+    "metadata_deep": _metadata("[" * 100_000),
+    "metadata_twice": _metadata_twice,
+}
+BITMASK: dict[str, Callable[[ModelProto], None]] = {
+    "bits_short": change("bits", lambda a: a[:-1]),
+    "bits_long": change("bits", lambda a: np.append(a, np.uint8(0))),
+    "bits_all_set": change("bits", lambda a: np.full_like(a, 255)),
+    "bits_none_set": change("bits", lambda a: np.zeros_like(a)),
+    "bits_signed": change("bits", lambda a: a.view(np.int8)),
+    "bits_one_flipped": change("bits", lambda a: np.concatenate([a[:1] ^ 1, a[1:]])),
+}
+GAPS: dict[str, Callable[[ModelProto], None]] = {
+    "gaps_short": change("gaps", lambda a: a[:-1]),
+    "gaps_only_escapes": change("gaps", lambda a: np.full_like(a, 255)),
+    "gaps_all_zero": change("gaps", lambda a: np.zeros_like(a)),
+    "gaps_trailing_escapes": change("gaps", lambda a: np.append(a, np.full(8, 255, np.uint8))),
+    "gaps_beyond_the_end": change("gaps", lambda a: np.concatenate([np.full(4096, 255, np.uint8), a])),
+    "gaps_wide": change("gaps", lambda a: a.astype(np.uint16)),
+    "gaps_empty": change("gaps", lambda a: a[:0]),
+}
+
+
+def corpus() -> dict[str, bytes]:
+    """File name to content: every one must be refused."""
+    files: dict[str, bytes] = {}
+    for coding, zeros, own in (("bitmask", 0.5, BITMASK), ("gaps4", 0.85, GAPS)):
+        for name, edit in {**COMMON, **own}.items():
+            model = valid(zeros)
+            edit(model)
+            files[f"{coding}_{name}.onnx"] = model.SerializeToString(deterministic=True)
+    sound = valid(0.5).SerializeToString(deterministic=True)
+    files["empty.onnx"] = b""
+    files["noise.onnx"] = np.random.default_rng(0).bytes(4096)
+    files["text.onnx"] = b"version https://example.org/spec/v1\n"
+    for share in (1, 5, 9):
+        files[f"cut_at_{share}0_percent.onnx"] = sound[: len(sound) * share // 10]
+    return files
+
+
+def write_corpus(folder: Path) -> list[Path]:
+    """Write all files into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, content in corpus().items():
+        (folder / name).write_bytes(content)
+        paths.append(folder / name)
+    return paths
+
+
+if __name__ == "__main__":
+    print(f"{len(write_corpus(Path(sys.argv[1])))} files")

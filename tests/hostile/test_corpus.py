@@ -1,0 +1,48 @@
+"""Every hostile file is refused with an error of ours, quickly, and without touching other files."""
+
+from pathlib import Path
+
+import pytest
+
+from lth_deploy.compiler.load import check_model, load_model
+from lth_deploy.compiler.metadata import read_metadata
+from lth_deploy.errors import ArtifactError, DataError
+from tests.hostile.make_corpus import corpus, valid
+
+FILES = corpus()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_hostile_file_is_refused(name: str, tmp_path: Path) -> None:
+    file = tmp_path / name
+    file.write_bytes(FILES[name])
+    with pytest.raises(ArtifactError) as caught:
+        read_metadata(load_model(file))
+    assert len(str(caught.value)) > 20
+
+
+@pytest.mark.parametrize("zeros", [0.5, 0.85])
+def test_the_files_they_were_made_of_are_sound(zeros: float) -> None:
+    check_model(valid(zeros))
+
+
+def test_the_corpus_is_the_same_each_time() -> None:
+    assert corpus() == FILES
+
+
+def test_a_missing_file_is_no_artifact_error_but_a_data_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="cannot read"):
+        load_model(tmp_path / "absent.onnx")
+
+
+def test_deeply_nested_graphs_are_refused() -> None:
+    from onnx import helper
+
+    model = valid(0.5)
+    graph = helper.make_graph([], "innermost", [], [])
+    for depth in range(24):
+        node = helper.make_node("If", ["c"], [f"o{depth}"], then_branch=graph, else_branch=graph.__class__())
+        graph = helper.make_graph([node], f"level{depth}", [], [])
+    model.graph.node.extend(graph.node)
+    with pytest.raises(ArtifactError, match="nested"):
+        check_model(model)

@@ -1,0 +1,134 @@
+"""`export --onnx` on models from elsewhere, and its gates."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import ModelProto, numpy_helper
+
+from lth_deploy.compiler import emit as emit_module
+from lth_deploy.compiler.load import load_model
+from lth_deploy.compiler.metadata import read_metadata
+from lth_deploy.compiler.save import save_model
+from lth_deploy.errors import ArtifactError, GateError, ParityError, UsageError
+from lth_deploy.target import Target
+from lth_deploy.workflow import export_onnx as verb
+from lth_deploy.workflow.export_onnx import OnnxJob, export_onnx
+from lth_deploy.workflow.inspect import inspect_artifact
+from tests.compiler.onnx_models import detector
+
+
+@pytest.fixture(autouse=True)
+def small_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lth_deploy.compiler.noise.SIDE", 24)
+
+
+@pytest.fixture
+def model_file(tmp_path: Path) -> Path:
+    save_model(detector(0.0, opset=13, width=64), tmp_path / "net.onnx")
+    return tmp_path / "net.onnx"
+
+
+@pytest.mark.parametrize("format_", ["packed", "dense", "coo"])
+@pytest.mark.parametrize("values", ["fp32", "fp16"])
+def test_export_prunes_packs_and_says_what_it_did(model_file: Path, format_: str, values: str) -> None:
+    target = Target(format=format_, values=values)  # type: ignore[arg-type]
+    made = export_onnx(model_file, OnnxJob(sparsity=0.8), target=target)
+    assert made.artifact.parent == model_file.parent / "net-export"
+    assert made.deviation == 0.0
+    report = inspect_artifact(made.artifact)
+    assert report.format == format_
+    assert report.prunable.share == pytest.approx(0.8, abs=1e-3)
+    metadata = read_metadata(load_model(made.artifact))
+    assert metadata is not None
+    assert metadata.level == "magnitude_80"
+    assert metadata.positions.keys() == {row.name for row in report.layers}
+    assert json.loads(made.report.read_text())["sparsity"] == made.sparsity
+    assert inspect_artifact(made.dense).prunable.zeros == 0
+
+
+def test_without_sparsity_nothing_is_pruned_and_fp16_halves_the_file(model_file: Path) -> None:
+    made = export_onnx(model_file, target=Target(values="fp16"))
+    assert made.sparsity == pytest.approx(0.0, abs=1e-3)
+    assert made.bytes < 0.56 * made.dense_bytes
+
+
+def test_an_artifact_can_be_exported_again(model_file: Path) -> None:
+    first = export_onnx(model_file, OnnxJob(sparsity=0.5), target=Target(values="fp32"))
+    again = export_onnx(first.artifact, OnnxJob(sparsity=0.9), target=Target(values="fp32"))
+    assert inspect_artifact(again.artifact).prunable.share == pytest.approx(0.9, abs=1e-3)
+    assert inspect_artifact(again.dense).prunable.share == pytest.approx(0.5, abs=1e-3)
+
+
+def _swap_two_weights(model: ModelProto) -> None:
+    tensor = next(t for t in model.graph.initializer if t.name == "stem.weight")
+    weights = numpy_helper.to_array(tensor).copy()
+    flat = weights.reshape(-1)
+    low, high = int(flat.argmin()), int(flat.argmax())
+    flat[[low, high]] = flat[[high, low]]
+    tensor.CopyFrom(numpy_helper.from_array(weights, tensor.name))
+
+
+def _drop_bias(model: ModelProto) -> None:
+    next(node for node in model.graph.node if node.name == "stem").input.pop()
+
+
+@pytest.mark.parametrize("plant", [_swap_two_weights, _drop_bias])
+def test_a_planted_fault_fails_the_gate_and_nothing_is_written(
+    plant: Callable[[ModelProto], None], model_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = emit_module.emit
+
+    def faulty(model: ModelProto, target: Target) -> object:
+        file, layers = original(model, target)
+        plant(file)
+        return file, layers
+
+    monkeypatch.setattr(emit_module, "emit", faulty)
+    with pytest.raises(ParityError, match=r"worst output '(scores|f)'"):
+        export_onnx(model_file, target=Target(format="dense", values="fp32"))
+    assert not (model_file.parent / "net-export").exists()
+
+
+def test_lost_ap_is_held_to_its_bound(model_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = iter([0.33, 0.29])
+    monkeypatch.setattr(verb, "_ap", lambda file, job: next(figures))
+    job = OnnxJob(sparsity=0.3, images=model_file.parent, data=model_file, max_ap_drop=0.01)
+    monkeypatch.setattr(verb, "_decoder", lambda job, original: None)
+    with pytest.raises(GateError, match=r"33\.0 to 29\.0"):
+        export_onnx(model_file, job)
+    assert not (model_file.parent / "net-export").exists()
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        OnnxJob(data=Path("a.json")),
+        OnnxJob(max_ap_drop=0.1),
+        OnnxJob(images=Path()),
+        OnnxJob(sparsity=1.0),
+        OnnxJob(images=Path(), decoder="nanodot"),
+    ],
+)
+def test_jobs_that_cannot_work_are_refused(job: OnnxJob, model_file: Path) -> None:
+    with pytest.raises(UsageError):
+        export_onnx(model_file, job)
+
+
+def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").write_text("not a model")
+    with pytest.raises(ArtifactError):
+        export_onnx(tmp_path / "a.onnx")
+
+
+@pytest.mark.parametrize("values", ["fp32", "fp16"])
+def test_a_real_detector_is_packed_bit_for_bit(values: str, shared_data: Path, tmp_path: Path) -> None:
+    source = shared_data / "models" / "nanodet_g_416.onnx"
+    job = OnnxJob(sparsity=0.8, images=shared_data / "data" / "coco128" / "images", decoder="nanodet")
+    target = Target(values=values, gates={"images": 2})  # type: ignore[arg-type]
+    made = export_onnx(source, job, target=target, out=tmp_path)
+    assert made.deviation == 0.0
+    assert made.bytes < source.stat().st_size / (4 if values == "fp32" else 6.5)
+    assert np.isclose(made.sparsity, 0.8, atol=1e-3)
