@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lth_deploy.workflow.export import export
     from lth_deploy.workflow.export_onnx import export_onnx
     from lth_deploy.workflow.find_ticket import find_ticket
-    from lth_deploy.workflow.inspect import inspect
+    from lth_deploy.workflow.inspect import inspect_artifact as inspect
     from lth_deploy.workflow.predict import predict
     from lth_deploy.workflow.report import report
 
@@ -39,13 +39,15 @@ __all__ = [
 ]
 
 _HOMES = {
-    "load_recipe": "lth_deploy.recipe",
-    "open_artifact": "lth_deploy.workflow.artifact",
-    **{name: f"lth_deploy.workflow.{name}" for name in __all__ if name not in ("load_recipe", "open_artifact")},
+    **{name: (f"lth_deploy.workflow.{name}", name) for name in __all__},
+    "inspect": ("lth_deploy.workflow.inspect", "inspect_artifact"),
+    "load_recipe": ("lth_deploy.recipe", "load_recipe"),
+    "open_artifact": ("lth_deploy.workflow.artifact", "open_artifact"),
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'lth_deploy' has no attribute '{name}'")
-    return getattr(import_module(_HOMES[name]), name)
+    module, attribute = _HOMES[name]
+    return getattr(import_module(module), attribute)

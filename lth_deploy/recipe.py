@@ -4,6 +4,7 @@ A recipe is validated in full before any work starts, and its resolved form is s
 """
 
 import hashlib
+import itertools
 import json
 import os
 from pathlib import Path
@@ -93,7 +94,9 @@ class DataSpec(Section):
     @model_validator(mode="after")
     def _has_splits(self) -> "DataSpec":
         if self.format != "shapes" and (self.train is None or self.val is None):
-            raise ValueError(f"format '{self.format}' needs the splits 'train' and 'val' (and may have 'test')")
+            raise ValueError(
+                f"format '{self.format}' needs the splits 'train' and 'val' (and may have 'test')"
+            )
         if self.format == "shapes" and (self.train or self.val or self.test):
             raise ValueError("format 'shapes' draws its own images; remove train, val and test")
         return self
@@ -173,7 +176,7 @@ class RewindSpec(Section):
         return self
 
     def at(self, batches_per_epoch: int) -> int:
-        """k in optimizer steps."""
+        """K in optimizer steps."""
         return self.step if self.step is not None else round(float(self.epoch or 0) * batches_per_epoch)
 
 
@@ -195,7 +198,7 @@ class PruningSpec(Section):
     @model_validator(mode="after")
     def _rising(self) -> "PruningSpec":
         levels = self.level_list()
-        if not levels or any(b <= a for a, b in zip(levels, levels[1:], strict=False)):
+        if not levels or any(b <= a for a, b in itertools.pairwise(levels)):
             raise ValueError(f"levels must rise and not be empty, found {levels}")
         return self
 
@@ -275,7 +278,9 @@ def validate(model: type[M], document: strict_yaml.Document, overrides: list[str
         RecipeError: see `load_recipe`.
     """
     if not isinstance(document.value, dict):
-        raise RecipeError(f"{document.source}: a mapping of keys is needed, found {type(document.value).__name__}")
+        raise RecipeError(
+            f"{document.source}: a mapping of keys is needed, found {type(document.value).__name__}"
+        )
     for override in overrides or []:
         _apply(document.value, override)
     try:
@@ -339,7 +344,9 @@ def _absolute(recipe: Recipe, base: Path, check_variables: bool) -> Recipe:
     def resolve(text: str) -> str:
         path = Path(os.path.expandvars(text)).expanduser()
         if check_variables and "$" in str(path):
-            raise RecipeError(f"{text}: the environment variable in this path is not set; set it to your data's folder")
+            raise RecipeError(
+                f"{text}: the environment variable in this path is not set; set it to your data's folder"
+            )
         return str(path if path.is_absolute() else (base / path).resolve())
 
     def split(value: SplitSpec | None, is_voc: bool) -> SplitSpec | None:

@@ -118,7 +118,9 @@ class RunDirectory:
         if not run.manifest_file.is_file():
             raise DataError(f"{path} is no run directory: it has no manifest.json")
         if run.manifest().get("schema") != MANIFEST_SCHEMA:
-            raise DataError(f"{run.manifest_file} has the schema {run.manifest().get('schema')!r}, not {MANIFEST_SCHEMA!r}")
+            raise DataError(
+                f"{run.manifest_file} has the schema {run.manifest().get('schema')!r}, not {MANIFEST_SCHEMA!r}"
+            )
         return run
 
     def manifest(self) -> dict[str, Any]:
@@ -180,7 +182,9 @@ class RunDirectory:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                raise StorageError(f"another process is working on {self.path}; wait for it or use another --out") from error
+                raise StorageError(
+                    f"another process is working on {self.path}; wait for it or use another --out"
+                ) from error
             yield
 
 

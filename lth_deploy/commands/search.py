@@ -1,7 +1,8 @@
 """`lth-deploy find-ticket`."""
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,22 +25,33 @@ def find_ticket(
     from lth_deploy.bundled import recipe_file
     from lth_deploy.recipe import load_recipe
     from lth_deploy.workflow.find_ticket import find_ticket as search
-    from lth_deploy.workflow.find_ticket import smoke_recipe
 
     loaded = load_recipe(recipe_file(recipe), overrides, check_variables=not smoke)
-    loaded = smoke_recipe(loaded) if smoke else loaded
-    result = search(
-        loaded, out or Path("runs") / loaded.name, device=device, resume=resume, max_seconds=seconds_of(max_time)
-    )
+    folder = out or Path("runs") / loaded.name
+    if smoke:
+        from lth_deploy.workflow.smoke import smoke_recipe
+
+        loaded = smoke_recipe(loaded, folder.with_name(f"{folder.name}.initial.safetensors"))
+    result = search(loaded, folder, device=device, resume=resume, max_seconds=seconds_of(max_time))
     print_table(*_table(result.summary), to_stderr=as_json)
-    print(_verdict(result.summary, result.run), file=__import__("sys").stderr)
+    print(_verdict(result.summary, result.run), file=sys.stderr)
     if as_json:
         print_json(result.summary)
 
 
-def _table(summary: dict) -> tuple[list[str], list[list[str]]]:  # type: ignore[type-arg]
+def _table(summary: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     metric = summary["recipe"]["selection"]["metric"]
-    headers = ["trial", "zeros %", "of all %", "zero MACs %", "val AP", "val AP50", "test AP", "test AP50", "minutes"]
+    headers = [
+        "trial",
+        "zeros %",
+        "of all %",
+        "zero MACs %",
+        "val AP",
+        "val AP50",
+        "test AP",
+        "test AP50",
+        "minutes",
+    ]
     rows = []
     for trial in summary["trials"]:
         scores = [(trial.get(split) or {}).get(metric, {}) for split in ("val", "test")]
@@ -54,7 +66,7 @@ def _table(summary: dict) -> tuple[list[str], list[list[str]]]:  # type: ignore[
     return headers, rows
 
 
-def _verdict(summary: dict, run: Path) -> str:  # type: ignore[type-arg]
+def _verdict(summary: dict[str, Any], run: Path) -> str:
     if not summary["finished"]:
         return f"not finished; go on with: lth-deploy find-ticket ... --out {run} --resume"
     winner = summary["winner"]

@@ -15,6 +15,9 @@ import numpy as np
 from lth_deploy.detections import Detections, FloatArray
 
 
+SAME_PIXELS = 0.01
+
+
 @dataclass(frozen=True)
 class ParityLimits:
     """When two detections are the same. Boxes of at most `score_floor` are noise and not compared.
@@ -204,12 +207,15 @@ def compare_tensors(
 
 
 def box_iou(first: FloatArray, second: FloatArray) -> FloatArray:
-    """Intersection over union [N, M] of boxes x1, y1, x2, y2; equal boxes without area overlap fully."""
+    """Intersection over union [N, M] of boxes x1, y1, x2, y2; boxes with equal corners overlap fully.
+
+    Corners within `SAME_PIXELS` are equal: to a sliver on the image's border, rounding is a large share of its area.
+    """
     a, b = first.astype(np.float64)[:, None], second.astype(np.float64)[None]
     sides = np.clip(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0, None)
     intersection = sides[..., 0] * sides[..., 1]
     union = _area(a) + _area(b) - intersection
-    equal = (a == b).all(axis=-1)
+    equal = np.abs(a - b).max(axis=-1) <= SAME_PIXELS
     ratio = np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
     return np.where(equal, 1.0, ratio).astype(np.float32)
 

@@ -50,7 +50,10 @@ def prune(
     """
     blocks = [_candidates(layer, masks[layer.name], criterion, structure, allocation) for layer in layers]
     if allocation == "per_layer":
-        falls = [lowest([block], _budget([layer], masks, sparsity, None))[0] for layer, block in zip(layers, blocks, strict=True)]
+        falls = [
+            lowest([block], _budget([layer], masks, sparsity, None))[0]
+            for layer, block in zip(layers, blocks, strict=True)
+        ]
     else:
         positions = [layer.positions for layer in layers] if allocation == "macs" else None
         falls = lowest(blocks, _budget(layers, masks, sparsity, positions))
@@ -93,7 +96,10 @@ def _budget(
     """What is still to fall, in weights or in MACs."""
     price = positions or [1.0] * len(layers)
     total = sum(layer.weights.size * p for layer, p in zip(layers, price, strict=True))
-    gone = sum((layer.weights.size - int(np.count_nonzero(masks[layer.name]))) * p for layer, p in zip(layers, price, strict=True))
+    gone = sum(
+        (layer.weights.size - int(np.count_nonzero(masks[layer.name]))) * p
+        for layer, p in zip(layers, price, strict=True)
+    )
     target = round(sparsity * total) if positions is None else sparsity * total
     if gone > target * (1 + 1e-6) + 1:
         raise RecipeError(

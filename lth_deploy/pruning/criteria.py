@@ -13,7 +13,8 @@ FloatArray = npt.NDArray[np.float32]
 class Criterion(Protocol):
     """Scores for one layer: float32, not negative, the shape of the weights; low scores are pruned first."""
 
-    def __call__(self, weights: FloatArray) -> FloatArray: ...
+    def __call__(self, weights: FloatArray) -> FloatArray:
+        """Score `weights`."""
 
 
 CRITERIA: Registry[Criterion] = Registry("criterion")

@@ -138,7 +138,9 @@ class Search:
             return ticket
         model = self.build(self.recipe.training.seed, False)
         transposed = frozenset(layer.name for layer in self.scoped(model) if layer.transposed)
-        return permuted(ticket, STRUCTURES[self.recipe.pruning.structure], transposed, self.recipe.training.seed)
+        return permuted(
+            ticket, STRUCTURES[self.recipe.pruning.structure], transposed, self.recipe.training.seed
+        )
 
     def scoped(self, model: nn.Module) -> list[ScopedLayer]:
         """The layers of `model` that the recipe lets be pruned."""

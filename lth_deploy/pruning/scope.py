@@ -33,7 +33,10 @@ class ScopedLayer:
 
 
 def scoped_layers(
-    model: nn.Module, scope: Literal["default", "paper"], include: Sequence[str] = ("*",), exclude: Sequence[str] = ()
+    model: nn.Module,
+    scope: Literal["default", "paper"],
+    include: Sequence[str] = ("*",),
+    exclude: Sequence[str] = (),
 ) -> list[ScopedLayer]:
     """The prunable layers of a detector, in module order.
 
@@ -70,4 +73,6 @@ def _check_globs(globs: Sequence[str], names: list[str]) -> None:
     for glob in globs:
         if not any(fnmatchcase(name, glob) for name in names):
             shown = ", ".join(names[:6])
-            raise RecipeError(f"pruning: the pattern '{glob}' matches no layer; layers are called {shown}, ...")
+            raise RecipeError(
+                f"pruning: the pattern '{glob}' matches no layer; layers are called {shown}, ..."
+            )

@@ -78,9 +78,9 @@ def _histogram(layer: Candidates, key: npt.NDArray[np.uint16]) -> npt.NDArray[np
         if np.ndim(cost):
             cost = np.broadcast_to(cost, layer.scores.shape)[layer.alive]
     if np.ndim(cost) == 0:
-        return np.bincount(living, minlength=_BINS) * float(cost)
+        return np.bincount(living, minlength=_BINS).astype(np.float64) * float(cost)
     weights = np.broadcast_to(cost, living.shape if living.size != layer.scores.size else layer.scores.shape)
-    return np.bincount(living, weights=weights.reshape(-1), minlength=_BINS)
+    return np.bincount(living, weights=weights.reshape(-1), minlength=_BINS).astype(np.float64)
 
 
 def _fill_from_edge(

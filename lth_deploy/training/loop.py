@@ -1,6 +1,7 @@
 """The training loop: fetch, forward, backward, step, with hooks around it and nothing else in it."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -34,13 +35,17 @@ class Stepper:
     def step(self, batch: Batch, rate: float, after_backward: Callable[[], None]) -> dict[str, Tensor]:
         """Forward, backward and update on `batch` with learning rate `rate`; returns the losses."""
         images = [image.to(self.device, non_blocking=True) for image in batch[0]]
-        targets = [{k: v.to(self.device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in t.items()} for t in batch[1]]
+        targets = [
+            {k: v.to(self.device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in t.items()}
+            for t in batch[1]
+        ]
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
         with self._autocast:
             losses: dict[str, Tensor] = self.model(images, targets)
-        self.scaler.scale(sum(losses.values(), torch.zeros((), device=self.device))).backward()
+        total = torch.stack(list(losses.values())).sum()
+        self.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
         self.scaler.unscale_(self.optimizer)
         after_backward()
         if self.spec.clip_norm is not None:
@@ -64,8 +69,11 @@ def train(
         for hook in hooks:
             hook.before_step(step)
         torch.manual_seed((stepper.spec.seed << 32) + step)
-        losses = stepper.step(
-            batches.batch(step), rate(step), lambda step=step: [hook.after_backward(step) for hook in hooks]  # type: ignore[misc]
-        )
+        losses = stepper.step(batches.batch(step), rate(step), partial(_after_backward, hooks, step))
         for hook in hooks:
             hook.after_step(step, losses)
+
+
+def _after_backward(hooks: Sequence[Hook], step: int) -> None:
+    for hook in hooks:
+        hook.after_backward(step)

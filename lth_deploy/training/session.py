@@ -30,10 +30,15 @@ class Session:
     """A model in training, tied to the trial whose files it fills."""
 
     def __init__(
-        self, spec: TrainingSpec, device: torch.device, model: nn.Module, trial: Trial, masks: Mapping[str, Tensor]
+        self,
+        spec: TrainingSpec,
+        device: torch.device,
+        model: nn.Module,
+        trial: Trial,
+        masks: Mapping[str, Tensor],
     ) -> None:
         # Convolutions run a third faster in this layout on CPUs, and faster still on GPUs with half precision.
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model.to(memory_format=torch.channels_last)
         self.spec, self.model, self.trial, self.masks = spec, model, trial, dict(masks)
         self.optimizer = build_optimizer(model, spec.optimizer)
         self.stepper = Stepper(model, self.optimizer, spec, device)

@@ -67,7 +67,9 @@ class TrainingState:
 
     def masked(self, masks: dict[str, Tensor]) -> "TrainingState":
         """Pruned weights and their optimizer state set to zero; other tensors are shared, not copied."""
-        model = {name: tensor * masks[name] if name in masks else tensor for name, tensor in self.model.items()}
+        model = {
+            name: tensor * masks[name] if name in masks else tensor for name, tensor in self.model.items()
+        }
         optimizer = {}
         for key, tensor in self.optimizer.items():
             mask = masks.get(key.rsplit("|", 1)[0])
@@ -119,7 +121,9 @@ def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> di
     return tensors
 
 
-def _restore_optimizer(tensors: dict[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def _restore_optimizer(
+    tensors: dict[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer
+) -> None:
     optimizer.state.clear()
     parameters = dict(model.named_parameters())
     for key, value in tensors.items():

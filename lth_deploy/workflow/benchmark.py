@@ -138,26 +138,32 @@ def _measure(
     timing = Timing(seconds=options.seconds)
     plan = Race(dataset, timing, options.timed_images, options.loads, options.bootstrap, workspace / "feeds.npz")
     positions = _positions(contenders, dataset)
-    described = {id(contender): _describe(contender, positions) for contender in contenders}
+    files: dict[Path, Row] = {}
+    for contender in contenders:
+        if contender.file.path not in files:
+            files[contender.file.path] = _describe(contender, positions)
     rows: list[Row] = []
     scored: dict[int, dict[str, Any]] = {}
     for threads in options.threads:
         opened = open_all(contenders, threads)
-        for contender, measured in zip(contenders, race(opened, plan, threads, scored), strict=True):
-            known = described[id(contender)]
-            rows.append(known.model_copy(update={**measured, "notes": known.notes + measured["notes"]}))
+        for (contender, artifact), measured in zip(opened, race(opened, plan, threads, scored), strict=True):
+            known = files[contender.file.path]
+            own = {
+                "engine": contender.engine,
+                "engine_version": artifact.session.describe()["version"],
+                "notes": [*contender.notes, *known.notes, *measured["notes"]],
+            }
+            rows.append(known.model_copy(update={**measured, **own}))
     return rows
 
 
 def _describe(contender: Contender, positions: dict[str, int]) -> Row:
-    """What does not depend on threads: identity and bytes."""
-    from lth_deploy.runtimes import RUNTIMES
-
+    """What does not depend on engine and threads: identity and bytes. Compressing takes seconds."""
     path = contender.file.path
     raw, compressed = file_bytes(path)
     metadata = contender.file.metadata
     facts = weight_facts(path, dict(metadata.positions) if metadata and metadata.positions else positions)
-    notes = list(contender.notes)
+    notes = []
     if facts.zero_macs is None and contender.kind != "int8":
         notes.append("its layers are not those of the baseline and it has no metadata: zero MACs are unknown")
     return Row(
@@ -166,7 +172,7 @@ def _describe(contender: Contender, positions: dict[str, int]) -> Row:
         sha256=storage.sha256(path),
         kind=contender.kind,
         engine=contender.engine,
-        engine_version=RUNTIMES.get(contender.engine).version(),
+        engine_version="",
         threads=1,
         bytes=raw,
         bytes_zstd=compressed,

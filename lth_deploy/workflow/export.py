@@ -1,5 +1,6 @@
 """`export`: a trial of a run, compiled into one ONNX file, with its dense control beside it."""
 
+import contextlib
 import logging
 import shutil
 import tempfile
@@ -14,7 +15,7 @@ from lth_deploy.pruning.plan import control_of, level_name
 from lth_deploy.recipe import Recipe
 from lth_deploy.target import Target
 from lth_deploy.ticket import RunDirectory, Trial, versions
-from lth_deploy.workflow.gates import GateResult, check_parity
+from lth_deploy.workflow.detection_gate import GateResult, hold_detections
 
 if TYPE_CHECKING:
     import onnx
@@ -109,10 +110,8 @@ def choose_trial(run: RunDirectory, level: str) -> Trial:
         level = winner["trial"]
     name = level if level in finished else f"level_{level.removesuffix('%')}"
     if name not in finished:
-        try:
+        with contextlib.suppress(ValueError):
             name = level_name("level", float(level) if float(level) < 1 else float(level) / 100)
-        except ValueError:
-            pass
     if name not in finished:
         raise UsageError(f"{run.path} has no finished level '{level}'; finished: {', '.join(finished)}")
     return run.trial(name)
@@ -136,23 +135,21 @@ def _compile(
     recipe: Recipe, trial: Trial, dataset: "CocoDataset", target: Target, file: Path, control: str | None
 ) -> GateResult:
     """Write `trial` as `target` says to `file`, and hold it against the torch model."""
+    from lth_deploy.compiler.emit import emit
     from lth_deploy.compiler.fold_norm import fold_norm
     from lth_deploy.compiler.metadata import write_metadata
     from lth_deploy.compiler.save import save_model
     from lth_deploy.compiler.values import round_values
-    from lth_deploy.workflow.find_ticket import metric_kinds
 
     folded = fold_norm(_trained_model(recipe, trial, dataset))
     for name, reason in folded.kept:
         logger.warning("%s: the norm '%s' stays in the graph and costs time: %s", trial.name, name, reason)
     graph = _captured(folded.module, dataset, target)
-    # Only packed files can store fp16 weights; the others are for runtimes that know no conversions at load.
-    values = target.values if target.format == "packed" else "fp32"
-    model = _emit(graph, target)
+    model, _ = emit(graph, target)
     write_metadata(model, _metadata(recipe, trial, dataset, target, graph, control))
     size = save_model(model, file)
-    reference = stored_reference(folded.module, round_values(graph, values))
-    gate = check_parity(file, reference, dataset, metric_kinds(recipe), target.gates)
+    reference = stored_reference(folded.module, round_values(graph, target.values))
+    gate = hold_detections(file, reference, dataset, recipe, target.gates)
     logger.info("%s as %s: %.2f MB, %s", trial.name, target.format, size / 1e6, gate.parity.describe())
     return gate
 
@@ -168,7 +165,9 @@ def _trained_model(recipe: Recipe, trial: Trial, dataset: "CocoDataset") -> "nn.
         trial.run.verify(trial.mask)
         for name, mask in load_masks(trial.mask).items():
             if bool((state.model[name].numpy()[~mask] != 0).any()):
-                raise DataError(f"{trial.weights}: '{name}' has weights where its mask has none; the run is damaged")
+                raise DataError(
+                    f"{trial.weights}: '{name}' has weights where its mask has none; the run is damaged"
+                )
     model = build_model(recipe, dataset, recipe.training.seed, pretrained=False)
     state.restore(model)
     return model.eval()
@@ -180,16 +179,6 @@ def _captured(model: "nn.Module", dataset: "CocoDataset", target: Target) -> "on
     from lth_deploy.detectors.exportable import ExportableDetector
 
     return capture(ExportableDetector(model), read_image(dataset.images[0].path), target.opset)
-
-
-def _emit(graph: "onnx.ModelProto", target: Target) -> "onnx.ModelProto":
-    from lth_deploy.compiler.pack import pack
-    from lth_deploy.compiler.prepare import prepare
-    from lth_deploy.compiler.sparse_initializers import to_sparse_initializers
-
-    if target.format == "packed":
-        return pack(graph, values=target.values, prefer=target.prefer)[0]
-    return to_sparse_initializers(graph) if target.format == "coo" else prepare(graph)
 
 
 def _metadata(
@@ -213,7 +202,7 @@ def _metadata(
         recipe_digest=recipe.digest(),
         level=trial.name,
         sparsity=result["sparsity_prunable"],
-        values=target.values if target.format == "packed" else "fp32",
+        values=target.values,
         format=target.format,
         target=target.name,
         created_by=versions(),

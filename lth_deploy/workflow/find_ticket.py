@@ -73,38 +73,6 @@ def find_ticket(
     return TicketResult(run.path, finished, summary)
 
 
-def smoke_recipe(recipe: Recipe) -> Recipe:
-    """The same recipe cut down to two steps a training on generated data, to prove that every part of it runs."""
-    from lth_deploy.recipe import DataSpec, RewindSpec, ShapesSpec
-
-    shapes = ShapesSpec(train=4, val=2, test=2, width=96, height=96)
-    level = recipe.pruning.level_list()[-1]
-    training = recipe.training.model_copy(
-        update={
-            "steps": 2,
-            "epochs": None,
-            "batch_size": min(recipe.training.batch_size, 2),
-            "amp": "off",
-        }
-    )
-    pruning = recipe.pruning.model_copy(update={"levels": [level], "rewind": RewindSpec(step=1)})
-    controls = recipe.controls.model_copy(update={"random": [level], "reinit": []})
-    weights = "none" if recipe.detector.weights != "none" else recipe.detector.weights
-    detector = recipe.detector.model_copy(
-        update={"weights": weights, "min_size": 96, "max_size": 128, "proposals": 50}
-    )
-    return recipe.model_copy(
-        update={
-            "name": f"{recipe.name}.smoke",
-            "detector": detector,
-            "data": DataSpec(format="shapes", shapes=shapes),
-            "training": training,
-            "pruning": pruning,
-            "controls": controls,
-        }
-    )
-
-
 def load_splits(recipe: Recipe, run: Path) -> dict[str, "CocoDataset"]:
     """The data sets of a recipe by split; generated or converted annotations are kept under `run`/data.
 
@@ -194,7 +162,9 @@ def _prepare(
     total = training.total_steps(batches.batches_per_epoch)
     rewind = recipe.pruning.rewind.at(batches.batches_per_epoch)
     if rewind >= total:
-        raise RecipeError(f"pruning.rewind: step {rewind} is not before the end of the training, step {total}")
+        raise RecipeError(
+            f"pruning.rewind: step {rewind} is not before the end of the training, step {total}"
+        )
     train_set = splits["train"]
     return Search(
         run=run,
@@ -242,7 +212,8 @@ def _positions(
     pruning = recipe.pruning
     layers = scoped_layers(model, pruning.scope, pruning.include, pruning.exclude)
     images = [
-        to_input(torch.tensor(read_image(record.path), device=device)) for record in dataset.images[:POSITION_IMAGES]
+        to_input(torch.tensor(read_image(record.path), device=device))
+        for record in dataset.images[:POSITION_IMAGES]
     ]
     return measure_positions(model, layers, images)
 
@@ -271,7 +242,9 @@ def _open(recipe: Recipe, out: Path, resume: bool) -> RunDirectory:
     if manifest["recipe_digest"] != recipe.digest():
         raise UsageError(f"{out} was made with another recipe; its own is {run.recipe_file}")
     if manifest["versions"] != versions():
-        logger.warning("package versions differ from those that %s began with; results may differ in the last bits", out)
+        logger.warning(
+            "package versions differ from those that %s began with; results may differ in the last bits", out
+        )
     return run
 
 

@@ -95,7 +95,8 @@ def _interval(search: "Search", dataset: "CocoDataset", ticket: str, control: st
         found.append(detect(model.to(search.device), dataset, search.device))
     interval = paired_bootstrap(
         dataset.ground_truth(),
-        *found,
+        found[0],
+        found[1],
         dataset.category_ids,
         search.recipe.selection.metric,
         samples=search.recipe.selection.bootstrap_samples,
@@ -109,19 +110,22 @@ def _trial_record(trial: Trial, search: "Search", model: "nn.Module") -> dict[st
     masks = load_masks(trial.mask) if search.run.is_committed(trial.mask) else {}
     total = sum(parameter.numel() for parameter in model.parameters())
     positions = result.pop("positions")
+    parameters = dict(model.named_parameters())
     metrics = read_metrics(trial.metrics)
     stride = max(1, len(metrics) // 200)
     return {
         **result,
         "steps": result["steps"][1] - result["steps"][0],
-        "sparsity_all": sum(mask.size for mask in masks.values()) / total - kept(masks) / total if masks else 0.0,
+        "sparsity_all": sum(mask.size for mask in masks.values()) / total - kept(masks) / total
+        if masks
+        else 0.0,
         "layers": [
             {
                 "name": layer.name,
                 "group": layer.group,
-                "shape": list(layer.module.weight.shape),
-                "elements": layer.module.weight.numel(),
-                "zeros": int(layer.module.weight.numel() - masks[layer.name].sum()) if masks else 0,
+                "shape": list(parameters[layer.name].shape),
+                "elements": parameters[layer.name].numel(),
+                "zeros": int((~masks[layer.name]).sum()) if masks else 0,
                 "positions": positions[layer.name],
             }
             for layer in search.scoped(model)
@@ -138,7 +142,9 @@ def _ap(trial: Mapping[str, Any], split: str, recipe: Recipe) -> float | None:
 def _notes(recipe: Recipe) -> list[str]:
     notes = []
     if recipe.detector.norm == "group":
-        notes.append("group norm cannot be folded into convolutions: it stays in the exported graph and costs time")
+        notes.append(
+            "group norm cannot be folded into convolutions: it stays in the exported graph and costs time"
+        )
     if recipe.pruning.restart != "weights" and len(recipe.pruning.level_list()) > 1:
         notes.append(
             "without weight rewinding a ticket of round r has trained r times on; its dense control was restarted once"

@@ -1,0 +1,67 @@
+"""`lth-deploy data`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lth_deploy.commands.output import print_table
+
+app = typer.Typer(no_args_is_help=True, help="Check, convert and draw data sets.")
+
+
+@app.command()
+def check(
+    annotations: Annotated[Path, typer.Argument(help="COCO JSON.")],
+    images: Annotated[Path, typer.Argument(help="Folder of the images.")],
+    fast: Annotated[bool, typer.Option("--fast", help="Do not decode the images.")] = False,
+) -> None:
+    """Find every fault of a COCO data set; exit code 3 when there is one."""
+    from lth_deploy.errors import DataError
+    from lth_deploy.workflow.data import check_data
+
+    report = check_data(annotations, images, decode_images=not fast)
+    for finding in report.findings:
+        print(finding)
+    print_table(["what", "count"], [[key, str(value)] for key, value in report.counts.items()])
+    if not report.passed:
+        raise DataError(f"{annotations}: {report.counts['errors']} faults; repair them before training")
+
+
+@app.command("from-voc")
+def from_voc(
+    root: Annotated[Path, typer.Argument(help="VOC folder with Annotations/ and JPEGImages/.")],
+    out: Annotated[Path, typer.Argument(help="COCO JSON to write.")],
+    split: Annotated[str, typer.Option(help="A list in ImageSets/Main, or all.")] = "all",
+) -> None:
+    """Convert Pascal VOC XML to COCO JSON."""
+    from lth_deploy.workflow.data import data_from_voc
+
+    made = data_from_voc(root, split, out)
+    rows = [
+        ["annotations", str(made.annotations)],
+        ["images", str(made.images)],
+        ["image count", str(made.image_count)],
+        ["object count", str(made.object_count)],
+        ["difficult, kept as ignored", str(made.difficult)],
+        ["classes", ", ".join(made.classes)],
+    ]
+    print_table(["what", "value"], rows)
+
+
+@app.command()
+def shapes(
+    out: Annotated[Path, typer.Argument(help="Folder to draw into.")],
+    train: Annotated[int, typer.Option(help="Images to train on.")] = 200,
+    val: Annotated[int, typer.Option(help="Images to choose on.")] = 50,
+    test: Annotated[int, typer.Option(help="Images to report on.")] = 50,
+    width: Annotated[int, typer.Option(help="Pixels.")] = 160,
+    height: Annotated[int, typer.Option(help="Pixels.")] = 160,
+    seed: Annotated[int, typer.Option(help="Equal seeds draw equal images.")] = 0,
+) -> None:
+    """Draw the generated data set: boxes, masks and keypoints, no download."""
+    from lth_deploy.workflow.data import draw_shapes
+
+    for offset, (split, count) in enumerate((("train", train), ("val", val), ("test", test))):
+        made = draw_shapes(out, {split: count}, size=(width, height), seed=3 * seed + offset)
+        print(f"{split}: {made[split]}")

@@ -1,0 +1,219 @@
+"""`lth-deploy export`, `benchmark`, `evaluate`, `predict`, `inspect` and `report`."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lth_deploy.commands.output import numbers_of, points, print_json, print_table, seconds_of
+from lth_deploy.errors import UsageError
+
+if TYPE_CHECKING:
+    from lth_deploy.target import Target
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, the table on stderr.")]
+DecoderOption = Annotated[
+    str | None, typer.Option(help="Name of a decoder, or FILE.py:function, for models from elsewhere.")
+]
+
+
+def export(
+    run: Annotated[Path | None, typer.Argument(help="Run directory of find-ticket.")] = None,
+    onnx: Annotated[Path | None, typer.Option("--onnx", help="Any ONNX model instead of a run.")] = None,
+    level: Annotated[str, typer.Option(help="best, a sparsity in per cent, or a trial's name.")] = "best",
+    target: Annotated[str | None, typer.Option(help="Bundled target's name, or a YAML file.")] = None,
+    format_: Annotated[str | None, typer.Option("--format", help="packed, dense or coo.")] = None,
+    values: Annotated[str | None, typer.Option(help="fp32 or fp16.")] = None,
+    prefer: Annotated[str | None, typer.Option(help="Choose codings by size or load time.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write to; default RUN/export.")] = None,
+    sparsity: Annotated[float | None, typer.Option(help="With --onnx: prune to this share of zeros.")] = None,
+    images: Annotated[Path | None, typer.Option(help="With --onnx: images to check parity on.")] = None,
+    data: Annotated[Path | None, typer.Option(help="With --onnx: COCO annotations, for the AP lost.")] = None,
+    decoder: DecoderOption = None,
+    max_ap_drop: Annotated[float | None, typer.Option(help="With --onnx: most AP points to lose.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compile a ticket, or any ONNX model, into one packed ONNX file."""
+    chosen = _target(target, {"format": format_, "values": values, "prefer": prefer})
+    if (run is None) == (onnx is None):
+        raise UsageError("export: give a run directory or --onnx FILE, one of the two")
+    if onnx is not None:
+        from lth_deploy.workflow.export_onnx import OnnxJob, export_onnx
+
+        drop = None if max_ap_drop is None else max_ap_drop / 100
+        job = OnnxJob(sparsity, (), images, decoder, data, drop)
+        made = export_onnx(onnx, job, target=chosen, out=out)
+        rows = [
+            ["original", str(made.dense), f"{made.dense_bytes:,}", "1.00", points(made.dense_ap)],
+            [
+                "export",
+                str(made.artifact),
+                f"{made.bytes:,}",
+                f"{made.dense_bytes / made.bytes:.2f}",
+                points(made.ap),
+            ],
+        ]
+        print(f"parity on {made.checked_on}: largest difference {made.deviation:.2g}", file=sys.stderr)
+        plain = {"artifact": str(made.artifact), "dense": str(made.dense), "bytes": made.bytes, "ap": made.ap}
+    else:
+        if any(option is not None for option in (sparsity, images, data, decoder, max_ap_drop)):
+            raise UsageError(
+                "export RUN: --sparsity, --images, --data, --decoder and --max-ap-drop go with --onnx"
+            )
+        from lth_deploy.workflow.export import export as compile_run
+
+        result = compile_run(run or Path(), level=level, target=chosen, out=out)
+        plain = result.as_dict()
+        sizes = [result.dense.stat().st_size, result.artifact.stat().st_size]
+        gates = [result.dense_gate, result.gate]
+        rows = [
+            [name, str(path), f"{size:,}", f"{sizes[0] / size:.2f}", points(gate.file_ap["bbox"]["AP"])]
+            for name, path, size, gate in zip(
+                ("dense", result.trial), (result.dense, result.artifact), sizes, gates, strict=True
+            )
+        ]
+        print(f"parity on {result.gate.images} val images: {result.gate.parity.describe()}", file=sys.stderr)
+    print_table(["what", "file", "bytes", "x smaller", "AP"], rows, to_stderr=as_json)
+    if as_json:
+        print_json(plain)
+
+
+def benchmark(
+    artifacts: Annotated[list[Path], typer.Argument(help="ONNX files, or exported run directories.")],
+    data: Annotated[Path, typer.Option(help="COCO annotations.")],
+    images: Annotated[Path, typer.Option(help="Folder of their images.")],
+    baseline: Annotated[Path | None, typer.Option(help="Dense ONNX file to compare with.")] = None,
+    engine: Annotated[str, typer.Option(help="Engines, separated by commas.")] = "onnxruntime",
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Add the dense model in static INT8 as a row.")
+    ] = False,
+    threads: Annotated[str, typer.Option(help="Numbers of threads, separated by commas.")] = "1",
+    time: Annotated[str, typer.Option(help="Time measured for each row, for instance 5s.")] = "5s",
+    limit: Annotated[int | None, typer.Option(help="AP on the first so many images only.")] = None,
+    decoder: DecoderOption = None,
+    imports: Annotated[
+        list[Path] | None, typer.Option("--import", help="Add the rows of another benchmark's JSON.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Write the JSON to this file.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Like --output; - for stdout.")] = None,
+) -> None:
+    """Measure size, load time, latency, memory and AP beside the dense baseline."""
+    from lth_deploy import storage
+    from lth_deploy.measure.table import table_notes, table_rows
+    from lth_deploy.workflow.benchmark import BenchmarkOptions
+    from lth_deploy.workflow.benchmark import benchmark as measure
+
+    options = BenchmarkOptions(
+        engines=tuple(engine.split(",")),
+        threads=numbers_of(threads, "--threads"),
+        seconds=seconds_of(time) or 0.0,
+        int8=int8,
+        images=limit,
+        decoder=decoder,
+        imports=tuple(imports or ()),
+        command=("lth-deploy", *sys.argv[1:]),
+    )
+    results = measure(artifacts, data, images, baseline=baseline, options=options)
+    to_stdout = str(json_file) == "-"
+    header, *rows = table_rows(results)
+    print_table(header, rows, to_stderr=to_stdout)
+    for note in table_notes(results):
+        print(note, file=sys.stderr)
+    for file in (output, None if to_stdout else json_file):
+        if file is not None:
+            storage.write_json(file, results.to_data())
+    if to_stdout:
+        print(results.to_json())
+
+
+def evaluate(
+    artifact: Annotated[Path, typer.Argument(help="ONNX file, or exported run directory.")],
+    data: Annotated[Path, typer.Option(help="COCO annotations.")],
+    images: Annotated[Path, typer.Option(help="Folder of their images.")],
+    engine: Annotated[str, typer.Option(help="Engine that runs the file.")] = "onnxruntime",
+    threads: Annotated[int, typer.Option(help="0 leaves it to the engine.")] = 0,
+    limit: Annotated[int | None, typer.Option(help="The first so many images only.")] = None,
+    decoder: DecoderOption = None,
+    as_json: Json = False,
+) -> None:
+    """AP of an ONNX file, with pycocotools' metrics."""
+    from lth_deploy.workflow.evaluate import evaluate as score
+
+    result = score(artifact, data, images, engine=engine, threads=threads, decoder=decoder, limit=limit)
+    kinds = result.ap.metrics
+    names = list(next(iter(kinds.values())))
+    rows = [[kind, *(points(metrics[name]) for name in names)] for kind, metrics in kinds.items()]
+    print_table(["kind", *names], rows, to_stderr=as_json)
+    for note in result.ap.notes:
+        print(note, file=sys.stderr)
+    if as_json:
+        print_json(
+            {
+                "artifact": str(result.artifact),
+                "engine": result.engine,
+                "ap": kinds,
+                "seconds": result.seconds,
+            }
+        )
+
+
+def predict(
+    artifact: Annotated[Path, typer.Argument(help="ONNX file, or exported run directory.")],
+    images: Annotated[list[Path], typer.Argument(help="Pictures.")],
+    out: Annotated[Path, typer.Option(help="Folder for the pictures with detections.")],
+    threshold: Annotated[float, typer.Option(help="Least score that is drawn.")] = 0.5,
+    engine: Annotated[str, typer.Option(help="Engine that runs the file.")] = "onnxruntime",
+    threads: Annotated[int, typer.Option(help="0 leaves it to the engine.")] = 0,
+    decoder: DecoderOption = None,
+) -> None:
+    """Draw boxes, masks and keypoints into pictures."""
+    from lth_deploy.workflow.predict import predict as draw
+
+    found = draw(artifact, images, out, threshold=threshold, engine=engine, threads=threads, decoder=decoder)
+    print_table(
+        ["picture", "objects"],
+        [[str(one.picture), str(len(one.detections.above(threshold)))] for one in found],
+    )
+
+
+def inspect(
+    artifact: Annotated[Path, typer.Argument(help="ONNX file, or exported run directory.")],
+    as_json: Json = False,
+) -> None:
+    """Real sparsity, zero MACs, codings and bytes of a file, layer by layer, and why a layer is not packed."""
+    from lth_deploy.workflow.artifact import find_artifact
+    from lth_deploy.workflow.inspect import facts, inspect_artifact, table
+
+    result = inspect_artifact(find_artifact(artifact))
+    header, *rows = table(result)
+    print_table(header, rows, to_stderr=as_json)
+    print(file=sys.stderr if as_json else sys.stdout)
+    for label, text in facts(result):
+        print(f"{label:28} {text}", file=sys.stderr if as_json else sys.stdout)
+    if as_json:
+        print_json(result.to_json())
+
+
+def report(
+    source: Annotated[Path, typer.Argument(help="Run directory, or a benchmark's JSON.")],
+    out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
+) -> None:
+    """One self-contained HTML page: plots, tables and pictures."""
+    from lth_deploy.workflow.report import report as write
+
+    print(write(source, out))
+
+
+def _target(name: str | None, flags: dict[str, str | None]) -> "Target":
+    """A target file with the flags laid over it."""
+    from lth_deploy import strict_yaml
+    from lth_deploy.bundled import target_file
+    from lth_deploy.recipe import validate
+    from lth_deploy.target import Target
+
+    given = [f"{key}={value}" for key, value in flags.items() if value is not None]
+    document = strict_yaml.Document("the command line", {}, {})
+    if name is not None:
+        document = strict_yaml.load(target_file(name))
+    return validate(Target, document, given)

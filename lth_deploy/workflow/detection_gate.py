@@ -1,0 +1,97 @@
+"""The gate of a run's export: the file on disk must find what the trained model finds, and reach its AP."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lth_deploy.detections import Detections
+from lth_deploy.errors import ParityError
+from lth_deploy.evaluation.coco_ap import evaluate_detections
+from lth_deploy.evaluation.coco_rows import CompactDetections, compact
+from lth_deploy.measure.parity import ParityLimits, ParityReport, compare_detections
+from lth_deploy.recipe import Recipe
+from lth_deploy.target import GatesSpec
+from lth_deploy.workflow.find_ticket import metric_kinds
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from lth_deploy.data.records import CocoDataset
+
+Found = dict[int, CompactDetections]
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """What was compared: matched detections, and AP of the torch model and of the file on the same images."""
+
+    parity: ParityReport
+    torch_ap: dict[str, Any]
+    file_ap: dict[str, Any]
+    images: int
+
+
+def hold_detections(
+    file: Path, reference: "nn.Module", dataset: "CocoDataset", recipe: Recipe, gates: GatesSpec
+) -> GateResult:
+    """Hold an exported file against the torch model with the same stored weights, on real images.
+
+    Element-wise equality is not asked for: NMS and top-k flip on ties. Boxes are matched instead, in both
+    directions, then the AP of both is compared.
+
+    Raises:
+        ParityError: too few detections match, or the AP differs; the message names the worst output.
+    """
+    images = dataset.subset(gates.images)
+    expected: Found = {}
+    got: Found = {}
+    parity = compare_detections(_pairs(file, reference, images, expected, got), _limits(gates, recipe.detector.score_threshold))
+    if not parity.passed:
+        raise ParityError(
+            f"{file.name} does not find what the trained model finds on {len(images.images)} images: "
+            f"{parity.describe()}; nothing was exported"
+        )
+    torch_ap, file_ap = (
+        evaluate_detections(images.ground_truth(), found, images.category_ids, metric_kinds(recipe)).metrics
+        for found in (expected, got)
+    )
+    _hold_ap(file, torch_ap, file_ap, gates.ap_difference)
+    return GateResult(parity, torch_ap, file_ap, len(images.images))
+
+
+def _limits(gates: GatesSpec, floor: float) -> ParityLimits:
+    return ParityLimits(
+        score_floor=floor,
+        box_iou=gates.iou,
+        mask_iou=gates.iou,
+        score_difference=gates.score_difference,
+        keypoint_pixels=gates.keypoint_pixels,
+        matched_share=gates.matched,
+    )
+
+
+def _pairs(
+    file: Path, reference: "nn.Module", images: "CocoDataset", expected: Found, got: Found
+) -> Iterator[tuple[str, Detections, Detections]]:
+    """Both sides' detections, one image at a time because masks are large; compact forms are kept for the AP."""
+    from lth_deploy.data.images import read_image
+    from lth_deploy.detectors.inference import predict
+    from lth_deploy.workflow.artifact import open_artifact
+
+    artifact = open_artifact(file)
+    for record in images.images:
+        pixels = read_image(record.path)
+        theirs, ours = predict(reference, [pixels])[0], artifact.predict(pixels)
+        expected[record.id], got[record.id] = compact(theirs), compact(ours)
+        yield record.file_name, theirs, ours
+
+
+def _hold_ap(file: Path, expected: dict[str, Any], got: dict[str, Any], limit: float) -> None:
+    for kind, metrics in expected.items():
+        ours, theirs = got[kind]["AP"], metrics["AP"]
+        if ours is not None and theirs is not None and abs(ours - theirs) > limit:
+            raise ParityError(
+                f"{file.name}: {kind} AP is {100 * ours:.2f}, that of the trained model {100 * theirs:.2f}; they "
+                f"may differ by {100 * limit:.2f}; nothing was exported"
+            )
