@@ -42,9 +42,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(
-    folder: Path, artifacts: list[Path], options: BenchmarkOptions = QUICK, **more: Path
-) -> BenchmarkResults:
+def run(folder: Path, artifacts: list[Path], options: BenchmarkOptions = QUICK, **more: Path) -> BenchmarkResults:
     return benchmark(artifacts, folder / "annotations.json", folder / "images", options=options, **more)
 
 
@@ -111,9 +109,7 @@ def test_without_a_dense_file_the_twin_of_the_artifact_is_the_baseline(folder: P
 @pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="openvino is not installed")
 @pytest.mark.usefixtures("no_processes")
 def test_engines_and_threads_make_rows_and_openvino_gets_the_twin(folder: Path) -> None:
-    options = BenchmarkOptions(
-        seconds=0.05, loads=1, bootstrap=20, engines=("onnxruntime", "openvino"), threads=(1, 2)
-    )
+    options = BenchmarkOptions(seconds=0.05, loads=1, bootstrap=20, engines=("onnxruntime", "openvino"), threads=(1, 2))
     results = run(folder, [save_packed(folder / "ticket.onnx")], options)
     seen = [(row.name, row.engine, row.threads) for row in results.rows]
     assert seen[:4] == [
@@ -186,9 +182,7 @@ def test_wrong_outputs_are_never_timed(folder: Path) -> None:
         (BenchmarkOptions(imports=(Path("no.json"),)), r"no\.json"),
     ],
 )
-def test_arguments_are_refused_before_anything_runs(
-    folder: Path, options: BenchmarkOptions, words: str
-) -> None:
+def test_arguments_are_refused_before_anything_runs(folder: Path, options: BenchmarkOptions, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         run(folder, [save_packed(folder / "ticket.onnx")], options)
 
