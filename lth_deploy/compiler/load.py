@@ -5,7 +5,7 @@ from pathlib import Path
 import onnx
 from onnx import FunctionProto, GraphProto, ModelProto, SparseTensorProto, TensorProto
 
-from lth_deploy.compiler.domain import DOMAIN, METADATA_KEY, operator_of
+from lth_deploy.compiler.domain import DOMAIN, DOMAIN_VERSION, METADATA_KEY, MIN_IR_VERSION, MIN_OPSET, operator_of
 from lth_deploy.compiler.prepare import MAX_DENSE_BYTES, standard_opset
 from lth_deploy.compiler.save import MAX_FILE_BYTES
 from lth_deploy.compiler.stored import stored_weights
@@ -60,8 +60,22 @@ def check_model(model: ModelProto) -> None:
     _check_packed(model)
 
 
+def _check_versions(model: ModelProto) -> None:
+    ours = [entry.version for entry in model.opset_import if entry.domain == DOMAIN]
+    if ours != [DOMAIN_VERSION]:
+        raise ArtifactError(f"the file has version {ours} of {DOMAIN}, this is {DOMAIN_VERSION}; update lth-deploy")
+    if model.ir_version < MIN_IR_VERSION or standard_opset(model) < MIN_OPSET:
+        raise ArtifactError(
+            f"a packed file has IR version {MIN_IR_VERSION} and opset {MIN_OPSET} or later, found "
+            f"{model.ir_version} and {standard_opset(model)}; export it again"
+        )
+
+
 def _check_packed(model: ModelProto) -> None:
     packed = [weight for weight in stored_weights(model).values() if weight.coding != "dense"]
+    if not packed:
+        return
+    _check_versions(model)
     bodies = {function.name for function in model.functions if function.domain == DOMAIN}
     declared = 0
     for weight in packed:

@@ -49,11 +49,21 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class _Plan:
-    """A layer, its weights in the type they are stored in, and the file bytes that each coding costs."""
+    """A layer, its weights rounded as asked for, and what each coding of them costs.
+
+    widened: whether `dense` stores the rounded weights as float32. sizes: bytes of the arrays.
+    offers: bytes of the file, names and nodes included.
+    """
 
     layer: WeightLayer
     weights: Array
+    widened: bool
+    sizes: dict[str, int]
     offers: dict[str, int]
+
+    def stored(self, coding: str) -> Array:
+        """The weights in the type that they have in the file under a coding."""
+        return self.weights.astype(np.float32) if coding == "dense" and self.widened else self.weights
 
     def best(self, codings: Collection[str]) -> str:
         """The cheapest of `codings` and of storing the layer in full."""
@@ -86,7 +96,7 @@ def pack(
         plan = plans.get(layer.name)
         coding = plan.best(codings) if plan else "dense"
         if plan:
-            replacements[layer.name] = _protos(layer, coding, plan.weights, names)
+            replacements[layer.name] = _protos(layer, coding, plan.stored(coding), names)
         report = _report(layer, coding, plan, prefer)
         reports.append(report if sparse or layer.obstacle else replace(report, reason=DENSE_FILE))
     _replace(packed, replacements)
@@ -96,17 +106,18 @@ def pack(
 
 def _plan(layer: WeightLayer, values: ValueType, prefer: Preference) -> _Plan:
     weights = rounded(layer.stored.weights(), values)
+    arrays = sizes(occupancy(weights), prefer)
     offers = {}
-    for coding, size in sizes(occupancy(weights), prefer).items():
+    for coding, size in arrays.items():
         tensors, node = _protos(layer, coding, np.zeros((1,) * len(layer.shape), weights.dtype), set())
         frame = (node.ByteSize() if node else 0) + sum(t.ByteSize() - tensor_bytes(t) for t in tensors)
         offers[coding] = size + frame
     full = 4 * layer.elements + len(layer.name)
-    if offers["dense"] > full:
-        # A tiny tensor: the Cast that widens fp16 would cost more than the fp16 saves.
-        offers["dense"] = full
-        weights = weights.astype(np.float32)
-    return _Plan(layer, weights, offers)
+    # In a tiny tensor the Cast that widens fp16 costs more than the fp16 saves.
+    widened = offers["dense"] > full
+    if widened:
+        offers["dense"], arrays["dense"] = full, 4 * layer.elements
+    return _Plan(layer, weights, widened, arrays, offers)
 
 
 def _codings_worth_a_body(plans: list[_Plan], opset: int) -> tuple[str, ...]:
@@ -175,9 +186,9 @@ def _add_functions(model: ModelProto, codings: set[str], opset: int) -> None:
 
 
 def _report(layer: WeightLayer, coding: str, plan: _Plan | None, prefer: Preference) -> LayerReport:
-    weights = plan.weights if plan else layer.stored.weights()
+    weights = plan.stored(coding) if plan else layer.stored.weights()
     nonzeros = int(np.count_nonzero(weights))
-    size = FORMATS.get(coding).size(occupancy(weights)) if plan else layer.stored.nbytes
+    size = plan.sizes[coding] if plan else layer.stored.nbytes
     kind = {"float32": "fp32", "float16": "fp16"}.get(str(weights.dtype), str(weights.dtype))
     share = 1.0 - nonzeros / weights.size if weights.size else 0.0
     reason = layer.obstacle

@@ -53,7 +53,8 @@ class Gaps:
 
     def size(self, occupancy: Occupancy) -> int:
         """Bytes of codes and values."""
-        codes = occupancy.nonzeros + int((occupancy.gaps // self.escape).sum())
+        long_gaps = occupancy.gaps[occupancy.gaps >= self.escape]
+        codes = occupancy.nonzeros + int((long_gaps // self.escape).sum())
         return self._code_bytes(codes) + occupancy.nonzeros * occupancy.value_bytes
 
     def encode(self, weights: Array) -> Arrays:

@@ -14,6 +14,7 @@ from lth_deploy.compiler.save import to_bytes
 from lth_deploy.compiler.sparse_initializers import to_sparse_initializers
 from lth_deploy.compiler.values import ValueType, round_values
 from lth_deploy.errors import ArtifactError
+from lth_deploy.formats import Preference
 from tests.compiler.onnx_models import conv, detector, image, initializers, run, sparse
 
 
@@ -30,12 +31,14 @@ def test_outputs_are_bit_equal_to_the_dense_graph(zeros: float, values: ValueTyp
             assert np.array_equal(value, expected[name])
 
 
+@pytest.mark.parametrize("width", [4, 32])
 @pytest.mark.parametrize("prefer", ["size", "load"])
 @pytest.mark.parametrize("values", ["fp32", "fp16"])
 @pytest.mark.parametrize("zeros", [0.0, 0.6, 0.9])
-def test_unpacking_restores_the_dense_file(zeros: float, values: ValueType, prefer: str) -> None:
-    model = detector(zeros)
-    packed, _ = pack(model, values=values, prefer=prefer)  # type: ignore[arg-type]
+def test_unpacking_restores_the_dense_file(zeros: float, values: ValueType, prefer: Preference, width: int) -> None:
+    model = detector(zeros, width=width)
+    packed, reports = pack(model, values=values, prefer=prefer)
+    assert sum(report.bytes for report in reports) < packed.ByteSize()
     assert to_bytes(unpack_model(packed)) == to_bytes(round_values(model, values))
 
 
