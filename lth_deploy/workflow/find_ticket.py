@@ -92,8 +92,8 @@ def load_splits(recipe: Recipe, run: Path) -> dict[str, "CocoDataset"]:
         elif data.format == "voc":
             from lth_deploy.data.voc import convert_voc
 
-            annotations, images = folder / f"{name}.json", Path(spec.images) / "JPEGImages"
-            convert_voc(Path(spec.images), spec.annotations, annotations)
+            annotations = folder / f"{name}.json"
+            images = convert_voc(Path(spec.images), spec.annotations, annotations).images
         else:
             annotations, images = Path(spec.annotations), Path(spec.images)
         splits[name] = load_coco(annotations, images, drop_degenerate=data.drop_degenerate)

@@ -43,6 +43,7 @@ def write_summary(search: "Search", splits: Mapping[str, "CocoDataset"], finishe
         "trials": trials,
         "winner": _winner(search, splits, trials) if finished else None,
         "notes": _notes(recipe),
+        "pictures": _pictures(search, splits, trials) if finished else [],
     }
     storage.write_json(run.summary, summary)
     return summary
@@ -53,7 +54,8 @@ def pick_winner(recipe: Recipe, trials: list[dict[str, Any]]) -> dict[str, Any] 
     by_name = {trial["name"]: trial for trial in trials}
     control = by_name.get(control_of(recipe))
     floor = None if control is None else _ap(control, "val", recipe)
-    if floor is None:
+    # Beside a control that learned nothing every ticket would win.
+    if floor is None or floor <= recipe.selection.tolerance:
         return None
     tickets = [t for t in trials if t["kind"] == "ticket" and _ap(t, "val", recipe) is not None]
     good = [t for t in tickets if _ap(t, "val", recipe) >= floor - recipe.selection.tolerance]  # type: ignore[operator]
@@ -81,6 +83,15 @@ def _winner(
         "interval_split": split,
         "interval": _interval(search, splits[split], best["name"], control["name"]),
     }
+
+
+def _pictures(
+    search: "Search", splits: Mapping[str, "CocoDataset"], trials: list[dict[str, Any]]
+) -> list[dict[str, str]]:
+    from lth_deploy.workflow.showcase import write_pictures
+
+    shown = pick_winner(search.recipe, trials) or next(t for t in reversed(trials) if t["kind"] == "ticket")
+    return write_pictures(search, splits.get("test", splits["val"]), [control_of(search.recipe), shown["name"]])
 
 
 def _interval(search: "Search", dataset: "CocoDataset", ticket: str, control: str) -> list[float]:
