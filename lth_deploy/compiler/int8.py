@@ -48,9 +48,7 @@ class QuantizationReport:
     skipped_images: int
 
 
-def quantize_dense(
-    dense: Path, feeds: Iterable[Feeds], out: Path, *, reduce_range: bool = False
-) -> QuantizationReport:
+def quantize_dense(dense: Path, feeds: Iterable[Feeds], out: Path, *, reduce_range: bool = False) -> QuantizationReport:
     """Write the INT8 twin of the ONNX file `dense` to `out`.
 
     feeds: model inputs of the calibration images, read once. reduce_range: 7-bit weights, which x86 without
@@ -94,8 +92,7 @@ def quantize_dense(
             raise
         except Exception as error:
             raise ArtifactError(
-                f"ONNX Runtime's quantizer fails on {dense}: {type(error).__name__}: {error}; leave the "
-                f"INT8 row out"
+                f"ONNX Runtime's quantizer fails on {dense}: {type(error).__name__}: {error}; leave the INT8 row out"
             ) from error
         storage.write_bytes(out, quantized.read_bytes())
     screened = reader.source

@@ -83,9 +83,7 @@ def _decode_level(outputs: Outputs, stride: int) -> tuple[npt.NDArray[np.float32
     for name, shape in wanted.items():
         if name not in outputs or outputs[name].shape != shape:
             found = outputs[name].shape if name in outputs else "no such output"
-            raise ArtifactError(
-                f"output '{name}' should be {shape} but is {found}; the model is not NanoDet-g at 416"
-            )
+            raise ArtifactError(f"output '{name}' should be {shape} but is {found}; the model is not NanoDet-g at 416")
     logits = outputs[f"reg{stride}"][0].reshape(-1, 4, _BINS).astype(np.float32)
     weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
     weights /= weights.sum(axis=-1, keepdims=True)

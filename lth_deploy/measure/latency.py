@@ -66,9 +66,7 @@ def time_interleaved(
         UsageError: the time box or a count is not positive.
     """
     if timing.seconds <= 0 or timing.block_seconds <= 0 or timing.minimum_rounds < 1:
-        raise UsageError(
-            f"timing needs positive seconds, block and rounds, got {timing}; give --time in seconds"
-        )
+        raise UsageError(f"timing needs positive seconds, block and rounds, got {timing}; give --time in seconds")
     names = list(callables)
     for name in names:
         for _ in range(timing.warm_up):

@@ -47,9 +47,7 @@ class Artifact:
         return self.file.decoder.decode(self.session.run(feeds), context)
 
 
-def open_artifact(
-    path: Path, *, engine: str = "onnxruntime", threads: int = 0, decoder: str | None = None
-) -> Artifact:
+def open_artifact(path: Path, *, engine: str = "onnxruntime", threads: int = 0, decoder: str | None = None) -> Artifact:
     """Load an ONNX file, or the packed file of a run directory.
 
     decoder: a registered name or 'FILE.py:function', for files whose metadata names none. threads: 0 leaves
@@ -140,7 +138,5 @@ def find_artifact(path: Path) -> Path:
     if not found:
         raise UsageError(f"{path} has no exported ONNX file; run: lth-deploy export {path}")
     if len(found) > 1:
-        raise UsageError(
-            f"{folder} has several files: {', '.join(file.name for file in found)}; give the path of one"
-        )
+        raise UsageError(f"{folder} has several files: {', '.join(file.name for file in found)}; give the path of one")
     return found[0]

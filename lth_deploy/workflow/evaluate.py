@@ -161,12 +161,8 @@ def map_labels(model: Sequence[str], dataset: Sequence[str]) -> LabelMap:
     notes = []
     unknown = [name for name, label in zip(model, labels, strict=True) if label == 0]
     if unknown:
-        notes.append(
-            f"detections of {len(unknown)} classes that the data set lacks are left out: {unknown[:5]}"
-        )
+        notes.append(f"detections of {len(unknown)} classes that the data set lacks are left out: {unknown[:5]}")
     missing = [name for name in dataset if name not in set(model)]
     if missing:
-        notes.append(
-            f"{len(missing)} classes of the data set are unknown to the model and count 0: {missing[:5]}"
-        )
+        notes.append(f"{len(missing)} classes of the data set are unknown to the model and count 0: {missing[:5]}")
     return LabelMap(labels, notes)

@@ -48,9 +48,7 @@ def weight_facts(path: Path, positions: Mapping[str, int] | None) -> WeightFacts
     stored = coo if coordinates else sum(layer.stored.nbytes for layer in layers)
     elements = sum(layer.elements for layer in layers)
     zeros = sum(layer.zeros for layer in layers)
-    bound = sum(
-        bound_of(layer.elements, layer.elements - layer.zeros, _value_bytes(layer)) for layer in layers
-    )
+    bound = sum(bound_of(layer.elements, layer.elements - layer.zeros, _value_bytes(layer)) for layer in layers)
     macs = count_macs(layers, positions or {})
     return WeightFacts(
         zero_weights=zeros / elements if elements else None,
@@ -62,9 +60,9 @@ def weight_facts(path: Path, positions: Mapping[str, int] | None) -> WeightFacts
 
 
 def _coo(layer: "WeightLayer") -> int:
-    """A tensor stays in full where coordinates would make it larger."""
-    full = layer.elements * 4
-    return min(full, coo_bytes(layer.shape, layer.elements - layer.zeros))
+    """In float32, or the integers of a quantised layer; in full where coordinates would make it larger."""
+    size = 1 if _value_bytes(layer) == 1 else 4
+    return min(layer.elements * size, coo_bytes(layer.shape, layer.elements - layer.zeros, size))
 
 
 def _value_bytes(layer: "WeightLayer") -> int:

@@ -141,9 +141,7 @@ def test_a_model_without_layers_is_refused(tmp_path: Path) -> None:
 
 def test_reduced_range_keeps_weights_within_seven_bits(tmp_path: Path) -> None:
     onnx.save(tiny_model(), str(tmp_path / "dense.onnx"))
-    feeds = [
-        {"image": np.random.default_rng(n).integers(0, 255, (40, 50, 3), dtype=np.uint8)} for n in range(3)
-    ]
+    feeds = [{"image": np.random.default_rng(n).integers(0, 255, (40, 50, 3), dtype=np.uint8)} for n in range(3)]
     for reduce_range, most in ((False, 127), (True, 64)):
         out = tmp_path / "int8.onnx"
         quantize_dense(tmp_path / "dense.onnx", feeds, out, reduce_range=reduce_range)

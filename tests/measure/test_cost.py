@@ -40,8 +40,7 @@ def test_a_fresh_process_does_not_inherit_its_parents_peak() -> None:
 
 def test_memory_of_loading_is_seen_even_after_it_is_freed() -> None:
     body = (
-        "def load():\n  bytearray(b'x') * 80_000_000\n  return lambda: None\n"
-        "m.print_measurement(m.measure_here(load))"
+        "def load():\n  bytearray(b'x') * 80_000_000\n  return lambda: None\nm.print_measurement(m.measure_here(load))"
     )
     fresh = measure_fresh(script(body))
     assert fresh.peak_rss_bytes - fresh.base_rss_bytes > 70_000_000

@@ -85,9 +85,7 @@ def test_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     for seed in range(100):
         dense = [list(generator.normal(20, 1, 3) * speed) for speed in generator.normal(1, 0.1, 15)]
         packed = [list(generator.normal(10, 0.5, 3)) for _ in range(15)]
-        slowed = [
-            [value * speed[0] / 20 for value in block] for block, speed in zip(packed, dense, strict=True)
-        ]
+        slowed = [[value * speed[0] / 20 for value in block] for block, speed in zip(packed, dense, strict=True)]
         ratio = paired_ratio(dense, slowed, samples=300, seed=seed)
         covered += ratio.low <= 0.5 <= ratio.high
     assert 85 <= covered <= 100

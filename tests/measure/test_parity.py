@@ -33,9 +33,7 @@ def judge(reference: Detections, candidate: Detections, **limits: float):
 def test_equal_rounded_and_reordered_detections_pass() -> None:
     reference = scene()
     shuffled = reference.select(np.random.default_rng(1).permutation(len(reference)))
-    rounded = replace(
-        shuffled, boxes=shuffled.boxes + np.float32(0.02), scores=shuffled.scores + np.float32(5e-4)
-    )
+    rounded = replace(shuffled, boxes=shuffled.boxes + np.float32(0.02), scores=shuffled.scores + np.float32(5e-4))
     for candidate in (reference, shuffled, rounded):
         report = judge(reference, candidate)
         assert report.passed, report.describe()
