@@ -21,7 +21,7 @@ quickstart: $(VENV)/.installed
 	$(BIN)/lth-deploy find-ticket quickstart --out $(RUN)
 	$(BIN)/lth-deploy export $(RUN)
 	$(BIN)/lth-deploy benchmark $(RUN)/export/model.onnx --baseline $(RUN)/export/dense.onnx \
-	    --data $(RUN)/data/test.json --images $(RUN)/data/test --time 3 --output $(RUN)/benchmark.json
+	    --data $(RUN)/data/test.json --images $(RUN)/data/test --time 3s --json $(RUN)/benchmark.json
 	$(BIN)/lth-deploy report $(RUN) --out $(RUN)/report.html
 
 # Two processes with one thread each: a small network gains nothing from a second thread.

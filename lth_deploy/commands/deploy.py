@@ -58,9 +58,7 @@ def export(
         plain = {"artifact": str(made.artifact), "dense": str(made.dense), "bytes": made.bytes, "ap": made.ap}
     else:
         if any(option is not None for option in (sparsity, images, data, decoder, max_ap_drop)):
-            raise UsageError(
-                "export RUN: --sparsity, --images, --data, --decoder and --max-ap-drop go with --onnx"
-            )
+            raise UsageError("export RUN: --sparsity, --images, --data, --decoder and --max-ap-drop go with --onnx")
         from lth_deploy.workflow.export import export as compile_run
 
         result = compile_run(run or Path(), level=level, target=chosen, out=out)
@@ -85,9 +83,7 @@ def benchmark(
     images: Annotated[Path, typer.Option(help="Folder of their images.")],
     baseline: Annotated[Path | None, typer.Option(help="Dense ONNX file to compare with.")] = None,
     engine: Annotated[str, typer.Option(help="Engines, separated by commas.")] = "onnxruntime",
-    int8: Annotated[
-        bool, typer.Option("--int8", help="Add the dense model in static INT8 as a row.")
-    ] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="Add the dense model in static INT8 as a row.")] = False,
     threads: Annotated[str, typer.Option(help="Numbers of threads, separated by commas.")] = "1",
     time: Annotated[str, typer.Option(help="Time measured for each row, for instance 5s.")] = "5s",
     limit: Annotated[int | None, typer.Option(help="AP on the first so many images only.")] = None,
@@ -95,8 +91,9 @@ def benchmark(
     imports: Annotated[
         list[Path] | None, typer.Option("--import", help="Add the rows of another benchmark's JSON.")
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="Write the JSON to this file.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Like --output; - for stdout.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write every sample to this file; - for stdout.")
+    ] = None,
 ) -> None:
     """Measure size, load time, latency, memory and AP beside the dense baseline."""
     from lth_deploy import storage
@@ -120,11 +117,10 @@ def benchmark(
     print_table(header, rows, to_stderr=to_stdout)
     for note in table_notes(results):
         print(note, file=sys.stderr)
-    for file in (output, None if to_stdout else json_file):
-        if file is not None:
-            storage.write_json(file, results.to_data())
     if to_stdout:
-        print(results.to_json())
+        print_json(results.to_data())
+    elif json_file is not None:
+        storage.write_json(json_file, results.to_data())
 
 
 def evaluate(

@@ -54,9 +54,7 @@ def numbers_of(text: str, option: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError as error:
-        raise UsageError(
-            f"{option} {text}: write whole numbers separated by commas, for instance 1,2"
-        ) from error
+        raise UsageError(f"{option} {text}: write whole numbers separated by commas, for instance 1,2") from error
 
 
 def points(value: float | None) -> str:

@@ -22,11 +22,6 @@ class FoldedModel:
     kept: tuple[tuple[str, str], ...]
     """Name and reason of each normalisation that could not be folded."""
 
-    @property
-    def model(self) -> nn.Module:
-        """The same network, under the name that exporting code uses."""
-        return self.module
-
 
 def fold_norm(module: nn.Module) -> FoldedModel:
     """Fold every batch norm, trained or frozen, that directly follows a convolution.
