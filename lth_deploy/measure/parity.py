@@ -14,7 +14,6 @@ import numpy as np
 
 from lth_deploy.detections import Detections, FloatArray
 
-
 SAME_PIXELS = 0.01
 
 

@@ -38,7 +38,6 @@ def weight_facts(path: Path, positions: Mapping[str, int] | None) -> WeightFacts
     from lth_deploy.compiler.load import load_model
     from lth_deploy.compiler.macs import count_macs
     from lth_deploy.compiler.prepare import prepare
-    from lth_deploy.formats import bound_of
 
     size = path.stat().st_size
     model = load_model(path)
@@ -48,7 +47,7 @@ def weight_facts(path: Path, positions: Mapping[str, int] | None) -> WeightFacts
     stored = coo if coordinates else sum(layer.stored.nbytes for layer in layers)
     elements = sum(layer.elements for layer in layers)
     zeros = sum(layer.zeros for layer in layers)
-    bound = sum(bound_of(layer.elements, layer.elements - layer.zeros, _value_bytes(layer)) for layer in layers)
+    bound = sum(_bound(layer) for layer in layers)
     macs = count_macs(layers, positions or {})
     return WeightFacts(
         zero_weights=zeros / elements if elements else None,
@@ -63,6 +62,14 @@ def _coo(layer: "WeightLayer") -> int:
     """In float32, or the integers of a quantised layer; in full where coordinates would make it larger."""
     size = 1 if _value_bytes(layer) == 1 else 4
     return min(layer.elements * size, coo_bytes(layer.shape, layer.elements - layer.zeros, size))
+
+
+def _bound(layer: "WeightLayer") -> float:
+    """Positions at their entropy plus raw values, or no positions at all where that takes less."""
+    from lth_deploy.formats import bound_of
+
+    size = _value_bytes(layer)
+    return min(layer.elements * size, bound_of(layer.elements, layer.elements - layer.zeros, size))
 
 
 def _value_bytes(layer: "WeightLayer") -> int:
