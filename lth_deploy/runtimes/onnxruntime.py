@@ -34,7 +34,7 @@ class OnnxRuntime:
         options.inter_op_num_threads = 1
         options.log_severity_level = _ERRORS_ONLY
         # Idle workers otherwise spin on after a run and slow down whatever is measured next; inside a run
-        # they spin as by default. (onnxruntime_session_options_config_keys.h, since 1.11)
+        # they spin as by default. (onnxruntime_session_options_config_keys.h)
         options.add_session_config_entry("session.force_spinning_stop", "1")
         try:
             session = engine.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
