@@ -51,12 +51,11 @@ def prune(
     blocks = [_candidates(layer, masks[layer.name], criterion, structure, allocation) for layer in layers]
     if allocation == "per_layer":
         falls = [
-            lowest([block], _budget([layer], masks, sparsity, None))[0]
+            lowest([block], _budget([layer], masks, sparsity, structure, macs=False))[0]
             for layer, block in zip(layers, blocks, strict=True)
         ]
     else:
-        positions = [layer.positions for layer in layers] if allocation == "macs" else None
-        falls = lowest(blocks, _budget(layers, masks, sparsity, positions))
+        falls = lowest(blocks, _budget(layers, masks, sparsity, structure, macs=allocation == "macs"))
     return {
         layer.name: masks[layer.name] & ~expand_blocks(fall, layer.weights.shape, structure, layer.transposed)
         for layer, fall in zip(layers, falls, strict=True)
@@ -91,17 +90,20 @@ def _budget(
     layers: list[PrunableLayer],
     masks: Mapping[str, npt.NDArray[np.bool_]],
     sparsity: float,
-    positions: list[float] | None,
+    structure: Structure,
+    macs: bool,
 ) -> float:
-    """What is still to fall, in weights or in MACs."""
-    price = positions or [1.0] * len(layers)
-    total = sum(layer.weights.size * p for layer, p in zip(layers, price, strict=True))
+    """What is still to fall, in weights or in MACs; nothing when the level before overshot to here already."""
+    prices = [layer.positions if macs else 1.0 for layer in layers]
+    total = sum(layer.weights.size * price for layer, price in zip(layers, prices, strict=True))
     gone = sum(
-        (layer.weights.size - int(np.count_nonzero(masks[layer.name]))) * p
-        for layer, p in zip(layers, price, strict=True)
+        (layer.weights.size - int(np.count_nonzero(masks[layer.name]))) * price
+        for layer, price in zip(layers, prices, strict=True)
     )
-    target = round(sparsity * total) if positions is None else sparsity * total
-    if gone > target * (1 + 1e-6) + 1:
+    target = sparsity * total if macs else round(sparsity * total)
+    # A level before may have overshot by the block that crossed its line, and rounding by one weight more.
+    overshoot = (structure.outputs * structure.inputs + 1) * max(prices, default=0.0)
+    if gone > target + overshoot:
         raise RecipeError(
             f"a sparsity of {sparsity:.4g} is asked for, but {gone / total:.4g} is reached already; "
             "levels must rise, and blocks that were pruned stay pruned"
