@@ -46,7 +46,9 @@ def hold_detections(
     images = dataset.subset(gates.images)
     expected: Found = {}
     got: Found = {}
-    parity = compare_detections(_pairs(file, reference, images, expected, got), _limits(gates, recipe.detector.score_threshold))
+    parity = compare_detections(
+        _pairs(file, reference, images, expected, got), _limits(gates, recipe.detector.score_threshold)
+    )
     if not parity.passed:
         raise ParityError(
             f"{file.name} does not find what the trained model finds on {len(images.images)} images: "

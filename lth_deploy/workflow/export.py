@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lth_deploy import storage
-from lth_deploy.errors import DataError, GateError, MissingExtraError, UsageError
+from lth_deploy.errors import DataError, GateError, MissingExtraError, ParityError, UsageError
 from lth_deploy.pruning.plan import control_of, level_name
 from lth_deploy.recipe import Recipe
 from lth_deploy.target import Target
@@ -30,6 +30,8 @@ PREPROCESSING = {
     "resize": "inside the graph",
     "outputs": "boxes x1 y1 x2 y2 in pixels of the image, scores, labels from 1",
 }
+RELATIVE_ROUNDING, ABSOLUTE_ROUNDING = 2.0**-11, 2.0**-25
+"""The most that rounding to fp16 changes a weight: half a unit in the last place, normal or subnormal."""
 DENSE_TARGET = Target(name="dense control", format="dense", values="fp32")
 
 
@@ -57,9 +59,7 @@ class ExportResult:
         }
 
 
-def export(
-    run: Path, *, level: str = "best", target: Target | None = None, out: Path | None = None
-) -> ExportResult:
+def export(run: Path, *, level: str = "best", target: Target | None = None, out: Path | None = None) -> ExportResult:
     """Compile a ticket of the run directory `run` into `out` (default RUN/export).
 
     Args:
@@ -118,7 +118,11 @@ def choose_trial(run: RunDirectory, level: str) -> Trial:
 
 
 def stored_reference(model: "nn.Module", graph: "onnx.ModelProto") -> "nn.Module":
-    """`model` with the weights that `graph` stores: what the artifact has to reproduce, rounding included."""
+    """`model` with the weights that `graph` stores: what the artifact has to reproduce, rounding included.
+
+    Raises:
+        ParityError: a stored weight is no rounding of the trained one, so that the graph must not vouch for it.
+    """
     import torch
     from onnx import numpy_helper
 
@@ -126,8 +130,16 @@ def stored_reference(model: "nn.Module", graph: "onnx.ModelProto") -> "nn.Module
     with torch.no_grad():
         for tensor in graph.graph.initializer:
             if tensor.name in parameters:
-                array = numpy_helper.to_array(tensor).copy()
-                parameters[tensor.name].copy_(torch.from_numpy(array).to(parameters[tensor.name].dtype))
+                parameter = parameters[tensor.name]
+                stored = torch.from_numpy(numpy_helper.to_array(tensor).copy()).to(parameter.dtype)
+                if stored.shape != parameter.shape or not torch.allclose(
+                    stored, parameter, rtol=RELATIVE_ROUNDING, atol=ABSOLUTE_ROUNDING
+                ):
+                    raise ParityError(
+                        f"'{tensor.name}' holds other weights in the exported graph than in the trained model; "
+                        "nothing was exported"
+                    )
+                parameter.copy_(stored)
     return model
 
 
@@ -141,14 +153,17 @@ def _compile(
     from lth_deploy.compiler.save import save_model
     from lth_deploy.compiler.values import round_values
 
-    folded = fold_norm(_trained_model(recipe, trial, dataset))
+    trained = _trained_model(recipe, trial, dataset)
+    folded = fold_norm(trained)
     for name, reason in folded.kept:
         logger.warning("%s: the norm '%s' stays in the graph and costs time: %s", trial.name, name, reason)
     graph = _captured(folded.module, dataset, target)
     model, _ = emit(graph, target)
     write_metadata(model, _metadata(recipe, trial, dataset, target, graph, control))
     size = save_model(model, file)
-    reference = stored_reference(folded.module, round_values(graph, target.values))
+    # Rounded weights exist only in the folded model; without rounding, the folding is held to account as well.
+    rounded = target.values != "fp32"
+    reference = stored_reference(folded.module, round_values(graph, target.values)) if rounded else trained
     gate = hold_detections(file, reference, dataset, recipe, target.gates)
     logger.info("%s as %s: %.2f MB, %s", trial.name, target.format, size / 1e6, gate.parity.describe())
     return gate
@@ -165,9 +180,7 @@ def _trained_model(recipe: Recipe, trial: Trial, dataset: "CocoDataset") -> "nn.
         trial.run.verify(trial.mask)
         for name, mask in load_masks(trial.mask).items():
             if bool((state.model[name].numpy()[~mask] != 0).any()):
-                raise DataError(
-                    f"{trial.weights}: '{name}' has weights where its mask has none; the run is damaged"
-                )
+                raise DataError(f"{trial.weights}: '{name}' has weights where its mask has none; the run is damaged")
     model = build_model(recipe, dataset, recipe.training.seed, pretrained=False)
     state.restore(model)
     return model.eval()
