@@ -12,7 +12,9 @@ A trial counts as finished when its result is in the manifest; files that are no
 
 import fcntl
 import json
+import os
 import platform
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
@@ -24,6 +26,8 @@ from lth_deploy.errors import DataError, StorageError, UsageError
 from lth_deploy.recipe import Recipe, recipe_from
 
 MANIFEST_SCHEMA = "lth-manifest/1"
+LOCK = ".lock"
+_RESULT = re.compile(r"trials/([A-Za-z0-9_.+-]*[A-Za-z0-9])/result\.json")
 PACKAGES = ("lth-deploy", "numpy", "torch", "torchvision", "pycocotools", "onnx", "onnxruntime")
 
 
@@ -92,7 +96,7 @@ class RunDirectory:
         Raises:
             UsageError: the directory already holds something.
         """
-        if path.exists() and any(path.iterdir()):
+        if path.exists() and not _is_barely_begun(path, recipe):
             raise UsageError(f"{path} is not empty; continue that run with --resume, or choose another --out")
         run = cls(path)
         storage.write_text(run.recipe_file, recipe.to_yaml())
@@ -116,16 +120,26 @@ class RunDirectory:
         """
         run = cls(path)
         if not run.manifest_file.is_file():
-            raise DataError(f"{path} is no run directory: it has no manifest.json")
-        if run.manifest().get("schema") != MANIFEST_SCHEMA:
-            raise DataError(
-                f"{run.manifest_file} has the schema {run.manifest().get('schema')!r}, not {MANIFEST_SCHEMA!r}"
-            )
+            raise DataError(f"{path} is no run directory: it has no manifest.json; give the --out of find-ticket")
+        run.manifest()
         return run
 
     def manifest(self) -> dict[str, Any]:
-        """The manifest as it is on disk."""
-        manifest: dict[str, Any] = storage.read_json(self.manifest_file)
+        """The manifest as it is on disk.
+
+        Raises:
+            DataError: missing, damaged, or of another version.
+        """
+        manifest = storage.read_json(self.manifest_file)
+        if not isinstance(manifest, dict) or manifest.get("schema") != MANIFEST_SCHEMA:
+            found = manifest.get("schema") if isinstance(manifest, dict) else manifest
+            raise DataError(f"{self.manifest_file} has the schema {found!r:.60}, {MANIFEST_SCHEMA!r} is needed")
+        files, made_with = manifest.get("files"), manifest.get("versions")
+        sound = isinstance(files, dict) and all(
+            isinstance(entry, dict) and isinstance(entry.get("sha256"), str) for entry in files.values()
+        )
+        if not sound or not isinstance(made_with, dict) or not isinstance(manifest.get("recipe_digest"), str):
+            raise DataError(f"{self.manifest_file} is damaged: it lists no files, versions or recipe; restore it")
         return manifest
 
     def recipe(self) -> Recipe:
@@ -143,8 +157,8 @@ class RunDirectory:
 
     def finished_trials(self) -> list[Trial]:
         """All finished trials, in the order in which they ended."""
-        names = [Path(file).parts[1] for file in self.manifest()["files"] if file.endswith("/result.json")]
-        return [self.trial(name) for name in names]
+        results = [_RESULT.fullmatch(file) for file in self.manifest()["files"]]
+        return [self.trial(match[1]) for match in results if match]
 
     def is_committed(self, file: Path) -> bool:
         """Whether the manifest lists `file` and it exists."""
@@ -177,11 +191,13 @@ class RunDirectory:
         Raises:
             StorageError: another process holds it.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("w") as handle:
+        with storage.disk_errors(f"cannot lock {self.path}"):
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = (self.path / LOCK).open("w")
+        with handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+            except BlockingIOError as error:
                 raise StorageError(
                     f"another process is working on {self.path}; wait for it or use another --out"
                 ) from error
@@ -189,30 +205,56 @@ class RunDirectory:
 
 
 def append_metrics(path: Path, record: Mapping[str, Any]) -> None:
-    """Add one JSON line; a torn last line, left by a kill, is cut off first."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab+") as handle:
-        size = handle.tell()
-        if size:
-            handle.seek(0)
-            data = handle.read()
-            if not data.endswith(b"\n"):
-                handle.truncate(data.rfind(b"\n") + 1)
-        handle.write(json.dumps(dict(record), allow_nan=False).encode() + b"\n")
+    """Add one JSON line; a torn last line, left by a kill, is cut off first.
+
+    Raises:
+        StorageError: the disk is full or refuses.
+    """
+    line = json.dumps(dict(record), allow_nan=False).encode() + b"\n"
+    with storage.disk_errors(f"cannot write {path}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab+") as handle:
+            if handle.tell():
+                handle.seek(-1, os.SEEK_END)
+                if handle.read(1) != b"\n":
+                    handle.seek(0)
+                    handle.truncate(handle.read().rfind(b"\n") + 1)
+            handle.write(line)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """All whole lines of a metrics file; an empty list when there is none."""
+    """All whole lines of a metrics file; an empty list when there is none.
+
+    Raises:
+        DataError: a line holds something else than a record with its step.
+    """
     if not path.exists():
         return []
-    lines = path.read_bytes().split(b"\n")
-    return [json.loads(line) for line in lines[:-1] if line.strip()]
+    records = []
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+        try:
+            record = json.loads(line)
+            record["step"] + 0
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise DataError(f"{path}, line {number}: no record of a step: {error!r}; restore the file") from error
+        records.append(record)
+    return records
 
 
 def truncate_metrics(path: Path, before_step: int) -> None:
     """Drop records of steps that a resumed training will write again."""
     records = [record for record in read_metrics(path) if record["step"] < before_step]
     storage.write_bytes(path, b"".join(json.dumps(record).encode() + b"\n" for record in records))
+
+
+def _is_barely_begun(path: Path, recipe: Recipe) -> bool:
+    """Whether the directory is empty but for what a kill before the first manifest leaves of this very run."""
+    own = path / "recipe.yaml"
+    if own.exists() and own.read_bytes() != recipe.to_yaml().encode():
+        return False
+    return all(
+        file == own or file.name.startswith((".recipe.yaml.tmp-", ".manifest.json.tmp-")) for file in path.iterdir()
+    )
 
 
 def _fingerprint(file: Path) -> dict[str, Any]:

@@ -28,7 +28,5 @@ def permuted(
         for size in np.unique(sizes):
             place = np.flatnonzero(sizes == size)
             blocks[place] = blocks[rng.permutation(place)]
-        result[name] = expand_blocks(
-            blocks.reshape(scores.shape), mask.shape, structure, is_transposed
-        ).copy()
+        result[name] = expand_blocks(blocks.reshape(scores.shape), mask.shape, structure, is_transposed).copy()
     return result

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -56,8 +57,11 @@ class Search:
             TrainingError: a loss or a weight stopped being finite.
         """
         for plan in plan_trials(self.recipe):
-            if self.run.trial(plan.name).finished:
+            trial = self.run.trial(plan.name)
+            if trial.finished:
                 logger.info("%s: already finished", plan.name)
+                # A kill right after the commit leaves it behind.
+                trial.checkpoint.unlink(missing_ok=True)
                 continue
             self._execute(plan)
 
@@ -106,8 +110,7 @@ class Search:
         if plan.kind in ("dense", "dense_control"):
             return {}
         if self.run.is_committed(trial.mask):
-            self.run.verify(trial.mask)
-            return load_masks(trial.mask)
+            return self._saved_masks(trial)
         masks = self._prune(plan) if plan.kind == "ticket" else self._control(plan)
         save_masks(trial.mask, masks)
         self.run.commit([trial.mask])
@@ -120,9 +123,10 @@ class Search:
         model = self.build(self.recipe.training.seed, False)
         self.state(parent.name).restore(model)
         layers = self.layers(model, self._positions())
-        masks = load_masks(parent.mask) if parent.mask.exists() else {
-            layer.name: torch.ones(layer.weights.shape, dtype=torch.bool).numpy() for layer in layers
-        }  # fmt: skip
+        if self.run.is_committed(parent.mask):
+            masks = self._saved_masks(parent)
+        else:
+            masks = {layer.name: np.ones(layer.weights.shape, np.bool_) for layer in layers}
         return prune(
             layers,
             masks,
@@ -133,14 +137,16 @@ class Search:
         )
 
     def _control(self, plan: TrialPlan) -> Masks:
-        ticket = load_masks(self.run.trial(plan.parent or "").mask)
+        ticket = self._saved_masks(self.run.trial(plan.parent or ""))
         if plan.kind == "reinit":
             return ticket
         model = self.build(self.recipe.training.seed, False)
         transposed = frozenset(layer.name for layer in self.scoped(model) if layer.transposed)
-        return permuted(
-            ticket, STRUCTURES[self.recipe.pruning.structure], transposed, self.recipe.training.seed
-        )
+        return permuted(ticket, STRUCTURES[self.recipe.pruning.structure], transposed, self.recipe.training.seed)
+
+    def _saved_masks(self, trial: Trial) -> Masks:
+        self.run.verify(trial.mask)
+        return load_masks(trial.mask)
 
     def scoped(self, model: nn.Module) -> list[ScopedLayer]:
         """The layers of `model` that the recipe lets be pruned."""

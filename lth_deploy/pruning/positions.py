@@ -8,9 +8,7 @@ from torch import Tensor, nn
 from lth_deploy.pruning.scope import ScopedLayer
 
 
-def measure_positions(
-    model: nn.Module, layers: Sequence[ScopedLayer], images: Sequence[Tensor]
-) -> dict[str, float]:
+def measure_positions(model: nn.Module, layers: Sequence[ScopedLayer], images: Sequence[Tensor]) -> dict[str, float]:
     """Mean multiply positions per image by parameter name, counted in real forward passes.
 
     Args:

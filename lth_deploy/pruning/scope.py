@@ -73,6 +73,4 @@ def _check_globs(globs: Sequence[str], names: list[str]) -> None:
     for glob in globs:
         if not any(fnmatchcase(name, glob) for name in names):
             shown = ", ".join(names[:6])
-            raise RecipeError(
-                f"pruning: the pattern '{glob}' matches no layer; layers are called {shown}, ..."
-            )
+            raise RecipeError(f"pruning: the pattern '{glob}' matches no layer; layers are called {shown}, ...")

@@ -74,7 +74,7 @@ class WatchLoss(Hook):
         if self._finite is not None and not bool(self._finite):
             raise TrainingError(
                 f"the loss stopped being finite between step {self.since} and step {step}; "
-                "lower training.optimizer.lr or set training.clip_norm, then resume"
+                "lower training.optimizer.lr or set training.clip_norm, and start a new run"
             )
         self._finite, self.since = None, step + 1
 
@@ -82,9 +82,7 @@ class WatchLoss(Hook):
 class SaveCheckpoint(Hook):
     """Writes the state every few seconds and, through `due`, whenever something else asks."""
 
-    def __init__(
-        self, path: Path, capture: Callable[[int], TrainingState], seconds: float, watch: WatchLoss
-    ) -> None:
+    def __init__(self, path: Path, capture: Callable[[int], TrainingState], seconds: float, watch: WatchLoss) -> None:
         self._path, self._capture, self._seconds, self._watch = path, capture, seconds, watch
         self._last = time.monotonic()
 
@@ -124,9 +122,7 @@ class StopAtDeadline(Hook):
 class KeepState(Hook):
     """Hands a copy of the state to `keep` when exactly `at` steps are done (the rewind point)."""
 
-    def __init__(
-        self, at: int, capture: Callable[[int], TrainingState], keep: Callable[[TrainingState], None]
-    ) -> None:
+    def __init__(self, at: int, capture: Callable[[int], TrainingState], keep: Callable[[TrainingState], None]) -> None:
         self._at, self._capture, self._keep = at, capture, keep
 
     def before_step(self, step: int) -> None:
@@ -143,9 +139,7 @@ class KeepState(Hook):
 class RecordMetrics(Hook):
     """Writes losses and learning rate as JSON lines, and a line of progress to the log."""
 
-    def __init__(
-        self, path: Path, title: str, last: int, rate: Callable[[int], float], every: int = 20
-    ) -> None:
+    def __init__(self, path: Path, title: str, last: int, rate: Callable[[int], float], every: int = 20) -> None:
         self._path, self._title, self._last, self._rate, self._every = path, title, last, rate, every
         self._began = self._told = time.monotonic()
         self._first: int | None = None
@@ -160,9 +154,7 @@ class RecordMetrics(Hook):
         total = sum(values.values())
         if total != total or total in (float("inf"), float("-inf")):
             return
-        append_metrics(
-            self._path, {"step": step + 1, "loss": total, "lr": self._rate(step), "losses": values}
-        )
+        append_metrics(self._path, {"step": step + 1, "loss": total, "lr": self._rate(step), "losses": values})
         if time.monotonic() - self._told >= 10 or step + 1 == self._last:
             self._tell(step, total)
 

@@ -19,6 +19,9 @@ class BatchSource(Protocol):
     def batch(self, step: int) -> Batch:
         """The images and targets of one step."""
 
+    def close(self) -> None:
+        """Give back what prepares batches ahead."""
+
 
 class Stepper:
     """One optimizer step of one model; holds what does not change from step to step."""

@@ -67,13 +67,8 @@ class TrainingState:
 
     def masked(self, masks: dict[str, Tensor]) -> "TrainingState":
         """Pruned weights and their optimizer state set to zero; other tensors are shared, not copied."""
-        model = {
-            name: tensor * masks[name] if name in masks else tensor for name, tensor in self.model.items()
-        }
-        optimizer = {}
-        for key, tensor in self.optimizer.items():
-            mask = masks.get(key.rsplit("|", 1)[0])
-            optimizer[key] = tensor * mask if mask is not None and tensor.shape == mask.shape else tensor
+        model = {name: _zeroed(tensor, masks.get(name)) for name, tensor in self.model.items()}
+        optimizer = {key: _zeroed(tensor, masks.get(key.rsplit("|", 1)[0])) for key, tensor in self.optimizer.items()}
         return replace(self, model=model, optimizer=optimizer)
 
     def save(self, path: Path) -> None:
@@ -101,15 +96,21 @@ class TrainingState:
                 for key in file.keys():  # noqa: SIM118  (safe_open is no mapping)
                     part, _, name = key.partition("/")
                     parts[part][name] = file.get_tensor(key)
+            return cls(int(state["step"]), parts["model"], parts["optimizer"], dict(state["scaler"]))
         except FileNotFoundError as error:
             raise DataError(f"no saved state {path}") from error
-        except (SafetensorError, KeyError, ValueError) as error:
-            raise DataError(f"{path} is not a saved training state: {error}") from error
-        return cls(int(state["step"]), parts["model"], parts["optimizer"], state["scaler"])
+        except (SafetensorError, KeyError, ValueError, TypeError) as error:
+            raise DataError(f"{path} is not a saved training state: {error!r}") from error
 
 
 def _copy(tensor: Tensor) -> Tensor:
     return tensor.detach().to("cpu", copy=True).contiguous()
+
+
+def _zeroed(tensor: Tensor, mask: Tensor | None) -> Tensor:
+    # A product would leave -0.0 where a negative weight was; scalars such as Adam's step count have no mask.
+    fits = mask is not None and tensor.shape == mask.shape
+    return torch.where(mask, tensor, 0) if mask is not None and fits else tensor
 
 
 def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -121,9 +122,7 @@ def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> di
     return tensors
 
 
-def _restore_optimizer(
-    tensors: dict[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer
-) -> None:
+def _restore_optimizer(tensors: dict[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     optimizer.state.clear()
     parameters = dict(model.named_parameters())
     for key, value in tensors.items():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lth_deploy import storage
 from lth_deploy.errors import MissingExtraError, RecipeError, UsageError
 from lth_deploy.recipe import Recipe
 from lth_deploy.ticket import RunDirectory, versions
@@ -59,8 +60,10 @@ def find_ticket(
     from lth_deploy.workflow.summary import write_summary
 
     deadline = None if max_seconds is None else time.monotonic() + max_seconds
+    _check_recipe(recipe)
     run = _open(recipe, out, resume)
     with run.locked(), _logged_to(run.log):
+        storage.remove_stale_temporaries(run.path)
         splits = load_splits(recipe, run.path)
         search = _prepare(recipe, run, splits, device, deadline)
         finished = True
@@ -69,6 +72,8 @@ def find_ticket(
         except StopRequested:
             finished = False
             logger.info("the time limit is reached; go on with --resume")
+        finally:
+            search.batches.close()
         summary = write_summary(search, splits, finished)
     return TicketResult(run.path, finished, summary)
 
@@ -162,9 +167,7 @@ def _prepare(
     total = training.total_steps(batches.batches_per_epoch)
     rewind = recipe.pruning.rewind.at(batches.batches_per_epoch)
     if rewind >= total:
-        raise RecipeError(
-            f"pruning.rewind: step {rewind} is not before the end of the training, step {total}"
-        )
+        raise RecipeError(f"pruning.rewind: step {rewind} is not before the end of the training, step {total}")
     train_set = splits["train"]
     return Search(
         run=run,
@@ -192,16 +195,12 @@ def score_splits(
         if name in splits:
             dataset = splits[name]
             found = detect(model, dataset, device)
-            result = evaluate_detections(
-                dataset.ground_truth(), found, dataset.category_ids, metric_kinds(recipe)
-            )
+            result = evaluate_detections(dataset.ground_truth(), found, dataset.category_ids, metric_kinds(recipe))
             scores[name] = result.metrics
     return scores
 
 
-def _positions(
-    model: "nn.Module", recipe: Recipe, dataset: "CocoDataset", device: "torch.device"
-) -> dict[str, float]:
+def _positions(model: "nn.Module", recipe: Recipe, dataset: "CocoDataset", device: "torch.device") -> dict[str, float]:
     import torch
 
     from lth_deploy.data.images import read_image
@@ -212,8 +211,7 @@ def _positions(
     pruning = recipe.pruning
     layers = scoped_layers(model, pruning.scope, pruning.include, pruning.exclude)
     images = [
-        to_input(torch.tensor(read_image(record.path), device=device))
-        for record in dataset.images[:POSITION_IMAGES]
+        to_input(torch.tensor(read_image(record.path), device=device)) for record in dataset.images[:POSITION_IMAGES]
     ]
     return measure_positions(model, layers, images)
 
@@ -230,6 +228,27 @@ def pick_device(name: str) -> "torch.device":
     if name == "cuda" and not available:
         raise UsageError("--device cuda: torch sees no GPU here; use --device cpu")
     return torch.device("cuda" if name == "cuda" or (name == "auto" and available) else "cpu")
+
+
+def _check_recipe(recipe: Recipe) -> None:
+    """Refuse what would fail only after the dense training, before anything is written.
+
+    Raises:
+        RecipeError: a metric that this detector has not, an unknown criterion, or a pattern without a layer.
+    """
+    from lth_deploy.detectors import build_detector
+    from lth_deploy.pruning.criteria import CRITERIA
+    from lth_deploy.pruning.scope import scoped_layers
+
+    kinds, pruning = metric_kinds(recipe), recipe.pruning
+    if recipe.selection.metric not in kinds:
+        raise RecipeError(
+            f"selection.metric: '{recipe.selection.metric}' is no metric of {recipe.detector.name}; "
+            f"choose {' or '.join(kinds)}"
+        )
+    CRITERIA.get(pruning.criterion)
+    model = build_detector(recipe.detector, 1, 1, load_weights=False)
+    scoped_layers(model, pruning.scope, pruning.include, pruning.exclude)
 
 
 def _open(recipe: Recipe, out: Path, resume: bool) -> RunDirectory:

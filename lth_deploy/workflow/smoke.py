@@ -64,7 +64,7 @@ def _spread_scores(model: "nn.Module") -> None:
     from lth_deploy.detectors.groups import layer_groups, prunable_modules
 
     groups = layer_groups(model)
-    for name, module in prunable_modules(model).items():
+    for name in prunable_modules(model):
         weight = model.get_parameter(f"{name}.weight")
         if groups[name] == "predictor":
             # Logits of about 1: larger ones saturate into equal scores, smaller ones differ by less than rounding.

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SCHEMA = "lth-run/1"
+ROUNDING = 1e-9
+"""A ticket exactly as far below its control as is tolerated must not lose to the rounding of a difference."""
 
 
 def write_summary(search: "Search", splits: Mapping[str, "CocoDataset"], finished: bool) -> dict[str, Any]:
@@ -46,6 +48,7 @@ def write_summary(search: "Search", splits: Mapping[str, "CocoDataset"], finishe
         "pictures": _pictures(search, splits, trials) if finished else [],
     }
     storage.write_json(run.summary, summary)
+    run.commit([run.summary])
     return summary
 
 
@@ -58,7 +61,7 @@ def pick_winner(recipe: Recipe, trials: list[dict[str, Any]]) -> dict[str, Any] 
     if floor is None or floor <= recipe.selection.tolerance:
         return None
     tickets = [t for t in trials if t["kind"] == "ticket" and _ap(t, "val", recipe) is not None]
-    good = [t for t in tickets if _ap(t, "val", recipe) >= floor - recipe.selection.tolerance]  # type: ignore[operator]
+    good = [t for t in tickets if _ap(t, "val", recipe) >= floor - recipe.selection.tolerance - ROUNDING]  # type: ignore[operator]
     return max(good, key=lambda trial: trial["sparsity"], default=None)
 
 
@@ -127,9 +130,7 @@ def _trial_record(trial: Trial, search: "Search", model: "nn.Module") -> dict[st
     return {
         **result,
         "steps": result["steps"][1] - result["steps"][0],
-        "sparsity_all": sum(mask.size for mask in masks.values()) / total - kept(masks) / total
-        if masks
-        else 0.0,
+        "sparsity_all": sum(mask.size for mask in masks.values()) / total - kept(masks) / total if masks else 0.0,
         "layers": [
             {
                 "name": layer.name,
@@ -153,9 +154,7 @@ def _ap(trial: Mapping[str, Any], split: str, recipe: Recipe) -> float | None:
 def _notes(recipe: Recipe) -> list[str]:
     notes = []
     if recipe.detector.norm == "group":
-        notes.append(
-            "group norm cannot be folded into convolutions: it stays in the exported graph and costs time"
-        )
+        notes.append("group norm cannot be folded into convolutions: it stays in the exported graph and costs time")
     if recipe.pruning.restart != "weights" and len(recipe.pruning.level_list()) > 1:
         notes.append(
             "without weight rewinding a ticket of round r has trained r times on; its dense control was restarted once"
