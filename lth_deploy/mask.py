@@ -58,17 +58,19 @@ def load_masks(path: Path) -> Masks:
     try:
         with safe_open(path, framework="numpy") as file:
             shapes = json.loads((file.metadata() or {})["shapes"])
+            if set(shapes) != set(file.keys()):
+                raise ValueError("the layers with bits are not the layers with shapes")
             return {name: _unpack(name, file.get_tensor(name), shape) for name, shape in shapes.items()}
     except FileNotFoundError as error:
         raise DataError(f"no mask file {path}") from error
-    except (SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} is not a mask file: {error}") from error
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(f"{path} is not a mask file: {error}; restore it from a copy of the run") from error
 
 
 def _unpack(name: str, bits: npt.NDArray[np.uint8], shape: list[int]) -> BoolArray:
     count = 1
     for dimension in shape:
-        if not isinstance(dimension, int) or dimension < 0 or count * dimension > MAX_ELEMENTS:
+        if type(dimension) is not int or not 0 <= dimension <= MAX_ELEMENTS or count * dimension > MAX_ELEMENTS:
             raise ValueError(f"layer '{name}' has the shape {shape}")
         count *= dimension
     if bits.dtype != np.uint8 or bits.shape != ((count + 7) // 8,):

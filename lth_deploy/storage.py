@@ -1,13 +1,17 @@
 """Writing files so that a crash at any moment leaves either the old file or the new one."""
 
+import contextlib
 import errno
 import hashlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from lth_deploy.errors import DataError, StorageError
 
@@ -18,21 +22,38 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     Raises:
         StorageError: the disk is full or refuses the write; the previous file is untouched.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    with disk_errors(f"cannot write {path}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write(temporary)
+            with temporary.open("rb+") as handle:
+                os.fsync(handle.fileno())
+            temporary.replace(path)
+            _sync_directory(path.parent)
+        finally:
+            # A disk that refuses the write may refuse this too, which must not hide the first fault.
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def disk_errors(what: str) -> Iterator[None]:
+    """Turn the refusals of a disk into one error that begins with `what`.
+
+    Raises:
+        StorageError: the operating system refused something inside the block.
+    """
     try:
-        write(temporary)
-        with temporary.open("rb+") as handle:
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-        _sync_directory(path.parent)
+        yield
     except OSError as error:
-        raise StorageError(
-            f"cannot write {path}: {error.strerror or error}"
-            + ("; free some disk space and resume" if error.errno == errno.ENOSPC else "")
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        raise _refusal(what, error.errno, error.strerror or str(error)) from error
+    except SafetensorError as error:
+        # safetensors reports a full disk in words only, with the number of the operating system's error.
+        code = re.search(r"\(os error (\d+)\)", str(error))
+        if code is None:
+            raise
+        raise _refusal(what, int(code[1]), os.strerror(int(code[1]))) from error
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -76,18 +97,30 @@ def require_space(path: Path, needed: int) -> None:
     Raises:
         StorageError: too little space.
     """
-    path.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(path).free
+    with disk_errors(f"cannot use the folder {path}"):
+        path.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(path).free
     if free < needed:
-        raise StorageError(
-            f"{path} has {free / 1e6:.0f} MB free, {needed / 1e6:.0f} MB are needed; free some space"
-        )
+        raise StorageError(f"{path} has {free / 1e6:.0f} MB free, {needed / 1e6:.0f} MB are needed; free some space")
 
 
 def remove_stale_temporaries(directory: Path) -> None:
     """Delete what a killed process left behind under `directory`."""
     for leftover in directory.rglob(".*.tmp-*"):
         leftover.unlink(missing_ok=True)
+
+
+def _refusal(what: str, code: int | None, reason: str) -> StorageError:
+    advice = {
+        errno.ENOSPC: "free some disk space and resume",
+        errno.EDQUOT: "free some of your quota and resume",
+        errno.EACCES: "choose a folder that you may write to",
+        errno.EROFS: "choose a folder that you may write to",
+        errno.EEXIST: "a file is where a folder is needed; choose another place",
+        errno.ENOTDIR: "a file is where a folder is needed; choose another place",
+        errno.EISDIR: "a folder is where the file should be; choose another place",
+    }
+    return StorageError(f"{what}: {reason}; {advice.get(code or 0, 'check the disk and the path')}")
 
 
 def _write_all(path: Path, data: bytes) -> None:

@@ -9,17 +9,27 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.composer import ComposerError
 
 from lth_deploy.errors import RecipeError
 
 MAX_BYTES = 1 << 20
 KeyPath = tuple[str | int, ...]
 
-# YAML 1.1 reads 1e-3 as text because it wants a dot; people write it as a number.
-_FLOAT = re.compile(r"^[-+]?(?:[0-9][0-9_]*)(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)$")
-# YAML 1.1 reads yes/no/on/off as booleans and 12:30 as a base-60 number; YAML 1.2 does not.
-_BOOL = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
-_INT = re.compile(r"^[-+]?[0-9]+$")
+_TAG = "tag:yaml.org,2002:"
+# The scalars of YAML 1.2's core schema. YAML 1.1, which PyYAML reads, takes 1e-3 for text, yes and on for booleans,
+# 12:30 for a number to the base of 60, and 010 for eight.
+_SCALARS = {
+    "null": (re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""]),
+    "bool": (re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")),
+    "int": (re.compile(r"^[-+]?[0-9]+$"), list("-+0123456789")),
+    "float": (
+        re.compile(
+            r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+        ),
+        list("-+0123456789."),
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -38,20 +48,47 @@ class Document:
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with YAML 1.2's scalars."""
+    """SafeLoader with YAML 1.2's scalars, without aliases and tags."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Refuse what says more than a plain value, while the line is still known.
+
+        Raises:
+            ComposerError: an alias or a tag.
+        """
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent):
+            fault = f"the alias *{event.anchor} is not allowed; write the value out"
+        elif getattr(event, "tag", None) is not None:
+            fault = f"the tag {event.tag} is not allowed; write a plain value"
+        else:
+            return super().compose_node(parent, index)
+        raise ComposerError(None, None, fault, event.start_mark)
+
+    def construct_int(self, node: yaml.ScalarNode) -> int:
+        """A decimal number: 010 is ten."""
+        return int(node.value)
+
+    def construct_float(self, node: yaml.ScalarNode) -> float:
+        """Python's number, once the dot before inf and nan is off."""
+        text = node.value.lower()
+        return float(text.replace(".", "") if text[-1] in "fn" else text)
 
 
-_Loader.yaml_implicit_resolvers = {
-    first: [
-        (tag, pattern)
-        for tag, pattern in resolvers
-        if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:int", "tag:yaml.org,2002:timestamp")
-    ]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", _BOOL, list("tTfF"))
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", _INT, list("-+0123456789"))
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789"))
+class _Dumper(yaml.SafeDumper):
+    """SafeDumper that quotes what either YAML 1.1 or `_Loader` would take for something else than text."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Write a value out wherever it stands, because aliases are not read."""
+        return True
+
+
+_Loader.yaml_implicit_resolvers = {}
+for _name, (_pattern, _first) in _SCALARS.items():
+    _Loader.add_implicit_resolver(_TAG + _name, _pattern, _first)
+    _Dumper.add_implicit_resolver(_TAG + _name, _pattern, _first)
+_Loader.add_constructor(f"{_TAG}int", _Loader.construct_int)
+_Loader.add_constructor(f"{_TAG}float", _Loader.construct_float)
 
 
 def parse(text: str, source: str) -> Document:
@@ -62,19 +99,26 @@ def parse(text: str, source: str) -> Document:
     """
     if len(text) > MAX_BYTES:
         raise RecipeError(f"{source}: {len(text)} characters, at most {MAX_BYTES} are read")
-    loader = _Loader(text)
+    loader = None
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
         lines: dict[KeyPath, int] = {}
         if node is not None:
             _inspect(node, (), lines, source)
         value = loader.construct_document(node) if node is not None else None
+    except yaml.MarkedYAMLError as error:
+        where = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise RecipeError(f"{source}{where}: cannot read this YAML: {error.problem or error.context}") from error
     except yaml.YAMLError as error:
-        raise RecipeError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from error
+        raise RecipeError(f"{source}: cannot read this YAML: {' '.join(str(error).split())}") from error
     except RecursionError as error:
-        raise RecipeError(f"{source}: nested too deeply") from error
+        raise RecipeError(f"{source}: nested too deeply; a recipe has four levels") from error
+    except ValueError as error:
+        raise RecipeError(f"{source}: a number has thousands of digits; shorten it") from error
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
     return Document(source, value, lines)
 
 
@@ -92,39 +136,25 @@ def load(path: Path) -> Document:
 
 def dump(value: Any) -> str:
     """YAML text that `parse` reads back to an equal value."""
-    return yaml.safe_dump(value, sort_keys=False, default_flow_style=None, width=100)
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=100)
 
 
 def _inspect(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], source: str) -> None:
-    """Record lines and refuse what the format does not allow, before anything is constructed."""
-    line = node.start_mark.line + 1
-    if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.endswith(("merge", "binary")):
-        raise RecipeError(f"{source}, line {line}: tag {node.tag} is not allowed; write plain values")
-    if path in lines and not isinstance(node, yaml.ScalarNode):
-        raise RecipeError(f"{source}, line {line}: the same block appears twice")
-    lines.setdefault(path, line)
+    """Record lines, and refuse keys that are no plain words or are given twice."""
+    lines.setdefault(path, node.start_mark.line + 1)
     if isinstance(node, yaml.SequenceNode):
         for position, item in enumerate(node.value):
-            _refuse_alias(item, path, lines, source)
             _inspect(item, (*path, position), lines, source)
     elif isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, item in node.value:
-            key_line = key.start_mark.line + 1
-            name = str(key.value)
-            if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
-                raise RecipeError(f"{source}, line {key_line}: keys are plain words, found '{name}'")
-            if name in seen:
-                raise RecipeError(f"{source}, line {key_line}: key '{name}' is given twice; keep one")
-            seen.add(name)
-            _refuse_alias(item, path, lines, source)
-            _inspect(item, (*path, name), lines, source)
-            lines[(*path, name)] = key_line
-
-
-def _refuse_alias(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], source: str) -> None:
-    """An alias composes to the very same node object a second time; mark nodes when they are first met."""
-    if getattr(node, "lth_seen", False):
-        where = ".".join(str(part) for part in path) or "the top level"
-        raise RecipeError(f"{source}: an alias (*name) is used under {where}; write the value out")
-    node.lth_seen = True  # type: ignore[attr-defined]
+            where = f"{source}, line {key.start_mark.line + 1}"
+            if not isinstance(key, yaml.ScalarNode):
+                raise RecipeError(f"{where}: keys are plain words, found a list or a mapping")
+            if key.tag != f"{_TAG}str":
+                raise RecipeError(f"{where}: keys are plain words, found '{key.value}'; put it in quotes")
+            if key.value in seen:
+                raise RecipeError(f"{where}: key '{key.value}' is given twice; keep one")
+            seen.add(key.value)
+            lines[(*path, key.value)] = key.start_mark.line + 1
+            _inspect(item, (*path, key.value), lines, source)

@@ -95,9 +95,12 @@ class RunDirectory:
 
         Raises:
             UsageError: the directory already holds something.
+            StorageError: the disk refuses.
         """
-        if path.exists() and not _is_barely_begun(path, recipe):
-            raise UsageError(f"{path} is not empty; continue that run with --resume, or choose another --out")
+        with storage.disk_errors(f"cannot use the run directory {path}"):
+            free = not path.exists() or _is_barely_begun(path, recipe)
+        if not free:
+            raise UsageError(f"{path} is not empty, and what it holds is no run; choose another --out")
         run = cls(path)
         storage.write_text(run.recipe_file, recipe.to_yaml())
         storage.write_json(
