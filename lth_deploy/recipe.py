@@ -7,35 +7,30 @@ import hashlib
 import itertools
 import json
 import os
+import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from lth_deploy import strict_yaml
 from lth_deploy.errors import RecipeError
-from lth_deploy.registry import did_you_mean
-
-M = TypeVar("M", bound=BaseModel)
+from lth_deploy.validation import Section, validate
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[int, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
-FAMILIES = ("faster_rcnn", "mask_rcnn", "keypoint_rcnn", "retinanet", "fcos", "ssdlite")
-BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101", "mobilenet_v3_large")
-
-
-class Section(BaseModel):
-    """A part of a recipe: unknown keys are errors, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+Family = Literal["faster_rcnn", "mask_rcnn", "keypoint_rcnn", "retinanet", "fcos", "ssdlite"]
+FAMILIES: tuple[Family, ...] = get_args(Family)
+_VARIABLE = re.compile(r"\$(\w+|\{[^}]*\})")
 
 
 class DetectorSpec(Section):
     """Which network is built."""
 
     source: Literal["torchvision"] = "torchvision"
-    name: Literal["faster_rcnn", "mask_rcnn", "keypoint_rcnn", "retinanet", "fcos", "ssdlite"]
+    name: Family
     backbone: Literal["resnet18", "resnet34", "resnet50", "resnet101", "mobilenet_v3_large"] = "resnet50"
     fpn_width: Positive = 256
     head_width: Positive = 1024
@@ -77,7 +72,7 @@ class ShapesSpec(Section):
     width: Annotated[int, Field(ge=32)] = 160
     height: Annotated[int, Field(ge=32)] = 160
     max_objects: Positive = 4
-    seed: int = 0
+    seed: Seed = 0
 
 
 class DataSpec(Section):
@@ -94,9 +89,7 @@ class DataSpec(Section):
     @model_validator(mode="after")
     def _has_splits(self) -> "DataSpec":
         if self.format != "shapes" and (self.train is None or self.val is None):
-            raise ValueError(
-                f"format '{self.format}' needs the splits 'train' and 'val' (and may have 'test')"
-            )
+            raise ValueError(f"format '{self.format}' needs the splits 'train' and 'val' (and may have 'test')")
         if self.format == "shapes" and (self.train or self.val or self.test):
             raise ValueError("format 'shapes' draws its own images; remove train, val and test")
         return self
@@ -121,7 +114,7 @@ class ScheduleSpec(Section):
         default=[2 / 3, 8 / 9], description="shares of N at which the rate is multiplied by gamma"
     )
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
-    rise: Annotated[float, Field(gt=0, lt=1)] = Field(0.3, description="share of a one_cycle that rises")
+    rise: Annotated[float, Field(gt=0, lt=1, description="share of a one_cycle that rises")] = 0.3
 
 
 class TrainingSpec(Section):
@@ -135,7 +128,7 @@ class TrainingSpec(Section):
     clip_norm: Annotated[float, Field(gt=0)] | None = None
     flip: Annotated[float, Field(ge=0, le=1)] = 0.5
     amp: Literal["off", "bf16", "fp16"] = "off"
-    seed: int = 0
+    seed: Seed = 0
     workers: Annotated[int, Field(ge=0)] = 0
     threads: Annotated[int, Field(ge=0)] = Field(0, description="CPU threads; 0 leaves torch's own choice")
     checkpoint_seconds: Annotated[float, Field(gt=0)] = 60.0
@@ -148,14 +141,14 @@ class TrainingSpec(Section):
 
     def total_steps(self, batches_per_epoch: int) -> int:
         """N, the number of optimizer steps of the dense training."""
-        return self.steps if self.steps is not None else int(self.epochs or 0) * batches_per_epoch
+        return self.steps or int(self.epochs or 0) * batches_per_epoch
 
 
 class RoundsSpec(Section):
     """An exponential series of levels: `rounds` levels, each keeping the same share of the one before."""
 
     to: Annotated[float, Field(gt=0, lt=1)]
-    rounds: Positive = 1
+    rounds: Annotated[int, Field(gt=0, le=100)] = 1
 
     def levels(self) -> list[float]:
         """Cumulative sparsity after each round."""
@@ -180,10 +173,21 @@ class RewindSpec(Section):
         return self.step if self.step is not None else round(float(self.epoch or 0) * batches_per_epoch)
 
 
+def _kind_of_levels(value: Any) -> str:
+    return "rounds" if isinstance(value, dict | RoundsSpec) else "list"
+
+
+Levels = Annotated[
+    Annotated[list[Annotated[float, Field(gt=0, lt=1)]], Tag("list")] | Annotated[RoundsSpec, Tag("rounds")],
+    Discriminator(_kind_of_levels),
+]
+"""Levels one by one, or as a series; told apart by their form, so that errors are about the form that was used."""
+
+
 class PruningSpec(Section):
     """How the ticket is searched: every axis is its own key."""
 
-    levels: list[Annotated[float, Field(gt=0, lt=1)]] | RoundsSpec = RoundsSpec(to=0.8)
+    levels: Levels = RoundsSpec(to=0.8)
     criterion: str = "magnitude"
     allocation: Literal["global", "per_layer", "macs"] = "global"
     structure: Literal["single", "in4", "2x4", "out2"] = "single"
@@ -191,8 +195,8 @@ class PruningSpec(Section):
     rewind: RewindSpec = RewindSpec(epoch=1)
     budget: Literal["continue", "full"] = "continue"
     scope: Literal["default", "paper"] = "default"
-    include: list[str] = ["*"]
-    exclude: list[str] = []
+    include: list[str] = Field(["*"])
+    exclude: list[str] = Field([])
     fine_tune_lr: Annotated[float, Field(gt=0)] | None = None
 
     @model_validator(mode="after")
@@ -210,8 +214,8 @@ class PruningSpec(Section):
 class ControlsSpec(Section):
     """Trainings that a ticket is compared with, beside the dense one that always runs."""
 
-    random: list[Share] = []
-    reinit: list[Share] = []
+    random: list[Share] = Field([])
+    reinit: list[Share] = Field([])
 
 
 class SelectionSpec(Section):
@@ -261,9 +265,8 @@ def load_recipe(path: Path, overrides: list[str] | None = None, *, check_variabl
     Raises:
         RecipeError: file, line, key path, value and the nearest valid key of what is wrong.
     """
-    document = strict_yaml.load(path)
-    recipe = recipe_from(document, overrides)
-    return _absolute(recipe, path.resolve().parent, check_variables)
+    recipe = recipe_from(strict_yaml.load(path), overrides)
+    return _absolute(recipe, path.resolve().parent, path, check_variables)
 
 
 def recipe_from(document: strict_yaml.Document, overrides: list[str] | None = None) -> Recipe:
@@ -271,93 +274,32 @@ def recipe_from(document: strict_yaml.Document, overrides: list[str] | None = No
     return validate(Recipe, document, overrides)
 
 
-def validate(model: type[M], document: strict_yaml.Document, overrides: list[str] | None = None) -> M:
-    """Validate `document` against a pydantic model, with errors that point into the file.
-
-    Raises:
-        RecipeError: see `load_recipe`.
-    """
-    if not isinstance(document.value, dict):
-        raise RecipeError(
-            f"{document.source}: a mapping of keys is needed, found {type(document.value).__name__}"
-        )
-    for override in overrides or []:
-        _apply(document.value, override)
-    try:
-        return model.model_validate(document.value)
-    except ValidationError as error:
-        raise RecipeError(_explain(error, document, model)) from error
-
-
-def _apply(value: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator or not key:
-        raise RecipeError(f"--set {override}: write it as key.path=value")
-    parts = key.split(".")
-    for part in parts[:-1]:
-        value = value.setdefault(part, {})
-        if not isinstance(value, dict):
-            raise RecipeError(f"--set {override}: '{part}' holds a value, not keys")
-    value[parts[-1]] = strict_yaml.parse(text, f"--set {key}").value
-
-
-def _explain(error: ValidationError, document: strict_yaml.Document, model: type[BaseModel]) -> str:
-    messages = []
-    for fault in error.errors():
-        path = tuple(part for part in fault["loc"] if isinstance(part, int) or _is_key(part))
-        where = ".".join(str(part) for part in path) or "the recipe"
-        text = fault["msg"].removeprefix("Value error, ")
-        if fault["type"] == "extra_forbidden":
-            text = f"unknown key{did_you_mean(str(path[-1]), _keys_at(model, path[:-1]))}"
-        elif fault["type"] == "missing":
-            text = "this key is missing and has no default"
-        elif not isinstance(fault.get("input"), dict):
-            text += f"; found {fault.get('input')!r}"
-        messages.append(f"{document.source}, line {document.line_of(path)}: {where}: {text}")
-    return "\n".join(dict.fromkeys(messages))
-
-
-def _is_key(part: object) -> bool:
-    # pydantic adds the names of union members to a location; they are no keys of the file.
-    return isinstance(part, str) and part.isidentifier() and not part[0].isupper()
-
-
-def _keys_at(model: type[BaseModel], path: tuple[str | int, ...]) -> list[str]:
-    current: type[BaseModel] = model
-    for part in path:
-        field = current.model_fields.get(str(part))
-        nested = field and _nested_model(field.annotation)
-        if not nested:
-            return []
-        current = nested
-    return list(current.model_fields)
-
-
-def _nested_model(annotation: Any) -> type[BaseModel] | None:
-    candidates = [annotation, *getattr(annotation, "__args__", ())]
-    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
-
-
-def _absolute(recipe: Recipe, base: Path, check_variables: bool) -> Recipe:
+def _absolute(recipe: Recipe, base: Path, source: Path, check_variables: bool) -> Recipe:
     """Resolve the paths of a recipe against its own folder, with `~` and `${VARIABLES}` filled in."""
 
-    def resolve(text: str) -> str:
-        path = Path(os.path.expandvars(text)).expanduser()
-        if check_variables and "$" in str(path):
+    def resolve(text: str, key: str) -> str:
+        filled = os.path.expandvars(text)
+        unset = [name.strip("{}") for name in _VARIABLE.findall(text) if name.strip("{}") not in os.environ]
+        if unset and check_variables:
             raise RecipeError(
-                f"{text}: the environment variable in this path is not set; set it to your data's folder"
+                f"{source}: {key}: '{text}' uses the environment variable {unset[0]}, which is not set; "
+                f"set it, for instance: export {unset[0]}=/folder/of/your/data"
             )
-        return str(path if path.is_absolute() else (base / path).resolve())
+        # A path whose variable is unknown cannot be completed: it stays as it was written.
+        path = Path(filled).expanduser()
+        return text if unset else str(path if path.is_absolute() else (base / path).resolve())
 
-    def split(value: SplitSpec | None, is_voc: bool) -> SplitSpec | None:
+    def split(name: str) -> SplitSpec | None:
+        value: SplitSpec | None = getattr(recipe.data, name)
         if value is None:
             return None
-        annotations = value.annotations if is_voc else resolve(value.annotations)
-        return SplitSpec(annotations=annotations, images=resolve(value.images))
+        annotations = value.annotations  # of VOC: the name of a list, no path
+        if recipe.data.format != "voc":
+            annotations = resolve(annotations, f"data.{name}.annotations")
+        return SplitSpec(annotations=annotations, images=resolve(value.images, f"data.{name}.images"))
 
-    data, detector = recipe.data, recipe.detector
-    voc = data.format == "voc"
-    splits = {name: split(getattr(data, name), voc) for name in ("train", "val", "test")}
+    splits = {name: split(name) for name in ("train", "val", "test")}
+    detector = recipe.detector
     if detector.weights not in ("none", "backbone", "torchvision"):
-        detector = detector.model_copy(update={"weights": resolve(detector.weights)})
-    return recipe.model_copy(update={"data": data.model_copy(update=splits), "detector": detector})
+        detector = detector.model_copy(update={"weights": resolve(detector.weights, "detector.weights")})
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update=splits), "detector": detector})

@@ -6,15 +6,13 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from lth_deploy import strict_yaml
-from lth_deploy.recipe import Section, validate
+from lth_deploy.validation import Section, validate
 
 
 class GatesSpec(Section):
     """Bounds that an exported file is held to before it counts as exported."""
 
-    images: Annotated[int, Field(gt=0)] = Field(
-        32, description="val images that parity and AP are checked on"
-    )
+    images: Annotated[int, Field(gt=0)] = Field(32, description="val images that parity and AP are checked on")
     matched: Annotated[float, Field(gt=0, le=1)] = 0.99
     iou: Annotated[float, Field(gt=0, le=1)] = 0.99
     score_difference: Annotated[float, Field(gt=0)] = 1e-3

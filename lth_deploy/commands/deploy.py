@@ -205,11 +205,11 @@ def _target(name: str | None, flags: dict[str, str | None]) -> "Target":
     """A target file with the flags laid over it."""
     from lth_deploy import strict_yaml
     from lth_deploy.bundled import target_file
-    from lth_deploy.recipe import validate
     from lth_deploy.target import Target
+    from lth_deploy.validation import validate
 
     given = [f"{key}={value}" for key, value in flags.items() if value is not None]
     document = strict_yaml.Document("the command line", {}, {})
     if name is not None:
         document = strict_yaml.load(target_file(name))
-    return validate(Target, document, given)
+    return validate(Target, document, given, option="--")
