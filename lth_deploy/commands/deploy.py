@@ -84,6 +84,9 @@ def benchmark(
     baseline: Annotated[Path | None, typer.Option(help="Dense ONNX file to compare with.")] = None,
     engine: Annotated[str, typer.Option(help="Engines, separated by commas.")] = "onnxruntime",
     int8: Annotated[bool, typer.Option("--int8", help="Add the dense model in static INT8 as a row.")] = False,
+    calibrate: Annotated[
+        Path | None, typer.Option(help="Images to calibrate INT8 on; best not those of --images.")
+    ] = None,
     threads: Annotated[str, typer.Option(help="Numbers of threads, separated by commas.")] = "1",
     time: Annotated[str, typer.Option(help="Time measured for each row, for instance 5s.")] = "5s",
     limit: Annotated[int | None, typer.Option(help="AP on the first so many images only.")] = None,
@@ -106,6 +109,7 @@ def benchmark(
         threads=numbers_of(threads, "--threads"),
         seconds=seconds_of(time) or 0.0,
         int8=int8,
+        calibration_folder=calibrate,
         images=limit,
         decoder=decoder,
         imports=tuple(imports or ()),

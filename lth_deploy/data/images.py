@@ -10,6 +10,7 @@ from lth_deploy.data.findings import FaultError
 from lth_deploy.errors import DataError
 
 LARGEST_SIDE = 32768
+SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 LARGEST_AREA = 100_000_000
 """Pixels; 300 MB when decoded."""
 
@@ -26,6 +27,18 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
         return decode(path)
     except FaultError as fault:
         raise DataError(f"{path}: {fault}; repair or remove the file") from fault
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The image files in `folder` by name, not those in folders below it.
+
+    Raises:
+        DataError: no such folder, or it holds no images.
+    """
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES) if folder.is_dir() else []
+    if not files:
+        raise DataError(f"{folder} is no folder with images ({', '.join(SUFFIXES)}); name one that has some")
+    return files
 
 
 def decode(path: Path) -> npt.NDArray[np.uint8]:

@@ -14,7 +14,7 @@ from lth_deploy.measure.latency import Timing
 from lth_deploy.measure.machine import Machine, describe_machine
 from lth_deploy.measure.results import BenchmarkResults, Row
 from lth_deploy.measure.size import file_bytes
-from lth_deploy.workflow.contenders import Contender, gather, quantized
+from lth_deploy.workflow.contenders import Contender, calibration_images, gather, quantized
 from lth_deploy.workflow.race import Race, open_all, race
 from lth_deploy.workflow.weight_facts import weight_facts
 
@@ -28,9 +28,10 @@ log = logging.getLogger(__name__)
 class BenchmarkOptions:
     """How to measure.
 
-    seconds: timed for each row. threads: one table's rows for each number. images: how many images AP is
-    scored on (None: all). timed_images: how many of them are timed, in turn. loads: fresh processes for
-    each row. calibration: images for INT8. imports: JSON files of other benchmarks whose rows are appended.
+    seconds: timed for each row. threads: one table's rows for each number. images: how many images AP is scored on
+    (None: all). timed_images: how many of them are timed, in turn. loads: fresh processes for each row.
+    calibration: images for INT8, taken from calibration_folder. imports: JSON files of other benchmarks whose rows
+    are appended.
     """
 
     engines: tuple[str, ...] = ("onnxruntime",)
@@ -38,6 +39,7 @@ class BenchmarkOptions:
     seconds: float = 5.0
     int8: bool = False
     calibration: int = 32
+    calibration_folder: Path | None = None
     images: int | None = None
     timed_images: int = 4
     loads: int = 3
@@ -79,7 +81,8 @@ def benchmark(
         workspace = Path(folder)
         contenders = gather(artifacts, baseline, options.engines, options.decoder, workspace)
         if options.int8:
-            contenders.append(quantized(contenders[0], dataset, options.calibration, workspace))
+            chosen, origin = calibration_images(options.calibration_folder, dataset, options.calibration)
+            contenders.append(quantized(contenders[0], chosen, origin, workspace))
         contenders, left_out = _loadable(contenders)
         rows = _measure(contenders, dataset, options, workspace)
     return BenchmarkResults(

@@ -71,8 +71,26 @@ def gather(
     return found
 
 
-def quantized(base: Contender, dataset: "CocoDataset", images: int, workspace: Path) -> Contender:
-    """The baseline in static INT8, calibrated on the first `images` images.
+def calibration_images(folder: Path | None, dataset: "CocoDataset", count: int) -> tuple[list[Path], str]:
+    """`count` image files to calibrate on, spread over `folder`, and in words what they are.
+
+    Without a folder they are the first images of the benchmark itself, which favours the quantised row.
+
+    Raises:
+        DataError: the folder has no images.
+    """
+    from lth_deploy.data.images import image_files
+
+    if folder is None:
+        chosen = [record.path for record in dataset.subset(count).images]
+        return chosen, f"the {len(chosen)} first images of the benchmarked data set itself, in its favour"
+    files = image_files(folder)
+    chosen = files[:: max(1, len(files) // count)][:count]
+    return chosen, f"{len(chosen)} images of {folder.name}"
+
+
+def quantized(base: Contender, images: list[Path], origin: str, workspace: Path) -> Contender:
+    """The baseline in static INT8, calibrated on `images`; `origin` says in words what they are.
 
     Raises:
         MissingExtraError, DataError, ArtifactError: see `quantize_dense`.
@@ -83,14 +101,11 @@ def quantized(base: Contender, dataset: "CocoDataset", images: int, workspace: P
 
     plain = base.reference or base.file.path
     reduce_range = not describe_machine().exact_u8s8
-    chosen = dataset.subset(images).images
-    feeds = (base.file.decoder.prepare(read_image(record.path))[0] for record in chosen)
+    feeds = (base.file.decoder.prepare(read_image(path))[0] for path in images)
     out = workspace / f"{base.name}-int8.onnx"
     report = quantize_dense(plain, feeds, out, reduce_range=reduce_range)
     notes = [
-        f"static QDQ, per channel, ranges from {report.images} of the {len(chosen)} first images of the "
-        f"data set; "
-        f"{report.weight_layers} weight layers"
+        f"static QDQ, per channel, ranges from {origin} ({report.images} usable); {report.weight_layers} weight layers"
     ]
     notes += ["7-bit weights, because this CPU has no VNNI"] if reduce_range else []
     file = replace(base.file, path=out, packed=False)

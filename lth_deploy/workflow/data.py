@@ -35,6 +35,4 @@ def draw_shapes(out: Path, counts: Mapping[str, int], **options: Unpack[ShapesOp
         raise UsageError("no split was asked for; give the number of images of one at least")
     for split, count in counts.items():
         ShapesPlan(split, count, **options)
-    return {
-        split: generate_shapes(out, split=split, count=count, **options) for split, count in counts.items()
-    }
+    return {split: generate_shapes(out, split=split, count=count, **options) for split, count in counts.items()}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lth_deploy import storage
-from lth_deploy.errors import DataError, GateError, UsageError
+from lth_deploy.errors import GateError, UsageError
 from lth_deploy.target import Target
 from lth_deploy.ticket import versions
 from lth_deploy.workflow.gates import Feeds, hold_raw_outputs
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NOISE_INPUTS = 4
-_IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 
 
 @dataclass(frozen=True)
@@ -199,18 +198,13 @@ def _inputs(
         noise = [(f"noise {seed}", noise_feeds(model, seed)) for seed in range(NOISE_INPUTS)]
         return list(noise), f"{NOISE_INPUTS} inputs of seeded noise"
     feeds = list(_image_feeds(job.images, decoder, most))
-    if not feeds:
-        raise DataError(f"{job.images} holds no images ({', '.join(sorted(_IMAGE_SUFFIXES))})")
     return feeds, f"{len(feeds)} images of {job.images.name}"
 
 
 def _image_feeds(folder: Path, decoder: "Decoder", most: int) -> Iterator[tuple[str, Feeds]]:
-    from lth_deploy.data.images import read_image
+    from lth_deploy.data.images import image_files, read_image
 
-    if not folder.is_dir():
-        raise DataError(f"no such folder of images: {folder}")
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in _IMAGE_SUFFIXES)
-    for file in files[:most]:
+    for file in image_files(folder)[:most]:
         yield file.name, decoder.prepare(read_image(file))[0]
 
 

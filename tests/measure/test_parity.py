@@ -107,6 +107,12 @@ def test_box_iou_of_known_boxes() -> None:
     assert box_iou(others[3:], others[3:]).tolist() == [[1.0]]
 
 
+def test_rounding_of_a_sliver_is_no_difference_but_a_shift_is() -> None:
+    sliver = np.array([[10.0, 0.0, 10.004, 80.0]], np.float32)
+    assert box_iou(sliver, sliver + np.float32(0.003))[0, 0] == 1.0
+    assert box_iou(sliver, sliver + np.float32(0.02))[0, 0] == 0.0
+
+
 def test_tensors_are_compared_relative_to_their_size() -> None:
     big = {"a": np.array([1000.0, 0.0], np.float32), "n": np.array([1, 2])}
     assert compare_tensors(big, {"a": big["a"] + np.float32(0.05), "n": big["n"]}).passed
