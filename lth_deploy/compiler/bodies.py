@@ -94,7 +94,12 @@ class _Body:
 
 def body(coding: str, opset: int) -> FunctionProto:
     """The function that decodes `coding`, in operators of standard opset `opset` (13 or later)."""
-    nodes = _bitmask() if coding == "bitmask" else _gaps(int(coding.removeprefix("gaps")), opset)
+    if coding == "bitmask":
+        nodes = _bitmask()
+    elif coding == "steps8":
+        nodes = _steps()
+    else:
+        nodes = _gaps(int(coding.removeprefix("gaps")), opset)
     return helper.make_function(
         DOMAIN,
         operator_of(coding),
@@ -147,6 +152,33 @@ def _bitmask() -> list[NodeProto]:
     b.op("Reshape", "gathered flat", "unpadded")
     b.op("Slice", "unpadded zero elements", "cut")
     b.op("Reshape", "cut shape", "weight")
+    return b.nodes
+
+
+def _steps() -> list[NodeProto]:
+    """Sum the steps to positions, and scatter the values: there is one for each step.
+
+    Gemm adds each place's own number to the running sum of its row: a step is one more than its code.
+    """
+    b = _Body()
+    b.common()
+    b.shape_attribute()
+    b.padded("steps", ROW, 0)
+    b.constant("one", 1, np.int32)
+    b.op("Cast", "place", "own_step", to=TensorProto.FLOAT)
+    b.op("Reshape", "padded rows", "code_rows")
+    b.op("Cast", "code_rows", "code", to=TensorProto.FLOAT)
+    b.op("Gemm", "code triangle own_step", "sums")
+    b.op("Cast", "sums", "inside", to=TensorProto.INT32)
+    b.op("Gather", "inside last", "last_place", axis=1)
+    b.op("Add", "last_place one", "totals")
+    b.op("CumSum", "totals axis", "before", exclusive=1)
+    b.op("Add", "inside before", "position_rows")
+    b.op("Reshape", "position_rows flat", "positions")
+    b.op("Slice", "positions zero bytes", "position")
+    b.op("ConstantOfShape", "elements", "empty")
+    b.op("ScatterElements", "empty position floats", "scattered", axis=0)
+    b.op("Reshape", "scattered shape", "weight")
     return b.nodes
 
 

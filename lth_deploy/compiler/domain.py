@@ -30,4 +30,4 @@ def coding_of(operator: str) -> str | None:
 
 def position_input(coding: str) -> str:
     """Name of the array that holds the positions of a coding."""
-    return "bits" if coding == "bitmask" else "gaps"
+    return {"bitmask": "bits", "steps8": "steps"}.get(coding, "gaps")

@@ -5,6 +5,7 @@ from lth_deploy.formats.bitmask import Bitmask
 from lth_deploy.formats.choice import LOAD_ZEROS, Preference, bound_of, choose, entropy_bound, sizes
 from lth_deploy.formats.dense import Dense
 from lth_deploy.formats.gaps import Gaps
+from lth_deploy.formats.steps import Steps
 from lth_deploy.formats.table import FORMATS
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Gaps",
     "Occupancy",
     "Preference",
+    "Steps",
     "bound_of",
     "choose",
     "entropy_bound",

@@ -124,8 +124,8 @@ def checked_array(arrays: Mapping[str, Array], name: str, dtypes: Sequence[np.dt
     return array
 
 
-def checked_values(arrays: Mapping[str, Array], count: int) -> Array:
-    """The stored values, of which there must be `count`, all finite and none zero.
+def checked_values(arrays: Mapping[str, Array], count: int, *, fillers: bool = False) -> Array:
+    """The stored values, of which there must be `count`, all finite, and none zero unless `fillers`.
 
     Raises:
         ArtifactError: their number, type or one of them is wrong.
@@ -135,6 +135,6 @@ def checked_values(arrays: Mapping[str, Array], count: int) -> Array:
         raise ArtifactError(f"the positions name {count} weights, but {values.size} values are stored")
     if not np.isfinite(values).all():
         raise ArtifactError("a stored value is NaN or infinite")
-    if np.count_nonzero(values) != values.size:
+    if not fillers and np.count_nonzero(values) != values.size:
         raise ArtifactError("a stored value is zero; zeros are not stored")
     return values

@@ -9,14 +9,14 @@ from lth_deploy.formats.table import FORMATS
 Preference = Literal["size", "load"]
 
 LOAD_ZEROS = 0.7
-"""Share of zeros from which gaps decode within the load-time budget; below it `load` stores in full.
+"""Share of zeros from which `load` packs a tensor; below it a packed tensor takes too long to decode.
 
-The decode of gaps works on one number for each non-zero weight, that of a bitmask on several for each
-weight: it takes a multiple of the dense file's load time at any sparsity (benchmarks/packing.py).
+The decode of steps and gaps works on a few numbers for each stored value, that of a bitmask on several for
+each weight: it takes a multiple of the dense file's load time at any sparsity (benchmarks/packing.py).
 """
 
-FAST = ("dense", "gaps4", "gaps8")
-"""Formats whose decode avoids bit-level steps; `load` chooses among these."""
+FAST = ("dense", "steps8")
+"""Formats that `load` chooses among."""
 
 
 def choose(weights: Array, prefer: Preference = "size") -> str:

@@ -74,7 +74,7 @@ def test_a_shared_weight_is_decoded_once() -> None:
 def test_each_packed_layer_is_near_the_entropy() -> None:
     for zeros in (0.3, 0.5, 0.8, 0.95, 0.98):
         for values in ("fp32", "fp16"):
-            weights = sparse(np.random.default_rng(1), (128, 128, 3, 3), zeros)
+            weights = sparse(np.random.default_rng(1), (256, 256, 3, 3), zeros)
             _, (report,) = pack(conv(weights), values=values)  # type: ignore[arg-type]
             assert report.bytes <= 1.08 * report.entropy_bytes, (zeros, values)
             assert report.reason is None

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from lth_deploy.compiler.domain import position_input
 from lth_deploy.errors import ArtifactError
 from lth_deploy.formats import FORMATS
 from lth_deploy.formats.base import Arrays
@@ -19,8 +20,20 @@ def valid(name: str) -> Arrays:
     return FORMATS.get(name).encode(weights)
 
 
+def test_only_fillers_may_be_zero() -> None:
+    weights = np.zeros(600, np.float32)
+    weights[[3, 500]] = 1, 2
+    steps = FORMATS.get("steps8")
+    arrays = steps.encode(weights)
+    steps.decode(arrays, weights.shape)
+    for values, codes in (([0, 0, 2], [3, 255, 240]), ([1, 0, 2], [3, 254, 241]), ([1, 2, 0], [3, 255, 255])):
+        wrong = {"steps": np.array(codes, np.uint8), "values": np.array(values, np.float32)}
+        with pytest.raises(ArtifactError, match="filler"):
+            steps.decode(wrong, weights.shape)
+
+
 def positions_key(name: str) -> str:
-    return "bits" if name == "bitmask" else "gaps"
+    return position_input(name)
 
 
 FAULTS: dict[str, Callable[[Arrays, str], object]] = {

@@ -12,17 +12,18 @@ from onnx import AttributeProto, ModelProto, TensorProto, helper, numpy_helper
 
 from lth_deploy.compiler.domain import DOMAIN, METADATA_KEY
 from lth_deploy.compiler.pack import pack
+from lth_deploy.formats import Preference
 from tests.compiler.onnx_models import conv
 
-SHAPE = (64, 32, 3, 3)
+SHAPE = (64, 64, 3, 3)
 
 
-def valid(zeros: float) -> ModelProto:
-    """One packed Conv: a bitmask at half zeros, gaps of 4 bits at 85 percent."""
+def valid(zeros: float, prefer: Preference = "size") -> ModelProto:
+    """One packed Conv: a bitmask at half zeros, gaps of 4 bits at 85 percent, steps when fast loading is preferred."""
     rng = np.random.default_rng(0)
     weights = rng.standard_normal(SHAPE).astype(np.float32)
     weights[rng.random(SHAPE) < zeros] = 0
-    return pack(conv(weights))[0]
+    return pack(conv(weights), prefer=prefer)[0]
 
 
 def tensor(model: ModelProto, suffix: str) -> TensorProto:
@@ -89,11 +90,11 @@ COMMON: dict[str, Callable[[ModelProto], None]] = {
     "values_empty": change("values", lambda a: a[:0]),
     "values_double": change("values", lambda a: a.astype(np.float64)),
     "values_matrix": change("values", lambda a: a[None]),
-    "shape_smaller": shape_of(64, 32, 3, 2),
+    "shape_smaller": shape_of(64, 64, 3, 2),
     "shape_larger_than_the_file": shape_of(1 << 14, 1 << 14, 3, 3),
     "shape_overflows": shape_of(MANY, MANY, MANY, 3),
-    "shape_negative": shape_of(-64, -32, 3, 3),
-    "shape_zero": shape_of(0, 32, 3, 3),
+    "shape_negative": shape_of(-64, -64, 3, 3),
+    "shape_zero": shape_of(0, 64, 3, 3),
     "shape_empty": shape_of(),
     "shape_of_high_rank": shape_of(*SHAPE, *[1] * 40),
     "shape_missing": node_edit(lambda node: node.attribute.pop()),
@@ -137,12 +138,27 @@ GAPS: dict[str, Callable[[ModelProto], None]] = {
 }
 
 
+STEPS: dict[str, Callable[[ModelProto], None]] = {
+    "steps_short": change("steps", lambda a: a[:-1]),
+    "steps_long": change("steps", lambda a: np.append(a, np.uint8(0))),
+    "steps_longest": change("steps", lambda a: np.full_like(a, 255)),
+    "steps_wide": change("steps", lambda a: a.astype(np.int16)),
+    "steps_empty": change("steps", lambda a: a[:0]),
+    "steps_beyond_the_end": change("steps", with_element(-1, 255)),
+}
+
+
 def corpus() -> dict[str, bytes]:
     """File name to content: every one must be refused."""
     files: dict[str, bytes] = {}
-    for coding, zeros, own in (("bitmask", 0.5, BITMASK), ("gaps4", 0.85, GAPS)):
+    sources: list[tuple[str, float, Preference, dict[str, Callable[[ModelProto], None]]]] = [
+        ("bitmask", 0.5, "size", BITMASK),
+        ("gaps4", 0.85, "size", GAPS),
+        ("steps8", 0.85, "load", STEPS),
+    ]
+    for coding, zeros, prefer, own in sources:
         for name, edit in {**COMMON, **own}.items():
-            model = valid(zeros)
+            model = valid(zeros, prefer)
             edit(model)
             files[f"{coding}_{name}.onnx"] = model.SerializeToString(deterministic=True)
     sound = valid(0.5).SerializeToString(deterministic=True)
