@@ -52,7 +52,7 @@ def _find(kind: str, noun: str, name: str) -> Path:
     if path.suffix in (".yaml", ".yml"):
         if path.is_file():
             return path
-        raise RecipeError(f"no {noun} file {path}")
+        raise RecipeError(f"no {noun} file {path}; give the path of one, or a bundled name: {', '.join(_names(kind))}")
     if name in _names(kind):
         return _folder(kind) / f"{name}.yaml"
     raise RecipeError(f"no {noun} is called '{name}'{did_you_mean(name, _names(kind))}")

@@ -60,7 +60,10 @@ def main() -> NoReturn:
     except LthError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as end:
+        # Typer takes Ctrl-C for itself and leaves with this code, without a word.
+        if isinstance(end, SystemExit) and end.code != INTERRUPTED:
+            raise
         print("interrupted; a search goes on with --resume", file=sys.stderr)
         sys.exit(INTERRUPTED)
     sys.exit(0)

@@ -1,6 +1,5 @@
 """`lth-deploy recipe` and `lth-deploy checks`."""
 
-import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -16,12 +15,9 @@ def list_recipes() -> None:
     """Names and first comment line of the bundled recipes."""
     from lth_deploy.bundled import recipe_file, recipe_names
 
-    rows = []
     for name in recipe_names():
-        first = recipe_file(name).read_text(encoding="utf-8").splitlines()[0]
-        rows.append([name, first.removeprefix("#").strip()])
-    for name, text in rows:
-        print(f"{name:32} {text}")
+        first, _, _ = recipe_file(name).read_text(encoding="utf-8").partition("\n")
+        print(f"{name:32} {first.removeprefix('#').strip()}")
 
 
 @app.command()
@@ -44,13 +40,13 @@ def init(
     base: Annotated[str, typer.Option("--from", help="Bundled recipe to start from.")] = "quickstart",
 ) -> None:
     """Copy a bundled recipe to edit."""
+    from lth_deploy import storage
     from lth_deploy.bundled import recipe_file
     from lth_deploy.errors import UsageError
 
     if out.exists():
         raise UsageError(f"{out} exists; choose another file, it is not overwritten")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(recipe_file(base), out)
+    storage.write_bytes(out, recipe_file(base).read_bytes())
     print(out)
 
 

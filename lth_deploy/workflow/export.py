@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lth_deploy import storage
-from lth_deploy.errors import DataError, GateError, MissingExtraError, ParityError, UsageError
+from lth_deploy.errors import DataError, GateError, ParityError, UsageError
 from lth_deploy.pruning.plan import control_of, level_name
 from lth_deploy.recipe import Recipe
 from lth_deploy.target import Target
 from lth_deploy.ticket import RunDirectory, Trial, versions
 from lth_deploy.workflow.detection_gate import GateResult, hold_detections
+from lth_deploy.workflow.extras import require_torch
 
 if TYPE_CHECKING:
     import onnx
@@ -74,7 +75,7 @@ def export(run: Path, *, level: str = "best", target: Target | None = None, out:
         GateError: `best` is asked for and no level won.
         ParityError: the file does not compute what the trained model computes.
     """
-    _require_torch()
+    require_torch("exporting a run")
     from lth_deploy.workflow.find_ticket import load_splits
 
     directory = RunDirectory.open(run)
@@ -223,10 +224,3 @@ def _metadata(
         positions=positions(graph, {"image": read_image(dataset.images[0].path)}),
         control_sha256=control,
     )
-
-
-def _require_torch() -> None:
-    try:
-        import torchvision  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError("torch", "train", "exporting a run") from error

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lth_deploy import storage
-from lth_deploy.errors import MissingExtraError, RecipeError, UsageError
+from lth_deploy.errors import RecipeError, UsageError
 from lth_deploy.recipe import Recipe
 from lth_deploy.ticket import RunDirectory, versions
+from lth_deploy.workflow.extras import require_torch
 
 if TYPE_CHECKING:
     import torch
@@ -55,17 +56,18 @@ def find_ticket(
         StorageError: the disk is full, or another process works on `out`.
         TrainingError: the loss stopped being finite.
     """
-    _require_torch()
+    require_torch("finding tickets")
     from lth_deploy.training.hooks import StopRequested
     from lth_deploy.workflow.summary import write_summary
 
     deadline = None if max_seconds is None else time.monotonic() + max_seconds
+    chosen = pick_device(device)
     _check_recipe(recipe)
     run = _open(recipe, out, resume)
     with run.locked(), _logged_to(run.log):
         storage.remove_stale_temporaries(run.path)
         splits = load_splits(recipe, run.path)
-        search = _prepare(recipe, run, splits, device, deadline)
+        search = _prepare(recipe, run, splits, chosen, deadline)
         finished = True
         try:
             search.execute()
@@ -144,7 +146,7 @@ def _prepare(
     recipe: Recipe,
     run: RunDirectory,
     splits: Mapping[str, "CocoDataset"],
-    device_name: str,
+    device: "torch.device",
     deadline: float | None,
 ) -> "Search":
     import torch
@@ -152,7 +154,6 @@ def _prepare(
     from lth_deploy.data.loader import Batches, DetectionDataset
     from lth_deploy.pruning.imp import Search
 
-    device = pick_device(device_name)
     if recipe.training.threads:
         torch.set_num_threads(recipe.training.threads)
     training = recipe.training
@@ -220,10 +221,12 @@ def pick_device(name: str) -> "torch.device":
     """The device called auto, cpu or cuda.
 
     Raises:
-        UsageError: cuda is asked for where there is none.
+        UsageError: no such device, or cuda is asked for where there is none.
     """
     import torch
 
+    if name not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"unknown --device '{name}'; choose auto, cpu or cuda")
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
         raise UsageError("--device cuda: torch sees no GPU here; use --device cpu")
@@ -289,10 +292,3 @@ def _logged_to(path: Path) -> Iterator[None]:
     finally:
         package.removeHandler(handler)
         handler.close()
-
-
-def _require_torch() -> None:
-    try:
-        import torchvision  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError("torch", "train", "finding tickets") from error

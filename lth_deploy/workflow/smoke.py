@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lth_deploy.recipe import DataSpec, Recipe, RewindSpec, ShapesSpec
+from lth_deploy.workflow.extras import require_torch
 
 if TYPE_CHECKING:
     from torch import nn
@@ -17,7 +18,11 @@ def smoke_recipe(recipe: Recipe, weights: Path) -> Recipe:
 
     A detector that has hardly trained scores everything alike, and then no two implementations rank its boxes in
     the same order. So the smoke run starts from weights whose scores differ, which gives parity something to hold.
+
+    Raises:
+        MissingExtraError: torch is not installed.
     """
+    require_torch("a smoke run")
     level = recipe.pruning.level_list()[-1]
     training = {"steps": 2, "epochs": None, "batch_size": min(recipe.training.batch_size, 2), "amp": "off"}
     detector = {
