@@ -18,6 +18,9 @@ def find_ticket(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     max_time: Annotated[str | None, typer.Option(help="Stop after this long, for instance 2h.")] = None,
+    dense_from: Annotated[
+        Path | None, typer.Option(help="Take the dense trial of this run, of the same detector, data and training.")
+    ] = None,
     smoke: Annotated[bool, typer.Option("--smoke", help="Two steps on generated data.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
@@ -32,7 +35,9 @@ def find_ticket(
         from lth_deploy.workflow.smoke import smoke_recipe
 
         loaded = smoke_recipe(loaded, folder.with_name(f"{folder.name}.initial.safetensors"))
-    result = search(loaded, folder, device=device, resume=resume, max_seconds=seconds_of(max_time))
+    result = search(
+        loaded, folder, device=device, resume=resume, max_seconds=seconds_of(max_time), dense_from=dense_from
+    )
     print_table(*_table(result.summary), to_stderr=as_json)
     print(_verdict(result.summary, result.run), file=sys.stderr)
     if as_json:

@@ -7,7 +7,7 @@ wide, training proposals in proportion to `proposals`.
 
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN, KeypointRCNN, MaskRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
@@ -65,7 +65,7 @@ def keypoint_rcnn(spec: DetectorSpec, classes: int, keypoints: int) -> nn.Module
         **_shared_parts(spec, classes),
         keypoint_roi_pool=_pool(14),
         keypoint_head=KeypointRCNNHeads(spec.fpn_width, (width,) * 8),
-        keypoint_predictor=KeypointRCNNPredictor(width, keypoints),
+        keypoint_predictor=_KeypointPredictor(width, keypoints),
     )
     return _finish(model, spec)
 
@@ -106,3 +106,11 @@ def _pool(cells: int) -> MultiScaleRoIAlign:
 def _finish(model: nn.Module, spec: DetectorSpec) -> nn.Module:
     model.transform = fit_transform(spec.min_size, spec.max_size)
     return model
+
+
+class _KeypointPredictor(KeypointRCNNPredictor):  # type: ignore[misc]
+    """torchvision's predictor with heat maps laid out as its loss views them, whatever layout the weights have."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        heat_maps: Tensor = super().forward(x)
+        return heat_maps.contiguous()

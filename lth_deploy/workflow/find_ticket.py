@@ -12,6 +12,7 @@ from lth_deploy import storage
 from lth_deploy.errors import RecipeError, UsageError
 from lth_deploy.recipe import Recipe
 from lth_deploy.ticket import RunDirectory, versions
+from lth_deploy.workflow.reuse import adopt_dense
 from lth_deploy.workflow.extras import require_torch
 
 if TYPE_CHECKING:
@@ -43,8 +44,12 @@ def find_ticket(
     device: str = "auto",
     resume: bool = False,
     max_seconds: float | None = None,
+    dense_from: Path | None = None,
 ) -> TicketResult:
     """Search a ticket as `recipe` says, in the run directory `out`.
+
+    `dense_from` names a run with the same detector, data, training and rewind point: its finished dense trial is
+    taken instead of training it again.
 
     A killed search loses at most `training.checkpoint_seconds` of work; `resume` goes on to the same masks and
     weights, bit for bit, on the same machine with the same versions and number of threads.
@@ -66,6 +71,8 @@ def find_ticket(
     run = _open(recipe, out, resume)
     with run.locked(), _logged_to(run.log):
         storage.remove_stale_temporaries(run.path)
+        if dense_from is not None and not run.trial("dense").finished:
+            adopt_dense(run, dense_from)
         splits = load_splits(recipe, run.path)
         search = _prepare(recipe, run, splits, chosen, deadline)
         finished = True

@@ -1,0 +1,59 @@
+"""Sharing a dense training between searches: it depends on detector, data and training only."""
+
+import logging
+from pathlib import Path
+
+from lth_deploy import storage
+from lth_deploy.errors import UsageError
+from lth_deploy.recipe import Recipe
+from lth_deploy.ticket import RunDirectory
+
+logger = logging.getLogger(__name__)
+
+
+def adopt_dense(run: RunDirectory, source: Path) -> None:
+    """Copy the finished dense trial and the rewind state of the run `source` into the new run `run`.
+
+    Raises:
+        DataError: `source` is no run, or its files have changed.
+        UsageError: its dense training is not finished, or another recipe made it.
+    """
+    other = RunDirectory.open(source)
+    _require_same(run.recipe(), other.recipe(), source)
+    theirs, ours = other.trial("dense"), run.trial("dense")
+    if not theirs.finished:
+        raise UsageError(f"--dense-from {source}: its dense training is not finished; go on with it first")
+    pairs = [
+        (other.rewind, run.rewind),
+        (theirs.weights, ours.weights),
+        (theirs.metrics, ours.metrics),
+        (theirs.result, ours.result),
+    ]
+    for original, _ in pairs:
+        other.verify(original)
+    for original, copy in pairs:
+        storage.write_bytes(copy, original.read_bytes())
+    run.commit([copy for _, copy in pairs])
+    logger.info("dense: taken from %s", source)
+
+
+def _require_same(ours: Recipe, theirs: Recipe, source: Path) -> None:
+    """Everything that the dense trial, its rewind state and its multiply positions depend on."""
+    mine = _inputs(ours)
+    for key, value in _inputs(theirs).items():
+        if mine[key] != value:
+            raise UsageError(
+                f"--dense-from {source}: its recipe has another '{key}'; train a dense control of your own"
+            )
+
+
+def _inputs(recipe: Recipe) -> dict[str, object]:
+    pruning = recipe.pruning
+    return {
+        "detector": recipe.detector,
+        "data": recipe.data,
+        # How often a checkpoint is written leaves no mark on what is trained.
+        "training": recipe.training.model_copy(update={"checkpoint_seconds": 1.0, "workers": 0}),
+        "pruning.rewind": pruning.rewind,
+        "pruning.scope": (pruning.scope, pruning.include, pruning.exclude),
+    }
