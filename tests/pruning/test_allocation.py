@@ -1,0 +1,196 @@
+"""Allocations reach what is asked for, step on from the level before, and keep blocks whole."""
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from lth_deploy.errors import RecipeError, TrainingError
+from lth_deploy.mask import Masks, is_subset, sparsity
+from lth_deploy.pruning.allocation import Allocation, PrunableLayer, prune, zero_macs
+from lth_deploy.pruning.controls import permuted
+from lth_deploy.pruning.criteria import magnitude
+from lth_deploy.pruning.structure import STRUCTURES, Structure, block_scores, expand_blocks
+
+SINGLE = STRUCTURES["single"]
+BLOCKED = [name for name in STRUCTURES if name != "single"]
+ALLOCATIONS: tuple[Allocation, ...] = ("global", "per_layer", "macs")
+
+
+def network(seed: int = 0) -> list[PrunableLayer]:
+    """Odd channel counts, a transposed and a fully connected layer, and positions that differ a thousandfold."""
+    rng = np.random.default_rng(seed)
+
+    def layer(name: str, shape: tuple[int, ...], transposed: bool, positions: float, scale: float) -> PrunableLayer:
+        return PrunableLayer(name, rng.normal(0, scale, shape).astype(np.float32), transposed, positions)
+
+    return [
+        layer("stem", (7, 3, 3, 3), False, 4096, 1.0),
+        layer("body", (13, 7, 3, 3), False, 1024, 0.5),
+        layer("up", (13, 9, 2, 2), True, 256, 0.7),
+        layer("fc", (11, 36), False, 4, 0.2),
+    ]
+
+
+def ones(layers: list[PrunableLayer]) -> Masks:
+    return {layer.name: np.ones(layer.weights.shape, np.bool_) for layer in layers}
+
+
+def levels(allocation: Allocation, structure: Structure, asked: tuple[float, ...]) -> list[Masks]:
+    layers, made = network(), [ones(network())]
+    for level in asked:
+        made.append(prune(layers, made[-1], level, magnitude, allocation, structure))
+    return made
+
+
+def test_global_magnitude_keeps_exactly_the_largest_weights() -> None:
+    layers = network()
+    masks = prune(layers, ones(layers), 0.8, magnitude, "global", SINGLE)
+    weights = np.concatenate([layer.weights.reshape(-1) for layer in layers])
+    kept = np.concatenate([masks[layer.name].reshape(-1) for layer in layers])
+    assert int((~kept).sum()) == round(0.8 * weights.size)
+    assert np.abs(weights[kept]).min() >= np.abs(weights[~kept]).max()
+
+
+def test_per_layer_prunes_every_layer_alike() -> None:
+    layers = network()
+    masks = prune(layers, ones(layers), 0.6, magnitude, "per_layer", SINGLE)
+    for layer in layers:
+        assert int((~masks[layer.name]).sum()) == round(0.6 * layer.weights.size)
+
+
+@pytest.mark.parametrize("asked", [0.3, 0.65, 0.9])
+def test_a_mac_budget_is_reached_by_less_than_one_weight_too_much(asked: float) -> None:
+    layers = network()
+    masks = prune(layers, ones(layers), asked, magnitude, "macs", SINGLE)
+    total = sum(layer.weights.size * layer.positions for layer in layers)
+    assert 0 <= zero_macs(layers, masks) - asked + 1e-12 < max(layer.positions for layer in layers) / total
+
+
+def test_a_mac_budget_spends_where_a_weight_costs_most() -> None:
+    layers = network()
+    by_weights = prune(layers, ones(layers), 0.6, magnitude, "global", SINGLE)
+    by_macs = prune(layers, ones(layers), 0.6, magnitude, "macs", SINGLE)
+    assert zero_macs(layers, by_macs) > zero_macs(layers, by_weights) + 0.05
+
+
+@pytest.mark.parametrize("allocation", ALLOCATIONS)
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_every_level_is_a_subset_of_the_one_before(allocation: Allocation, structure: str) -> None:
+    made = levels(allocation, STRUCTURES[structure], (0.3, 0.5, 0.8, 0.95))
+    for outer, inner in zip(made, made[1:], strict=False):
+        assert is_subset(inner, outer)
+        assert sparsity(inner) > sparsity(outer)
+
+
+@pytest.mark.parametrize("structure", BLOCKED)
+@pytest.mark.parametrize("allocation", ALLOCATIONS)
+def test_weights_of_one_block_share_their_mask(structure: str, allocation: Allocation) -> None:
+    shape = STRUCTURES[structure]
+    masks = levels(allocation, shape, (0.4, 0.7))[-1]
+    for layer in network():
+        mask = masks[layer.name]
+        channels_first = mask.swapaxes(0, 1) if layer.transposed else mask
+        for row in range(0, channels_first.shape[0], shape.outputs):
+            for column in range(0, channels_first.shape[1], shape.inputs):
+                block = channels_first[row : row + shape.outputs, column : column + shape.inputs]
+                flat = block.reshape(block.shape[0] * block.shape[1], -1)
+                assert (flat == flat[0]).all(), f"{layer.name}: block at {row}, {column}"
+
+
+@pytest.mark.parametrize("structure", BLOCKED)
+def test_blocks_overshoot_by_less_than_one_block(structure: str) -> None:
+    shape = STRUCTURES[structure]
+    layers = network()
+    masks = prune(layers, ones(layers), 0.7, magnitude, "global", shape)
+    size = sum(layer.weights.size for layer in layers)
+    zeros = sum(int((~mask).sum()) for mask in masks.values())
+    assert 0 <= zeros - round(0.7 * size) < shape.outputs * shape.inputs
+
+
+def test_a_level_may_begin_where_the_one_before_overshot_to() -> None:
+    layers = network()
+    shape = STRUCTURES["2x4"]
+    first = prune(layers, ones(layers), 0.801, magnitude, "per_layer", shape)
+    second = prune(layers, first, 0.802, magnitude, "per_layer", shape)
+    assert is_subset(second, first)
+    for layer in layers:
+        assert int((~second[layer.name]).sum()) >= round(0.802 * layer.weights.size)
+
+
+def test_a_level_below_what_is_gone_is_refused() -> None:
+    layers = network()
+    masks = prune(layers, ones(layers), 0.8, magnitude, "global", SINGLE)
+    with pytest.raises(RecipeError, match="levels must rise"):
+        prune(layers, masks, 0.5, magnitude, "global", SINGLE)
+
+
+def test_the_level_is_a_share_of_all_weights_not_of_the_living() -> None:
+    """Released code took the cumulative keep of the living weights: 0.2 over five rounds ended near 0.02."""
+    made = levels("per_layer", SINGLE, (0.331, 0.553, 0.701, 0.8))
+    for layer in network():
+        assert int(made[-1][layer.name].sum()) == layer.weights.size - round(0.8 * layer.weights.size)
+
+
+def test_masks_given_in_are_neither_changed_nor_shared() -> None:
+    """Released code wrote the new mask into the old one."""
+    layers = network()
+    before = ones(layers)
+    after = prune(layers, before, 0.5, magnitude, "global", SINGLE)
+    assert all(mask.all() for mask in before.values())
+    assert not any(np.shares_memory(after[name], before[name]) for name in before)
+
+
+def test_everything_can_be_pruned_but_a_few_weights() -> None:
+    """Released code met an empty top-k at a keep of zero; a layer may empty out and stay a mask of its shape."""
+    layers = network()
+    masks = prune(layers, ones(layers), 0.999, magnitude, "global", SINGLE)
+    assert sum(int(mask.sum()) for mask in masks.values()) >= 1
+    assert {name: mask.shape for name, mask in masks.items()} == {one.name: one.weights.shape for one in layers}
+    assert all(mask.dtype == np.bool_ for mask in masks.values())
+
+
+def test_a_weight_that_is_not_finite_stops_before_ranking() -> None:
+    layers = network()
+    layers[1].weights[3, 2, 0, 0] = np.nan
+    for structure in ("single", "in4"):
+        with pytest.raises(TrainingError, match="'body'"):
+            prune(layers, ones(layers), 0.5, magnitude, "global", STRUCTURES[structure])
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+@pytest.mark.parametrize("transposed", [False, True])
+def test_blocks_count_every_weight_once_and_expand_to_its_shape(structure: str, transposed: bool) -> None:
+    weights = np.random.default_rng(0).normal(size=(7, 5, 2, 3)).astype(np.float32)
+    scores, counts = block_scores(np.abs(weights), STRUCTURES[structure], transposed)
+    counts = np.broadcast_to(counts, scores.shape)
+    assert counts.sum() == weights.size
+    np.testing.assert_allclose((scores.astype(np.float64) ** 2 * counts).sum(), (weights.astype(float) ** 2).sum())
+    assert expand_blocks(scores > 0, weights.shape, STRUCTURES[structure], transposed).shape == weights.shape
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_random_controls_have_the_tickets_zeros_elsewhere(structure: str) -> None:
+    ticket = levels("per_layer", STRUCTURES[structure], (0.6,))[-1]
+    up = frozenset({"up"})
+    control = permuted(ticket, STRUCTURES[structure], up, seed=3)
+    again = permuted(ticket, STRUCTURES[structure], up, seed=3)
+    other = permuted(ticket, STRUCTURES[structure], up, seed=4)
+    assert zeros_by_layer(control) == zeros_by_layer(ticket)
+    for name, mask in ticket.items():
+        assert not np.array_equal(control[name], mask), name
+        np.testing.assert_array_equal(control[name], again[name])
+        assert not np.shares_memory(control[name], mask)
+    assert any(not np.array_equal(control[name], other[name]) for name in ticket)
+
+
+@pytest.mark.parametrize("structure", BLOCKED)
+def test_random_controls_keep_blocks_whole(structure: str) -> None:
+    shape = STRUCTURES[structure]
+    ticket = levels("per_layer", shape, (0.6,))[-1]
+    for name, mask in permuted(ticket, shape, frozenset({"up"}), seed=0).items():
+        scores, _ = block_scores(mask.astype(np.float32), shape, name == "up")
+        assert set(np.unique(scores)) <= {0.0, 1.0}, name
+
+
+def zeros_by_layer(masks: dict[str, npt.NDArray[np.bool_]]) -> dict[str, int]:
+    return {name: int((~mask).sum()) for name, mask in masks.items()}

@@ -1,0 +1,63 @@
+"""The prunable set goes by module type and place, never by fragments of names."""
+
+import pytest
+
+from lth_deploy.errors import RecipeError
+from tests.tiny_detectors import tiny_detector
+
+torch = pytest.importorskip("torch", reason="torch comes with the extra 'train'")
+
+from lth_deploy.detectors.groups import final_predictors, prunable_modules, shortcuts, stem  # noqa: E402
+from lth_deploy.pruning.positions import measure_positions  # noqa: E402
+from lth_deploy.pruning.scope import scoped_layers  # noqa: E402
+from tests.pruning.toy_search import ToyDetector  # noqa: E402
+
+
+@pytest.mark.parametrize("family", ["mask_rcnn", "keypoint_rcnn", "retinanet"])
+def test_all_weights_but_final_predictors_are_prunable(family: str) -> None:
+    """Released code's name rule would miss torchvision's heads and prune its mask predictor."""
+    model = tiny_detector(family)
+    names = {layer.module_name for layer in scoped_layers(model, "default")}
+    assert names == set(prunable_modules(model)) - final_predictors(model)
+    assert final_predictors(model)
+
+
+def test_norm_scales_and_biases_are_never_prunable() -> None:
+    """Released code pruned the scales of trainable norms inside `conv` modules."""
+    model = tiny_detector("mask_rcnn", norm="group")
+    parameters = dict(model.named_parameters())
+    assert all(parameters[layer.name].ndim >= 2 for layer in scoped_layers(model, "default"))
+
+
+def test_a_frozen_first_convolution_stays_dense_unless_the_paper_is_followed() -> None:
+    model = tiny_detector("retinanet", frozen_layers=2)
+    default = {layer.module_name for layer in scoped_layers(model, "default")}
+    paper = {layer.module_name for layer in scoped_layers(model, "paper")}
+    assert stem(model) not in default
+    assert stem(model) in paper
+    assert shortcuts(model)
+    assert shortcuts(model) <= default
+    assert not shortcuts(model) & paper
+
+
+def test_include_and_exclude_are_globs_over_modules() -> None:
+    model = tiny_detector("retinanet")
+    chosen = {layer.module_name for layer in scoped_layers(model, "default", ["backbone.*"], ["backbone.fpn.*"])}
+    assert chosen
+    assert all(name.startswith("backbone.body.") for name in chosen)
+
+
+@pytest.mark.parametrize("include", [["backbone.bottom_up.*"], []])
+def test_a_pattern_that_matches_nothing_is_refused(include: list[str]) -> None:
+    """Released code masked keys that lacked a prefix, and the ticket grew dense after one step."""
+    with pytest.raises(RecipeError, match=r"matches no layer|no layer to prune"):
+        scoped_layers(tiny_detector("retinanet"), "default", include)
+
+
+def test_positions_count_what_is_multiplied() -> None:
+    model = ToyDetector()
+    image = torch.rand(3, 6, 8)
+    counted = measure_positions(model, scoped_layers(model, "default"), [image, image])
+    # A transposed convolution is counted on its input plane, and means are over images.
+    assert counted == {"stem.weight": 48, "up.weight": 48, "fc.weight": 1}
+    assert not model.stem._forward_hooks
