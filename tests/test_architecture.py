@@ -14,26 +14,25 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 MAX_LINES = 310
 
 # Lowest first: a part may import those on the lines before its own, and none on its own line.
-TIERS: tuple[frozenset[str], ...] = tuple(
+TIERS = tuple(
     frozenset(line.split())
-    for line in """
-        errors
-        registry
-        storage detections strict_yaml
-        bundled validation
-        recipe
-        target
-        mask formats ticket
-        evaluation measure report
-        data compiler runtimes decoders
-        detectors
-        training
-        pruning
-        workflow
-        commands
-        cli
-    """.split("\n")
-    if line.strip()
+    for line in (
+        "errors",
+        "registry",
+        "storage detections strict_yaml",
+        "bundled validation",
+        "recipe",
+        "target",
+        "mask formats ticket",
+        "evaluation measure report",
+        "data compiler runtimes decoders",
+        "detectors",
+        "training",
+        "pruning",
+        "workflow",
+        "commands",
+        "cli",
+    )
 )
 # Finding a ticket and running one meet only in the workflow.
 RESEARCH = frozenset({"data", "detectors", "training", "pruning"})

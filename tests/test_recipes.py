@@ -1,0 +1,106 @@
+"""Bundled recipes: they load, they mean what they meant, and each runs from training to a gated export."""
+
+from pathlib import Path
+
+import pytest
+
+from lth_deploy import strict_yaml
+from lth_deploy.bundled import recipe_file, recipe_names
+from lth_deploy.errors import RecipeError
+from lth_deploy.pruning.plan import control_of, level_name
+from lth_deploy.recipe import load_recipe, recipe_from
+
+NAMES = recipe_names()
+
+# A run directory, an artifact and a published result carry their recipe's digest. A changed figure here means that
+# the recipe asks for something else: results under its name can no longer be compared, so give it a new name or
+# say in the change why it had to be. Comments, order and defaults that are written out do not change a digest.
+DIGESTS = {
+    "bccd_faster_rcnn_r18": "6d2143100bf2671e2ac65d9ac4ef70ae127cd391daff10535b80f005e314f5a0",
+    "bccd_retinanet_r18": "1c82477fb8d5baf483ab253d004d6d15044278674e9ca4dadcceefdf270a75e8",
+    "bccd_retinanet_r18_wide": "33673534286a036be0780e597a3129e38c7a18ac73f5f679e0efd83432c0c881",
+    "coco/keypoint_rcnn_r18_iterative": "2d78922677e0ea61b4704b578b8b5b77279849b0d8b2cae2c0a521c9be00db92",
+    "coco/keypoint_rcnn_r18_oneshot": "0ebeaf8e9f90e25236ca21f3edbf1af6e44654b53a55505f505adafa5c15d478",
+    "coco/keypoint_rcnn_r50_iterative": "c62ccce06a8f3de4a5ce51d45d130e16897ff1b636c5164e0b70ee8d17a2d289",
+    "coco/keypoint_rcnn_r50_oneshot": "82866248e99f6d36631c4573a16a087479985645f282a0ee17205f8c105c120e",
+    "coco/mask_rcnn_r18_iterative": "41f47d064617ac0e92998d4c9149da6b83bcc2a00f2d807efeb8ec79c0671588",
+    "coco/mask_rcnn_r18_oneshot": "345ea456fb56792e5f507abe3e7312c1c44b6189a78573dfb5b1eaa7ba0b7b7d",
+    "coco/mask_rcnn_r50_iterative": "2b66dd298357e72fe1133a6e6c46c37cb31e78693d6b04cb42c165e757680fed",
+    "coco/mask_rcnn_r50_oneshot": "3d328eb31af4c4702cb7c94bd6bb597b8fcd0fdbe1cd202f52e2756a95f1ac2f",
+    "quickstart": "dc7c7c82d8ec49e3fad350c0a72e0fe09d974387da78dd5e10594cff61f2e66a",
+}
+
+
+def test_the_digests_are_those_of_the_bundled_recipes() -> None:
+    assert set(NAMES) == set(DIGESTS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_bundled_recipe_still_means_the_same(name: str) -> None:
+    # Before its paths are resolved, which differ from machine to machine.
+    assert recipe_from(strict_yaml.load(recipe_file(name))).digest() == DIGESTS[name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_bundled_recipe_is_named_as_its_file_and_begins_with_what_it_is(name: str) -> None:
+    file = recipe_file(name)
+    recipe = load_recipe(file, check_variables=False)
+    assert recipe.name == Path(name).name
+    first = file.read_text(encoding="utf-8").splitlines()[0]
+    assert first.startswith("# ")
+    assert first.endswith(".")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_bundled_recipe_resolves_and_reads_back(name: str) -> None:
+    recipe = load_recipe(recipe_file(name), check_variables=False)
+    assert recipe_from(strict_yaml.parse(recipe.to_yaml(), "resolved.yaml")) == recipe
+
+
+def test_the_issues_recipes_are_bundled() -> None:
+    coco = {
+        f"coco/{task}_rcnn_{depth}_{how}"
+        for task in ("mask", "keypoint")
+        for depth in ("r18", "r50")
+        for how in ("oneshot", "iterative")
+    }
+    assert coco | {"quickstart", "bccd_retinanet_r18", "bccd_faster_rcnn_r18"} <= set(NAMES)
+
+
+def test_names_that_are_not_there_get_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="no recipe is called 'quickstrt'; did you mean 'quickstart'"):
+        recipe_file("quickstrt")
+    with pytest.raises(RecipeError, match=r"no recipe file .*own\.yaml; give the path of one, or a bundled name"):
+        recipe_file(str(tmp_path / "own.yaml"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_every_bundled_recipe_trains_prunes_rewinds_and_exports(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
+    import onnx
+
+    from lth_deploy.mask import load_masks, sparsity
+    from lth_deploy.ticket import RunDirectory
+    from lth_deploy.workflow.export import export
+    from lth_deploy.workflow.find_ticket import find_ticket
+    from lth_deploy.workflow.inspect import inspect_artifact
+    from lth_deploy.workflow.smoke import smoke_recipe
+
+    original = load_recipe(recipe_file(name), check_variables=False)
+    recipe = smoke_recipe(original, tmp_path / "initial.safetensors")
+    assert recipe.detector.name == original.detector.name
+    assert recipe.pruning.restart == original.pruning.restart
+    level = recipe.pruning.level_list()[-1]
+    result = find_ticket(recipe, tmp_path / "run", device="cpu")
+    assert result.finished
+    ticket = level_name("level", level)
+    trials = [trial["name"] for trial in result.summary["trials"]]
+    assert {"dense", control_of(recipe), ticket, level_name("random", level)} == set(trials)
+    run = RunDirectory.open(tmp_path / "run")
+    assert sparsity(load_masks(run.trial(ticket).mask)) == pytest.approx(level, abs=1e-3)
+    made = export(tmp_path / "run", level=ticket)
+    assert made.gate.parity.passed
+    onnx.checker.check_model(str(made.artifact))
+    assert made.artifact.stat().st_size < made.dense.stat().st_size / 3
+    assert inspect_artifact(made.artifact).format == "packed"
