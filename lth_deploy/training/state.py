@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lth_deploy import storage
 from lth_deploy.errors import DataError
+from lth_deploy.training.optimizer import reset_optimizer
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> di
 
 
 def _restore_optimizer(tensors: dict[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    optimizer.state.clear()
+    reset_optimizer(optimizer)
     parameters = dict(model.named_parameters())
     for key, value in tensors.items():
         name, _, slot = key.rpartition("|")

@@ -1,5 +1,7 @@
 """Allocations reach what is asked for, step on from the level before, and keep blocks whole."""
 
+import itertools
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -77,7 +79,7 @@ def test_a_mac_budget_spends_where_a_weight_costs_most() -> None:
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_every_level_is_a_subset_of_the_one_before(allocation: Allocation, structure: str) -> None:
     made = levels(allocation, STRUCTURES[structure], (0.3, 0.5, 0.8, 0.95))
-    for outer, inner in zip(made, made[1:], strict=False):
+    for outer, inner in itertools.pairwise(made):
         assert is_subset(inner, outer)
         assert sparsity(inner) > sparsity(outer)
 

@@ -68,7 +68,9 @@ def dies_at(last: int) -> Callable[[int], None]:
 
 def outcome(path: Path) -> dict[str, str]:
     """Digest of every mask and weight file and the rewind state, metrics included."""
-    files = sorted([*path.glob("trials/*/*.safetensors"), *path.glob("trials/*/metrics.jsonl"), path / "rewind.safetensors"])
+    files = sorted(
+        [*path.glob("trials/*/*.safetensors"), *path.glob("trials/*/metrics.jsonl"), path / "rewind.safetensors"]
+    )
     return {str(file.relative_to(path)): storage.sha256(file) for file in files}
 
 
@@ -157,7 +159,9 @@ def test_finished_trials_are_not_run_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("optimizer", [{"name": "sgd"}, {"name": "adamw", "lr": 1e-2}])
-@pytest.mark.parametrize(("restart", "budget"), [("weights", "continue"), ("weights", "full"), ("learning_rate", "full")])
+@pytest.mark.parametrize(
+    ("restart", "budget"), [("weights", "continue"), ("weights", "full"), ("learning_rate", "full")]
+)
 def test_a_run_that_dies_between_steps_ends_bit_identical(
     tmp_path: Path, optimizer: dict[str, Any], restart: str, budget: str
 ) -> None:

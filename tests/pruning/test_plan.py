@@ -1,5 +1,6 @@
 """Which trainings a recipe means, and from which state, over which steps and at which rate each runs."""
 
+import itertools
 from typing import Any
 
 import pytest
@@ -113,5 +114,5 @@ def test_rounds_keep_the_same_share_each(rounds: int) -> None:
     assert len(levels) == rounds
     assert levels[-1] == 0.8
     kept = [1.0, *(1 - level for level in levels)]
-    shares = [after / before for before, after in zip(kept, kept[1:], strict=False)]
+    shares = [after / before for before, after in itertools.pairwise(kept)]
     assert max(shares) - min(shares) < 1e-5
