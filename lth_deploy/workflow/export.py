@@ -75,10 +75,10 @@ def export(run: Path, *, level: str = "best", target: Target | None = None, out:
         GateError: `best` is asked for and no level won.
         ParityError: the file does not compute what the trained model computes.
     """
+    directory = RunDirectory.open(run)
     require_torch("exporting a run")
     from lth_deploy.workflow.find_ticket import load_splits
 
-    directory = RunDirectory.open(run)
     recipe, target = directory.recipe(), target or Target()
     trial = choose_trial(directory, level)
     control = directory.trial(control_of(recipe))

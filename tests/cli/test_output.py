@@ -1,0 +1,145 @@
+"""What goes where: results to stdout, logs to stderr, and with --json nothing but JSON on stdout."""
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from lth_deploy.commands.output import numbers_of, points, print_json, print_table, seconds_of
+from lth_deploy.errors import UsageError
+from tests.cli.running import Cli
+from tests.tiny_artifact import save_data, save_decoder, save_tiny
+
+
+def _evaluation(folder: Path) -> list[object]:
+    annotations, images = save_data(folder)
+    model = save_tiny(folder / "tiny.onnx")
+    return ["evaluate", model, "--data", annotations, "--images", images, "--decoder", save_decoder(folder)]
+
+
+def test_tables_go_to_stdout_and_what_was_checked_to_stderr(cli: Cli, model_file: Path) -> None:
+    outcome = cli("export", "--onnx", model_file, "--sparsity", 0.8)
+    assert outcome.code == 0
+    assert outcome.out.splitlines()[0].split() == ["what", "file", "bytes", "x", "smaller", "AP"]
+    assert "model.onnx" in outcome.out
+    assert "parity on " in outcome.err
+    assert "parity" not in outcome.out
+
+
+def test_with_json_stdout_holds_nothing_else(cli: Cli, model_file: Path, tmp_path: Path) -> None:
+    made = cli("export", "--onnx", model_file, "--sparsity", 0.8, "--json")
+    artifact = json.loads(made.out)["artifact"]
+    assert "x smaller" in made.err
+    seen = cli("inspect", artifact, "--json")
+    assert json.loads(seen.out)
+    assert "coding" in seen.err
+    checked = cli("checks", "--json")
+    assert json.loads(checked.out)["facts"]["python"]
+    assert "found" in checked.err
+    scored = cli(*_evaluation(tmp_path), "--json")
+    assert set(json.loads(scored.out)["ap"]) == {"bbox"}
+    assert "AP50" in scored.err
+
+
+def test_without_json_tables_are_on_stdout(cli: Cli, model_file: Path, tmp_path: Path) -> None:
+    for arguments, words in (
+        (["inspect", model_file], "coding"),
+        (["checks"], "found"),
+        (_evaluation(tmp_path), "AP50"),
+    ):
+        outcome = cli(*arguments)
+        assert outcome.code == 0, outcome.err
+        assert words in outcome.out
+        with pytest.raises(ValueError, match=r"Expecting|Extra"):
+            json.loads(outcome.out)
+
+
+def test_a_benchmarks_json_goes_to_a_file_or_to_stdout(cli: Cli, tmp_path: Path) -> None:
+    _, model, *rest = _evaluation(tmp_path)
+    command = ["benchmark", model, *rest, "--time", "0.01s", "--limit", 1]
+    alone = cli(*command, "--json", "-")
+    assert alone.code == 0, alone.err
+    assert json.loads(alone.out)["schema"] == "lth-benchmark/1"
+    filed = cli(*command, "--json", tmp_path / "results.json")
+    assert filed.code == 0, filed.err
+    assert json.loads((tmp_path / "results.json").read_text())["rows"]
+    assert "p50" in filed.out
+    assert "p50" in alone.err
+
+
+def test_logs_go_to_stderr_as_loudly_as_asked(cli: Cli, model_file: Path) -> None:
+    command = ["export", "--onnx", model_file, "--sparsity", 0.8]
+    normal, quiet = cli(*command), cli("--quiet", *command)
+    assert "weights are zero after pruning" in normal.err
+    assert "weights are zero after pruning" not in quiet.err
+    assert normal.out == quiet.out
+    cli("--verbose", "checks")
+    assert logging.getLogger("lth_deploy").level == logging.DEBUG
+
+
+def test_a_recipe_is_shown_as_written_and_resolved(cli: Cli) -> None:
+    written, resolved = cli("recipe", "show", "quickstart"), cli("recipe", "show", "quickstart", "--resolved")
+    assert written.out.startswith("# ")
+    assert "nms_threshold" not in written.out
+    assert "nms_threshold: 0.5" in resolved.out
+    assert "${LTH_DATA}/bccd" in cli("recipe", "show", "bccd_retinanet_r18", "--resolved").out
+
+
+def test_a_new_recipe_is_a_copy_that_overwrites_nothing(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "new" / "mine.yaml"
+    assert cli("recipe", "init", path, "--from", "bccd_retinanet_r18").code == 0
+    assert path.read_text() == cli("recipe", "show", "bccd_retinanet_r18").out
+    again = cli("recipe", "init", path)
+    assert again.code == 2
+    assert "exists; choose another file" in again.err
+
+
+def test_shapes_are_drawn_where_asked_and_pass_the_check(cli: Cli, tmp_path: Path) -> None:
+    sizes = ["--train", 2, "--val", 1, "--test", 1, "--width", 64, "--height", 48]
+    outcome = cli("data", "shapes", tmp_path, *sizes)
+    assert outcome.code == 0
+    files = dict(line.split(": ") for line in outcome.out.splitlines())
+    assert set(files) == {"train", "val", "test"}
+    check = cli("data", "check", files["train"], tmp_path / "train")
+    assert check.code == 0
+    assert check.out.splitlines()[0].split() == ["what", "count"]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 90.0), ("45s", 45.0), ("20m", 1200.0), ("1.5 h", 5400.0), ("2d", 172800.0), (None, None)],
+)
+def test_durations(text: str | None, seconds: float | None) -> None:
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-5s", "5 weeks", "1e3"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is no duration; write it like 45s, 20m or 2h"):
+        seconds_of(text)
+
+
+def test_lists_of_numbers() -> None:
+    assert numbers_of("1,2", "--threads") == (1, 2)
+    with pytest.raises(UsageError, match="--threads 1;2: write whole numbers separated by commas"):
+        numbers_of("1;2", "--threads")
+
+
+def test_ap_is_shown_times_100_and_a_missing_one_as_a_dash() -> None:
+    assert points(0.5554) == "55.5"
+    assert points(None) == "-"
+
+
+def test_columns_line_up(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(["name", "AP"], [["a", "5.0"], ["longer", "55.5"]])
+    assert capsys.readouterr().out == "name      AP\n------  ----\na        5.0\nlonger  55.5\n"
+    print_table(["name"], [], to_stderr=True)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "name\n----\n"
+
+
+def test_json_has_no_nan() -> None:
+    with pytest.raises(ValueError, match="JSON compliant"):
+        print_json({"ap": float("nan")})
