@@ -12,8 +12,8 @@ from lth_deploy import storage
 from lth_deploy.errors import RecipeError, UsageError
 from lth_deploy.recipe import Recipe
 from lth_deploy.ticket import RunDirectory, versions
-from lth_deploy.workflow.reuse import adopt_dense
 from lth_deploy.workflow.extras import require_torch
+from lth_deploy.workflow.reuse import adopt_dense
 
 if TYPE_CHECKING:
     import torch
@@ -244,7 +244,8 @@ def _check_recipe(recipe: Recipe) -> None:
     """Refuse what would fail only after the dense training, before anything is written.
 
     Raises:
-        RecipeError: a metric that this detector has not, an unknown criterion, or a pattern without a layer.
+        RecipeError: a metric that this detector has not, or a pattern that matches no layer.
+        UsageError: an unknown criterion.
     """
     from lth_deploy.detectors import build_detector
     from lth_deploy.pruning.criteria import CRITERIA
