@@ -1,0 +1,71 @@
+"""What packing and plain magnitude pruning do to a trained detector from elsewhere: bytes and AP.
+
+    python -m benchmarks.foreign MODEL.onnx --decoder nanodet --data ANN.json --images DIR --out benchmarks/results/NAME.json
+
+The model is packed as it is with fp32 and fp16 values, whose AP must equal the original's to 1e-4, and pruned by
+global magnitude at several levels without any retraining, which is what a ticket search has to beat.
+"""
+
+import argparse
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lth_deploy import storage
+from lth_deploy.measure.machine import describe_machine
+from lth_deploy.target import Target
+from lth_deploy.ticket import versions
+from lth_deploy.workflow.evaluate import evaluate
+from lth_deploy.workflow.export_onnx import OnnxJob, export_onnx
+
+CASES = ((None, "fp32"), (None, "fp16"), (0.3, "fp16"), (0.5, "fp16"), (0.8, "fp16"))
+
+
+def measure(model: Path, decoder: str, data: Path, images: Path) -> list[dict[str, Any]]:
+    """One row for the original and one for each case."""
+
+    def metrics(file: Path) -> dict[str, float | None]:
+        return evaluate(file, data, images, decoder=decoder).ap.metrics["bbox"]
+
+    rows: list[dict[str, Any]] = [{"name": "original", "bytes": model.stat().st_size, "bbox": metrics(model)}]
+    for sparsity, values in CASES:
+        with tempfile.TemporaryDirectory() as folder:
+            target = Target(values=values)  # type: ignore[arg-type]
+            made = export_onnx(model, OnnxJob(sparsity=sparsity), target=target, out=Path(folder))
+            rows.append(
+                {
+                    "name": f"{100 * made.sparsity:.0f} % zeros, {values}",
+                    "bytes": made.bytes,
+                    "deviation": made.deviation,
+                    "bbox": metrics(made.artifact),
+                }
+            )
+        print(rows[-1], file=sys.stderr)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--decoder", required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    rows = measure(arguments.model, arguments.decoder, arguments.data, arguments.images)
+    result = {
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": "python -m benchmarks.foreign",
+        "model": arguments.model.name,
+        "data": f"{arguments.data.parent.parent.name}/{arguments.data.name}",
+        "machine": describe_machine().model_dump(),
+        "versions": versions(),
+        "rows": rows,
+    }
+    storage.write_json(arguments.out, result)
+
+
+if __name__ == "__main__":
+    main()
