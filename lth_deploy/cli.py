@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from lth_deploy.commands import data, deploy, recipes, search
-from lth_deploy.errors import LthError
+from lth_deploy.errors import LthError, StorageError
 
 INTERRUPTED = 130
 
@@ -60,6 +60,11 @@ def main() -> NoReturn:
     except LthError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        # What no verb foresaw, such as a disk that goes away; --verbose shows where.
+        logging.getLogger(__name__).debug("the system refused", exc_info=True)
+        print(f"error: the system refused: {error}; check the path, the rights and the disk", file=sys.stderr)
+        sys.exit(StorageError.exit_code)
     except (KeyboardInterrupt, SystemExit) as end:
         # Typer takes Ctrl-C for itself and leaves with this code, without a word.
         if isinstance(end, SystemExit) and end.code != INTERRUPTED:

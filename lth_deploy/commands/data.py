@@ -52,12 +52,12 @@ def from_voc(
 @app.command()
 def shapes(
     out: Annotated[Path, typer.Argument(help="Folder to draw into.")],
-    train: Annotated[int, typer.Option(help="Images to train on.")] = 200,
-    val: Annotated[int, typer.Option(help="Images to choose on.")] = 50,
-    test: Annotated[int, typer.Option(help="Images to report on.")] = 50,
-    width: Annotated[int, typer.Option(help="Pixels.")] = 160,
-    height: Annotated[int, typer.Option(help="Pixels.")] = 160,
-    seed: Annotated[int, typer.Option(help="Equal seeds draw equal images.")] = 0,
+    train: Annotated[int, typer.Option(min=1, help="Images to train on.")] = 200,
+    val: Annotated[int, typer.Option(min=1, help="Images to choose on.")] = 50,
+    test: Annotated[int, typer.Option(min=1, help="Images to report on.")] = 50,
+    width: Annotated[int, typer.Option(min=32, help="Pixels.")] = 160,
+    height: Annotated[int, typer.Option(min=32, help="Pixels.")] = 160,
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds draw equal images.")] = 0,
 ) -> None:
     """Draw the generated data set: boxes, masks and keypoints, no download."""
     from lth_deploy.workflow.data import draw_shapes

@@ -89,7 +89,7 @@ def benchmark(
     ] = None,
     threads: Annotated[str, typer.Option(help="Numbers of threads, separated by commas.")] = "1",
     time: Annotated[str, typer.Option(help="Time measured for each row, for instance 5s.")] = "5s",
-    limit: Annotated[int | None, typer.Option(help="AP on the first so many images only.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="AP on the first so many images only.")] = None,
     decoder: DecoderOption = None,
     imports: Annotated[
         list[Path] | None, typer.Option("--import", help="Add the rows of another benchmark's JSON.")
@@ -132,8 +132,8 @@ def evaluate(
     data: Annotated[Path, typer.Option(help="COCO annotations.")],
     images: Annotated[Path, typer.Option(help="Folder of their images.")],
     engine: Annotated[str, typer.Option(help="Engine that runs the file.")] = "onnxruntime",
-    threads: Annotated[int, typer.Option(help="0 leaves it to the engine.")] = 0,
-    limit: Annotated[int | None, typer.Option(help="The first so many images only.")] = None,
+    threads: Annotated[int, typer.Option(min=0, help="0 leaves it to the engine.")] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="The first so many images only.")] = None,
     decoder: DecoderOption = None,
     as_json: Json = False,
 ) -> None:
@@ -164,7 +164,7 @@ def predict(
     out: Annotated[Path, typer.Option(help="Folder for the pictures with detections.")],
     threshold: Annotated[float, typer.Option(help="Least score that is drawn.")] = 0.5,
     engine: Annotated[str, typer.Option(help="Engine that runs the file.")] = "onnxruntime",
-    threads: Annotated[int, typer.Option(help="0 leaves it to the engine.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="0 leaves it to the engine.")] = 0,
     decoder: DecoderOption = None,
 ) -> None:
     """Draw boxes, masks and keypoints into pictures."""

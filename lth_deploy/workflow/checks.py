@@ -31,8 +31,10 @@ def check_environment() -> Environment:
 def _device(found: dict[str, str]) -> str:
     if "torch" not in found:
         return "cpu (torch is not installed)"
-    import torch
-
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        return f"cpu (torch does not load: {error})"
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
 
 

@@ -34,7 +34,9 @@ def test_0_when_all_is_well(cli: Cli) -> None:
         (["find-ticket", "quickstrt"], "did you mean 'quickstart'?"),
         (["find-ticket", "quickstart", "--set", "training.stepz=3"], "did you mean 'steps'?"),
         (["find-ticket", "quickstart", "--max-time", "soon"], "'soon' is no duration; write it like 45s, 20m or 2h"),
+        (["find-ticket", "quickstart", "--device", "gpu"], "unknown --device 'gpu'; choose auto, cpu or cuda"),
         (["recipe", "show", "missing.yaml"], "no recipe file missing.yaml"),
+        (["data", "shapes", "out", "--train", "0"], "--train"),
     ],
 )
 def test_2_when_the_command_cannot_work(
@@ -113,6 +115,19 @@ def test_6_when_the_disk_refuses(cli: Cli, tmp_path: Path) -> None:
     outcome = cli("recipe", "init", tmp_path / "taken" / "recipe.yaml")
     assert outcome.code == 6
     assert f"cannot write {tmp_path / 'taken' / 'recipe.yaml'}" in outcome.err
+    outcome = cli("data", "shapes", tmp_path / "taken", "--train", 1)
+    assert outcome.code == 6
+    assert "a file is where a folder is needed" in outcome.err
+
+
+def test_6_when_the_system_refuses_what_no_verb_foresaw(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise PermissionError(13, "Permission denied", "/somewhere")
+
+    monkeypatch.setattr("lth_deploy.workflow.checks.check_environment", refuse)
+    outcome = cli("checks")
+    assert outcome.code == 6
+    assert outcome.err.startswith("error: the system refused: [Errno 13] Permission denied: '/somewhere'; check")
 
 
 def test_130_when_interrupted(tmp_path: Path) -> None:

@@ -1,0 +1,57 @@
+"""`checks`: what is here, and what that means for the verbs."""
+
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from lth_deploy.workflow import checks
+
+
+def test_it_says_what_is_here() -> None:
+    found = checks.check_environment()
+    assert found.facts["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert int(found.facts["cores"]) >= 1
+    assert {"processor", "device", "numpy", "onnx", "onnxruntime"} <= set(found.facts)
+
+
+@pytest.mark.parametrize(
+    ("versions", "words"),
+    [
+        ({"onnxruntime": "1.17.3"}, "onnxruntime 1.17.3 is older than 1.18; update it"),
+        ({"onnxruntime": "1.22.1"}, "load only ONNX files that you trust"),
+        ({"torch": "2.9.1+cpu"}, r"torch 2.9.1\+cpu is older than 2.10; update it"),
+        ({}, r"pip install 'lth-deploy\[train\]'"),
+    ],
+)
+def test_it_warns(monkeypatch: pytest.MonkeyPatch, versions: dict[str, str], words: str) -> None:
+    monkeypatch.setattr(checks, "versions", lambda: versions)
+    assert re.search(words, "\n".join(checks.check_environment().warnings))
+
+
+def test_nothing_is_said_where_all_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    new = {
+        "torch": "2.14.0+cu130",
+        "torchvision": "0.29.0",
+        "onnx": "1.23.0",
+        "onnxruntime": "1.32.0",
+        "numpy": "2.4.0",
+    }
+    monkeypatch.setattr(checks, "versions", lambda: new)
+    assert checks.check_environment().warnings == []
+
+
+def test_a_torch_that_does_not_load_is_a_fact_and_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setattr(checks, "versions", lambda: {"torch": "2.14.0"})
+    assert checks.check_environment().facts["device"].startswith("cpu (torch does not load: ")
+
+
+def test_the_minimum_versions_are_those_of_the_project_file() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    required = [*project["dependencies"], *project["optional-dependencies"]["train"]]
+    bounds = dict(re.findall(r"^(\w+)>=([0-9.]+)", text)[0] for text in required if re.match(r"\w+>=", text))
+    for name, least in checks.MINIMUM.items():
+        assert bounds[name] == ".".join(map(str, least))
