@@ -1,6 +1,6 @@
 """What packing and plain magnitude pruning do to a trained detector from elsewhere: bytes and AP.
 
-    python -m benchmarks.foreign MODEL.onnx --decoder nanodet --data ANN.json --images DIR --out benchmarks/results/NAME.json
+    python -m benchmarks.foreign MODEL.onnx --decoder nanodet --data ANN.json --images DIR --out FILE.json
 
 The model is packed as it is with fp32 and fp16 values, whose AP must equal the original's to 1e-4, and pruned by
 global magnitude at several levels without any retraining, which is what a ticket search has to beat.

@@ -34,6 +34,9 @@ class DetectorSpec(Section):
     backbone: Literal["resnet18", "resnet34", "resnet50", "resnet101", "mobilenet_v3_large"] = "resnet50"
     fpn_width: Positive = 256
     head_width: Positive = 1024
+    head_init: Literal["published", "kaiming"] = Field(
+        "published", description="first weights of RetinaNet's towers: N(0, 0.01) as published, or scaled by fan-in"
+    )
     anchor_sizes: list[Positive] | None = None
     aspect_ratios: list[Annotated[float, Field(gt=0)]] | None = None
     norm: Literal["batch", "frozen", "group"] = "batch"
@@ -53,6 +56,10 @@ class DetectorSpec(Section):
         mobile = self.backbone == "mobilenet_v3_large"
         if (self.name == "ssdlite") != mobile:
             raise ValueError(f"detector '{self.name}' cannot stand on backbone '{self.backbone}'")
+        if self.head_init != "published" and self.name != "retinanet":
+            raise ValueError(
+                f"head_init '{self.head_init}' is for retinanet; '{self.name}' has no towers of plain convs"
+            )
         return self
 
 

@@ -25,9 +25,7 @@ class PruneReport:
     left: dict[str, str]
 
 
-def prune_onnx(
-    model: ModelProto, sparsity: float, *, exclude: Sequence[str] = ()
-) -> tuple[ModelProto, PruneReport]:
+def prune_onnx(model: ModelProto, sparsity: float, *, exclude: Sequence[str] = ()) -> tuple[ModelProto, PruneReport]:
     """Set the smallest weights of all layers together to zero.
 
     Exactly round(sparsity * n) of the n weights are zero afterwards, those that were zero before among them;

@@ -50,9 +50,7 @@ class AnnotationReader:
         area = self._field(where, self._area, raw, box, mask[0], image, where)
         if area is None or self.report.counts["errors"] > faults or not in_image:
             return None
-        return Annotation(
-            number, image.id, category.id, box, area, crowd, mask[0], points or None, _labelled(points)
-        )
+        return Annotation(number, image.id, category.id, box, area, crowd, mask[0], points or None, _labelled(points))
 
     def _field(self, where: str, read: Callable[..., T], *arguments: Any) -> T | None:
         try:
@@ -67,9 +65,7 @@ class AnnotationReader:
             raise FaultError("this id was used before; give every annotation an id of its own")
         self._seen.add(number)
         if number == 0:
-            self.report.notice(
-                self.file, "annotation 0", "id 0 means 'not matched' to AP; ids are renumbered from 1"
-            )
+            self.report.notice(self.file, "annotation 0", "id 0 means 'not matched' to AP; ids are renumbered from 1")
         return number
 
     def _image(self, raw: dict[str, Any]) -> ImageRecord:
@@ -130,9 +126,7 @@ class AnnotationReader:
             )
         return tuple(float(value) for value in values)
 
-    def _area(
-        self, raw: dict[str, Any], box: Box, mask: Segmentation | None, image: ImageRecord, where: str
-    ) -> float:
+    def _area(self, raw: dict[str, Any], box: Box, mask: Segmentation | None, image: ImageRecord, where: str) -> float:
         if raw.get("area") is None:
             measured = box[2] * box[3] if mask is None else measure(mask, image.width, image.height)
             self.report.notice(self.file, where, f"area is missing; filled in with {measured:g}")

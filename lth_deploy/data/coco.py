@@ -27,9 +27,7 @@ def load_coco(
     Raises:
         DataError: there is a fault; the message has the first 20 of them, and how many there are.
     """
-    dataset, report = inspect(
-        annotations, images, decode_images=decode_images, drop_degenerate=drop_degenerate
-    )
+    dataset, report = inspect(annotations, images, decode_images=decode_images, drop_degenerate=drop_degenerate)
     if not report.passed:
         raise DataError(explain(annotations, report))
     notices = report.of("notice")

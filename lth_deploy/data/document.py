@@ -51,8 +51,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise DataError(f"cannot read {path} as JSON: {error}") from error
     if not isinstance(document, dict):
         raise DataError(
-            f"{path}: a COCO file is a JSON object with images, annotations and categories, "
-            f"found {short(document)}"
+            f"{path}: a COCO file is a JSON object with images, annotations and categories, found {short(document)}"
         )
     return document
 
@@ -67,9 +66,7 @@ def _entries(document: dict[str, Any], key: str, file: str, report: CheckReport)
     return value
 
 
-def _objects(
-    entries: list[Any], key: str, kind: str, file: str, report: CheckReport
-) -> Iterator[tuple[int, str, Any]]:
+def _objects(entries: list[Any], key: str, kind: str, file: str, report: CheckReport) -> Iterator[tuple[int, str, Any]]:
     """Id, place and content of each entry that is an object with an id of its own."""
     seen: set[int] = set()
     for position, raw in enumerate(entries):
@@ -92,9 +89,7 @@ def _categories(entries: list[Any], file: str, report: CheckReport) -> Iterator[
     names: dict[str, int] = {}
     for number, where, raw in _objects(entries, "categories", "category", file, report):
         if number == 0:
-            report.notice(
-                file, where, "id 0 often stands for background elsewhere; here it is a class like any other"
-            )
+            report.notice(file, where, "id 0 often stands for background elsewhere; here it is a class like any other")
         try:
             category = _category(number, raw)
         except FaultError as fault:
@@ -112,11 +107,7 @@ def _category(number: int, raw: dict[str, Any]) -> Category:
     if not isinstance(name, str) or not name.strip():
         raise FaultError(f"name must be text, found {short(name)}")
     points = raw.get("keypoints") or []
-    if (
-        not isinstance(points, list)
-        or not all(isinstance(p, str) for p in points)
-        or len(set(points)) < len(points)
-    ):
+    if not isinstance(points, list) or not all(isinstance(p, str) for p in points) or len(set(points)) < len(points):
         raise FaultError("keypoints must be a list of different names")
     skeleton = raw.get("skeleton") or []
     if not isinstance(skeleton, list) or not all(_is_bone(bone, len(points)) for bone in skeleton):
@@ -125,9 +116,7 @@ def _category(number: int, raw: dict[str, Any]) -> Category:
 
 
 def _is_bone(bone: Any, points: int) -> bool:
-    return (
-        isinstance(bone, list) and len(bone) == 2 and all(type(p) is int and 1 <= p <= points for p in bone)
-    )
+    return isinstance(bone, list) and len(bone) == 2 and all(type(p) is int and 1 <= p <= points for p in bone)
 
 
 def _images(entries: list[Any], folder: Path, file: str, report: CheckReport) -> Iterator[ImageRecord]:

@@ -105,8 +105,7 @@ class CocoDataset:
         return {
             "info": {},
             "images": [
-                {"id": i.id, "file_name": i.file_name, "width": i.width, "height": i.height}
-                for i in self.images
+                {"id": i.id, "file_name": i.file_name, "width": i.width, "height": i.height} for i in self.images
             ],
             "annotations": [_as_coco(a, number) for number, a in enumerate(objects, start=1)],
             "categories": [_category_as_coco(c) for c in self.categories],

@@ -60,9 +60,7 @@ class Sample:
         keypoints = self.keypoints
         if keypoints is not None:
             keypoints = keypoints[:, mirrored_keypoints].clone()
-            keypoints[..., 0] = torch.where(
-                keypoints[..., 2] > 0, width - keypoints[..., 0], keypoints[..., 0]
-            )
+            keypoints[..., 0] = torch.where(keypoints[..., 2] > 0, width - keypoints[..., 0], keypoints[..., 0])
         masks = None if self.masks is None else self.masks.flip(-1)
         return replace(self, image=self.image.flip(-1), boxes=boxes, masks=masks, keypoints=keypoints)
 
@@ -70,9 +68,7 @@ class Sample:
 class SampleReader:
     """Decodes images of one data set at training size."""
 
-    def __init__(
-        self, dataset: CocoDataset, kinds: frozenset[str], load_size: tuple[int, int] | None
-    ) -> None:
+    def __init__(self, dataset: CocoDataset, kinds: frozenset[str], load_size: tuple[int, int] | None) -> None:
         """See `DetectionDataset`.
 
         Raises:
@@ -135,9 +131,7 @@ def shrink(image: torch.Tensor, load_size: tuple[int, int]) -> torch.Tensor:
     if factor >= 1.0:
         return image
     size = (max(1, int(height * factor)), max(1, int(width * factor)))
-    shrunk = torch.nn.functional.interpolate(
-        image[None].float(), size=size, mode="bilinear", align_corners=False
-    )
+    shrunk = torch.nn.functional.interpolate(image[None].float(), size=size, mode="bilinear", align_corners=False)
     return shrunk[0].round().clamp(0, 255).to(torch.uint8)
 
 
@@ -159,9 +153,7 @@ def _mirrored(name: str) -> str:
 def _boxes(objects: list[Annotation], scale: torch.Tensor, width: int, height: int) -> torch.Tensor:
     boxes = torch.tensor([a.bbox for a in objects], dtype=torch.float32).reshape(-1, 4)
     corners = torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1) * scale.repeat(2)
-    return torch.minimum(
-        corners.clamp(min=0), torch.tensor([width, height, width, height], dtype=torch.float32)
-    )
+    return torch.minimum(corners.clamp(min=0), torch.tensor([width, height, width, height], dtype=torch.float32))
 
 
 def _masks(objects: list[Annotation], record: ImageRecord, width: int, height: int) -> torch.Tensor:

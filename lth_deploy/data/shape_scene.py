@@ -110,9 +110,7 @@ class Stage:
             shift = random.normal(0.0, first.radius, 2)
             centre = np.clip(np.array(first.centre) + shift, 0, np.array(self.size) - 1.0)
             angle = float(random.uniform(0, 2 * math.pi))
-            figure = Figure(
-                first.name, (float(centre[0]), float(centre[1])), first.radius / 2, angle, first.colour
-            )
+            figure = Figure(first.name, (float(centre[0]), float(centre[1])), first.radius / 2, angle, first.colour)
             coverage = figure.coverage(self.size)
             drawing.paint(random, canvas, figure, coverage)
             region |= coverage > 0.5

@@ -158,15 +158,11 @@ def _measure(path: Path) -> tuple[int, int]:
         raise DataError(f"{path}: damaged image: {error}; repair or remove it") from error
 
 
-def _objects(
-    picture: VocPicture, image_id: int, names: tuple[str, ...], first_pixel: int
-) -> list[dict[str, Any]]:
+def _objects(picture: VocPicture, image_id: int, names: tuple[str, ...], first_pixel: int) -> list[dict[str, Any]]:
     rows = []
     for number, found in enumerate(picture.objects, start=1):
         if found.name not in names:
-            raise DataError(
-                f"{picture.path}: object {number} is a '{found.name}', not one of: {', '.join(names)}"
-            )
+            raise DataError(f"{picture.path}: object {number} is a '{found.name}', not one of: {', '.join(names)}")
         # Pixel 1 begins at coordinate 0, and the last pixel, which is part of the object, ends at its number.
         left, top = found.corners[0] - first_pixel, found.corners[1] - first_pixel
         width, height = found.corners[2] - left, found.corners[3] - top

@@ -23,9 +23,7 @@ DETECTORS.add("fcos", fcos)
 DETECTORS.add("ssdlite", ssdlite)
 
 
-def build_detector(
-    spec: DetectorSpec, classes: int, keypoints: int = 0, *, load_weights: bool = True
-) -> nn.Module:
+def build_detector(spec: DetectorSpec, classes: int, keypoints: int = 0, *, load_weights: bool = True) -> nn.Module:
     """The detector of a recipe for `classes` categories and `keypoints` points per object.
 
     In training mode it maps (images, targets) to a dict of losses; in evaluation mode images to a list of

@@ -37,9 +37,7 @@ def ssdlite(spec: DetectorSpec, classes: int, keypoints: int) -> nn.Module:
     # Constants of the reference implementation: the slow statistics suit its long training.
     norm = norm_layer(spec.norm, eps=0.001, momentum=0.03)
     # torchvision's detector weights have the narrow tail of the paper's table 6, its classifier's do not.
-    body = torchvision.models.mobilenet_v3_large(
-        weights=None, norm_layer=norm, reduced_tail=spec.weights != "backbone"
-    )
+    body = torchvision.models.mobilenet_v3_large(weights=None, norm_layer=norm, reduced_tail=spec.weights != "backbone")
     _draw_weights(body)
     backbone = SSDLiteFeatureExtractorMobileNet(body.features, C4_BLOCK, norm)
     anchors = _default_boxes(spec, size)
@@ -55,9 +53,7 @@ def ssdlite(spec: DetectorSpec, classes: int, keypoints: int) -> nn.Module:
         detections_per_img=spec.detections,
         topk_candidates=min(TOP_CANDIDATES, spec.proposals),
     )
-    model.transform = DetectorTransform(
-        min(size), max(size), list(MEAN), list(STD), size_divisible=1, fixed_size=size
-    )
+    model.transform = DetectorTransform(min(size), max(size), list(MEAN), list(STD), size_divisible=1, fixed_size=size)
     return model
 
 

@@ -105,9 +105,7 @@ def test_same_seed_same_weights() -> None:
 def test_deeper_backbones_feed_the_same_pyramid(backbone: str) -> None:
     model = build_detector(tiny_spec("retinanet", backbone=backbone), CLASSES)
     features = model.backbone(torch.rand(1, 3, 64, 64))
-    assert [tuple(level.shape) for level in features.values()] == [
-        (1, 16, size, size) for size in (8, 4, 2, 1, 1)
-    ]
+    assert [tuple(level.shape) for level in features.values()] == [(1, 16, size, size) for size in (8, 4, 2, 1, 1)]
 
 
 def test_default_recipe_is_torchvisions_network() -> None:
@@ -117,9 +115,7 @@ def test_default_recipe_is_torchvisions_network() -> None:
     with torch.device("meta"):
         ours = build_detector(spec, 90).state_dict()
         theirs = get_model("maskrcnn_resnet50_fpn", weights=None, weights_backbone=None).state_dict()
-    assert {key: value.shape for key, value in ours.items()} == {
-        key: value.shape for key, value in theirs.items()
-    }
+    assert {key: value.shape for key, value in ours.items()} == {key: value.shape for key, value in theirs.items()}
 
 
 @pytest.mark.parametrize(

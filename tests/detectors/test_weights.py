@@ -53,9 +53,7 @@ def test_a_classifiers_weights_fill_the_backbone(name: str, backbone: str, tmp_p
         torch.testing.assert_close(model.backbone.features(images), expected)
 
 
-def test_other_classes_leave_only_the_predictors_fresh(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_other_classes_leave_only_the_predictors_fresh(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     trained = tiny_detector("mask_rcnn", seed=1).state_dict()
     path = tmp_path / "weights.pth"
     torch.save(trained, path)
