@@ -15,7 +15,7 @@ from lth_deploy.pruning.plan import control_of, level_name
 from lth_deploy.recipe import Recipe
 from lth_deploy.target import Target
 from lth_deploy.ticket import RunDirectory, Trial, versions
-from lth_deploy.workflow.detection_gate import GateResult, hold_detections
+from lth_deploy.workflow.detection_gate import GateResult, hold_detections, hold_folding
 from lth_deploy.workflow.extras import require_torch
 
 if TYPE_CHECKING:
@@ -158,13 +158,13 @@ def _compile(
     folded = fold_norm(trained)
     for name, reason in folded.kept:
         logger.warning("%s: the norm '%s' stays in the graph and costs time: %s", trial.name, name, reason)
+    # The gate's reference is folded too, since rounded weights exist nowhere else; so folding has a gate of its own.
+    hold_folding(trained, folded.module, dataset)
     graph = _captured(folded.module, dataset, target)
     model, _ = emit(graph, target)
     write_metadata(model, _metadata(recipe, trial, dataset, target, graph, control))
     size = save_model(model, file)
-    # Rounded weights exist only in the folded model; without rounding, the folding is held to account as well.
-    rounded = target.values != "fp32"
-    reference = stored_reference(folded.module, round_values(graph, target.values)) if rounded else trained
+    reference = stored_reference(folded.module, round_values(graph, target.values))
     gate = hold_detections(file, reference, dataset, recipe, target.gates)
     logger.info("%s as %s: %.2f MB, %s", trial.name, target.format, size / 1e6, gate.parity.describe())
     return gate
