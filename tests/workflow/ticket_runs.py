@@ -10,13 +10,13 @@ from lth_deploy.recipe import Recipe, recipe_from
 STEPS, REWIND = 5, 2
 
 
-def tiny_recipe(detector: str = "retinanet", **sections: Any) -> Recipe:
+def tiny_recipe(family: str = "retinanet", **sections: Any) -> Recipe:
     """A ResNet-18 detector with a pyramid of 16 channels on 64 x 64 pixels; `sections` update its parts."""
     document: dict[str, Any] = {
         "version": 1,
         "name": "tiny",
         "detector": {
-            "name": detector,
+            "name": family,
             "backbone": "resnet18",
             "fpn_width": 16,
             "head_width": 32,
