@@ -17,8 +17,8 @@ NAMES = recipe_names()
 # say in the change why it had to be. Comments, order and defaults that are written out do not change a digest.
 DIGESTS = {
     "bccd_faster_rcnn_r18": "6d2143100bf2671e2ac65d9ac4ef70ae127cd391daff10535b80f005e314f5a0",
-    "bccd_retinanet_r18": "1c82477fb8d5baf483ab253d004d6d15044278674e9ca4dadcceefdf270a75e8",
-    "bccd_retinanet_r18_wide": "33673534286a036be0780e597a3129e38c7a18ac73f5f679e0efd83432c0c881",
+    "bccd_retinanet_r18": "8d78052226823da21c8ddd0de813259efe9a8fff4561869f1ab4a7d040660fff",
+    "bccd_retinanet_r18_wide": "0d1e40baf78fa34ee4f1c5fd84d353a84fd3646ddbce217dd86fb9379e6f5aa6",
     "coco/keypoint_rcnn_r18_iterative": "2d78922677e0ea61b4704b578b8b5b77279849b0d8b2cae2c0a521c9be00db92",
     "coco/keypoint_rcnn_r18_oneshot": "0ebeaf8e9f90e25236ca21f3edbf1af6e44654b53a55505f505adafa5c15d478",
     "coco/keypoint_rcnn_r50_iterative": "c62ccce06a8f3de4a5ce51d45d130e16897ff1b636c5164e0b70ee8d17a2d289",
@@ -27,7 +27,7 @@ DIGESTS = {
     "coco/mask_rcnn_r18_oneshot": "345ea456fb56792e5f507abe3e7312c1c44b6189a78573dfb5b1eaa7ba0b7b7d",
     "coco/mask_rcnn_r50_iterative": "2b66dd298357e72fe1133a6e6c46c37cb31e78693d6b04cb42c165e757680fed",
     "coco/mask_rcnn_r50_oneshot": "3d328eb31af4c4702cb7c94bd6bb597b8fcd0fdbe1cd202f52e2756a95f1ac2f",
-    "quickstart": "dc7c7c82d8ec49e3fad350c0a72e0fe09d974387da78dd5e10594cff61f2e66a",
+    "quickstart": "e8787ab9fed0a391f957e5e70fac0c4e31a8fbf5e1632572abb610d4e6040a47",
 }
 
 
