@@ -77,7 +77,9 @@ def _spread_scores(model: "nn.Module") -> None:
         weight = model.get_parameter(f"{name}.weight")
         if groups[name] == "predictor":
             # Logits of about 1: larger ones saturate into equal scores, smaller ones differ by less than rounding.
-            nn.init.normal_(weight, std=weight[0].numel() ** -0.5)
+            # Offsets of boxes are a tenth of that, as trained ones are: larger ones blow rounding up to whole pixels.
+            scale = 0.1 if name.endswith("bbox_pred") else 1.0
+            nn.init.normal_(weight, std=scale * weight[0].numel() ** -0.5)
         elif groups[name] != "backbone":
             nn.init.kaiming_normal_(weight, nonlinearity="relu")
 
