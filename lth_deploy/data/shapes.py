@@ -95,15 +95,13 @@ def generate_shapes(out: Path, *, split: str, count: int, **options: Unpack[Shap
 
     Raises:
         UsageError: a plan that cannot be drawn, see `ShapesPlan`.
-        StorageError: the disk refuses.
     """
     plan = ShapesPlan(split, count, **options)
     annotations, folder = out / f"{split}.json", out / split
     if _is_done(annotations, folder, plan):
         log.info("%s: already drawn with these parameters", annotations)
         return annotations
-    with storage.disk_errors(f"cannot draw into {out}"):
-        annotations.unlink(missing_ok=True)
+    annotations.unlink(missing_ok=True)
     stage = Stage(plan.size, tuple(plan.classes), plan.max_objects, plan.crowd)
     images: list[dict[str, Any]] = []
     objects: list[dict[str, Any]] = []

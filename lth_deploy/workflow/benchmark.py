@@ -103,11 +103,11 @@ def _check(options: BenchmarkOptions) -> None:
         "loads": options.loads,
         "calibration images": options.calibration,
     }
-    if not options.threads or any(count < 1 for count in options.threads):
-        counts["--threads"] = min(options.threads, default=0)
-    wrong = [f"{name} must be positive, found {value:g}" for name, value in counts.items() if value <= 0]
-    if wrong:
-        raise UsageError(f"benchmark: {wrong[0]}; correct the value")
+    wrong = [name for name, value in counts.items() if value <= 0]
+    if wrong or not options.threads or any(count < 1 for count in options.threads):
+        raise UsageError(
+            f"benchmark: {wrong[0] if wrong else '--threads'} must be positive, got {options}; correct the value"
+        )
 
 
 def _loadable(contenders: list[Contender]) -> tuple[list[Contender], list[str]]:
