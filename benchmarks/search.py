@@ -7,6 +7,7 @@ meets both; the ratio is of medians, and every time is in the JSON. Times are wa
 """
 
 import argparse
+import os
 import shlex
 import statistics
 import sys
@@ -101,6 +102,7 @@ def main() -> None:
         "machine": describe_machine().model_dump(),
         "versions": versions(),
         "threads": options.threads,
+        "load_average": os.getloadavg(),
         "goals": {"step_ratio": STEP_GOAL, "ranking_s": RANKING_GOAL_S, "resume_s": RESUME_GOAL_S},
         "steps": asdict(steps),
         "rankings": [asdict(one) for one in rankings],
