@@ -6,16 +6,13 @@ A recipe is validated in full before any work starts, and its resolved form is s
 import hashlib
 import itertools
 import json
-import os
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from lth_deploy import strict_yaml
-from lth_deploy.errors import RecipeError
-from lth_deploy.validation import Section, validate
+from lth_deploy.validation import Section, absolute_path, validate
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[int, Field(gt=0)]
@@ -23,7 +20,6 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 Family = Literal["faster_rcnn", "mask_rcnn", "keypoint_rcnn", "retinanet", "fcos", "ssdlite"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
-_VARIABLE = re.compile(r"\$(\w+|\{[^}]*\})")
 
 
 class DetectorSpec(Section):
@@ -285,16 +281,7 @@ def _absolute(recipe: Recipe, base: Path, source: Path, check_variables: bool) -
     """Resolve the paths of a recipe against its own folder, with `~` and `${VARIABLES}` filled in."""
 
     def resolve(text: str, key: str) -> str:
-        filled = os.path.expandvars(text)
-        unset = [name.strip("{}") for name in _VARIABLE.findall(text) if name.strip("{}") not in os.environ]
-        if unset and check_variables:
-            raise RecipeError(
-                f"{source}: {key}: '{text}' uses the environment variable {unset[0]}, which is not set; "
-                f"set it, for instance: export {unset[0]}=/folder/of/your/data"
-            )
-        # A path whose variable is unknown cannot be completed: it stays as it was written.
-        path = Path(filled).expanduser()
-        return text if unset else str(path if path.is_absolute() else (base / path).resolve())
+        return absolute_path(text, base, f"{source}: {key}", check_variables)
 
     def split(name: str) -> SplitSpec | None:
         value: SplitSpec | None = getattr(recipe.data, name)

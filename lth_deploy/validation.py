@@ -1,7 +1,10 @@
 """A parsed YAML document against a pydantic model, with errors that point into the file."""
 
 import copy
+import os
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -13,6 +16,8 @@ from lth_deploy.registry import did_you_mean
 from lth_deploy.strict_yaml import Document, KeyPath
 
 M = TypeVar("M", bound=BaseModel)
+
+_VARIABLE = re.compile(r"\$(\w+|\{[^}]*\})")
 
 
 class Section(BaseModel):
@@ -39,6 +44,23 @@ def validate(model: type[M], document: Document, overrides: list[str] | None = N
     except ValidationError as error:
         messages = [_explain(fault, value, document, places, model) for fault in error.errors()]
         raise RecipeError("\n".join(dict.fromkeys(messages))) from error
+
+
+def absolute_path(text: str, base: Path, where: str, check_variables: bool) -> str:
+    """The path `text` seen from the folder `base`, with `~` and `${VARIABLES}` filled in.
+
+    Raises:
+        RecipeError: a variable is not set, and `check_variables` asks for it; the message begins with `where`.
+    """
+    unset = [name.strip("{}") for name in _VARIABLE.findall(text) if name.strip("{}") not in os.environ]
+    if unset and check_variables:
+        raise RecipeError(
+            f"{where}: '{text}' uses the environment variable {unset[0]}, which is not set; "
+            f"set it, for instance: export {unset[0]}=/folder/of/your/data"
+        )
+    # A path whose variable is unknown cannot be completed: it stays as it was written.
+    path = Path(os.path.expandvars(text)).expanduser()
+    return text if unset else str(path if path.is_absolute() else (base / path).resolve())
 
 
 def _apply(value: dict[str, Any], override: str, option: str) -> KeyPath:
