@@ -107,10 +107,25 @@ def test_box_iou_of_known_boxes() -> None:
     assert box_iou(others[3:], others[3:]).tolist() == [[1.0]]
 
 
+BOX = np.array([[0.0, 0.0, 10.0, 10.0]], np.float32)
+SCORE, LABEL = np.array([0.9], np.float32), np.array([1], np.int64)
+
+
 def test_rounding_of_a_sliver_is_no_difference_but_a_shift_is() -> None:
     sliver = np.array([[10.0, 0.0, 10.004, 80.0]], np.float32)
     assert box_iou(sliver, sliver + np.float32(0.003))[0, 0] == 1.0
     assert box_iou(sliver, sliver + np.float32(0.02))[0, 0] == 0.0
+
+
+def test_a_pixel_that_rounding_lifts_over_the_cut_is_the_same_pixel() -> None:
+    mask = np.zeros((1, 10, 10), np.float32)
+    mask[0, :5] = 0.9
+    mask[0, 5, :] = 0.4999
+    for lift, passes in ((2e-4, True), (0.1, False)):
+        other = mask.copy()
+        other[0, 5, :] += np.float32(lift)
+        pair = [Detections(BOX, SCORE, LABEL, masks=one) for one in (mask, other)]
+        assert compare_detections([("image", *pair)]).passed is passes
 
 
 def test_tensors_are_compared_relative_to_their_size() -> None:
