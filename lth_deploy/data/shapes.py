@@ -99,7 +99,7 @@ def generate_shapes(out: Path, *, split: str, count: int, **options: Unpack[Shap
     plan = ShapesPlan(split, count, **options)
     annotations, folder = out / f"{split}.json", out / split
     if _is_done(annotations, folder, plan):
-        log.info("%s: already drawn with these parameters", annotations)
+        log.debug("%s: already drawn with these parameters", annotations)
         return annotations
     annotations.unlink(missing_ok=True)
     stage = Stage(plan.size, tuple(plan.classes), plan.max_objects, plan.crowd)
