@@ -42,7 +42,7 @@ def block_scores(scores: FloatArray, structure: Structure, transposed: bool) -> 
     rows, columns = _block_axes(structure, transposed)
     if rows == columns == 1:
         return scores, np.ones((1,) * scores.ndim, np.float32)
-    squares = _sum_blocks(scores.astype(np.float32) ** 2, rows, columns)
+    squares = _sum_blocks(np.square(scores, dtype=np.float32), rows, columns)
     counts = _sum_blocks(np.ones(scores.shape[:2], np.float32), rows, columns)
     counts = counts.reshape(counts.shape + (1,) * (scores.ndim - 2))
     return np.sqrt(squares / counts), np.broadcast_to(counts, squares.shape)
@@ -63,5 +63,11 @@ def _block_axes(structure: Structure, transposed: bool) -> tuple[int, int]:
 
 
 def _sum_blocks(values: FloatArray, rows: int, columns: int) -> FloatArray:
-    summed = np.add.reduceat(values, np.arange(0, values.shape[0], rows), axis=0)
-    return np.add.reduceat(summed, np.arange(0, values.shape[1], columns), axis=1)
+    outer, inner = values.shape[:2]
+    if outer % rows == 0 and inner % columns == 0:
+        # The common case; one strided sum is several times faster than two scattered ones.
+        shape = (outer // rows, rows, inner // columns, columns, *values.shape[2:])
+        summed: FloatArray = values.reshape(shape).sum(axis=(1, 3), dtype=np.float32)
+        return summed
+    rows_summed = np.add.reduceat(values, np.arange(0, values.shape[0], rows), axis=0)
+    return np.add.reduceat(rows_summed, np.arange(0, values.shape[1], columns), axis=1)
