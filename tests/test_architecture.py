@@ -24,7 +24,7 @@ TIERS = tuple(
         "recipe",
         "target",
         "mask formats ticket",
-        "evaluation measure report",
+        "evaluation measure reporting",
         "data compiler runtimes decoders",
         "detectors",
         "training",

@@ -161,10 +161,14 @@ class ParityCheck:
         if asked.masks is None:
             return
         for mine, other in matched:
-            overlap = 0.0
+            overlap, differing = 0.0, asked.masks[mine].size
             if candidate.masks is not None and candidate.masks.shape[1:] == asked.masks.shape[1:]:
-                overlap = _mask_iou(asked.masks[mine], candidate.masks[other], self.limits.score_difference)
-            self._count("masks", overlap >= self.limits.mask_iou, 1.0 - overlap, image)
+                overlap, differing = _compare_mask(
+                    asked.masks[mine], candidate.masks[other], self.limits.score_difference
+                )
+            # In a mask of fewer than a hundred pixels a single one is more than a per cent.
+            agrees = overlap >= self.limits.mask_iou or differing <= 1
+            self._count("masks", agrees, 1.0 - overlap, image)
 
     def _compare_keypoints(
         self, image: str, asked: Detections, candidate: Detections, matched: list[tuple[int, int]]
@@ -224,15 +228,15 @@ def _area(boxes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return area
 
 
-def _mask_iou(reference: FloatArray, candidate: FloatArray, tolerance: float) -> float:
-    """IoU of two masks cut at 0.5, where probabilities within `tolerance` are the same on whichever side they fall.
+def _compare_mask(reference: FloatArray, candidate: FloatArray, tolerance: float) -> tuple[float, int]:
+    """IoU of two masks cut at 0.5, and how many pixels differ.
 
-    In a mask of a hundred pixels one that rounding lifts over the cut is a whole per cent.
+    Probabilities within `tolerance` are the same, on whichever side of the cut they fall.
     """
     first = reference >= 0.5
     second = np.where(np.abs(candidate - reference) <= tolerance, first, candidate >= 0.5)
-    union = int(np.count_nonzero(first | second))
-    return int(np.count_nonzero(first & second)) / union if union else 1.0
+    union, common = int(np.count_nonzero(first | second)), int(np.count_nonzero(first & second))
+    return (common / union if union else 1.0), union - common
 
 
 def _deviation(expected: np.ndarray[Any, Any], actual: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -43,7 +43,7 @@ def predict(
         ArtifactError: a damaged or unsupported file.
     """
     from lth_deploy.data.images import read_image
-    from lth_deploy.report.pictures import draw, encode_png
+    from lth_deploy.reporting.pictures import draw, encode_png
 
     if not images:
         raise UsageError("predict: no images given; name one or more image files")

@@ -6,11 +6,11 @@ from typing import Any
 
 from lth_deploy import storage
 from lth_deploy.errors import DataError, UsageError
-from lth_deploy.report import plots
-from lth_deploy.report.page import Source, render
-from lth_deploy.report.schema import BenchmarkResults, RunSummary, load_benchmark, load_run
-from lth_deploy.report.shots import load_shots
-from lth_deploy.report.svg import standalone
+from lth_deploy.reporting import plots
+from lth_deploy.reporting.page import Source, render
+from lth_deploy.reporting.schema import BenchmarkResults, RunSummary, load_benchmark, load_run
+from lth_deploy.reporting.shots import load_shots
+from lth_deploy.reporting.svg import standalone
 
 SUMMARY = "summary.json"
 BENCHMARK = "benchmark.json"

@@ -15,7 +15,7 @@ def write_pictures(search: "Search", dataset: "CocoDataset", trials: list[str]) 
     """Draw the photos with most objects into RUN/pictures; returns their titles and paths relative to the run."""
     from lth_deploy.data.images import read_image
     from lth_deploy.detectors.inference import predict
-    from lth_deploy.report.pictures import compare, encode_png
+    from lth_deploy.reporting.pictures import compare, encode_png
 
     models = {}
     for name in trials:

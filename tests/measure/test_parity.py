@@ -128,6 +128,16 @@ def test_a_pixel_that_rounding_lifts_over_the_cut_is_the_same_pixel() -> None:
         assert compare_detections([("image", *pair)]).passed is passes
 
 
+@pytest.mark.parametrize(("lost", "passes"), [(1, True), (2, False)])
+def test_one_pixel_of_a_small_mask_may_differ(lost: int, passes: bool) -> None:
+    mask = np.zeros((1, 10, 10), np.float32)
+    mask[0, :5] = 0.9
+    other = mask.copy()
+    other[0, 0, :lost] = 0.1
+    pair = [Detections(BOX, SCORE, LABEL, masks=one) for one in (mask, other)]
+    assert compare_detections([("image", *pair)]).passed is passes
+
+
 def test_tensors_are_compared_relative_to_their_size() -> None:
     big = {"a": np.array([1000.0, 0.0], np.float32), "n": np.array([1, 2])}
     assert compare_tensors(big, {"a": big["a"] + np.float32(0.05), "n": big["n"]}).passed

@@ -4,9 +4,9 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lth_deploy.report import figures
-from lth_deploy.report.schema import RunSummary, Trial
-from lth_deploy.report.svg import THEME, Canvas, drawing
+from lth_deploy.reporting import figures
+from lth_deploy.reporting.schema import RunSummary, Trial
+from lth_deploy.reporting.svg import THEME, Canvas, drawing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

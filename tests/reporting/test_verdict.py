@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from report_samples import make_benchmark, make_run, trial
 
-from lth_deploy.report.schema import BenchmarkResults, RunSummary
-from lth_deploy.report.verdict import judge_benchmark, judge_run
+from lth_deploy.reporting.schema import BenchmarkResults, RunSummary
+from lth_deploy.reporting.verdict import judge_benchmark, judge_run
 
 
 def judged(document: dict[str, Any]):  # type: ignore[no-untyped-def]

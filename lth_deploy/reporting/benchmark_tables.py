@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from statistics import median
 
-from lth_deploy.report import figures, tables
-from lth_deploy.report.cost_plots import Stack
-from lth_deploy.report.fronts import Point
-from lth_deploy.report.plots import KIND_NAMES
-from lth_deploy.report.schema import BenchmarkResults, Difference, Ratio, Row, RunSummary, Trial
-from lth_deploy.report.tables import Cell, Column, Line, Table
-from lth_deploy.report.verdict import baseline_of, main_kind
+from lth_deploy.reporting import figures, tables
+from lth_deploy.reporting.cost_plots import Stack
+from lth_deploy.reporting.fronts import Point
+from lth_deploy.reporting.plots import KIND_NAMES
+from lth_deploy.reporting.schema import BenchmarkResults, Difference, Ratio, Row, RunSummary, Trial
+from lth_deploy.reporting.tables import Cell, Column, Line, Table
+from lth_deploy.reporting.verdict import baseline_of, main_kind
 
 _METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 

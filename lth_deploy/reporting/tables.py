@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lth_deploy.report import figures
+from lth_deploy.reporting import figures
 
 
 @dataclass(frozen=True)

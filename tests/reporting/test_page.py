@@ -99,7 +99,7 @@ def test_a_run_alone_shows_what_its_masks_let_one_expect(tmp_path: Path) -> None
 
 def test_what_benchmark_writes_is_what_report_reads() -> None:
     from lth_deploy.measure import results
-    from lth_deploy.report import schema
+    from lth_deploy.reporting import schema
 
     for ours, theirs in ((schema.Row, results.Row), (schema.BenchmarkResults, results.BenchmarkResults)):
         assert set(ours.model_fields) <= set(theirs.model_fields)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from lth_deploy.report.schema import PictureFile
+from lth_deploy.reporting.schema import PictureFile
 
 MOST_PICTURES = 12
 _LARGEST_SIDE = 1600

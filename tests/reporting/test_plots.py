@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_samples import make_benchmark, make_run
 
-from lth_deploy.report import benchmark_tables, cost_plots, fronts, plots
-from lth_deploy.report.cost_plots import Bar, Stack
-from lth_deploy.report.fronts import Point
-from lth_deploy.report.schema import BenchmarkResults, RunSummary
-from lth_deploy.report.svg import standalone
+from lth_deploy.reporting import benchmark_tables, cost_plots, fronts, plots
+from lth_deploy.reporting.cost_plots import Bar, Stack
+from lth_deploy.reporting.fronts import Point
+from lth_deploy.reporting.schema import BenchmarkResults, RunSummary
+from lth_deploy.reporting.svg import standalone
 
 HOSTILE = '</svg><script>alert("1")</script> $\\frac{1}{0}$ & ' + "x" * 500
 

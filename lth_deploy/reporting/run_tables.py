@@ -3,10 +3,10 @@
 import itertools
 from collections.abc import Iterator
 
-from lth_deploy.report import figures, tables
-from lth_deploy.report.plots import KIND_NAMES
-from lth_deploy.report.schema import Layer, RunSummary, Trial
-from lth_deploy.report.tables import Cell, Column, Line, Table
+from lth_deploy.reporting import figures, tables
+from lth_deploy.reporting.plots import KIND_NAMES
+from lth_deploy.reporting.schema import Layer, RunSummary, Trial
+from lth_deploy.reporting.tables import Cell, Column, Line, Table
 
 _MOST_LEVELS = 10
 _METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")

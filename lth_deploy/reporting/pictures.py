@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 from lth_deploy.detections import Detections, FloatArray
 from lth_deploy.errors import DataError
-from lth_deploy.report.labels import Color, LabelWriter, color_of, font_of, one_line
+from lth_deploy.reporting.labels import Color, LabelWriter, color_of, font_of, one_line
 
 Picture = npt.NDArray[np.uint8]
 

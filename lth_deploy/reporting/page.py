@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
-from lth_deploy.report import benchmark_tables, cost_plots, figures, fronts, plots, run_tables
-from lth_deploy.report.cost_plots import Bar
-from lth_deploy.report.schema import BenchmarkResults, RunSummary, Trial
-from lth_deploy.report.shots import Shot
-from lth_deploy.report.verdict import Verdict, baseline_of, judge_benchmark, judge_run
+from lth_deploy.reporting import benchmark_tables, cost_plots, figures, fronts, plots, run_tables
+from lth_deploy.reporting.cost_plots import Bar
+from lth_deploy.reporting.schema import BenchmarkResults, RunSummary, Trial
+from lth_deploy.reporting.shots import Shot
+from lth_deploy.reporting.verdict import Verdict, baseline_of, judge_benchmark, judge_run
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def render(source: Source) -> str:
     from markupsafe import Markup
 
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("lth_deploy.report"),
+        loader=jinja2.PackageLoader("lth_deploy.reporting"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -219,7 +219,7 @@ def _embedded(data: Mapping[str, Any]) -> str:
 
 
 def _asset(name: str) -> str:
-    return resources.files("lth_deploy.report").joinpath("templates", name).read_text(encoding="utf-8")
+    return resources.files("lth_deploy.reporting").joinpath("templates", name).read_text(encoding="utf-8")
 
 
 def _policy(style: str, script: str) -> str:

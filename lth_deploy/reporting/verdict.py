@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from lth_deploy.report import figures
-from lth_deploy.report.schema import BenchmarkResults, Row, RunSummary, Trial, Winner
+from lth_deploy.reporting import figures
+from lth_deploy.reporting.schema import BenchmarkResults, Row, RunSummary, Trial, Winner
 
 # A random mask that comes closer than this to the ticket casts doubt on the ticket.
 RANDOM_MARGIN = 0.03

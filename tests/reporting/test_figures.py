@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lth_deploy.report import figures
+from lth_deploy.reporting import figures
 
 LAWFUL = settings(derandomize=True, max_examples=50)
 
