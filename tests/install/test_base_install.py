@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.report.report_samples import make_benchmark, write
+from tests.reporting.report_samples import make_benchmark, write
 
 PROJECT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
