@@ -9,6 +9,7 @@ from lth_deploy.bundled import recipe_file, recipe_names
 from lth_deploy.errors import RecipeError
 from lth_deploy.pruning.plan import control_of, level_name
 from lth_deploy.recipe import load_recipe, recipe_from
+from lth_deploy.target import GatesSpec, Target
 
 NAMES = recipe_names()
 
@@ -99,7 +100,8 @@ def test_every_bundled_recipe_trains_prunes_rewinds_and_exports(name: str, tmp_p
     assert {"dense", control_of(recipe), ticket, level_name("random", level)} == set(trials)
     run = RunDirectory.open(tmp_path / "run")
     assert sparsity(load_masks(run.trial(ticket).mask)) == pytest.approx(level, abs=1e-3)
-    made = export(tmp_path / "run", level=ticket)
+    # A smoke network finds 16 objects in all, whose masks are noise with long borders: one of them may round apart.
+    made = export(tmp_path / "run", level=ticket, target=Target(gates=GatesSpec(matched=0.9)))
     assert made.gate.parity.passed
     onnx.checker.check_model(str(made.artifact))
     assert made.artifact.stat().st_size < made.dense.stat().st_size / 3

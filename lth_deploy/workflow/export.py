@@ -33,7 +33,6 @@ PREPROCESSING = {
 }
 RELATIVE_ROUNDING, ABSOLUTE_ROUNDING = 2.0**-11, 2.0**-25
 """The most that rounding to fp16 changes a weight: half a unit in the last place, normal or subnormal."""
-DENSE_TARGET = Target(name="dense control", format="dense", values="fp32")
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def export(run: Path, *, level: str = "best", target: Target | None = None, out:
     with tempfile.TemporaryDirectory(prefix=".export-", dir=out) as folder:
         staged = Path(folder)
         dense = staged / "dense.onnx"
-        dense_gate = _compile(recipe, control, splits["val"], DENSE_TARGET, dense, None)
+        dense_gate = _compile(recipe, control, splits["val"], _dense_target(target), dense, None)
         name = "model.onnx" if target.format == "packed" else f"model-{target.format}.onnx"
         gate = _compile(recipe, trial, splits["val"], target, staged / name, storage.sha256(dense))
         for file in (dense, staged / name):
@@ -96,6 +95,11 @@ def export(run: Path, *, level: str = "best", target: Target | None = None, out:
     result = ExportResult(trial.name, out / name, out / "dense.onnx", gate, dense_gate)
     storage.write_json(out / "export.json", result.as_dict())
     return result
+
+
+def _dense_target(target: Target) -> Target:
+    """The dense control in plain ONNX, held to the same gates."""
+    return Target(name="dense control", format="dense", values="fp32", opset=target.opset, gates=target.gates)
 
 
 def choose_trial(run: RunDirectory, level: str) -> Trial:
