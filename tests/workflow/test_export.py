@@ -68,12 +68,9 @@ def test_a_sound_file_passes_and_says_what_it_is(run: Path, tmp_path: Path, form
 
 
 @pytest.mark.parametrize("detector", ["mask_rcnn", "keypoint_rcnn"])
-def test_two_stage_detectors_export_with_equal_ap(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, detector: str
-) -> None:
+def test_two_stage_detectors_export_with_equal_ap(tmp_path: Path, detector: str) -> None:
     # Boxes of untrained heads are slivers, and one pixel that rounding flips is a large share of so small a mask.
     gates = GatesSpec(matched=0.7 if detector == "mask_rcnn" else 0.99)
-    monkeypatch.setattr(verb, "DENSE_TARGET", verb.DENSE_TARGET.model_copy(update={"gates": gates}))
     made = export(smoke_run(tmp_path, detector), level="80", target=Target(gates=gates), out=tmp_path / "out")
     shares = {name: output.share for name, output in made.gate.parity.outputs.items() if name != "masks"}
     assert min(shares.values()) >= 0.99, shares
