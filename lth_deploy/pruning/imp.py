@@ -120,9 +120,7 @@ class Search:
     def _prune(self, plan: TrialPlan) -> Masks:
         pruning = self.recipe.pruning
         parent = self.run.trial(plan.parent or "dense")
-        model = self.build(self.recipe.training.seed, False)
-        self.state(parent.name).restore(model)
-        layers = self.layers(model, self._positions())
+        layers = self.layers(self.trained(parent.name), self._positions())
         if self.run.is_committed(parent.mask):
             masks = self._saved_masks(parent)
         else:
@@ -183,6 +181,12 @@ class Search:
         trial = self.run.trial(name)
         self.run.verify(trial.weights)
         return TrainingState.load(trial.weights)
+
+    def trained(self, name: str) -> nn.Module:
+        """The detector that the finished trial `name` ended with, on the CPU."""
+        model = self.build(self.recipe.training.seed, False)
+        self.state(name).restore(model)
+        return model
 
     def _keep_rewind(self, state: TrainingState) -> None:
         state.save(self.run.rewind)

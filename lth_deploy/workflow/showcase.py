@@ -17,11 +17,7 @@ def write_pictures(search: "Search", dataset: "CocoDataset", trials: list[str]) 
     from lth_deploy.detectors.inference import predict
     from lth_deploy.reporting.pictures import compare, encode_png
 
-    models = {}
-    for name in trials:
-        model = search.build(search.recipe.training.seed, False)
-        search.state(name).restore(model)
-        models[name] = model.to(search.device)
+    models = {name: search.trained(name).to(search.device) for name in trials}
     fullest = sorted(dataset.images, key=lambda record: -len(dataset.annotations[record.id]))[:PICTURES]
     skeleton = next((category.skeleton for category in dataset.categories if category.skeleton), ())
     written = []

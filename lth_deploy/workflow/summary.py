@@ -102,11 +102,7 @@ def _interval(search: "Search", dataset: "CocoDataset", ticket: str, control: st
     from lth_deploy.evaluation.bootstrap import paired_bootstrap
     from lth_deploy.workflow.prediction import detect
 
-    found = []
-    for name in (ticket, control):
-        model = search.build(search.recipe.training.seed, False)
-        search.state(name).restore(model)
-        found.append(detect(model.to(search.device), dataset, search.device))
+    found = [detect(search.trained(name).to(search.device), dataset, search.device) for name in (ticket, control)]
     interval = paired_bootstrap(
         dataset.ground_truth(),
         found[0],
