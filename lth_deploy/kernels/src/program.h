@@ -1,0 +1,77 @@
+// What a region computes: the parsed form of the `program` attribute. See export/REGION.md.
+#pragma once
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace lth {
+
+// A file, an attribute or a shape that cannot be accepted. The message says what was found and what is allowed.
+class Error : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+enum class ActKind { kNone, kRelu, kLeaky, kClip, kSilu, kHardSwish };
+
+struct Act {
+  ActKind kind = ActKind::kNone;
+  float a = 0.f;  // slope of kLeaky; lower bound of kClip
+  float b = 0.f;  // upper bound of kClip
+};
+
+enum class Coding { kDense, kBitmask, kSteps8, kGaps };
+
+// A constant of the region: a weight (2 to 4 dimensions) or a bias (1 dimension).
+struct WeightDecl {
+  Coding coding = Coding::kDense;
+  int gap_bits = 0;      // of kGaps: 4, 6, 8, 10, 12 or 16
+  bool half = false;     // values are float16, else float32
+  std::vector<int64_t> dims;
+  int positions_input = -1;  // node input that holds the positions; -1 for kDense
+  int values_input = -1;     // node input that holds the values
+};
+
+enum class Op { kLoad, kLoadRows, kConv, kConvTranspose, kMaxPool, kResize, kAdd, kAct, kConcat, kSlice };
+
+struct Window {
+  int kh = 1, kw = 1;      // kernel
+  int sh = 1, sw = 1;      // stride
+  int pt = 0, pl = 0;      // padding at the top and left ...
+  int pb = 0, pr = 0;      // ... and at the bottom and right
+  int dh = 1, dw = 1;      // dilation
+};
+
+// Instruction i makes tensor i. `args` are earlier tensors, but for the loads, whose only argument is a node input.
+struct Instr {
+  Op op = Op::kLoad;
+  std::vector<int> args;
+  int channels = 0;     // of the tensor that is made
+  int weight = -1;      // kConv, kConvTranspose
+  int bias = -1;        // kConv, kConvTranspose; -1 for none
+  int add = -1;         // kConv: tensor added before the activation; -1 for none
+  int groups = 1;       // kConv
+  int from = 0, to = 0; // kSlice: channels [from, to)
+  Window window;        // kConv, kConvTranspose, kMaxPool
+  Act act;              // kConv, kConvTranspose, kAdd, kAct
+};
+
+struct Output {
+  int tensor = -1;
+  bool rows = false;  // [N, channels] instead of [N, channels, H, W]; the tensor comes from a kLoadRows
+};
+
+struct Program {
+  int inputs = 0;  // activations: the first inputs of the node
+  std::vector<WeightDecl> weights;
+  std::vector<Instr> instrs;
+  std::vector<Output> outputs;
+};
+
+// Parses and checks a program against all rules of export/REGION.md that need neither data nor shapes.
+// `node_inputs` is the number of inputs of the node. Throws Error.
+Program parse_program(const std::string& text, int node_inputs);
+
+}  // namespace lth
