@@ -49,6 +49,7 @@ struct Instr {
   Op op = Op::kLoad;
   std::vector<int> args;
   int channels = 0;     // of the tensor that is made
+  bool rows = false;    // whether that tensor is [N, channels]: it comes from a kLoadRows
   int weight = -1;      // kConv, kConvTranspose
   int bias = -1;        // kConv, kConvTranspose; -1 for none
   int add = -1;         // kConv: tensor added before the activation; -1 for none
