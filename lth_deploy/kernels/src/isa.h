@@ -1,0 +1,138 @@
+// What one instruction set provides. Plain structs and function pointers only: the files isa_*.cpp are compiled with
+// instructions that this machine may lack, so nothing inline of theirs may ever be merged with other code by the linker.
+//
+// A cell is 32 bit: one float here; four bytes in the INT8 kernels. A line is one vector of `lanes` cells. Lane
+// (ly, lx) = ly * 4 + lx of the line (y, x) of a plane is its pixel (ly * h + y, lx * w + x): see geometry.h.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace lth {
+
+constexpr int kGridX = 4;     // columns of the lane grid on every instruction set: transposes are always 4 x 4
+constexpr int kMaxGridY = 4;  // rows of the lane grid: lanes / 4
+constexpr int kMaxTileH = 5;
+constexpr int kMaxRun = 24;
+
+// One row or one column of the lines that a window reads, seen from the output's lanes.
+struct Axis {
+  int32_t source = 0;                  // row or column inside a lane of the source
+  int32_t shift = 0;                   // which neighbouring lane it comes from: 0, -1, +1, ...
+  int32_t plain = 1;                   // no shift, and no lane is outside of the picture
+  int32_t offset[4] = {0, 0, 0, 0};    // where lanes do not agree: element offset for each row or column of the grid
+  int32_t inside[4] = {-1, -1, -1, -1};  // all bits set where the pixel exists, for each row or column of the grid
+};
+
+// How an output plane reads a source plane: rows[i], columns[j] for each line position that a window can touch.
+struct LineMap {
+  const Axis* rows = nullptr;
+  const Axis* columns = nullptr;
+  int source_w = 0;             // lines in a row of the source
+  bool aligned = true;          // lanes agree; else every cell is gathered by its offset
+};
+
+// Copies the footprint of one tile for some channels into the packed tile.
+struct PackTile {
+  const uint32_t* source = nullptr;  // channel 0 of the picture
+  size_t channel_cells = 0;          // cells from one channel of the source to the next
+  const int32_t* channels = nullptr;
+  int n_channels = 0;
+  const int32_t* next_channels = nullptr;  // of the following block, to prefetch; may be null
+  int n_next = 0;
+  LineMap map;
+  int row0 = 0, n_rows = 0;  // into map.rows
+  int col0 = 0, n_cols = 0;
+  int pitch = 0;             // lines from one row of the packed tile to the next
+  int channel_lines = 0;     // lines from one channel of the packed tile to the next
+  uint32_t fill = 0;         // the cell outside of the picture
+  uint32_t* tile = nullptr;
+};
+
+// One (channel, tap) of a block that is packed tap by tap.
+struct Unit {
+  int32_t channel = 0;
+  int16_t ky = 0, kx = 0;  // tap * dilation: added to the position of the window
+};
+
+// Copies, for each unit, the lines that `count` consecutive output lines read.
+struct PackRun {
+  const uint32_t* source = nullptr;
+  size_t channel_cells = 0;
+  const Unit* units = nullptr;
+  int n_units = 0;
+  LineMap map;
+  bool contiguous = false;  // 1x1 with stride 1: line v of the source is line v of the output
+  int first = 0, count = 0;  // output lines
+  int out_w = 0;             // lines in a row of the output
+  int sh = 1, sw = 1;
+  int run_lines = 0;         // lines from one unit of the packed tile to the next
+  uint32_t fill = 0;
+  uint32_t* tile = nullptr;
+};
+
+enum class Epilogue { kNone, kClamp, kLeaky, kSilu, kHardSwish };
+
+// Accumulates one block of inputs into the tile of a range of output rows (channels).
+struct Rows {
+  const void* tile = nullptr;
+  const uint16_t* offset = nullptr;  // bytes into the packed tile, one for each record
+  const float* value = nullptr;      // one for each record, or two where two rows share their records
+  const uint16_t* count = nullptr;   // records of each row, or of each pair of rows
+  int rows = 0;                      // rows; pairs where two rows share their records
+  int th = 0, tw = 0;                // lines of the tile
+  float* scratch = nullptr;          // sums between blocks: [row][th][tw] lines
+  const float* bias = nullptr;       // for each row
+  float* out = nullptr;              // line (0, 0) of the tile in the first row's channel
+  size_t out_channel = 0;            // cells from one channel to the next
+  int out_pitch = 0;                 // lines from one row of the plane to the next
+  const float* add = nullptr;        // the residual, laid out as out; may be null
+  size_t add_channel = 0;
+  bool odd = false;                  // the last pair has one row only
+  Epilogue epilogue = Epilogue::kNone;
+  float a = 0.f, b = 0.f;            // bounds of kClamp, slope of kLeaky
+};
+
+enum Mode { kMiddle = 0, kFirst = 1, kLast = 2, kOnly = 3 };
+using RowsFn = void (*)(const Rows&);
+
+enum Family { kTile3 = 0, kTile3Stride2 = 1, kTile7Stride2 = 2, kRun = 3, kFamilies = 4 };
+
+struct PlaneShape {
+  int H = 0, W = 0;  // pixels
+  int h = 0, w = 0;  // lines
+};
+
+struct Isa {
+  const char* name;
+  int lanes;
+  int max_acc;      // accumulators of the kernels: tiles of single rows have at most so many lines
+  int max_tile_w;   // widest tile; fixes the pitch of packed tiles
+  int max_run;      // longest run
+  int pair_acc;     // accumulators for each row where two rows share their records
+  // Kernels for single rows; null where there is none. Tiles by [family][th - 1][tw - 1][mode], runs by [0][count - 1].
+  RowsFn (*single)(int family, int th, int tw, int mode);
+  // Kernels for pairs of rows: any th up to kMaxTileH; runs of any length up to max_run have th = 1.
+  RowsFn (*pair)(int family, int tw, int mode);
+  void (*pack_tile)(const PackTile&);
+  void (*pack_run)(const PackRun&);
+  void (*load)(const float* nchw, const PlaneShape&, float* lines);   // one channel
+  void (*store)(const float* lines, const PlaneShape&, float* nchw);  // one channel
+  void (*load_rows)(const float* rows, int n, int channels, int channel, const PlaneShape&, float* lines);
+  void (*store_rows)(const float* lines, int n, int channels, int channel, const PlaneShape&, float* rows);
+  // Maximum over a window of kh x kw taps, one channel.
+  void (*max_pool)(const float* source, const LineMap&, const PlaneShape& out, int kh, int kw, int sh, int sw, int dh,
+                   int dw, float* lines);
+  // Line (y, x) of the output is the line (rows[y], columns[x]) of the source, one channel.
+  void (*resample)(const uint32_t* source, const LineMap&, const PlaneShape& out, uint32_t* lines);
+  void (*add)(const float* x, const float* y, size_t cells, Epilogue, float a, float b, float* out);  // y may be null
+};
+
+int tile_pitch(const Isa&, int family);
+
+const Isa* isa_portable();
+const Isa* isa_avx2();    // null where the library was built for another processor family
+const Isa* isa_avx512();
+const Isa* isa_neon();
+
+}  // namespace lth

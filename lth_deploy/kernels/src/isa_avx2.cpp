@@ -1,0 +1,11 @@
+#define LTH_ISA_NAME "avx2"
+#define LTH_LANES 8
+#define LTH_MAX_ACC 12
+#define LTH_TILE_W 6
+#define LTH_MAX_RUN 12
+#define LTH_PAIR_ACC 6
+#include "isa_kernels.inl"
+
+namespace lth {
+const Isa* isa_avx2() { return &kIsa; }
+}  // namespace lth

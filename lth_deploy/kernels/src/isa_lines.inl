@@ -1,0 +1,254 @@
+// Moving lines: packing with halos, NCHW to lanes and back, pools, resampling, element-wise sums.
+// Part of isa_kernels.inl.
+
+// Lane (ly, lx) takes lane (ly + sy, lx + sx); lanes that would come from outside take any.
+inline I lane_indexes(int sy, int sx) {
+  I index{};
+  for (int l = 0; l < kLanes; ++l) {
+    const int y = l / kGridX + sy, x = l % kGridX + sx;
+    index[l] = (y >= 0 && y < kGridY && x >= 0 && x < kGridX) ? y * kGridX + x : l;
+  }
+  return index;
+}
+
+inline I inside_mask(const Axis& row, const Axis& column) {
+  I mask{};
+  for (int l = 0; l < kLanes; ++l) mask[l] = row.inside[l / kGridX] & column.inside[l % kGridX];
+  return mask;
+}
+
+// What the footprint's line (row, column) reads, prepared once for all channels.
+struct Fetch {
+  const Axis* row;
+  const Axis* column;
+  int32_t line;  // of the source
+  bool plain;
+  I index, mask;
+};
+
+inline Fetch prepare(const LineMap& map, int r, int c) {
+  Fetch f{};
+  f.row = map.rows + r;
+  f.column = map.columns + c;
+  f.line = f.row->source * map.source_w + f.column->source;
+  f.plain = map.aligned && f.row->plain && f.column->plain;
+  if (!f.plain) {
+    f.mask = inside_mask(*f.row, *f.column);
+    if (map.aligned) f.index = lane_indexes(f.row->shift, f.column->shift);
+  }
+  return f;
+}
+
+inline I fetch(const Fetch& f, bool aligned, const uint32_t* channel, I fill) {
+  if (f.plain) return *reinterpret_cast<const I*>(channel + static_cast<size_t>(f.line) * kLanes);
+  I v;
+  if (aligned) {
+    v = __builtin_shuffle(*reinterpret_cast<const I*>(channel + static_cast<size_t>(f.line) * kLanes), f.index);
+  } else {
+    v = I{};
+    for (int l = 0; l < kLanes; ++l) {
+      if (f.mask[l]) v[l] = static_cast<int32_t>(channel[f.row->offset[l / kGridX] + f.column->offset[l % kGridX]]);
+    }
+  }
+  return (v & f.mask) | (fill & ~f.mask);
+}
+
+void pack_tile(const PackTile& a) {
+  const I fill = static_cast<int32_t>(a.fill) - I{};
+  for (int r = 0; r < a.n_rows; ++r) {
+    for (int c = 0; c < a.n_cols; ++c) {
+      const Fetch f = prepare(a.map, a.row0 + r, a.col0 + c);
+      uint32_t* to = a.tile + static_cast<size_t>(r * a.pitch + c) * kLanes;
+      if (f.plain) {
+        const uint32_t* const from = a.source + static_cast<size_t>(f.line) * kLanes;
+        for (int k = 0; k < a.n_channels; ++k, to += a.channel_lines * kLanes) {
+          *reinterpret_cast<I*>(to) = *reinterpret_cast<const I*>(from + a.channels[k] * a.channel_cells);
+        }
+        for (int k = 0; k < a.n_next; ++k) __builtin_prefetch(from + a.next_channels[k] * a.channel_cells, 0, 2);
+      } else {
+        for (int k = 0; k < a.n_channels; ++k, to += a.channel_lines * kLanes) {
+          *reinterpret_cast<I*>(to) = fetch(f, a.map.aligned, a.source + a.channels[k] * a.channel_cells, fill);
+        }
+      }
+    }
+  }
+}
+
+void pack_run(const PackRun& a) {
+  const I fill = static_cast<int32_t>(a.fill) - I{};
+  if (a.contiguous) {
+    for (int u = 0; u < a.n_units; ++u) {
+      const I* const from =
+          reinterpret_cast<const I*>(a.source + a.units[u].channel * a.channel_cells) + a.first;
+      I* const to = reinterpret_cast<I*>(a.tile) + static_cast<size_t>(u) * a.run_lines;
+      for (int j = 0; j < a.count; ++j) to[j] = from[j];
+    }
+    return;
+  }
+  for (int j = 0; j < a.count; ++j) {
+    const int y = (a.first + j) / a.out_w, x = (a.first + j) % a.out_w;
+    Fetch f{};
+    int ky = -1, kx = -1;
+    for (int u = 0; u < a.n_units; ++u) {
+      const Unit unit = a.units[u];
+      if (unit.ky != ky || unit.kx != kx) {
+        ky = unit.ky, kx = unit.kx;
+        f = prepare(a.map, y * a.sh + ky, x * a.sw + kx);
+      }
+      reinterpret_cast<I*>(a.tile)[static_cast<size_t>(u) * a.run_lines + j] =
+          fetch(f, a.map.aligned, a.source + unit.channel * a.channel_cells, fill);
+    }
+  }
+}
+
+inline void transpose4(Q& a, Q& b, Q& c, Q& d) {
+  typedef int32_t M __attribute__((vector_size(16)));
+  const Q ab = __builtin_shuffle(a, b, M{0, 4, 1, 5}), ab2 = __builtin_shuffle(a, b, M{2, 6, 3, 7});
+  const Q cd = __builtin_shuffle(c, d, M{0, 4, 1, 5}), cd2 = __builtin_shuffle(c, d, M{2, 6, 3, 7});
+  a = __builtin_shuffle(ab, cd, M{0, 1, 4, 5});
+  b = __builtin_shuffle(ab, cd, M{2, 3, 6, 7});
+  c = __builtin_shuffle(ab2, cd2, M{0, 1, 4, 5});
+  d = __builtin_shuffle(ab2, cd2, M{2, 3, 6, 7});
+}
+
+// Columns x .. x + 3 of all four lanes exist.
+inline bool whole_quad(const PlaneShape& s, int x) { return x + 4 <= s.w && 3 * s.w + x + 4 <= s.W; }
+
+void load_plane(const float* nchw, const PlaneShape& s, float* lines) {
+  for (int y = 0; y < s.h; ++y) {
+    for (int ly = 0; ly < kGridY; ++ly) {
+      const int row = ly * s.h + y;
+      float* const to = lines + static_cast<size_t>(y) * s.w * kLanes + ly * kGridX;
+      const float* const from = nchw + static_cast<size_t>(row) * s.W;
+      for (int x = 0; x < s.w;) {
+        if (row < s.H && whole_quad(s, x)) {
+          Q q[4];
+          for (int i = 0; i < 4; ++i) q[i] = *reinterpret_cast<const QU*>(from + i * s.w + x);
+          transpose4(q[0], q[1], q[2], q[3]);
+          for (int i = 0; i < 4; ++i) *reinterpret_cast<Q*>(to + (x + i) * kLanes) = q[i];
+          x += 4;
+          continue;
+        }
+        for (int lx = 0; lx < kGridX; ++lx) {
+          const int column = lx * s.w + x;
+          to[x * kLanes + lx] = row < s.H && column < s.W ? from[column] : 0.f;
+        }
+        ++x;
+      }
+    }
+  }
+}
+
+void store_plane(const float* lines, const PlaneShape& s, float* nchw) {
+  for (int y = 0; y < s.h; ++y) {
+    for (int ly = 0; ly < kGridY; ++ly) {
+      const int row = ly * s.h + y;
+      if (row >= s.H) continue;
+      const float* const from = lines + static_cast<size_t>(y) * s.w * kLanes + ly * kGridX;
+      float* const to = nchw + static_cast<size_t>(row) * s.W;
+      for (int x = 0; x < s.w;) {
+        if (whole_quad(s, x)) {
+          Q q[4];
+          for (int i = 0; i < 4; ++i) q[i] = *reinterpret_cast<const Q*>(from + (x + i) * kLanes);
+          transpose4(q[0], q[1], q[2], q[3]);
+          for (int i = 0; i < 4; ++i) *reinterpret_cast<QU*>(to + i * s.w + x) = q[i];
+          x += 4;
+          continue;
+        }
+        for (int lx = 0; lx < kGridX; ++lx) {
+          const int column = lx * s.w + x;
+          if (column < s.W) to[column] = from[x * kLanes + lx];
+        }
+        ++x;
+      }
+    }
+  }
+}
+
+// Rows lie on a plane of kGridY x W pixels, row by row; h = 1.
+inline int row_at(const PlaneShape& s, int lane, int x) { return (lane / kGridX) * s.W + (lane % kGridX) * s.w + x; }
+
+inline bool row_exists(const PlaneShape& s, int lane, int x, int n) {
+  return (lane % kGridX) * s.w + x < s.W && row_at(s, lane, x) < n;
+}
+
+void load_rows(const float* rows, int n, int channels, int channel, const PlaneShape& s, float* lines) {
+  for (int x = 0; x < s.w; ++x) {
+    for (int l = 0; l < kLanes; ++l) {
+      const bool exists = row_exists(s, l, x, n);
+      lines[x * kLanes + l] = exists ? rows[static_cast<size_t>(row_at(s, l, x)) * channels + channel] : 0.f;
+    }
+  }
+}
+
+void store_rows(const float* lines, int n, int channels, int channel, const PlaneShape& s, float* rows) {
+  for (int x = 0; x < s.w; ++x) {
+    for (int l = 0; l < kLanes; ++l) {
+      if (row_exists(s, l, x, n)) {
+        rows[static_cast<size_t>(row_at(s, l, x)) * channels + channel] = lines[x * kLanes + l];
+      }
+    }
+  }
+}
+
+void max_pool(const float* source, const LineMap& map, const PlaneShape& out, int kh, int kw, int sh, int sw, int dh,
+              int dw, float* lines) {
+  const I lowest = reinterpret_cast<I>(broadcast(-__builtin_inff()));
+  for (int y = 0; y < out.h; ++y) {
+    for (int x = 0; x < out.w; ++x) {
+      F best = reinterpret_cast<F>(lowest);
+      for (int ky = 0; ky < kh; ++ky) {
+        for (int kx = 0; kx < kw; ++kx) {
+          const Fetch f = prepare(map, y * sh + ky * dh, x * sw + kx * dw);
+          best = larger(best, reinterpret_cast<F>(
+                                  fetch(f, map.aligned, reinterpret_cast<const uint32_t*>(source), lowest)));
+        }
+      }
+      store_line(lines + (static_cast<size_t>(y) * out.w + x) * kLanes, best);
+    }
+  }
+}
+
+void resample(const uint32_t* source, const LineMap& map, const PlaneShape& out, uint32_t* lines) {
+  for (int y = 0; y < out.h; ++y) {
+    for (int x = 0; x < out.w; ++x) {
+      const Fetch f = prepare(map, y, x);
+      *reinterpret_cast<I*>(lines + (static_cast<size_t>(y) * out.w + x) * kLanes) = fetch(f, map.aligned, source, I{});
+    }
+  }
+}
+
+// exp(x) for |x| <= 88 to 2 units in the last place: 2^n times a polynomial on [-ln2 / 2, ln2 / 2].
+inline F exponential(F x) {
+  x = smaller(larger(x, broadcast(-87.f)), broadcast(88.f));
+  const F n = (x * broadcast(1.44269504f) + broadcast(12582912.f)) - broadcast(12582912.f);
+  const F r = (x - n * broadcast(0.693359375f)) - n * broadcast(-2.12194440e-4f);
+  F p = broadcast(1.9875691500e-4f);
+  p = p * r + broadcast(1.3981999507e-3f);
+  p = p * r + broadcast(8.3334519073e-3f);
+  p = p * r + broadcast(4.1665795894e-2f);
+  p = p * r + broadcast(1.6666665459e-1f);
+  p = p * r + broadcast(5.0000001201e-1f);
+  p = p * (r * r) + r + broadcast(1.f);
+  const I exponent = (__builtin_convertvector(n, I) + 127) << 23;
+  return p * reinterpret_cast<F>(exponent);
+}
+
+inline F activate(F x, Epilogue kind, float a, float b) {
+  switch (kind) {
+    case Epilogue::kNone: return x;
+    case Epilogue::kClamp: return smaller(larger(x, broadcast(a)), broadcast(b));
+    case Epilogue::kLeaky: return x > F{} ? x : x * broadcast(a);
+    case Epilogue::kSilu: return x / (broadcast(1.f) + exponential(-x));
+    case Epilogue::kHardSwish:
+      return x * smaller(larger(x * broadcast(1.f / 6.f) + broadcast(.5f), F{}), broadcast(1.f));
+  }
+  return x;
+}
+
+void add_lines(const float* x, const float* y, size_t cells, Epilogue kind, float a, float b, float* out) {
+  for (size_t i = 0; i < cells; i += kLanes) {
+    const F sum = y != nullptr ? load_line(x + i) + load_line(y + i) : load_line(x + i);
+    store_line(out + i, activate(sum, kind, a, b));
+  }
+}

@@ -1,0 +1,11 @@
+#define LTH_ISA_NAME "portable"
+#define LTH_LANES 4
+#define LTH_MAX_ACC 10
+#define LTH_TILE_W 4
+#define LTH_MAX_RUN 10
+#define LTH_PAIR_ACC 5
+#include "isa_kernels.inl"
+
+namespace lth {
+const Isa* isa_portable() { return &kIsa; }
+}  // namespace lth

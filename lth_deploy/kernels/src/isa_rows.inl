@@ -1,0 +1,180 @@
+// The inner loops: sums of (weight x line) over the records of a row, accumulators in registers.
+// Part of isa_kernels.inl.
+
+// One base register: Intel splits an FMA whose address has an index into two operations.
+#define LTH_IN_REGISTER(p) __asm__("" : "+r"(p))
+
+template <int N>
+inline __attribute__((always_inline)) void finish_lines(F (&acc)[N], const Rows& a) {
+  if (a.epilogue == Epilogue::kClamp) {
+    const F low = broadcast(a.a), high = broadcast(a.b);
+#pragma GCC unroll 32
+    for (int i = 0; i < N; ++i) acc[i] = smaller(larger(acc[i], low), high);
+  } else if (a.epilogue == Epilogue::kLeaky) {
+    const F slope = broadcast(a.a);
+#pragma GCC unroll 32
+    for (int i = 0; i < N; ++i) acc[i] = acc[i] > F{} ? acc[i] : acc[i] * slope;
+  }
+}
+
+template <int TH, int TW>
+inline __attribute__((always_inline)) void write_out(F (&acc)[TH * TW], const Rows& a, float* out, const float* add) {
+  if (add != nullptr) {
+#pragma GCC unroll 8
+    for (int i = 0; i < TH; ++i) {
+#pragma GCC unroll 32
+      for (int j = 0; j < TW; ++j) {
+        acc[i * TW + j] += load_line(add + (static_cast<size_t>(i) * a.out_pitch + j) * kLanes);
+      }
+    }
+  }
+  finish_lines(acc, a);
+#pragma GCC unroll 8
+  for (int i = 0; i < TH; ++i) {
+#pragma GCC unroll 32
+    for (int j = 0; j < TW; ++j) {
+      store_line(out + (static_cast<size_t>(i) * a.out_pitch + j) * kLanes, acc[i * TW + j]);
+    }
+  }
+}
+
+// Rows with records of their own. PITCH: lines in a row of the packed tile. S: stride.
+template <int TH, int TW, int PITCH, int S, bool FIRST, bool LAST>
+__attribute__((noinline)) void single_rows(const Rows& a) {
+  const char* const tile = static_cast<const char*>(a.tile);
+  const uint16_t* offset = a.offset;
+  const float* value = a.value;
+  float* sums = a.scratch;
+  for (int r = 0; r < a.rows; ++r) {
+    F acc[TH * TW];
+    if (FIRST) {
+      const F bias = broadcast(a.bias[r]);
+#pragma GCC unroll 32
+      for (int i = 0; i < TH * TW; ++i) acc[i] = bias;
+    } else {
+#pragma GCC unroll 32
+      for (int i = 0; i < TH * TW; ++i) acc[i] = load_line(sums + i * kLanes);
+    }
+    const uint16_t* const end = offset + a.count[r];
+    for (; offset != end; ++offset, ++value) {
+      const F w = broadcast(*value);
+      const char* p = tile + *offset;
+      LTH_IN_REGISTER(p);
+#pragma GCC unroll 8
+      for (int i = 0; i < TH; ++i) {
+#pragma GCC unroll 32
+        for (int j = 0; j < TW; ++j) acc[i * TW + j] += w * load_line(p + (i * PITCH + j) * S * kLine);
+      }
+    }
+    if (LAST) {
+      write_out<TH, TW>(acc, a, a.out + r * a.out_channel, a.add ? a.add + r * a.add_channel : nullptr);
+    } else {
+#pragma GCC unroll 32
+      for (int i = 0; i < TH * TW; ++i) store_line(sums + i * kLanes, acc[i]);
+    }
+    sums += TH * TW * kLanes;
+  }
+}
+
+// TH x TW lines of two rows that share their records; `tile` points at the first of these lines in the packed tile.
+template <int TH, int TW, int PITCH, int S, bool FIRST, bool LAST>
+inline __attribute__((always_inline)) void pair_part(const Rows& a, const char* tile, const uint16_t* offset,
+                                                     const float* value, int n, const float* bias, float* sums,
+                                                     size_t second, float* out, const float* add, bool both) {
+  F one[TH * TW], two[TH * TW];
+  if (FIRST) {
+    const F bias_one = broadcast(bias[0]), bias_two = broadcast(both ? bias[1] : 0.f);
+#pragma GCC unroll 32
+    for (int i = 0; i < TH * TW; ++i) one[i] = bias_one, two[i] = bias_two;
+  } else {
+#pragma GCC unroll 32
+    for (int i = 0; i < TH * TW; ++i) one[i] = load_line(sums + i * kLanes), two[i] = load_line(sums + second + i * kLanes);
+  }
+  for (int k = 0; k < n; ++k) {
+    const F w = broadcast(value[2 * k]), v = broadcast(value[2 * k + 1]);
+    const char* p = tile + offset[k];
+    LTH_IN_REGISTER(p);
+#pragma GCC unroll 8
+    for (int i = 0; i < TH; ++i) {
+#pragma GCC unroll 32
+      for (int j = 0; j < TW; ++j) {
+        const F x = load_line(p + (i * PITCH + j) * S * kLine);
+        one[i * TW + j] += w * x;
+        two[i * TW + j] += v * x;
+      }
+    }
+  }
+  if (LAST) {
+    write_out<TH, TW>(one, a, out, add);
+    if (both) write_out<TH, TW>(two, a, out + a.out_channel, add ? add + a.add_channel : nullptr);
+  } else {
+#pragma GCC unroll 32
+    for (int i = 0; i < TH * TW; ++i) store_line(sums + i * kLanes, one[i]), store_line(sums + second + i * kLanes, two[i]);
+  }
+}
+
+// Pairs of rows over a tile of any height: the weights of a pair stay in the first cache from part to part.
+template <int TW, int PITCH, int S, bool FIRST, bool LAST>
+__attribute__((noinline)) void pair_rows(const Rows& a) {
+  constexpr int kPart = LTH_PAIR_ACC / TW > 3 ? 3 : (LTH_PAIR_ACC / TW > 0 ? LTH_PAIR_ACC / TW : 1);
+  const uint16_t* offset = a.offset;
+  const float* value = a.value;
+  const size_t second = static_cast<size_t>(a.th) * TW * kLanes;
+  for (int r = 0; r < a.rows; ++r) {
+    const int n = a.count[r];
+    const bool both = !(a.odd && r == a.rows - 1);
+    float* const row = a.scratch + r * 2 * second;
+    for (int y = 0; y < a.th;) {
+      const char* const tile = static_cast<const char*>(a.tile) + y * PITCH * S * kLine;
+      float* const sums = row + y * TW * kLanes;
+      float* const out = a.out + 2 * r * a.out_channel + static_cast<size_t>(y) * a.out_pitch * kLanes;
+      const float* const add =
+          a.add ? a.add + 2 * r * a.add_channel + static_cast<size_t>(y) * a.out_pitch * kLanes : nullptr;
+      const float* const bias = a.bias + 2 * r;
+      const int left = a.th - y;
+      if (kPart >= 3 && left >= 3) {
+        pair_part<kPart >= 3 ? 3 : 1, TW, PITCH, S, FIRST, LAST>(a, tile, offset, value, n, bias, sums, second, out, add,
+                                                                both);
+        y += 3;
+      } else if (kPart >= 2 && left >= 2) {
+        pair_part<kPart >= 2 ? 2 : 1, TW, PITCH, S, FIRST, LAST>(a, tile, offset, value, n, bias, sums, second, out, add,
+                                                                both);
+        y += 2;
+      } else {
+        pair_part<1, TW, PITCH, S, FIRST, LAST>(a, tile, offset, value, n, bias, sums, second, out, add, both);
+        y += 1;
+      }
+    }
+    offset += n;
+    value += 2 * n;
+  }
+}
+
+template <int W, bool FIRST, bool LAST>
+inline __attribute__((always_inline)) int run_parts(const Rows& a, int x, int r, const uint16_t* offset,
+                                                    const float* value, int n, bool both) {
+  if (a.tw - x >= W) {
+    const size_t second = static_cast<size_t>(a.tw) * kLanes;
+    pair_part<1, W, 0, 1, FIRST, LAST>(a, static_cast<const char*>(a.tile) + x * kLine, offset, value, n, a.bias + 2 * r,
+                                       a.scratch + r * 2 * second + x * kLanes, second,
+                                       a.out + 2 * r * a.out_channel + x * kLanes,
+                                       a.add ? a.add + 2 * r * a.add_channel + x * kLanes : nullptr, both);
+    return x + W;
+  }
+  if constexpr (W > 1) return run_parts<W - 1, FIRST, LAST>(a, x, r, offset, value, n, both);
+  return x;
+}
+
+// Pairs of rows over a run of lines.
+template <bool FIRST, bool LAST>
+__attribute__((noinline)) void pair_run(const Rows& a) {
+  const uint16_t* offset = a.offset;
+  const float* value = a.value;
+  for (int r = 0; r < a.rows; ++r) {
+    const int n = a.count[r];
+    const bool both = !(a.odd && r == a.rows - 1);
+    for (int x = 0; x < a.tw;) x = run_parts<LTH_PAIR_ACC, FIRST, LAST>(a, x, r, offset, value, n, both);
+    offset += n;
+    value += 2 * n;
+  }
+}

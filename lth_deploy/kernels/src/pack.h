@@ -1,0 +1,50 @@
+// Weights in the form that the kernels read: blocks of inputs whose packed tile fits the first cache; in each block, for
+// each output row, records of a 16-bit offset into that tile and one value (or two: a pair of rows).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "isa.h"
+#include "program.h"
+#include "weights.h"
+
+namespace lth {
+
+constexpr int kStartEvery = 16;  // rows between two entries of Block::start
+
+struct Block {
+  int row_begin = 0, row_end = 0;  // output rows of its group; pairs of rows where they share records
+  bool first = false, last = false;  // of its group
+  std::vector<int32_t> channels;   // tiles: the input channels with any weight
+  std::vector<Unit> units;         // runs: the (channel, tap) with any weight
+  size_t first_count = 0;          // into PackedConv::count
+  std::vector<uint32_t> start;     // record of row row_begin + 16 i; into PackedConv::offset
+};
+
+struct PackedConv {
+  int family = kRun;
+  bool pairs = false;
+  int out_channels = 0;
+  int groups = 1;
+  int pitch = 0;          // lines in a row of the packed tile
+  int channel_lines = 0;  // lines of a channel (tiles) or of a unit (runs) of the packed tile
+  int tile_lines = 0;     // of the largest packed tile
+  double records_a_row = 0;  // mean over rows and blocks
+  std::vector<Block> blocks;
+  std::vector<uint16_t> count, offset;
+  std::vector<float> value, bias;
+
+  int rows() const { return pairs ? (out_channels + 1) / 2 : out_channels; }
+  size_t bytes() const;
+};
+
+// weight: [OC, IC / groups, kh, kw] or [OC, IC]. bias: [OC], or null for zeros. l1_bytes: the first data cache.
+PackedConv pack_conv(const Weight& weight, const Weight* bias, int groups, const Window& window, const Isa& isa,
+                     int l1_bytes);
+
+// The 1x1 convolution from which a transposed convolution with kernel = stride is made: row (ky * kw + kx) * OC + oc.
+Weight phases_of(const Weight& weight);
+
+}  // namespace lth
