@@ -24,7 +24,7 @@ TIERS = tuple(
         "recipe",
         "target",
         "mask formats ticket",
-        "evaluation measure reporting",
+        "evaluation measure reporting kernels",
         "data compiler runtimes decoders",
         "detectors",
         "training",

@@ -1,0 +1,129 @@
+"""The text of region programs: one text a program, and everything else refused with line and rule."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from region_programs import EVERY_INSTRUCTION, programs
+
+from lth_deploy.errors import ArtifactError
+from lth_deploy.kernels.instructions import Act, Activate, Conv, Load, Output, Program, Weight
+from lth_deploy.kernels.program import parse, text
+
+
+def test_every_instruction_survives() -> None:
+    program = parse(EVERY_INSTRUCTION, 11)
+    assert text(program) == EVERY_INSTRUCTION
+    assert program.instructions[3] == Conv(2, 1, None, program.instructions[3].window, 1, 2, Act("relu"))  # type: ignore[union-attr]
+    assert program.instructions[10] == Load(1, 16, rows=True)
+    assert program.outputs == (Output(9), Output(11, rows=True))
+    assert program.weights[1] == Weight("gaps4", "f16", (8, 8, 3, 3), 3, 4)
+
+
+@given(programs())
+@settings(max_examples=150, deadline=None)
+def test_programs_survive_their_text(program: Program) -> None:
+    assert parse(text(program), program.node_inputs) == program
+
+
+@given(programs(), st.data())
+@settings(max_examples=300, deadline=None)
+def test_a_changed_text_is_refused_or_means_something_else(program: Program, data: st.DataObject) -> None:
+    source = text(program)
+    place = data.draw(st.integers(0, len(source) - 1))
+    cut = data.draw(st.integers(0, 3))
+    new = data.draw(st.text(st.sampled_from("0123456789 -,=:.twabef\n\r\t\0é"), max_size=3))
+    changed = source[:place] + new + source[place + cut :]
+    try:
+        again = parse(changed)
+    except ArtifactError as error:
+        assert "region program" in str(error)
+    else:
+        assert changed == source or again != program
+
+
+HOSTILE = [
+    ("lth_region 1\n", "lth_region 2\n", "line 1"),
+    ("inputs 2\n", "inputs 02\n", "line 2"),
+    ("inputs 2\n", "inputs 0\n", "line 2.*0 inputs"),
+    ("inputs 2\n", "inputs 65\n", "line 2"),
+    ("inputs 2\n", "inputs 99999999999999999999999999\n", "line 2.*no number"),
+    ("weight dense f32 8,3,7,7 at 2", "weight dense  f32 8,3,7,7 at 2", "line 3"),
+    ("weight dense f32 8,3,7,7 at 2", "weight dense f64 8,3,7,7 at 2", "line 3.*value type"),
+    ("weight dense f32 8,3,7,7 at 2", "weight gaps5 f32 8,3,7,7 at 2,3", "line 3.*coding"),
+    ("weight dense f32 8,3,7,7 at 2", "weight dense f32 8,3,7,7 at 3", "line 3.*node input 2"),
+    ("weight dense f32 8,3,7,7 at 2", "weight dense f32 8,3,7 at 2", "line 3.*3 dimensions"),
+    ("weight dense f32 8,3,7,7 at 2", "weight dense f32 8,0,7,7 at 2", "line 3.*below 1"),
+    ("weight dense f32 8,3,7,7 at 2", "weight dense f32 65536,65536,7,7 at 2", "line 3.*elements"),
+    ("gaps4 f16 8,8,3,3 at 3,4", "gaps4 f16 8,8,3,3 at 4,3", "line 4.*node input 3"),
+    ("load 0 channels=3", "load 2 channels=3", "line 9.*no activation"),
+    ("load 0 channels=3", "load 1 channels=3", "loaded, once"),
+    ("load 0 channels=3", "load 0 channels=65537", "line 9.*65537 channels"),
+    ("load 0 channels=3", "load 0 channels=+3", "line 9"),
+    ("t0 = load 0 channels=3", "t0 = load 0 channels=3 ", "line 9"),
+    ("t0 = load 0 channels=3", "t0 = loadrows 0 channels=3", "line 10"),
+    ("t1 = conv t0", "t1 = conv t1", "line 10.*no earlier"),
+    ("t1 = conv", "t2 = conv", "line 10"),
+    ("conv t0 w0 w2", "conv t0 w9 w2", "line 10.*no weight"),
+    ("conv t0 w0 w2", "conv t0 w0 w4", "line 10.*bias"),
+    ("conv t0 w0 w2 kernel=7,7", "conv t0 w0 w2 kernel=3,3", "line 10.*kernel"),
+    ("stride=2,2 pads=3,3,3,3", "stride=9,2 pads=3,3,3,3", "line 10.*stride"),
+    ("stride=2,2 pads=3,3,3,3", "stride=2,2 pads=7,3,3,3", "line 10.*pads"),
+    ("kernel=7,7 stride=2,2 pads=3,3,3,3 dilation=1,1", "kernel=7,7 stride=2,2 pads=3,3,3,3 dilation=9,1", "line 10"),
+    ("groups=1 act=relu", "groups=2 act=relu", "line 10.*"),
+    ("groups=1 act=relu", "groups=0 act=relu", "line 10.*"),
+    ("groups=1 act=relu", "act=relu groups=1", "line 10"),
+    ("groups=1 act=relu", "groups=1 act=tanh", "line 10"),
+    ("add=t2 act=relu", "add=t0 act=relu", "line 12.*channels"),
+    ("resize t3 like=t1", "resize t3 like=t4", "line 13"),
+    ("add t4 t1 act=none", "add t4 t0 act=none", "line 14.*added"),
+    ("act t5 act=leaky:0.1", "act t5 act=leaky:0.10", "line 15"),
+    ("act t5 act=leaky:0.1", "act t5 act=leaky:nan", "line 15.*finite"),
+    ("act t5 act=leaky:0.1", "act t5 act=leaky:1e+39", "line 15.*finite"),
+    ("act t5 act=leaky:0.1", "act t5 act=none", "line 15.*needs an activation"),
+    ("concat t5 t6", "concat t5", "line 16"),
+    ("from=0 to=4", "from=4 to=4", "line 17"),
+    ("from=0 to=4", "from=0 to=17", "line 17.*channels"),
+    ("kernel=2,2 stride=2,2 act=clip", "kernel=2,2 stride=1,1 act=clip", "line 18"),
+    ("act=clip:-1:6", "act=clip:6:-1", "line 18.*wrong way"),
+    ("output t9\n", "output t9 rows\n", "line 21.*rows"),
+    ("output t9\n", "output t12\n", "line 21"),
+    ("output t9\n", "output t9\noutput t9\n", "line 22.*twice"),
+    ("output t9\n", "", "t9: nobody|line 18.*nobody"),
+    ("output t9\noutput t11 rows\n", "", "0 outputs"),
+    ("output t9\n", "# text\noutput t9\n", "line 21"),
+    ("output t11 rows\n", "output t11 rows", "line break"),
+    ("output t11 rows\n", "output t11 rows\n\n", "line 23"),
+    (
+        "weight steps8 f32 6,16 at 9,10\n",
+        "weight steps8 f32 6,16 at 9,10\nweight dense f32 6 at 11\n",
+        "line 9.*nobody",
+    ),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "message"), HOSTILE)
+def test_a_broken_rule_is_named_with_its_line(old: str, new: str, message: str) -> None:
+    assert EVERY_INSTRUCTION.count(old) >= 1
+    with pytest.raises(ArtifactError, match=message):
+        parse(EVERY_INSTRUCTION.replace(old, new, 1))
+
+
+@pytest.mark.parametrize("source", ["", "\n", "lth_region 1", "lth_region 1\n", "\0" * 100, "t0\n" * 5000, "é\n" * 3])
+def test_what_is_no_program_is_refused(source: str) -> None:
+    with pytest.raises(ArtifactError, match="region program"):
+        parse(source)
+
+
+def test_a_long_text_is_refused_unread() -> None:
+    with pytest.raises(ArtifactError, match="characters"):
+        parse("lth_region 1\n" * 200_000)
+
+
+def test_the_node_must_have_as_many_inputs() -> None:
+    with pytest.raises(ArtifactError, match="reads 11 inputs, the node has 10"):
+        parse(EVERY_INSTRUCTION, 10)
+
+
+def test_a_program_that_breaks_a_rule_has_no_text() -> None:
+    with pytest.raises(ArtifactError, match="t1"):
+        text(Program(1, (), (Load(0, 3), Activate(0, Act("clip", (1.0, 0.0)))), (Output(1),)))
