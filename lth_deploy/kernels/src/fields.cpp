@@ -10,31 +10,6 @@ namespace {
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
-// -?(0|[1-9]digits)(.digits)?(e[+-]digits)?
-bool is_number(std::string_view text) {
-  size_t i = 0;
-  const auto digits = [&] {
-    const size_t start = i;
-    while (i < text.size() && is_digit(text[i])) ++i;
-    return i - start;
-  };
-  if (i < text.size() && text[i] == '-') ++i;
-  const size_t whole = i;
-  const size_t count = digits();
-  if (count == 0 || (count > 1 && text[whole] == '0')) return false;
-  if (i < text.size() && text[i] == '.') {
-    ++i;
-    if (digits() == 0) return false;
-  }
-  if (i < text.size() && text[i] == 'e') {
-    ++i;
-    if (i == text.size() || (text[i] != '+' && text[i] != '-')) return false;
-    ++i;
-    if (digits() == 0) return false;
-  }
-  return i == text.size();
-}
-
 }  // namespace
 
 std::string quoted(std::string_view text) {
@@ -88,12 +63,16 @@ int64_t Fields::integer(std::string_view text, int64_t low, int64_t high, const 
   return found;
 }
 
-float Fields::number(std::string_view text, const char* what) const {
-  float found = 0.f;
-  bool good = is_number(text);
+double Fields::number(std::string_view text, const char* what) const {
+  double found = 0.;
+  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), found);
+  bool good = code == std::errc() && end == text.data() + text.size() && std::isfinite(static_cast<float>(found));
   if (good) {
-    const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), found);
-    good = code == std::errc() && end == text.data() + text.size() && std::isfinite(found);
+    // Unlike printf this does not depend on the locale of the host program.
+    std::array<char, 32> written;
+    const char* last =
+        std::to_chars(written.data(), written.data() + written.size(), found, std::chars_format::general, 9).ptr;
+    good = text == std::string_view(written.data(), static_cast<size_t>(last - written.data()));
   }
   if (!good) fail(std::string(what) + " is a finite number such as 0.1 or 1e-05, found " + quoted(text));
   return found;

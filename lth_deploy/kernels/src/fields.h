@@ -28,8 +28,8 @@ class Fields {
 
   // Decimal without sign or leading zeros, in [low, high].
   int64_t integer(std::string_view text, int64_t low, int64_t high, const char* what) const;
-  // Finite, as C's "%.9g" writes it.
-  float number(std::string_view text, const char* what) const;
+  // Finite as a float, and written as C's "%.9g" writes it.
+  double number(std::string_view text, const char* what) const;
   // Integers in [low, high], separated by commas.
   std::vector<int64_t> list(std::string_view text, int64_t low, int64_t high, const char* what) const;
   // Exactly N of them.

@@ -216,15 +216,17 @@ class Parser {
       act.kind = ActKind::kHardSwish;
     } else if (name == "leaky" && text.size() > name.size()) {
       act.kind = ActKind::kLeaky;
-      act.a = fields.number(text.substr(name.size() + 1), "the slope");
+      act.a = static_cast<float>(fields.number(text.substr(name.size() + 1), "the slope"));
     } else if (name == "clip" && text.size() > name.size()) {
       act.kind = ActKind::kClip;
       text = text.substr(name.size() + 1);
       const size_t colon = text.find(':');
       if (colon == std::string_view::npos) fields.fail("clip has two bounds, clip:LOW:HIGH");
-      act.a = fields.number(text.substr(0, colon), "the lower bound");
-      act.b = fields.number(text.substr(colon + 1), "the upper bound");
-      if (!(act.a <= act.b)) fields.fail("the lower bound of clip is above the upper one");
+      const double low = fields.number(text.substr(0, colon), "the lower bound");
+      const double high = fields.number(text.substr(colon + 1), "the upper bound");
+      if (low > high) fields.fail("the lower bound of clip is above the upper one");
+      act.a = static_cast<float>(low);
+      act.b = static_cast<float>(high);
     } else {
       fields.fail("act is none, relu, leaky:SLOPE, clip:LOW:HIGH, silu or hardswish; found " + quoted(text));
     }

@@ -129,7 +129,12 @@ void check_instr(const Fields& line, const Program& program, Instr& instr) {
       expect_channels(line, program, arguments[1], channels);
       instr.channels = channels;
       break;
+    case Op::kAct:
+      if (instr.act.kind == ActKind::kNone) line.fail("an act of its own is not none");
+      instr.channels = channels;
+      break;
     case Op::kConcat:
+      if (arguments.size() < 2) line.fail("concat joins two tensors or more");
       for (int argument : arguments) sum += program.instrs[argument].channels;
       instr.channels = checked_channels(line, sum);
       break;
@@ -149,13 +154,19 @@ void check_output(const Fields& line, const Program& program, const Output& outp
   if (program.instrs[output.tensor].rows != output.rows) {
     line.fail("'rows' belongs to the outputs that come from a loadrows, and only to them");
   }
+  for (const Output& earlier : program.outputs) {
+    if (earlier.tensor == output.tensor) line.fail("t" + std::to_string(output.tensor) + " is an output already");
+  }
 }
 
 void check_uses(const Program& program) {
   if (program.outputs.empty()) throw Error("program: it has no output");
   std::vector<bool> inputs(program.inputs), tensors(program.instrs.size()), weights(program.weights.size());
   for (const Instr& instr : program.instrs) {
-    if (instr.op == Op::kLoad || instr.op == Op::kLoadRows) inputs[instr.args[0]] = true;
+    if (instr.op == Op::kLoad || instr.op == Op::kLoadRows) {
+      if (inputs[instr.args[0]]) throw Error("program: input " + std::to_string(instr.args[0]) + " is loaded twice");
+      inputs[instr.args[0]] = true;
+    }
     for (int tensor : reads(instr)) tensors[tensor] = true;
     if (instr.weight >= 0) weights[instr.weight] = true;
     if (instr.bias >= 0) weights[instr.bias] = true;

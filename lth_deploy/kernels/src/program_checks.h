@@ -16,10 +16,10 @@ void check_window(const Fields& line, const Window& window);
 // them.
 void check_instr(const Fields& line, const Program& program, Instr& instr);
 
-// Rows are given out as rows, planes as planes.
+// Rows are given out as rows, planes as planes, and each tensor once.
 void check_output(const Fields& line, const Program& program, const Output& output);
 
-// Everything that is declared or made is used, every input is loaded, and there is an output.
+// Everything that is declared or made is used, every input is loaded once, and there is an output.
 void check_uses(const Program& program);
 
 }  // namespace lth

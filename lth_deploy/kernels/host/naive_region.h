@@ -1,0 +1,31 @@
+// A region in double precision and plain loops over NCHW: what the kernels are held against in the tests of the host.
+#pragma once
+
+#include <vector>
+
+#include "../src/program.h"
+#include "../src/region.h"
+#include "../src/weights.h"
+
+namespace lth {
+
+struct NaiveResult {
+  std::vector<Shape> shapes;  // of the outputs
+  std::vector<std::vector<double>> outputs;
+  double scale = 0.;  // largest magnitude of any partial sum, weight or activation; what rounding errors grow with
+};
+
+// More work than a test should wait for.
+class TooLarge : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+// Throws Error where the inputs do not fit, TooLarge.
+NaiveResult run_naive(const Program& program, const std::vector<Weight>& weights, const std::vector<Shape>& shapes,
+                      const std::vector<const float*>& inputs);
+
+// The region whose `run` is run_naive.
+std::unique_ptr<Region> make_naive_region(Program program, std::vector<Weight> weights);
+
+}  // namespace lth

@@ -1,0 +1,16 @@
+// The operators Region0 to Region63 as ONNX Runtime wants them described.
+#pragma once
+
+#include "ort_abi.h"
+
+namespace lth {
+
+constexpr int kRegionOps = 64;
+
+// Operator `index`; lives as long as the library.
+const ort::CustomOp* region_op(int index);
+
+// A status that carries what is being thrown. Call it in a catch clause only.
+ort::Status* status_of_exception(const ort::Api& api, const char* place) noexcept;
+
+}  // namespace lth

@@ -1,0 +1,170 @@
+#include "region_kernel.h"
+
+#include <cstdlib>
+#include <exception>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include "ort_access.h"
+#include "program.h"
+#include "weights.h"
+
+namespace lth {
+namespace {
+
+constexpr size_t kMaxText = size_t{1} << 20;
+
+[[noreturn]] void fail_at(const char* what, size_t index, const std::string& found) {
+  throw Error(std::string(what) + " " + std::to_string(index) + ": " + found);
+}
+
+std::string shape_text(const std::vector<int64_t>& dims) {
+  std::string text = "[";
+  for (int64_t dim : dims) text += (text.size() > 1 ? ", " : "") + std::to_string(dim);
+  return text + "]";
+}
+
+// Input `index` of the node, which must be a constant of the model with this type and (unless empty) these dimensions.
+ort::Tensor constant(const ort::Api& api, const ort::KernelInfo* info, int index, ort::ElementType type,
+                     const std::vector<int64_t>& dims) {
+  const auto at = static_cast<size_t>(index);
+  int is_constant = 0;
+  const ort::Value* value = nullptr;
+  ort::check(api, api.constant_input(info, at, &is_constant, &value));
+  if (!is_constant) fail_at("input", at, "it holds a part of a weight and is no constant of the model");
+  ort::Tensor tensor = ort::read_tensor(api, value);
+  if (tensor.type != type) {
+    const char* name = type == ort::kUint8 ? "uint8" : type == ort::kFloat ? "float32" : "float16";
+    fail_at("input", at, std::string("the program reads ") + name + ", the constant has another type");
+  }
+  const bool fits = dims.empty() ? tensor.dims.size() == 1 : tensor.dims == dims;
+  if (!fits) {
+    fail_at("input", at,
+            "the constant has the shape " + shape_text(tensor.dims) + " instead of " +
+                (dims.empty() ? "one dimension" : shape_text(dims)));
+  }
+  return tensor;
+}
+
+Weight read_weight(const ort::Api& api, const ort::KernelInfo* info, const WeightDecl& decl) {
+  const bool dense = decl.coding == Coding::kDense;
+  Bytes positions;
+  if (!dense) {
+    const ort::Tensor tensor = constant(api, info, decl.positions_input, ort::kUint8, {});
+    positions = {tensor.data, tensor.elements()};
+  }
+  const ort::ElementType type = decl.half ? ort::kFloat16 : ort::kFloat;
+  const ort::Tensor tensor = constant(api, info, decl.values_input, type, dense ? decl.dims : std::vector<int64_t>());
+  return decode_weight(decl, positions, {tensor.data, tensor.elements() * (decl.half ? 2 : 4)});
+}
+
+std::vector<Weight> read_weights(const ort::Api& api, const ort::KernelInfo* info, const Program& program) {
+  std::vector<Weight> weights;
+  weights.reserve(program.weights.size());
+  for (const WeightDecl& decl : program.weights) {
+    try {
+      weights.push_back(read_weight(api, info, decl));
+    } catch (const Error& error) {
+      fail_at("weight", weights.size(), error.what());
+    }
+  }
+  return weights;
+}
+
+// Lends the threads of a call of ONNX Runtime's. An exception of a task is thrown again where `run` was called.
+class OrtParallel : public Parallel {
+ public:
+  OrtParallel(const ort::Api& api, const ort::KernelContext* context) : api_(api), context_(context) {}
+
+  void run(int n, void (*fn)(void* context, int i), void* context) override {
+    if (n <= 0) return;
+    const auto count = static_cast<size_t>(n);
+    Job job{fn, context, {}, {}};
+    // As many batches as tasks: whoever is free takes the next one.
+    ort::check(api_, api_.parallel_for(context_, &step, count, count, &job));
+    if (job.error) std::rethrow_exception(job.error);
+  }
+
+ private:
+  struct Job {
+    void (*fn)(void* context, int i);
+    void* context;
+    std::mutex lock;
+    std::exception_ptr error;
+  };
+
+  static void step(void* user, size_t i) noexcept {
+    Job& job = *static_cast<Job*>(user);
+    try {
+      job.fn(job.context, static_cast<int>(i));
+    } catch (...) {
+      const std::lock_guard<std::mutex> hold(job.lock);
+      job.error = std::current_exception();
+    }
+  }
+
+  const ort::Api& api_;
+  const ort::KernelContext* context_;
+};
+
+Shape shape_of(const ort::Tensor& tensor) {
+  if (tensor.type != ort::kFloat) throw Error("it is not float32");
+  if (tensor.dims.size() != 2 && tensor.dims.size() != 4) {
+    throw Error("its shape " + shape_text(tensor.dims) + " has neither 4 dimensions nor, for rows, 2");
+  }
+  Shape shape;
+  shape.rank = static_cast<int>(tensor.dims.size());
+  for (size_t i = 0; i < tensor.dims.size(); ++i) shape.dims[i] = tensor.dims[i];
+  return shape;
+}
+
+}  // namespace
+
+RegionKernel::RegionKernel(const ort::Api& api, const ort::KernelInfo* info, std::string name)
+    : api_(api), name_(std::move(name)) {
+  size_t inputs = 0, outputs = 0;
+  ort::check(api, api.input_count(info, &inputs));
+  ort::check(api, api.output_count(info, &outputs));
+  const std::string text = ort::string_attribute(api, info, "program", kMaxText);
+  // More inputs than any program can read: no need to tell how many.
+  Program program = parse_program(text, static_cast<int>(inputs < 1u << 20 ? inputs : 1u << 20));
+  if (program.outputs.size() != outputs) {
+    throw Error("program: it has " + std::to_string(program.outputs.size()) + " outputs and the node has " +
+                std::to_string(outputs));
+  }
+  inputs_ = static_cast<size_t>(program.inputs);
+  std::vector<Weight> weights = read_weights(api, info, program);
+  const char* isa = std::getenv("LTH_ISA");
+  region_ = make_region(std::move(program), std::move(weights), isa ? isa : "");
+}
+
+void RegionKernel::compute(ort::KernelContext* context) const {
+  std::vector<Shape> shapes;
+  std::vector<const float*> inputs;
+  for (size_t i = 0; i < inputs_; ++i) {
+    const ort::Value* value = nullptr;
+    ort::check(api_, api_.input(context, i, &value));
+    try {
+      const ort::Tensor tensor = ort::read_tensor(api_, value);
+      shapes.push_back(shape_of(tensor));
+      inputs.push_back(static_cast<const float*>(tensor.data));
+    } catch (const Error& error) {
+      fail_at("input", i, error.what());
+    }
+  }
+  const std::vector<Shape> made = region_->output_shapes(shapes);
+  std::vector<float*> outputs;
+  for (size_t i = 0; i < made.size(); ++i) {
+    ort::Value* value = nullptr;
+    ort::check(api_, api_.output(context, i, made[i].dims.data(), static_cast<size_t>(made[i].rank), &value));
+    if (!value) fail_at("output", i, "it is left out");
+    void* data = nullptr;
+    ort::check(api_, api_.tensor_data(value, &data));
+    outputs.push_back(static_cast<float*>(data));
+  }
+  OrtParallel parallel(api_, context);
+  region_->run(shapes, inputs, outputs, parallel);
+}
+
+}  // namespace lth
