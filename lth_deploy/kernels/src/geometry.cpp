@@ -74,6 +74,26 @@ std::vector<Axis> nearest_axis(const Direction& source, int out_pixels, int out_
   return axis;
 }
 
+std::vector<Axis> phase_axis(const Direction& source, int out_pixels, int out_part, int stride, int phase, bool aligned) {
+  std::vector<Axis> axis;
+  for (int i = 0; i < out_part; ++i) {
+    if (aligned) {
+      Axis entry = shifted(source, i / stride);
+      entry.plain = i % stride == phase;
+      for (int32_t& inside : entry.inside) inside = entry.plain ? -1 : 0;
+      axis.push_back(entry);
+      continue;
+    }
+    int at[4];
+    for (int p = 0; p < source.parts; ++p) {
+      const int to = p * out_part + i;
+      at[p] = to < out_pixels && to % stride == phase ? to / stride : -1;
+    }
+    axis.push_back(gathered(source, at, source.parts));
+  }
+  return axis;
+}
+
 Direction vertical(const PlaneShape& s, int lanes) { return {s.H, s.h, lanes / kGridX, s.w * lanes, kGridX}; }
 Direction horizontal(const PlaneShape& s, int lanes) { return {s.W, s.w, kGridX, lanes, 1}; }
 
@@ -101,6 +121,15 @@ Mapping nearest_map(const PlaneShape& in, const PlaneShape& out, int lanes) {
   map.aligned = out.H == 2 * in.H && out.W == 2 * in.W && out.h == 2 * in.h && out.w == 2 * in.w;
   map.rows = nearest_axis(vertical(in, lanes), out.H, out.h, map.aligned);
   map.columns = nearest_axis(horizontal(in, lanes), out.W, out.w, map.aligned);
+  return map;
+}
+
+Mapping phase_map(const PlaneShape& in, const PlaneShape& out, int sh, int sw, int ky, int kx, int lanes) {
+  Mapping map;
+  map.source_w = in.w;
+  map.aligned = out.h == sh * in.h && out.w == sw * in.w;
+  map.rows = phase_axis(vertical(in, lanes), out.H, out.h, sh, ky, map.aligned);
+  map.columns = phase_axis(horizontal(in, lanes), out.W, out.w, sw, kx, map.aligned);
   return map;
 }
 

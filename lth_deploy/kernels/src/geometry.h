@@ -33,7 +33,11 @@ struct Mapping {
 // How the windows of `out` read `in`. The lanes agree where the sub-images of `in` are stride times those of `out`.
 Mapping window_map(const PlaneShape& in, const PlaneShape& out, const Window& window, int lanes);
 
-// How each line of `out` reads its nearest pixel of `in`: floor(i * in / out). Also moves between two layouts of a plane.
+// How each line of `out` reads its nearest pixel of `in`: floor(i * in / out).
 Mapping nearest_map(const PlaneShape& in, const PlaneShape& out, int lanes);
+
+// The pixels of `out`, stretched by (sh, sw), whose row modulo sh is ky and whose column modulo sw is kx; the others are
+// outside.
+Mapping phase_map(const PlaneShape& in, const PlaneShape& out, int sh, int sw, int ky, int kx, int lanes);
 
 }  // namespace lth

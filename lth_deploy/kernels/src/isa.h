@@ -123,8 +123,9 @@ struct Isa {
   // Maximum over a window of kh x kw taps, one channel.
   void (*max_pool)(const float* source, const LineMap&, const PlaneShape& out, int kh, int kw, int sh, int sw, int dh,
                    int dw, float* lines);
-  // Line (y, x) of the output is the line (rows[y], columns[x]) of the source, one channel.
-  void (*resample)(const uint32_t* source, const LineMap&, const PlaneShape& out, uint32_t* lines);
+  // Line (y, x) of the output is the line (rows[y], columns[x]) of the source, one channel; zero where that is outside.
+  // merge: bits are added to what the output holds.
+  void (*resample)(const uint32_t* source, const LineMap&, const PlaneShape& out, bool merge, uint32_t* lines);
   void (*add)(const float* x, const float* y, size_t cells, Epilogue, float a, float b, float* out);  // y may be null
 };
 

@@ -209,11 +209,13 @@ void max_pool(const float* source, const LineMap& map, const PlaneShape& out, in
   }
 }
 
-void resample(const uint32_t* source, const LineMap& map, const PlaneShape& out, uint32_t* lines) {
+void resample(const uint32_t* source, const LineMap& map, const PlaneShape& out, bool merge, uint32_t* lines) {
   for (int y = 0; y < out.h; ++y) {
     for (int x = 0; x < out.w; ++x) {
       const Fetch f = prepare(map, y, x);
-      *reinterpret_cast<I*>(lines + (static_cast<size_t>(y) * out.w + x) * kLanes) = fetch(f, map.aligned, source, I{});
+      I* const to = reinterpret_cast<I*>(lines + (static_cast<size_t>(y) * out.w + x) * kLanes);
+      const I v = fetch(f, map.aligned, source, I{});
+      *to = merge ? *to | v : v;
     }
   }
 }

@@ -245,7 +245,7 @@ PackedConv pack_conv(const Weight& weight, const Weight* bias, int groups, const
   return conv;
 }
 
-Weight phases_of(const Weight& weight) {
+PackedConv pack_phases(const Weight& weight, const Weight* bias, const Isa& isa, int l1_bytes) {
   const int64_t in = weight.dims[0], out = weight.dims[1], taps = weight.dims[2] * weight.dims[3];
   Weight phases;
   phases.dims = {taps * out, in, 1, 1};
@@ -259,7 +259,15 @@ Weight phases_of(const Weight& weight) {
     phases.position.push_back(position);
     phases.value.push_back(value);
   }
-  return phases;
+  Weight repeated;
+  repeated.dims = {taps * out};
+  for (int64_t tap = 0; bias != nullptr && tap < taps; ++tap) {
+    for (size_t i = 0; i < bias->position.size(); ++i) {
+      repeated.position.push_back(static_cast<uint32_t>(tap * out + bias->position[i]));
+      repeated.value.push_back(bias->value[i]);
+    }
+  }
+  return pack_conv(phases, &repeated, 1, Window{}, isa, l1_bytes);
 }
 
 }  // namespace lth

@@ -45,6 +45,7 @@ PackedConv pack_conv(const Weight& weight, const Weight* bias, int groups, const
                      int l1_bytes);
 
 // The 1x1 convolution from which a transposed convolution with kernel = stride is made: row (ky * kw + kx) * OC + oc.
-Weight phases_of(const Weight& weight);
+// weight: [IC, OC, kh, kw].
+PackedConv pack_phases(const Weight& weight, const Weight* bias, const Isa& isa, int l1_bytes);
 
 }  // namespace lth

@@ -1,0 +1,202 @@
+#include "execute.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "run_conv.h"
+#include "tasks.h"
+
+namespace lth {
+namespace {
+
+constexpr int64_t kGrain = 1 << 15;  // cells that a task of a copying instruction should have at least
+
+struct Finish {
+  Epilogue kind;
+  float a, b;
+};
+
+class Runner {
+ public:
+  Runner(const Compiled& c, const Plan& plan, const std::vector<const float*>& inputs, Parallel& parallel,
+         Workspace& workspace, std::atomic<int>& threads)
+      : c_(c), plan_(plan), inputs_(inputs), parallel_(parallel), workspace_(workspace), threads_(threads),
+        arena_(static_cast<char*>(workspace.arena.at_least(plan.arena_bytes + 64))) {}
+
+  void run(int i) {
+    const Instr& in = c_.program.instrs[i];
+    switch (in.op) {
+      case Op::kLoad: return load(i, in);
+      case Op::kLoadRows: return load_rows(i, in);
+      case Op::kConv: return conv(i, in);
+      case Op::kConvTranspose: return conv_transpose(i, in);
+      case Op::kMaxPool: return max_pool(i, in);
+      case Op::kResize: return resize(i, in);
+      case Op::kAdd:
+      case Op::kAct: return add(i, in);
+      case Op::kConcat: return concat(i, in);
+      case Op::kSlice: return;  // a view
+    }
+  }
+
+  void store(const Output& output, float* to) {
+    const TensorPlan& t = plan_.tensors[output.tensor];
+    const size_t pixels = static_cast<size_t>(t.plane.H) * t.plane.W;
+    each_channel(output.tensor, [&](int n, int c) {
+      const float* const from = channel(output.tensor, n, c);
+      if (output.rows) {
+        c_.isa->store_rows(from, static_cast<int>(plan_.rows), t.channels, c, t.plane, to);
+      } else {
+        c_.isa->store(from, t.plane, to + (static_cast<size_t>(n) * t.channels + c) * pixels);
+      }
+    });
+  }
+
+ private:
+  const Buffer& buffer(int tensor) const { return plan_.buffers[plan_.tensors[tensor].view.buffer]; }
+
+  float* channel(int tensor, int n, int c) const {
+    const TensorPlan& t = plan_.tensors[tensor];
+    const Buffer& b = plan_.buffers[t.view.buffer];
+    const size_t at = (static_cast<size_t>(n) * b.channels + t.view.channel + c) * b.cells;
+    return reinterpret_cast<float*>(arena_ + b.offset) + at;
+  }
+
+  size_t cells(int tensor) const { return static_cast<size_t>(lines_of(plan_.tensors[tensor].plane)) * c_.isa->lanes; }
+
+  template <class F>
+  void each_channel(int tensor, F&& f) {
+    const TensorPlan& t = plan_.tensors[tensor];
+    const int64_t all = static_cast<int64_t>(t.n) * t.channels;
+    const int64_t grain = std::max<int64_t>(1, kGrain / static_cast<int64_t>(cells(tensor)));
+    for_each_task(parallel_, (all + grain - 1) / grain, [&](int, int64_t task) {
+      for (int64_t k = task * grain; k < std::min(all, (task + 1) * grain); ++k) {
+        f(static_cast<int>(k / t.channels), static_cast<int>(k % t.channels));
+      }
+    });
+  }
+
+  void load(int i, const Instr& in) {
+    const TensorPlan& t = plan_.tensors[i];
+    const size_t pixels = static_cast<size_t>(t.plane.H) * t.plane.W;
+    each_channel(i, [&](int n, int c) {
+      c_.isa->load(inputs_[in.args[0]] + (static_cast<size_t>(n) * t.channels + c) * pixels, t.plane, channel(i, n, c));
+    });
+  }
+
+  void load_rows(int i, const Instr& in) {
+    const TensorPlan& t = plan_.tensors[i];
+    each_channel(i, [&](int n, int c) {
+      c_.isa->load_rows(inputs_[in.args[0]], static_cast<int>(plan_.rows), t.channels, c, t.plane, channel(i, n, c));
+    });
+  }
+
+  ConvCall conv_call(int i, const Instr& in) const {
+    ConvCall call;
+    const int x = in.args[0];
+    call.conv = &c_.convs[c_.conv_of[i]];
+    call.isa = c_.isa;
+    call.tiles = &plan_.instrs[i].tiles;
+    call.map = plan_.instrs[i].map.view();
+    call.window = in.window;
+    call.n = plan_.tensors[i].n;
+    call.source = channel(x, 0, 0);
+    call.source_channel = buffer(x).cells;
+    call.source_image = buffer(x).cells * buffer(x).channels;
+    call.set_act(in.act);
+    return call;
+  }
+
+  void conv(int i, const Instr& in) {
+    ConvCall call = conv_call(i, in);
+    call.out_w = plan_.tensors[i].plane.w;
+    call.contiguous = in.window.kh * in.window.kw * in.window.sh * in.window.sw == 1 &&
+                      same_plane(plan_.tensors[i].plane, plan_.tensors[in.args[0]].plane) && in.window.pt + in.window.pl == 0;
+    call.out = channel(i, 0, 0);
+    call.out_channel = buffer(i).cells;
+    call.out_image = buffer(i).cells * buffer(i).channels;
+    if (in.add >= 0) {
+      call.add = channel(in.add, 0, 0);
+      call.add_channel = buffer(in.add).cells;
+      call.add_image = buffer(in.add).cells * buffer(in.add).channels;
+    }
+    run_conv(call, parallel_, workspace_, threads_);
+  }
+
+  void conv_transpose(int i, const Instr& in) {
+    const InstrPlan& p = plan_.instrs[i];
+    const Buffer& scratch = plan_.buffers[p.scratch.buffer];
+    float* const phases = reinterpret_cast<float*>(arena_ + scratch.offset);
+    ConvCall call = conv_call(i, in);
+    call.window = Window{};
+    call.out_w = plan_.tensors[in.args[0]].plane.w;
+    call.contiguous = true;
+    call.out = phases;
+    call.out_channel = scratch.cells;
+    call.out_image = scratch.cells * scratch.channels;
+    run_conv(call, parallel_, workspace_, threads_);
+    each_channel(i, [&](int n, int c) {
+      for (size_t k = 0; k < p.phases.size(); ++k) {
+        const size_t from = (static_cast<size_t>(n) * scratch.channels + k * in.channels + c) * scratch.cells;
+        c_.isa->resample(reinterpret_cast<const uint32_t*>(phases + from), p.phases[k].view(), plan_.tensors[i].plane,
+                         k > 0, reinterpret_cast<uint32_t*>(channel(i, n, c)));
+      }
+    });
+  }
+
+  void max_pool(int i, const Instr& in) {
+    const Window& k = in.window;
+    each_channel(i, [&](int n, int c) {
+      c_.isa->max_pool(channel(in.args[0], n, c), plan_.instrs[i].map.view(), plan_.tensors[i].plane, k.kh, k.kw, k.sh,
+                       k.sw, k.dh, k.dw, channel(i, n, c));
+    });
+  }
+
+  void resize(int i, const Instr& in) {
+    each_channel(i, [&](int n, int c) {
+      c_.isa->resample(reinterpret_cast<const uint32_t*>(channel(in.args[0], n, c)), plan_.instrs[i].map.view(),
+                       plan_.tensors[i].plane, false, reinterpret_cast<uint32_t*>(channel(i, n, c)));
+    });
+  }
+
+  void add(int i, const Instr& in) {
+    ConvCall act;
+    act.set_act(in.act);
+    each_channel(i, [&](int n, int c) {
+      const float* const y = in.op == Op::kAdd ? channel(in.args[1], n, c) : nullptr;
+      c_.isa->add(channel(in.args[0], n, c), y, cells(i), act.epilogue, act.a, act.b, channel(i, n, c));
+    });
+  }
+
+  void concat(int i, const Instr& in) {
+    int base = 0;
+    for (int a : in.args) {
+      const bool in_place = channel(a, 0, 0) == channel(i, 0, base) && buffer(a).channels == buffer(i).channels;
+      if (!in_place) {
+        each_channel(a, [&](int n, int c) { std::memcpy(channel(i, n, base + c), channel(a, n, c), cells(a) * 4); });
+      }
+      base += plan_.tensors[a].channels;
+    }
+  }
+
+  const Compiled& c_;
+  const Plan& plan_;
+  const std::vector<const float*>& inputs_;
+  Parallel& parallel_;
+  Workspace& workspace_;
+  std::atomic<int>& threads_;
+  char* arena_;
+};
+
+}  // namespace
+
+void execute(const Compiled& c, const Plan& plan, const std::vector<const float*>& inputs,
+             const std::vector<float*>& outputs, Parallel& parallel, Workspace& workspace, std::atomic<int>& threads) {
+  Runner runner(c, plan, inputs, parallel, workspace, threads);
+  for (size_t i = 0; i < c.program.instrs.size(); ++i) runner.run(static_cast<int>(i));
+  for (size_t i = 0; i < outputs.size(); ++i) runner.store(c.program.outputs[i], outputs[i]);
+}
+
+}  // namespace lth

@@ -1,0 +1,17 @@
+// Runs the instructions of a region, one after the other, each spread over the threads.
+#pragma once
+
+#include <atomic>
+#include <vector>
+
+#include "plan.h"
+#include "region.h"
+#include "workspace.h"
+
+namespace lth {
+
+// threads: how many workers were seen at work so far; decides how finely small layers are split, never a result.
+void execute(const Compiled&, const Plan&, const std::vector<const float*>& inputs, const std::vector<float*>& outputs,
+             Parallel&, Workspace&, std::atomic<int>& threads);
+
+}  // namespace lth

@@ -1,0 +1,69 @@
+// Everything about one region that depends on the shapes of its inputs: planes, buffers, tiles and line maps.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "geometry.h"
+#include "pack.h"
+#include "region.h"
+
+namespace lth {
+
+// A rectangle of output lines; of a run, `tw` lines from line `x` on.
+struct Tile {
+  int y = 0, x = 0, th = 1, tw = 1;
+};
+
+// Where a tensor lies: `channels` of `buffer` from `channel` on. Slices and parts of a concat share a buffer.
+struct View {
+  int buffer = -1;
+  int channel = 0;
+};
+
+struct Buffer {
+  int channels = 0;
+  size_t cells = 0;       // of one channel
+  size_t offset = 0;      // bytes into the arena
+  size_t bytes = 0;
+  int first = 0, last = 0;  // instructions between which it is alive
+};
+
+struct TensorPlan {
+  int n = 0, channels = 0;
+  PlaneShape plane;
+  View view;
+};
+
+struct InstrPlan {
+  Mapping map;
+  std::vector<Tile> tiles;
+  View scratch;  // kConvTranspose: the phases before they are interleaved
+  std::vector<Mapping> phases;  // kConvTranspose
+};
+
+struct Plan {
+  int64_t rows = 0;  // of all kLoadRows
+  std::vector<TensorPlan> tensors;
+  std::vector<InstrPlan> instrs;
+  std::vector<Buffer> buffers;
+  std::vector<Shape> outputs;
+  size_t arena_bytes = 0;
+};
+
+// The immutable part of a region.
+struct Compiled {
+  Program program;
+  std::vector<PackedConv> convs;  // one for each kConv and kConvTranspose, in their order
+  std::vector<int> conv_of;       // instruction -> index into convs, or -1
+  const Isa* isa = nullptr;
+};
+
+// Throws Error where the shapes do not fit the program or a tensor is too large.
+std::vector<Shape> shapes_of(const Compiled&, const std::vector<Shape>& inputs);
+std::shared_ptr<const Plan> make_plan(const Compiled&, const std::vector<Shape>& inputs);
+
+// The tiles that cover a plane at the least estimated cost.
+std::vector<Tile> choose_tiles(const PackedConv&, const PlaneShape& out, const Isa&);
+
+}  // namespace lth

@@ -1,0 +1,131 @@
+#include "region.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <list>
+#include <mutex>
+
+#include "execute.h"
+#include "isa_choice.h"
+#include "plan.h"
+
+namespace lth {
+namespace {
+
+constexpr size_t kPlansKept = 16;
+constexpr int kUsualL1 = 32 << 10;
+
+int l1_bytes() {
+#ifdef _SC_LEVEL1_DCACHE_SIZE
+  const long size = sysconf(_SC_LEVEL1_DCACHE_SIZE);
+  if (size >= 16 << 10 && size <= 1 << 20) return static_cast<int>(size);
+#endif
+  return kUsualL1;
+}
+
+bool same_shapes(const std::vector<Shape>& a, const std::vector<Shape>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](const Shape& x, const Shape& y) { return x.rank == y.rank && x.dims == y.dims; });
+}
+
+// The plans of the latest shapes, most recent first.
+class PlanCache {
+ public:
+  std::shared_ptr<const Plan> get(const Compiled& c, const std::vector<Shape>& shapes) {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      for (auto at = kept_.begin(); at != kept_.end(); ++at) {
+        if (!same_shapes(at->shapes, shapes)) continue;
+        kept_.splice(kept_.begin(), kept_, at);
+        return kept_.front().plan;
+      }
+    }
+    std::shared_ptr<const Plan> plan = make_plan(c, shapes);
+    const std::lock_guard<std::mutex> lock(mutex_);
+    kept_.push_front({shapes, plan});
+    if (kept_.size() > kPlansKept) kept_.pop_back();
+    return plan;
+  }
+
+ private:
+  struct Entry {
+    std::vector<Shape> shapes;
+    std::shared_ptr<const Plan> plan;
+  };
+  std::mutex mutex_;
+  std::list<Entry> kept_;
+};
+
+class CompiledRegion final : public Region {
+ public:
+  explicit CompiledRegion(Compiled compiled) : compiled_(std::move(compiled)) {}
+
+  std::vector<Shape> output_shapes(const std::vector<Shape>& inputs) const override {
+    return plans_.get(compiled_, inputs)->outputs;
+  }
+
+  void run(const std::vector<Shape>& shapes, const std::vector<const float*>& inputs,
+           const std::vector<float*>& outputs, Parallel& parallel) const override {
+    const std::shared_ptr<const Plan> plan = plans_.get(compiled_, shapes);
+    std::unique_ptr<Workspace> workspace = pool_.take();
+    execute(compiled_, *plan, inputs, outputs, parallel, *workspace, threads_);
+    pool_.give_back(std::move(workspace));
+  }
+
+  size_t weight_bytes() const override {
+    size_t total = 0;
+    for (const PackedConv& conv : compiled_.convs) total += conv.bytes();
+    return total;
+  }
+
+ private:
+  Compiled compiled_;
+  mutable PlanCache plans_;
+  mutable WorkspacePool pool_;
+  mutable std::atomic<int> threads_{1};
+};
+
+// How a window walks decides how weights are packed; where it starts does not.
+bool same_packing(const Instr& a, const Instr& b) {
+  const Window &x = a.window, &y = b.window;
+  return a.op == b.op && a.weight == b.weight && a.bias == b.bias && a.groups == b.groups && x.kh == y.kh &&
+         x.kw == y.kw && x.sh == y.sh && x.sw == y.sw && x.dh == y.dh && x.dw == y.dw;
+}
+
+// An earlier instruction with the same packed weights: heads that run on several levels. -1 for none.
+int packed_before(const Program& program, size_t i) {
+  for (size_t j = 0; j < i; ++j) {
+    if (same_packing(program.instrs[j], program.instrs[i])) return static_cast<int>(j);
+  }
+  return -1;
+}
+
+}  // namespace
+
+std::unique_ptr<Region> make_region(Program program, std::vector<Weight> weights, const std::string& isa) {
+  Compiled c;
+  c.isa = &choose_isa(isa);
+  c.conv_of.assign(program.instrs.size(), -1);
+  const int l1 = l1_bytes();
+  for (size_t i = 0; i < program.instrs.size(); ++i) {
+    const Instr& in = program.instrs[i];
+    if (in.weight < 0) continue;
+    const int twin = packed_before(program, i);
+    if (twin >= 0) {
+      c.conv_of[i] = c.conv_of[twin];
+      continue;
+    }
+    const Weight* const bias = in.bias >= 0 ? &weights[in.bias] : nullptr;
+    c.conv_of[i] = static_cast<int>(c.convs.size());
+    if (in.op == Op::kConvTranspose) {
+      c.convs.push_back(pack_phases(weights[in.weight], bias, *c.isa, l1));
+    } else {
+      c.convs.push_back(pack_conv(weights[in.weight], bias, in.groups, in.window, *c.isa, l1));
+    }
+  }
+  c.program = std::move(program);
+  return std::make_unique<CompiledRegion>(std::move(c));
+}
+
+}  // namespace lth

@@ -1,0 +1,197 @@
+#include "run_conv.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "tasks.h"
+
+namespace lth {
+namespace {
+
+constexpr size_t kSumsBytes = 400 << 10;  // of one task: they go to and fro between blocks, so they should stay in cache
+
+// Output rows (or pairs) [begin, end) of one group over one tile of one picture.
+struct Part {
+  int begin, end;
+};
+
+int rows_a_part(const ConvCall& call, int lines, int64_t tasks, int threads) {
+  const PackedConv& conv = *call.conv;
+  const size_t row_bytes = static_cast<size_t>(lines) * call.isa->lanes * 4 * (conv.pairs ? 2 : 1);
+  const int group_rows = std::max(1, conv.rows() / conv.groups);
+  int rows = std::max<int>(kStartEvery, static_cast<int>(kSumsBytes / row_bytes));
+  if (threads > 1 && tasks < 4 * threads) {
+    const int parts = static_cast<int>((4 * threads + tasks - 1) / tasks);
+    rows = std::min(rows, (group_rows + parts - 1) / parts);
+  }
+  return std::max(kStartEvery, rows / kStartEvery * kStartEvery);
+}
+
+// Parts never cross a group, and begin where blocks note their records.
+std::vector<Part> split_rows(const PackedConv& conv, int rows) {
+  std::vector<Part> parts;
+  const int group_rows = conv.rows() / conv.groups;
+  for (int g = 0; g < conv.groups; ++g) {
+    const int end = g + 1 == conv.groups ? conv.rows() : (g + 1) * group_rows;
+    for (int r = g * group_rows; r < end; r += rows) parts.push_back({r, std::min(end, r + rows)});
+  }
+  return parts;
+}
+
+class ConvTask {
+ public:
+  ConvTask(const ConvCall& call, const Tile& tile, int image, const Part& part, Worker& worker)
+      : call_(call), conv_(*call.conv), tile_(tile), image_(image), part_(part),
+        packed_(static_cast<uint32_t*>(worker.tile.at_least((static_cast<size_t>(conv_.tile_lines) + 1) * line_bytes()))),
+        sums_(static_cast<float*>(worker.sums.at_least(static_cast<size_t>(part.end - part.begin) * tile.th * tile.tw *
+                                                       line_bytes() * (conv_.pairs ? 2 : 1)))) {}
+
+  void run() {
+    for (size_t b = 0; b < conv_.blocks.size(); ++b) {
+      const Block& block = conv_.blocks[b];
+      if (block.row_end <= part_.begin || block.row_begin >= part_.end) continue;
+      if (conv_.family == kRun) {
+        pack_run(block);
+      } else {
+        pack_tile(block, block.last ? nullptr : &conv_.blocks[b + 1]);
+      }
+      sum(block);
+    }
+    if (call_.epilogue == Epilogue::kSilu || call_.epilogue == Epilogue::kHardSwish) finish();
+  }
+
+ private:
+  size_t line_bytes() const { return static_cast<size_t>(call_.isa->lanes) * 4; }
+
+  const uint32_t* source() const {
+    return reinterpret_cast<const uint32_t*>(call_.source + image_ * call_.source_image);
+  }
+
+  // Cells from the start of a channel to the tile's first line.
+  size_t tile_start() const { return (static_cast<size_t>(tile_.y) * call_.out_w + tile_.x) * call_.isa->lanes; }
+
+  void pack_tile(const Block& block, const Block* next) const {
+    PackTile p;
+    p.source = source();
+    p.channel_cells = call_.source_channel;
+    p.channels = block.channels.data();
+    p.n_channels = static_cast<int>(block.channels.size());
+    if (next != nullptr) {
+      p.next_channels = next->channels.data();
+      p.n_next = static_cast<int>(next->channels.size());
+    }
+    p.map = call_.map;
+    p.row0 = tile_.y * call_.window.sh;
+    p.n_rows = (tile_.th - 1) * call_.window.sh + call_.window.kh;
+    p.col0 = tile_.x * call_.window.sw;
+    p.n_cols = (tile_.tw - 1) * call_.window.sw + call_.window.kw;
+    p.pitch = conv_.pitch;
+    p.channel_lines = conv_.channel_lines;
+    p.tile = packed_;
+    call_.isa->pack_tile(p);
+  }
+
+  void pack_run(const Block& block) const {
+    PackRun p;
+    p.source = source();
+    p.channel_cells = call_.source_channel;
+    p.units = block.units.data();
+    p.n_units = static_cast<int>(block.units.size());
+    p.map = call_.map;
+    p.contiguous = call_.contiguous;
+    p.first = tile_.x;
+    p.count = tile_.tw;
+    p.out_w = call_.out_w;
+    p.sh = call_.window.sh;
+    p.sw = call_.window.sw;
+    p.run_lines = conv_.channel_lines;
+    p.tile = packed_;
+    call_.isa->pack_run(p);
+  }
+
+  void sum(const Block& block) const {
+    const int skipped = part_.begin - block.row_begin, rows_a_record = conv_.pairs ? 2 : 1;
+    const int channel = part_.begin * rows_a_record;
+    const size_t record = block.start[skipped / kStartEvery];
+    Rows r;
+    r.tile = packed_;
+    r.offset = conv_.offset.data() + record;
+    r.value = conv_.value.data() + record * rows_a_record;
+    r.count = conv_.count.data() + block.first_count + skipped;
+    r.rows = part_.end - part_.begin;
+    r.th = tile_.th;
+    r.tw = tile_.tw;
+    r.scratch = sums_;
+    r.bias = conv_.bias.data() + channel;
+    r.out = call_.out + image_ * call_.out_image + channel * call_.out_channel + tile_start();
+    r.out_channel = call_.out_channel;
+    r.out_pitch = call_.out_w;
+    if (call_.add != nullptr) {
+      r.add = call_.add + image_ * call_.add_image + channel * call_.add_channel + tile_start();
+      r.add_channel = call_.add_channel;
+    }
+    r.odd = conv_.pairs && conv_.out_channels % 2 == 1 && part_.end == conv_.rows();
+    r.epilogue = call_.epilogue;
+    r.a = call_.a;
+    r.b = call_.b;
+    const int mode = (block.first ? kFirst : 0) | (block.last ? kLast : 0);
+    const RowsFn kernel = conv_.pairs ? call_.isa->pair(conv_.family, tile_.tw, mode)
+                                      : call_.isa->single(conv_.family, tile_.th, tile_.tw, mode);
+    kernel(r);
+  }
+
+  // Activations too long for the registers that the sums leave free.
+  void finish() const {
+    const int rows_a_record = conv_.pairs ? 2 : 1, lanes = call_.isa->lanes;
+    const int end = std::min(conv_.out_channels, part_.end * rows_a_record);
+    for (int c = part_.begin * rows_a_record; c < end; ++c) {
+      float* const out = call_.out + image_ * call_.out_image + c * call_.out_channel + tile_start();
+      for (int y = 0; y < tile_.th; ++y) {
+        float* const line = out + static_cast<size_t>(y) * call_.out_w * lanes;
+        call_.isa->add(line, nullptr, static_cast<size_t>(tile_.tw) * lanes, call_.epilogue, call_.a, call_.b, line);
+      }
+    }
+  }
+
+  const ConvCall& call_;
+  const PackedConv& conv_;
+  const Tile& tile_;
+  size_t image_;
+  Part part_;
+  uint32_t* packed_;
+  float* sums_;
+};
+
+}  // namespace
+
+void ConvCall::set_act(const Act& act) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  a = act.a;
+  b = act.b;
+  switch (act.kind) {
+    case ActKind::kNone: epilogue = Epilogue::kNone; break;
+    case ActKind::kRelu: epilogue = Epilogue::kClamp, a = 0.f, b = infinity; break;
+    case ActKind::kClip: epilogue = Epilogue::kClamp; break;
+    case ActKind::kLeaky: epilogue = Epilogue::kLeaky; break;
+    case ActKind::kSilu: epilogue = Epilogue::kSilu; break;
+    case ActKind::kHardSwish: epilogue = Epilogue::kHardSwish; break;
+  }
+}
+
+void run_conv(const ConvCall& call, Parallel& parallel, Workspace& workspace, std::atomic<int>& threads) {
+  int lines = 1;
+  for (const Tile& t : *call.tiles) lines = std::max(lines, t.th * t.tw);
+  const int64_t tiles = static_cast<int64_t>(call.tiles->size()) * call.n;
+  const std::vector<Part> parts = split_rows(*call.conv, rows_a_part(call, lines, tiles * call.conv->groups, threads));
+  const int64_t tasks = tiles * static_cast<int64_t>(parts.size());
+  const int seen = for_each_task(parallel, tasks, [&](int worker, int64_t task) {
+    const int64_t at = task / static_cast<int64_t>(parts.size());
+    const Tile& tile = (*call.tiles)[at % static_cast<int64_t>(call.tiles->size())];
+    const int image = static_cast<int>(at / static_cast<int64_t>(call.tiles->size()));
+    ConvTask(call, tile, image, parts[task % static_cast<int64_t>(parts.size())], workspace.workers[worker]).run();
+  });
+  for (int before = threads; before < seen && !threads.compare_exchange_weak(before, seen);) {
+  }
+}
+
+}  // namespace lth

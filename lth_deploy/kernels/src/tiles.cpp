@@ -1,0 +1,103 @@
+// Which tiles cover a plane: large ones share their loads among more sums, but must fit registers and the plane's rest.
+#include <algorithm>
+
+#include "plan.h"
+
+namespace lth {
+namespace {
+
+// Instructions besides the sums themselves, in units of one sum.
+constexpr double kRecordCost = 2.5;   // load and broadcast a weight, load its offset, loop
+constexpr double kRowCost = 12;       // start and end of a row
+constexpr double kTrafficCost = 1.3;  // load and store one line of sums
+constexpr double kPackCost = 1.5;     // copy one line
+
+double tile_cost(const PackedConv& conv, int th, int tw, int footprint, int acc) {
+  const double lines = static_cast<double>(th) * tw, parts = std::max(1.0, lines / acc);
+  const double rows = static_cast<double>(conv.count.size());
+  double inputs = 0;
+  for (const Block& b : conv.blocks) inputs += static_cast<double>(b.channels.size() + b.units.size());
+  const double sums = rows * conv.records_a_row * (lines + kRecordCost * parts);
+  const double traffic = rows * (conv.blocks.size() > 1 ? kTrafficCost : kTrafficCost / 2) * 2 * lines;
+  return sums * (conv.pairs ? 2 : 1) + traffic * (conv.pairs ? 2 : 1) + rows * kRowCost * parts +
+         inputs * footprint * kPackCost;
+}
+
+int stride_of(int family) { return family == kTile3 ? 1 : 2; }
+int kernel_of(int family) { return family == kTile7Stride2 ? 7 : 3; }
+
+int footprint_of(const PackedConv& conv, int th, int tw) {
+  if (conv.family == kRun) return tw;
+  const int s = stride_of(conv.family), k = kernel_of(conv.family);
+  return ((th - 1) * s + k) * ((tw - 1) * s + k);
+}
+
+// Sizes of n parts of `total`, as equal as can be.
+std::vector<int> balanced(int total, int n) {
+  std::vector<int> sizes(n, total / n);
+  for (int i = 0; i < total % n; ++i) ++sizes[i];
+  return sizes;
+}
+
+double cover_cost(const PackedConv& conv, const std::vector<int>& heights, const std::vector<int>& widths, int acc) {
+  double cost = 0;
+  for (int h : {heights.front(), heights.back()}) {
+    for (int w : {widths.front(), widths.back()}) {
+      const double n = static_cast<double>(std::count(heights.begin(), heights.end(), h)) *
+                       static_cast<double>(std::count(widths.begin(), widths.end(), w));
+      const double share = (heights.front() == heights.back() ? .5 : 1) * (widths.front() == widths.back() ? .5 : 1);
+      cost += n * share * tile_cost(conv, h, w, footprint_of(conv, h, w), acc);
+    }
+  }
+  return cost;
+}
+
+std::vector<Tile> runs(const PackedConv& conv, int lines, const Isa& isa) {
+  std::vector<int> best;
+  double least = 0;
+  for (int n = (lines + isa.max_run - 1) / isa.max_run; n <= lines; ++n) {
+    const std::vector<int> widths = balanced(lines, n);
+    const double cost = cover_cost(conv, {1}, widths, conv.pairs ? isa.pair_acc : isa.max_run);
+    if (best.empty() || cost < least) best = widths, least = cost;
+    if (widths.front() <= isa.max_run / 2) break;
+  }
+  std::vector<Tile> tiles;
+  int at = 0;
+  for (int w : best) {
+    tiles.push_back({0, at, 1, w});
+    at += w;
+  }
+  return tiles;
+}
+
+}  // namespace
+
+std::vector<Tile> choose_tiles(const PackedConv& conv, const PlaneShape& out, const Isa& isa) {
+  if (conv.family == kRun) return runs(conv, lines_of(out), isa);
+  std::vector<int> best_h, best_w;
+  double least = 0;
+  for (int nx = (out.w + isa.max_tile_w - 1) / isa.max_tile_w; nx <= out.w; ++nx) {
+    const std::vector<int> widths = balanced(out.w, nx);
+    for (int ny = (out.h + kMaxTileH - 1) / kMaxTileH; ny <= out.h; ++ny) {
+      const std::vector<int> heights = balanced(out.h, ny);
+      if (!conv.pairs && heights.front() * widths.front() > isa.max_acc) continue;
+      const double cost = cover_cost(conv, heights, widths, conv.pairs ? isa.pair_acc : isa.max_acc);
+      if (best_h.empty() || cost < least) best_h = heights, best_w = widths, least = cost;
+      if (heights.front() == 1) break;
+    }
+    if (widths.front() == 1) break;
+  }
+  std::vector<Tile> tiles;
+  int y = 0;
+  for (int th : best_h) {
+    int x = 0;
+    for (int tw : best_w) {
+      tiles.push_back({y, x, th, tw});
+      x += tw;
+    }
+    y += th;
+  }
+  return tiles;
+}
+
+}  // namespace lth
