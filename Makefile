@@ -5,12 +5,14 @@ VENV   ?= .venv
 PYTHON ?= python3
 RUN    ?= runs/quickstart
 BIN    := $(VENV)/bin
+# What the kernel library is built from; installing compiles it.
+KERNELS := $(wildcard lth_deploy/kernels/CMakeLists.txt lth_deploy/kernels/src/*)
 
 .PHONY: quickstart test lint clean
 .DELETE_ON_ERROR:
 
 # The stamp is newer than pyproject.toml once everything that it asks for is installed.
-$(VENV)/.installed: pyproject.toml
+$(VENV)/.installed: pyproject.toml $(KERNELS)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[train,openvino,int8,dev]'

@@ -1,7 +1,7 @@
 """lth_deploy: find sparse detector tickets, pack them into one ONNX file, and measure what that buys.
 
 The verbs of the command line are functions of the same names; each is imported when it is first used, so that
-`import lth_deploy` loads neither torch nor ONNX.
+`import lth_deploy` loads neither torch nor ONNX. `session` opens an exported file in ONNX Runtime with the kernels.
 """
 
 from importlib import import_module
@@ -9,7 +9,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lth_deploy.kernels.library import ops_library
     from lth_deploy.recipe import load_recipe
+    from lth_deploy.runtimes.onnxruntime import session
     from lth_deploy.workflow.artifact import open_artifact
     from lth_deploy.workflow.benchmark import benchmark
     from lth_deploy.workflow.evaluate import evaluate
@@ -34,8 +36,10 @@ __all__ = [
     "inspect",
     "load_recipe",
     "open_artifact",
+    "ops_library",
     "predict",
     "report",
+    "session",
 ]
 
 _HOMES = {
@@ -43,6 +47,8 @@ _HOMES = {
     "inspect": ("lth_deploy.workflow.inspect", "inspect_artifact"),
     "load_recipe": ("lth_deploy.recipe", "load_recipe"),
     "open_artifact": ("lth_deploy.workflow.artifact", "open_artifact"),
+    "ops_library": ("lth_deploy.kernels.library", "ops_library"),
+    "session": ("lth_deploy.runtimes.onnxruntime", "session"),
 }
 
 

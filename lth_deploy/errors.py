@@ -34,6 +34,12 @@ class MissingExtraError(LthError):
         )
 
 
+class MissingLibraryError(LthError):
+    """The kernel library is needed and was not built."""
+
+    exit_code = 2
+
+
 class DataError(LthError):
     """A data set, image, model file or run directory that is damaged or not what it should be."""
 

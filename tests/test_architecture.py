@@ -36,7 +36,7 @@ TIERS = tuple(
 )
 # Finding a ticket and running one meet only in the workflow.
 RESEARCH = frozenset({"data", "detectors", "training", "pruning"})
-DEPLOYMENT = frozenset({"compiler", "runtimes", "decoders"})
+DEPLOYMENT = frozenset({"compiler", "kernels", "runtimes", "decoders"})
 ROOT = "__init__"
 
 

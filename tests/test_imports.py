@@ -32,6 +32,7 @@ def _heavy_after(code: str) -> set[str]:
         "from lth_deploy.cli import app\ntry: app(['export', '--help'])\nexcept SystemExit: pass",
         "from lth_deploy.cli import app\ntry: app(['recipe', 'list'])\nexcept SystemExit: pass",
         "from lth_deploy import load_recipe",
+        "from lth_deploy import ops_library",
         "from lth_deploy.target import Target",
     ],
 )
@@ -75,7 +76,7 @@ COMMANDS = sorted(_commands(_ROOT))
 
 
 def test_the_verbs_are_the_documented_ones() -> None:
-    verbs = "find-ticket export benchmark evaluate predict inspect report data recipe checks"
+    verbs = "find-ticket export benchmark evaluate predict inspect report ops-library data recipe checks"
     assert {path[0] for path in COMMANDS} == set(verbs.split())
     assert {path[1] for path in COMMANDS if path[0] == "data" and path[1:]} == {"check", "from-voc", "shapes"}
     assert {path[1] for path in COMMANDS if path[0] == "recipe" and path[1:]} == {"list", "show", "init"}
@@ -89,7 +90,9 @@ def test_every_command_explains_itself(path: tuple[str, ...]) -> None:
     assert result.stderr == ""
 
 
-@pytest.mark.parametrize("verb", ["export", "export_onnx", "find_ticket", "inspect", "benchmark", "report"])
+@pytest.mark.parametrize(
+    "verb", ["export", "export_onnx", "find_ticket", "inspect", "benchmark", "report", "ops_library", "session"]
+)
 def test_verbs_are_functions_of_the_package(verb: str) -> None:
     import lth_deploy
 

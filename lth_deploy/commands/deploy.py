@@ -1,4 +1,4 @@
-"""`lth-deploy export`, `benchmark`, `evaluate`, `predict`, `inspect` and `report`."""
+"""`lth-deploy export`, `benchmark`, `evaluate`, `predict`, `inspect`, `report` and `ops-library`."""
 
 import sys
 from pathlib import Path
@@ -203,6 +203,13 @@ def report(
     from lth_deploy.workflow.report import report as write
 
     print(write(source, out))
+
+
+def ops_library() -> None:
+    """Path of the kernel library, for ONNX Runtime's register_custom_ops_library in any language."""
+    from lth_deploy.kernels import ops_library as find
+
+    print(find())
 
 
 def _target(name: str | None, flags: dict[str, str | None]) -> "Target":

@@ -5,5 +5,6 @@ from lth_deploy.runtimes.protocol import RUNTIMES, Runtime, Session
 
 __all__ = ["RUNTIMES", "Runtime", "Session"]
 
-RUNTIMES.add("onnxruntime", onnxruntime.OnnxRuntime())
+RUNTIMES.add("onnxruntime", onnxruntime.OnnxRuntime("onnxruntime", library=False))
+RUNTIMES.add("lth_deploy", onnxruntime.OnnxRuntime("lth_deploy", library=True))
 RUNTIMES.add("openvino", openvino.OpenVino())

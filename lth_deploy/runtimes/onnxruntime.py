@@ -1,58 +1,95 @@
-"""Stock ONNX Runtime on the CPU."""
+"""ONNX Runtime on the CPU: as it comes, or with the kernel library."""
 
+import logging
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lth_deploy.errors import ArtifactError, MissingExtraError
+from lth_deploy.errors import ArtifactError, MissingExtraError, MissingLibraryError
+from lth_deploy.kernels import ops_library
 from lth_deploy.runtimes.protocol import Array, Session
 
 _ERRORS_ONLY = 3
 
 
-class OnnxRuntime:
-    """Takes packed artifacts: it inlines the functions and folds the decoding at load."""
+log = logging.getLogger(__name__)
 
-    name = "onnxruntime"
+
+class OnnxRuntime:
+    """Takes packed artifacts: it inlines the functions and folds the decoding at load.
+
+    With `library` it must have the kernels, so that a result under its name was computed by them.
+    """
+
     takes_packed = True
 
+    def __init__(self, name: str, *, library: bool) -> None:
+        self.name = name
+        self._library = library
+
     def version(self) -> str:
-        """ONNX Runtime's version."""
-        return str(_module().__version__)
+        """ONNX Runtime's version; with the library, also that of the package that it belongs to."""
+        own = f" with kernels {version('lth-deploy')}" if self._library else ""
+        return f"{_module().__version__}{own}"
 
     def load(self, path: Path, *, threads: int = 0) -> Session:
         """Open `path` with the default optimizations.
 
         Raises:
             ArtifactError: the file is missing or ONNX Runtime refuses it.
+            MissingLibraryError: the library is wanted and was not built.
         """
-        engine = _module()
-        if not path.is_file():
-            raise ArtifactError(f"no such model file: {path}; give the path of an .onnx file")
-        options = engine.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = _ERRORS_ONLY
-        # Idle workers otherwise spin on after a run and slow down whatever is measured next; inside a run
-        # they spin as by default. (onnxruntime_session_options_config_keys.h)
-        options.add_session_config_entry("session.force_spinning_stop", "1")
-        try:
-            session = engine.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            raise ArtifactError(
-                f"ONNX Runtime {engine.__version__} cannot load {path}: {_first_line(error)}; check the file "
-                "with lth-deploy inspect"
-            ) from error
-        return OnnxRuntimeSession(session, path, threads)
+        opened = _open(path, threads, ops_library() if self._library else None)
+        return OnnxRuntimeSession(opened, path, {"name": self.name, "version": self.version(), "threads": str(threads)})
+
+
+def session(path: str | Path, *, threads: int = 0, library: bool = True) -> Any:
+    """An `onnxruntime.InferenceSession` for an exported file, with the kernel library where it was built.
+
+    threads: 0 leaves the number to ONNX Runtime. library: False runs the file's standard operators only; so does an
+    installation without the library, and says so in the log.
+
+    Raises:
+        ArtifactError: the file is missing or ONNX Runtime refuses it.
+    """
+    try:
+        kernels = ops_library() if library else None
+    except MissingLibraryError as error:
+        log.warning("running in stock ONNX Runtime: %s", error)
+        kernels = None
+    return _open(Path(path), threads, kernels)
+
+
+def _open(path: Path, threads: int, library: Path | None) -> Any:
+    engine = _module()
+    if not path.is_file():
+        raise ArtifactError(f"no such model file: {path}; give the path of an .onnx file")
+    options = engine.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _ERRORS_ONLY
+    # Idle workers otherwise spin on after a run and slow down whatever is measured next; inside a run
+    # they spin as by default. (onnxruntime_session_options_config_keys.h)
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    try:
+        if library is not None:
+            options.register_custom_ops_library(str(library))
+        return engine.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise ArtifactError(
+            f"ONNX Runtime {engine.__version__} cannot load {path}: {_first_line(error)}; check the file "
+            "with lth-deploy inspect"
+        ) from error
 
 
 class OnnxRuntimeSession:
     """Wraps one InferenceSession."""
 
-    def __init__(self, session: Any, path: Path, threads: int) -> None:
+    def __init__(self, session: Any, path: Path, facts: dict[str, str]) -> None:
         self._session = session
         self._path = path
-        self._threads = threads
+        self._facts = facts
         self._outputs = [output.name for output in session.get_outputs()]
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
@@ -72,11 +109,7 @@ class OnnxRuntimeSession:
 
     def describe(self) -> dict[str, str]:
         """Engine, version and threads."""
-        return {
-            "name": "onnxruntime",
-            "version": str(_module().__version__),
-            "threads": str(self._threads),
-        }
+        return dict(self._facts)
 
 
 def _module() -> Any:

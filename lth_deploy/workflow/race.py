@@ -15,6 +15,7 @@ from lth_deploy.evaluation.coco_rows import CompactDetections
 from lth_deploy.measure.latency import Timing, paired_ratio, summarise, time_interleaved
 from lth_deploy.measure.parity import ParityLimits, compare_detections
 from lth_deploy.measure.results import ApInterval, Latency, RatioInterval
+from lth_deploy.runtimes import RUNTIMES
 from lth_deploy.workflow.artifact import Artifact, open_session
 from lth_deploy.workflow.contenders import Contender
 from lth_deploy.workflow.evaluate import detect_all, score
@@ -91,7 +92,7 @@ def _check_outputs(contender: Contender, artifact: Artifact, photos: "list[Photo
     if report.passed:
         return []
     text = f"{contender.name} on {contender.engine} differs from its own weights in plain ONNX: {report.describe()}"
-    if contender.engine == "onnxruntime":
+    if RUNTIMES.get(contender.engine).takes_packed:
         raise ParityError(f"{text}; nothing was timed: export the file again")
     log.warning("%s", text)
     return [text]

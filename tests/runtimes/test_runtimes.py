@@ -13,6 +13,7 @@ from lth_deploy.runtimes import RUNTIMES
 
 ENGINES = [
     "onnxruntime",
+    "lth_deploy",
     pytest.param(
         "openvino",
         marks=pytest.mark.skipif(
