@@ -193,10 +193,15 @@ class Runner {
 }  // namespace
 
 void execute(const Compiled& c, const Plan& plan, const std::vector<const float*>& inputs,
-             const std::vector<float*>& outputs, Parallel& parallel, Workspace& workspace, std::atomic<int>& threads) {
+             const std::vector<float*>& outputs, Parallel& parallel, Workspace& workspace, std::atomic<int>& threads,
+             Profile& profile) {
   Runner runner(c, plan, inputs, parallel, workspace, threads);
-  for (size_t i = 0; i < c.program.instrs.size(); ++i) runner.run(static_cast<int>(i));
-  for (size_t i = 0; i < outputs.size(); ++i) runner.store(c.program.outputs[i], outputs[i]);
+  const size_t instructions = c.program.instrs.size();
+  for (size_t i = 0; i < instructions; ++i) profile.time(i, [&] { runner.run(static_cast<int>(i)); });
+  profile.time(instructions, [&] {
+    for (size_t i = 0; i < outputs.size(); ++i) runner.store(c.program.outputs[i], outputs[i]);
+  });
+  profile.count_call();
 }
 
 }  // namespace lth

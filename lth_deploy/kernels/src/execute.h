@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "plan.h"
+#include "profile.h"
 #include "region.h"
 #include "workspace.h"
 
@@ -12,6 +13,6 @@ namespace lth {
 
 // threads: how many workers were seen at work so far; decides how finely small layers are split, never a result.
 void execute(const Compiled&, const Plan&, const std::vector<const float*>& inputs, const std::vector<float*>& outputs,
-             Parallel&, Workspace&, std::atomic<int>& threads);
+             Parallel&, Workspace&, std::atomic<int>& threads, Profile&);
 
 }  // namespace lth

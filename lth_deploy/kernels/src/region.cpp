@@ -59,7 +59,8 @@ class PlanCache {
 
 class CompiledRegion final : public Region {
  public:
-  explicit CompiledRegion(Compiled compiled) : compiled_(std::move(compiled)) {}
+  explicit CompiledRegion(Compiled compiled)
+      : compiled_(std::move(compiled)), profile_(compiled_.program.instrs.size()) {}
 
   std::vector<Shape> output_shapes(const std::vector<Shape>& inputs) const override {
     return plans_.get(compiled_, inputs)->outputs;
@@ -69,7 +70,7 @@ class CompiledRegion final : public Region {
            const std::vector<float*>& outputs, Parallel& parallel) const override {
     const std::shared_ptr<const Plan> plan = plans_.get(compiled_, shapes);
     std::unique_ptr<Workspace> workspace = pool_.take();
-    execute(compiled_, *plan, inputs, outputs, parallel, *workspace, threads_);
+    execute(compiled_, *plan, inputs, outputs, parallel, *workspace, threads_, profile_);
     pool_.give_back(std::move(workspace));
   }
 
@@ -84,6 +85,7 @@ class CompiledRegion final : public Region {
   mutable PlanCache plans_;
   mutable WorkspacePool pool_;
   mutable std::atomic<int> threads_{1};
+  mutable Profile profile_;
 };
 
 // How a window walks decides how weights are packed; where it starts does not.
