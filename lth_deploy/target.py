@@ -29,6 +29,12 @@ class Target(Section):
     format: Literal["packed", "dense", "coo"] = "packed"
     values: Literal["fp32", "fp16"] = "fp16"
     prefer: Literal["size", "load"] = "size"
+    regions: Literal["auto", "none"] = Field(
+        "auto", description="packed files only: sparse layers grouped for the kernel library"
+    )
+    region_zeros: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.5, description="share of zeros from which a layer is worth a sparse kernel"
+    )
     gates: GatesSpec = GatesSpec()
 
 

@@ -31,3 +31,15 @@ def coding_of(operator: str) -> str | None:
 def position_input(coding: str) -> str:
     """Name of the array that holds the positions of a coding."""
     return {"bitmask": "bits", "steps8": "steps"}.get(coding, "gaps")
+
+
+MAX_REGIONS = 64
+"""Most regions of a file: each has an operator name of its own, and a kernel library registers these."""
+
+
+def region_name(number: int) -> str:
+    """The operator of a region: `Region0` to `Region63`."""
+    return f"Region{number}"
+
+
+REGION_NAMES = frozenset(region_name(number) for number in range(MAX_REGIONS))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto
 
+from lth_deploy.compiler.regions.expand import expand_regions
 from lth_deploy.compiler.stored import StoredWeight, stored_weights
 from lth_deploy.compiler.walk import all_nodes
 from lth_deploy.formats import FORMATS, Array
@@ -26,10 +27,11 @@ WEIGHT_INPUT = {
 }
 """Which input of an operator is its weight."""
 
-_PASS_THROUGH = ("Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "DequantizeLinear")
+PASS_THROUGH = ("Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "DequantizeLinear")
 """Operators between a stored tensor and the layer that uses it."""
 
-_CHAIN = 8
+CHAIN = 8
+"""Most of them in a row."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ def weight_layers(model: ModelProto) -> list[WeightLayer]:
     Raises:
         ArtifactError: a packed weight breaks the format.
     """
+    model = expand_regions(model)
     stored = stored_weights(model)
     overridable = {value.name for value in model.graph.input} if model.ir_version >= 4 else set()
     users: dict[str, list[NodeProto]] = {}
@@ -83,11 +86,11 @@ def weight_users(model: ModelProto, stored: dict[str, StoredWeight]) -> Iterator
 
 
 def _source(name: str, producers: dict[str, NodeProto], stored: dict[str, StoredWeight]) -> str | None:
-    for _ in range(_CHAIN):
+    for _ in range(CHAIN):
         if name in stored:
             return name
         node = producers.get(name)
-        if node is None or node.op_type not in _PASS_THROUGH or not node.input:
+        if node is None or node.op_type not in PASS_THROUGH or not node.input:
             return None
         name = node.input[0]
     return None

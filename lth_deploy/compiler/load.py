@@ -5,8 +5,18 @@ from pathlib import Path
 import onnx
 from onnx import FunctionProto, GraphProto, ModelProto, SparseTensorProto, TensorProto
 
-from lth_deploy.compiler.domain import DOMAIN, DOMAIN_VERSION, METADATA_KEY, MIN_IR_VERSION, MIN_OPSET, operator_of
+from lth_deploy.compiler.domain import (
+    DOMAIN,
+    DOMAIN_VERSION,
+    METADATA_KEY,
+    MIN_IR_VERSION,
+    MIN_OPSET,
+    REGION_NAMES,
+    operator_of,
+)
 from lth_deploy.compiler.prepare import MAX_DENSE_BYTES, standard_opset
+from lth_deploy.compiler.regions.check import check_regions
+from lth_deploy.compiler.regions.expand import expand_regions, has_regions
 from lth_deploy.compiler.save import MAX_FILE_BYTES
 from lth_deploy.compiler.stored import stored_weights
 from lth_deploy.compiler.walk import all_graphs
@@ -57,7 +67,10 @@ def check_model(model: ModelProto) -> None:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, ValueError, RuntimeError, TypeError) as error:
         raise ArtifactError(f"not a valid ONNX model: {str(error).splitlines()[0][:500]}") from error
-    _check_packed(model)
+    _check_packed(expand_regions(model))
+    if has_regions(model):
+        _check_versions(model)
+    check_regions(model)
 
 
 def _check_versions(model: ModelProto) -> None:
@@ -122,7 +135,7 @@ def _refuse_tensors(tensors: "list[TensorProto]", sparse: "list[SparseTensorProt
 def _refuse_odd_functions(model: ModelProto) -> None:
     """Function bodies of our domain must be plain standard operators: no nesting, no recursion."""
     for function in model.functions:
-        if function.domain == DOMAIN:
+        if function.domain == DOMAIN and function.name not in REGION_NAMES:
             _refuse_odd_body(function)
     if sum(1 for entry in model.metadata_props if entry.key == METADATA_KEY) > 1:
         raise ArtifactError(f"the metadata entry '{METADATA_KEY}' appears twice")

@@ -32,6 +32,7 @@ class ArtifactMetadata(_Part):
     preprocessing: what the decoder expects of pixels, in words and numbers, for people who write their own.
     level: name of the pruning level. sparsity: share of zeros over the layers that were pruned.
     positions: weight name to multiplications of one weight in one inference.
+    dense_because: weight name to the reason why no region computes its layer.
     control_sha256: digest of the dense control that the artifact is compared with.
     """
 
@@ -49,6 +50,7 @@ class ArtifactMetadata(_Part):
     created_by: dict[Name, Name] = {}
     opset: Annotated[int, Field(ge=1, le=1000)] | None = None
     positions: dict[Name, Annotated[int, Field(ge=0)]] = {}
+    dense_because: dict[Name, Name] = {}
     control_sha256: Name | None = None
 
 

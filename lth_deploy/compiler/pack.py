@@ -30,7 +30,8 @@ class LayerReport:
 
     zeros: counted after rounding to the stored type. bytes: of the stored arrays. dense_bytes: of the tensor
     in the type of the model. entropy_bytes: entropy of the positions plus the raw stored values.
-    reason: why the layer is not packed; None when it is.
+    reason: why the layer is not packed; None when it is. region: the operator that computes it with the kernel
+    library, or None; dense_because: why there is none.
     """
 
     name: str
@@ -45,6 +46,8 @@ class LayerReport:
     dense_bytes: int
     entropy_bytes: float
     reason: str | None
+    region: str | None = None
+    dense_because: str | None = None
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import numpy as np
 from onnx import ModelProto, TensorProto, numpy_helper, version_converter
 
 from lth_deploy.compiler.domain import DOMAIN, MIN_IR_VERSION, MIN_OPSET
+from lth_deploy.compiler.regions.expand import expand_regions
 from lth_deploy.compiler.stored import array_of, stored_weights, tensor_bytes
 from lth_deploy.compiler.walk import consumed_names
 from lth_deploy.errors import ArtifactError
@@ -33,13 +34,13 @@ def prepare(model: ModelProto) -> ModelProto:
 
 
 def unpack_model(model: ModelProto) -> ModelProto:
-    """The dense model of a packed one; fp16 weights become float32. A dense model comes back equal.
+    """The dense model of a packed one, regions included; fp16 weights become float32. A dense model comes back equal.
 
     Raises:
         ArtifactError: a packed tensor is damaged, or all of them together are too large.
     """
     dense = ModelProto()
-    dense.CopyFrom(model)
+    dense.CopyFrom(expand_regions(model))
     weights = [weight for weight in stored_weights(dense).values() if weight.node is not None]
     declared = sum(4 * int(np.prod(weight.shape, dtype=object)) for weight in weights)
     if declared > MAX_DENSE_BYTES:

@@ -152,7 +152,7 @@ def _compile(
     recipe: Recipe, trial: Trial, dataset: "CocoDataset", target: Target, file: Path, control: str | None
 ) -> GateResult:
     """Write `trial` as `target` says to `file`, and hold it against the torch model."""
-    from lth_deploy.compiler.emit import emit
+    from lth_deploy.compiler.emit import dense_because, emit
     from lth_deploy.compiler.fold_norm import fold_norm
     from lth_deploy.compiler.metadata import write_metadata
     from lth_deploy.compiler.save import save_model
@@ -165,8 +165,9 @@ def _compile(
     # The gate's reference is folded too, since rounded weights exist nowhere else; so folding has a gate of its own.
     hold_folding(trained, folded.module, dataset)
     graph = _captured(folded.module, dataset, target)
-    model, _ = emit(graph, target)
-    write_metadata(model, _metadata(recipe, trial, dataset, target, graph, control))
+    model, layers = emit(graph, target)
+    metadata = _metadata(recipe, trial, dataset, target, graph, control)
+    write_metadata(model, metadata.model_copy(update={"dense_because": dense_because(layers)}))
     size = save_model(model, file)
     reference = stored_reference(folded.module, round_values(graph, target.values))
     gate = hold_detections(file, reference, dataset, recipe, target.gates)

@@ -94,7 +94,7 @@ class _Places:
 
 
 def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Places) -> OnnxExport:
-    from lth_deploy.compiler.emit import emit
+    from lth_deploy.compiler.emit import dense_because, emit
     from lth_deploy.compiler.macs import positions
     from lth_deploy.compiler.save import save_model
     from lth_deploy.compiler.values import round_values
@@ -104,7 +104,8 @@ def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Place
     model = _pruned(original, job)
     candidate, layers = emit(model, target)
     metadata = _metadata(original, job, target, decoder)
-    metadata = metadata.model_copy(update={"positions": positions(model, inputs[0][1])})
+    update = {"positions": positions(model, inputs[0][1]), "dense_because": dense_because(layers)}
+    metadata = metadata.model_copy(update=update)
     elements = sum(layer.elements for layer in layers)
     sparsity = sum(layer.zeros for layer in layers) / elements if elements else 0.0
     dense, file = _save_described(original, candidate, metadata, sparsity, places.scratch)
@@ -155,7 +156,14 @@ def _save_described(
 
     dense_file, file = folder / "dense.onnx", folder / "model.onnx"
     dense = unpack_model(original)
-    of_dense = {"format": "dense", "values": "fp32", "level": None, "sparsity": None, "control_sha256": None}
+    of_dense: dict[str, Any] = {
+        "format": "dense",
+        "values": "fp32",
+        "level": None,
+        "sparsity": None,
+        "control_sha256": None,
+    }
+    of_dense["dense_because"] = {}
     write_metadata(dense, metadata.model_copy(update=of_dense))
     save_model(dense, dense_file)
     update = {"sparsity": sparsity, "control_sha256": storage.sha256(dense_file)}

@@ -1,7 +1,7 @@
 """The verb `inspect`: what users of pruned models ask about a file, answered without running the detector."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,8 @@ _GROUP_NORMS = ("GroupNormalization", "InstanceNormalization")
 class LayerRow:
     """One weight layer; positions: multiplications of each weight in one inference, None when unknown.
 
-    reason: why it is not packed, None when it is.
+    reason: why it is not packed, None when it is. region: the operator that computes it where the kernel library
+    is registered. dense_because: why there is none, when the file says so.
     """
 
     name: str
@@ -37,6 +38,8 @@ class LayerRow:
     entropy_bytes: float
     positions: int | None
     reason: str | None
+    region: str | None = None
+    dense_because: str | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,8 @@ def inspect_artifact(path: Path) -> InspectReport:
     from lth_deploy.compiler.load import load_model
     from lth_deploy.compiler.metadata import read_metadata
     from lth_deploy.compiler.prepare import prepare, standard_opset
+    from lth_deploy.compiler.regions.expand import expand_regions
+    from lth_deploy.compiler.regions.find import find_regions
     from lth_deploy.measure.size import file_bytes
     from lth_deploy.workflow.artifact import find_artifact
 
@@ -110,12 +115,21 @@ def inspect_artifact(path: Path) -> InspectReport:
     size, compressed = file_bytes(path)
     coordinates = bool(model.graph.sparse_initializer)
     is_packed = any(node.domain == DOMAIN for node in model.graph.node)
-    plain = prepare(model) if coordinates else model
+    plain = prepare(model) if coordinates else expand_regions(model)
     layers = weight_layers(plain)
     metadata = read_metadata(model)
     times, notes = _positions(model, metadata)
     notes += _norm_notes(model)
-    rows = tuple(_row(layer, times.get(layer.name), coordinates) for layer in layers)
+    regions = find_regions(model)
+    dense_because = metadata.dense_because if metadata is not None else {}
+    rows = tuple(
+        replace(
+            _row(layer, times.get(layer.name), coordinates),
+            region=regions.get(layer.name),
+            dense_because=dense_because.get(layer.name),
+        )
+        for layer in layers
+    )
     rest = size - sum(row.bytes for row in rows)
     macs = None if not times else _macs(rows)
     return InspectReport(
@@ -161,7 +175,7 @@ def facts(report: InspectReport) -> list[tuple[str, str]]:
 
 def table(report: InspectReport) -> list[list[str]]:
     """Header and one row for each layer."""
-    header = ["layer", "op", "shape", "zeros", "coding", "bytes", "x entropy", "MACs", "why not packed"]
+    header = ["layer", "op", "shape", "zeros", "coding", "bytes", "x entropy", "MACs", "kernel", "why not"]
     rows = [header]
     total = report.macs.elements if report.macs else 0
     for row in report.layers:
@@ -176,7 +190,8 @@ def table(report: InspectReport) -> list[list[str]]:
                 f"{row.bytes:,}",
                 f"{row.bytes / row.entropy_bytes:.3f}" if row.entropy_bytes else "-",
                 f"{share:.1%}" if total and row.positions is not None else "-",
-                row.reason or "",
+                row.region or "dense",
+                "; ".join(filter(None, (row.reason, row.dense_because))),
             ]
         )
     return rows

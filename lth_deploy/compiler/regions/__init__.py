@@ -1,0 +1,1 @@
+"""Growing regions: connected runs of layers that one node of ours computes, and reading them back."""

@@ -1,0 +1,75 @@
+"""What a region can be made of: nodes, or small groups of them, that have an instruction."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Literal
+
+from onnx import NodeProto
+
+from lth_deploy.compiler.stored import StoredWeight
+from lth_deploy.kernels.instructions import NONE, Act, Window
+
+Kind = Literal["conv", "convtranspose", "maxpool", "resize", "add", "act", "concat", "slice", "same"]
+
+ONE_BY_ONE = Window()
+
+HEAVY = ("conv", "convtranspose")
+"""Kinds with a weight."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One step of a region, before fusion.
+
+    place: index of its last node in the graph. nodes: in graph order. inputs, outputs: activations by name.
+    weight, bias: names of stored weights. pieces: for `slice` the channels of each output. rows: it works on [N, C].
+    """
+
+    kind: Kind
+    place: int
+    nodes: tuple[NodeProto, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    weight: str | None = None
+    bias: str | None = None
+    window: Window = ONE_BY_ONE
+    groups: int = 1
+    act: Act = NONE
+    pieces: tuple[tuple[int, int], ...] = ()
+    rows: bool = False
+
+    @property
+    def name(self) -> str:
+        """The name of its first node, as reports give it."""
+        return self.nodes[0].name or self.nodes[0].output[0]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The stored weights of a model by name, and which of them a caller may replace."""
+
+    stored: dict[str, StoredWeight]
+    overridable: frozenset[str]
+
+    def obstacle(self, name: str) -> str | None:
+        """Why a tensor cannot be a constant of a region; None when it can."""
+        if name not in self.stored:
+            return f"'{name}' is computed, not stored"
+        weight = self.stored[name]
+        if name in self.overridable:
+            return f"a caller may replace '{name}': it is an input of the graph"
+        if weight.value_type not in (1, 10):
+            return f"'{name}' is stored neither as float32 nor as float16"
+        return None
+
+
+@dataclass(frozen=True)
+class Uses:
+    """How often every tensor is read: by nodes of the main graph, and from elsewhere."""
+
+    nodes: Counter[str]
+    elsewhere: frozenset[str]
+
+    def only(self, name: str) -> bool:
+        """Whether exactly one node reads the tensor and nobody else."""
+        return self.nodes[name] == 1 and name not in self.elsewhere
