@@ -62,7 +62,7 @@ class Run {
 
  private:
   void seen(double x) {
-    if (!(std::fabs(x) <= scale_)) scale_ = std::fabs(x);  // a NaN stays
+    if (!std::isnan(scale_) && !(std::fabs(x) <= scale_)) scale_ = std::fabs(x);  // a NaN stays
   }
 
   void step(const Instr& instr, const std::vector<const float*>& inputs, Tensor& out) {
