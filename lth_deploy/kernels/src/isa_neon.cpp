@@ -2,7 +2,7 @@
 #define LTH_LANES 4
 #define LTH_MAX_ACC 20
 #define LTH_TILE_W 5
-#define LTH_MAX_RUN 12
+#define LTH_MAX_RUN 20
 #define LTH_PAIR_ACC 10
 #include "isa_kernels.inl"
 

@@ -4,6 +4,15 @@
 // One base register: Intel splits an FMA whose address has an index into two operations.
 #define LTH_IN_REGISTER(p) __asm__("" : "+r"(p))
 
+// No load moves up past this, behind every fourth line: for ARM, GCC schedules before it hands out registers, would load
+// the whole tile first and spill accumulators for it. Four keep pairs of lines together, which take one instruction.
+#ifdef __aarch64__
+#define LTH_LOAD_NO_FURTHER(line) \
+  if ((line) % 4 == 3) __asm__ volatile("" ::: "memory")
+#else
+#define LTH_LOAD_NO_FURTHER(line) static_cast<void>(line)
+#endif
+
 template <int N>
 inline __attribute__((always_inline)) void finish_lines(F (&acc)[N], const Rows& a) {
   if (a.epilogue == Epilogue::kClamp) {
@@ -82,7 +91,10 @@ __attribute__((noinline)) void single_rows(const Rows& a) {
 #pragma GCC unroll 8
       for (int i = 0; i < TH; ++i) {
 #pragma GCC unroll 32
-        for (int j = 0; j < TW; ++j) acc[i * TW + j] += w * load_line(p + (i * PITCH + j) * S * kLine);
+        for (int j = 0; j < TW; ++j) {
+          acc[i * TW + j] += w * load_line(p + (i * PITCH + j) * S * kLine);
+          LTH_LOAD_NO_FURTHER(i * TW + j);
+        }
       }
     }
     if (LAST) {
@@ -120,6 +132,7 @@ inline __attribute__((always_inline)) void pair_part(const Rows& a, const char* 
         const F x = load_line(p + (i * PITCH + j) * S * kLine);
         one[i * TW + j] += w * x;
         two[i * TW + j] += v * x;
+        LTH_LOAD_NO_FURTHER(i * TW + j);
       }
     }
   }
