@@ -1,0 +1,39 @@
+"""Builds of the C++ host, kept in the checkout's build folder so that only what changed is compiled again."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[2]
+_FLAGS = {
+    "plain": ["-DCMAKE_CXX_FLAGS_RELEASE=-O2"],
+    # Instrumented code at -O2 takes twice as long to compile and finds nothing more.
+    "address": ["-DLTH_SANITIZE=address,undefined", "-DCMAKE_CXX_FLAGS_RELEASE=-O1"],
+    "thread": ["-DLTH_SANITIZE=thread", "-DCMAKE_CXX_FLAGS_RELEASE=-O1"],
+}
+
+
+def build_host(kind: str) -> Path:
+    """The host, built plainly or with sanitizers: plain, address or thread."""
+    cmake = shutil.which("cmake")
+    assert cmake is not None, "building the host needs cmake: pip install cmake"
+    folder = PROJECT / "build" / f"host-{kind}"
+    source = PROJECT / "lth_deploy" / "kernels"
+    configure = [cmake, "-S", str(source), "-B", str(folder), "-DLTH_HOST=ON", "-DLTH_WERROR=ON", *_FLAGS[kind]]
+    for command in (configure, [cmake, "--build", str(folder), "--parallel", "2"]):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
+        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    return folder / "lth_host"
+
+
+def run_host(host: Path, *arguments: object, folder: Path | None = None, isa: str | None = None) -> str:
+    """What the host prints; it must end well, which under sanitizers says that they found nothing."""
+    environment = {key: value for key, value in os.environ.items() if key != "LTH_ISA"}
+    if isa is not None:
+        environment["LTH_ISA"] = isa
+    done = subprocess.run(
+        [str(host), *map(str, arguments)], capture_output=True, text=True, timeout=1800, cwd=folder, env=environment
+    )
+    assert done.returncode == 0, done.stderr[-6000:]
+    return done.stdout

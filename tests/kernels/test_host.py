@@ -1,0 +1,177 @@
+"""The library in a host of our own, where sanitizers see every byte: damaged nodes, many threads, both parsers."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hosts import build_host, run_host
+from hypothesis import HealthCheck, given, settings
+from region_nodes import read_arrays, region_node, write_node, write_texts
+from region_programs import EVERY_INSTRUCTION, programs
+
+from lth_deploy.errors import ArtifactError
+from lth_deploy.kernels.program import parse, text
+from lth_deploy.kernels.reference import run_bounded
+
+MUTATIONS = 10_000
+
+GROUPED = """\
+lth_region 1
+inputs 1
+weight gaps8 f32 12,2,3,3 at 1,2
+weight gaps16 f16 6,12,1,1 at 3,4
+weight gaps6 f32 6,6,3,3 at 5,6
+weight gaps10 f32 6 at 7,8
+t0 = load 0 channels=6
+t1 = conv t0 w0 - kernel=3,3 stride=1,2 pads=2,1,0,1 dilation=2,1 groups=3 act=hardswish
+t2 = conv t1 w1 w3 kernel=1,1 stride=1,1 pads=0,0,0,0 dilation=1,1 groups=1 act=leaky:0.1
+t3 = conv t2 w2 w3 kernel=3,3 stride=1,1 pads=1,1,1,1 dilation=1,1 groups=1 add=t2 act=none
+t4 = maxpool t3 kernel=2,2 stride=2,2 pads=0,0,0,0 dilation=1,1
+t5 = conv t4 w2 - kernel=3,3 stride=1,1 pads=1,1,1,1 dilation=1,1 groups=1 act=clip:-0.5:6
+t6 = resize t5 like=t0
+t7 = concat t6 t0
+output t7
+output t3
+"""
+NODES = {"every": (EVERY_INSTRUCTION, [(2, 3, 21, 18), (5, 16)]), "grouped": (GROUPED, [(1, 6, 13, 17)])}
+
+
+@pytest.fixture(scope="module")
+def plain() -> Path:
+    return build_host("plain")
+
+
+def _files(folder: Path) -> list[Path]:
+    return [write_node(folder / f"{name}.node", region_node(*given)) for name, given in NODES.items()]
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_a_node_is_computed(name: str, plain: Path, tmp_path: Path) -> None:
+    node = region_node(*NODES[name])
+    run_host(plain, "run", write_node(tmp_path / "node", node), tmp_path / "out", 2)
+    for found, exact in zip(
+        read_arrays(tmp_path / "out"), run_bounded(node.program, node.weights, node.inputs), strict=True
+    ):
+        assert found.shape == exact.value.shape
+        assert (np.abs(found - exact.value) <= exact.bound).all()
+
+
+def test_an_older_onnx_runtime_is_refused_in_words(plain: Path) -> None:
+    run_host(plain, "version", 18)
+    run_host(plain, "version", 40)
+    with pytest.raises(AssertionError, match=r"need ONNX Runtime 1\.18 or newer, this is .* update onnxruntime"):
+        run_host(plain, "version", 17)
+
+
+@pytest.mark.parametrize("isa", [None, "portable"])
+def test_damaged_nodes_are_refused_or_computed_as_the_oracle_does(isa: str | None, plain: Path, tmp_path: Path) -> None:
+    tally = json.loads(run_host(plain, "mutate", 2000, 10**6, *_files(tmp_path), folder=tmp_path, isa=isa))
+    assert sum(tally.values()) == 2000
+    assert tally["refused"] > 500
+    assert tally["unfit"] > 10
+    assert tally["compared"] > 200
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("isa", [None, "portable"])
+def test_damaged_nodes_break_no_memory(isa: str | None, tmp_path: Path) -> None:
+    host = build_host("address")
+    tally = json.loads(run_host(host, "mutate", MUTATIONS, 1, *_files(tmp_path), folder=tmp_path, isa=isa))
+    assert sum(tally.values()) == MUTATIONS
+    assert tally["compared"] > MUTATIONS / 10
+
+
+@pytest.mark.slow
+def test_sixteen_threads_share_a_kernel_without_races(tmp_path: Path) -> None:
+    host = build_host("thread")
+    for file in _files(tmp_path):
+        run_host(host, "threads", 16, file)
+
+
+def _verdicts(host: Path, texts: list[tuple[int, str]], folder: Path) -> list[str]:
+    return run_host(host, "parse", write_texts(folder / "texts", texts)).splitlines()
+
+
+def _accepted(source: str, inputs: int) -> bool:
+    try:
+        parse(source, inputs)
+    except ArtifactError:
+        return False
+    return True
+
+
+@given(program=programs())
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+def test_drawn_programs_are_accepted_by_both_parsers(program: object, plain: Path, tmp_path: Path) -> None:
+    source = text(program)  # type: ignore[arg-type]
+    assert _verdicts(plain, [(program.node_inputs, source)], tmp_path) == ["ok"]  # type: ignore[attr-defined]
+
+
+_FIELDS = "0 1 2 3 5 8 15 16 64 65536 65537 2147483648 -1 01 t0 t1 w0 w1 - f16 dense gaps4 act=none act=relu rows"
+_FIELDS_2 = "act=leaky:0.10 act=leaky:1e-46 act=leaky:1e-05 act=clip:1:0 act=clip:0:6 groups=2 pads=1,1,1,1 add=t0"
+
+
+def _changed(rng: np.random.Generator, source: str) -> str:
+    """One field replaced, or one line dropped, doubled or moved."""
+    lines = source.split("\n")
+    line = int(rng.integers(len(lines)))
+    kind = int(rng.integers(8))
+    if kind == 0:
+        del lines[line]
+    elif kind == 1:
+        lines.insert(line, lines[int(rng.integers(len(lines)))])
+    elif kind == 2:
+        at = int(rng.integers(len(source)))
+        return source[:at] + source[at + 1 :]
+    else:
+        fields = lines[line].split(" ")
+        at = int(rng.integers(len(fields)))
+        new = str(rng.choice(f"{_FIELDS} {_FIELDS_2} {source}".split()))
+        key, equals, _ = fields[at].partition("=")
+        fields[at] = f"{key}={rng.choice(_FIELDS.split())}" if equals and rng.random() < 0.5 else new
+        lines[line] = " ".join(fields)
+    return "\n".join(lines)
+
+
+def test_both_parsers_agree_on_damaged_programs(plain: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    sources = [source for source, _ in NODES.values()]
+    texts = []
+    for _ in range(3000):
+        source = sources[int(rng.integers(len(sources)))]
+        inputs = parse(source).node_inputs
+        for _ in range(int(rng.integers(1, 3))):
+            source = _changed(rng, source)
+        texts.append((inputs, source))
+    verdicts = _verdicts(plain, texts, tmp_path)
+    expected = [_accepted(source, inputs) for inputs, source in texts]
+    wrong = [
+        (source, said)
+        for (_, source), said, good in zip(texts, verdicts, expected, strict=True)
+        if (said == "ok") != good
+    ]
+    assert not wrong, wrong[0]
+    assert 30 < sum(expected) < 2000
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "inputs", "message"),
+    [
+        ("", "", 10, "reads 11 inputs and the node has 10|has only 10 inputs"),
+        ("lth_region 1", "lth_region 2", 11, "reads version 1"),
+        ("channels=16", "channels=65537", 11, "1 to 65536"),
+        ("channels=16", "channels=16 ", 11, "exactly one space"),
+        ("act=clip:-1:6", "act=clip:6:-1", 11, "lower bound"),
+        ("8,8,3,3", "8,8,99999999,99999999", 11, "2\\^29"),
+        ("output t11 rows", "output t11", 11, "'rows' belongs"),
+        ("t3 = conv t2", "t3 = conv t3", 11, "an earlier tensor"),
+        ("output t9\n", "", 11, "t9 is never used"),
+    ],
+)
+def test_a_refusal_names_line_and_rule(
+    old: str, new: str, inputs: int, message: str, plain: Path, tmp_path: Path
+) -> None:
+    (said,) = _verdicts(plain, [(inputs, EVERY_INSTRUCTION.replace(old, new) if old else EVERY_INSTRUCTION)], tmp_path)
+    assert re.search(message, said), said
