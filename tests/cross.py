@@ -1,0 +1,47 @@
+"""Building for 64-bit ARM and running what was built on this machine, for the tests that need it."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[1]
+TOOLCHAIN = PROJECT / "lth_deploy" / "kernels" / "cmake" / "aarch64-linux-gnu.cmake"
+EMULATOR = ("qemu-aarch64", "-L", "/usr/aarch64-linux-gnu")
+_TOOLS = ("aarch64-linux-gnu-g++", "aarch64-linux-gnu-objdump", "qemu-aarch64", "cmake")
+
+
+def needs_cross_tools() -> None:
+    """Skips where a tool is missing; in CI, which installs them, that is a failure."""
+    missing = [tool for tool in _TOOLS if shutil.which(tool) is None]
+    if missing:
+        reason = f"no {', '.join(missing)} here: apt-get install g++-aarch64-linux-gnu qemu-user; pip install cmake"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+
+
+def cmake_build(source: Path, folder: Path, *options: str) -> Path:
+    """Configures and builds; the folder is kept, so that only what changed is compiled again."""
+    configure = ["cmake", "-S", str(source), "-B", str(folder), *options]
+    for command in (configure, ["cmake", "--build", str(folder), "--parallel", "2"]):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
+        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    return folder
+
+
+def cross_build(source: Path, name: str, *options: str) -> Path:
+    """`cmake_build` for 64-bit ARM."""
+    return cmake_build(source, PROJECT / "build" / name, f"--toolchain={TOOLCHAIN}", *options)
+
+
+def run_program(command: Sequence[object], *, fails: bool = False, **environment: str) -> str:
+    """What a program prints; it must end well, or not, if it `fails`: then what it complains."""
+    kept = {key: value for key, value in os.environ.items() if key not in ("LTH_ISA", "LTH_PROFILE")}
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, timeout=1800, env={**kept, **environment}
+    )
+    assert (done.returncode != 0) == fails, f"status {done.returncode}: {done.stderr[-4000:]}"
+    assert done.returncode >= 0, f"signal {-done.returncode}"
+    return done.stderr if fails else done.stdout

@@ -1,0 +1,139 @@
+"""The library for 64-bit ARM: cross-built, and held to the same oracle under qemu."""
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cross import EMULATOR, PROJECT, cross_build, needs_cross_tools, run_program
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from region_nodes import RegionNode, read_arrays, region_node, write_node
+from region_programs import EVERY_INSTRUCTION, programs
+
+from lth_deploy.kernels.program import text
+from lth_deploy.kernels.reference import run_bounded
+
+pytestmark = pytest.mark.slow
+
+# Rows of their own and pairs of rows; tiles, strides, runs and rows of features; w0 is the stem.
+LAYERS = """\
+lth_region 1
+inputs 2
+weight dense f32 16,3,7,7 at 2
+weight bitmask f32 24,16,3,3 at 3,4
+weight gaps8 f16 24,24,3,3 at 5,6
+weight gaps8 f32 20,24,1,1 at 7,8
+weight dense f32 20,16,1,1 at 9
+weight dense f32 24 at 10
+weight gaps6 f32 12,40 at 11,12
+t0 = load 0 channels=3
+t1 = conv t0 w0 - kernel=7,7 stride=2,2 pads=3,3,3,3 dilation=1,1 groups=1 act=relu
+t2 = conv t1 w1 w5 kernel=3,3 stride=2,2 pads=1,1,1,1 dilation=1,1 groups=1 act=leaky:0.1
+t3 = conv t2 w2 w5 kernel=3,3 stride=1,1 pads=1,1,1,1 dilation=1,1 groups=1 add=t2 act=silu
+t4 = conv t3 w3 - kernel=1,1 stride=1,1 pads=0,0,0,0 dilation=1,1 groups=1 act=hardswish
+t5 = conv t1 w4 - kernel=1,1 stride=2,2 pads=0,0,0,0 dilation=1,1 groups=1 add=t4 act=none
+t6 = loadrows 1 channels=40
+t7 = conv t6 w6 - kernel=1,1 stride=1,1 pads=0,0,0,0 dilation=1,1 groups=1 act=relu
+output t5
+output t7 rows
+"""
+
+
+@pytest.fixture(scope="session")
+def host() -> Path:
+    needs_cross_tools()
+    return cross_build(PROJECT / "lth_deploy" / "kernels", "host-aarch64", "-DLTH_HOST=ON", "-DLTH_WERROR=ON")
+
+
+def _hold(host: Path, node: RegionNode, folder: Path, isa: str, threads: int = 2) -> None:
+    file = write_node(folder / "node", node)
+    run_program([*EMULATOR, host / "lth_host", "run", file, folder / "out", threads], LTH_ISA=isa)
+    exact = run_bounded(node.program, node.weights, node.inputs)
+    for found, expected in zip(read_arrays(folder / "out"), exact, strict=True):
+        assert found.shape == expected.value.shape
+        assert (np.abs(found - expected.value) <= expected.bound + 1e-37).all()
+
+
+@pytest.mark.parametrize("isa", ["neon", "portable"])
+@pytest.mark.parametrize("size", [(96, 160), (37, 50), (9, 5)])
+@pytest.mark.parametrize("paired", [False, True])
+def test_layers_are_computed_within_the_error_bound(
+    isa: str, size: tuple[int, int], paired: bool, host: Path, tmp_path: Path
+) -> None:
+    node = region_node(LAYERS, [(2, 3, *size), (41, 40)])
+    if paired:  # rows 2 i and 2 i + 1 share their zeros
+        for weight in node.weights:
+            if weight.ndim > 1:
+                weight[1::2] = np.where(weight[::2] != 0, 0.5, 0)
+    _hold(host, node, tmp_path, isa)
+
+
+@pytest.mark.parametrize("isa", ["neon", "portable"])
+def test_every_instruction_is_computed(isa: str, host: Path, tmp_path: Path) -> None:
+    _hold(host, region_node(EVERY_INSTRUCTION, [(2, 3, 21, 18), (5, 16)]), tmp_path, isa)
+
+
+@given(program=programs(), height=st.integers(1, 33), width=st.integers(1, 33))
+@settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+def test_drawn_programs_are_computed(program: object, height: int, width: int, host: Path, tmp_path: Path) -> None:
+    channels = program.instructions[0].channels  # type: ignore[attr-defined]
+    node = region_node(text(program), [(1, channels, height, width)])  # type: ignore[arg-type]
+    _hold(host, node, tmp_path, "neon")
+
+
+def test_an_instruction_set_of_others_is_refused(host: Path, tmp_path: Path) -> None:
+    file = write_node(tmp_path / "node", region_node(EVERY_INSTRUCTION, [(2, 3, 21, 18), (5, 16)]))
+    said = run_program([*EMULATOR, host / "lth_host", "run", file, tmp_path / "out", 1], fails=True, LTH_ISA="avx2")
+    assert "'avx2' is not available on this machine; use one of: neon, portable" in said
+
+
+def test_damaged_nodes_and_many_threads(host: Path, tmp_path: Path) -> None:
+    file = write_node(tmp_path / "node", region_node(EVERY_INSTRUCTION, [(2, 3, 21, 18), (5, 16)]))
+    run_program([*EMULATOR, host / "lth_host", "threads", 8, file])
+    tally = json.loads(run_program([*EMULATOR, host / "lth_host", "mutate", 300, 1, file]))
+    assert sum(tally.values()) == 300
+    assert min(tally["refused"], tally["compared"]) > 20
+
+
+def _inner_loops(objects: Path) -> dict[str, list[Counter[str]]]:
+    """For every kernel its innermost loops that multiply: how often each instruction occurs, and "stack"."""
+    listing = run_program(["aarch64-linux-gnu-objdump", "-dC", "--no-show-raw-insn", objects])
+    found: dict[str, list[Counter[str]]] = {}
+    for name, body in re.findall(r"^[0-9a-f]+ <(.*_r(?:ows|un)<.*)>:\n((?:.+\n)+)", listing, re.M):
+        lines = re.findall(r"^ *([0-9a-f]+):\t(\S+)(.*)$", body, re.M)
+        at = {int(address, 16): number for number, (address, _, _) in enumerate(lines)}
+        loops = []
+        for end, (_, operation, rest) in enumerate(lines):
+            target = re.search(r"\b([0-9a-f]+) <", rest) if operation.startswith(("b.", "cb")) else None
+            start = at.get(int(target[1], 16), end) if target else end
+            if start < end:
+                loops.append((start, end))
+        inner = [
+            one for one in loops if not any(one != other and one[0] <= other[0] < other[1] <= one[1] for other in loops)
+        ]
+        for start, end in inner:
+            counts = Counter(operation for _, operation, _ in lines[start : end + 1])
+            counts["stack"] = sum("[sp" in rest for _, _, rest in lines[start : end + 1])
+            if counts["fmla"]:
+                found.setdefault(name.replace("lth::(anonymous namespace)::", "").split("(")[0], []).append(counts)
+    return found
+
+
+def test_inner_loops_keep_their_sums_in_registers(host: Path) -> None:
+    """There is no ARM processor to measure on: the instructions of one nonzero are counted instead."""
+    kernels = _inner_loops(next(host.rglob("isa_neon.cpp.o")))
+    assert len(kernels) > 300
+    spilling = [name for name, loops in kernels.items() if any(loop["stack"] for loop in loops)]
+    assert not spilling
+
+    def spent(start: str) -> float:
+        (name,) = (name for name in kernels if start in name)
+        return min((sum(loop.values()) - loop["stack"]) / loop["fmla"] for loop in kernels[name])
+
+    assert spent("single_rows<4, 5, 7, 1, true, true>") <= 1.9
+    assert spent("single_rows<4, 5, 11, 2, true, true>") <= 2.3
+    assert spent("single_rows<1, 20, 0, 1, true, true>") <= 1.9
+    assert spent("pair_rows<5, 7, 1, true, true>") <= 1.8
