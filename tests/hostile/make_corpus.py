@@ -1,4 +1,4 @@
-"""Writes packed files that each break one rule of export/FORMAT.md, for every validator to refuse.
+"""Writes packed files that each break one rule of export/FORMAT.md or export/REGION.md, for every validator to refuse.
 
 Usage: python -m tests.hostile.make_corpus FOLDER
 """
@@ -8,12 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from onnx import AttributeProto, ModelProto, TensorProto, helper, numpy_helper
+from onnx import AttributeProto, FunctionProto, ModelProto, TensorProto, helper, numpy_helper
 
 from lth_deploy.compiler.domain import DOMAIN, METADATA_KEY
 from lth_deploy.compiler.pack import pack
+from lth_deploy.compiler.regions.build import build_regions, zeros_from
 from lth_deploy.formats import Preference
-from tests.compiler.onnx_models import conv
+from tests.compiler.onnx_models import conv, sparse
 
 SHAPE = (64, 64, 3, 3)
 
@@ -148,6 +149,123 @@ STEPS: dict[str, Callable[[ModelProto], None]] = {
 }
 
 
+def valid_region() -> ModelProto:
+    """One region of two packed convolutions with a bias."""
+    rng = np.random.default_rng(0)
+    weights = {"w": sparse(rng, SHAPE, 0.85), "v": sparse(rng, (32, 64, 1, 1), 0.85), "b": sparse(rng, (64,), 0.0)}
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["x", "w", "b"], ["h"], "first"),
+            helper.make_node("Relu", ["h"], ["r"], "relu"),
+            helper.make_node("Conv", ["r", "v"], ["y"], "second"),
+        ],
+        "two",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 64, "h", "w_"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 32, "oh", "ow"])],
+        [numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    return build_regions(pack(model)[0], zeros_from(0.5))[0]
+
+
+def program_edit(old: str, new: str) -> Callable[[ModelProto], None]:
+    def apply(model: ModelProto) -> None:
+        attribute = model.graph.node[0].attribute[0]
+        assert old.encode() in attribute.s
+        attribute.s = attribute.s.replace(old.encode(), new.encode(), 1)
+
+    return apply
+
+
+def _body(model: ModelProto) -> FunctionProto:
+    return next(function for function in model.functions if function.name == "Region0")
+
+
+def body_edit(edit: Callable[[FunctionProto], object]) -> Callable[[ModelProto], None]:
+    return lambda model: edit(_body(model)) and None
+
+
+def _second_function(model: ModelProto) -> None:
+    model.functions.add().CopyFrom(_body(model))
+
+
+def _unused_function(model: ModelProto) -> None:
+    copy = model.functions.add()
+    copy.CopyFrom(_body(model))
+    copy.name = "Region5"
+
+
+def _without_function(model: ModelProto) -> None:
+    model.functions.remove(_body(model))
+
+
+def _other_coding(model: ModelProto) -> None:
+    node = next(node for node in _body(model).node if node.domain == DOMAIN)
+    node.attribute[0].ints[0] += 1
+
+
+def _same_node_twice(model: ModelProto) -> None:
+    node = model.graph.node.add()
+    node.CopyFrom(model.graph.node[0])
+    node.output[0] = "again"
+
+
+def _region_in_a_region(model: ModelProto) -> None:
+    body = _body(model)
+    body.node.add(op_type="Region1", domain=DOMAIN, input=list(body.input), output=["again"])
+
+
+def _caller_may_replace(model: ModelProto) -> None:
+    model.graph.input.append(helper.make_tensor_value_info("b", TensorProto.FLOAT, [64]))
+
+
+REGION: dict[str, Callable[[ModelProto], None]] = {
+    "program_of_another_version": program_edit("lth_region 1", "lth_region 2"),
+    "program_empty": lambda m: setattr(m.graph.node[0].attribute[0], "s", b"") and None,
+    "program_zeros": lambda m: setattr(m.graph.node[0].attribute[0], "s", b"\0" * 4096) and None,
+    "program_not_ascii": lambda m: setattr(m.graph.node[0].attribute[0], "s", "lth_region \u00b9\n".encode()) and None,
+    "program_long": lambda m: setattr(m.graph.node[0].attribute[0], "s", b"inputs 1\n" * 200_000) and None,
+    "program_spaces": program_edit("conv t0", "conv  t0"),
+    "program_reads_ahead": program_edit("conv t0", "conv t2"),
+    "program_channels": program_edit("channels=64", "channels=63"),
+    "program_kernel": program_edit("kernel=3,3", "kernel=3,2"),
+    "program_pads": program_edit("pads=0,0,0,0", "pads=3,0,0,0"),
+    "program_stride": program_edit("stride=1,1", "stride=0,1"),
+    "program_groups": program_edit("groups=1", "groups=7"),
+    "program_weight_missing": program_edit("w1 ", "w7 "),
+    "program_output_missing": program_edit("output t2\n", ""),
+    "program_dims": program_edit("64,64,3,3", "64,64,3,9"),
+    "program_dims_overflow": program_edit("64,64,3,3", "999999999999999999,64,3,3"),
+    "program_value_type": program_edit("f32", "f16"),
+    "program_bias_longer": program_edit("f32 64 at", "f32 65 at"),
+    "attribute_missing": lambda m: m.graph.node[0].attribute.pop() and None,
+    "attribute_more": lambda m: m.graph.node[0].attribute.append(helper.make_attribute("more", 1)),
+    "attribute_integer": lambda m: m.graph.node[0].attribute[0].CopyFrom(helper.make_attribute("program", 1)),
+    "operator_out_of_range": lambda m: setattr(m.graph.node[0], "op_type", "Region64"),
+    "operator_not_decimal": lambda m: setattr(m.graph.node[0], "op_type", "Region00"),
+    "input_dropped": lambda m: m.graph.node[0].input.pop() and None,
+    "input_left_out": lambda m: m.graph.node[0].input.__setitem__(2, ""),
+    "input_twice": lambda m: m.graph.node[0].input.__setitem__(1, m.graph.node[0].input[2]),
+    "input_not_constant": lambda m: m.graph.node[0].input.__setitem__(1, "x"),
+    "input_replaceable": _caller_may_replace,
+    "output_more": lambda m: m.graph.node[0].output.append("more"),
+    "node_twice": _same_node_twice,
+    "values_nan": change("values", with_element(3, np.nan)),
+    "values_short": change("values", lambda a: a[:-1]),
+    "gaps_beyond_the_end": change("gaps", lambda a: np.concatenate([np.full(4096, 255, np.uint8), a])),
+    "function_missing": _without_function,
+    "function_twice": _second_function,
+    "function_unused": _unused_function,
+    "function_decodes_otherwise": _other_coding,
+    "function_holds_a_region": _region_in_a_region,
+    "function_of_another_domain": body_edit(lambda f: f.node.add(op_type="Run", domain="com.other", output=["q"])),
+    "function_input_missing": body_edit(lambda f: f.input.pop()),
+    "function_attribute_missing": body_edit(lambda f: f.attribute.pop()),
+    "unpacking_missing": lambda m: m.functions.remove(next(f for f in m.functions if f.name.startswith("Unpack"))),
+    "domain_of_another_version": lambda model: setattr(model.opset_import[1], "version", 2),
+}
+
+
 def corpus() -> dict[str, bytes]:
     """File name to content: every one must be refused."""
     files: dict[str, bytes] = {}
@@ -161,6 +279,10 @@ def corpus() -> dict[str, bytes]:
             model = valid(zeros, prefer)
             edit(model)
             files[f"{coding}_{name}.onnx"] = model.SerializeToString(deterministic=True)
+    for name, edit in REGION.items():
+        model = valid_region()
+        edit(model)
+        files[f"region_{name}.onnx"] = model.SerializeToString(deterministic=True)
     sound = valid(0.5).SerializeToString(deterministic=True)
     files["empty.onnx"] = b""
     files["noise.onnx"] = np.random.default_rng(0).bytes(4096)

@@ -7,7 +7,7 @@ import pytest
 from lth_deploy.compiler.load import check_model, load_model
 from lth_deploy.compiler.metadata import read_metadata
 from lth_deploy.errors import ArtifactError, DataError
-from tests.hostile.make_corpus import corpus, valid
+from tests.hostile.make_corpus import corpus, valid, valid_region
 
 FILES = corpus()
 
@@ -26,6 +26,7 @@ def test_the_files_they_were_made_of_are_sound() -> None:
         (valid(0.5), "UnpackBitmask"),
         (valid(0.85), "UnpackGaps4"),
         (valid(0.85, "load"), "UnpackSteps8"),
+        (valid_region(), "Region0"),
     ):
         check_model(model)
         assert model.graph.node[0].op_type == operator

@@ -105,23 +105,27 @@ def _trimmed(part: list[Unit], pays: Judge) -> Iterable[list[Unit]]:
     while True:
         made = {name for unit in kept for name in unit.outputs}
         read = {name for unit in kept for name in unit.inputs}
-        inner = [
-            unit
-            for unit in kept
-            if not _stays_out(unit, not made & set(unit.inputs), not read & set(unit.outputs), pays)
-        ]
+        earned = _earned(kept, pays)
+        inner = []
+        for unit in kept:
+            first, last = not made & set(unit.inputs), not read & set(unit.outputs)
+            stays = unit.kind in HEAVY or not first
+            stays = stays and not (last and unit.kind in _STAYS_OUT_LAST)
+            if stays and (not (first or last) or unit.outputs[0] in earned):
+                inner.append(unit)
         if len(inner) == len(kept):
             break
         kept = inner
     return [piece for piece in _connected(kept) if any(unit.kind in HEAVY and pays(unit) for unit in piece)]
 
 
-def _stays_out(unit: Unit, first: bool, last: bool, pays: Judge) -> bool:
-    if not first and not last:
-        return False
-    if unit.kind in HEAVY:
-        return not pays(unit)
-    return first or unit.kind in _STAYS_OUT_LAST
+def _earned(units: Sequence[Unit], pays: Judge) -> set[str]:
+    """What layers that pay make, and what is made of it without another layer between."""
+    earned: set[str] = set()
+    for unit in units:
+        if pays(unit) if unit.kind in HEAVY else earned & set(unit.inputs):
+            earned.update(unit.outputs)
+    return earned
 
 
 def _connected(units: list[Unit]) -> list[list[Unit]]:

@@ -21,7 +21,7 @@ def windowed(sizes: Iterable[Dim], kernel: Any, stride: Any, pads: Any, dilation
 
 def _conv(shapes: Shapes, node: NodeProto) -> list[Shape] | None:
     weight = shapes.of.get(node.input[1])
-    if weight is None or len(weight) != 4 or attribute(node, "auto_pad", "NOTSET") != "NOTSET":
+    if weight is None or len(weight) != 4:
         return None
     inputs = weight[1].known
     x = shapes.planes(node.input[0], inputs * attribute(node, "group", 1) if inputs else None)
@@ -31,7 +31,7 @@ def _conv(shapes: Shapes, node: NodeProto) -> list[Shape] | None:
         attribute(node, "pads", [0] * 4),
         attribute(node, "dilations", [1, 1]),
     )
-    if len(x) != 4 or None in kernel:
+    if len(x) != 4 or None in kernel or attribute(node, "auto_pad", "NOTSET") != "NOTSET":
         return None
     return [(x[0], weight[0], *windowed(x[2:], kernel, *window))]
 

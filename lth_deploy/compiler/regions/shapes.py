@@ -11,7 +11,8 @@ from lth_deploy.compiler.regions.value_rules import VALUE_RULES
 _SAME = frozenset(
     {
         *("Relu", "LeakyRelu", "Clip", "Sigmoid", "HardSwish", "HardSigmoid", "Elu", "Mish", "Tanh", "Abs", "Softmax"),
-        *("Identity", "Dropout", "Cast", "Sqrt", "Exp", "Erf"),
+        *("Identity", "Dropout", "Cast", "Sqrt", "Exp", "Erf", "Log", "Neg", "Floor", "Ceil", "Round", "Reciprocal"),
+        *("Softplus", "Softsign", "Selu", "Celu", "Gelu", "ThresholdedRelu", "PRelu"),
         *("BatchNormalization", "InstanceNormalization", "GroupNormalization", "LayerNormalization"),
     }
 )

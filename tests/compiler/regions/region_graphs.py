@@ -1,0 +1,142 @@
+"""Small graphs to grow regions in, and what every one of them must fulfil."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from lth_deploy.compiler.load import check_model
+from lth_deploy.compiler.pack import pack
+from lth_deploy.compiler.regions.build import RegionPlan, build_regions, zeros_from
+from lth_deploy.compiler.regions.check import program_of
+from lth_deploy.compiler.regions.expand import is_region
+from lth_deploy.compiler.stored import array_of
+from lth_deploy.formats import FORMATS
+from lth_deploy.kernels.instructions import Program
+from lth_deploy.kernels.reference import run_bounded
+
+Array = np.ndarray[Any, Any]
+
+
+class Graph:
+    """Collects nodes; layers get sparse random weights of their own unless a weight is named."""
+
+    def __init__(self, opset: int = 18, seed: int = 0) -> None:
+        self.nodes: list[NodeProto] = []
+        self.tensors: dict[str, Array] = {}
+        self.opset = opset
+        self.rng = np.random.default_rng(seed)
+
+    def weight(self, name: str, shape: tuple[int, ...], zeros: float = 0.85) -> str:
+        values = (self.rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
+        values[self.rng.random(shape) < zeros] = 0
+        self.tensors[name] = values
+        return name
+
+    def constant(self, name: str, value: Any, dtype: Any = np.int64) -> str:
+        self.tensors[name] = np.asarray(value, dtype)
+        return name
+
+    def op(self, operator: str, inputs: Sequence[str], output: str | Sequence[str], **attributes: Any) -> str:
+        outputs = [output] if isinstance(output, str) else list(output)
+        self.nodes.append(helper.make_node(operator, list(inputs), outputs, outputs[0], **attributes))
+        return outputs[0]
+
+    def conv(
+        self,
+        x: str,
+        output: str,
+        channels: tuple[int, int],
+        kernel: int = 3,
+        stride: int = 1,
+        zeros: float = 0.85,
+        weight: str | None = None,
+    ) -> str:
+        name = weight or f"{output}.weight"
+        if name not in self.tensors:
+            self.weight(name, (channels[1], channels[0], kernel, kernel), zeros)
+            self.weight(f"{name}.bias", (channels[1],), 0.0)
+        pads = [kernel // 2] * 4
+        return self.op("Conv", [x, name, f"{name}.bias"], output, strides=[stride] * 2, pads=pads)
+
+    def model(self, inputs: Mapping[str, Sequence[int | str]], outputs: Sequence[str], rank: int = 4) -> ModelProto:
+        graph = helper.make_graph(
+            self.nodes,
+            "graph",
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, list(dims)) for name, dims in inputs.items()],
+            [
+                helper.make_tensor_value_info(name, TensorProto.FLOAT, [f"{name}.{axis}" for axis in range(rank)])
+                for name in outputs
+            ],
+            [numpy_helper.from_array(value, name) for name, value in self.tensors.items()],
+        )
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=8)
+
+
+def regions_of(
+    model: ModelProto, values: Any = "fp16", least: float = 0.5
+) -> tuple[ModelProto, ModelProto, RegionPlan]:
+    """The packed model without and with regions; the second one is valid."""
+    packed, _ = pack(model, values=values)
+    built, plan = build_regions(packed, zeros_from(least))
+    check_model(built)
+    return packed, built, plan
+
+
+def run(model: ModelProto, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None) -> list[Array]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return [np.asarray(value) for value in session.run(outputs, dict(feeds))]
+
+
+def assert_same(packed: ModelProto, built: ModelProto, feeds: Mapping[str, Array]) -> None:
+    """A stock runtime makes the same bits of both, and every program computes what its function computes."""
+    for a, b in zip(run(packed, feeds), run(built, feeds), strict=True):
+        assert a.shape == b.shape
+        assert np.array_equal(a, b)
+    assert_programs(built, feeds)
+
+
+def assert_programs(built: ModelProto, feeds: Mapping[str, Array]) -> None:
+    """Each region's program, run by the oracle on what reaches the node, gives what the node returns."""
+    probe = ModelProto()
+    probe.CopyFrom(built)
+    regions = [node for node in probe.graph.node if is_region(node)]
+    given = {value.name for value in probe.graph.input}
+    made = {name for node in regions for name in (*node.input, *node.output)}
+    constants = {tensor.name: tensor for tensor in probe.graph.initializer}
+    returned = {value.name for value in probe.graph.output}
+    wanted = sorted(made - constants.keys() - given)
+    for name in wanted:
+        if name not in returned:
+            probe.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+    values = dict(zip(wanted, run(probe, feeds, wanted), strict=True)) | dict(feeds)
+    for node in regions:
+        program = program_of(node)
+        weights = decoded(program, node, constants)
+        results = run_bounded(program, weights, [values[name] for name in node.input[: program.inputs]])
+        for name, result in zip(node.output, results, strict=True):
+            assert result.value.shape == values[name].shape
+            # A stock runtime may use Winograd or another order; the bound is for one sum a value.
+            slack = 4 * result.bound + 1e-6 * np.abs(result.value).max()
+            assert (np.abs(result.value - values[name]) <= slack).all(), name
+
+
+def decoded(program: Program, node: NodeProto, constants: Mapping[str, TensorProto]) -> list[Array]:
+    found = []
+    for weight in program.weights:
+        arrays = {"values": array_of(constants[node.input[weight.values]]).reshape(-1)}
+        if weight.positions is not None:
+            key = {"bitmask": "bits", "steps8": "steps"}.get(weight.coding, "gaps")
+            arrays[key] = array_of(constants[node.input[weight.positions]])
+        found.append(FORMATS.get(weight.coding).decode(arrays, weight.dims))
+    return found
+
+
+def noise(*shape: int, seed: int = 1) -> Array:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)

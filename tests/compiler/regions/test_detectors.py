@@ -1,0 +1,61 @@
+"""Regions of whole detectors: how few there are, and that a stock runtime makes the same bits."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import ModelProto
+from region_graphs import assert_programs, assert_same, regions_of
+
+from lth_deploy.compiler.layers import weight_layers
+from lth_deploy.compiler.load import load_model
+from lth_deploy.compiler.prepare import prepare
+from lth_deploy.compiler.prune import prune_onnx
+from lth_deploy.compiler.values import set_weights
+
+# Regions and layers inside them: pyramid with dense heads; box head; mask head.
+EXPECTED = {"retinanet": [78], "faster_rcnn": [43, 4], "mask_rcnn": [43, 4, 6]}
+
+
+def _pruned_uniformly(model: ModelProto, zeros: float = 0.8) -> ModelProto:
+    pruned = prepare(model)
+    tensors = {tensor.name: tensor for tensor in pruned.graph.initializer}
+    rng = np.random.default_rng(0)
+    for layer in weight_layers(pruned):
+        if layer.obstacle is None:
+            weights = layer.stored.weights().copy()
+            weights[rng.random(weights.shape) < zeros] = 0
+            set_weights(tensors[layer.name], weights)
+    return pruned
+
+
+@pytest.fixture(scope="module", params=list(EXPECTED))
+def detector(request: pytest.FixtureRequest) -> tuple[str, ModelProto]:
+    pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
+    from lth_deploy.compiler.capture import capture
+    from lth_deploy.compiler.fold_norm import fold_norm
+    from lth_deploy.detectors.exportable import ExportableDetector
+    from tests.tiny_detectors import picture, tiny_detector
+
+    name = str(request.param)
+    folded = fold_norm(tiny_detector(name, norm="batch").eval())
+    return name, capture(ExportableDetector(folded.module), picture(64, 96))
+
+
+def test_a_torchvision_detector_becomes_one_region_a_stage(detector: tuple[str, ModelProto]) -> None:
+    name, model = detector
+    packed, built, plan = regions_of(_pruned_uniformly(model), least=0.3)
+    assert [len(region.nodes) for region in plan.regions] == EXPECTED[name]
+    for shape in ((96, 64, 3), (71, 93, 3)):
+        image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+        assert_same(packed, built, {"image": image})
+
+
+def test_nanodet_lands_in_few_regions(shared_data: Path) -> None:
+    model, _ = prune_onnx(load_model(shared_data / "models" / "nanodet_g_416.onnx"), 0.8)
+    packed, built, plan = regions_of(_pruned_uniformly(model), least=0.3)
+    assert sum(len(region.nodes) for region in plan.regions) == 34
+    assert len(plan.regions) == 4
+    feeds = {"images": np.random.default_rng(0).standard_normal((1, 3, 416, 416)).astype(np.float32)}
+    assert_same(packed, built, feeds)
+    assert_programs(built, feeds)
