@@ -4,7 +4,7 @@ import contextlib
 import logging
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,8 @@ from lth_deploy.target import Target
 from lth_deploy.ticket import RunDirectory, Trial, versions
 from lth_deploy.workflow.detection_gate import GateResult, hold_detections, hold_folding
 from lth_deploy.workflow.extras import require_torch
+from lth_deploy.workflow.gates import Feeds
+from lth_deploy.workflow.region_gate import hold_regions
 
 if TYPE_CHECKING:
     import onnx
@@ -31,6 +33,9 @@ PREPROCESSING = {
     "resize": "inside the graph",
     "outputs": "boxes x1 y1 x2 y2 in pixels of the image, scores, labels from 1",
 }
+KERNEL_IMAGES = 4
+"""Pictures on which regions are compared value by value, with kernels and without."""
+
 RELATIVE_ROUNDING, ABSOLUTE_ROUNDING = 2.0**-11, 2.0**-25
 """The most that rounding to fp16 changes a weight: half a unit in the last place, normal or subnormal."""
 
@@ -171,8 +176,16 @@ def _compile(
     size = save_model(model, file)
     reference = stored_reference(folded.module, round_values(graph, target.values))
     gate = hold_detections(file, reference, dataset, recipe, target.gates)
+    hold_regions(file, _pictures(dataset), target.gates.output_difference)
     logger.info("%s as %s: %.2f MB, %s", trial.name, target.format, size / 1e6, gate.parity.describe())
     return gate
+
+
+def _pictures(dataset: "CocoDataset") -> Iterator[tuple[str, Feeds]]:
+    from lth_deploy.data.images import read_image
+
+    for record in dataset.images[:KERNEL_IMAGES]:
+        yield record.file_name, {"image": read_image(record.path)}
 
 
 def _trained_model(recipe: Recipe, trial: Trial, dataset: "CocoDataset") -> "nn.Module":

@@ -12,6 +12,7 @@ from lth_deploy.errors import GateError, UsageError
 from lth_deploy.target import Target
 from lth_deploy.ticket import versions
 from lth_deploy.workflow.gates import Feeds, hold_raw_outputs
+from lth_deploy.workflow.region_gate import hold_regions
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -48,7 +49,8 @@ class OnnxExport:
     """What was written: the artifact, the untouched original beside it, and the figures in `report`.
 
     sparsity: share of zeros over the prunable weights. deviation: largest relative difference of a raw output
-    from the same weights in a dense graph. ap, dense_ap: box AP; None when no data was given.
+    from the same weights in a dense graph. kernel_deviation: the same of the regions' outputs, computed by the kernel
+    library; None without regions or library. ap, dense_ap: box AP; None when no data was given.
     """
 
     artifact: Path
@@ -58,6 +60,7 @@ class OnnxExport:
     dense_bytes: int
     sparsity: float
     deviation: float
+    kernel_deviation: float | None
     checked_on: str
     ap: float | None
     dense_ap: float | None
@@ -112,6 +115,7 @@ def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Place
     reference = places.scratch / "reference.onnx"
     save_model(round_values(model, target.values), reference)
     deviation = hold_raw_outputs(reference, file, inputs, target.gates.output_difference)
+    kernel_deviation = hold_regions(file, inputs, target.gates.output_difference)
     dense_ap, ap = _ap(dense, job), _ap(file, job)
     _hold_ap(dense_ap, ap, job)
     result = OnnxExport(
@@ -122,6 +126,7 @@ def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Place
         dense_bytes=dense.stat().st_size,
         sparsity=sparsity,
         deviation=deviation,
+        kernel_deviation=kernel_deviation,
         checked_on=checked_on,
         ap=ap,
         dense_ap=dense_ap,

@@ -1,0 +1,76 @@
+"""Regions by themselves: models that show what reaches them, and models of a single region."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from onnx import ModelProto, NodeProto, TensorProto, helper
+
+from lth_deploy.compiler.domain import DOMAIN
+from lth_deploy.compiler.regions.check import program_of
+from lth_deploy.compiler.regions.expand import is_region, region_functions
+from lth_deploy.compiler.walk import used_names
+from lth_deploy.kernels.instructions import Load
+
+
+@dataclass(frozen=True)
+class LoneRegion:
+    """A region as a model of its own; inputs and outputs carry the names that they have in the whole model."""
+
+    name: str
+    model: ModelProto
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+def lone_regions(model: ModelProto) -> list[LoneRegion]:
+    """Every region of a checked model, in graph order.
+
+    Raises:
+        ArtifactError: a region breaks the rules.
+    """
+    return [_alone(model, node) for node in model.graph.node if is_region(node)]
+
+
+def showing(model: ModelProto, names: Sequence[str]) -> ModelProto:
+    """A copy that returns the float tensors `names` of the main graph, and nothing else.
+
+    A tensor that is an input or constant of the graph cannot be returned by itself, so it passes through a node.
+    """
+    shown = ModelProto()
+    shown.CopyFrom(model)
+    made = {name for node in shown.graph.node for name in node.output}
+    taken = used_names(shown)
+    del shown.graph.output[:]
+    for name in names:
+        if name not in made:
+            returned = f"{name}.shown"
+            while returned in taken:
+                returned += "_"
+            shown.graph.node.append(helper.make_node("Identity", [name], [returned]))
+            name = returned
+        shown.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+    return shown
+
+
+def _alone(model: ModelProto, node: NodeProto) -> LoneRegion:
+    program = program_of(node)
+    ranks = {step.source: 2 if step.rows else 4 for step in program.instructions if isinstance(step, Load)}
+    channels = {step.source: step.channels for step in program.instructions if isinstance(step, Load)}
+    inputs = tuple(node.input[: program.inputs])
+    arrays = set(node.input[program.inputs :])
+
+    def value(number: int) -> list[str | int]:
+        free = [f"n{number}", f"h{number}", f"w{number}"]
+        return [free[0], channels[number], *free[1 : ranks[number] - 1]]
+
+    graph = helper.make_graph(
+        [node],
+        node.op_type,
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, value(i)) for i, name in enumerate(inputs)],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in node.output],
+        [tensor for tensor in model.graph.initializer if tensor.name in arrays],
+    )
+    others = [f for f in model.functions if f.domain == DOMAIN and f.name not in region_functions(model)]
+    functions = [region_functions(model)[node.op_type], *others]
+    alone = helper.make_model(graph, opset_imports=model.opset_import, functions=functions, ir_version=model.ir_version)
+    return LoneRegion(node.op_type, alone, inputs, tuple(node.output))

@@ -1,0 +1,82 @@
+"""The gate of the kernels: it passes what is right, and catches a program that is not what its function computes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import ModelProto
+
+from lth_deploy.compiler.load import load_model
+from lth_deploy.compiler.metadata import read_metadata
+from lth_deploy.compiler.regions.alone import lone_regions
+from lth_deploy.compiler.regions.expand import has_regions
+from lth_deploy.compiler.save import save_model
+from lth_deploy.errors import MissingLibraryError, ParityError
+from lth_deploy.kernels import ops_library
+from lth_deploy.target import Target
+from lth_deploy.workflow.export_onnx import OnnxJob, export_onnx
+from lth_deploy.workflow.inspect import inspect_artifact
+from lth_deploy.workflow.region_gate import hold_regions
+from tests.hostile.make_corpus import program_edit, valid_region
+
+
+@pytest.fixture
+def library() -> Path:
+    try:
+        return ops_library()
+    except MissingLibraryError as error:
+        pytest.skip(str(error))
+
+
+def _inputs() -> list[tuple[str, dict[str, np.ndarray]]]:
+    shapes = [(1, 64, 9, 12), (1, 64, 3, 3)]
+    return [
+        (f"noise {number}", {"x": np.random.default_rng(number).standard_normal(shape).astype(np.float32)})
+        for number, shape in enumerate(shapes)
+    ]
+
+
+def _saved(model: ModelProto, folder: Path) -> Path:
+    save_model(model, folder / "model.onnx")
+    return folder / "model.onnx"
+
+
+def test_a_sound_region_passes(library: Path, tmp_path: Path) -> None:
+    deviation = hold_regions(_saved(valid_region(), tmp_path), _inputs(), 1e-4)
+    assert deviation is not None
+    assert 0 <= deviation < 1e-5
+
+
+def test_a_program_that_is_not_its_function_is_caught(library: Path, tmp_path: Path) -> None:
+    model = valid_region()
+    program_edit("act=relu", "act=leaky:0.1")(model)
+    with pytest.raises(ParityError, match=r"Region0 of model\.onnx computes something else"):
+        hold_regions(_saved(model, tmp_path), _inputs(), 1e-4)
+
+
+def test_without_the_library_nothing_is_claimed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> Path:
+        raise MissingLibraryError("not built")
+
+    monkeypatch.setattr("lth_deploy.workflow.region_gate.ops_library", missing)
+    assert hold_regions(_saved(valid_region(), tmp_path), _inputs(), 1e-4) is None
+
+
+def test_a_lone_region_is_the_region(tmp_path: Path) -> None:
+    (region,) = lone_regions(valid_region())
+    assert (region.name, region.inputs, region.outputs) == ("Region0", ("x",), ("y",))
+
+
+@pytest.mark.parametrize("regions", ["auto", "none"])
+def test_the_target_decides(regions: str, tmp_path: Path) -> None:
+    source = tmp_path / "source.onnx"
+    save_model(valid_region(), source)
+    made = export_onnx(source, OnnxJob(sparsity=0.8), target=Target(regions=regions))  # type: ignore[arg-type]
+    assert made.deviation == 0.0
+    model = load_model(made.artifact)
+    assert has_regions(model) == (regions == "auto")
+    rows = {row.name: row for row in inspect_artifact(made.artifact).layers}
+    assert rows["w"].region == ("Region0" if regions == "auto" else None)
+    metadata = read_metadata(model)
+    assert metadata is not None
+    assert ("w" in metadata.dense_because) == (regions == "none")
