@@ -137,3 +137,35 @@ def test_every_verb_explains_itself_without_torch(installed: Path, tmp_path: Pat
     for verb in ("find-ticket", "export", "benchmark", "evaluate", "predict", "inspect", "report", "data", "recipe"):
         shown = _run(installed, tmp_path, verb, "--help")
         assert shown.returncode == 0, shown.stderr
+
+
+def test_the_kernel_library_comes_with_it(installed: Path, tmp_path: Path) -> None:
+    shown = _run(installed, tmp_path, "ops-library")
+    assert shown.returncode == 0, shown.stderr
+    library = Path(shown.stdout.strip())
+    assert library.is_file()
+    assert installed.parent in library.parents
+    sources = list(library.parent.rglob("*.cpp"))
+    assert not sources
+    model = _small_model(tmp_path / "small.onnx")
+    code = f"import lth_deploy; print(lth_deploy.session({str(model)!r}).get_inputs()[0].name)"
+    assert _python(installed, tmp_path, code).strip() == "image"
+
+
+def test_without_a_compiler_it_installs_and_says_what_is_missing(installed: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    broken = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"CXX": "/bin/false"}
+    pip = [str(installed / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    made = subprocess.run(
+        [*pip, "--target", str(target), str(PROJECT)], capture_output=True, text=True, timeout=600, env=broken
+    )
+    assert made.returncode == 0, made.stderr
+    model = _small_model(tmp_path / "small.onnx")
+    here = f"import sys; sys.path.insert(0, {str(target)!r}); import lth_deploy; "
+    assert _python(installed, tmp_path, f"{here}print(lth_deploy.__file__)").startswith(str(target))
+    session = f"{here}print(lth_deploy.session({str(model)!r}).get_inputs()[0].name)"
+    assert _python(installed, tmp_path, session).strip() == "image"
+    asked = "try:\n    lth_deploy.ops_library()\nexcept Exception as error:\n    print(type(error).__name__, error)"
+    said = _python(installed, tmp_path, f"{here}\n{asked}")
+    assert said.startswith("MissingLibraryError the kernel library")
+    assert "no C++ compiler was found" in said
