@@ -1,7 +1,5 @@
 #include "isa.h"
 
-#include <cstdlib>
-
 #include "isa_choice.h"
 #include "program.h"
 
@@ -19,8 +17,12 @@ std::vector<Candidate> candidates() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#ifdef LTH_EMULATE_AVX512
+  const bool avx512 = avx2;
+#else
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+#endif
   found.push_back({isa_avx512(), avx512});
   found.push_back({isa_avx2(), avx2});
 #elif defined(__aarch64__)

@@ -88,12 +88,13 @@ struct Rows {
   int out_pitch = 0;                 // lines from one row of the plane to the next
   const float* add = nullptr;        // the residual, laid out as out; may be null
   size_t add_channel = 0;
+  bool first = false;                // sums start from the bias instead of from `scratch`
+  bool last = false;                 // sums are finished and written to `out`
   bool odd = false;                  // the last pair has one row only
   Epilogue epilogue = Epilogue::kNone;
   float a = 0.f, b = 0.f;            // bounds of kClamp, slope of kLeaky
 };
 
-enum Mode { kMiddle = 0, kFirst = 1, kLast = 2, kOnly = 3 };
 using RowsFn = void (*)(const Rows&);
 
 enum Family { kTile3 = 0, kTile3Stride2 = 1, kTile7Stride2 = 2, kRun = 3, kFamilies = 4 };
@@ -110,10 +111,10 @@ struct Isa {
   int max_tile_w;   // widest tile; fixes the pitch of packed tiles
   int max_run;      // longest run
   int pair_acc;     // accumulators for each row where two rows share their records
-  // Kernels for single rows; null where there is none. Tiles by [family][th - 1][tw - 1][mode], runs by [0][count - 1].
-  RowsFn (*single)(int family, int th, int tw, int mode);
+  // Kernels for single rows; null where there is none. Runs have th = 1.
+  RowsFn (*single)(int family, int th, int tw);
   // Kernels for pairs of rows: any th up to kMaxTileH; runs of any length up to max_run have th = 1.
-  RowsFn (*pair)(int family, int tw, int mode);
+  RowsFn (*pair)(int family, int tw);
   void (*pack_tile)(const PackTile&);
   void (*pack_run)(const PackRun&);
   void (*load)(const float* nchw, const PlaneShape&, float* lines);   // one channel

@@ -23,79 +23,63 @@ inline __attribute__((always_inline)) F smaller(F x, F y) { return x < y ? x : y
 #include "isa_rows.inl"
 #include "isa_lines.inl"
 
-RowsFn single_kernel(int family, int th, int tw, int mode);
-RowsFn pair_kernel(int family, int tw, int mode);
-
 template <int PITCH, int S, int TH, int TW>
-RowsFn single_mode(int mode) {
-  if constexpr (TH * TW > LTH_MAX_ACC) {
-    return nullptr;
-  } else {
-    constexpr RowsFn kernels[4] = {single_rows<TH, TW, PITCH, S, false, false>, single_rows<TH, TW, PITCH, S, true, false>,
-                                   single_rows<TH, TW, PITCH, S, false, true>, single_rows<TH, TW, PITCH, S, true, true>};
-    return kernels[mode];
-  }
+RowsFn single_tile() {
+  if constexpr (TH * TW <= LTH_MAX_ACC) return single_rows<TH, TW, PITCH, S>;
+  return nullptr;
 }
 
 template <int PITCH, int S, int TW>
-RowsFn single_height(int th, int mode) {
+RowsFn single_height(int th) {
   switch (th) {
-    case 1: return single_mode<PITCH, S, 1, TW>(mode);
-    case 2: return single_mode<PITCH, S, 2, TW>(mode);
-    case 3: return single_mode<PITCH, S, 3, TW>(mode);
-    case 4: return single_mode<PITCH, S, 4, TW>(mode);
-    case 5: return single_mode<PITCH, S, 5, TW>(mode);
+    case 1: return single_tile<PITCH, S, 1, TW>();
+    case 2: return single_tile<PITCH, S, 2, TW>();
+    case 3: return single_tile<PITCH, S, 3, TW>();
+    case 4: return single_tile<PITCH, S, 4, TW>();
+    case 5: return single_tile<PITCH, S, 5, TW>();
   }
   return nullptr;
 }
 
 template <int PITCH, int S, int TW>
-RowsFn single_width(int th, int tw, int mode) {
-  if (tw == TW) return single_height<PITCH, S, TW>(th, mode);
-  if constexpr (TW > 1) return single_width<PITCH, S, TW - 1>(th, tw, mode);
+RowsFn single_width(int th, int tw) {
+  if (tw == TW) return single_height<PITCH, S, TW>(th);
+  if constexpr (TW > 1) return single_width<PITCH, S, TW - 1>(th, tw);
   return nullptr;
 }
 
 template <int R>
-RowsFn single_run(int count, int mode) {
-  if (count == R) return single_mode<0, 1, 1, R>(mode);
-  if constexpr (R > 1) return single_run<R - 1>(count, mode);
+RowsFn single_run(int count) {
+  if (count == R) return single_rows<1, R, 0, 1>;
+  if constexpr (R > 1) return single_run<R - 1>(count);
   return nullptr;
 }
 
 template <int PITCH, int S, int TW>
-RowsFn pair_width(int tw, int mode) {
-  if (tw == TW) {
-    constexpr RowsFn kernels[4] = {pair_rows<TW, PITCH, S, false, false>, pair_rows<TW, PITCH, S, true, false>,
-                                   pair_rows<TW, PITCH, S, false, true>, pair_rows<TW, PITCH, S, true, true>};
-    return kernels[mode];
-  }
-  if constexpr (TW > 1) return pair_width<PITCH, S, TW - 1>(tw, mode);
+RowsFn pair_width(int tw) {
+  if (tw == TW) return pair_rows<TW, PITCH, S>;
+  if constexpr (TW > 1) return pair_width<PITCH, S, TW - 1>(tw);
   return nullptr;
 }
 
 constexpr int kPitch3 = LTH_TILE_W + 2, kPitch3Stride2 = 2 * LTH_TILE_W + 1, kPitch7Stride2 = 2 * LTH_TILE_W + 5;
 
-RowsFn single_kernel(int family, int th, int tw, int mode) {
+RowsFn single_kernel(int family, int th, int tw) {
   switch (family) {
-    case kTile3: return single_width<kPitch3, 1, LTH_TILE_W>(th, tw, mode);
-    case kTile3Stride2: return single_width<kPitch3Stride2, 2, LTH_TILE_W>(th, tw, mode);
-    case kTile7Stride2: return single_width<kPitch7Stride2, 2, LTH_TILE_W>(th, tw, mode);
-    case kRun: return th == 1 ? single_run<LTH_MAX_RUN>(tw, mode) : nullptr;
+    case kTile3: return single_width<kPitch3, 1, LTH_TILE_W>(th, tw);
+    case kTile3Stride2: return single_width<kPitch3Stride2, 2, LTH_TILE_W>(th, tw);
+    case kTile7Stride2: return single_width<kPitch7Stride2, 2, LTH_TILE_W>(th, tw);
+    case kRun: return th == 1 ? single_run<LTH_MAX_RUN>(tw) : nullptr;
   }
   return nullptr;
 }
 
-RowsFn pair_kernel(int family, int tw, int mode) {
+RowsFn pair_kernel(int family, int tw) {
   switch (family) {
-    case kTile3: return pair_width<kPitch3, 1, LTH_TILE_W>(tw, mode);
-    case kTile3Stride2: return pair_width<kPitch3Stride2, 2, LTH_TILE_W>(tw, mode);
-    case kTile7Stride2: return pair_width<kPitch7Stride2, 2, LTH_TILE_W>(tw, mode);
-    case kRun: {
-      constexpr RowsFn kernels[4] = {pair_run<false, false>, pair_run<true, false>, pair_run<false, true>,
-                                     pair_run<true, true>};
-      return kernels[mode];
-    }
+    case kTile3: return pair_width<kPitch3, 1, LTH_TILE_W>(tw);
+    case kTile3Stride2: return pair_width<kPitch3Stride2, 2, LTH_TILE_W>(tw);
+    case kTile7Stride2: return pair_width<kPitch7Stride2, 2, LTH_TILE_W>(tw);
+    case kRun: return pair_run;
   }
   return nullptr;
 }

@@ -63,7 +63,7 @@ inline __attribute__((always_inline)) void expect_out(const Rows& a, const float
 }
 
 // Rows with records of their own. PITCH: lines in a row of the packed tile. S: stride.
-template <int TH, int TW, int PITCH, int S, bool FIRST, bool LAST>
+template <int TH, int TW, int PITCH, int S>
 __attribute__((noinline)) void single_rows(const Rows& a) {
   const char* const tile = static_cast<const char*>(a.tile);
   const uint16_t* offset = a.offset;
@@ -71,7 +71,7 @@ __attribute__((noinline)) void single_rows(const Rows& a) {
   float* sums = a.scratch;
   for (int r = 0; r < a.rows; ++r) {
     F acc[TH * TW];
-    if (FIRST) {
+    if (a.first) {
       const F bias = broadcast(a.bias[r]);
 #pragma GCC unroll 32
       for (int i = 0; i < TH * TW; ++i) acc[i] = bias;
@@ -79,7 +79,7 @@ __attribute__((noinline)) void single_rows(const Rows& a) {
 #pragma GCC unroll 32
       for (int i = 0; i < TH * TW; ++i) acc[i] = load_line(sums + i * kLanes);
     }
-    if (LAST && PITCH == 0) {
+    if (PITCH == 0 && a.last) {
       const size_t ahead = r + 2;
       expect_out<TH, TW>(a, a.out + ahead * a.out_channel, a.add ? a.add + ahead * a.add_channel : nullptr);
     }
@@ -97,7 +97,7 @@ __attribute__((noinline)) void single_rows(const Rows& a) {
         }
       }
     }
-    if (LAST) {
+    if (a.last) {
       write_out<TH, TW>(acc, a, a.out + r * a.out_channel, a.add ? a.add + r * a.add_channel : nullptr);
     } else {
 #pragma GCC unroll 32
@@ -108,12 +108,12 @@ __attribute__((noinline)) void single_rows(const Rows& a) {
 }
 
 // TH x TW lines of two rows that share their records; `tile` points at the first of these lines in the packed tile.
-template <int TH, int TW, int PITCH, int S, bool FIRST, bool LAST>
+template <int TH, int TW, int PITCH, int S>
 inline __attribute__((always_inline)) void pair_part(const Rows& a, const char* tile, const uint16_t* offset,
                                                      const float* value, int n, const float* bias, float* sums,
                                                      size_t second, float* out, const float* add, bool both) {
   F one[TH * TW], two[TH * TW];
-  if (FIRST) {
+  if (a.first) {
     const F bias_one = broadcast(bias[0]), bias_two = broadcast(both ? bias[1] : 0.f);
 #pragma GCC unroll 32
     for (int i = 0; i < TH * TW; ++i) one[i] = bias_one, two[i] = bias_two;
@@ -136,7 +136,7 @@ inline __attribute__((always_inline)) void pair_part(const Rows& a, const char* 
       }
     }
   }
-  if (LAST) {
+  if (a.last) {
     write_out<TH, TW>(one, a, out, add);
     if (both) write_out<TH, TW>(two, a, out + a.out_channel, add ? add + a.add_channel : nullptr);
   } else {
@@ -146,7 +146,7 @@ inline __attribute__((always_inline)) void pair_part(const Rows& a, const char* 
 }
 
 // Pairs of rows over a tile of any height: the weights of a pair stay in the first cache from part to part.
-template <int TW, int PITCH, int S, bool FIRST, bool LAST>
+template <int TW, int PITCH, int S>
 __attribute__((noinline)) void pair_rows(const Rows& a) {
   constexpr int kPart = LTH_PAIR_ACC / TW > 3 ? 3 : (LTH_PAIR_ACC / TW > 0 ? LTH_PAIR_ACC / TW : 1);
   const uint16_t* offset = a.offset;
@@ -165,15 +165,15 @@ __attribute__((noinline)) void pair_rows(const Rows& a) {
       const float* const bias = a.bias + 2 * r;
       const int left = a.th - y;
       if (kPart >= 3 && left >= 3) {
-        pair_part<kPart >= 3 ? 3 : 1, TW, PITCH, S, FIRST, LAST>(a, tile, offset, value, n, bias, sums, second, out, add,
+        pair_part<kPart >= 3 ? 3 : 1, TW, PITCH, S>(a, tile, offset, value, n, bias, sums, second, out, add,
                                                                 both);
         y += 3;
       } else if (kPart >= 2 && left >= 2) {
-        pair_part<kPart >= 2 ? 2 : 1, TW, PITCH, S, FIRST, LAST>(a, tile, offset, value, n, bias, sums, second, out, add,
+        pair_part<kPart >= 2 ? 2 : 1, TW, PITCH, S>(a, tile, offset, value, n, bias, sums, second, out, add,
                                                                 both);
         y += 2;
       } else {
-        pair_part<1, TW, PITCH, S, FIRST, LAST>(a, tile, offset, value, n, bias, sums, second, out, add, both);
+        pair_part<1, TW, PITCH, S>(a, tile, offset, value, n, bias, sums, second, out, add, both);
         y += 1;
       }
     }
@@ -182,37 +182,36 @@ __attribute__((noinline)) void pair_rows(const Rows& a) {
   }
 }
 
-template <int W, bool FIRST, bool LAST>
+template <int W>
 inline __attribute__((always_inline)) int run_parts(const Rows& a, int x, int r, const uint16_t* offset,
                                                     const float* value, int n, bool both) {
   if (a.tw - x >= W) {
     const size_t second = static_cast<size_t>(a.tw) * kLanes;
-    pair_part<1, W, 0, 1, FIRST, LAST>(a, static_cast<const char*>(a.tile) + x * kLine, offset, value, n, a.bias + 2 * r,
+    pair_part<1, W, 0, 1>(a, static_cast<const char*>(a.tile) + x * kLine, offset, value, n, a.bias + 2 * r,
                                        a.scratch + r * 2 * second + x * kLanes, second,
                                        a.out + 2 * r * a.out_channel + x * kLanes,
                                        a.add ? a.add + 2 * r * a.add_channel + x * kLanes : nullptr, both);
     return x + W;
   }
-  if constexpr (W > 1) return run_parts<W - 1, FIRST, LAST>(a, x, r, offset, value, n, both);
+  if constexpr (W > 1) return run_parts<W - 1>(a, x, r, offset, value, n, both);
   return x;
 }
 
 // Pairs of rows over a run of lines.
-template <bool FIRST, bool LAST>
 __attribute__((noinline)) void pair_run(const Rows& a) {
   const uint16_t* offset = a.offset;
   const float* value = a.value;
   for (int r = 0; r < a.rows; ++r) {
     const int n = a.count[r];
     const bool both = !(a.odd && r == a.rows - 1);
-    if (LAST) {
+    if (a.last) {
       for (int x = 0; x < a.tw * kLanes; x += 16) {
         const size_t at = (2 * r + 2) * a.out_channel + x;
         __builtin_prefetch(a.out + at, 1);
         __builtin_prefetch(a.out + at + a.out_channel, 1);
       }
     }
-    for (int x = 0; x < a.tw;) x = run_parts<LTH_PAIR_ACC, FIRST, LAST>(a, x, r, offset, value, n, both);
+    for (int x = 0; x < a.tw;) x = run_parts<LTH_PAIR_ACC>(a, x, r, offset, value, n, both);
     offset += n;
     value += 2 * n;
   }

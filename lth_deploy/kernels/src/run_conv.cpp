@@ -134,9 +134,10 @@ class ConvTask {
     r.epilogue = call_.epilogue;
     r.a = call_.a;
     r.b = call_.b;
-    const int mode = (block.first ? kFirst : 0) | (block.last ? kLast : 0);
-    const RowsFn kernel = conv_.pairs ? call_.isa->pair(conv_.family, tile_.tw, mode)
-                                      : call_.isa->single(conv_.family, tile_.th, tile_.tw, mode);
+    r.first = block.first;
+    r.last = block.last;
+    const RowsFn kernel = conv_.pairs ? call_.isa->pair(conv_.family, tile_.tw)
+                                      : call_.isa->single(conv_.family, tile_.th, tile_.tw);
     kernel(r);
   }
 

@@ -1,0 +1,206 @@
+"""Every kernel on every instruction set of this machine, held to the float64 oracle within its forward error bound."""
+
+import dataclasses
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from region_models import Array, model_of, open_model, run_model
+from region_programs import EVERY_INSTRUCTION, acts, programs
+
+from lth_deploy.kernels.instructions import (
+    Act,
+    Activate,
+    Conv,
+    ConvTranspose,
+    Load,
+    MaxPool,
+    Output,
+    Program,
+    Resize,
+    Weight,
+    Window,
+)
+from lth_deploy.kernels.program import parse
+from lth_deploy.kernels.reference import run_bounded
+
+SLOW_MACHINE = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+
+
+@pytest.fixture(params=["avx512", "avx512 emulated", "avx2", "neon", "portable"])
+def kernels(request: pytest.FixtureRequest, instruction_sets: dict[str, Path]) -> Iterator[Path]:
+    """The library, told to use one instruction set; 16 lanes run even where AVX-512 is missing."""
+    name = str(request.param)
+    if name not in instruction_sets:
+        pytest.skip(f"this processor has no {name}")
+    before = os.environ.get("LTH_ISA")
+    os.environ["LTH_ISA"] = name.split()[0]
+    yield instruction_sets[name]
+    if before is None:
+        del os.environ["LTH_ISA"]
+    else:
+        os.environ["LTH_ISA"] = before
+
+
+def weights_for(program: Program, rng: np.random.Generator, zeros: float, paired: bool = False) -> list[Array]:
+    """Random constants, exact in their stored type; `paired`: rows 2 i and 2 i + 1 share their zeros."""
+    weights: list[Array] = []
+    for weight in program.weights:
+        values = rng.standard_normal(weight.dims).astype(np.float16).astype(np.float32)
+        kept = rng.random(weight.dims) >= zeros
+        if paired and len(weight.dims) > 1:
+            kept[1::2] = kept[: 2 * (weight.dims[0] // 2) : 2]
+        weights.append(np.where(kept | (values == 0), values, 0).astype(np.float32))
+    return weights
+
+
+def hold(program: Program, weights: Sequence[Array], inputs: Sequence[Array], library: Path) -> None:
+    """The kernels' results lie within the bound of the exact ones."""
+    found = run_model(open_model(model_of(program, weights), library), inputs)
+    for number, (output, exact) in enumerate(zip(found, run_bounded(program, weights, inputs), strict=True)):
+        assert output.shape == exact.value.shape
+        off = np.abs(output.astype(np.float64) - exact.value)
+        over = off > exact.bound + 1e-37
+        assert not over.any(), f"output {number}: {off[over].max()} at {np.argwhere(over)[0].tolist()}"
+
+
+@st.composite
+def layers(draw: st.DrawFn) -> Program:
+    """One convolution of any kind, with and without a residual of its own input's shape."""
+    groups = draw(st.sampled_from([1, 1, 1, 2, 3]))
+    inputs = groups * draw(st.integers(1, 40))
+    outputs = groups * draw(st.integers(1, 24))
+    kernel = draw(st.sampled_from([(1, 1), (1, 1), (3, 3), (3, 3), (3, 3), (7, 7), (5, 5), (1, 3), (2, 2), (4, 3)]))
+    stride = draw(st.sampled_from([(1, 1), (1, 1), (2, 2), (2, 2), (1, 2), (3, 3)]))
+    dilation = draw(st.sampled_from([(1, 1), (1, 1), (1, 1), (2, 2), (1, 3)]))
+    reach = [(kernel[axis] - 1) * dilation[axis] for axis in (0, 1)]
+    pads = tuple(draw(st.integers(0, min(reach[axis % 2], 6))) for axis in range(4))
+    window = Window(kernel, stride, pads, dilation)  # type: ignore[arg-type]
+    dims = (outputs, inputs // groups, *kernel)
+    bias = 1 if draw(st.booleans()) else None
+    constants = [Weight("dense", "f32", dims, None, 1)] + ([Weight("dense", "f32", (outputs,), None, 2)] if bias else [])
+    first = Conv(0, 0, bias, window, groups, None, draw(acts()))
+    second = dataclasses.replace(first, add=1, act=draw(acts()))
+    return Program(1, tuple(constants), (Load(0, inputs), first, second), (Output(2),))
+
+
+@SLOW_MACHINE
+@given(program=layers(), data=st.data())
+def test_a_layer_of_any_kind(program: Program, data: st.DataObject, instruction_sets: dict[str, Path]) -> None:
+    window = next(step.window for step in program.instructions if isinstance(step, Conv))
+    least = [(window.kernel[axis] - 1) * window.dilation[axis] + 1 for axis in (0, 1)]
+    shape = (data.draw(st.integers(1, 2)), program.instructions[0].channels, *(  # type: ignore[union-attr]
+        data.draw(st.integers(least[axis], least[axis] + 40)) for axis in (0, 1)
+    ))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    weights = weights_for(program, rng, data.draw(st.sampled_from([0.0, 0.5, 0.9, 0.99, 1.0])), data.draw(st.booleans()))
+    inputs = [rng.standard_normal(shape).astype(np.float32)]
+    for name, library in instruction_sets.items():
+        os.environ["LTH_ISA"] = name.split()[0]
+        hold(program, weights, inputs, library)
+    del os.environ["LTH_ISA"]
+
+
+@SLOW_MACHINE
+@given(program=programs(), data=st.data())
+def test_programs_of_many_instructions(program: Program, data: st.DataObject, instruction_sets: dict[str, Path]) -> None:
+    shape = (data.draw(st.integers(1, 2)), program.instructions[0].channels, *(  # type: ignore[union-attr]
+        data.draw(st.integers(1, 33)) for _ in range(2)
+    ))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    weights = weights_for(program, rng, 0.6)
+    inputs = [rng.standard_normal(shape).astype(np.float32)]
+    for name, library in instruction_sets.items():
+        os.environ["LTH_ISA"] = name.split()[0]
+        hold(program, weights, inputs, library)
+    del os.environ["LTH_ISA"]
+
+
+def test_every_instruction_and_every_coding(kernels: Path) -> None:
+    program = parse(EVERY_INSTRUCTION)
+    rng = np.random.default_rng(0)
+    inputs = [rng.standard_normal((2, 3, 37, 50)), rng.standard_normal((11, 16))]
+    hold(program, weights_for(program, rng, 0.7), [array.astype(np.float32) for array in inputs], kernels)
+
+
+@pytest.mark.parametrize("size", [(320, 320), (160, 120), (52, 52), (13, 13), (5, 7), (1, 1)])
+@pytest.mark.parametrize("paired", [False, True])
+def test_the_stem_and_the_block_of_a_resnet(kernels: Path, size: tuple[int, int], paired: bool) -> None:
+    seven, three = Window((7, 7), (2, 2), (3, 3, 3, 3)), Window((3, 3), (1, 1), (1, 1, 1, 1))
+    pool, down = Window((3, 3), (2, 2), (1, 1, 1, 1)), Window((3, 3), (2, 2), (1, 1, 1, 1))
+    relu = Act("relu")
+    dims = [(32, 3, 7, 7), (32,), (32, 32, 3, 3), (48, 32, 3, 3), (48, 32, 1, 1), (32, 48, 1, 1)]
+    constants = tuple(Weight("dense", "f32", shape, None, 1 + number) for number, shape in enumerate(dims))
+    steps = (
+        Load(0, 3),
+        Conv(0, 0, 1, seven, 1, None, relu),
+        MaxPool(1, pool),
+        Conv(2, 2, None, three, 1, 2, relu),
+        Conv(3, 4, None, Window((1, 1), (2, 2))),
+        Conv(3, 3, None, down, 1, 4, relu),
+        Conv(5, 5),
+        Resize(6, 3),
+        Activate(7, Act("silu")),
+    )
+    program = Program(1, constants, steps, (Output(8), Output(5)))
+    rng = np.random.default_rng(1)
+    weights = weights_for(program, rng, 0.8, paired)
+    hold(program, weights, [rng.standard_normal((1, 3, *size)).astype(np.float32)], kernels)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 8, 100, 1000])
+def test_box_heads(kernels: Path, rows: int) -> None:
+    constants = (Weight("bitmask", "f32", (40, 70), 1, 2), Weight("dense", "f32", (40,), None, 3))
+    steps = (Load(0, 70, True), Conv(0, 0, 1, act=Act("relu")))
+    program = Program(1, constants, steps, (Output(1, True),))
+    rng = np.random.default_rng(2)
+    hold(program, weights_for(program, rng, 0.8), [rng.standard_normal((rows, 70)).astype(np.float32)], kernels)
+
+
+def test_a_mask_head_over_many_regions(kernels: Path) -> None:
+    three = Window((3, 3), (1, 1), (1, 1, 1, 1))
+    dims = [(24, 24, 3, 3), (24,), (24, 24, 2, 2), (5, 24, 1, 1)]
+    constants = tuple(Weight("dense", "f32", shape, None, 1 + number) for number, shape in enumerate(dims))
+    steps = (
+        Load(0, 24),
+        Conv(0, 0, 1, three, 1, None, Act("relu")),
+        ConvTranspose(1, 2, 1, (2, 2), Act("relu")),
+        Conv(2, 3),
+    )
+    program = Program(1, constants, steps, (Output(3),))
+    rng = np.random.default_rng(3)
+    hold(program, weights_for(program, rng, 0.8), [rng.standard_normal((9, 24, 14, 14)).astype(np.float32)], kernels)
+
+
+def test_nan_in_one_picture_stays_in_its_windows(kernels: Path) -> None:
+    """Lanes outside of the picture hold garbage; none of it may reach a pixel."""
+    three = Window((3, 3), (1, 1), (1, 1, 1, 1))
+    constants = (Weight("dense", "f32", (8, 8, 3, 3), None, 1),)
+    program = Program(1, constants, (Load(0, 8), Conv(0, 0, None, three), Conv(1, 0, None, three)), (Output(2),))
+    rng = np.random.default_rng(4)
+    session = open_model(model_of(program, weights_for(program, rng, 0.5)), kernels)
+    poisoned = np.full((1, 8, 21, 19), np.nan, np.float32)
+    clean = rng.standard_normal((1, 8, 21, 19)).astype(np.float32)
+    first = run_model(session, [clean])
+    run_model(session, [poisoned])
+    again = run_model(session, [clean])
+    assert np.isfinite(first[0]).all()
+    np.testing.assert_array_equal(first[0], again[0])
+
+
+def test_shapes_may_change_from_call_to_call_and_threads_change_nothing(kernels: Path) -> None:
+    three = Window((3, 3), (1, 1), (1, 1, 1, 1))
+    constants = (Weight("dense", "f32", (64, 64, 3, 3), None, 1),)
+    program = Program(1, constants, (Load(0, 64), Conv(0, 0, None, three, act=Act("relu"))), (Output(1),))
+    rng = np.random.default_rng(5)
+    model = model_of(program, weights_for(program, rng, 0.8))
+    one, two = open_model(model, kernels, threads=1), open_model(model, kernels, threads=2)
+    for size in [(20, 20), (64, 48), (20, 20), (7, 90)] * 2:
+        picture = [rng.standard_normal((2, 64, *size)).astype(np.float32)]
+        np.testing.assert_array_equal(run_model(one, picture)[0], run_model(two, picture)[0])
