@@ -117,7 +117,14 @@ def _changed(rng: np.random.Generator, source: str) -> str:
     """One field replaced, or one line dropped, doubled or moved."""
     lines = source.split("\n")
     line = int(rng.integers(len(lines)))
-    kind = int(rng.integers(8))
+    kind = int(rng.integers(10))
+    if kind > 7:
+        number = rng.standard_normal() * 10.0 ** rng.integers(-12, 12)
+        written = f"{number:.9g}" if rng.random() < 0.8 else repr(float(number))
+        act = str(rng.choice(["relu", "silu", "none", f"leaky:{written}", f"clip:-1:{written}", f"clip:{written}:6"]))
+        acts = [found.span() for found in re.finditer(r"(?<=act=)\S+", source)]
+        start, end = acts[int(rng.integers(len(acts)))] if acts else (0, 0)
+        return source[:start] + act + source[end:]
     if kind == 0:
         del lines[line]
     elif kind == 1:
@@ -162,7 +169,9 @@ def test_both_parsers_agree_on_damaged_programs(plain: Path, tmp_path: Path) -> 
         ("", "", 10, "reads 11 inputs and the node has 10|has only 10 inputs"),
         ("lth_region 1", "lth_region 2", 11, "reads version 1"),
         ("channels=16", "channels=65537", 11, "1 to 65536"),
-        ("channels=16", "channels=16 ", 11, "exactly one space"),
+        ("channels=16", "channels=16 ", 11, "does not end in a space"),
+        ("channels=16", " channels=16", 11, "where 'channels=' is expected"),
+        ("t10 = load", "t10  = load", 11, "exactly one space"),
         ("act=clip:-1:6", "act=clip:6:-1", 11, "lower bound"),
         ("8,8,3,3", "8,8,99999999,99999999", 11, "2\\^29"),
         ("output t11 rows", "output t11", 11, "'rows' belongs"),

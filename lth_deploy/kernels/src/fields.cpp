@@ -27,7 +27,7 @@ std::string_view Fields::next(const char* what) {
   if (ended_) fail(std::string("the line ends where ") + what + " is expected");
   const size_t space = rest_.find(' ');
   const std::string_view field = rest_.substr(0, space);
-  if (field.empty()) fail("fields are separated by exactly one space, and a line does not end in one");
+  if (field.empty()) fail("fields are separated by exactly one space");
   ended_ = space == std::string_view::npos;
   rest_ = ended_ ? std::string_view() : rest_.substr(space + 1);
   return field;
@@ -46,7 +46,7 @@ std::string_view Fields::value(std::string_view key) {
 }
 
 void Fields::end() const {
-  if (!ended_) fail("nothing may follow, found " + quoted(rest_));
+  if (!ended_) fail(rest_.empty() ? "a line does not end in a space" : "nothing may follow, found " + quoted(rest_));
 }
 
 int64_t Fields::integer(std::string_view text, int64_t low, int64_t high, const char* what) const {
