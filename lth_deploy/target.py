@@ -21,6 +21,28 @@ class GatesSpec(Section):
     output_difference: Annotated[float, Field(gt=0)] = 1e-4
 
 
+class Rates(Section):
+    """Speed of a class of layers on one thread, in billions of multiplications a second.
+
+    dense: over all weights, in a stock runtime. sparse: over the non-zero ones, in the kernels, reached with many of
+    them in an output channel; with `half` of them it is half of that.
+    """
+
+    dense: Annotated[float, Field(gt=0)]
+    sparse: Annotated[float, Field(gt=0)]
+    half: Annotated[float, Field(ge=0)]
+
+
+class CostTable(Section):
+    """What the planner assumes of a machine; `export --tune` measures instead. The defaults are cautious."""
+
+    conv: Rates = Rates(dense=100, sparse=80, half=100)
+    pointwise: Rates = Rates(dense=100, sparse=60, half=40)
+    stem: Rates = Rates(dense=60, sparse=40, half=30)
+    rows: Rates = Rates(dense=50, sparse=30, half=100)
+    layout_ns: Annotated[float, Field(ge=0)] = Field(0.5, description="to bring one value into the layout, or back")
+
+
 class Target(Section):
     """What `export` writes."""
 
@@ -35,6 +57,8 @@ class Target(Section):
     region_zeros: Annotated[float, Field(ge=0, le=1)] = Field(
         0.5, description="share of zeros from which a layer is worth a sparse kernel"
     )
+    tune: bool = Field(False, description="keep only regions that are measured to be faster on this machine")
+    costs: CostTable = CostTable()
     gates: GatesSpec = GatesSpec()
 
 

@@ -26,6 +26,7 @@ def export(
     format_: Annotated[str | None, typer.Option("--format", help="packed, dense or coo.")] = None,
     values: Annotated[str | None, typer.Option(help="fp32 or fp16.")] = None,
     prefer: Annotated[str | None, typer.Option(help="Choose codings by size or load time.")] = None,
+    tune: Annotated[bool, typer.Option("--tune", help="Keep regions that are faster on this machine.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder to write to; default RUN/export.")] = None,
     sparsity: Annotated[float | None, typer.Option(help="With --onnx: prune to this share of zeros.")] = None,
     images: Annotated[Path | None, typer.Option(help="With --onnx: images to check parity on.")] = None,
@@ -35,7 +36,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Compile a ticket, or any ONNX model, into one packed ONNX file."""
-    chosen = _target(target, {"format": format_, "values": values, "prefer": prefer})
+    chosen = _target(target, {"format": format_, "values": values, "prefer": prefer, "tune": "true" if tune else None})
     if (run is None) == (onnx is None):
         raise UsageError("export: give a run directory or --onnx FILE, one of the two")
     if onnx is not None:
@@ -183,7 +184,8 @@ def inspect(
 ) -> None:
     """Real sparsity, zero MACs, codings and bytes of a file, layer by layer, and why a layer is not packed."""
     from lth_deploy.workflow.artifact import find_artifact
-    from lth_deploy.workflow.inspect import facts, inspect_artifact, table
+    from lth_deploy.workflow.inspect import inspect_artifact
+    from lth_deploy.workflow.inspect_text import facts, table
 
     result = inspect_artifact(find_artifact(artifact))
     header, *rows = table(result)

@@ -1,18 +1,19 @@
 """From a dense model to the file that a target asks for."""
 
 from dataclasses import replace
+from typing import Any
 
 from onnx import ModelProto
 
 from lth_deploy.compiler.pack import DENSE_FILE, LayerReport, pack
-from lth_deploy.compiler.regions.build import build_regions, zeros_from
+from lth_deploy.compiler.plan import Facts, plan_regions
 from lth_deploy.compiler.sparse_initializers import coo_bytes, to_sparse_initializers
 from lth_deploy.compiler.values import round_values
 from lth_deploy.target import Target
 
 
-def emit(model: ModelProto, target: Target) -> tuple[ModelProto, list[LayerReport]]:
-    """The model in the target's format, and what became of each layer.
+def emit(model: ModelProto, target: Target, facts: Facts | None = None) -> tuple[ModelProto, list[LayerReport]]:
+    """The model in the target's format, and what became of each layer; `facts` help to choose regions.
 
     `packed`: function bodies of our domain, and regions where the target wants them. `dense`: plain ONNX. `coo`:
     ONNX's sparse initializers, last of all passes because other tools drop them. All three compute what
@@ -23,7 +24,7 @@ def emit(model: ModelProto, target: Target) -> tuple[ModelProto, list[LayerRepor
     """
     if target.format == "packed":
         packed, reports = pack(model, values=target.values, prefer=target.prefer)
-        return with_regions(packed, reports, target)
+        return with_regions(packed, reports, target, facts or Facts())
     dense, reports = pack(model, values=target.values, sparse=False)
     if target.format == "dense":
         return dense, reports
@@ -33,20 +34,23 @@ def emit(model: ModelProto, target: Target) -> tuple[ModelProto, list[LayerRepor
 
 
 def with_regions(
-    packed: ModelProto, reports: list[LayerReport], target: Target
+    packed: ModelProto, reports: list[LayerReport], target: Target, facts: Facts
 ) -> tuple[ModelProto, list[LayerReport]]:
     """The packed model with the regions that the target asks for, and where each layer went."""
     if target.regions == "none":
         reason = "the target asks for no regions"
         return packed, [replace(report, dense_because=reason) for report in reports]
-    built, plan = build_regions(packed, zeros_from(target.region_zeros))
+    built, plan, costs = plan_regions(packed, target, facts)
     inside = {weight: region.name for region in plan.regions for weight in region.weights}
-    return built, [
-        replace(report, region=inside[report.name])
-        if report.name in inside
-        else replace(report, dense_because=plan.outside.get(report.name, "it is inside a loop or branch"))
-        for report in reports
-    ]
+    rows = []
+    for report in reports:
+        cost = costs.get(report.name)
+        if cost is not None:
+            report = replace(report, sparse_ms=cost.sparse, dense_ms=cost.dense)
+        reason = plan.outside.get(report.name, "it is inside a loop or branch")
+        region = inside.get(report.name)
+        rows.append(replace(report, region=region, dense_because=None if region else reason))
+    return built, rows
 
 
 def _as_coo(report: LayerReport, is_sparse: bool) -> LayerReport:
@@ -57,7 +61,14 @@ def _as_coo(report: LayerReport, is_sparse: bool) -> LayerReport:
     return replace(report, coding="coo", value_type="fp32", bytes=size, reason=None)
 
 
-def dense_because(reports: list[LayerReport]) -> dict[str, str]:
-    """Why layers run dense with the kernel library too, by the name of their weight; cut to what metadata takes."""
+def told(reports: list[LayerReport]) -> dict[str, Any]:
+    """What metadata say of the choice of each layer, by the name of its weight."""
     longest = 512
-    return {r.name[:longest]: r.dense_because[:longest] for r in reports if r.dense_because}
+    return {
+        "dense_because": {r.name[:longest]: r.dense_because[:longest] for r in reports if r.dense_because},
+        "predicted": {
+            r.name[:longest]: (round(r.sparse_ms, 4), round(r.dense_ms, 4))
+            for r in reports
+            if r.sparse_ms is not None and r.dense_ms is not None
+        },
+    }

@@ -14,6 +14,9 @@ MAX_BYTES = 4 << 20
 Name = Annotated[str, Field(max_length=512)]
 
 
+Milliseconds = Annotated[float, Field(ge=0)]
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -25,6 +28,16 @@ class ClassName(_Part):
     name: Name
 
 
+class Measured(_Part):
+    """Times of an export that was tuned, in milliseconds on one thread.
+
+    times: of the `whole` model and of each region by its operator: with kernels, and dense.
+    """
+
+    cpu: Name
+    times: dict[Name, tuple[Milliseconds, Milliseconds]]
+
+
 class ArtifactMetadata(_Part):
     """Everything that a user of the file needs beside the graph.
 
@@ -33,6 +46,7 @@ class ArtifactMetadata(_Part):
     level: name of the pruning level. sparsity: share of zeros over the layers that were pruned.
     positions: weight name to multiplications of one weight in one inference.
     dense_because: weight name to the reason why no region computes its layer.
+    predicted: weight name to milliseconds of its layer on one thread, sparse and dense. measured: see there.
     control_sha256: digest of the dense control that the artifact is compared with.
     """
 
@@ -51,6 +65,8 @@ class ArtifactMetadata(_Part):
     opset: Annotated[int, Field(ge=1, le=1000)] | None = None
     positions: dict[Name, Annotated[int, Field(ge=0)]] = {}
     dense_because: dict[Name, Name] = {}
+    predicted: dict[Name, tuple[Milliseconds, Milliseconds]] = {}
+    measured: Measured | None = None
     control_sha256: Name | None = None
 
 

@@ -19,6 +19,7 @@ from lth_deploy.workflow.detection_gate import GateResult, hold_detections, hold
 from lth_deploy.workflow.extras import require_torch
 from lth_deploy.workflow.gates import Feeds
 from lth_deploy.workflow.region_gate import hold_regions
+from lth_deploy.workflow.tune import emit_chosen
 
 if TYPE_CHECKING:
     import onnx
@@ -157,7 +158,7 @@ def _compile(
     recipe: Recipe, trial: Trial, dataset: "CocoDataset", target: Target, file: Path, control: str | None
 ) -> GateResult:
     """Write `trial` as `target` says to `file`, and hold it against the torch model."""
-    from lth_deploy.compiler.emit import dense_because, emit
+    from lth_deploy.compiler.emit import told
     from lth_deploy.compiler.fold_norm import fold_norm
     from lth_deploy.compiler.metadata import write_metadata
     from lth_deploy.compiler.save import save_model
@@ -170,10 +171,11 @@ def _compile(
     # The gate's reference is folded too, since rounded weights exist nowhere else; so folding has a gate of its own.
     hold_folding(trained, folded.module, dataset)
     graph = _captured(folded.module, dataset, target)
-    model, layers = emit(graph, target)
     metadata = _metadata(recipe, trial, dataset, target, graph, control)
-    write_metadata(model, metadata.model_copy(update={"dense_because": dense_because(layers)}))
-    size = save_model(model, file)
+    chosen = emit_chosen(graph, target, metadata.positions, next(_pictures(dataset))[1])
+    update = {"measured": chosen.measured, **told(chosen.layers)}
+    write_metadata(chosen.model, metadata.model_copy(update=update))
+    size = save_model(chosen.model, file)
     reference = stored_reference(folded.module, round_values(graph, target.values))
     gate = hold_detections(file, reference, dataset, recipe, target.gates)
     hold_regions(file, _pictures(dataset), target.gates.output_difference)

@@ -13,6 +13,7 @@ from lth_deploy.target import Target
 from lth_deploy.ticket import versions
 from lth_deploy.workflow.gates import Feeds, hold_raw_outputs
 from lth_deploy.workflow.region_gate import hold_regions
+from lth_deploy.workflow.tune import emit_chosen
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -97,7 +98,7 @@ class _Places:
 
 
 def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Places) -> OnnxExport:
-    from lth_deploy.compiler.emit import dense_because, emit
+    from lth_deploy.compiler.emit import told
     from lth_deploy.compiler.macs import positions
     from lth_deploy.compiler.save import save_model
     from lth_deploy.compiler.values import round_values
@@ -105,10 +106,11 @@ def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Place
     decoder = _decoder(job, original)
     inputs, checked_on = _inputs(original, job, decoder, target.gates.images)
     model = _pruned(original, job)
-    candidate, layers = emit(model, target)
-    metadata = _metadata(original, job, target, decoder)
-    update = {"positions": positions(model, inputs[0][1]), "dense_because": dense_because(layers)}
-    metadata = metadata.model_copy(update=update)
+    times = positions(model, inputs[0][1])
+    chosen = emit_chosen(model, target, times, inputs[0][1])
+    candidate, layers = chosen.model, chosen.layers
+    update = {"positions": times, "measured": chosen.measured, **told(layers)}
+    metadata = _metadata(original, job, target, decoder).model_copy(update=update)
     elements = sum(layer.elements for layer in layers)
     sparsity = sum(layer.zeros for layer in layers) / elements if elements else 0.0
     dense, file = _save_described(original, candidate, metadata, sparsity, places.scratch)
@@ -168,7 +170,7 @@ def _save_described(
         "sparsity": None,
         "control_sha256": None,
     }
-    of_dense["dense_because"] = {}
+    of_dense |= {"dense_because": {}, "predicted": {}, "measured": None}
     write_metadata(dense, metadata.model_copy(update=of_dense))
     save_model(dense, dense_file)
     update = {"sparsity": sparsity, "control_sha256": storage.sha256(dense_file)}

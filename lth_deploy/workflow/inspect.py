@@ -24,7 +24,7 @@ class LayerRow:
     """One weight layer; positions: multiplications of each weight in one inference, None when unknown.
 
     reason: why it is not packed, None when it is. region: the operator that computes it where the kernel library
-    is registered. dense_because: why there is none, when the file says so.
+    is registered. dense_because: why there is none, when the file says so. predicted_ms: sparse and dense.
     """
 
     name: str
@@ -40,6 +40,7 @@ class LayerRow:
     reason: str | None
     region: str | None = None
     dense_because: str | None = None
+    predicted_ms: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def inspect_artifact(path: Path) -> InspectReport:
     from lth_deploy.compiler.domain import DOMAIN
     from lth_deploy.compiler.layers import weight_layers
     from lth_deploy.compiler.load import load_model
-    from lth_deploy.compiler.metadata import read_metadata
+    from lth_deploy.compiler.metadata import ArtifactMetadata, read_metadata
     from lth_deploy.compiler.prepare import prepare, standard_opset
     from lth_deploy.compiler.regions.expand import expand_regions
     from lth_deploy.compiler.regions.find import find_regions
@@ -121,12 +122,13 @@ def inspect_artifact(path: Path) -> InspectReport:
     times, notes = _positions(model, metadata)
     notes += _norm_notes(model)
     regions = find_regions(model)
-    dense_because = metadata.dense_because if metadata is not None else {}
+    said = metadata or ArtifactMetadata()
     rows = tuple(
         replace(
             _row(layer, times.get(layer.name), coordinates),
             region=regions.get(layer.name),
-            dense_because=dense_because.get(layer.name),
+            dense_because=said.dense_because.get(layer.name),
+            predicted_ms=said.predicted.get(layer.name),
         )
         for layer in layers
     )
@@ -149,56 +151,6 @@ def inspect_artifact(path: Path) -> InspectReport:
         metadata=metadata,
         notes=tuple(notes),
     )
-
-
-def facts(report: InspectReport) -> list[tuple[str, str]]:
-    """The figures of a report as label and text, for a table of two columns."""
-    lines = [
-        ("file", str(report.path)),
-        ("format", f"{report.format}, opset {report.opset}"),
-        ("bytes", f"{report.bytes:,} ({report.bytes_zstd:,} with zstd -19)"),
-        ("dense fp32", f"{report.dense_bytes:,} ({report.dense_bytes / report.bytes:.2f}x)"),
-        ("as sparse_initializer", f"{report.coo_bytes:,}"),
-        ("entropy bound", f"{report.entropy_bytes:,} ({report.bytes / report.entropy_bytes:.3f}x)"),
-        ("bytes that are zeros", f"{report.zero_bytes:,} ({report.zero_bytes / report.bytes:.1%})"),
-        ("sparsity, prunable", _share(report.prunable)),
-        ("sparsity, all parameters", _share(report.parameters)),
-        ("zero MACs", _share(report.macs) if report.macs else "not known"),
-    ]
-    metadata = report.metadata
-    if metadata is not None:
-        lines.append(("classes", ", ".join(c.name for c in metadata.classes[:12]) or "none named"))
-        lines.append(("decoder", metadata.decoder or "none named"))
-        lines.append(("recipe", metadata.recipe_digest or "none"))
-    return lines + [("note", note) for note in report.notes]
-
-
-def table(report: InspectReport) -> list[list[str]]:
-    """Header and one row for each layer."""
-    header = ["layer", "op", "shape", "zeros", "coding", "bytes", "x entropy", "MACs", "kernel", "why not"]
-    rows = [header]
-    total = report.macs.elements if report.macs else 0
-    for row in report.layers:
-        share = (row.positions or 0) * row.elements / total if total else 0.0
-        rows.append(
-            [
-                row.name if row.uses == 1 else f"{row.name} (x{row.uses})",
-                row.op_type,
-                "x".join(map(str, row.shape)),
-                f"{row.zeros / row.elements:.1%}" if row.elements else "-",
-                row.coding,
-                f"{row.bytes:,}",
-                f"{row.bytes / row.entropy_bytes:.3f}" if row.entropy_bytes else "-",
-                f"{share:.1%}" if total and row.positions is not None else "-",
-                row.region or "dense",
-                "; ".join(filter(None, (row.reason, row.dense_because))),
-            ]
-        )
-    return rows
-
-
-def _share(sparsity: Sparsity) -> str:
-    return f"{sparsity.share:.2%} ({sparsity.zeros:,} of {sparsity.elements:,})"
 
 
 def _row(layer: "WeightLayer", times: int | None, coordinates: bool) -> LayerRow:

@@ -178,12 +178,12 @@ def test_a_planted_fault_fails_the_gate(sound: Sound, tmp_path: Path, fault: Fau
 def test_a_file_that_fails_the_gate_never_appears(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     emit = emit_module.emit
 
-    def faulty(model: ModelProto, target: Target) -> Any:
+    def faulty(model: ModelProto, target: Target, *rest: Any) -> Any:
         planted = ModelProto()
         planted.CopyFrom(model)
         if target.format == "packed":
             the_image_is_read_as_bgr(planted)
-        return emit(planted, target)
+        return emit(planted, target, *rest)
 
     monkeypatch.setattr(emit_module, "emit", faulty)
     with pytest.raises(ParityError, match=r"model\.onnx.*nothing was exported"):

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -81,8 +82,8 @@ def test_a_planted_fault_fails_the_gate_and_nothing_is_written(
 ) -> None:
     original = emit_module.emit
 
-    def faulty(model: ModelProto, target: Target) -> object:
-        file, layers = original(model, target)
+    def faulty(model: ModelProto, *rest: Any) -> object:
+        file, layers = original(model, *rest)
         plant(file)
         return file, layers
 

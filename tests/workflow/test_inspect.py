@@ -11,7 +11,8 @@ from lth_deploy.compiler.emit import emit
 from lth_deploy.compiler.metadata import ArtifactMetadata, write_metadata
 from lth_deploy.compiler.save import save_model
 from lth_deploy.target import Target
-from lth_deploy.workflow.inspect import InspectReport, facts, inspect_artifact, table
+from lth_deploy.workflow.inspect import InspectReport, inspect_artifact
+from lth_deploy.workflow.inspect_text import facts, table
 from tests.compiler.onnx_models import detector
 
 

@@ -25,6 +25,10 @@ Verdict = Callable[[Unit, StoredWeight], str | None]
 """Why a layer is not worth a sparse kernel; None where it is."""
 
 
+Worth = Callable[[Cut], str | None]
+"""Why a region is not worth its node; None where it is."""
+
+
 @dataclass(frozen=True)
 class RegionReport:
     """One region: its operator, the names of its layers' nodes, their weights, activations in and out."""
@@ -56,7 +60,9 @@ def zeros_from(least: float) -> Verdict:
     return verdict
 
 
-def build_regions(model: ModelProto, verdict: Verdict) -> tuple[ModelProto, RegionPlan]:
+def build_regions(
+    model: ModelProto, verdict: Verdict, worth: Worth = lambda cut: None
+) -> tuple[ModelProto, RegionPlan]:
     """A packed model with its regions, and what became of each layer; the model itself is left alone.
 
     Raises:
@@ -70,15 +76,15 @@ def build_regions(model: ModelProto, verdict: Verdict) -> tuple[ModelProto, Regi
     regions = grow(model.graph, units, shapes, lambda unit: verdicts[unit.place] is None)
     regions = _largest(regions, stored)
     cuts, outside = cut(model.graph, regions, shapes)
-    made = _translated(cuts, shapes, stored)
+    made = _translated(cuts, shapes, stored, worth)
     while any(isinstance(one, str) for one in made):
-        # Rare: beyond a limit of the program. Such a region is given up, and the rest cut again.
+        # Not worth a node, or beyond a limit of the program: given up, and the rest cut again.
         for region, one in zip(regions, made, strict=True):
             if isinstance(one, str):
                 reasons.update((str(unit.weight), one) for unit in region if unit.kind in HEAVY)
         regions = [region for region, one in zip(regions, made, strict=True) if not isinstance(one, str)]
         cuts, outside = cut(model.graph, regions, shapes)
-        made = _translated(cuts, shapes, stored)
+        made = _translated(cuts, shapes, stored, worth)
     done = [(one, translation) for one, translation in zip(cuts, made, strict=True) if not isinstance(translation, str)]
     inside = {unit.place for one, _ in done for unit in one.units}
     for unit in units:
@@ -108,9 +114,15 @@ def _largest(regions: list[list[Unit]], stored: dict[str, StoredWeight]) -> list
     return [regions[i] for i in sorted(count)]
 
 
-def _translated(cuts: Sequence[Cut], shapes: Shapes, stored: dict[str, StoredWeight]) -> list[Translation | str]:
+def _translated(
+    cuts: Sequence[Cut], shapes: Shapes, stored: dict[str, StoredWeight], worth: Worth
+) -> list[Translation | str]:
     made: list[Translation | str] = []
     for one in cuts:
+        reason = worth(one)
+        if reason is not None:
+            made.append(reason)
+            continue
         try:
             translation = translate(one.units, one.outputs, shapes, stored)
             text(translation.program)

@@ -1,0 +1,79 @@
+"""What layers cost: dense in a stock runtime, sparse in the kernels, from a table of rates.
+
+The rates of a machine class stand in the target; `export --tune` measures instead. A sparse layer's rate rises with
+the non-zero weights of an output channel, over which loads, stores and packing are spread: rate * n / (n + half).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from lth_deploy.compiler.regions.outputs import Cut
+from lth_deploy.compiler.regions.units import HEAVY, Unit
+from lth_deploy.compiler.stored import StoredWeight
+from lth_deploy.target import CostTable, Rates
+
+LayerClass = Literal["stem", "conv", "pointwise", "rows"]
+
+_STEM_CHANNELS = 4
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Predicted milliseconds of one inference, on one thread."""
+
+    sparse: float
+    dense: float
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(self.sparse + other.sparse, self.dense + other.dense)
+
+
+def layer_class(unit: Unit, shape: tuple[int, ...]) -> LayerClass:
+    """The class that a layer's rates are kept under."""
+    if unit.rows:
+        return "rows"
+    if shape[1] <= _STEM_CHANNELS:
+        return "stem"
+    return "pointwise" if unit.window.kernel == (1, 1) else "conv"
+
+
+def layer_cost(unit: Unit, stored: StoredWeight, times: int, table: CostTable) -> Cost:
+    """Cost of a layer whose weights are multiplied `times` times each; shared ones over all their uses."""
+    rates: Rates = getattr(table, layer_class(unit, stored.shape))
+    weights = stored.weights()
+    nonzeros = int(np.count_nonzero(weights))
+    row = max(1.0, nonzeros / weights.shape[0])
+    sparse = rates.sparse * row / (row + rates.half)
+    return Cost(nonzeros * times / sparse / 1e6, weights.size * times / rates.dense / 1e6)
+
+
+def conversion_ms(cut: Cut, stored: Mapping[str, StoredWeight], times: Mapping[str, int], table: CostTable) -> float:
+    """Milliseconds that a region spends on bringing activations into its layout and back."""
+    floats = 0
+    counted: set[tuple[str, str]] = set()
+    maker = {name: unit for unit in cut.units for name in unit.outputs}
+    for unit in cut.units:
+        if unit.weight is not None and ("in", unit.weight) not in counted and set(unit.inputs) & set(cut.inputs):
+            counted.add(("in", unit.weight))
+            strides = unit.window.stride[0] * unit.window.stride[1]
+            floats += stored[unit.weight].shape[1] * unit.groups * strides * times.get(unit.weight, 0)
+    for name in cut.outputs:
+        unit_or_none = _layer_behind(name, maker)
+        if unit_or_none is not None and ("out", str(unit_or_none.weight)) not in counted:
+            counted.add(("out", str(unit_or_none.weight)))
+            weight = str(unit_or_none.weight)
+            floats += stored[weight].shape[0] * times.get(weight, 0)
+    return floats * table.layout_ns / 1e6
+
+
+def _layer_behind(name: str, maker: Mapping[str, Unit]) -> Unit | None:
+    """The layer whose output has as many elements as a tensor, roughly: the one that it was made of."""
+    while name in maker:
+        unit = maker[name]
+        if unit.kind in HEAVY:
+            return unit
+        name = unit.inputs[0]
+    return None

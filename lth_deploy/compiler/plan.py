@@ -1,0 +1,66 @@
+"""The planner: which layers run sparse, from a table of rates or from times that were measured."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from onnx import ModelProto
+
+from lth_deploy.compiler.costs import Cost, conversion_ms, layer_cost
+from lth_deploy.compiler.regions.build import RegionPlan, Verdict, build_regions, zeros_from
+from lth_deploy.compiler.regions.outputs import Cut
+from lth_deploy.compiler.regions.units import HEAVY, Unit
+from lth_deploy.compiler.stored import StoredWeight, stored_weights
+from lth_deploy.target import Target
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known beside the model.
+
+    positions: multiplications of each weight in one inference. slower: weights of regions that were measured to be
+    slower than dense, with the reason in words. by_table: whether predictions may keep a layer out; times that will
+    be measured know better.
+    """
+
+    positions: Mapping[str, int] = field(default_factory=dict)
+    slower: Mapping[str, str] = field(default_factory=dict)
+    by_table: bool = True
+
+
+def plan_regions(packed: ModelProto, target: Target, facts: Facts) -> tuple[ModelProto, RegionPlan, dict[str, Cost]]:
+    """The packed model with its regions, what became of each layer, and the predicted cost of every layer's weight.
+
+    Without positions nothing is predicted, and the share of zeros decides.
+    """
+    stored = stored_weights(packed)
+    costs: dict[str, Cost] = {}
+    by_zeros = zeros_from(target.region_zeros)
+
+    def verdict(unit: Unit, weight: StoredWeight) -> str | None:
+        if weight.name in facts.slower:
+            return facts.slower[weight.name]
+        too_full = by_zeros(unit, weight)
+        times = facts.positions.get(weight.name)
+        if times is None:
+            return too_full
+        cost = costs.setdefault(weight.name, layer_cost(unit, weight, times, target.costs))
+        if too_full is not None or not facts.by_table or cost.sparse < cost.dense:
+            return too_full
+        return f"predicted: {cost.sparse:.2f} ms sparse, {cost.dense:.2f} ms dense"
+
+    def worth(cut: Cut) -> str | None:
+        weights = {str(unit.weight) for unit in cut.units if unit.kind in HEAVY}
+        if not facts.by_table or not all(name in costs for name in weights):
+            return None
+        whole = sum((costs[name] for name in weights), Cost(0.0, 0.0))
+        layout = conversion_ms(cut, stored, facts.positions, target.costs)
+        if whole.sparse + layout < whole.dense:
+            return None
+        return (
+            f"predicted for its region: {whole.sparse:.2f} ms sparse and {layout:.2f} ms to change the layout, "
+            f"{whole.dense:.2f} ms dense"
+        )
+
+    rule: Verdict = verdict
+    built, plan = build_regions(packed, rule, worth)
+    return built, plan, costs

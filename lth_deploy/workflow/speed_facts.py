@@ -1,0 +1,46 @@
+"""What a file says of its speed with the kernel library: predicted from a table, or measured when it was tuned."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Protocol
+
+from lth_deploy.workflow.tune import WHOLE
+
+if TYPE_CHECKING:
+    from lth_deploy.compiler.metadata import ArtifactMetadata
+
+
+class Row(Protocol):
+    """A weight layer; predicted_ms: sparse and dense, None when nobody predicted."""
+
+    @property
+    def region(self) -> str | None:
+        """The operator that computes it with the kernel library."""
+
+    @property
+    def predicted_ms(self) -> tuple[float, float] | None:
+        """Milliseconds of its layer on one thread."""
+
+
+def speed_facts(rows: Iterable[Row], metadata: "ArtifactMetadata") -> list[tuple[str, str]]:
+    """Label and text of what is known; nothing for files without regions."""
+    known = [(row.region, row.predicted_ms) for row in rows if row.predicted_ms is not None]
+    lines = []
+    if any(region is not None for region, _ in known):
+        dense = sum(times[1] for _, times in known)
+        kernels = sum(times[0] if region is not None else times[1] for region, times in known)
+        lines.append(
+            ("layers, predicted", f"{dense / kernels:.2f}x ({kernels:.1f} ms with kernels, {dense:.1f} dense)")
+        )
+    if metadata.measured is not None:
+        times = metadata.measured.times
+        regions = {name: pair for name, pair in times.items() if name != WHOLE}
+        for name, (ours, stock) in regions.items():
+            lines.append((name, f"{stock / ours:.2f}x ({ours:.2f} ms with kernels, {stock:.2f} dense)"))
+        if WHOLE in times:
+            ours, stock = times[WHOLE]
+            saved = sum(pair[1] - pair[0] for pair in regions.values())
+            predicted = stock / (stock - saved) if stock > saved else float("inf")
+            lines.append(("model from its regions", f"{predicted:.2f}x"))
+            lines.append(("model, measured", f"{stock / ours:.2f}x ({ours:.2f} ms with kernels, {stock:.2f} dense)"))
+            lines.append(("measured on", metadata.measured.cpu))
+    return lines

@@ -1,0 +1,130 @@
+"""`export --tune`: every region timed on this machine, against its own function body in the stock runtime."""
+
+import logging
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lth_deploy.kernels import ops_library
+from lth_deploy.measure.latency import Timing, time_interleaved
+from lth_deploy.measure.machine import describe_machine
+from lth_deploy.runtimes import RUNTIMES
+from lth_deploy.runtimes.protocol import Session
+from lth_deploy.target import Target
+from lth_deploy.workflow.gates import Feeds
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from lth_deploy.compiler.metadata import Measured
+    from lth_deploy.compiler.pack import LayerReport
+
+log = logging.getLogger(__name__)
+
+WHOLE = "whole"
+"""Name of the whole model among measured times."""
+
+TIMING = Timing(seconds=1.0, block_seconds=0.1, minimum_rounds=9)
+
+GIVE_UP = 1.0
+"""A region whose time over dense is above this runs dense."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """An emitted model, what became of each layer, and the times that decided; None when none were measured."""
+
+    model: "ModelProto"
+    layers: "list[LayerReport]"
+    measured: "Measured | None"
+
+
+def emit_chosen(model: "ModelProto", target: Target, positions: Mapping[str, int], feeds: Feeds) -> Chosen:
+    """Emit a model for a target; where the target says `tune`, with the regions that are faster on this machine.
+
+    Raises:
+        ArtifactError: the model holds damaged tensors.
+        MissingLibraryError: tuning needs the kernel library, which was not built.
+    """
+    from lth_deploy.compiler.emit import emit
+    from lth_deploy.compiler.plan import Facts
+
+    if target.tune and target.format == "packed" and target.regions == "auto":
+        return tune(model, target, positions, feeds)
+    return Chosen(*emit(model, target, Facts(positions)), None)
+
+
+def tune(
+    model: "ModelProto", target: Target, positions: Mapping[str, int], feeds: Feeds, timing: Timing = TIMING
+) -> Chosen:
+    """Emit a model for the target, measure its regions on `feeds`, and emit it again without those that lose.
+
+    Raises:
+        MissingLibraryError: the kernel library was not built.
+    """
+    from lth_deploy.compiler.emit import emit
+    from lth_deploy.compiler.metadata import Measured
+    from lth_deploy.compiler.plan import Facts
+
+    ops_library()
+    slower: dict[str, str] = {}
+    while True:
+        made, layers = emit(model, target, Facts(positions, slower, by_table=False))
+        times = measure_regions(made, feeds, timing)
+        lost = {
+            layer.name: f"measured for its region: {times[layer.region][0]:.2f} ms with kernels, "
+            f"{times[layer.region][1]:.2f} ms dense"
+            for layer in layers
+            if layer.region in times and times[layer.region][0] > GIVE_UP * times[layer.region][1]
+        }
+        for name, (kernels, dense) in times.items():
+            log.info("%s: %.2f ms with kernels, %.2f ms dense", name, kernels, dense)
+        if not lost:
+            return Chosen(made, layers, Measured(cpu=describe_machine().cpu, times=times))
+        slower |= lost
+
+
+def measure_regions(model: "ModelProto", feeds: Feeds, timing: Timing = TIMING) -> dict[str, tuple[float, float]]:
+    """Median milliseconds with kernels and dense, on one thread: of each region by its name, and of the model.
+
+    Kernels and stock runtime alternate; regions get the activations that `feeds` bring to them.
+
+    Raises:
+        MissingLibraryError: the kernel library was not built.
+    """
+    from lth_deploy.compiler.regions.alone import lone_regions, showing
+    from lth_deploy.compiler.save import save_model
+
+    times: dict[str, tuple[float, float]] = {}
+    regions = lone_regions(model)
+    with tempfile.TemporaryDirectory(prefix="lth-tune-") as folder:
+        whole, shown = Path(folder) / "whole.onnx", Path(folder) / "shown.onnx"
+        save_model(model, whole)
+        times[WHOLE] = _pair(whole, feeds, timing)
+        names = list(dict.fromkeys(name for region in regions for name in region.inputs))
+        if names:
+            save_model(showing(model, names), shown)
+            session = RUNTIMES.get("onnxruntime").load(shown, threads=1)
+            values = dict(zip(names, session.run(feeds).values(), strict=True))
+        for region in regions:
+            path = Path(folder) / f"{region.name}.onnx"
+            save_model(region.model, path)
+            own = {name: values[name] for name in region.inputs}
+            if all(value.size for value in own.values()):
+                times[region.name] = _pair(path, own, timing)
+    return times
+
+
+def _pair(path: Path, feeds: Feeds, timing: Timing) -> tuple[float, float]:
+    def runner(session: Session) -> Callable[[int], object]:
+        return lambda _: session.run(feeds)
+
+    engines = ("lth_deploy", "onnxruntime")
+    runners = {name: runner(RUNTIMES.get(name).load(path, threads=1)) for name in engines}
+    blocks = time_interleaved(runners, timing)
+    kernels, dense = (float(np.median([t for block in blocks[name] for t in block])) for name in engines)
+    return kernels, dense

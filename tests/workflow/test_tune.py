@@ -1,0 +1,52 @@
+"""`export --tune`: regions are timed against dense, and those that lose run dense."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lth_deploy.compiler.prepare import unpack_model
+from lth_deploy.compiler.regions.expand import has_regions
+from lth_deploy.errors import MissingLibraryError
+from lth_deploy.kernels import ops_library
+from lth_deploy.measure.latency import Timing
+from lth_deploy.target import Target
+from lth_deploy.workflow import tune as tuning
+from lth_deploy.workflow.tune import WHOLE, emit_chosen, measure_regions
+from tests.hostile.make_corpus import valid_region
+
+QUICK = Timing(seconds=0.02, block_seconds=0.01, minimum_rounds=2)
+FEEDS = {"x": np.ones((1, 64, 12, 12), np.float32)}
+POSITIONS = {"w": 144, "v": 144}
+
+
+def test_every_region_and_the_whole_are_timed() -> None:
+    try:
+        ops_library()
+    except MissingLibraryError as error:
+        pytest.skip(str(error))
+    times = measure_regions(valid_region(), FEEDS, QUICK)
+    assert set(times) == {WHOLE, "Region0"}
+    assert all(time > 0 for pair in times.values() for time in pair)
+
+
+@pytest.mark.parametrize("kernels", [1.0, 3.0])
+def test_a_region_that_loses_is_given_up(kernels: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measured(model: object, feeds: object, timing: object) -> dict[str, tuple[float, float]]:
+        regions = {"Region0": (kernels, 2.0)} if has_regions(model) else {}  # type: ignore[arg-type]
+        return {WHOLE: (kernels + 1.0, 3.0), **regions}
+
+    monkeypatch.setattr(tuning, "measure_regions", measured)
+    monkeypatch.setattr(tuning, "ops_library", Path)
+    made = emit_chosen(unpack_model(valid_region()), Target(tune=True), POSITIONS, FEEDS)
+    assert made.measured is not None
+    assert has_regions(made.model) == (kernels < 2.0)
+    reasons = {layer.dense_because for layer in made.layers}
+    assert reasons == ({None} if kernels < 2.0 else {"measured for its region: 3.00 ms with kernels, 2.00 ms dense"})
+
+
+def test_nothing_is_timed_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuning, "measure_regions", None)
+    made = emit_chosen(unpack_model(valid_region()), Target(), POSITIONS, FEEDS)
+    assert made.measured is None
+    assert has_regions(made.model)
