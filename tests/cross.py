@@ -36,6 +36,20 @@ def cross_build(source: Path, name: str, *options: str) -> Path:
     return cmake_build(source, PROJECT / "build" / name, f"--toolchain={TOOLCHAIN}", *options)
 
 
+def emulator_for_onnxruntime() -> tuple[str, ...]:
+    """qemu with an ARM /proc/cpuinfo: it shows the host's, in which ONNX Runtime finds no processor and crashes."""
+    root = PROJECT / "build" / "aarch64-root"
+    (root / "proc").mkdir(parents=True, exist_ok=True)
+    cores = range(os.cpu_count() or 1)
+    facts = "Features\t: fp asimd evtstrm crc32 cpuid\nCPU implementer\t: 0x41\nCPU architecture: 8\n"
+    part = "CPU variant\t: 0x0\nCPU part\t: 0xd08\nCPU revision\t: 3\n"
+    text = "".join(f"processor\t: {core}\n{facts}{part}\n" for core in cores)
+    (root / "proc" / "cpuinfo").write_text(text)
+    if not (root / "lib").is_symlink():
+        (root / "lib").symlink_to(Path(EMULATOR[2]) / "lib")
+    return (*EMULATOR[:2], str(root))
+
+
 def run_program(command: Sequence[object], *, fails: bool = False, **environment: str) -> str:
     """What a program prints; it must end well, or not, if it `fails`: then what it complains."""
     kept = {key: value for key, value in os.environ.items() if key not in ("LTH_ISA", "LTH_PROFILE")}

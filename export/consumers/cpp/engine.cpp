@@ -1,0 +1,123 @@
+#include "engine.h"
+
+#include <dlfcn.h>
+
+#include <stdexcept>
+
+int64_t Tensor::size() const {
+  int64_t size = 1;
+  for (int64_t dim : dims) size *= dim;
+  return size;
+}
+
+size_t Tensor::bytes() const {
+  const size_t width = type == ort::kUint8 ? 1 : type == ort::kInt64 ? 8 : 4;
+  return static_cast<size_t>(size()) * width;
+}
+
+Runtime::Runtime(const std::string& shared_library) {
+  void* const handle = dlopen(shared_library.c_str(), RTLD_NOW | RTLD_LOCAL);  // never closed: it has threads
+  if (!handle) throw std::runtime_error(std::string("cannot load ONNX Runtime: ") + dlerror());
+  using GetBase = const ort::ApiBase* (*)();
+  const auto get_base = reinterpret_cast<GetBase>(dlsym(handle, "OrtGetApiBase"));
+  if (!get_base) throw std::runtime_error(shared_library + " has no OrtGetApiBase: it is not ONNX Runtime");
+  base_ = get_base();
+  api_ = base_->api(ort::kApiVersion);
+  if (!api_) throw std::runtime_error("ONNX Runtime 1.17 or newer is needed, this is " + version());
+  check(api_->create_env(ort::kErrors, "lth_consumer", &env_));
+}
+
+Runtime::~Runtime() { api_->release_env(env_); }
+
+void Runtime::check(ort::Status* status) const {
+  if (!status) return;
+  const std::string message = api_->error_message(status);
+  api_->release_status(status);
+  throw std::runtime_error("ONNX Runtime: " + message);
+}
+
+Model::Model(const Runtime& runtime, const std::string& path, const std::string& library, int threads)
+    : runtime_(runtime), api_(runtime.api()) {
+  ort::SessionOptions* made = nullptr;
+  runtime_.check(api_.create_session_options(&made));
+  const std::unique_ptr<ort::SessionOptions, void (*)(ort::SessionOptions*)> options(made,
+                                                                                     api_.release_session_options);
+  runtime_.check(api_.set_log_severity(made, ort::kErrors));
+  runtime_.check(api_.set_intra_op_threads(made, threads));
+  runtime_.check(api_.set_inter_op_threads(made, 1));
+  // As lth-deploy benchmark does: idle workers do not spin on after a run.
+  runtime_.check(api_.add_config_entry(made, "session.force_spinning_stop", "1"));
+  void* handle = nullptr;
+  if (!library.empty()) runtime_.check(api_.register_library(made, library.c_str(), &handle));
+  runtime_.check(api_.default_allocator(&allocator_));
+  runtime_.check(api_.cpu_memory(ort::kDeviceAllocator, ort::kDefaultMemory, &memory_));
+  runtime_.check(api_.create_session(runtime_.env(), path.c_str(), made, &session_));
+  size_t count = 0;
+  char* name = nullptr;
+  runtime_.check(api_.input_count(session_, &count));
+  for (size_t i = 0; i < count; ++i) {
+    runtime_.check(api_.input_name(session_, i, allocator_, &name));
+    inputs_.push_back(taken(name));
+  }
+  runtime_.check(api_.output_count(session_, &count));
+  for (size_t i = 0; i < count; ++i) {
+    runtime_.check(api_.output_name(session_, i, allocator_, &name));
+    outputs_.push_back(taken(name));
+  }
+}
+
+Model::~Model() {
+  release_values();
+  api_.release_session(session_);
+  api_.release_memory_info(memory_);
+}
+
+void Model::release_values() {
+  for (ort::Value* value : values_) api_.release_value(value);
+  values_.clear();
+}
+
+std::string Model::taken(char* text) const {
+  const std::string copy = text ? text : "";
+  if (text) runtime_.check(api_.free(allocator_, text));
+  return copy;
+}
+
+std::string Model::metadata(const std::string& key) const {
+  ort::ModelMetadata* all = nullptr;
+  runtime_.check(api_.model_metadata(session_, &all));
+  char* text = nullptr;
+  ort::Status* const status = api_.look_up(all, allocator_, key.c_str(), &text);
+  api_.release_model_metadata(all);
+  runtime_.check(status);
+  return taken(text);
+}
+
+std::vector<Tensor> Model::run(const Tensor& input) {
+  if (inputs_.size() != 1) throw std::runtime_error("models with one input are run, this one has more");
+  release_values();
+  std::vector<const char*> names;
+  for (const std::string& name : outputs_) names.push_back(name.c_str());
+  ort::Value* value = nullptr;
+  runtime_.check(
+      api_.tensor_of(memory_, input.data, input.bytes(), input.dims.data(), input.dims.size(), input.type, &value));
+  values_.assign(outputs_.size(), nullptr);
+  const char* const name = inputs_[0].c_str();
+  ort::Status* const status = api_.run(session_, nullptr, &name, &value, 1, names.data(), names.size(), values_.data());
+  api_.release_value(value);
+  runtime_.check(status);
+
+  std::vector<Tensor> tensors(values_.size());
+  for (size_t i = 0; i < values_.size(); ++i) {
+    ort::TensorInfo* info = nullptr;
+    runtime_.check(api_.tensor_info(values_[i], &info));
+    size_t rank = 0;
+    runtime_.check(api_.rank(info, &rank));
+    tensors[i].dims.resize(rank);
+    runtime_.check(api_.dimensions(info, tensors[i].dims.data(), rank));
+    runtime_.check(api_.element_type(info, &tensors[i].type));
+    api_.release_tensor_info(info);
+    runtime_.check(api_.tensor_data(values_[i], &tensors[i].data));
+  }
+  return tensors;
+}

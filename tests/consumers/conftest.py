@@ -1,0 +1,71 @@
+"""An export with a region, its pictures as PPM, and the C++ consumer built for this machine and for 64-bit ARM."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import onnxruntime
+import pytest
+from consumers import Consumer, Export
+from cross import PROJECT, cmake_build, cross_build, emulator_for_onnxruntime, needs_cross_tools
+from tiny_artifact import CLASSES, IDS, save_data, tiny_model
+
+from lth_deploy.compiler.metadata import ArtifactMetadata, ClassName, write_metadata
+from lth_deploy.compiler.pack import pack
+from lth_deploy.compiler.regions.build import build_regions, zeros_from
+from lth_deploy.compiler.save import save_model
+from lth_deploy.kernels import ops_library
+
+SOURCE = PROJECT / "export" / "consumers" / "cpp"
+
+
+@pytest.fixture(scope="session")
+def export(tmp_path_factory: pytest.TempPathFactory) -> Export:
+    folder = tmp_path_factory.mktemp("export")
+    data, images = save_data(folder)
+    packed, _ = pack(tiny_model(0, 0.8), values="fp16")
+    model, plan = build_regions(packed, zeros_from(0.5))
+    assert plan.regions
+    classes = [ClassName(id=number, name=name) for number, name in zip(IDS, CLASSES, strict=True)]
+    write_metadata(model, ArtifactMetadata(decoder="lth", classes=classes, values="fp16"))
+    save_model(model, folder / "ticket.onnx")
+    subprocess.run([sys.executable, SOURCE / "to_ppm.py", data, images, folder / "ppm"], check=True)
+    return Export(folder / "ticket.onnx", folder / "ppm" / "list.txt", data, images)
+
+
+@pytest.fixture(scope="session")
+def native() -> Consumer:
+    folder = cmake_build(SOURCE, PROJECT / "build" / "consumer", "-DCMAKE_CXX_FLAGS=-Werror -Wpedantic")
+    found = sorted((Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so*"))
+    if not found:
+        pytest.skip("this wheel of ONNX Runtime has no shared library of its own")
+    return Consumer((str(folder / "lth_consumer"),), found[0], ops_library())
+
+
+@pytest.fixture(scope="session")
+def arm() -> Consumer:
+    needs_cross_tools()
+    folder = cross_build(SOURCE, "consumer-aarch64", "-DCMAKE_CXX_FLAGS=-Werror -Wpedantic")
+    library = cross_build(PROJECT / "lth_deploy" / "kernels", "library-aarch64") / "liblth_ops.so"
+    return Consumer((*emulator_for_onnxruntime(), str(folder / "lth_consumer")), _runtime_for_arm(), library)
+
+
+def _runtime_for_arm() -> Path:
+    """The shared library in ONNX Runtime's own wheel."""
+    folder = PROJECT / "build" / "onnxruntime-aarch64"
+    version = onnxruntime.__version__
+    if not list(folder.glob(f"onnxruntime-{version}-*.whl")):
+        platforms = [part for tag in ("2_27", "2_28") for part in ("--platform", f"manylinux_{tag}_aarch64")]
+        wanted = ["--only-binary=:all:", "--no-deps", "--dest", str(folder), f"onnxruntime=={version}"]
+        done = subprocess.run(
+            [sys.executable, "-m", "pip", "download", "--quiet", *platforms, *wanted], capture_output=True, text=True
+        )
+        if done.returncode != 0:
+            reason = f"ONNX Runtime {version} for aarch64 cannot be had: {done.stderr.strip()[-300:]}"
+            pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    (wheel,) = folder.glob(f"onnxruntime-{version}-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if Path(name).name.startswith("libonnxruntime.so"))
+        return Path(archive.extract(name, folder))
