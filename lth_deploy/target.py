@@ -36,8 +36,8 @@ class Rates(Section):
 class CostTable(Section):
     """What the planner assumes of a machine; `export --tune` measures instead. The defaults are cautious."""
 
-    conv: Rates = Rates(dense=100, sparse=80, half=100)
-    pointwise: Rates = Rates(dense=100, sparse=60, half=40)
+    conv: Rates = Rates(dense=100, sparse=75, half=35)
+    pointwise: Rates = Rates(dense=100, sparse=55, half=20)
     stem: Rates = Rates(dense=60, sparse=40, half=30)
     rows: Rates = Rates(dense=50, sparse=30, half=100)
     layout_ns: Annotated[float, Field(ge=0)] = Field(0.5, description="to bring one value into the layout, or back")

@@ -50,7 +50,7 @@ def test_a_layer_that_is_predicted_to_lose_says_so() -> None:
 
 
 def test_changing_the_layout_counts_against_a_thin_region() -> None:
-    target = Target(costs=CostTable(layout_ns=5.0))
+    target = Target(costs=CostTable(layout_ns=5.0, pointwise=Rates(dense=100, sparse=60, half=0)))
     facts = Facts(_positions())
     _, alone = emit(_chain(1, 0.85, layers=1), target, facts)
     assert "change the layout" in str(alone[0].dense_because)
