@@ -58,6 +58,34 @@ def test_a_node_is_computed(name: str, plain: Path, tmp_path: Path) -> None:
         assert (np.abs(found - exact.value) <= exact.bound).all()
 
 
+CODINGS = ["dense", "bitmask", "steps8", "gaps4", "gaps6", "gaps8", "gaps10", "gaps12", "gaps16"]
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+@pytest.mark.parametrize("values", ["f32", "f16"])
+def test_every_coding_is_decoded(coding: str, values: str, plain: Path, tmp_path: Path) -> None:
+    at = "1" if coding == "dense" else "1,2"
+    source = f"lth_region 1\ninputs 1\nweight {coding} {values} 421,397 at {at}\n"
+    source += "t0 = loadrows 0 channels=397\n"
+    source += "t1 = conv t0 w0 - kernel=1,1 stride=1,1 pads=0,0,0,0 dilation=1,1 groups=1 act=none\noutput t1 rows\n"
+    node = region_node(source, [(3, 397)])
+    (weight,) = node.weights
+    rng = np.random.default_rng(1)
+    # Gaps of every length up to one that no code of 16 bits spans, and none at all.
+    for kept in (
+        np.zeros(weight.size, bool),
+        np.cumsum(rng.geometric(0.5, 300) ** 2) % weight.size,
+        [0, 3, 167_136],
+        slice(None),
+    ):
+        flat = np.zeros(weight.size, np.float32)
+        flat[kept] = rng.standard_normal(weight.size).astype(np.float16)[kept]
+        weight[...] = flat.reshape(weight.shape)
+        run_host(plain, "run", write_node(tmp_path / "node", node), tmp_path / "out", 1)
+        (found,), (exact,) = read_arrays(tmp_path / "out"), run_bounded(node.program, node.weights, node.inputs)
+        assert (np.abs(found - exact.value) <= exact.bound).all()
+
+
 def test_an_older_onnx_runtime_is_refused_in_words(plain: Path) -> None:
     run_host(plain, "version", 18)
     run_host(plain, "version", 40)
@@ -117,7 +145,11 @@ def _changed(rng: np.random.Generator, source: str) -> str:
     """One field replaced, or one line dropped, doubled or moved."""
     lines = source.split("\n")
     line = int(rng.integers(len(lines)))
-    kind = int(rng.integers(10))
+    kind = int(rng.integers(12))
+    if kind > 9:
+        numbers = [found.span() for found in re.finditer(r"(?<=[,=])\d+(?=,)|(?<=,)\d+", source)]
+        start, end = numbers[int(rng.integers(len(numbers)))] if numbers else (0, 0)
+        return source[:start] + str(rng.integers(17)) + source[end:]
     if kind > 7:
         number = rng.standard_normal() * 10.0 ** rng.integers(-12, 12)
         written = f"{number:.9g}" if rng.random() < 0.8 else repr(float(number))
