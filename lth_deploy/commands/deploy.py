@@ -93,7 +93,8 @@ def benchmark(
     limit: Annotated[int | None, typer.Option(min=1, help="AP on the first so many images only.")] = None,
     decoder: DecoderOption = None,
     imports: Annotated[
-        list[Path] | None, typer.Option("--import", help="Add the rows of another benchmark's JSON.")
+        list[Path] | None,
+        typer.Option("--import", help="Add the rows of another benchmark's JSON, or of lth_consumer --bench."),
     ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write every sample to this file; - for stdout.")

@@ -87,7 +87,7 @@ class Row(_Part):
     engine_version: str
     threads: int
     bytes: int
-    bytes_zstd: int
+    bytes_zstd: int | None = None
     bytes_coo: int | None = None
     entropy_bytes: int | None = None
     parts: SizeParts | None = None

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from lth_deploy import storage
 from lth_deploy.errors import ArtifactError, UsageError
 from lth_deploy.measure.latency import Timing
-from lth_deploy.measure.machine import Machine, describe_machine
+from lth_deploy.measure.machine import describe_machine
 from lth_deploy.measure.results import BenchmarkResults, Row
 from lth_deploy.measure.size import file_bytes
 from lth_deploy.workflow.contenders import Contender, calibration_images, gather, quantized
+from lth_deploy.workflow.imports import imported_rows, read_import
 from lth_deploy.workflow.race import Race, open_all, race
 from lth_deploy.workflow.weight_facts import weight_facts
 
@@ -30,8 +31,8 @@ class BenchmarkOptions:
 
     seconds: timed for each row. threads: one table's rows for each number. images: how many images AP is scored on
     (None: all). timed_images: how many of them are timed, in turn. loads: fresh processes for each row.
-    calibration: images for INT8, taken from calibration_folder. imports: JSON files of other benchmarks whose rows
-    are appended.
+    calibration: images for INT8, taken from calibration_folder. imports: JSON files of other benchmarks and of
+    consumers whose rows are appended.
     """
 
     engines: tuple[str, ...] = ("onnxruntime",)
@@ -64,7 +65,7 @@ def benchmark(
 
     Raises:
         UsageError: an argument that cannot work.
-        DataError: faulty data, or models made for other classes.
+        DataError: faulty data or imports, or models made for other classes.
         ArtifactError: a damaged file; an engine that refuses the baseline or a packed artifact.
         ParityError: a packed artifact does not compute what its own weights compute in plain ONNX.
     """
@@ -72,7 +73,7 @@ def benchmark(
 
     options = options or BenchmarkOptions()
     _check(options)
-    imported = [_imported(path) for path in options.imports]
+    imports = [(path, read_import(path)) for path in options.imports]
     dataset = load_coco(data, images)
     dataset = dataset if options.images is None else dataset.subset(options.images)
     if not dataset.images:
@@ -85,13 +86,15 @@ def benchmark(
             contenders.append(quantized(contenders[0], chosen, origin, workspace))
         contenders, left_out = _loadable(contenders)
         rows = _measure(contenders, dataset, options, workspace)
+        classes = _classes(contenders)
+    imported = [row for source in imports for row in imported_rows(*source, dataset, rows, classes)]
     return BenchmarkResults(
         when=datetime.now(UTC).isoformat(timespec="seconds"),
         machine=describe_machine(),
         versions=_versions(contenders),
         settings=_settings(options, data, dataset, contenders[0].name, left_out),
         command=list(options.command) if options.command else None,
-        rows=[*rows, *(row for extra in imported for row in extra)],
+        rows=[*rows, *imported],
     )
 
 
@@ -230,18 +233,10 @@ def _settings(
     }
 
 
-def _imported(path: Path) -> list[Row]:
-    """Rows measured elsewhere, each with a note of where and when.
-
-    Raises:
-        DataError: not the JSON of a benchmark.
-    """
-    if not path.is_file():
-        raise UsageError(f"--import: there is no file {path}; give the JSON of another benchmark")
-    other = BenchmarkResults.from_json(path.read_bytes(), str(path))
-    note = f"imported from {path.name}: measured {other.when} on {_short(other.machine)}"
-    return [row.model_copy(update={"notes": [*row.notes, note]}) for row in other.rows]
-
-
-def _short(machine: Machine) -> str:
-    return f"{machine.cpu}, {machine.cores} cores"
+def _classes(contenders: list[Contender]) -> dict[str, dict[int, str]]:
+    """Category ids and names by digest of the files that say them."""
+    return {
+        storage.sha256(contender.file.path): {entry.id: entry.name for entry in contender.file.metadata.classes}
+        for contender in contenders
+        if contender.file.metadata is not None and contender.file.metadata.classes
+    }

@@ -13,7 +13,9 @@ from cross import run_program
 from tiny_artifact import IDS
 
 from lth_deploy.data.images import read_image
+from lth_deploy.measure.consumer import ConsumerReport
 from lth_deploy.measure.machine import describe_machine
+from lth_deploy.workflow.benchmark import BenchmarkOptions, benchmark
 
 
 def consume(consumer: Consumer, *arguments: object, **more: Any) -> str:
@@ -55,6 +57,7 @@ def test_it_finds_what_python_finds(with_library: bool, native: Consumer, export
     found, bench = run(native, export, tmp_path, "--threads", 2, *options)
     hold(found, expected(export))
     hold(bench["detections"], found)
+    ConsumerReport.from_json(json.dumps(bench), "bench")
     assert bench["model"]["sha256"] == hashlib.sha256(export.model.read_bytes()).hexdigest()
     assert bench["model"]["bytes"] == export.model.stat().st_size
     machine = describe_machine()
@@ -144,3 +147,9 @@ def test_64_bit_arm_under_qemu(arm: Consumer, export: Export, tmp_path: Path) ->
     given = ("--model", export.model, "--pictures", export.pictures, "--detect", tmp_path / "d")
     said = consume(arm, *given, "--library", arm.library, fails=True, LTH_ISA="avx2")
     assert "use one of: neon, portable" in said
+    options = BenchmarkOptions(seconds=0.05, loads=1, bootstrap=10, imports=(tmp_path / "bench.json",))
+    results = benchmark([export.model], export.data, export.images, options=options)
+    row = results.rows[-1]
+    assert (row.name, row.engine, row.latency_ms) == ("ticket", "lth_deploy C API, emulated", None)
+    assert row.ap == results.rows[0].ap
+    assert row.zero_macs == results.rows[1].zero_macs

@@ -150,7 +150,9 @@ std::string list_of(const std::vector<T>& items, F&& text) {
   return "[" + all + "]";
 }
 
-std::string report(const Options& options, const Runtime& runtime, const Measured& m, const std::string* detections) {
+// detections: of all entries; may be null.
+std::string report(const Options& options, const Runtime& runtime, const Measured& m, const std::vector<Entry>& entries,
+                   const std::string* detections) {
   const Machine machine = describe_machine();
   const char* const forced = std::getenv("LTH_ISA");
   int64_t size = 0;
@@ -178,6 +180,7 @@ std::string report(const Options& options, const Runtime& runtime, const Measure
       field("p50_ms", number(percentile(m.samples_ms, 0.5))),
       field("p90_ms", number(percentile(m.samples_ms, 0.9))),
       field("samples_ms", list_of(m.samples_ms, number)),
+      field("images", detections ? list_of(entries, [](const Entry& e) { return std::to_string(e.id); }) : "null"),
       field("detections", detections ? "[\n" + *detections + "]" : "null"),
   };
   std::string text;
@@ -226,7 +229,8 @@ void run(const Options& options) {
     write_file(options.detect, "[\n" + detections + "]\n");
   }
   if (!options.bench.empty()) {
-    write_file(options.bench, report(options, runtime, measured, options.detect.empty() ? nullptr : &detections));
+    write_file(options.bench,
+               report(options, runtime, measured, entries, options.detect.empty() ? nullptr : &detections));
   }
 }
 
