@@ -8,7 +8,7 @@ from onnx import ModelProto, TensorProto, numpy_helper, version_converter
 from lth_deploy.compiler.domain import DOMAIN, MIN_IR_VERSION, MIN_OPSET
 from lth_deploy.compiler.regions.expand import expand_regions
 from lth_deploy.compiler.stored import array_of, stored_weights, tensor_bytes
-from lth_deploy.compiler.walk import consumed_names
+from lth_deploy.compiler.walk import all_graphs, all_nodes, consumed_names
 from lth_deploy.errors import ArtifactError
 from lth_deploy.formats.base import MAX_ELEMENTS
 
@@ -21,7 +21,7 @@ _LIFT_BYTES = 1024
 
 
 def prepare(model: ModelProto) -> ModelProto:
-    """A copy in plain form: nothing packed, no sparse initializers, large Constant nodes as initializers.
+    """A copy in plain form: nothing packed, no sparse initializers, large constants and their copies as initializers.
 
     Raises:
         ArtifactError: a packed or sparse tensor is damaged, or the model is too old to convert.
@@ -30,6 +30,7 @@ def prepare(model: ModelProto) -> ModelProto:
     _densify(plain)
     plain = _modern(plain)
     _lift_constants(plain)
+    _drop_copies(plain)
     return plain
 
 
@@ -145,3 +146,22 @@ def _lift_constants(model: ModelProto) -> None:
             kept.append(node)
     del model.graph.node[:]
     model.graph.node.extend(kept)
+
+
+def _drop_copies(model: ModelProto) -> None:
+    """Let the users of an Identity of an initializer read the initializer: torch's exporter merges equal biases so."""
+    stored = {tensor.name for tensor in model.graph.initializer}
+    outputs = {output.name for graph in all_graphs(model.graph) for output in graph.output}
+    original: dict[str, str] = {}
+    kept = []
+    for node in model.graph.node:
+        source = original.get(node.input[0], node.input[0]) if node.input else ""
+        if node.op_type == "Identity" and not node.domain and source in stored and node.output[0] not in outputs:
+            original[node.output[0]] = source
+        else:
+            kept.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+    for node in all_nodes(model.graph):
+        for place, name in enumerate(node.input):
+            node.input[place] = original.get(name, name)

@@ -3,7 +3,7 @@
 import numpy as np
 import onnx
 import pytest
-from onnx import ModelProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from lth_deploy.compiler.domain import DOMAIN
 from lth_deploy.compiler.layers import weight_layers
@@ -206,3 +206,29 @@ def test_layers_say_the_same_of_dense_and_packed_models() -> None:
             b.name, b.op_type, b.nodes, b.shape, b.zeros, b.group,
         )  # fmt: skip
     assert [layer.group for layer in dense_layers if layer.name == "depthwise.weight"] == [32]
+
+
+def test_users_of_a_copied_constant_read_the_constant() -> None:
+    """torch's exporter keeps one of several equal biases and makes the others by Identity."""
+    rng = np.random.default_rng(0)
+    nodes = [
+        helper.make_node("Identity", ["b"], ["b1"]),
+        helper.make_node("Identity", ["b1"], ["b2"]),
+        helper.make_node("Conv", ["x", "w", "b2"], ["y"], kernel_shape=[1, 1]),
+        helper.make_node("Identity", ["b"], ["z"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "copies",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 2, 3, 3])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("y", "z")],
+        [
+            numpy_helper.from_array(rng.standard_normal((2, 2, 1, 1)).astype(np.float32), "w"),
+            numpy_helper.from_array(np.float32([1, 2]), "b"),
+        ],
+    )
+    plain = prepare(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]))
+    assert [(node.op_type, list(node.input)) for node in plain.graph.node] == [
+        ("Conv", ["x", "w", "b"]),
+        ("Identity", ["b"]),
+    ]

@@ -84,7 +84,9 @@ def layers(draw: st.DrawFn) -> Program:
     window = Window(kernel, stride, pads, dilation)  # type: ignore[arg-type]
     dims = (outputs, inputs // groups, *kernel)
     bias = 1 if draw(st.booleans()) else None
-    constants = [Weight("dense", "f32", dims, None, 1)] + ([Weight("dense", "f32", (outputs,), None, 2)] if bias else [])
+    constants = [Weight("dense", "f32", dims, None, 1)] + (
+        [Weight("dense", "f32", (outputs,), None, 2)] if bias else []
+    )
     first = Conv(0, 0, bias, window, groups, None, draw(acts()))
     second = dataclasses.replace(first, add=1, act=draw(acts()))
     return Program(1, tuple(constants), (Load(0, inputs), first, second), (Output(2),))
@@ -95,11 +97,17 @@ def layers(draw: st.DrawFn) -> Program:
 def test_a_layer_of_any_kind(program: Program, data: st.DataObject, instruction_sets: dict[str, Path]) -> None:
     window = next(step.window for step in program.instructions if isinstance(step, Conv))
     least = [(window.kernel[axis] - 1) * window.dilation[axis] + 1 for axis in (0, 1)]
-    shape = (data.draw(st.integers(1, 2)), program.instructions[0].channels, *(  # type: ignore[union-attr]
-        data.draw(st.integers(least[axis], least[axis] + 40)) for axis in (0, 1)
-    ))
+    shape = (
+        data.draw(st.integers(1, 2)),
+        program.instructions[0].channels,
+        *(  # type: ignore[union-attr]
+            data.draw(st.integers(least[axis], least[axis] + 40)) for axis in (0, 1)
+        ),
+    )
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
-    weights = weights_for(program, rng, data.draw(st.sampled_from([0.0, 0.5, 0.9, 0.99, 1.0])), data.draw(st.booleans()))
+    weights = weights_for(
+        program, rng, data.draw(st.sampled_from([0.0, 0.5, 0.9, 0.99, 1.0])), data.draw(st.booleans())
+    )
     inputs = [rng.standard_normal(shape).astype(np.float32)]
     for name, library in instruction_sets.items():
         os.environ["LTH_ISA"] = name.split()[0]
@@ -109,10 +117,16 @@ def test_a_layer_of_any_kind(program: Program, data: st.DataObject, instruction_
 
 @SLOW_MACHINE
 @given(program=programs(), data=st.data())
-def test_programs_of_many_instructions(program: Program, data: st.DataObject, instruction_sets: dict[str, Path]) -> None:
-    shape = (data.draw(st.integers(1, 2)), program.instructions[0].channels, *(  # type: ignore[union-attr]
-        data.draw(st.integers(1, 33)) for _ in range(2)
-    ))
+def test_programs_of_many_instructions(
+    program: Program, data: st.DataObject, instruction_sets: dict[str, Path]
+) -> None:
+    shape = (
+        data.draw(st.integers(1, 2)),
+        program.instructions[0].channels,
+        *(  # type: ignore[union-attr]
+            data.draw(st.integers(1, 33)) for _ in range(2)
+        ),
+    )
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     weights = weights_for(program, rng, 0.6)
     inputs = [rng.standard_normal(shape).astype(np.float32)]

@@ -1,0 +1,223 @@
+"""Whole backbones with their pyramids: the kernel library against dense ONNX Runtime, fp32 and INT8, and OpenVINO.
+
+    python -m benchmarks.torso --out benchmarks/results/torso-CPU.json
+
+Masks are random and uniform (each layer has the same share of zeros), the stem stays dense. In every round each
+contender runs once and the order rotates; a ratio is the median over rounds of the baseline's time over the
+contender's in the same round. Outputs are compared with the dense graph of the same weights. With more than one thread
+the contenders take turns in blocks, because idle workers of one session slow down the other.
+"""
+
+import argparse
+import shlex
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from lth_deploy import export_onnx, storage
+from lth_deploy.compiler.int8 import quantize_dense
+from lth_deploy.measure.machine import describe_machine
+from lth_deploy.runtimes import RUNTIMES
+from lth_deploy.target import Target
+from lth_deploy.ticket import versions
+
+from benchmarks.torsos import STRUCTURES, export_pyramid, prune_randomly
+
+SCHEMA = "lth-torso-benchmark/1"
+NETWORKS = ("resnet18", "resnet50")
+LEVELS = (0.8, 0.9, 0.95)
+BLOCK = 8
+"""Runs of one contender in a row with more than one thread; the first two are not counted."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One contender; ratio: times as fast as dense fp32 ONNX Runtime, the median over paired rounds."""
+
+    network: str
+    size: int
+    threads: int
+    contender: str
+    sparsity: float | None
+    structure: str | None
+    ratio: float
+    median_ms: float
+    least_ms: float
+    load_s: float
+    largest_relative_error: float | None
+    samples_ms: list[float]
+
+
+@dataclass
+class Contender:
+    """A session and its samples."""
+
+    name: str
+    sparsity: float | None
+    structure: str | None
+    run: Callable[[], list[np.ndarray]]
+    load_s: float
+    error: float | None
+    samples: list[float]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parsed(arguments)
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="lth-torso-") as scratch:
+        for network in options.networks:
+            files = prepared(network, options, Path(scratch))
+            for threads in options.threads:
+                for size in options.sizes:
+                    rows += race(network, files, size, threads, options)
+                    write(options.out, rows, started)
+    return 0
+
+
+started = datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS))
+    parser.add_argument("--sizes", nargs="+", type=int, default=[320])
+    parser.add_argument("--threads", nargs="+", type=int, default=[1])
+    parser.add_argument("--levels", nargs="+", type=float, default=list(LEVELS))
+    parser.add_argument("--structures", nargs="+", default=list(STRUCTURES))
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--openvino", action="store_true")
+    return parser.parse_args(arguments)
+
+
+def prepared(
+    network: str, options: argparse.Namespace, folder: Path
+) -> dict[tuple[str, float | None, str | None], Path]:
+    """All files of one network: dense, INT8, and for each mask the artifact and its dense twin."""
+    dense, quantised = folder / f"{network}.onnx", folder / f"{network}-int8.onnx"
+    export_pyramid(network, dense, options.sizes[0])
+    rng = np.random.default_rng(1)
+    feeds = [
+        {"image": rng.standard_normal((1, 3, size, size)).astype(np.float32)}
+        for size in options.sizes
+        for _ in range(4)
+    ]
+    quantize_dense(dense, feeds, quantised, reduce_range=not describe_machine().exact_u8s8)
+    files: dict[tuple[str, float | None, str | None], Path] = {
+        ("dense", None, None): dense,
+        ("int8", None, None): quantised,
+    }
+    model = onnx.load(str(dense))
+    for level in options.levels:
+        for structure in options.structures:
+            source = folder / f"{network}-{level}-{structure}.onnx"
+            onnx.save(prune_randomly(model, level, structure), str(source))
+            done = export_onnx(source, target=Target(values="fp32"), out=folder / source.stem)
+            files["lth_deploy", level, structure] = done.artifact
+            files["twin", level, structure] = source
+            print(f"{network} {level:.0%} {structure}: packed, {done.bytes} bytes", file=sys.stderr)
+    return files
+
+
+def race(
+    network: str,
+    files: dict[tuple[str, float | None, str | None], Path],
+    size: int,
+    threads: int,
+    options: argparse.Namespace,
+) -> list[Row]:
+    image = np.random.default_rng(2).standard_normal((1, 3, size, size)).astype(np.float32)
+    contenders = [opened("onnxruntime fp32", None, None, "onnxruntime", files["dense", None, None], image, threads)]
+    contenders.append(opened("onnxruntime int8", None, None, "onnxruntime", files["int8", None, None], image, threads))
+    if options.openvino:
+        contenders.append(opened("openvino fp32", None, None, "openvino", files["dense", None, None], image, threads))
+    for (kind, level, structure), path in files.items():
+        if kind == "lth_deploy":
+            found = opened("lth_deploy fp32", level, structure, "lth_deploy", path, image, threads)
+            exact = opened("", None, None, "onnxruntime", files["twin", level, structure], image, threads).run()
+            found.error = largest_error(found.run(), exact)
+            contenders.append(found)
+    measure(contenders, options.rounds, threads)
+    base = contenders[0].samples
+    rows = [
+        Row(
+            network,
+            size,
+            threads,
+            c.name,
+            c.sparsity,
+            c.structure,
+            round(ratio(base, c.samples), 3),
+            round(statistics.median(c.samples), 3),
+            round(min(c.samples), 3),
+            round(c.load_s, 3),
+            c.error,
+            [round(ms, 3) for ms in c.samples],
+        )
+        for c in contenders
+    ]
+    for row in rows:
+        print(
+            f"{network}@{size} {threads}T {row.contender:17} {row.sparsity or ''!s:5} {row.structure or '':7} "
+            f"{row.median_ms:8.2f} ms  x{row.ratio:.2f}  error {row.largest_relative_error}"
+        )
+    return rows
+
+
+def opened(
+    name: str, level: float | None, structure: str | None, engine: str, path: Path, image: np.ndarray, threads: int
+) -> Contender:
+    began = time.perf_counter()
+    session = RUNTIMES.get(engine).load(path, threads=threads)
+    load_s = time.perf_counter() - began
+    return Contender(name, level, structure, lambda: list(session.run({"image": image}).values()), load_s, None, [])
+
+
+def largest_error(found: list[np.ndarray], exact: list[np.ndarray]) -> float:
+    """Largest difference of any output over that output's largest magnitude."""
+    return max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in zip(found, exact, strict=True))
+
+
+def measure(contenders: list[Contender], rounds: int, threads: int) -> None:
+    for contender in contenders:
+        for _ in range(3):
+            contender.run()
+    block, dropped = (1, 0) if threads == 1 else (BLOCK, 2)
+    for number in range(-(-rounds // (block - dropped))):
+        shift = number % len(contenders)
+        for contender in contenders[shift:] + contenders[:shift]:
+            if threads > 1:
+                time.sleep(0.05)
+            for turn in range(block):
+                began = time.perf_counter()
+                contender.run()
+                if turn >= dropped:
+                    contender.samples.append((time.perf_counter() - began) * 1e3)
+
+
+def ratio(base: list[float], mine: list[float]) -> float:
+    return statistics.median(b / m for b, m in zip(base, mine, strict=True))
+
+
+def write(path: Path, rows: list[Row], began: str) -> None:
+    report: dict[str, Any] = {
+        "schema": SCHEMA,
+        "command": shlex.join(["python", "-m", "benchmarks.torso", *sys.argv[1:]]),
+        "started": began,
+        "machine": describe_machine().model_dump(),
+        "versions": versions(),
+        "rows": [asdict(row) for row in rows],
+    }
+    storage.write_json(path, report)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""The networks that benchmarks/torso.py runs: backbones with a feature pyramid, pruned by random masks."""
+
+import io
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import onnx
+import torch
+from onnx import ModelProto, numpy_helper
+from torch import nn
+from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+
+from lth_deploy.compiler.fold_norm import fold_norm
+
+STRUCTURES = ("single", "out2")
+_OPSET = 18
+
+
+class Pyramid(nn.Module):
+    """A backbone whose pyramid levels are a tuple."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        backbone = resnet_fpn_backbone(backbone_name=name, weights=None, trainable_layers=5, norm_layer=nn.BatchNorm2d)
+        self.backbone = backbone
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """[N, 3, H, W] to the pyramid, finest level first."""
+        return tuple(self.backbone(image).values())
+
+
+def export_pyramid(name: str, path: Path, size: int) -> None:
+    """Write the dense network with dynamic height and width, normalisation folded."""
+    module = cast(Any, fold_norm(Pyramid(name).eval()).module)
+    buffer = io.BytesIO()
+    torch.onnx.export(
+        module,
+        (torch.zeros(1, 3, size, size),),
+        cast(Any, buffer),
+        dynamo=False,
+        opset_version=_OPSET,
+        input_names=["image"],
+        dynamic_axes={"image": {0: "N", 2: "H", 3: "W"}},
+    )
+    onnx.save(onnx.load_model_from_string(buffer.getvalue()), str(path))
+
+
+def prune_randomly(model: ModelProto, sparsity: float, structure: str, seed: int = 0) -> ModelProto:
+    """A copy whose convolutions have this share of random zeros in each layer; the stem stays dense.
+
+    structure: `single` weights, or `out2`: rows 2 i and 2 i + 1 share their zeros.
+    """
+    pruned = ModelProto()
+    pruned.CopyFrom(model)
+    rng = np.random.default_rng(seed)
+    weights = {node.input[1] for node in pruned.graph.node if node.op_type == "Conv"}
+    for tensor in pruned.graph.initializer:
+        if tensor.name not in weights or tensor.dims[1] == 3:
+            continue
+        values = numpy_helper.to_array(tensor)
+        shape = (values.shape[0] // 2, *values.shape[1:]) if structure == "out2" else values.shape
+        kept = rng.random(shape) >= sparsity
+        if structure == "out2":
+            kept = np.repeat(kept, 2, axis=0)
+        tensor.CopyFrom(numpy_helper.from_array(np.where(kept, values, np.float32(0)), tensor.name))
+    return pruned
