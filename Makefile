@@ -1,6 +1,7 @@
 # make quickstart   the whole job on generated data: ticket, export, benchmark, report
 # make test         all tests
 # make lint         style and types
+# make wheels       dist/*.whl for x86-64 and 64-bit ARM that need no compiler (Debian: g++-aarch64-linux-gnu)
 VENV   ?= .venv
 PYTHON ?= python3
 RUN    ?= runs/quickstart
@@ -8,7 +9,7 @@ BIN    := $(VENV)/bin
 # What the kernel library is built from; installing compiles it.
 KERNELS := $(wildcard lth_deploy/kernels/CMakeLists.txt lth_deploy/kernels/src/*)
 
-.PHONY: quickstart test lint clean
+.PHONY: quickstart test lint wheels clean
 .DELETE_ON_ERROR:
 
 # The stamp is newer than pyproject.toml once everything that it asks for is installed.
@@ -34,6 +35,9 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+wheels: $(VENV)/.installed
+	.ci/wheels $(abspath $(BIN))/python
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
