@@ -22,14 +22,14 @@ from typing import Any
 
 import numpy as np
 import onnx
+
+from benchmarks.torsos import STRUCTURES, export_pyramid, prune_randomly
 from lth_deploy import export_onnx, storage
 from lth_deploy.compiler.int8 import quantize_dense
 from lth_deploy.measure.machine import describe_machine
 from lth_deploy.runtimes import RUNTIMES
 from lth_deploy.target import Target
 from lth_deploy.ticket import versions
-
-from benchmarks.torsos import STRUCTURES, export_pyramid, prune_randomly
 
 SCHEMA = "lth-torso-benchmark/1"
 NETWORKS = ("resnet18", "resnet50")

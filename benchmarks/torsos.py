@@ -12,6 +12,7 @@ from torch import nn
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
 from lth_deploy.compiler.fold_norm import fold_norm
+from lth_deploy.compiler.prepare import prepare
 
 STRUCTURES = ("single", "out2")
 _OPSET = 18
@@ -44,7 +45,7 @@ def export_pyramid(name: str, path: Path, size: int) -> None:
         input_names=["image"],
         dynamic_axes={"image": {0: "N", 2: "H", 3: "W"}},
     )
-    onnx.save(onnx.load_model_from_string(buffer.getvalue()), str(path))
+    onnx.save(prepare(onnx.load_model_from_string(buffer.getvalue())), str(path))
 
 
 def prune_randomly(model: ModelProto, sparsity: float, structure: str, seed: int = 0) -> ModelProto:

@@ -29,7 +29,8 @@ def opens(library: Path, instruction_set: str) -> bool:
     try:
         open_model(model_of(parse(SMALLEST), []), library)
     except Exception as error:
-        assert "is not available on this machine" in str(error), error
+        if "is not available on this machine" not in str(error):
+            raise
         return False
     finally:
         del os.environ["LTH_ISA"]

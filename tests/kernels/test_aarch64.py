@@ -125,7 +125,7 @@ def _inner_loops(objects: Path) -> dict[str, list[Counter[str]]]:
 def test_inner_loops_keep_their_sums_in_registers(host: Path) -> None:
     """There is no ARM processor to measure on: the instructions of one nonzero are counted instead."""
     kernels = _inner_loops(next(host.rglob("isa_neon.cpp.o")))
-    assert len(kernels) > 300
+    assert len(kernels) > 60
     spilling = [name for name, loops in kernels.items() if any(loop["stack"] for loop in loops)]
     assert not spilling
 
@@ -133,7 +133,7 @@ def test_inner_loops_keep_their_sums_in_registers(host: Path) -> None:
         (name,) = (name for name in kernels if start in name)
         return min((sum(loop.values()) - loop["stack"]) / loop["fmla"] for loop in kernels[name])
 
-    assert spent("single_rows<4, 5, 7, 1, true, true>") <= 1.9
-    assert spent("single_rows<4, 5, 11, 2, true, true>") <= 2.3
-    assert spent("single_rows<1, 20, 0, 1, true, true>") <= 1.9
-    assert spent("pair_rows<5, 7, 1, true, true>") <= 1.8
+    assert spent("single_rows<4, 5, 7, 1>") <= 1.9
+    assert spent("single_rows<4, 5, 11, 2>") <= 2.3
+    assert spent("single_rows<1, 20, 0, 1>") <= 1.9
+    assert spent("pair_rows<5, 7, 1>") <= 1.8

@@ -192,6 +192,17 @@ def test_a_mask_head_over_many_regions(kernels: Path) -> None:
     hold(program, weights_for(program, rng, 0.8), [rng.standard_normal((9, 24, 14, 14)).astype(np.float32)], kernels)
 
 
+def test_heads_without_a_region_make_empty_outputs(kernels: Path) -> None:
+    three = Window((3, 3), (1, 1), (1, 1, 1, 1))
+    mask = (Weight("dense", "f32", (8, 8, 3, 3), None, 1),)
+    head = Program(1, mask, (Load(0, 8), Conv(0, 0, None, three)), (Output(1),))
+    box = Program(1, (Weight("dense", "f32", (5, 9), None, 1),), (Load(0, 9, True), Conv(0, 0)), (Output(1, True),))
+    rng = np.random.default_rng(6)
+    for program, empty, shape in ((head, (0, 8, 14, 14), (0, 8, 14, 14)), (box, (0, 9), (0, 5))):
+        session = open_model(model_of(program, weights_for(program, rng, 0.5)), kernels)
+        assert run_model(session, [np.zeros(empty, np.float32)])[0].shape == shape
+
+
 def test_nan_in_one_picture_stays_in_its_windows(kernels: Path) -> None:
     """Lanes outside of the picture hold garbage; none of it may reach a pixel."""
     three = Window((3, 3), (1, 1), (1, 1, 1, 1))

@@ -118,7 +118,7 @@ def test_a_bound_holds_for_float32_and_is_not_slack() -> None:
 def test_shapes_that_do_not_fit_are_named() -> None:
     program = parse(EVERY_INSTRUCTION)
     weights, inputs = _random(program, [(1, 4, 21, 18), (5, 16)])
-    with pytest.raises(ArtifactError, match="t0.*3 channels"):
+    with pytest.raises(ArtifactError, match=r"t0.*3 channels"):
         run(program, weights, inputs)
     source = f"{HEAD[:-2]}2\nt0 = load 0 channels=1\nt1 = load 1 channels=1\nt2 = add t0 t1 act=none\noutput t2\n"
     with pytest.raises(ArtifactError, match=r"t2.*cannot be added"):

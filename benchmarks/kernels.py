@@ -1,0 +1,200 @@
+"""Single layers inside ONNX Runtime: the kernels on zeros of several shares against the dense convolution.
+
+    python -m benchmarks.kernels benchmarks/layers/resnet_fpn_320.txt --out benchmarks/results/kernels-CPU.json
+
+Both times are those of the layer alone: of the dense node from ONNX Runtime's own profile, of the kernel from the
+library's (LTH_PROFILE); changing the layout at the ends of a region is not in it. Dense and sparse sessions take turns,
+run by run; times are medians for the dense node and means for the kernel.
+"""
+
+import argparse
+import json
+import os
+import shlex
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+from benchmarks.torsos import STRUCTURES
+from lth_deploy import storage
+from lth_deploy.kernels import ops_library
+from lth_deploy.kernels.instructions import Act, Conv, Load, Output, Program, Weight, Window
+from lth_deploy.kernels.program import text
+from lth_deploy.measure.machine import describe_machine
+from lth_deploy.ticket import versions
+
+SCHEMA = "lth-kernel-benchmark/1"
+DOMAIN = "com.lth_deploy"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A square convolution with padding kernel // 2; size: height and width of the input."""
+
+    inputs: int
+    outputs: int
+    kernel: int
+    stride: int
+    size: int
+
+    @property
+    def macs(self) -> int:
+        """Multiplications of the dense layer."""
+        return self.inputs * self.outputs * self.kernel**2 * (-(-self.size // self.stride)) ** 2
+
+
+@dataclass(frozen=True)
+class Sparse:
+    """One mask of a layer; gmacs: giga multiplications by non-zero weights a second; ratio: times as fast as dense."""
+
+    sparsity: float
+    structure: str
+    ms: float
+    gmacs: float
+    ratio: float
+
+
+@dataclass
+class Row:
+    """A layer: dense time and rate, and every mask."""
+
+    layer: Layer
+    dense_ms: float
+    dense_gmacs: float
+    sparse: list[Sparse] = field(default_factory=list)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("layers", type=Path, nargs="+")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--levels", type=float, nargs="+", default=[0.0, 0.8, 0.9, 0.95])
+    parser.add_argument("--rounds", type=int, default=40)
+    options = parser.parse_args(arguments)
+    began = datetime.now(UTC).isoformat(timespec="seconds")
+    rows: list[Row] = []
+    for path in options.layers:
+        for layer in read_layers(path):
+            rows.append(measured(layer, options.levels, options.rounds))
+            print(line(rows[-1]))
+            report: dict[str, Any] = {
+                "schema": SCHEMA,
+                "command": shlex.join(["python", "-m", "benchmarks.kernels", *sys.argv[1:]]),
+                "started": began,
+                "machine": describe_machine().model_dump(),
+                "versions": versions(),
+                "rows": [asdict(row) for row in rows],
+            }
+            storage.write_json(options.out, report)
+    return 0
+
+
+def read_layers(path: Path) -> list[Layer]:
+    """The layers of a text file: five numbers a line; # starts a comment line."""
+    lines = [row for row in path.read_text().splitlines() if row and not row.startswith("#")]
+    return [Layer(*map(int, row.split())) for row in lines]
+
+
+def measured(layer: Layer, levels: Sequence[float], rounds: int) -> Row:
+    rng = np.random.default_rng(0)
+    weight = rng.standard_normal((layer.outputs, layer.inputs, layer.kernel, layer.kernel)).astype(np.float32)
+    feeds = {"x": rng.standard_normal((1, layer.inputs, layer.size, layer.size)).astype(np.float32)}
+    with tempfile.TemporaryDirectory(prefix="lth-kernels-") as folder:
+        profile = Path(folder) / "kernels.jsonl"
+        os.environ["LTH_PROFILE"] = str(profile)
+        dense = session(dense_model(layer, weight), profile_in=Path(folder))
+        masks = [(level, structure) for level in levels for structure in STRUCTURES if level or structure == "out2"]
+        kept = {mask: mask_of(weight.shape, *mask, rng) for mask in masks}
+        sparse = {mask: session(region_model(layer, weight * kept[mask]), library=True) for mask in masks}
+        for _ in range(rounds):
+            dense.run(None, feeds)
+            for contender in sparse.values():
+                contender.run(None, feeds)
+        dense_ms = dense_time(Path(dense.end_profiling()))
+        row = Row(layer, round(dense_ms, 4), round(layer.macs / dense_ms / 1e6, 1))
+        for mask in masks:
+            del sparse[mask]  # a region writes its profile when it goes
+            found = json.loads(profile.read_text().splitlines()[-1])
+            ms = found["ns"][1] / found["calls"] / 1e6
+            macs = layer.macs * float(kept[mask].mean())
+            row.sparse.append(Sparse(*mask, round(ms, 4), round(macs / ms / 1e6, 1), round(dense_ms / ms, 3)))
+    return row
+
+
+def mask_of(shape: tuple[int, ...], sparsity: float, structure: str, rng: np.random.Generator) -> np.ndarray:
+    if structure == "single":
+        return rng.random(shape) >= sparsity
+    return np.repeat(rng.random((shape[0] // 2, *shape[1:])) >= sparsity, 2, axis=0)
+
+
+def dense_time(profile: Path) -> float:
+    """Median milliseconds of the convolution in a profile of ONNX Runtime."""
+    events = json.loads(profile.read_text())
+    times = [
+        event["dur"] / 1000
+        for event in events
+        if "Conv" in event.get("args", {}).get("op_name", "") and event["name"].endswith("kernel_time")
+    ]
+    return statistics.median(times)
+
+
+def dense_model(layer: Layer, weight: np.ndarray) -> ModelProto:
+    pads = [layer.kernel // 2] * 4
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], strides=[layer.stride] * 2, pads=pads),
+        helper.make_node("Relu", ["c"], ["y"]),
+    ]
+    return model_of(layer, nodes, weight)
+
+
+def region_model(layer: Layer, weight: np.ndarray) -> ModelProto:
+    pad, kernel, stride = layer.kernel // 2, (layer.kernel,) * 2, (layer.stride,) * 2
+    steps = (Load(0, layer.inputs), Conv(0, 0, None, Window(kernel, stride, (pad,) * 4), act=Act("relu")))  # type: ignore[arg-type]
+    program = Program(1, (Weight("dense", "f32", weight.shape, None, 1),), steps, (Output(1),))
+    node = helper.make_node("Region0", ["x", "w"], ["y"], domain=DOMAIN, program=text(program))
+    return model_of(layer, [node], weight)
+
+
+def model_of(layer: Layer, nodes: list[Any], weight: np.ndarray) -> ModelProto:
+    graph = helper.make_graph(
+        nodes,
+        "layer",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, layer.inputs, "H", "W"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(weight.astype(np.float32), "w")],
+    )
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid(DOMAIN, 1)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=9)
+
+
+def session(model: ModelProto, *, library: bool = False, profile_in: Path | None = None) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    if library:
+        options.register_custom_ops_library(str(ops_library()))
+    if profile_in is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile_in / "dense")
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def line(row: Row) -> str:
+    layer = row.layer
+    name = f"{layer.inputs}->{layer.outputs} {layer.kernel}x{layer.kernel}/{layer.stride} @{layer.size}"
+    masks = "  ".join(
+        f"{s.sparsity:.0%} {s.structure} {s.ms:.2f} ms x{s.ratio:.2f} ({s.gmacs:.0f})" for s in row.sparse
+    )
+    return f"{name:24} dense {row.dense_ms:.2f} ms ({row.dense_gmacs:.0f} GMAC/s)  {masks}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
