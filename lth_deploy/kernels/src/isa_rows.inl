@@ -4,8 +4,8 @@
 // One base register: Intel splits an FMA whose address has an index into two operations.
 #define LTH_IN_REGISTER(p) __asm__("" : "+r"(p))
 
-// No load moves up past this, behind every fourth line: for ARM, GCC schedules before it hands out registers, would load
-// the whole tile first and spill accumulators for it. Four keep pairs of lines together, which take one instruction.
+// No load moves up past this, behind every fourth line: for ARM, GCC schedules before it hands out registers, would
+// load the whole tile first and spill accumulators for it. Four keep pairs together, which one instruction loads.
 #ifdef __aarch64__
 #define LTH_LOAD_NO_FURTHER(line) \
   if ((line) % 4 == 3) __asm__ volatile("" ::: "memory")
