@@ -83,7 +83,12 @@ def benchmark(
     data: Annotated[Path, typer.Option(help="COCO annotations.")],
     images: Annotated[Path, typer.Option(help="Folder of their images.")],
     baseline: Annotated[Path | None, typer.Option(help="Dense ONNX file to compare with.")] = None,
-    engine: Annotated[str, typer.Option(help="Engines, separated by commas.")] = "onnxruntime",
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            help="Engines, separated by commas.", show_default="onnxruntime, and lth_deploy where it was built"
+        ),
+    ] = None,
     int8: Annotated[bool, typer.Option("--int8", help="Add the dense model in static INT8 as a row.")] = False,
     calibrate: Annotated[
         Path | None, typer.Option(help="Images to calibrate INT8 on; best not those of --images.")
@@ -107,7 +112,7 @@ def benchmark(
     from lth_deploy.workflow.benchmark import benchmark as measure
 
     options = BenchmarkOptions(
-        engines=tuple(engine.split(",")),
+        engines=tuple(engine.split(",")) if engine is not None else None,
         threads=numbers_of(threads, "--threads"),
         seconds=seconds_of(time) or 0.0,
         int8=int8,

@@ -20,7 +20,7 @@ class ModelFile:
     """What is known of a file before an engine loads it.
 
     class_names: the name of label l at position l - 1, empty when nobody says. packed: whether only engines
-    that know model-local functions can load it.
+    that know model-local functions can load it. regions: nodes that the kernel library can take over.
     """
 
     path: Path
@@ -28,6 +28,7 @@ class ModelFile:
     class_names: tuple[str, ...]
     metadata: "ArtifactMetadata | None"
     packed: bool
+    regions: int = 0
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,9 @@ def read_model_file(path: Path, decoder: str | None = None) -> ModelFile:
     # A name out of a file must not run code, hence the registry and not load_decoder.
     chosen = load_decoder(decoder) if decoder is not None else DECODERS.get(str(named))
     names = tuple(entry.name for entry in metadata.classes) if metadata is not None else ()
-    return ModelFile(path, chosen, names or chosen.class_names or (), metadata, has_packed_weights(model))
+    return ModelFile(
+        path, chosen, names or chosen.class_names or (), metadata, has_packed_weights(model), count_regions(model)
+    )
 
 
 def has_packed_weights(model: "onnx.ModelProto") -> bool:
@@ -106,6 +109,13 @@ def has_packed_weights(model: "onnx.ModelProto") -> bool:
     from lth_deploy.compiler.domain import DOMAIN
 
     return any(entry.domain == DOMAIN for entry in model.opset_import)
+
+
+def count_regions(model: "onnx.ModelProto") -> int:
+    """How many nodes of the model the kernel library runs."""
+    from lth_deploy.compiler.domain import DOMAIN, REGION_NAMES
+
+    return sum(node.domain == DOMAIN and node.op_type in REGION_NAMES for node in model.graph.node)
 
 
 def write_dense_twin(file: ModelFile, out: Path) -> Path:

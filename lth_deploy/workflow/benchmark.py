@@ -14,7 +14,7 @@ from lth_deploy.measure.latency import Timing
 from lth_deploy.measure.machine import describe_machine
 from lth_deploy.measure.results import BenchmarkResults, Row
 from lth_deploy.measure.size import file_bytes
-from lth_deploy.workflow.contenders import Contender, calibration_images, gather, quantized
+from lth_deploy.workflow.contenders import Contender, calibration_images, default_engines, gather, quantized
 from lth_deploy.workflow.imports import imported_rows, read_import
 from lth_deploy.workflow.race import Race, open_all, race
 from lth_deploy.workflow.weight_facts import weight_facts
@@ -29,13 +29,14 @@ log = logging.getLogger(__name__)
 class BenchmarkOptions:
     """How to measure.
 
-    seconds: timed for each row. threads: one table's rows for each number. images: how many images AP is scored on
-    (None: all). timed_images: how many of them are timed, in turn. loads: fresh processes for each row.
+    engines: None for stock ONNX Runtime and, for files with regions, the kernels where they were built. seconds: timed
+    for each row. threads: one table's rows for each number. images: how many images AP is scored on (None: all).
+    timed_images: how many of them are timed, in turn. loads: fresh processes for each row.
     calibration: images for INT8, taken from calibration_folder. imports: JSON files of other benchmarks and of
     consumers whose rows are appended.
     """
 
-    engines: tuple[str, ...] = ("onnxruntime",)
+    engines: tuple[str, ...] | None = None
     threads: tuple[int, ...] = (1,)
     seconds: float = 5.0
     int8: bool = False
@@ -80,7 +81,8 @@ def benchmark(
         raise UsageError(f"benchmark: {data} has no images to measure on; give a data set with images")
     with tempfile.TemporaryDirectory(prefix="lth-benchmark-") as folder:
         workspace = Path(folder)
-        contenders = gather(artifacts, baseline, options.engines, options.decoder, workspace)
+        engines = default_engines() if options.engines is None else options.engines
+        contenders = gather(artifacts, baseline, engines, options.decoder, workspace)
         if options.int8:
             chosen, origin = calibration_images(options.calibration_folder, dataset, options.calibration)
             contenders.append(quantized(contenders[0], chosen, origin, workspace))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lth_deploy.errors import UsageError
+from lth_deploy.errors import MissingLibraryError, UsageError
 from lth_deploy.measure.results import RowKind
 from lth_deploy.runtimes import RUNTIMES
 from lth_deploy.workflow.artifact import ModelFile, find_artifact, read_model_file, write_dense_twin
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from lth_deploy.data.records import CocoDataset
 
 log = logging.getLogger(__name__)
+
+KERNELS = "lth_deploy"
+"""The engine that has the kernel library."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,18 @@ class Contender:
     engine: str
     reference: Path | None = None
     notes: list[str] = field(default_factory=list)
+
+
+def default_engines() -> tuple[str, ...]:
+    """Stock ONNX Runtime, and beside it the kernels where their library was built."""
+    from lth_deploy.kernels import ops_library
+
+    try:
+        ops_library()
+    except MissingLibraryError as error:
+        log.warning("only stock ONNX Runtime is measured: %s", error)
+        return ("onnxruntime",)
+    return ("onnxruntime", KERNELS)
 
 
 def gather(
@@ -62,6 +77,8 @@ def gather(
     for number, file in enumerate([base, *others]):
         twin = write_dense_twin(file, workspace / f"twin-{number}.onnx") if file.packed else None
         for engine, runtime in zip(engines, runtimes, strict=True):
+            if engine == KERNELS and engine != engines[0] and not file.regions:
+                continue  # it would be the row of stock ONNX Runtime once more
             needs_twin = twin is not None and not runtime.takes_packed
             loaded = replace(file, path=twin, packed=False) if twin is not None and needs_twin else file
             notes = list(base_notes) if number == 0 else []

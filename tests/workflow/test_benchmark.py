@@ -1,19 +1,23 @@
 """The benchmark: every row beside its baseline, nothing timed that computes something else."""
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from tiny_artifact import CLASSES, IDS, save_data, save_decoder, save_tiny, tiny_model
 
 from lth_deploy.compiler.metadata import ArtifactMetadata, ClassName, write_metadata
 from lth_deploy.compiler.pack import pack
+from lth_deploy.compiler.regions.build import build_regions, zeros_from
 from lth_deploy.compiler.save import save_model
 from lth_deploy.errors import DataError, ParityError, UsageError
 from lth_deploy.measure.memory import FreshProcess
 from lth_deploy.measure.results import BenchmarkResults, Row
 from lth_deploy.measure.table import table_rows
+from lth_deploy.workflow.artifact import count_regions
 from lth_deploy.workflow.benchmark import BenchmarkOptions, benchmark
 from lth_deploy.workflow.race import _check_outputs
 
@@ -211,3 +215,21 @@ def test_a_peer_that_refuses_a_model_loses_its_row_and_nothing_else(
     results = run(folder, [save_packed(folder / "ticket.onnx")], options)
     assert [row.engine for row in results.rows] == ["onnxruntime", "onnxruntime"]
     assert ["If is not supported" in reason for reason in results.settings["left_out"]] == [True, True]
+
+
+@pytest.mark.usefixtures("no_processes")
+def test_files_with_regions_get_a_row_of_the_kernels(folder: Path) -> None:
+    default = replace(QUICK, engines=None)
+    plain, regions = save_packed(folder / "plain.onnx"), folder / "regions.onnx"
+    built, _ = build_regions(onnx.load(str(plain)), zeros_from(0.1))
+    assert count_regions(built) == 1
+    save_model(built, regions)
+    found = run(folder, [plain, regions], default).rows
+    assert sorted((row.name, row.engine) for row in found) == [
+        ("plain", "onnxruntime"),
+        ("plain-dense", "onnxruntime"),
+        ("regions", "lth_deploy"),
+        ("regions", "onnxruntime"),
+    ]
+    only = run(folder, [plain], replace(QUICK, engines=("lth_deploy",))).rows
+    assert {row.engine for row in only} == {"lth_deploy"}
