@@ -1,4 +1,4 @@
-"""The networks that benchmarks/torso.py runs: backbones with a feature pyramid, pruned by random masks."""
+"""The networks that benchmarks/torso.py runs: backbones with a feature pyramid, and whole detectors; random masks."""
 
 import io
 from pathlib import Path
@@ -11,8 +11,12 @@ from onnx import ModelProto, numpy_helper
 from torch import nn
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
+from lth_deploy.compiler.capture import capture
 from lth_deploy.compiler.fold_norm import fold_norm
 from lth_deploy.compiler.prepare import prepare
+from lth_deploy.detectors import build_detector
+from lth_deploy.detectors.exportable import ExportableDetector
+from lth_deploy.recipe import DetectorSpec
 
 STRUCTURES = ("single", "out2")
 _OPSET = 18
@@ -48,17 +52,48 @@ def export_pyramid(name: str, path: Path, size: int) -> None:
     onnx.save(prepare(onnx.load_model_from_string(buffer.getvalue())), str(path))
 
 
+def export_detector(name: str, path: Path, size: int) -> None:
+    """Write an untrained detector, from picture to boxes: `faster_rcnn-resnet50`, resized to this height and width."""
+    family, backbone = name.split("-")
+    torch.manual_seed(0)
+    spec = DetectorSpec.model_validate(
+        {"name": family, "backbone": backbone, "norm": "batch", "min_size": size, "max_size": size}
+    )
+    detector = build_detector(spec, 90, 0, load_weights=False).eval()
+    picture = np.zeros((size, size, 3), np.uint8)
+    onnx.save(prepare(capture(ExportableDetector(fold_norm(detector).module), picture)), str(path))
+
+
+def export(name: str, path: Path, size: int) -> None:
+    """Write the dense network of this name; a path is copied."""
+    if name.endswith(".onnx"):
+        onnx.save(prepare(onnx.load(name)), str(path))
+    elif "-" in name:
+        export_detector(name, path, size)
+    else:
+        export_pyramid(name, path, size)
+
+
+def feeds_for(path: Path, size: int, seed: int) -> dict[str, np.ndarray]:
+    """A random picture for the only input of a network."""
+    (source,) = onnx.load(str(path)).graph.input
+    rng = np.random.default_rng(seed)
+    if source.type.tensor_type.elem_type == onnx.TensorProto.UINT8:
+        return {source.name: rng.integers(0, 256, (size, size, 3), dtype=np.uint8)}
+    return {source.name: rng.standard_normal((1, 3, size, size)).astype(np.float32)}
+
+
 def prune_randomly(model: ModelProto, sparsity: float, structure: str, seed: int = 0) -> ModelProto:
-    """A copy whose convolutions have this share of random zeros in each layer; the stem stays dense.
+    """A copy with this share of random zeros in each layer; the stem and layers of odd outputs stay dense.
 
     structure: `single` weights, or `out2`: rows 2 i and 2 i + 1 share their zeros.
     """
     pruned = ModelProto()
     pruned.CopyFrom(model)
     rng = np.random.default_rng(seed)
-    weights = {node.input[1] for node in pruned.graph.node if node.op_type == "Conv"}
+    weights = {node.input[1] for node in pruned.graph.node if node.op_type in ("Conv", "ConvTranspose", "Gemm")}
     for tensor in pruned.graph.initializer:
-        if tensor.name not in weights or tensor.dims[1] == 3:
+        if tensor.name not in weights or tensor.dims[1] == 3 or tensor.dims[0] % 2:
             continue
         values = numpy_helper.to_array(tensor)
         shape = (values.shape[0] // 2, *values.shape[1:]) if structure == "out2" else values.shape
