@@ -38,7 +38,7 @@ class CostTable(Section):
 
     conv: Rates = Rates(dense=100, sparse=75, half=35)
     pointwise: Rates = Rates(dense=100, sparse=55, half=20)
-    stem: Rates = Rates(dense=60, sparse=40, half=30)
+    stem: Rates = Rates(dense=60, sparse=65, half=2)
     rows: Rates = Rates(dense=50, sparse=30, half=100)
     layout_ns: Annotated[float, Field(ge=0)] = Field(0.5, description="to bring one value into the layout, or back")
 

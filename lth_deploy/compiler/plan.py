@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from onnx import ModelProto
 
-from lth_deploy.compiler.costs import Cost, conversion_ms, layer_cost
+from lth_deploy.compiler.costs import Cost, conversion_ms, layer_class, layer_cost
 from lth_deploy.compiler.regions.build import RegionPlan, Verdict, build_regions, zeros_from
 from lth_deploy.compiler.regions.outputs import Cut
 from lth_deploy.compiler.regions.units import HEAVY, Unit
@@ -44,7 +44,10 @@ def plan_regions(packed: ModelProto, target: Target, facts: Facts) -> tuple[Mode
         if times is None:
             return too_full
         cost = costs.setdefault(weight.name, layer_cost(unit, weight, times, target.costs))
-        if too_full is not None or not facts.by_table or cost.sparse < cost.dense:
+        predicted_faster = cost.sparse < cost.dense
+        if predicted_faster and facts.by_table and layer_class(unit, weight.shape) == "stem":
+            return None  # full as it is: inside, neither its input nor its pool changes the layout
+        if too_full is not None or not facts.by_table or predicted_faster:
             return too_full
         return f"predicted: {cost.sparse:.2f} ms sparse, {cost.dense:.2f} ms dense"
 

@@ -17,13 +17,19 @@ inline I inside_mask(const Axis& row, const Axis& column) {
   return mask;
 }
 
+inline I cell_indexes(const Axis& row, const Axis& column) {
+  I index{};
+  for (int l = 0; l < kLanes; ++l) index[l] = row.offset[l / kGridX] + column.offset[l % kGridX];
+  return index;
+}
+
 // What the footprint's line (row, column) reads, prepared once for all channels.
 struct Fetch {
   const Axis* row;
   const Axis* column;
   int32_t line;  // of the source
   bool plain;
-  I index, mask;
+  I index, mask;  // index: the lane that each lane takes, or where lanes do not agree, the cell of the channel
 };
 
 inline Fetch prepare(const LineMap& map, int r, int c) {
@@ -34,7 +40,7 @@ inline Fetch prepare(const LineMap& map, int r, int c) {
   f.plain = map.aligned && f.row->plain && f.column->plain;
   if (!f.plain) {
     f.mask = inside_mask(*f.row, *f.column);
-    if (map.aligned) f.index = lane_indexes(f.row->shift, f.column->shift);
+    f.index = map.aligned ? lane_indexes(f.row->shift, f.column->shift) : cell_indexes(*f.row, *f.column);
   }
   return f;
 }
@@ -45,10 +51,10 @@ inline I fetch(const Fetch& f, bool aligned, const uint32_t* channel, I fill) {
   if (aligned) {
     v = __builtin_shuffle(*reinterpret_cast<const I*>(channel + static_cast<size_t>(f.line) * kLanes), f.index);
   } else {
-    v = I{};
-    for (int l = 0; l < kLanes; ++l) {
-      if (f.mask[l]) v[l] = static_cast<int32_t>(channel[f.row->offset[l / kGridX] + f.column->offset[l % kGridX]]);
-    }
+    // Cells outside have the offset 0: they are read, and masked out below.
+    alignas(kLine) int32_t cells[kLanes];
+    for (int l = 0; l < kLanes; ++l) cells[l] = static_cast<int32_t>(channel[f.index[l]]);
+    v = *reinterpret_cast<const I*>(cells);
   }
   return (v & f.mask) | (fill & ~f.mask);
 }
@@ -191,17 +197,32 @@ void store_rows(const float* lines, int n, int channels, int channel, const Plan
   }
 }
 
+// Whether the windows of an output line read whole lines of their own lanes only, in one direction.
+inline bool window_is_plain(const Axis* axis, int first, int taps, int step) {
+  for (int k = 0; k < taps; ++k) {
+    if (!axis[first + k * step].plain) return false;
+  }
+  return true;
+}
+
 void max_pool(const float* source, const LineMap& map, const PlaneShape& out, int kh, int kw, int sh, int sw, int dh,
               int dw, float* lines) {
   const I lowest = reinterpret_cast<I>(broadcast(-__builtin_inff()));
+  const uint32_t* const cells = reinterpret_cast<const uint32_t*>(source);
   for (int y = 0; y < out.h; ++y) {
+    const bool plain_rows = map.aligned && window_is_plain(map.rows, y * sh, kh, dh);
     for (int x = 0; x < out.w; ++x) {
+      const bool plain = plain_rows && window_is_plain(map.columns, x * sw, kw, dw);
       F best = reinterpret_cast<F>(lowest);
       for (int ky = 0; ky < kh; ++ky) {
         for (int kx = 0; kx < kw; ++kx) {
-          const Fetch f = prepare(map, y * sh + ky * dh, x * sw + kx * dw);
-          best = larger(best, reinterpret_cast<F>(
-                                  fetch(f, map.aligned, reinterpret_cast<const uint32_t*>(source), lowest)));
+          const int r = y * sh + ky * dh, c = x * sw + kx * dw;
+          if (plain) {
+            const int line = map.rows[r].source * map.source_w + map.columns[c].source;
+            best = larger(best, load_line(source + static_cast<size_t>(line) * kLanes));
+          } else {
+            best = larger(best, reinterpret_cast<F>(fetch(prepare(map, r, c), map.aligned, cells, lowest)));
+          }
         }
       }
       store_line(lines + (static_cast<size_t>(y) * out.w + x) * kLanes, best);
