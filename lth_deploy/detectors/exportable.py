@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from lth_deploy.detectors.inference import keypoints_with_scores, to_input
+from lth_deploy.detectors.pooling import levels_merged_by_rows
 
 
 class ExportableDetector(nn.Module):
@@ -32,7 +33,8 @@ class ExportableDetector(nn.Module):
         Returns, best score first: boxes float32 [N, 4] as x1, y1, x2, y2; scores float32 [N]; labels int64
         [N], 1..classes; masks float32 [N, H, W], probabilities; keypoints float32 [N, K, 3] as x, y, score.
         """
-        found = self.model([to_input(image)])[0]
+        with levels_merged_by_rows():
+            found = self.model([to_input(image)])[0]
         outputs = [found["boxes"], found["scores"], found["labels"].to(torch.int64)]
         if "masks" in found:
             outputs.append(found["masks"][:, 0])
