@@ -1,9 +1,7 @@
 #include "execute.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
-#include <limits>
 
 #include "run_conv.h"
 #include "tasks.h"
@@ -13,10 +11,7 @@ namespace {
 
 constexpr int64_t kGrain = 1 << 15;  // cells that a task of a copying instruction should have at least
 
-struct Finish {
-  Epilogue kind;
-  float a, b;
-};
+constexpr int kGroup = 16;
 
 class Runner {
  public:
@@ -43,14 +38,16 @@ class Runner {
 
   void store(const Output& output, float* to) {
     const TensorPlan& t = plan_.tensors[output.tensor];
+    if (output.rows) {
+      each_group(t.channels, [&](int first, int count) {
+        c_.isa->store_rows(channel(output.tensor, 0, first), static_cast<int>(plan_.rows), t.channels, first, count,
+                           t.plane, buffer(output.tensor).cells, to);
+      });
+      return;
+    }
     const size_t pixels = static_cast<size_t>(t.plane.H) * t.plane.W;
     each_channel(output.tensor, [&](int n, int c) {
-      const float* const from = channel(output.tensor, n, c);
-      if (output.rows) {
-        c_.isa->store_rows(from, static_cast<int>(plan_.rows), t.channels, c, t.plane, to);
-      } else {
-        c_.isa->store(from, t.plane, to + (static_cast<size_t>(n) * t.channels + c) * pixels);
-      }
+      c_.isa->store(channel(output.tensor, n, c), t.plane, to + (static_cast<size_t>(n) * t.channels + c) * pixels);
     });
   }
 
@@ -78,6 +75,15 @@ class Runner {
     });
   }
 
+  // Channels of a matrix that lie in one cache line of its rows.
+  template <class F>
+  void each_group(int channels, F&& f) {
+    for_each_task(parallel_, (channels + kGroup - 1) / kGroup, [&](int, int64_t task) {
+      const int first = static_cast<int>(task) * kGroup;
+      f(first, std::min(kGroup, channels - first));
+    });
+  }
+
   void load(int i, const Instr& in) {
     const TensorPlan& t = plan_.tensors[i];
     const size_t pixels = static_cast<size_t>(t.plane.H) * t.plane.W;
@@ -88,8 +94,9 @@ class Runner {
 
   void load_rows(int i, const Instr& in) {
     const TensorPlan& t = plan_.tensors[i];
-    each_channel(i, [&](int n, int c) {
-      c_.isa->load_rows(inputs_[in.args[0]], static_cast<int>(plan_.rows), t.channels, c, t.plane, channel(i, n, c));
+    each_group(t.channels, [&](int first, int count) {
+      c_.isa->load_rows(inputs_[in.args[0]], static_cast<int>(plan_.rows), t.channels, first, count, t.plane,
+                        buffer(i).cells, channel(i, 0, first));
     });
   }
 

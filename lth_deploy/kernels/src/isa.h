@@ -119,8 +119,11 @@ struct Isa {
   void (*pack_run)(const PackRun&);
   void (*load)(const float* nchw, const PlaneShape&, float* lines);   // one channel
   void (*store)(const float* lines, const PlaneShape&, float* nchw);  // one channel
-  void (*load_rows)(const float* rows, int n, int channels, int channel, const PlaneShape&, float* lines);
-  void (*store_rows)(const float* lines, int n, int channels, int channel, const PlaneShape&, float* rows);
+  // `count` channels of a matrix [n, channels] from `first` on, each channel_cells from the one before.
+  void (*load_rows)(const float* rows, int n, int channels, int first, int count, const PlaneShape&,
+                    size_t channel_cells, float* lines);
+  void (*store_rows)(const float* lines, int n, int channels, int first, int count, const PlaneShape&,
+                     size_t channel_cells, float* rows);
   // Maximum over a window of kh x kw taps, one channel.
   void (*max_pool)(const float* source, const LineMap&, const PlaneShape& out, int kh, int kw, int sh, int sw, int dh,
                    int dw, float* lines);

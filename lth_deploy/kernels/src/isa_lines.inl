@@ -178,20 +178,41 @@ inline bool row_exists(const PlaneShape& s, int lane, int x, int n) {
   return (lane % kGridX) * s.w + x < s.W && row_at(s, lane, x) < n;
 }
 
-void load_rows(const float* rows, int n, int channels, int channel, const PlaneShape& s, float* lines) {
+// Four rows by four channels at a time: a row is read where it lies, not one channel of all rows after the other.
+void load_rows(const float* rows, int n, int channels, int first, int count, const PlaneShape& s, size_t channel_cells,
+               float* lines) {
   for (int x = 0; x < s.w; ++x) {
-    for (int l = 0; l < kLanes; ++l) {
-      const bool exists = row_exists(s, l, x, n);
-      lines[x * kLanes + l] = exists ? rows[static_cast<size_t>(row_at(s, l, x)) * channels + channel] : 0.f;
+    for (int l = 0; l < kLanes; l += kGridX) {
+      float* const to = lines + x * kLanes + l;
+      for (int c = 0; c < count; c += 4) {
+        Q q[4];
+        for (int i = 0; i < 4; ++i) {
+          q[i] = Q{};
+          if (!row_exists(s, l + i, x, n)) continue;
+          const float* const from = rows + static_cast<size_t>(row_at(s, l + i, x)) * channels + first + c;
+          for (int k = 0; k < 4 && c + k < count; ++k) q[i][k] = from[k];
+        }
+        transpose4(q[0], q[1], q[2], q[3]);
+        for (int i = 0; i < 4 && c + i < count; ++i) *reinterpret_cast<Q*>(to + (c + i) * channel_cells) = q[i];
+      }
     }
   }
 }
 
-void store_rows(const float* lines, int n, int channels, int channel, const PlaneShape& s, float* rows) {
+void store_rows(const float* lines, int n, int channels, int first, int count, const PlaneShape& s,
+                size_t channel_cells, float* rows) {
   for (int x = 0; x < s.w; ++x) {
-    for (int l = 0; l < kLanes; ++l) {
-      if (row_exists(s, l, x, n)) {
-        rows[static_cast<size_t>(row_at(s, l, x)) * channels + channel] = lines[x * kLanes + l];
+    for (int l = 0; l < kLanes; l += kGridX) {
+      const float* const from = lines + x * kLanes + l;
+      for (int c = 0; c < count; c += 4) {
+        Q q[4];
+        for (int i = 0; i < 4; ++i) q[i] = c + i < count ? *reinterpret_cast<const Q*>(from + (c + i) * channel_cells) : Q{};
+        transpose4(q[0], q[1], q[2], q[3]);
+        for (int i = 0; i < 4; ++i) {
+          if (!row_exists(s, l + i, x, n)) continue;
+          float* const to = rows + static_cast<size_t>(row_at(s, l + i, x)) * channels + first + c;
+          for (int k = 0; k < 4 && c + k < count; ++k) to[k] = q[i][k];
+        }
       }
     }
   }
