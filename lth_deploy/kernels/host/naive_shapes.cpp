@@ -1,14 +1,16 @@
 #include "naive_shapes.h"
 
+#include <algorithm>
+
 namespace lth {
 namespace {
 
 constexpr int64_t kMaxElements = 2147483647;
 
 void check_size(const Plane& p) {
-  if (p.n < 1 || p.h < 1 || p.w < 1) throw Error("a tensor without elements");
+  if (p.n < 0 || p.h < 1 || p.w < 1) throw Error("a plane without elements");
   int64_t elements = p.c;
-  for (int64_t dim : {p.n, p.h, p.w}) {
+  for (int64_t dim : {std::max<int64_t>(p.n, 1), p.h, p.w}) {
     if (dim > kMaxElements / elements) throw Error("a tensor of more than 2^31 - 1 elements");
     elements *= dim;
   }

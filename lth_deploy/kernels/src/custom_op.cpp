@@ -17,7 +17,7 @@ namespace {
 
 // The fields that ONNX Runtime sees come first.
 struct RegionOp : ort::CustomOp {
-  std::array<char, 16> text;  // its name
+  std::array<char, 24> text;  // its name
 };
 
 ort::Status* create(const ort::CustomOp*, const ort::Api* api, const ort::KernelInfo* info, void** kernel) noexcept {
