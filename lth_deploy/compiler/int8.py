@@ -17,6 +17,7 @@ import numpy as np
 import onnx
 
 from lth_deploy import storage
+from lth_deploy.compiler.walk import all_graphs
 from lth_deploy.errors import ArtifactError, DataError, MissingExtraError
 
 log = logging.getLogger(__name__)
@@ -94,9 +95,20 @@ def quantize_dense(dense: Path, feeds: Iterable[Feeds], out: Path, *, reduce_ran
             raise ArtifactError(
                 f"ONNX Runtime's quantizer fails on {dense}: {type(error).__name__}: {error}; leave the INT8 row out"
             ) from error
-        storage.write_bytes(out, quantized.read_bytes())
+        storage.write_bytes(out, _without_inferred_shapes(quantized))
     screened = reader.source
     return QuantizationReport(len(weights), len(carriers), screened.used, screened.skipped)
+
+
+def _without_inferred_shapes(path: Path) -> bytes:
+    """The file without the shapes that the quantizer noted: they hold only for pictures with as many detections.
+
+    ONNX Runtime believes them, rewrites reshapes accordingly and then fails on other pictures.
+    """
+    model = onnx.load(str(path))
+    for graph in all_graphs(model.graph):
+        del graph.value_info[:]
+    return bytes(model.SerializeToString())
 
 
 def trunk(graph: onnx.GraphProto) -> tuple[list[str], list[str]]:

@@ -86,6 +86,7 @@ def test_outputs_stay_close_and_weights_become_a_quarter(tmp_path: Path) -> None
     expected, actual = (run(tmp_path / name, pictures()[0])["y"] for name in ("dense.onnx", "int8.onnx"))
     error = np.abs(expected - actual)
     assert 0 < error.max() < 0.05 * np.ptp(expected)
+    assert not onnx.load(str(tmp_path / "int8.onnx")).graph.value_info
     stored = {t.name: t for t in onnx.load(str(tmp_path / "int8.onnx")).graph.initializer}
     eights = [t for t in stored.values() if t.data_type == TensorProto.INT8 and len(t.dims) == 4]
     assert len(eights) == 3
