@@ -116,9 +116,7 @@ def measured(layer: Layer, levels: Sequence[float], rounds: int) -> Row:
         kept = {mask: mask_of(weight.shape, *mask, rng) for mask in masks}
         sparse = {mask: session(region_model(layer, weight * kept[mask]), library=True) for mask in masks}
         for _ in range(rounds):
-            dense.run(None, feeds)
-            for contender in sparse.values():
-                contender.run(None, feeds)
+            run_all([dense, *sparse.values()], feeds)
         dense_ms = dense_time(Path(dense.end_profiling()))
         row = Row(layer, round(dense_ms, 4), round(layer.macs / dense_ms / 1e6, 1))
         for mask in masks:
@@ -128,6 +126,11 @@ def measured(layer: Layer, levels: Sequence[float], rounds: int) -> Row:
             macs = layer.macs * float(kept[mask].mean())
             row.sparse.append(Sparse(*mask, round(ms, 4), round(macs / ms / 1e6, 1), round(dense_ms / ms, 3)))
     return row
+
+
+def run_all(sessions: list[Any], feeds: dict[str, np.ndarray]) -> None:
+    for contender in sessions:
+        contender.run(None, feeds)
 
 
 def mask_of(shape: tuple[int, ...], sparsity: float, structure: str, rng: np.random.Generator) -> np.ndarray:
