@@ -1,6 +1,8 @@
 # make quickstart   the whole job on generated data: ticket, export, benchmark, report
 # make test         all tests
 # make lint         style and types
+# make bench-torso  whole backbones: the kernels against dense fp32, INT8 and OpenVINO; into runs/
+# make bench-kernels  single layers
 # make wheels       dist/*.whl for x86-64 and 64-bit ARM that need no compiler (Debian: g++-aarch64-linux-gnu)
 VENV   ?= .venv
 PYTHON ?= python3
@@ -9,7 +11,7 @@ BIN    := $(VENV)/bin
 # What the kernel library is built from; installing compiles it.
 KERNELS := $(wildcard lth_deploy/kernels/CMakeLists.txt lth_deploy/kernels/src/*)
 
-.PHONY: quickstart test lint wheels clean
+.PHONY: quickstart test lint wheels bench-torso bench-kernels clean
 .DELETE_ON_ERROR:
 
 # The stamp is newer than pyproject.toml once everything that it asks for is installed.
@@ -38,6 +40,14 @@ lint: $(VENV)/.installed
 
 wheels: $(VENV)/.installed
 	.ci/wheels $(abspath $(BIN))/python
+
+bench-torso: $(VENV)/.installed
+	mkdir -p runs
+	$(BIN)/python -m benchmarks.torso --openvino --out runs/torso.json
+
+bench-kernels: $(VENV)/.installed
+	mkdir -p runs
+	$(BIN)/python -m benchmarks.kernels benchmarks/layers/*.txt --out runs/kernels.json
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
