@@ -16,7 +16,7 @@ from lth_deploy.reporting import benchmark_tables, cost_plots, figures, fronts, 
 from lth_deploy.reporting.cost_plots import Bar
 from lth_deploy.reporting.schema import BenchmarkResults, RunSummary, Trial
 from lth_deploy.reporting.shots import Shot
-from lth_deploy.reporting.verdict import Verdict, baseline_of, judge_benchmark, judge_run
+from lth_deploy.reporting.verdict import Verdict, baseline_of, judge_benchmark, judge_run, smallest
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def _tiles(source: Source) -> list[tuple[str, str, str]]:
     rows = source.benchmark.rows if source.benchmark else []
     packed = [row for row in rows if row.kind == "packed" and row.bytes]
     if packed:
-        best = min(packed, key=lambda row: row.bytes or 0)
+        best = smallest(packed)
         base = baseline_of(best, rows)
         remark = f"dense {figures.size(base.bytes)}" if base else best.name
         tiles.append(("Packed file", figures.size(best.bytes), remark))
