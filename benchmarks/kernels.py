@@ -10,13 +10,11 @@ run by run; times are medians for the dense node and means for the kernel.
 import argparse
 import json
 import os
-import shlex
 import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +22,15 @@ import numpy as np
 import onnxruntime
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+from benchmarks.report import head
 from benchmarks.torsos import STRUCTURES
 from lth_deploy import storage
+from lth_deploy.compiler.domain import DOMAIN
 from lth_deploy.kernels import ops_library
 from lth_deploy.kernels.instructions import Act, Conv, Load, Output, Program, Weight, Window
 from lth_deploy.kernels.program import text
-from lth_deploy.measure.machine import describe_machine
-from lth_deploy.ticket import versions
 
 SCHEMA = "lth-kernel-benchmark/1"
-DOMAIN = "com.lth_deploy"
 
 
 @dataclass(frozen=True)
@@ -80,21 +77,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--levels", type=float, nargs="+", default=[0.0, 0.8, 0.9, 0.95])
     parser.add_argument("--rounds", type=int, default=40)
     options = parser.parse_args(arguments)
-    began = datetime.now(UTC).isoformat(timespec="seconds")
+    about = head(SCHEMA, "benchmarks.kernels")
     rows: list[Row] = []
     for path in options.layers:
         for layer in read_layers(path):
             rows.append(measured(layer, options.levels, options.rounds))
             print(line(rows[-1]))
-            report: dict[str, Any] = {
-                "schema": SCHEMA,
-                "command": shlex.join(["python", "-m", "benchmarks.kernels", *sys.argv[1:]]),
-                "started": began,
-                "machine": describe_machine().model_dump(),
-                "versions": versions(),
-                "rows": [asdict(row) for row in rows],
-            }
-            storage.write_json(options.out, report)
+            storage.write_json(options.out, {**about, "rows": [asdict(row) for row in rows]})
     return 0
 
 

@@ -9,33 +9,32 @@ the contenders take turns in blocks, because idle workers of one session slow do
 """
 
 import argparse
-import shlex
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 
+from benchmarks.report import head
 from benchmarks.torsos import STRUCTURES, export, feeds_for, prune_randomly
 from lth_deploy import export_onnx, storage
 from lth_deploy.compiler.int8 import quantize_dense
+from lth_deploy.measure.latency import Timing, time_interleaved
 from lth_deploy.measure.machine import describe_machine
 from lth_deploy.runtimes import RUNTIMES
 from lth_deploy.target import Target
-from lth_deploy.ticket import versions
 
 SCHEMA = "lth-torso-benchmark/1"
 NETWORKS = ("resnet18", "resnet50")
 LEVELS = (0.8, 0.9, 0.95)
-BLOCK = 8
-"""Runs of one contender in a row with more than one thread; the first two are not counted."""
+ONE_CALL = Timing(seconds=1e-9, block_seconds=1e-9, warm_up=3, settle=0, pause_seconds=0)
+BLOCKS = Timing(seconds=1e-9, block_seconds=0.25, warm_up=3, settle=2, pause_seconds=0.05)
+"""With more than one thread: idle workers of one session slow down the other, so each gets a block of calls."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +70,7 @@ class Contender:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parsed(arguments)
+    about = head(SCHEMA, "benchmarks.torso")
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="lth-torso-") as scratch:
         for network in options.networks:
@@ -78,11 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for threads in options.threads:
                 for size in options.sizes:
                     rows += race(network, files, size, threads, options)
-                    write(options.out, rows, started)
+                    storage.write_json(options.out, {**about, "rows": [asdict(row) for row in rows]})
     return 0
-
-
-started = datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -191,36 +188,15 @@ def largest_error(found: list[np.ndarray], exact: list[np.ndarray]) -> float | N
 
 
 def measure(contenders: list[Contender], rounds: int, threads: int) -> None:
-    for contender in contenders:
-        for _ in range(3):
-            contender.run()
-    block, dropped = (1, 0) if threads == 1 else (BLOCK, 2)
-    for number in range(-(-rounds // (block - dropped))):
-        shift = number % len(contenders)
-        for contender in contenders[shift:] + contenders[:shift]:
-            if threads > 1:
-                time.sleep(0.05)
-            for turn in range(block):
-                began = time.perf_counter()
-                contender.run()
-                if turn >= dropped:
-                    contender.samples.append((time.perf_counter() - began) * 1e3)
+    """Fill the samples: one call a round, or with more threads the medians of a block a round."""
+    timing = replace(ONE_CALL if threads == 1 else BLOCKS, minimum_rounds=rounds)
+    runs = {str(number): (lambda _, run=one.run: run()) for number, one in enumerate(contenders)}
+    for number, blocks in time_interleaved(runs, timing).items():
+        contenders[int(number)].samples = [statistics.median(block) for block in blocks]
 
 
 def ratio(base: list[float], mine: list[float]) -> float:
     return statistics.median(b / m for b, m in zip(base, mine, strict=True))
-
-
-def write(path: Path, rows: list[Row], began: str) -> None:
-    report: dict[str, Any] = {
-        "schema": SCHEMA,
-        "command": shlex.join(["python", "-m", "benchmarks.torso", *sys.argv[1:]]),
-        "started": began,
-        "machine": describe_machine().model_dump(),
-        "versions": versions(),
-        "rows": [asdict(row) for row in rows],
-    }
-    storage.write_json(path, report)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Building for 64-bit ARM and running what was built on this machine, for the tests that need it."""
+"""Building C++ here and for 64-bit ARM, and running it on this machine, for the tests that need it."""
 
 import os
 import shutil
@@ -24,6 +24,7 @@ def needs_cross_tools() -> None:
 
 def cmake_build(source: Path, folder: Path, *options: str) -> Path:
     """Configures and builds; the folder is kept, so that only what changed is compiled again."""
+    assert shutil.which("cmake") is not None, "building needs cmake: pip install cmake"
     configure = ["cmake", "-S", str(source), "-B", str(folder), *options]
     for command in (configure, ["cmake", "--build", str(folder), "--parallel", "2"]):
         done = subprocess.run(command, capture_output=True, text=True, timeout=1800)

@@ -2,10 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from lth_deploy.errors import DataError
 from lth_deploy.measure.machine import Machine
+from lth_deploy.measure.reports import checked_json
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
@@ -72,12 +72,4 @@ class ConsumerReport(_Part):
         Raises:
             DataError: not JSON, another schema, or a wrong value; the message names `source` and the place.
         """
-        try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
-            fault = error.errors()[0]
-            place = ".".join(str(part) for part in fault["loc"]) or "the top"
-            raise DataError(
-                f"{source}: {fault['msg']} at {place} ({error.error_count()} faults in all); give a file that "
-                "lth_consumer --bench wrote"
-            ) from error
+        return checked_json(cls, text, source, "lth_consumer --bench")

@@ -2,11 +2,11 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from lth_deploy.errors import DataError
 from lth_deploy.measure.latency import Ratio, Summary
 from lth_deploy.measure.machine import Machine
+from lth_deploy.measure.reports import checked_json
 
 RowKind = Literal["dense", "packed", "int8", "coo", "foreign"]
 
@@ -132,13 +132,4 @@ class BenchmarkResults(_Part):
         Raises:
             DataError: not JSON, another schema, or a wrong value; the message names `source` and the place.
         """
-        try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
-            fault = error.errors()[0]
-            place = ".".join(str(part) for part in fault["loc"]) or "the top"
-            raise DataError(
-                f"{source}: {fault['msg']} at {place} ({error.error_count()} faults in all); give a file "
-                f"that "
-                "benchmark --json wrote"
-            ) from error
+        return checked_json(cls, text, source, "benchmark --json")

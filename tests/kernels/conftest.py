@@ -1,26 +1,17 @@
 """The kernel library as installed, and a build of it whose 16-lane kernels run without AVX-512."""
 
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
+from cross import PROJECT, cmake_build
 from region_models import model_of, open_model
 
 from lth_deploy.kernels import ops_library
 from lth_deploy.kernels.program import parse
 
-SOURCES = Path(__file__).parents[2] / "lth_deploy" / "kernels"
+SOURCES = PROJECT / "lth_deploy" / "kernels"
 SMALLEST = "lth_region 1\ninputs 1\nt0 = load 0 channels=1\nt1 = act t0 act=relu\noutput t1\n"
-
-
-def build(folder: Path, *options: str) -> Path:
-    """The library built in this folder with more CMake options."""
-    configure = ["cmake", "-S", str(SOURCES), "-B", str(folder), "-DLTH_WERROR=ON", *options]
-    for command in (configure, ["cmake", "--build", str(folder), "--parallel", "2"]):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    return folder / "liblth_ops.so"
 
 
 def opens(library: Path, instruction_set: str) -> bool:
@@ -43,7 +34,8 @@ def instruction_sets(request: pytest.FixtureRequest) -> dict[str, Path]:
     installed = ops_library()
     found = {name: installed for name in ("avx512", "avx2", "neon", "portable") if opens(installed, name)}
     if "avx2" in found and "avx512" not in found:
-        emulated = build(request.config.cache.mkdir("emulated-kernels"), "-DLTH_EMULATE_AVX512=ON")
+        folder = request.config.cache.mkdir("emulated-kernels")
+        emulated = cmake_build(SOURCES, folder, "-DLTH_WERROR=ON", "-DLTH_EMULATE_AVX512=ON") / "liblth_ops.so"
         assert opens(emulated, "avx512")
         found["avx512 emulated"] = emulated
     return found

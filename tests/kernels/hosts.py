@@ -1,24 +1,18 @@
 """Builds of the C++ host, kept in the checkout's build folder so that only what changed is compiled again."""
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parents[2]
+from cross import PROJECT, cmake_build
+
 _FLAGS = {"plain": [], "address": ["-DLTH_SANITIZE=address,undefined"], "thread": ["-DLTH_SANITIZE=thread"]}
 
 
 def build_host(kind: str) -> Path:
     """The host, built plainly or with sanitizers: plain, address or thread."""
-    cmake = shutil.which("cmake")
-    assert cmake is not None, "building the host needs cmake: pip install cmake"
     folder = PROJECT / "build" / f"host-{kind}"
-    source = PROJECT / "lth_deploy" / "kernels"
-    configure = [cmake, "-S", str(source), "-B", str(folder), "-DLTH_HOST=ON", "-DLTH_WERROR=ON", *_FLAGS[kind]]
-    for command in (configure, [cmake, "--build", str(folder), "--parallel", "2"]):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
-        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    cmake_build(PROJECT / "lth_deploy" / "kernels", folder, "-DLTH_HOST=ON", "-DLTH_WERROR=ON", *_FLAGS[kind])
     return folder / "lth_host"
 
 

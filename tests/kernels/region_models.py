@@ -8,12 +8,12 @@ import numpy.typing as npt
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
+from lth_deploy.compiler.domain import DOMAIN
 from lth_deploy.formats import FORMATS
 from lth_deploy.kernels.instructions import Load, Program
 from lth_deploy.kernels.program import text
 
 Array = npt.NDArray[np.floating]
-DOMAIN = "com.lth_deploy"
 
 
 def arrays_of(program: Program, weights: Sequence[Array]) -> dict[int, npt.NDArray[np.generic]]:
@@ -25,13 +25,13 @@ def arrays_of(program: Program, weights: Sequence[Array]) -> dict[int, npt.NDArr
             arrays[declared.values] = stored
             continue
         encoded = FORMATS.get(declared.coding).encode(stored)
-        arrays[declared.values] = stored if declared.coding == "dense" else encoded["values"]
+        arrays[declared.values] = encoded["values"]
         assert declared.positions is not None
         (arrays[declared.positions],) = (array for name, array in encoded.items() if name != "values")
     return arrays
 
 
-def model_of(program: Program, weights: Sequence[Array], batch: str | int = "N") -> bytes:
+def model_of(program: Program, weights: Sequence[Array]) -> bytes:
     """A model whose only node is Region0 with this program."""
     arrays = arrays_of(program, weights)
     ranks = {step.source: 2 if step.rows else 4 for step in program.instructions if isinstance(step, Load)}

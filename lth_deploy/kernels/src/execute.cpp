@@ -10,8 +10,7 @@ namespace lth {
 namespace {
 
 constexpr int64_t kGrain = 1 << 15;  // cells that a task of a copying instruction should have at least
-
-constexpr int kGroup = 16;
+constexpr int kGroup = 16;            // channels of a matrix that lie in one cache line of its rows
 
 class Runner {
  public:
@@ -61,6 +60,11 @@ class Runner {
     return reinterpret_cast<float*>(arena_ + b.offset) + at;
   }
 
+  Planes planes(int tensor) const {
+    const Buffer& b = buffer(tensor);
+    return {channel(tensor, 0, 0), b.cells, b.cells * b.channels};
+  }
+
   size_t cells(int tensor) const { return static_cast<size_t>(lines_of(plan_.tensors[tensor].plane)) * c_.isa->lanes; }
 
   template <class F>
@@ -75,7 +79,6 @@ class Runner {
     });
   }
 
-  // Channels of a matrix that lie in one cache line of its rows.
   template <class F>
   void each_group(int channels, F&& f) {
     for_each_task(parallel_, (channels + kGroup - 1) / kGroup, [&](int, int64_t task) {
@@ -109,10 +112,8 @@ class Runner {
     call.map = plan_.instrs[i].map.view();
     call.window = in.window;
     call.n = plan_.tensors[i].n;
-    call.source = channel(x, 0, 0);
-    call.source_channel = buffer(x).cells;
-    call.source_image = buffer(x).cells * buffer(x).channels;
-    call.set_act(in.act);
+    call.source = planes(x);
+    call.finish = finish_of(in.act);
     return call;
   }
 
@@ -121,14 +122,8 @@ class Runner {
     call.out_w = plan_.tensors[i].plane.w;
     call.contiguous = in.window.kh * in.window.kw * in.window.sh * in.window.sw == 1 &&
                       same_plane(plan_.tensors[i].plane, plan_.tensors[in.args[0]].plane) && in.window.pt + in.window.pl == 0;
-    call.out = channel(i, 0, 0);
-    call.out_channel = buffer(i).cells;
-    call.out_image = buffer(i).cells * buffer(i).channels;
-    if (in.add >= 0) {
-      call.add = channel(in.add, 0, 0);
-      call.add_channel = buffer(in.add).cells;
-      call.add_image = buffer(in.add).cells * buffer(in.add).channels;
-    }
+    call.out = planes(i);
+    if (in.add >= 0) call.add = planes(in.add);
     run_conv(call, parallel_, workspace_, threads_);
   }
 
@@ -140,9 +135,7 @@ class Runner {
     call.window = Window{};
     call.out_w = plan_.tensors[in.args[0]].plane.w;
     call.contiguous = true;
-    call.out = phases;
-    call.out_channel = scratch.cells;
-    call.out_image = scratch.cells * scratch.channels;
+    call.out = {phases, scratch.cells, scratch.cells * scratch.channels};
     run_conv(call, parallel_, workspace_, threads_);
     each_channel(i, [&](int n, int c) {
       for (size_t k = 0; k < p.phases.size(); ++k) {
@@ -169,11 +162,10 @@ class Runner {
   }
 
   void add(int i, const Instr& in) {
-    ConvCall act;
-    act.set_act(in.act);
+    const Finish finish = finish_of(in.act);
     each_channel(i, [&](int n, int c) {
       const float* const y = in.op == Op::kAdd ? channel(in.args[1], n, c) : nullptr;
-      c_.isa->add(channel(in.args[0], n, c), y, cells(i), act.epilogue, act.a, act.b, channel(i, n, c));
+      c_.isa->add(channel(in.args[0], n, c), y, cells(i), finish, channel(i, n, c));
     });
   }
 

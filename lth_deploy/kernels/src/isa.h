@@ -10,10 +10,8 @@
 
 namespace lth {
 
-constexpr int kGridX = 4;     // columns of the lane grid on every instruction set: transposes are always 4 x 4
-constexpr int kMaxGridY = 4;  // rows of the lane grid: lanes / 4
+constexpr int kGridX = 4;  // columns of the lane grid on every instruction set: transposes are always 4 x 4
 constexpr int kMaxTileH = 5;
-constexpr int kMaxRun = 24;
 
 // One row or one column of the lines that a window reads, seen from the output's lanes.
 struct Axis {
@@ -73,6 +71,12 @@ struct PackRun {
 
 enum class Epilogue { kNone, kClamp, kLeaky, kSilu, kHardSwish };
 
+// What becomes of a sum before it is stored.
+struct Finish {
+  Epilogue kind = Epilogue::kNone;
+  float a = 0.f, b = 0.f;  // bounds of kClamp, slope of kLeaky
+};
+
 // Accumulates one block of inputs into the tile of a range of output rows (channels).
 struct Rows {
   const void* tile = nullptr;
@@ -91,13 +95,12 @@ struct Rows {
   bool first = false;                // sums start from the bias instead of from `scratch`
   bool last = false;                 // sums are finished and written to `out`
   bool odd = false;                  // the last pair has one row only
-  Epilogue epilogue = Epilogue::kNone;
-  float a = 0.f, b = 0.f;            // bounds of kClamp, slope of kLeaky
+  Finish finish;
 };
 
 using RowsFn = void (*)(const Rows&);
 
-enum Family { kTile3 = 0, kTile3Stride2 = 1, kTile7Stride2 = 2, kRun = 3, kFamilies = 4 };
+enum Family { kTile3 = 0, kTile3Stride2 = 1, kTile7Stride2 = 2, kRun = 3 };
 
 struct PlaneShape {
   int H = 0, W = 0;  // pixels
@@ -130,13 +133,14 @@ struct Isa {
   // Line (y, x) of the output is the line (rows[y], columns[x]) of the source, one channel; zero where that is outside.
   // merge: bits are added to what the output holds.
   void (*resample)(const uint32_t* source, const LineMap&, const PlaneShape& out, bool merge, uint32_t* lines);
-  void (*add)(const float* x, const float* y, size_t cells, Epilogue, float a, float b, float* out);  // y may be null
+  void (*add)(const float* x, const float* y, size_t cells, const Finish&, float* out);  // y may be null
 };
 
 int tile_pitch(const Isa&, int family);
 
+// Each is only there in libraries for its processor family.
 const Isa* isa_portable();
-const Isa* isa_avx2();    // null where the library was built for another processor family
+const Isa* isa_avx2();
 const Isa* isa_avx512();
 const Isa* isa_neon();
 

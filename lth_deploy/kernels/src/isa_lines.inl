@@ -278,11 +278,11 @@ inline F exponential(F x) {
   return p * reinterpret_cast<F>(exponent);
 }
 
-inline F activate(F x, Epilogue kind, float a, float b) {
-  switch (kind) {
+inline F activate(F x, const Finish& f) {
+  switch (f.kind) {
     case Epilogue::kNone: return x;
-    case Epilogue::kClamp: return smaller(larger(x, broadcast(a)), broadcast(b));
-    case Epilogue::kLeaky: return x > F{} ? x : x * broadcast(a);
+    case Epilogue::kClamp: return smaller(larger(x, broadcast(f.a)), broadcast(f.b));
+    case Epilogue::kLeaky: return x > F{} ? x : x * broadcast(f.a);
     case Epilogue::kSilu: return x / (broadcast(1.f) + exponential(-x));
     case Epilogue::kHardSwish:
       return x * smaller(larger(x * broadcast(1.f / 6.f) + broadcast(.5f), F{}), broadcast(1.f));
@@ -290,9 +290,9 @@ inline F activate(F x, Epilogue kind, float a, float b) {
   return x;
 }
 
-void add_lines(const float* x, const float* y, size_t cells, Epilogue kind, float a, float b, float* out) {
+void add_lines(const float* x, const float* y, size_t cells, const Finish& finish, float* out) {
   for (size_t i = 0; i < cells; i += kLanes) {
     const F sum = y != nullptr ? load_line(x + i) + load_line(y + i) : load_line(x + i);
-    store_line(out + i, activate(sum, kind, a, b));
+    store_line(out + i, activate(sum, finish));
   }
 }

@@ -15,12 +15,12 @@
 
 template <int N>
 inline __attribute__((always_inline)) void finish_lines(F (&acc)[N], const Rows& a) {
-  if (a.epilogue == Epilogue::kClamp) {
-    const F low = broadcast(a.a), high = broadcast(a.b);
+  if (a.finish.kind == Epilogue::kClamp) {
+    const F low = broadcast(a.finish.a), high = broadcast(a.finish.b);
 #pragma GCC unroll 32
     for (int i = 0; i < N; ++i) acc[i] = smaller(larger(acc[i], low), high);
-  } else if (a.epilogue == Epilogue::kLeaky) {
-    const F slope = broadcast(a.a);
+  } else if (a.finish.kind == Epilogue::kLeaky) {
+    const F slope = broadcast(a.finish.a);
 #pragma GCC unroll 32
     for (int i = 0; i < N; ++i) acc[i] = acc[i] > F{} ? acc[i] : acc[i] * slope;
   }

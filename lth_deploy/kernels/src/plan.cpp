@@ -265,10 +265,9 @@ int64_t rows_of(const Program& program, const std::vector<Shape>& inputs) {
   return rows;
 }
 
-std::vector<Shape> output_shapes(const Compiled& c, const std::vector<TensorPlan>& tensors, const std::vector<Shape>& inputs) {
-  const int64_t rows = rows_of(c.program, inputs);
+std::vector<Shape> output_shapes(const Program& program, const std::vector<TensorPlan>& tensors, int64_t rows) {
   std::vector<Shape> shapes;
-  for (const Output& o : c.program.outputs) {
+  for (const Output& o : program.outputs) {
     const TensorPlan& t = tensors[o.tensor];
     if (o.rows) {
       shapes.push_back({2, {rows, t.channels, 1, 1}});
@@ -281,15 +280,11 @@ std::vector<Shape> output_shapes(const Compiled& c, const std::vector<TensorPlan
 
 }  // namespace
 
-std::vector<Shape> shapes_of(const Compiled& c, const std::vector<Shape>& inputs) {
-  return output_shapes(c, Planner(c, inputs).tensors(), inputs);
-}
-
 std::shared_ptr<const Plan> make_plan(const Compiled& c, const std::vector<Shape>& inputs) {
   auto plan = std::make_shared<Plan>();
   plan->tensors = Planner(c, inputs).tensors();
-  plan->outputs = output_shapes(c, plan->tensors, inputs);
   plan->rows = rows_of(c.program, inputs);
+  plan->outputs = output_shapes(c.program, plan->tensors, plan->rows);
   plan->instrs.resize(plan->tensors.size());
   Allocator(c, *plan).run();
   for (size_t i = 0; i < plan->instrs.size(); ++i) plan_instr(c, *plan, static_cast<int>(i));

@@ -54,13 +54,12 @@ struct Plan {
 // The immutable part of a region.
 struct Compiled {
   Program program;
-  std::vector<PackedConv> convs;  // one for each kConv and kConvTranspose, in their order
+  std::vector<PackedConv> convs;  // of kConv and kConvTranspose; instructions with the same weights share one
   std::vector<int> conv_of;       // instruction -> index into convs, or -1
   const Isa* isa = nullptr;
 };
 
 // Throws Error where the shapes do not fit the program or a tensor is too large.
-std::vector<Shape> shapes_of(const Compiled&, const std::vector<Shape>& inputs);
 std::shared_ptr<const Plan> make_plan(const Compiled&, const std::vector<Shape>& inputs);
 
 // The tiles that cover a plane at the least estimated cost.

@@ -68,14 +68,15 @@ class ConvTask {
       }
       sum(block);
     }
-    if (call_.epilogue == Epilogue::kSilu || call_.epilogue == Epilogue::kHardSwish) finish();
+    const Epilogue kind = call_.finish.kind;
+    if (kind == Epilogue::kSilu || kind == Epilogue::kHardSwish) finish();
   }
 
  private:
   size_t line_bytes() const { return static_cast<size_t>(call_.isa->lanes) * 4; }
 
   const uint32_t* source() const {
-    return reinterpret_cast<const uint32_t*>(call_.source + image_ * call_.source_image);
+    return reinterpret_cast<const uint32_t*>(call_.source.first + image_ * call_.source.image);
   }
 
   // Cells from the start of a channel to the tile's first line.
@@ -84,7 +85,7 @@ class ConvTask {
   void pack_tile(const Block& block, const Block* next) const {
     PackTile p;
     p.source = source();
-    p.channel_cells = call_.source_channel;
+    p.channel_cells = call_.source.channel;
     p.channels = block.channels.data();
     p.n_channels = static_cast<int>(block.channels.size());
     if (next != nullptr) {
@@ -105,7 +106,7 @@ class ConvTask {
   void pack_run(const Block& block) const {
     PackRun p;
     p.source = source();
-    p.channel_cells = call_.source_channel;
+    p.channel_cells = call_.source.channel;
     p.units = block.units.data();
     p.n_units = static_cast<int>(block.units.size());
     p.map = call_.map;
@@ -134,17 +135,15 @@ class ConvTask {
     r.tw = tile_.tw;
     r.scratch = sums_;
     r.bias = conv_.bias.data() + channel;
-    r.out = call_.out + image_ * call_.out_image + channel * call_.out_channel + tile_start();
-    r.out_channel = call_.out_channel;
+    r.out = call_.out.first + image_ * call_.out.image + channel * call_.out.channel + tile_start();
+    r.out_channel = call_.out.channel;
     r.out_pitch = call_.out_w;
-    if (call_.add != nullptr) {
-      r.add = call_.add + image_ * call_.add_image + channel * call_.add_channel + tile_start();
-      r.add_channel = call_.add_channel;
+    if (call_.add.first != nullptr) {
+      r.add = call_.add.first + image_ * call_.add.image + channel * call_.add.channel + tile_start();
+      r.add_channel = call_.add.channel;
     }
     r.odd = conv_.pairs && conv_.out_channels % 2 == 1 && part_.end == conv_.rows();
-    r.epilogue = call_.epilogue;
-    r.a = call_.a;
-    r.b = call_.b;
+    r.finish = call_.finish;
     r.first = block.first;
     r.last = block.last;
     const RowsFn kernel = conv_.pairs ? call_.isa->pair(conv_.family, tile_.tw)
@@ -157,10 +156,10 @@ class ConvTask {
     const int rows_a_record = conv_.pairs ? 2 : 1, lanes = call_.isa->lanes;
     const int end = std::min(conv_.out_channels, part_.end * rows_a_record);
     for (int c = part_.begin * rows_a_record; c < end; ++c) {
-      float* const out = call_.out + image_ * call_.out_image + c * call_.out_channel + tile_start();
+      float* const out = call_.out.first + image_ * call_.out.image + c * call_.out.channel + tile_start();
       for (int y = 0; y < tile_.th; ++y) {
         float* const line = out + static_cast<size_t>(y) * call_.out_w * lanes;
-        call_.isa->add(line, nullptr, static_cast<size_t>(tile_.tw) * lanes, call_.epilogue, call_.a, call_.b, line);
+        call_.isa->add(line, nullptr, static_cast<size_t>(tile_.tw) * lanes, call_.finish, line);
       }
     }
   }
@@ -176,18 +175,16 @@ class ConvTask {
 
 }  // namespace
 
-void ConvCall::set_act(const Act& act) {
-  const float infinity = std::numeric_limits<float>::infinity();
-  a = act.a;
-  b = act.b;
+Finish finish_of(const Act& act) {
   switch (act.kind) {
-    case ActKind::kNone: epilogue = Epilogue::kNone; break;
-    case ActKind::kRelu: epilogue = Epilogue::kClamp, a = 0.f, b = infinity; break;
-    case ActKind::kClip: epilogue = Epilogue::kClamp; break;
-    case ActKind::kLeaky: epilogue = Epilogue::kLeaky; break;
-    case ActKind::kSilu: epilogue = Epilogue::kSilu; break;
-    case ActKind::kHardSwish: epilogue = Epilogue::kHardSwish; break;
+    case ActKind::kNone: return {};
+    case ActKind::kRelu: return {Epilogue::kClamp, 0.f, std::numeric_limits<float>::infinity()};
+    case ActKind::kClip: return {Epilogue::kClamp, act.a, act.b};
+    case ActKind::kLeaky: return {Epilogue::kLeaky, act.a, 0.f};
+    case ActKind::kSilu: return {Epilogue::kSilu, 0.f, 0.f};
+    case ActKind::kHardSwish: return {Epilogue::kHardSwish, 0.f, 0.f};
   }
+  return {};
 }
 
 void run_conv(const ConvCall& call, Parallel& parallel, Workspace& workspace, std::atomic<int>& threads) {

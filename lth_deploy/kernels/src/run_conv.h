@@ -11,6 +11,15 @@
 
 namespace lth {
 
+// Where the channels of a tensor lie.
+struct Planes {
+  float* first = nullptr;            // channel 0 of picture 0; null for no tensor
+  size_t channel = 0, image = 0;     // cells from one channel, and from one picture, to the next
+};
+
+// Activations as the kernels apply them.
+Finish finish_of(const Act& act);
+
 struct ConvCall {
   const PackedConv* conv = nullptr;
   const Isa* isa = nullptr;
@@ -20,16 +29,8 @@ struct ConvCall {
   bool contiguous = false;  // 1x1, stride 1: reads the line that it writes
   int n = 1;
   int out_w = 1;            // lines in a row of the output
-  const float* source = nullptr;
-  size_t source_channel = 0, source_image = 0;  // cells
-  float* out = nullptr;
-  size_t out_channel = 0, out_image = 0;
-  const float* add = nullptr;
-  size_t add_channel = 0, add_image = 0;
-  Epilogue epilogue = Epilogue::kNone;
-  float a = 0.f, b = 0.f;
-
-  void set_act(const Act& act);
+  Planes source, out, add;  // add: the residual, if there is one
+  Finish finish;
 };
 
 void run_conv(const ConvCall&, Parallel&, Workspace&, std::atomic<int>& threads);

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <exception>
 #include <mutex>
+#include <type_traits>
 
 #include "region.h"
 #include "workspace.h"
