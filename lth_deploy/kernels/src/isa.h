@@ -12,6 +12,7 @@ namespace lth {
 
 constexpr int kGridX = 4;  // columns of the lane grid on every instruction set: transposes are always 4 x 4
 constexpr int kMaxTileH = 5;
+constexpr int kOffsetUnit = 8;  // bytes: a 16-bit offset reaches half a megabyte, and addressing modes multiply by 8
 
 // One row or one column of the lines that a window reads, seen from the output's lanes.
 struct Axis {
@@ -80,7 +81,7 @@ struct Finish {
 // Accumulates one block of inputs into the tile of a range of output rows (channels).
 struct Rows {
   const void* tile = nullptr;
-  const uint16_t* offset = nullptr;  // bytes into the packed tile, one for each record
+  const uint16_t* offset = nullptr;  // into the packed tile, in units of kOffsetUnit, one for each record
   const float* value = nullptr;      // one for each record, or two where two rows share their records
   const uint16_t* count = nullptr;   // records of each row, or of each pair of rows
   int rows = 0;                      // rows; pairs where two rows share their records
@@ -105,6 +106,22 @@ enum Family { kTile3 = 0, kTile3Stride2 = 1, kTile7Stride2 = 2, kRun = 3 };
 struct PlaneShape {
   int H = 0, W = 0;  // pixels
   int h = 0, w = 0;  // lines
+};
+
+// How long the work besides the sums takes, in multiply-adds of one line; fitted to measurements of the kernels.
+struct Costs {
+  double record;   // load and broadcast a weight, load its offset, loop
+  double row;      // start and end of a row
+  double traffic;  // load and store one line of sums between blocks,
+  double crowded;  // and this much more for each line of the tile: stores wait for each other
+  double pack;     // copy one line into the packed tile
+  double miss;     // load a line that the first cache lost
+};
+
+// What suits the form of single rows, or that of pairs.
+struct Tuning {
+  double l1_share, l2_share;  // of the first and of the second cache that a packed tile may take; the larger counts
+  Costs costs;
 };
 
 struct Isa {
@@ -134,6 +151,7 @@ struct Isa {
   // merge: bits are added to what the output holds.
   void (*resample)(const uint32_t* source, const LineMap&, const PlaneShape& out, bool merge, uint32_t* lines);
   void (*add)(const float* x, const float* y, size_t cells, const Finish&, float* out);  // y may be null
+  Tuning single_tuning, pair_tuning;
 };
 
 int tile_pitch(const Isa&, int family);

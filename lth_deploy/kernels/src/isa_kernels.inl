@@ -1,5 +1,6 @@
 // The kernels, written once over a vector of LTH_LANES floats. Included by each isa_*.cpp, which sets LTH_LANES,
-// LTH_ISA_NAME, LTH_MAX_ACC, LTH_TILE_W, LTH_MAX_RUN and LTH_PAIR_ACC. Everything here is private to that file.
+// LTH_ISA_NAME, LTH_MAX_ACC, LTH_TILE_W, LTH_MAX_RUN, LTH_PAIR_ACC and the tunings. Everything here is private to that
+// file.
 #include "isa.h"
 
 namespace lth {
@@ -86,7 +87,7 @@ RowsFn pair_kernel(int family, int tw) {
 
 constexpr Isa kIsa = {LTH_ISA_NAME, kLanes,       LTH_MAX_ACC,  LTH_TILE_W, LTH_MAX_RUN, LTH_PAIR_ACC, single_kernel,
                       pair_kernel,  pack_tile,    pack_run,     load_plane, store_plane, load_rows,    store_rows,
-                      max_pool,     resample,     add_lines};
+                      max_pool,     resample,     add_lines,    LTH_SINGLE_TUNING, LTH_PAIR_TUNING};
 
 }  // namespace
 }  // namespace lth

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "caches.h"
+
 namespace lth {
 namespace {
 
@@ -73,20 +75,23 @@ struct Places {
 
 class Packer {
  public:
-  Packer(PackedConv& conv, int in_channels, const Window& window, const Isa& isa, int l1_bytes)
+  Packer(PackedConv& conv, int in_channels, const Window& window, const Isa& isa)
       : conv_(conv), channels_(in_channels), window_(window), line_bytes_(isa.lanes * 4) {
-    const int budget = std::min(l1_bytes * 4 / 5, 60000);
+    const Tuning& tuning = conv.pairs ? isa.pair_tuning : isa.single_tuning;
+    const double budget = std::max(tuning.l1_share * static_cast<double>(caches().l1),
+                                   tuning.l2_share * static_cast<double>(caches().l2));
+    int touched = conv_.pairs ? isa.max_run : isa.max_run * 2 / 3;  // lines of a channel or unit that a usual tile reads
     if (conv_.family == kRun) {
       conv_.channel_lines = isa.max_run;
-      capacity_ = budget / (isa.max_run * line_bytes_);
     } else {
       const int stride = window.sh, height = (kMaxTileH - 1) * stride + window.kh;
       conv_.pitch = tile_pitch(isa, conv_.family);
       conv_.channel_lines = conv_.pitch * height;
-      const int typical_h = std::min(kMaxTileH, conv_.pairs ? kMaxTileH : std::max(2, isa.max_acc / 4));
-      const int touched = ((typical_h - 1) * stride + window.kh) * ((std::min(isa.max_tile_w, 5) - 1) * stride + window.kw);
-      capacity_ = std::min(budget / (touched * line_bytes_), 65535 / (conv_.channel_lines * line_bytes_));
+      const int usual_h = conv_.pairs ? kMaxTileH : std::min(3, std::max(2, isa.max_acc / 4));
+      touched = ((usual_h - 1) * stride + window.kh) * ((std::min(isa.max_tile_w, 5) - 1) * stride + window.kw);
     }
+    constexpr int kReach = 65535 * kOffsetUnit;
+    capacity_ = std::min(static_cast<int>(budget / (touched * line_bytes_)), kReach / (conv_.channel_lines * line_bytes_));
     capacity_ = std::max(capacity_, 1);
   }
 
@@ -176,7 +181,7 @@ class Packer {
     const int index = places.index[key(e)];
     const int line = conv_.family == kRun ? index * conv_.channel_lines
                                           : index * conv_.channel_lines + e.ky * conv_.pitch + e.kx;
-    conv_.offset.push_back(static_cast<uint16_t>(line * line_bytes_));
+    conv_.offset.push_back(static_cast<uint16_t>(line * line_bytes_ / kOffsetUnit));
     conv_.value.push_back(e.value[0]);
     if (conv_.pairs) conv_.value.push_back(e.value[1]);
   }
@@ -217,8 +222,7 @@ size_t PackedConv::bytes() const {
   return total;
 }
 
-PackedConv pack_conv(const Weight& weight, const Weight* bias, int groups, const Window& window, const Isa& isa,
-                     int l1_bytes) {
+PackedConv pack_conv(const Weight& weight, const Weight* bias, int groups, const Window& window, const Isa& isa) {
   PackedConv conv;
   conv.family = family_of(window);
   conv.out_channels = static_cast<int>(weight.dims[0]);
@@ -233,7 +237,7 @@ PackedConv pack_conv(const Weight& weight, const Weight* bias, int groups, const
     }
   }
   const int in_channels = static_cast<int>(weight.dims[1]);
-  Packer packer(conv, in_channels, window, isa, l1_bytes);
+  Packer packer(conv, in_channels, window, isa);
   conv.offset.reserve(entries.size());
   conv.value.reserve(entries.size() * (conv.pairs ? 2 : 1));
   add_groups(conv, packer, entries, in_channels);
@@ -245,7 +249,7 @@ PackedConv pack_conv(const Weight& weight, const Weight* bias, int groups, const
   return conv;
 }
 
-PackedConv pack_phases(const Weight& weight, const Weight* bias, const Isa& isa, int l1_bytes) {
+PackedConv pack_phases(const Weight& weight, const Weight* bias, const Isa& isa) {
   const int64_t in = weight.dims[0], out = weight.dims[1], taps = weight.dims[2] * weight.dims[3];
   Weight phases;
   phases.dims = {taps * out, in, 1, 1};
@@ -267,7 +271,7 @@ PackedConv pack_phases(const Weight& weight, const Weight* bias, const Isa& isa,
       repeated.value.push_back(bias->value[i]);
     }
   }
-  return pack_conv(phases, &repeated, 1, Window{}, isa, l1_bytes);
+  return pack_conv(phases, &repeated, 1, Window{}, isa);
 }
 
 }  // namespace lth

@@ -40,12 +40,11 @@ struct PackedConv {
   size_t bytes() const;
 };
 
-// weight: [OC, IC / groups, kh, kw] or [OC, IC]. bias: [OC], or null for zeros. l1_bytes: the first data cache.
-PackedConv pack_conv(const Weight& weight, const Weight* bias, int groups, const Window& window, const Isa& isa,
-                     int l1_bytes);
+// weight: [OC, IC / groups, kh, kw] or [OC, IC]. bias: [OC], or null for zeros.
+PackedConv pack_conv(const Weight& weight, const Weight* bias, int groups, const Window& window, const Isa& isa);
 
 // The 1x1 convolution from which a transposed convolution with kernel = stride is made: row (ky * kw + kx) * OC + oc.
 // weight: [IC, OC, kh, kw].
-PackedConv pack_phases(const Weight& weight, const Weight* bias, const Isa& isa, int l1_bytes);
+PackedConv pack_phases(const Weight& weight, const Weight* bias, const Isa& isa);
 
 }  // namespace lth
