@@ -134,8 +134,10 @@ class Allocator {
   void run() {
     const auto& instrs = c_.program.instrs;
     place_concats();
+    leave_matrices();
     for (size_t i = 0; i < instrs.size(); ++i) {
       TensorPlan& t = plan_.tensors[i];
+      if (t.in_place) continue;
       if (instrs[i].op == Op::kSlice) {
         const View& from = plan_.tensors[instrs[i].args[0]].view;
         t.view = {from.buffer, from.channel + instrs[i].from};
@@ -144,7 +146,9 @@ class Allocator {
       }
       live(t.view.buffer, static_cast<int>(i));
       if (instrs[i].op == Op::kConvTranspose) phases(static_cast<int>(i));
-      for (int a : arguments(instrs[i])) live(plan_.tensors[a].view.buffer, static_cast<int>(i));
+      for (int a : arguments(instrs[i])) {
+        if (!plan_.tensors[a].in_place) live(plan_.tensors[a].view.buffer, static_cast<int>(i));
+      }
     }
     for (const Output& o : c_.program.outputs) {
       live(plan_.tensors[o.tensor].view.buffer, static_cast<int>(instrs.size()));
@@ -191,6 +195,20 @@ class Allocator {
         if (free) part.view = {t.view.buffer, channel};
         channel += part.channels;
       }
+    }
+  }
+
+  // A matrix that one convolution reads is changed to lines tile by tile: a copy of all of it would go through memory.
+  void leave_matrices() {
+    const auto& instrs = c_.program.instrs;
+    std::vector<int> uses(instrs.size(), 0), sources(instrs.size(), 0);
+    for (const Instr& in : instrs) {
+      for (int a : arguments(in)) ++uses[a];
+      if (in.op == Op::kConv) ++sources[in.args[0]];
+    }
+    for (const Output& o : c_.program.outputs) ++uses[o.tensor];
+    for (size_t i = 0; i < instrs.size(); ++i) {
+      plan_.tensors[i].in_place = instrs[i].op == Op::kLoadRows && uses[i] == 1 && sources[i] == 1;
     }
   }
 

@@ -33,6 +33,7 @@ struct TensorPlan {
   int n = 0, channels = 0;
   PlaneShape plane;
   View view;
+  bool in_place = false;  // rows of a matrix, which the only convolution that reads them takes from where they lie
 };
 
 struct InstrPlan {
