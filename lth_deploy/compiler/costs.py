@@ -1,14 +1,16 @@
 """What layers cost: dense in a stock runtime, sparse in the kernels, from a table of rates.
 
 The rates of a machine class stand in the target; `export --tune` measures instead. A sparse layer's rate rises with
-the non-zero weights of an output channel, over which loads, stores and packing are spread: rate * n / (n + half).
+the non-zero weights between two channels, over which loads, stores and packing are spread.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from lth_deploy.compiler.regions.outputs import Cut
 from lth_deploy.compiler.regions.units import HEAVY, Unit
@@ -18,6 +20,7 @@ from lth_deploy.target import CostTable, Rates
 LayerClass = Literal["stem", "conv", "pointwise", "rows"]
 
 _STEM_CHANNELS = 4
+_FULL_PAIRS = 0.9
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,25 @@ def layer_cost(unit: Unit, stored: StoredWeight, times: int, table: CostTable) -
     rates: Rates = getattr(table, layer_class(unit, stored.shape))
     weights = stored.weights()
     nonzeros = int(np.count_nonzero(weights))
-    row = max(1.0, nonzeros / weights.shape[0])
-    sparse = rates.sparse * row / (row + rates.half)
-    return Cost(nonzeros * times / sparse / 1e6, weights.size * times / rates.dense / 1e6)
+    outputs, inputs = weights.shape[:2]
+    kept = max(nonzeros, 1) / (outputs * inputs)
+    traffic = rates.traffic * (table.paired_traffic if runs_in_pairs(weights) else 1.0)
+    longer = 1.0 + traffic / kept + rates.packing / (kept * outputs)
+    if not unit.rows:
+        longer *= _idle_lanes(times)
+    return Cost(nonzeros * times * longer / rates.sparse / 1e6, weights.size * times / rates.dense / 1e6)
+
+
+def runs_in_pairs(weights: npt.NDArray[np.float32]) -> bool:
+    """Whether the kernels take output channels two by two: where most of their zeros are the same (`pack.cpp`)."""
+    whole = weights[: weights.shape[0] // 2 * 2] != 0
+    places = np.count_nonzero(whole[0::2] | whole[1::2])
+    return places > 0 and np.count_nonzero(whole) >= _FULL_PAIRS * 2 * places
+
+
+def _idle_lanes(pixels: int) -> float:
+    """How much longer a plane takes that does not fill the lanes: a square one, cut into 4 x 4 equal parts."""
+    return (4 * math.ceil(math.sqrt(pixels) / 4)) ** 2 / pixels
 
 
 def conversion_ms(cut: Cut, stored: Mapping[str, StoredWeight], times: Mapping[str, int], table: CostTable) -> float:
