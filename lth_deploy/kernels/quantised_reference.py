@@ -81,7 +81,7 @@ def _times(total: Float, spread: Float, factor: npt.NDArray[np.float32]) -> Tens
 
 
 def _uncertain(value: Float, off: Float) -> Tensor:
-    """Float32 products of integers that may be off: exact where these are, else the other product is rounded as well."""
+    """Float32 products of integers that may be off: exact where these are, else another product is rounded as well."""
     return Tensor(value, off + np.where(off > 0, 4 * UNIT * (np.abs(value) + off), 0))
 
 
