@@ -11,8 +11,8 @@ from lth_deploy.compiler.stored import array_of
 from lth_deploy.errors import ArtifactError
 from lth_deploy.formats import FORMATS
 from lth_deploy.kernels.instructions import Program, Weight
+from lth_deploy.kernels.limits import MAX_TEXT
 from lth_deploy.kernels.program import parse
-from lth_deploy.kernels.rules import MAX_TEXT
 
 _TYPES = {"f32": TensorProto.FLOAT, "f16": TensorProto.FLOAT16}
 

@@ -14,7 +14,7 @@ from lth_deploy.compiler.regions.shape_rules import split_sizes
 from lth_deploy.compiler.regions.units import Unit, Uses, Weights
 from lth_deploy.compiler.walk import all_graphs
 from lth_deploy.kernels.instructions import Window
-from lth_deploy.kernels.rules import MAX_CHANNELS, MAX_DILATION, MAX_KERNEL, MAX_PAD, MAX_STRIDE
+from lth_deploy.kernels.limits import MAX_CHANNELS, MAX_DILATION, MAX_KERNEL, MAX_PAD, MAX_STRIDE
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
