@@ -114,10 +114,9 @@ def _layer(stored: StoredWeight, nodes: list[NodeProto], overridable: bool) -> W
 
 
 def _obstacle(stored: StoredWeight, weights: Array, overridable: bool) -> str | None:
-    kind = TensorProto.DataType.Name(stored.value_type).lower()
     widened = stored.node is not None
     if not stored.int8 and stored.value_type != TensorProto.FLOAT and not widened:
-        return f"stored as {kind}; only float32 and int8 weights are packed"
+        return f"stored as {stored.type_name}; only float32 and int8 weights are packed"
     if overridable:
         return "a caller may replace it: it is an input of the graph"
     if weights.size == 0:

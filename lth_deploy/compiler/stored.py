@@ -36,6 +36,11 @@ class StoredWeight:
         return self.value_type == TensorProto.INT8
 
     @property
+    def type_name(self) -> str:
+        """`float32`, `int8` and so on, as ONNX calls the type of the stored values."""
+        return str(TensorProto.DataType.Name(self.value_type)).lower()
+
+    @property
     def operator(self) -> str:
         """The operator of our domain that decodes it."""
         return operator_of(self.coding, self.int8)
