@@ -63,7 +63,7 @@ class Unit:
     @property
     def name(self) -> str:
         """The name of its first node that is no conversion, as reports give it."""
-        working = [node for node in self.nodes if not node.op_type not in CONVERSIONS]
+        working = [node for node in self.nodes if node.op_type not in CONVERSIONS]
         first = (working or self.nodes)[0]
         return first.name or first.output[0]
 
