@@ -54,7 +54,7 @@ def convolution(step: QConv, made: Sequence[Tensor], weights: Sequence[Float]) -
     if step.add is not None:
         same_shape(value, made[step.add].value)
         residual = dequantized(made[step.add])
-        value, size, bound = value + residual.value, size + np.abs(residual.value), bound + residual.bound
+        value, size, bound = value + residual.value, size + _terms(made[step.add]), bound + residual.bound
     return _rounded_once(value, bound + _ROUNDINGS * UNIT * size, step.act, step.out)
 
 
@@ -64,9 +64,15 @@ def rescaled(given: Sequence[Tensor], act: Act, out: Quantized) -> Tensor:
         same_shape(given[0].value, tensor.value)
     parts = [dequantized(tensor) for tensor in given]
     value = sum((part.value for part in parts), np.zeros(()))
-    size = sum((np.abs(part.value) for part in parts), np.zeros(()))
+    size = sum((_terms(tensor) for tensor in given), np.zeros(()))
     bound = sum((part.bound for part in parts), np.zeros(()))
     return _rounded_once(value, bound + _ROUNDINGS * UNIT * size, act, out)
+
+
+def _terms(x: Tensor) -> Float:
+    """Magnitude of byte * scale and zero * scale, which the kernels may add apart."""
+    assert x.quantized is not None
+    return (x.value + x.quantized.zero) * float(np.float32(x.quantized.scale))
 
 
 def _times(total: Float, spread: Float, factor: npt.NDArray[np.float32]) -> Tensor:

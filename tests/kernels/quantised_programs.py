@@ -57,6 +57,17 @@ output t13
 output t16 rows
 """
 
+
+def numbered(*parts: tuple[str, str, tuple[int, ...], tuple[int, int] | None], first: int = 1) -> tuple[Weight, ...]:
+    """Constants (coding, type, dims, block) whose node inputs are counted upwards from `first`."""
+    constants: list[Weight] = []
+    for coding, value_type, dims, block in parts:
+        positions = None if coding == "dense" else first
+        first += 1 + (coding != "dense")
+        constants.append(Weight(coding, value_type, dims, positions, first - 1, block))  # type: ignore[arg-type]
+    return tuple(constants)
+
+
 _PADDED = Window((3, 3), (1, 1), (1, 1, 1, 1), (1, 1))
 _STRIDED = Window((3, 3), (2, 2), (1, 1, 1, 1), (1, 1))
 _ONE = Window()

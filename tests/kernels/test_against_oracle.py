@@ -2,14 +2,14 @@
 
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from held import hold
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from region_models import Array, Constant, model_of, open_model, random_constants, run_model
+from region_models import model_of, open_model, random_constants, run_model
 from region_programs import EVERY_INSTRUCTION, acts, programs
 
 from lth_deploy.kernels.instructions import (
@@ -26,36 +26,10 @@ from lth_deploy.kernels.instructions import (
     Window,
 )
 from lth_deploy.kernels.program import parse
-from lth_deploy.kernels.reference import run_bounded
 
 SLOW_MACHINE = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
-
-
-@pytest.fixture(params=["avx512", "avx512 emulated", "avx2", "neon", "portable"])
-def kernels(request: pytest.FixtureRequest, instruction_sets: dict[str, Path]) -> Iterator[Path]:
-    """The library, told to use one instruction set; 16 lanes run even where AVX-512 is missing."""
-    name = str(request.param)
-    if name not in instruction_sets:
-        pytest.skip(f"this processor has no {name}")
-    before = os.environ.get("LTH_ISA")
-    os.environ["LTH_ISA"] = name.split()[0]
-    yield instruction_sets[name]
-    if before is None:
-        del os.environ["LTH_ISA"]
-    else:
-        os.environ["LTH_ISA"] = before
-
-
-def hold(program: Program, weights: Sequence[Constant], inputs: Sequence[Array], library: Path) -> None:
-    """The kernels' results lie within the bound of the exact ones."""
-    found = run_model(open_model(model_of(program, weights), library), inputs)
-    for number, (output, exact) in enumerate(zip(found, run_bounded(program, weights, inputs), strict=True)):
-        assert output.shape == exact.value.shape
-        off = np.abs(output.astype(np.float64) - exact.value)
-        over = off > exact.bound + 1e-37
-        assert not over.any(), f"output {number}: {off[over].max()} at {np.argwhere(over)[0].tolist()}"
 
 
 @st.composite
