@@ -2,19 +2,20 @@
 
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import ModelProto, numpy_helper
+from onnx import ModelProto, helper, numpy_helper
 
 from lth_deploy.compiler.calibration import Feeds, check_feeds
-from lth_deploy.compiler.int8 import name_nodes, quantize_dense
+from lth_deploy.compiler.int8 import WEIGHT_OPS, name_nodes, quantize_dense
 from lth_deploy.compiler.layer_errors import layer_errors
 from lth_deploy.compiler.layers import weight_layers
+from lth_deploy.compiler.regions.qdq import LOWEST
 from lth_deploy.compiler.save import save_model
 from lth_deploy.compiler.walk import all_nodes, used_names
 from lth_deploy.errors import ArtifactError, UsageError
@@ -95,6 +96,7 @@ def _quantised(
         quantised = onnx.load(str(out))
     floats = {tensor.name: tensor for tensor in model.graph.initializer}
     _named_as_before(quantised, floats)
+    _keep_float(quantised, kept)
     for tensor in quantised.graph.initializer:
         if tensor.data_type == onnx.TensorProto.INT8 and tensor.name in floats:
             exact, rounded = (numpy_helper.to_array(one) for one in (floats[tensor.name], tensor))
@@ -116,3 +118,24 @@ def _named_as_before(model: ModelProto, floats: dict[str, onnx.TensorProto]) -> 
             tensor.name = before
     for node in model.graph.node:
         node.input[:] = [renamed.get(name, name) for name in node.input]
+
+
+def _keep_float(model: ModelProto, kept: Collection[str]) -> None:
+    """Put a Max with the lowest float behind layers that stay float.
+
+    ONNX Runtime quantises the weights of any layer between a DequantizeLinear and a QuantizeLinear, unasked.
+    """
+    if not kept:
+        return
+    bound = numpy_helper.from_array(np.array(LOWEST, np.float32), "lth_deploy.lowest")
+    nodes = []
+    for node in model.graph.node:
+        nodes.append(node)
+        if node.op_type in WEIGHT_OPS and node.input[1] in kept:
+            name = node.output[0]
+            node.output[0] = f"{name}.float"
+            nodes.append(helper.make_node("Max", [node.output[0], bound.name], [name], f"{node.name}.float"))
+    copies = [type(node).FromString(node.SerializeToString()) for node in nodes]
+    del model.graph.node[:]
+    model.graph.node.extend(copies)
+    model.graph.initializer.append(bound)
