@@ -59,7 +59,7 @@ def quantize(model: ModelProto, feeds: Sequence[Feeds], target: Target) -> Quant
         raise UsageError(
             "the model is quantised already; leave out --values int8, its int8 weights are packed as they are"
         )
-    check_feeds(feeds)
+    check_feeds(feeds, one_size=target.calibration.method != "minmax")
     named = ModelProto()
     named.CopyFrom(model)
     name_nodes(named.graph)
