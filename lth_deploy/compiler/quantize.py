@@ -42,8 +42,9 @@ class Quantised:
 
 
 def is_quantised(model: ModelProto) -> bool:
-    """Whether a model is in QDQ form already."""
-    return any(node.op_type == "QuantizeLinear" for node in all_nodes(model.graph))
+    """Whether a model is in QDQ form, in regions or outside."""
+    nodes = [*all_nodes(model.graph), *(node for function in model.functions for node in function.node)]
+    return any(node.op_type == "QuantizeLinear" for node in nodes)
 
 
 def quantize(model: ModelProto, feeds: Sequence[Feeds], target: Target) -> Quantised:
