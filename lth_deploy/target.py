@@ -19,6 +19,19 @@ class GatesSpec(Section):
     keypoint_pixels: Annotated[float, Field(gt=0)] = 1.5
     ap_difference: Annotated[float, Field(gt=0)] = 0.001
     output_difference: Annotated[float, Field(gt=0)] = 1e-4
+    int8_ap_drop: Annotated[float, Field(ge=0)] = Field(0.005, description="most AP that quantisation may cost")
+    int8_steps: Annotated[float, Field(gt=0)] = Field(
+        16, description="most that an output of a region with fused additions may differ, in steps of its scale"
+    )
+
+
+class CalibrationSpec(Section):
+    """How `values: int8` finds the ranges of activations."""
+
+    method: Literal["minmax", "entropy", "percentile"] = Field(
+        "minmax", description="entropy and percentile need images of one size"
+    )
+    images: Annotated[int, Field(ge=2)] = Field(32, description="spread over the folder that is given")
 
 
 class Rates(Section):
@@ -33,6 +46,21 @@ class Rates(Section):
     sparse: Annotated[float, Field(gt=0)]
     traffic: Annotated[float, Field(ge=0)] = 0.0
     packing: Annotated[float, Field(ge=0)] = 0.0
+
+
+class ByteRates(Section):
+    """Rates of layers between bytes: `dense` of a stock runtime's int8 kernels, `sparse` over weights of kept quads.
+
+    paired_traffic: share of the traffic where two outputs share their quads. layout_dense: rate of the kernels on a
+    dense layer, over the stock runtime's; of the stem, its `sparse` rate counts.
+    """
+
+    conv: Rates = Rates(dense=210, sparse=195, traffic=0.25, packing=15)
+    pointwise: Rates = Rates(dense=200, sparse=180, traffic=0.08, packing=5)
+    stem: Rates = Rates(dense=75, sparse=150)
+    rows: Rates = Rates(dense=150, sparse=150, traffic=0.05, packing=5)
+    paired_traffic: Annotated[float, Field(ge=0)] = 0.5
+    layout_dense: Annotated[float, Field(gt=0)] = 0.97
 
 
 class CostTable(Section):
@@ -52,6 +80,7 @@ class CostTable(Section):
     layout_ns: Annotated[float, Field(ge=0)] = Field(
         0.8, description="to bring one value into the layout, or back, pools and resizing included"
     )
+    int8: ByteRates = ByteRates()
 
 
 class Target(Section):
@@ -60,7 +89,12 @@ class Target(Section):
     name: str = "onnxruntime"
     opset: Annotated[int, Field(ge=18, le=23)] = 18
     format: Literal["packed", "dense", "coo"] = "packed"
-    values: Literal["fp32", "fp16"] = "fp16"
+    values: Literal["fp32", "fp16", "int8"] = Field("fp16", description="int8: of all layers but those kept in float")
+    calibration: CalibrationSpec = CalibrationSpec()
+    keep_float: list[str] = Field([], description="int8: patterns of weight names that stay float")
+    keep_worst: Annotated[int, Field(ge=0)] = Field(
+        0, description="int8: so many more layers stay float, those with the largest error of their own"
+    )
     prefer: Literal["size", "load"] = "size"
     regions: Literal["auto", "none"] = Field(
         "auto", description="packed files only: sparse layers grouped for the kernel library"
@@ -68,9 +102,17 @@ class Target(Section):
     region_zeros: Annotated[float, Field(ge=0, le=1)] = Field(
         0.5, description="share of zeros from which a layer is worth a sparse kernel"
     )
+    region_quads: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.25, description="the same for int8 layers, in empty quads: 4 inputs of an output at a tap"
+    )
     tune: bool = Field(False, description="keep only regions that are measured to be faster on this machine")
     costs: CostTable = CostTable()
     gates: GatesSpec = GatesSpec()
+
+    @property
+    def float_values(self) -> Literal["fp32", "fp16"]:
+        """How weights are stored that stay float."""
+        return "fp16" if self.values == "int8" else self.values
 
 
 def load_target(path: Path) -> Target:

@@ -13,9 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from lth_deploy.compiler.regions.outputs import Cut
+from lth_deploy.compiler.regions.quads import kept_quads
 from lth_deploy.compiler.regions.units import HEAVY, Unit
 from lth_deploy.compiler.stored import StoredWeight
-from lth_deploy.target import CostTable, Rates
+from lth_deploy.formats import Array
+from lth_deploy.target import ByteRates, CostTable, Rates
 
 LayerClass = Literal["stem", "conv", "pointwise", "rows"]
 
@@ -45,8 +47,10 @@ def layer_class(unit: Unit, shape: tuple[int, ...]) -> LayerClass:
 
 def layer_cost(unit: Unit, stored: StoredWeight, times: int, table: CostTable) -> Cost:
     """Cost of a layer whose weights are multiplied `times` times each; shared ones over all their uses."""
-    rates: Rates = getattr(table, layer_class(unit, stored.shape))
     weights = stored.weights()
+    if unit.kind == "qconv":
+        return _bytes_cost(layer_class(unit, stored.shape), weights, times, table.int8)
+    rates: Rates = getattr(table, layer_class(unit, stored.shape))
     nonzeros = int(np.count_nonzero(weights))
     outputs, inputs = weights.shape[:2]
     kept = max(nonzeros, 1) / (outputs * inputs)
@@ -67,6 +71,22 @@ def runs_in_pairs(weights: npt.NDArray[np.float32]) -> bool:
 def _idle_lanes(pixels: int) -> float:
     """How much longer a plane takes that does not fill the lanes: a square one, cut into 4 x 4 equal parts."""
     return (4 * math.ceil(math.sqrt(pixels) / 4)) ** 2 / pixels
+
+
+def _bytes_cost(kind: LayerClass, weights: Array, times: int, table: ByteRates) -> Cost:
+    """The fastest of the ways to compute a layer between bytes: by quads, by pairs of quads, or dense in the layout."""
+    rates: Rates = getattr(table, kind)
+    outputs, inputs = weights.shape[:2]
+    quads, pairs = kept_quads(weights)
+
+    def ms(computed: int, traffic: float) -> float:
+        kept = max(computed, 4) / (outputs * inputs)
+        longer = 1.0 + traffic / kept + rates.packing / (kept * outputs)
+        return float(computed * times * longer / rates.sparse / 1e6)
+
+    dense = weights.size * times / rates.dense / 1e6
+    layout = weights.size * times / rates.sparse / 1e6 if kind == "stem" else dense / table.layout_dense
+    return Cost(min(ms(4 * quads, rates.traffic), ms(8 * pairs, rates.traffic * table.paired_traffic), layout), dense)
 
 
 def conversion_ms(cut: Cut, stored: Mapping[str, StoredWeight], times: Mapping[str, int], table: CostTable) -> float:

@@ -15,9 +15,15 @@ from lth_deploy.pruning.plan import control_of, level_name
 from lth_deploy.recipe import Recipe
 from lth_deploy.target import Target
 from lth_deploy.ticket import RunDirectory, Trial, versions
-from lth_deploy.workflow.detection_gate import GateResult, hold_detections, hold_folding
+from lth_deploy.workflow.detection_gate import (
+    GateResult,
+    hold_detections,
+    hold_folding,
+    hold_quantised_detections,
+)
 from lth_deploy.workflow.extras import require_torch
 from lth_deploy.workflow.gates import Feeds
+from lth_deploy.workflow.quantisation import quantise, spread
 from lth_deploy.workflow.region_gate import hold_regions
 from lth_deploy.workflow.tune import emit_chosen
 
@@ -65,7 +71,14 @@ class ExportResult:
         }
 
 
-def export(run: Path, *, level: str = "best", target: Target | None = None, out: Path | None = None) -> ExportResult:
+def export(
+    run: Path,
+    *,
+    level: str = "best",
+    target: Target | None = None,
+    out: Path | None = None,
+    calibrate: Path | None = None,
+) -> ExportResult:
     """Compile a ticket of the run directory `run` into `out` (default RUN/export).
 
     Args:
@@ -73,11 +86,12 @@ def export(run: Path, *, level: str = "best", target: Target | None = None, out:
         level: best (the winning ticket), a sparsity in per cent, or the name of a trial.
         target: what to write; default packed fp16 for ONNX Runtime.
         out: folder for model.onnx and dense.onnx. Files appear there only after every gate was passed.
+        calibrate: folder of images for `values: int8`; default the images that the run was trained on.
 
     Raises:
         DataError: no run, or damaged files in it.
         UsageError: the run has no such level.
-        GateError: `best` is asked for and no level won.
+        GateError: `best` is asked for and no level won, or quantisation costs more AP than the target allows.
         ParityError: the file does not compute what the trained model computes.
     """
     directory = RunDirectory.open(run)
@@ -85,6 +99,8 @@ def export(run: Path, *, level: str = "best", target: Target | None = None, out:
     from lth_deploy.workflow.find_ticket import load_splits
 
     recipe, target = directory.recipe(), target or Target()
+    if calibrate is not None and target.values != "int8":
+        raise UsageError("export: --calibrate goes with --values int8")
     trial = choose_trial(directory, level)
     control = directory.trial(control_of(recipe))
     splits = load_splits(recipe, run)
@@ -93,9 +109,10 @@ def export(run: Path, *, level: str = "best", target: Target | None = None, out:
     with tempfile.TemporaryDirectory(prefix=".export-", dir=out) as folder:
         staged = Path(folder)
         dense = staged / "dense.onnx"
-        dense_gate = _compile(recipe, control, splits["val"], _dense_target(target), dense, None)
+        dense_gate = _compile(recipe, control, splits["val"], _dense_target(target), dense, None, [])
         name = "model.onnx" if target.format == "packed" else f"model-{target.format}.onnx"
-        gate = _compile(recipe, trial, splits["val"], target, staged / name, storage.sha256(dense))
+        ranges = calibration_files(calibrate, splits["train"], target) if target.values == "int8" else []
+        gate = _compile(recipe, trial, splits["val"], target, staged / name, storage.sha256(dense), ranges)
         for file in (dense, staged / name):
             shutil.move(file, out / file.name)
     result = ExportResult(trial.name, out / name, out / "dense.onnx", gate, dense_gate)
@@ -154,15 +171,34 @@ def stored_reference(model: "nn.Module", graph: "onnx.ModelProto") -> "nn.Module
     return model
 
 
+def calibration_files(folder: Path | None, trained_on: "CocoDataset", target: Target) -> list[Path]:
+    """Images to take ranges from: of a folder, or of the data that the run was trained on.
+
+    Raises:
+        DataError: the folder has no images.
+    """
+    from lth_deploy.data.images import image_files
+
+    files = [record.path for record in trained_on.images] if folder is None else image_files(folder)
+    return spread(files, target.calibration.images)
+
+
 def _compile(
-    recipe: Recipe, trial: Trial, dataset: "CocoDataset", target: Target, file: Path, control: str | None
+    recipe: Recipe,
+    trial: Trial,
+    dataset: "CocoDataset",
+    target: Target,
+    file: Path,
+    control: str | None,
+    ranges: list[Path],
 ) -> GateResult:
-    """Write `trial` as `target` says to `file`, and hold it against the torch model."""
+    """Write `trial` as `target` says to `file`, and hold it against the torch model; ranges: calibration images."""
     from lth_deploy.compiler.emit import told
     from lth_deploy.compiler.fold_norm import fold_norm
     from lth_deploy.compiler.metadata import write_metadata
     from lth_deploy.compiler.save import save_model
     from lth_deploy.compiler.values import round_values
+    from lth_deploy.data.images import read_image
 
     trained = _trained_model(recipe, trial, dataset)
     folded = fold_norm(trained)
@@ -171,14 +207,19 @@ def _compile(
     # The gate's reference is folded too, since rounded weights exist nowhere else; so folding has a gate of its own.
     hold_folding(trained, folded.module, dataset)
     graph = _captured(folded.module, dataset, target)
+    account = quantise(graph, [{"image": read_image(path)} for path in ranges], target) if ranges else None
     metadata = _metadata(recipe, trial, dataset, target, graph, control)
-    chosen = emit_chosen(graph, target, metadata.positions, next(_pictures(dataset))[1])
+    chosen = emit_chosen(account.graph if account else graph, target, metadata.positions, next(_pictures(dataset))[1])
     update = {"measured": chosen.measured, **told(chosen.layers)}
+    update["quantization"] = account.quantization if account else None
     write_metadata(chosen.model, metadata.model_copy(update=update))
     size = save_model(chosen.model, file)
-    reference = stored_reference(folded.module, round_values(graph, target.values))
-    gate = hold_detections(file, reference, dataset, recipe, target.gates)
-    hold_regions(file, _pictures(dataset), target.gates.output_difference)
+    if account is not None:
+        gate = hold_quantised_detections(file, folded.module, dataset, recipe, target.gates, account.quantization)
+    else:
+        reference = stored_reference(folded.module, round_values(graph, target.float_values))
+        gate = hold_detections(file, reference, dataset, recipe, target.gates)
+    hold_regions(file, _pictures(dataset), target.gates)
     logger.info("%s as %s: %.2f MB, %s", trial.name, target.format, size / 1e6, gate.parity.describe())
     return gate
 

@@ -9,12 +9,13 @@ from lth_deploy.compiler.regions.body import PROGRAM
 from lth_deploy.compiler.regions.expand import is_region, region_functions
 from lth_deploy.compiler.stored import array_of
 from lth_deploy.errors import ArtifactError
-from lth_deploy.formats import FORMATS
+from lth_deploy.formats import FORMATS, Array
+from lth_deploy.kernels.array_rules import check_arrays
 from lth_deploy.kernels.instructions import Program, Weight
 from lth_deploy.kernels.limits import MAX_TEXT
 from lth_deploy.kernels.program import parse
 
-_TYPES = {"f32": TensorProto.FLOAT, "f16": TensorProto.FLOAT16}
+_TYPES = {"f32": TensorProto.FLOAT, "f16": TensorProto.FLOAT16, "s8": TensorProto.INT8, "s32": TensorProto.INT32}
 
 
 def check_regions(model: ModelProto) -> None:
@@ -68,16 +69,18 @@ def _check_node(node: NodeProto, function: FunctionProto | None, constants: Mapp
     names = [*node.input, *node.output]
     if not all(names) or len(set(names)) != len(names):
         raise ArtifactError("an input or output is left out, or there twice")
+    decoded = []
     for number, weight in enumerate(program.weights):
         try:
-            _check_weight(weight, node, function, constants)
+            decoded.append(_checked_weight(weight, node, function, constants))
         except ArtifactError as error:
             raise ArtifactError(f"w{number}: {error}") from error
+    check_arrays(program, decoded)
 
 
-def _check_weight(
+def _checked_weight(
     weight: Weight, node: NodeProto, function: FunctionProto, constants: Mapping[str, TensorProto]
-) -> None:
+) -> Array:
     places = [place for place in (weight.positions, weight.values) if place is not None]
     missing = [node.input[place] for place in places if node.input[place] not in constants]
     if missing:
@@ -88,18 +91,20 @@ def _check_weight(
     if weight.positions is None:
         if tuple(values.dims) != weight.dims:
             raise ArtifactError(f"'{values.name}' has the shape {list(values.dims)}, declared are {list(weight.dims)}")
-        FORMATS.get("dense").decode({"values": array_of(values).reshape(-1)}, weight.dims)
-        return
-    arrays = {position_input(weight.coding): array_of(constants[node.input[weight.positions]])}
-    FORMATS.get(weight.coding).decode({**arrays, "values": array_of(values)}, weight.dims)
+        return array_of(values)
+    coding = weight.coding if weight.block is None else f"{weight.coding}:{weight.block[0]}x{weight.block[1]}"
+    arrays = {position_input(coding): array_of(constants[node.input[weight.positions]])}
+    decoded = FORMATS.get(coding).decode({**arrays, "values": array_of(values)}, weight.dims)
     formal = [function.input[place] for place in places]
-    shape = next((a.ints for n in _unpacking(function, weight.coding, formal) for a in n.attribute), None)
+    operator = operator_of(coding, weight.value_type == "s8")
+    shape = next((a.ints for n in _unpacking(function, operator, formal) for a in n.attribute), None)
     if shape is None or tuple(shape) != weight.dims:
         raise ArtifactError("the function does not decode it as the program does")
+    return decoded
 
 
-def _unpacking(function: FunctionProto, coding: str, formal: list[str]) -> list[NodeProto]:
-    return [n for n in function.node if n.op_type == operator_of(coding) and list(n.input) == formal]
+def _unpacking(function: FunctionProto, operator: str, formal: list[str]) -> list[NodeProto]:
+    return [n for n in function.node if n.op_type == operator and list(n.input) == formal]
 
 
 def _check_body(function: FunctionProto) -> None:
