@@ -194,6 +194,9 @@ class PruningSpec(Section):
     criterion: str = "magnitude"
     allocation: Literal["global", "per_layer", "macs"] = "global"
     structure: Literal["single", "in4", "2x4", "out2"] = "single"
+    block_score: Literal["l2", "l1", "max"] = Field(
+        "l2", description="what a block of a structure is worth: root mean square, mean or largest of its weights"
+    )
     restart: Literal["weights", "learning_rate", "fine_tune"] = "weights"
     rewind: RewindSpec = RewindSpec(epoch=1)
     budget: Literal["continue", "full"] = "continue"

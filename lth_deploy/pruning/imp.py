@@ -132,6 +132,7 @@ class Search:
             CRITERIA.get(pruning.criterion),
             pruning.allocation,
             STRUCTURES[pruning.structure],
+            pruning.block_score,
         )
 
     def _control(self, plan: TrialPlan) -> Masks:
