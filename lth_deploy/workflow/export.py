@@ -159,10 +159,10 @@ def _compile(
 ) -> GateResult:
     """Write `trial` as `target` says to `file`, and hold it against the torch model."""
     from lth_deploy.compiler.emit import told
-    from lth_deploy.compiler.fold_norm import fold_norm
     from lth_deploy.compiler.metadata import write_metadata
     from lth_deploy.compiler.save import save_model
     from lth_deploy.compiler.values import round_values
+    from lth_deploy.detectors.fold_norm import fold_norm
 
     trained = _trained_model(recipe, trial, dataset)
     folded = fold_norm(trained)

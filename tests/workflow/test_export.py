@@ -18,11 +18,11 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper  # noqa: E402
 
 from lth_deploy import storage  # noqa: E402
 from lth_deploy.compiler import emit as emit_module  # noqa: E402
-from lth_deploy.compiler import fold_norm as fold_module  # noqa: E402
 from lth_deploy.compiler.load import load_model  # noqa: E402
 from lth_deploy.compiler.metadata import read_metadata, write_metadata  # noqa: E402
 from lth_deploy.compiler.save import save_model  # noqa: E402
 from lth_deploy.compiler.values import round_values  # noqa: E402
+from lth_deploy.detectors import fold_norm as fold_module  # noqa: E402
 from lth_deploy.errors import DataError, GateError, ParityError, UsageError  # noqa: E402
 from lth_deploy.mask import load_masks  # noqa: E402
 from lth_deploy.recipe import Recipe  # noqa: E402
