@@ -15,12 +15,15 @@ from lth_deploy.pruning.allocation import PrunableLayer, prune, zero_macs
 from lth_deploy.pruning.controls import permuted
 from lth_deploy.pruning.criteria import CRITERIA
 from lth_deploy.pruning.plan import TrialPlan, plan_trials
-from lth_deploy.pruning.restart import course_of
+from lth_deploy.pruning.quantized import quantized_start
+from lth_deploy.pruning.restart import Course, course_of
 from lth_deploy.pruning.scope import ScopedLayer, scoped_layers
 from lth_deploy.pruning.structure import STRUCTURES
 from lth_deploy.recipe import Recipe
 from lth_deploy.ticket import RunDirectory, Trial
+from lth_deploy.training.hooks import Hook
 from lth_deploy.training.loop import BatchSource
+from lth_deploy.training.quantization import restored
 from lth_deploy.training.session import Session
 from lth_deploy.training.state import TrainingState
 
@@ -36,6 +39,7 @@ class Search:
 
     build: a fresh detector for a seed, on the CPU; `pretrained` says whether the recipe's weights are loaded.
     score: AP of a trained model. positions: multiply positions by parameter name, measured on the dense model.
+    quantization_steps: length of a fine-tuning with fake quantisation.
     """
 
     run: RunDirectory
@@ -48,6 +52,7 @@ class Search:
     score: Callable[[nn.Module], Scores]
     positions: Callable[[nn.Module], Mapping[str, float]]
     deadline: float | None = None
+    quantization_steps: int = 1
 
     def execute(self) -> None:
         """Run every trial of the plan that is not finished yet.
@@ -68,9 +73,10 @@ class Search:
     def _execute(self, plan: TrialPlan) -> None:
         trial = self.run.trial(plan.name)
         masks = self._masks(plan, trial)
-        course = course_of(plan, self.recipe, self.total_steps, self.rewind_step, self.state)
-        model = self.build(self.recipe.training.seed, False).to(self.device)
+        model, course, hooks = self._start(plan)
         session = Session(self.recipe.training, self.device, model, trial, _tensors(masks))
+        for hook in hooks:
+            session.add(hook)
         if plan.kind == "dense":
             session.keep_state(self.rewind_step, self._keep_rewind)
         seconds = session.run(course.start, course.steps, course.rate, self.batches, self.deadline)
@@ -78,6 +84,17 @@ class Search:
         final.save(trial.weights)
         positions = dict(self.positions(model)) if plan.kind == "dense" else self._positions()
         trial.commit(self._result(plan, model, masks, positions, course.steps, seconds))
+
+    def _start(self, plan: TrialPlan) -> tuple[nn.Module, Course, list[Hook]]:
+        """The model of a trial on its device, where its training goes, and who takes part in it."""
+        if plan.kind == "int8":
+            trained, recipe = self.trained(plan.parent or ""), self.recipe
+            start = quantized_start(
+                trained, recipe, self.device, self.batches, self.total_steps, self.quantization_steps
+            )
+            return start.model, start.course, [start.freeze]
+        course = course_of(plan, self.recipe, self.total_steps, self.rewind_step, self.state)
+        return self.build(self.recipe.training.seed, False).to(self.device), course, []
 
     def _result(
         self,
@@ -111,6 +128,8 @@ class Search:
             return {}
         if self.run.is_committed(trial.mask):
             return self._saved_masks(trial)
+        if plan.kind == "int8" and not self.run.is_committed(self.run.trial(plan.parent or "").mask):
+            return {}
         masks = self._prune(plan) if plan.kind == "ticket" else self._control(plan)
         save_masks(trial.mask, masks)
         self.run.commit([trial.mask])
@@ -137,7 +156,7 @@ class Search:
 
     def _control(self, plan: TrialPlan) -> Masks:
         ticket = self._saved_masks(self.run.trial(plan.parent or ""))
-        if plan.kind == "reinit":
+        if plan.kind in ("reinit", "int8"):
             return ticket
         model = self.build(self.recipe.training.seed, False)
         transposed = frozenset(layer.name for layer in self.scoped(model) if layer.transposed)
@@ -185,9 +204,7 @@ class Search:
 
     def trained(self, name: str) -> nn.Module:
         """The detector that the finished trial `name` ended with, on the CPU."""
-        model = self.build(self.recipe.training.seed, False)
-        self.state(name).restore(model)
-        return model
+        return restored(self.build(self.recipe.training.seed, False), self.state(name))
 
     def _keep_rewind(self, state: TrainingState) -> None:
         state.save(self.run.rewind)
