@@ -7,7 +7,7 @@ RoIAlign and NMS keep their floats, also inside If and Loop bodies, which the qu
 
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,13 @@ import numpy as np
 import onnx
 
 from lth_deploy import storage
+from lth_deploy.compiler.learned_grids import (
+    Learned,
+    keep_outputs_float,
+    layer_of,
+    overrides,
+    place_grids,
+)
 from lth_deploy.compiler.walk import all_graphs
 from lth_deploy.errors import ArtifactError, DataError, MissingExtraError
 
@@ -49,11 +56,19 @@ class QuantizationReport:
     skipped_images: int
 
 
-def quantize_dense(dense: Path, feeds: Iterable[Feeds], out: Path, *, reduce_range: bool = False) -> QuantizationReport:
+def quantize_dense(
+    dense: Path,
+    feeds: Iterable[Feeds],
+    out: Path,
+    *,
+    reduce_range: bool = False,
+    learned: Learned | None = None,
+) -> QuantizationReport:
     """Write the INT8 twin of the ONNX file `dense` to `out`.
 
     feeds: model inputs of the calibration images, read once. reduce_range: 7-bit weights, which x86 without
-    VNNI needs because its 16-bit sums saturate.
+    VNNI needs because its 16-bit sums saturate. learned: what training with fake quantisation found; then exactly its
+    layers are quantised, with its grids.
 
     Raises:
         MissingExtraError: ONNX Runtime's quantizer misses a package.
@@ -64,7 +79,8 @@ def quantize_dense(dense: Path, feeds: Iterable[Feeds], out: Path, *, reduce_ran
     model = onnx.load(str(dense), load_external_data=False)
     _name_nodes(model.graph)
     _own_biases(model.graph)
-    weights, carriers = trunk(model.graph)
+    grids = place_grids(model.graph, learned) if learned else {}
+    weights, carriers = trunk(model.graph, learned.layers if learned else None)
     if not weights:
         raise ArtifactError(
             f"{dense} has no Conv, ConvTranspose, Gemm or MatMul with constant float weights at its top "
@@ -88,6 +104,7 @@ def quantize_dense(dense: Path, feeds: Iterable[Feeds], out: Path, *, reduce_ran
                     weight_type=quantization.QuantType.QInt8,
                     nodes_to_quantize=[*weights, *carriers],
                     op_types_to_quantize=[*WEIGHT_OPS, *CARRIER_OPS],
+                    extra_options={"TensorQuantOverrides": overrides(grids, quantization.QuantType.QUInt8)},
                 )
         except (DataError, MemoryError):
             raise
@@ -95,12 +112,15 @@ def quantize_dense(dense: Path, feeds: Iterable[Feeds], out: Path, *, reduce_ran
             raise ArtifactError(
                 f"ONNX Runtime's quantizer fails on {dense}: {type(error).__name__}: {error}; leave the INT8 row out"
             ) from error
-        storage.write_bytes(out, _without_inferred_shapes(quantized))
+        finished = _without_inferred_shapes(quantized)
+        if learned is not None:
+            keep_outputs_float(finished, grids)
+        storage.write_bytes(out, finished.SerializeToString())
     screened = reader.source
     return QuantizationReport(len(weights), len(carriers), screened.used, screened.skipped)
 
 
-def _without_inferred_shapes(path: Path) -> bytes:
+def _without_inferred_shapes(path: Path) -> onnx.ModelProto:
     """The file without the shapes that the quantizer noted: they hold only for pictures with as many detections.
 
     ONNX Runtime believes them, rewrites reshapes accordingly and then fails on other pictures.
@@ -108,17 +128,19 @@ def _without_inferred_shapes(path: Path) -> bytes:
     model = onnx.load(str(path))
     for graph in all_graphs(model.graph):
         del graph.value_info[:]
-    return bytes(model.SerializeToString())
+    return model
 
 
-def trunk(graph: onnx.GraphProto) -> tuple[list[str], list[str]]:
-    """Names of the nodes to quantise: weight layers, and the carriers that connect them.
+def trunk(graph: onnx.GraphProto, layers: Collection[str] | None = None) -> tuple[list[str], list[str]]:
+    """Names of the nodes to quantise: weight layers, of those named in `layers` only, and the carriers between them.
 
     A carrier qualifies when all its data inputs come out of the trunk and something of the trunk reads it;
     box arithmetic fails the first test, for it starts from reshapes, and score heads the second.
     """
     constants = _float_constants(graph)
     weights = [n for n in graph.node if n.op_type in WEIGHT_OPS and _is_weight_layer(n, constants)]
+    if layers is not None:
+        weights = [node for node in weights if layer_of(node) in layers]
     features = {n.output[0] for n in weights}
     carriers: list[onnx.NodeProto] = []
     for node in graph.node:

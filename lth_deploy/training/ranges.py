@@ -5,11 +5,12 @@ A layer that runs several times in one pass (a head on a pyramid) has one range 
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from lth_deploy.training.fake_quantize import activation_grids
 
 Side = Literal["input", "output"]
 SIDES: tuple[Side, ...] = ("input", "output")
@@ -17,8 +18,7 @@ MOMENTUM = 0.95
 """Share of a range that stays when a batch is observed."""
 
 
-@dataclass(frozen=True)
-class Site:
+class Site(NamedTuple):
     """One tensor of a pass: the input of the `call`-th run of `layer`, or its output after the activation."""
 
     layer: str
@@ -59,22 +59,26 @@ def observe(extent: Tensor, values: Tensor) -> None:
         extent.copy_(torch.where(extent.isinf(), seen, MOMENTUM * extent + (1 - MOMENTUM) * seen))
 
 
-def ranges_in(state: Mapping[str, Tensor]) -> dict[Site, tuple[float, float]]:
-    """The known ranges among the tensors of a saved model, by site."""
-    found: dict[Site, tuple[float, float]] = {}
-    for name, tensor in state.items():
-        layer, _, last = name.rpartition(".")
-        for side in SIDES:
-            if last == buffer_name(side):
-                rows: list[tuple[float, float]] = [(low, high) for low, high in tensor.tolist()]
-                found |= {Site(layer, side, call): row for call, row in enumerate(rows) if row[0] <= row[1]}
-    return found
+def grids_in(state: Mapping[str, Tensor]) -> dict[Site, tuple[float, int]]:
+    """Scale and zero point of every known range among the tensors of a saved model, by site."""
+    extents = {
+        Site(layer, side, call): row
+        for side in SIDES
+        for layer, rows in _tensors_of(state, side).items()
+        for call, row in enumerate(rows)
+        if row[0] <= row[1]
+    }
+    if not extents:
+        return {}
+    scales, zeros = activation_grids(torch.stack(list(extents.values())))
+    return {
+        site: (scale, int(zero)) for site, scale, zero in zip(extents, scales.tolist(), zeros.tolist(), strict=True)
+    }
 
 
 def calls_in(state: Mapping[str, Tensor]) -> dict[str, int]:
     """How often each layer with ranges runs in a pass, from the tensors of a saved model."""
-    last = f".{buffer_name('input')}"
-    return {name.removesuffix(last): len(tensor) for name, tensor in state.items() if name.endswith(last)}
+    return {layer: len(rows) for layer, rows in _tensors_of(state, "input").items()}
 
 
 def count_calls(model: nn.Module, layers: Iterable[str], run: Callable[[], object]) -> dict[str, int]:
@@ -94,3 +98,8 @@ def count_calls(model: nn.Module, layers: Iterable[str], run: Callable[[], objec
         for hook in hooks:
             hook.remove()
     return {name: count for name, count in counts.items() if count}
+
+
+def _tensors_of(state: Mapping[str, Tensor], side: Side) -> dict[str, Tensor]:
+    last = f".{buffer_name(side)}"
+    return {name.removesuffix(last): tensor for name, tensor in state.items() if name.endswith(last)}
