@@ -18,6 +18,7 @@ import onnx
 
 from lth_deploy import storage
 from lth_deploy.compiler.learned_grids import (
+    FOLLOWED_OPS,
     Learned,
     keep_outputs_float,
     layer_of,
@@ -139,12 +140,13 @@ def trunk(graph: onnx.GraphProto, layers: Collection[str] | None = None) -> tupl
     """
     constants = _float_constants(graph)
     weights = [n for n in graph.node if n.op_type in WEIGHT_OPS and _is_weight_layer(n, constants)]
+    able: tuple[str, ...] = CARRIER_OPS
     if layers is not None:
-        weights = [node for node in weights if layer_of(node) in layers]
+        weights, able = [node for node in weights if layer_of(node) in layers], FOLLOWED_OPS
     features = {n.output[0] for n in weights}
     carriers: list[onnx.NodeProto] = []
     for node in graph.node:
-        if node.op_type not in CARRIER_OPS:
+        if node.op_type not in able:
             continue
         data = list(node.input) if node.op_type in ("Add", "Concat") else list(node.input[:1])
         if all(name in features for name in data):

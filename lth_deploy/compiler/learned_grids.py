@@ -15,6 +15,8 @@ import onnx
 from lth_deploy.compiler.walk import all_nodes
 from lth_deploy.errors import ArtifactError
 
+# What training follows between layers; behind anything else a tensor has no grid before the next layer.
+FOLLOWED_OPS = ("Relu", "Clip", "Add", "MaxPool", "Resize")
 _LAYERS = ("Conv", "Gemm", "MatMul")
 _ACTIVATIONS = ("Relu", "Clip")
 _MOVERS = ("MaxPool", "Resize")

@@ -50,6 +50,15 @@ def test_trials_come_after_what_they_need() -> None:
     assert plan_named(recipe_with(), "random_80").parent == "level_80"
 
 
+@pytest.mark.parametrize(("budget", "control"), [("continue", "dense"), ("full", "dense_control")])
+def test_levels_are_quantised_after_all_tickets_are_found(budget: str, control: str) -> None:
+    recipe = toy_recipe(pruning={"budget": budget}, quantization={"levels": [0.8, 0]})
+    *_, dense, ticket = plan_trials(recipe)
+    assert dense == TrialPlan(f"{control}_int8", "int8", 0.0, control)
+    assert ticket == TrialPlan("level_80_int8", "int8", 0.8, "level_80")
+    assert "int8" not in {plan.kind for plan in plan_trials(toy_recipe())}
+
+
 @pytest.mark.parametrize("restart", ["weights", "learning_rate", "fine_tune"])
 @pytest.mark.parametrize("budget", ["continue", "full"])
 def test_the_dense_control_has_the_tickets_budget(restart: str, budget: str) -> None:
