@@ -1,10 +1,11 @@
 """Single layers inside ONNX Runtime: the kernels on zeros of several shares against the dense convolution.
 
     python -m benchmarks.kernels benchmarks/layers/resnet_fpn_320.txt --out benchmarks/results/kernels-CPU.json
+    python -m benchmarks.kernels benchmarks/layers/resnet_fpn_320.txt --values int8 --out benchmarks/results/...
 
 Both times are those of the layer alone: of the dense node from ONNX Runtime's own profile, of the kernel from the
 library's (LTH_PROFILE); changing the layout at the ends of a region is not in it. Dense and sparse sessions take turns,
-run by run; times are medians for the dense node and means for the kernel.
+run by run; times are medians.
 """
 
 import argparse
@@ -13,40 +14,47 @@ import os
 import statistics
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto
 
+from benchmarks.layer_models import (
+    Layer,
+    dense_model,
+    quantised_model,
+    quantised_region_model,
+    region_model,
+)
 from benchmarks.report import head
 from benchmarks.torsos import STRUCTURES
 from lth_deploy import storage
-from lth_deploy.compiler.domain import DOMAIN
 from lth_deploy.kernels import ops_library
-from lth_deploy.kernels.instructions import Act, Conv, Load, Output, Program, Weight, Window
-from lth_deploy.kernels.program import text
 
 SCHEMA = "lth-kernel-benchmark/1"
 
 
 @dataclass(frozen=True)
-class Layer:
-    """A square convolution with padding kernel // 2; size: height and width of the input."""
+class Contest:
+    """What is compared. instruction: of the region, that is timed; node: in the name of the dense one."""
 
-    inputs: int
-    outputs: int
-    kernel: int
-    stride: int
-    size: int
+    dense: Callable[[Layer, np.ndarray], ModelProto]
+    region: Callable[[Layer, np.ndarray], ModelProto]
+    structures: Sequence[str]
+    densest: str
+    instruction: int
+    node: str
 
-    @property
-    def macs(self) -> int:
-        """Multiplications of the dense layer."""
-        return self.inputs * self.outputs * self.kernel**2 * (-(-self.size // self.stride)) ** 2
+
+CONTESTS = {
+    "fp32": Contest(dense_model, region_model, STRUCTURES, "out2", 1, "Conv"),
+    "int8": Contest(quantised_model, quantised_region_model, ("single", "in4", "2x4"), "2x4", 2, "QLinearConv"),
+}
+"""densest: the structure that stands for layers without zeros."""
 
 
 @dataclass(frozen=True)
@@ -75,13 +83,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("layers", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--levels", type=float, nargs="+", default=[0.0, 0.8, 0.9, 0.95])
+    parser.add_argument("--values", choices=CONTESTS, default="fp32")
     parser.add_argument("--rounds", type=int, default=40)
     options = parser.parse_args(arguments)
     about = head(SCHEMA, "benchmarks.kernels")
     rows: list[Row] = []
     for path in options.layers:
         for layer in read_layers(path):
-            rows.append(measured(layer, options.levels, options.rounds))
+            rows.append(measured(layer, CONTESTS[options.values], options.levels, options.rounds))
             print(line(rows[-1]))
             storage.write_json(options.out, {**about, "rows": [asdict(row) for row in rows]})
     return 0
@@ -93,25 +102,30 @@ def read_layers(path: Path) -> list[Layer]:
     return [Layer(*map(int, row.split())) for row in lines]
 
 
-def measured(layer: Layer, levels: Sequence[float], rounds: int) -> Row:
+def measured(layer: Layer, contest: Contest, levels: Sequence[float], rounds: int) -> Row:
     rng = np.random.default_rng(0)
     weight = rng.standard_normal((layer.outputs, layer.inputs, layer.kernel, layer.kernel)).astype(np.float32)
     feeds = {"x": rng.standard_normal((1, layer.inputs, layer.size, layer.size)).astype(np.float32)}
     with tempfile.TemporaryDirectory(prefix="lth-kernels-") as folder:
         profile = Path(folder) / "kernels.jsonl"
         os.environ["LTH_PROFILE"] = str(profile)
-        dense = session(dense_model(layer, weight), profile_in=Path(folder))
-        masks = [(level, structure) for level in levels for structure in STRUCTURES if level or structure == "out2"]
+        dense = session(contest.dense(layer, weight), profile_in=Path(folder))
+        masks = [
+            (level, structure)
+            for level in levels
+            for structure in contest.structures
+            if level or structure == contest.densest
+        ]
         kept = {mask: mask_of(weight.shape, *mask, rng) for mask in masks}
-        sparse = {mask: session(region_model(layer, weight * kept[mask]), library=True) for mask in masks}
+        sparse = {mask: session(contest.region(layer, weight * kept[mask]), library=True) for mask in masks}
         for _ in range(rounds):
             run_all([dense, *sparse.values()], feeds)
-        dense_ms = dense_time(Path(dense.end_profiling()))
+        dense_ms = dense_time(Path(dense.end_profiling()), contest.node)
         row = Row(layer, round(dense_ms, 4), round(layer.macs / dense_ms / 1e6, 1))
         for mask in masks:
             del sparse[mask]  # a region writes its profile when it goes
             found = json.loads(profile.read_text().splitlines()[-1])
-            ms = found["ns"][1] / found["calls"] / 1e6
+            ms = found["median_ns"][contest.instruction] / 1e6
             macs = layer.macs * float(kept[mask].mean())
             row.sparse.append(Sparse(*mask, round(ms, 4), round(macs / ms / 1e6, 1), round(dense_ms / ms, 3)))
     return row
@@ -122,50 +136,25 @@ def run_all(sessions: list[Any], feeds: dict[str, np.ndarray]) -> None:
         contender.run(None, feeds)
 
 
+BLOCKS = {"single": (1, 1), "out2": (2, 1), "in4": (1, 4), "2x4": (2, 4)}
+"""Outputs and inputs of the blocks that are zero together."""
+
+
 def mask_of(shape: tuple[int, ...], sparsity: float, structure: str, rng: np.random.Generator) -> np.ndarray:
-    if structure == "single":
-        return rng.random(shape) >= sparsity
-    return np.repeat(rng.random((shape[0] // 2, *shape[1:])) >= sparsity, 2, axis=0)
+    rows, columns = BLOCKS[structure]
+    blocks = rng.random((-(-shape[0] // rows), -(-shape[1] // columns), *shape[2:])) >= sparsity
+    return blocks.repeat(rows, axis=0).repeat(columns, axis=1)[: shape[0], : shape[1]]
 
 
-def dense_time(profile: Path) -> float:
+def dense_time(profile: Path, node: str) -> float:
     """Median milliseconds of the convolution in a profile of ONNX Runtime."""
     events = json.loads(profile.read_text())
     times = [
         event["dur"] / 1000
         for event in events
-        if "Conv" in event.get("args", {}).get("op_name", "") and event["name"].endswith("kernel_time")
+        if node in event.get("args", {}).get("op_name", "") and event["name"].endswith("kernel_time")
     ]
     return statistics.median(times)
-
-
-def dense_model(layer: Layer, weight: np.ndarray) -> ModelProto:
-    pads = [layer.kernel // 2] * 4
-    nodes = [
-        helper.make_node("Conv", ["x", "w"], ["c"], strides=[layer.stride] * 2, pads=pads),
-        helper.make_node("Relu", ["c"], ["y"]),
-    ]
-    return model_of(layer, nodes, weight)
-
-
-def region_model(layer: Layer, weight: np.ndarray) -> ModelProto:
-    pad, kernel, stride = layer.kernel // 2, (layer.kernel,) * 2, (layer.stride,) * 2
-    steps = (Load(0, layer.inputs), Conv(0, 0, None, Window(kernel, stride, (pad,) * 4), act=Act("relu")))  # type: ignore[arg-type]
-    program = Program(1, (Weight("dense", "f32", weight.shape, None, 1),), steps, (Output(1),))
-    node = helper.make_node("Region0", ["x", "w"], ["y"], domain=DOMAIN, program=text(program))
-    return model_of(layer, [node], weight)
-
-
-def model_of(layer: Layer, nodes: list[Any], weight: np.ndarray) -> ModelProto:
-    graph = helper.make_graph(
-        nodes,
-        "layer",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, layer.inputs, "H", "W"])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(weight.astype(np.float32), "w")],
-    )
-    opsets = [helper.make_opsetid("", 18), helper.make_opsetid(DOMAIN, 1)]
-    return helper.make_model(graph, opset_imports=opsets, ir_version=9)
 
 
 def session(model: ModelProto, *, library: bool = False, profile_in: Path | None = None) -> Any:

@@ -16,9 +16,12 @@ from lth_deploy.compiler.prepare import prepare
 from lth_deploy.detectors import build_detector
 from lth_deploy.detectors.exportable import ExportableDetector
 from lth_deploy.detectors.fold_norm import fold_norm
+from lth_deploy.formats import SINGLE, Block
 from lth_deploy.recipe import DetectorSpec
 
-STRUCTURES = ("single", "out2")
+STRUCTURES = {"single": SINGLE, "out2": Block(2, 1), "in4": Block(1, 4), "2x4": Block(2, 4)}
+"""Names of blocks whose weights share a random decision."""
+
 _OPSET = 18
 
 
@@ -84,21 +87,20 @@ def feeds_for(path: Path, size: int, seed: int) -> dict[str, np.ndarray]:
 
 
 def prune_randomly(model: ModelProto, sparsity: float, structure: str, seed: int = 0) -> ModelProto:
-    """A copy with this share of random zeros in each layer; the stem and layers of odd outputs stay dense.
+    """A copy with this share of random zeros in each layer; the stem and layers of broken blocks stay dense.
 
-    structure: `single` weights, or `out2`: rows 2 i and 2 i + 1 share their zeros.
+    structure: a name in STRUCTURES.
     """
+    block = STRUCTURES[structure]
     pruned = ModelProto()
     pruned.CopyFrom(model)
     rng = np.random.default_rng(seed)
     weights = {node.input[1] for node in pruned.graph.node if node.op_type in ("Conv", "ConvTranspose", "Gemm")}
     for tensor in pruned.graph.initializer:
-        if tensor.name not in weights or tensor.dims[1] == 3 or tensor.dims[0] % 2:
+        if tensor.name not in weights or tensor.dims[1] == 3 or not block.fits(tensor.dims):
             continue
-        values = numpy_helper.to_array(tensor)
-        shape = (values.shape[0] // 2, *values.shape[1:]) if structure == "out2" else values.shape
-        kept = rng.random(shape) >= sparsity
-        if structure == "out2":
-            kept = np.repeat(kept, 2, axis=0)
-        tensor.CopyFrom(numpy_helper.from_array(np.where(kept, values, np.float32(0)), tensor.name))
+        rows = block.split(numpy_helper.to_array(tensor)).copy()
+        rows[rng.random(len(rows)) < sparsity] = 0
+        values = block.join(rows, tuple(tensor.dims))
+        tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
     return pruned

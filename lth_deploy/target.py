@@ -19,6 +19,17 @@ class GatesSpec(Section):
     keypoint_pixels: Annotated[float, Field(gt=0)] = 1.5
     ap_difference: Annotated[float, Field(gt=0)] = 0.001
     output_difference: Annotated[float, Field(gt=0)] = 1e-4
+    int8_ap_drop: Annotated[float, Field(ge=0)] = Field(0.005, description="most AP that quantisation may cost")
+    int8_steps: Annotated[float, Field(gt=0)] = Field(
+        16, description="most that an output of a region with fused additions may differ, in steps of its scale"
+    )
+
+
+class CalibrationSpec(Section):
+    """How `values: int8` finds the ranges of activations."""
+
+    method: Literal["minmax", "entropy", "percentile"] = "minmax"
+    images: Annotated[int, Field(ge=2)] = Field(32, description="spread over the folder that is given")
 
 
 class Rates(Section):
@@ -49,7 +60,12 @@ class Target(Section):
     name: str = "onnxruntime"
     opset: Annotated[int, Field(ge=18, le=23)] = 18
     format: Literal["packed", "dense", "coo"] = "packed"
-    values: Literal["fp32", "fp16"] = "fp16"
+    values: Literal["fp32", "fp16", "int8"] = Field("fp16", description="int8: of all layers but those kept in float")
+    calibration: CalibrationSpec = CalibrationSpec()
+    keep_float: list[str] = Field([], description="int8: patterns of weight names that stay float")
+    keep_worst: Annotated[int, Field(ge=0)] = Field(
+        0, description="int8: so many more layers stay float, those with the largest error of their own"
+    )
     prefer: Literal["size", "load"] = "size"
     regions: Literal["auto", "none"] = Field(
         "auto", description="packed files only: sparse layers grouped for the kernel library"
@@ -60,6 +76,11 @@ class Target(Section):
     tune: bool = Field(False, description="keep only regions that are measured to be faster on this machine")
     costs: CostTable = CostTable()
     gates: GatesSpec = GatesSpec()
+
+    @property
+    def float_values(self) -> Literal["fp32", "fp16"]:
+        """How weights are stored that stay float."""
+        return "fp16" if self.values == "int8" else self.values
 
 
 def load_target(path: Path) -> Target:

@@ -24,7 +24,10 @@ def export(
     level: Annotated[str, typer.Option(help="best, a sparsity in per cent, or a trial's name.")] = "best",
     target: Annotated[str | None, typer.Option(help="Bundled target's name, or a YAML file.")] = None,
     format_: Annotated[str | None, typer.Option("--format", help="packed, dense or coo.")] = None,
-    values: Annotated[str | None, typer.Option(help="fp32 or fp16.")] = None,
+    values: Annotated[str | None, typer.Option(help="fp32, fp16 or int8.")] = None,
+    calibrate: Annotated[
+        Path | None, typer.Option(help="Images for --values int8; default those that the run was trained on.")
+    ] = None,
     prefer: Annotated[str | None, typer.Option(help="Choose codings by size or load time.")] = None,
     tune: Annotated[bool, typer.Option("--tune", help="Keep regions that are faster on this machine.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder to write to; default RUN/export.")] = None,
@@ -43,7 +46,7 @@ def export(
         from lth_deploy.workflow.export_onnx import OnnxJob, export_onnx
 
         drop = None if max_ap_drop is None else max_ap_drop / 100
-        job = OnnxJob(sparsity, (), images, decoder, data, drop)
+        job = OnnxJob(sparsity, (), images, decoder, data, drop, calibrate)
         made = export_onnx(onnx, job, target=chosen, out=out)
         rows = [
             ["original", str(made.dense), f"{made.dense_bytes:,}", "1.00", points(made.dense_ap)],
@@ -62,7 +65,7 @@ def export(
             raise UsageError("export RUN: --sparsity, --images, --data, --decoder and --max-ap-drop go with --onnx")
         from lth_deploy.workflow.export import export as compile_run
 
-        result = compile_run(run or Path(), level=level, target=chosen, out=out)
+        result = compile_run(run or Path(), level=level, target=chosen, out=out, calibrate=calibrate)
         plain = result.as_dict()
         sizes = [result.dense.stat().st_size, result.artifact.stat().st_size]
         gates = [result.dense_gate, result.gate]

@@ -1,6 +1,6 @@
 """Names that the packed file uses: our ONNX domain and the operators in it."""
 
-from lth_deploy.formats import FORMATS
+from lth_deploy.formats import CODERS, FORMATS
 
 DOMAIN = "com.lth_deploy"
 DOMAIN_VERSION = 1
@@ -14,23 +14,30 @@ MIN_OPSET = 13
 MIN_IR_VERSION = 8
 """Lowest version of the file format that knows model-local functions."""
 
-_OPERATORS = {name: f"Unpack{name[0].upper()}{name[1:]}" for name in FORMATS if name != "dense"}
-_CODINGS = {operator: name for name, operator in _OPERATORS.items()}
+
+def operator_of(coding: str, int8: bool = False) -> str:
+    """The operator that decodes a coding: `gaps4` gives `UnpackGaps4`, or `UnpackGaps4Int8`.
+
+    `bitmask:2x4` gives `UnpackBitmaskBlocks2x4`.
+    """
+    name, _, block = coding.partition(":")
+    return f"Unpack{name[0].upper()}{name[1:]}{block and f'Blocks{block}'}{'Int8' if int8 else ''}"
 
 
-def operator_of(coding: str) -> str:
-    """The operator that decodes a coding: `gaps4` gives `UnpackGaps4`."""
-    return _OPERATORS[coding]
+_CODINGS = {operator_of(name, int8): (name, int8) for name in FORMATS if name != "dense" for int8 in (False, True)}
 
 
-def coding_of(operator: str) -> str | None:
-    """The coding that an operator of our domain decodes; None for an unknown operator."""
+def coding_of(operator: str) -> tuple[str, bool] | None:
+    """The coding that an operator of our domain decodes, and whether to int8; None for an unknown operator."""
     return _CODINGS.get(operator)
+
+
+_ARRAYS = {coder.name: coder.array for coder in CODERS}
 
 
 def position_input(coding: str) -> str:
     """Name of the array that holds the positions of a coding."""
-    return {"bitmask": "bits", "steps8": "steps"}.get(coding, "gaps")
+    return _ARRAYS[coding.partition(":")[0]]
 
 
 MAX_REGIONS = 64

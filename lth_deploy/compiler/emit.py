@@ -23,12 +23,12 @@ def emit(model: ModelProto, target: Target, facts: Facts | None = None) -> tuple
         ArtifactError: the model holds damaged tensors.
     """
     if target.format == "packed":
-        packed, reports = pack(model, values=target.values, prefer=target.prefer)
+        packed, reports = pack(model, values=target.float_values, prefer=target.prefer)
         return with_regions(packed, reports, target, facts or Facts())
-    dense, reports = pack(model, values=target.values, sparse=False)
+    dense, reports = pack(model, values=target.float_values, sparse=False)
     if target.format == "dense":
         return dense, reports
-    sparse = to_sparse_initializers(round_values(model, target.values))
+    sparse = to_sparse_initializers(round_values(model, target.float_values))
     names = {tensor.values.name for tensor in sparse.graph.sparse_initializer}
     return sparse, [_as_coo(report, report.name in names) for report in reports]
 

@@ -1,4 +1,4 @@
-"""Static INT8 of a dense model with ONNX Runtime's own quantizer: the rival that sparsity has to beat.
+"""Static INT8 with ONNX Runtime's own quantizer: of the dense rival that sparsity has to beat, and of tickets.
 
 QDQ form, u8 activations, s8 weights per output channel, ranges from calibration images. Only the trunk is
 quantised: convolutions, matrix products, and the layers between them that carry feature maps. Box arithmetic,
@@ -11,12 +11,12 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-import numpy as np
 import onnx
 
 from lth_deploy import storage
+from lth_deploy.compiler.calibration import Feeds, Screened, quantizer, reader
 from lth_deploy.compiler.learned_grids import (
     FOLLOWED_OPS,
     Learned,
@@ -26,11 +26,13 @@ from lth_deploy.compiler.learned_grids import (
     place_grids,
 )
 from lth_deploy.compiler.walk import all_graphs
-from lth_deploy.errors import ArtifactError, DataError, MissingExtraError
+from lth_deploy.errors import ArtifactError, DataError
 
 log = logging.getLogger(__name__)
 
-Feeds = dict[str, np.ndarray[Any, Any]]
+Method = Literal["minmax", "entropy", "percentile"]
+
+_METHODS = {"minmax": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}
 
 WEIGHT_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 # What ONNX Runtime runs on u8 between two quantised layers; anything else there would add conversions.
@@ -63,25 +65,30 @@ def quantize_dense(
     out: Path,
     *,
     reduce_range: bool = False,
+    method: Method = "minmax",
+    keep_float: Collection[str] = (),
     learned: Learned | None = None,
 ) -> QuantizationReport:
     """Write the INT8 twin of the ONNX file `dense` to `out`.
 
     feeds: model inputs of the calibration images, read once. reduce_range: 7-bit weights, which x86 without
-    VNNI needs because its 16-bit sums saturate. learned: what training with fake quantisation found; then exactly its
-    layers are quantised, with its grids.
+    VNNI needs because its 16-bit sums saturate. method: how ranges follow from activations. keep_float: weights whose
+    layers are left as they are. learned: what training with fake quantisation found; then only its layers are
+    quantised, with its grids.
 
     Raises:
         MissingExtraError: ONNX Runtime's quantizer misses a package.
         DataError: no calibration image exercises all layers.
         ArtifactError: the model has no layer to quantise, or the quantizer or ONNX Runtime refuses it.
     """
-    quantization = _import_quantizer()
+    quantization = quantizer()
     model = onnx.load(str(dense), load_external_data=False)
-    _name_nodes(model.graph)
+    name_nodes(model.graph)
     _own_biases(model.graph)
     grids = place_grids(model.graph, learned) if learned else {}
+    kept = {node.name for node in model.graph.node if len(node.input) > 1 and node.input[1] in keep_float}
     weights, carriers = trunk(model.graph, learned.layers if learned else None)
+    weights = [name for name in weights if name not in kept]
     if not weights:
         raise ArtifactError(
             f"{dense} has no Conv, ConvTranspose, Gemm or MatMul with constant float weights at its top "
@@ -91,18 +98,19 @@ def quantize_dense(
     with tempfile.TemporaryDirectory(prefix="lth-int8-") as folder:
         prepared, quantized = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
         onnx.save(model, str(prepared))
-        reader = _reader(quantization, _Screened(prepared, feeds))
+        screened = Screened(prepared, feeds)
         try:
             with _without_advice():
                 quantization.quantize_static(
                     str(prepared),
                     str(quantized),
-                    reader,
+                    reader(quantization, screened),
                     quant_format=quantization.QuantFormat.QDQ,
                     per_channel=True,
                     reduce_range=reduce_range,
                     activation_type=quantization.QuantType.QUInt8,
                     weight_type=quantization.QuantType.QInt8,
+                    calibrate_method=getattr(quantization.CalibrationMethod, _METHODS[method]),
                     nodes_to_quantize=[*weights, *carriers],
                     op_types_to_quantize=[*WEIGHT_OPS, *CARRIER_OPS],
                     extra_options={"TensorQuantOverrides": overrides(grids, quantization.QuantType.QUInt8)},
@@ -117,7 +125,6 @@ def quantize_dense(
         if learned is not None:
             keep_outputs_float(finished, grids)
         storage.write_bytes(out, finished.SerializeToString())
-    screened = reader.source
     return QuantizationReport(len(weights), len(carriers), screened.used, screened.skipped)
 
 
@@ -178,7 +185,7 @@ def _is_weight_layer(node: onnx.NodeProto, constants: set[str]) -> bool:
     return node.input[1] in constants and node.input[0] not in constants
 
 
-def _name_nodes(graph: onnx.GraphProto) -> None:
+def name_nodes(graph: onnx.GraphProto) -> None:
     """The quantizer addresses nodes by name, and names need not exist nor be unique in ONNX."""
     seen: set[str] = set()
     for number, node in enumerate(graph.node):
@@ -208,52 +215,6 @@ def _own_biases(graph: onnx.GraphProto) -> None:
         taken.add(name)
 
 
-class _Screened:
-    """Calibration feeds without those on which a head sees no object: the range of nothing is an error."""
-
-    def __init__(self, model: Path, feeds: Iterable[Feeds]) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-        self._feeds = feeds
-        self.used = 0
-        self.skipped = 0
-
-    def __iter__(self) -> Iterator[Feeds]:
-        for feeds in self._feeds:
-            if all(np.asarray(output).size for output in self._session.run(None, feeds)):
-                self.used += 1
-                yield feeds
-            else:
-                self.skipped += 1
-        if not self.used:
-            raise DataError(
-                f"INT8 calibration: the model finds no object in any of the {self.skipped} images, so its "
-                f"heads "
-                "have no ranges; give images with objects"
-            )
-        if self.skipped:
-            log.info("INT8 calibration left out %d images without detections", self.skipped)
-
-
-def _reader(quantization: Any, source: _Screened) -> Any:
-    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
-        """One image at a time; a reader is rewound by no one."""
-
-        def __init__(self) -> None:
-            self.source = source
-            self._iterator = iter(source)
-
-        def get_next(self) -> Feeds | None:
-            """The next feeds, or None at the end."""
-            return next(self._iterator, None)
-
-    return Reader()
-
-
 @contextmanager
 def _without_advice() -> Iterator[None]:
     """Keep the quantizer's advice to fold norms, which are folded already, off the root logger."""
@@ -267,11 +228,3 @@ def _without_advice() -> Iterator[None]:
         yield
     finally:
         root.removeFilter(is_no_advice)
-
-
-def _import_quantizer() -> Any:
-    try:
-        from onnxruntime import quantization
-    except ImportError as error:
-        raise MissingExtraError(error.name or "sympy", "int8", "the dense INT8 row") from error
-    return quantization

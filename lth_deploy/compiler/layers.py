@@ -9,7 +9,7 @@ from onnx import ModelProto, NodeProto, TensorProto
 from lth_deploy.compiler.regions.expand import expand_regions
 from lth_deploy.compiler.stored import StoredWeight, stored_weights
 from lth_deploy.compiler.walk import all_nodes
-from lth_deploy.formats import FORMATS, Array
+from lth_deploy.formats import FORMATS, LEAST_INT8, Array
 
 WEIGHT_INPUT = {
     "Conv": 1,
@@ -114,17 +114,16 @@ def _layer(stored: StoredWeight, nodes: list[NodeProto], overridable: bool) -> W
 
 
 def _obstacle(stored: StoredWeight, weights: Array, overridable: bool) -> str | None:
-    kind = TensorProto.DataType.Name(stored.value_type).lower()
     widened = stored.node is not None
-    if stored.value_type in (TensorProto.INT8, TensorProto.UINT8, TensorProto.INT4, TensorProto.UINT4):
-        return f"quantised ({kind}); only float32 weights are packed"
-    if stored.value_type != TensorProto.FLOAT and not widened:
-        return f"stored as {kind}; only float32 weights are packed"
+    if not stored.int8 and stored.value_type != TensorProto.FLOAT and not widened:
+        return f"stored as {stored.type_name}; only float32 and int8 weights are packed"
     if overridable:
         return "a caller may replace it: it is an input of the graph"
     if weights.size == 0:
         return "it has no weights"
-    if not np.isfinite(weights).all():
+    if stored.int8 and weights.min() < LEAST_INT8:
+        return "it holds -128: symmetric int8 weights are -127 to 127"
+    if not stored.int8 and not np.isfinite(weights).all():
         return "it holds NaN or infinite weights"
     if not FORMATS.get("bitmask").supports(weights):
         return "its size or rank is beyond the format"

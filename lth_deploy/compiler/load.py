@@ -12,7 +12,6 @@ from lth_deploy.compiler.domain import (
     MIN_IR_VERSION,
     MIN_OPSET,
     REGION_NAMES,
-    operator_of,
 )
 from lth_deploy.compiler.prepare import MAX_DENSE_BYTES, standard_opset
 from lth_deploy.compiler.regions.check import check_regions
@@ -92,8 +91,8 @@ def _check_packed(model: ModelProto) -> None:
     bodies = {function.name for function in model.functions if function.domain == DOMAIN}
     declared = 0
     for weight in packed:
-        if operator_of(weight.coding) not in bodies:
-            raise ArtifactError(f"weight '{weight.name}' needs the function {operator_of(weight.coding)}: absent")
+        if weight.operator not in bodies:
+            raise ArtifactError(f"weight '{weight.name}' needs the function {weight.operator}: absent")
         size = 4
         for dimension in weight.shape:
             size *= max(dimension, 0)

@@ -38,6 +38,19 @@ class Measured(_Part):
     times: dict[Name, tuple[Milliseconds, Milliseconds]]
 
 
+class Quantization(_Part):
+    """How a float ticket became int8.
+
+    method: how ranges follow from the calibration images, of which there were `images`. errors: weight name to the
+    relative error of its layer, quantised alone. kept_float: weight name to the reason why its layer stays float.
+    """
+
+    method: Name
+    images: Annotated[int, Field(ge=0)]
+    errors: dict[Name, Annotated[float, Field(ge=0)]] = {}
+    kept_float: dict[Name, Name] = {}
+
+
 class ArtifactMetadata(_Part):
     """Everything that a user of the file needs beside the graph.
 
@@ -46,7 +59,8 @@ class ArtifactMetadata(_Part):
     level: name of the pruning level. sparsity: share of zeros over the layers that were pruned.
     positions: weight name to multiplications of one weight in one inference.
     dense_because: weight name to the reason why no region computes its layer.
-    predicted: weight name to milliseconds of its layer on one thread, sparse and dense. measured: see there.
+    predicted: weight name to milliseconds of its layer on one thread, sparse and dense.
+    measured, quantization: see there.
     control_sha256: digest of the dense control that the artifact is compared with.
     """
 
@@ -58,7 +72,7 @@ class ArtifactMetadata(_Part):
     recipe_digest: Name | None = None
     level: Name | None = None
     sparsity: Annotated[float, Field(ge=0, le=1)] | None = None
-    values: Literal["fp32", "fp16"] = "fp32"
+    values: Literal["fp32", "fp16", "int8"] = "fp32"
     format: Literal["packed", "dense", "coo"] = "packed"
     target: Name | None = None
     created_by: dict[Name, Name] = {}
@@ -67,6 +81,7 @@ class ArtifactMetadata(_Part):
     dense_because: dict[Name, Name] = {}
     predicted: dict[Name, tuple[Milliseconds, Milliseconds]] = {}
     measured: Measured | None = None
+    quantization: Quantization | None = None
     control_sha256: Name | None = None
 
 

@@ -1,8 +1,8 @@
 """The packing pass: every sparse weight becomes one node of our domain with a decoding function body."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from functools import cache
 
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
@@ -14,7 +14,7 @@ from lth_deploy.compiler.prepare import prepare, standard_opset, unpack_model
 from lth_deploy.compiler.stored import tensor_bytes
 from lth_deploy.compiler.values import ValueType, rounded
 from lth_deploy.compiler.walk import used_names
-from lth_deploy.formats import FORMATS, LOAD_ZEROS, Array, Preference, bound_of, occupancy, sizes
+from lth_deploy.formats import FORMATS, LOAD_ZEROS, Array, Preference, entropy_bound, sizes
 
 __all__ = ["DENSE_FILE", "LayerReport", "pack", "unpack_model"]
 
@@ -29,7 +29,8 @@ class LayerReport:
     """What became of one weight layer.
 
     zeros: counted after rounding to the stored type. bytes: of the stored arrays. dense_bytes: of the tensor
-    in the type of the model. entropy_bytes: entropy of the positions plus the raw stored values.
+    in the type of the model. entropy_bytes: entropy of the positions (of blocks where those are stored) plus the
+    raw stored values.
     reason: why the layer is not packed; None when it is. region: the operator that computes it with the kernel
     library, or None; dense_because: why there is none. sparse_ms, dense_ms: predicted for one inference on one
     thread; None where nobody counted multiplications.
@@ -67,6 +68,11 @@ class _Plan:
     sizes: dict[str, int]
     offers: dict[str, int]
 
+    @property
+    def int8(self) -> bool:
+        """Whether the weights are quantised."""
+        return bool(self.weights.dtype == np.int8)
+
     def stored(self, coding: str) -> Array:
         """The weights in the type that they have in the file under a coding."""
         return self.weights.astype(np.float32) if coding == "dense" and self.widened else self.weights
@@ -94,55 +100,70 @@ def pack(
     layers = weight_layers(packed)
     opset = standard_opset(packed)
     plans = {layer.name: _plan(layer, values, prefer) for layer in layers if layer.obstacle is None}
-    codings = _codings_worth_a_body(list(plans.values()), opset) if sparse else ()
+    worth = {
+        int8: _codings_worth_a_body([p for p in plans.values() if p.int8 == int8], opset) for int8 in (False, True)
+    }
     names = used_names(packed)
     replacements: dict[str, Protos] = {}
     reports = []
     for layer in layers:
         plan = plans.get(layer.name)
-        coding = plan.best(codings) if plan else "dense"
+        coding = plan.best(worth[plan.int8]) if plan and sparse else "dense"
         if plan:
             replacements[layer.name] = _protos(layer, coding, plan.stored(coding), names)
         report = _report(layer, coding, plan, prefer)
         reports.append(report if sparse or layer.obstacle else replace(report, reason=DENSE_FILE))
     _replace(packed, replacements)
-    _add_functions(packed, {report.coding for report in reports} - {"dense"}, opset)
+    used = {(report.coding, report.value_type == "int8") for report in reports if report.coding != "dense"}
+    _add_functions(packed, used, opset)
     return packed, reports
 
 
 def _plan(layer: WeightLayer, values: ValueType, prefer: Preference) -> _Plan:
     weights = rounded(layer.stored.weights(), values)
-    arrays = sizes(occupancy(weights), prefer)
+    arrays = sizes(weights, prefer)
     offers = {}
     for coding, size in arrays.items():
-        tensors, node = _protos(layer, coding, np.zeros((1,) * len(layer.shape), weights.dtype), set())
+        block = FORMATS.get(coding).block
+        empty = (block.outputs, block.inputs, *(1,) * len(layer.shape))[: len(layer.shape)]
+        tensors, node = _protos(layer, coding, np.zeros(empty, weights.dtype), set())
         frame = (node.ByteSize() if node else 0) + sum(t.ByteSize() - tensor_bytes(t) for t in tensors)
         offers[coding] = size + frame
     full = 4 * layer.elements + len(layer.name)
     # In a tiny tensor the Cast that widens fp16 costs more than the fp16 saves.
-    widened = offers["dense"] > full
+    widened = weights.dtype == np.float16 and offers["dense"] > full
     if widened:
         offers["dense"], arrays["dense"] = full, 4 * layer.elements
     return _Plan(layer, weights, widened, arrays, offers)
 
 
-def _codings_worth_a_body(plans: list[_Plan], opset: int) -> tuple[str, ...]:
-    """The set of codings with the smallest file: layers, and one function body for each coding."""
-    offered = [name for name in FORMATS if name != "dense" and any(name in plan.offers for plan in plans)]
-    bodies = {name: int(body(name, opset).ByteSize()) for name in offered}
+def _codings_worth_a_body(plans: Sequence[_Plan], opset: int) -> frozenset[str]:
+    """Codings for a small file of layers of one type: of the layers' arrays and one function body for each coding.
 
-    def file_bytes(codings: tuple[str, ...]) -> int:
+    Found step by step, adding, dropping or exchanging one coding as long as the file shrinks.
+    """
+    offered = [name for name in FORMATS if name != "dense" and any(name in plan.offers for plan in plans)]
+    bodies = {name: int(body(name, opset, int8=plans[0].int8).ByteSize()) for name in offered}
+
+    @cache
+    def file_bytes(codings: frozenset[str]) -> int:
         layers = sum(plan.offers[plan.best(codings)] for plan in plans)
         return layers + sum(bodies[name] for name in codings)
 
-    subsets = (s for size in range(len(offered) + 1) for s in combinations(offered, size))
-    return min(subsets, key=file_bytes)
+    chosen: frozenset[str] = frozenset()
+    while True:
+        toggled = [chosen ^ {name} for name in offered]
+        exchanged = [chosen - {old} | {new} for old in chosen for new in offered if new not in chosen]
+        best = min([chosen, *toggled, *exchanged], key=file_bytes)
+        if best == chosen:
+            return chosen
+        chosen = best
 
 
 def _protos(layer: WeightLayer, coding: str, weights: Array, names: set[str]) -> Protos:
     """The initializers and the node that stand for a weight; fresh names are added to `names`."""
     name = layer.name
-    if coding == "dense" and weights.dtype == np.float32:
+    if coding == "dense" and weights.dtype != np.float16:
         return [numpy_helper.from_array(np.ascontiguousarray(weights), name)], None
     if coding == "dense":
         half = numpy_helper.from_array(np.ascontiguousarray(weights), _fresh(f"{name}.fp16", names))
@@ -151,7 +172,7 @@ def _protos(layer: WeightLayer, coding: str, weights: Array, names: set[str]) ->
     arrays = FORMATS.get(coding).encode(weights)
     tensors = [numpy_helper.from_array(array, _fresh(f"{name}.{key}", names)) for key, array in arrays.items()]
     node = helper.make_node(
-        operator_of(coding),
+        operator_of(coding, weights.dtype == np.int8),
         [tensor.name for tensor in tensors],
         [name],
         name=f"unpack:{name}",
@@ -184,10 +205,11 @@ def _replace(model: ModelProto, replacements: dict[str, Protos]) -> None:
     graph.node.extend(nodes)
 
 
-def _add_functions(model: ModelProto, codings: set[str], opset: int) -> None:
+def _add_functions(model: ModelProto, codings: set[tuple[str, bool]], opset: int) -> None:
     if not codings:
         return
-    model.functions.extend(body(coding, opset) for coding in FORMATS if coding in codings)
+    both = ((coding, int8) for coding in FORMATS for int8 in (False, True))
+    model.functions.extend(body(coding, opset, int8=int8) for coding, int8 in both if (coding, int8) in codings)
     model.opset_import.append(helper.make_opsetid(DOMAIN, DOMAIN_VERSION))
 
 
@@ -213,6 +235,6 @@ def _report(layer: WeightLayer, coding: str, plan: _Plan | None, prefer: Prefere
         value_type=kind,
         bytes=size,
         dense_bytes=layer.stored.nbytes,
-        entropy_bytes=bound_of(weights.size, nonzeros, weights.dtype.itemsize),
+        entropy_bytes=entropy_bound(weights, block=FORMATS.get(coding).block),
         reason=reason,
     )

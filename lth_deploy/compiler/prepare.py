@@ -60,7 +60,9 @@ def unpack_model(model: ModelProto) -> ModelProto:
             initializers.append(tensor)
         if source is not None and source.name in done:
             done.discard(source.name)
-            initializers.append(numpy_helper.from_array(source.weights().astype(np.float32), source.name))
+            full = source.weights()
+            full = full if source.int8 else full.astype(np.float32)
+            initializers.append(numpy_helper.from_array(full, source.name))
     del graph.initializer[:]
     graph.initializer.extend(initializers)
     _drop_domain(dense)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from lth_deploy.compiler.domain import DOMAIN, coding_of, position_input
+from lth_deploy.compiler.domain import DOMAIN, coding_of, operator_of, position_input
 from lth_deploy.errors import ArtifactError
 from lth_deploy.formats import FORMATS, Array
 
@@ -29,6 +29,21 @@ class StoredWeight:
     def value_type(self) -> int:
         """Element type of the stored values, as in TensorProto.DataType."""
         return int(self.tensors["values"].data_type)
+
+    @property
+    def int8(self) -> bool:
+        """Whether the weights are quantised: they reach their layer through a DequantizeLinear."""
+        return self.value_type == TensorProto.INT8
+
+    @property
+    def type_name(self) -> str:
+        """`float32`, `int8` and so on, as ONNX calls the type of the stored values."""
+        return str(TensorProto.DataType.Name(self.value_type)).lower()
+
+    @property
+    def operator(self) -> str:
+        """The operator of our domain that decodes it."""
+        return operator_of(self.coding, self.int8)
 
     @property
     def nbytes(self) -> int:
@@ -105,9 +120,10 @@ def tensor_bytes(tensor: TensorProto) -> int:
 
 
 def _unpacked_by(node: NodeProto, tensors: dict[str, TensorProto]) -> StoredWeight:
-    coding = coding_of(node.op_type)
-    if coding is None:
+    found = coding_of(node.op_type)
+    if found is None:
         raise ArtifactError(f"node '{node.name}' has the unknown operator {DOMAIN}.{node.op_type}")
+    coding, int8 = found
     if len(node.input) != 2 or len(node.output) != 1 or not node.output[0]:
         raise ArtifactError(f"node '{node.name}' ({node.op_type}) needs two inputs and one output")
     if any(name not in tensors for name in node.input):
@@ -116,5 +132,8 @@ def _unpacked_by(node: NodeProto, tensors: dict[str, TensorProto]) -> StoredWeig
     if len(node.attribute) != 1 or len(shapes) != 1 or shapes[0].ref_attr_name:
         raise ArtifactError(f"node '{node.name}' ({node.op_type}) needs exactly the attribute 'shape'")
     positions, values = (tensors[name] for name in node.input)
+    if (values.data_type == TensorProto.INT8) != int8:
+        kind = TensorProto.DataType.Name(values.data_type).lower()
+        raise ArtifactError(f"node '{node.name}' ({node.op_type}) has values of the type {kind}")
     arrays = {position_input(coding): positions, "values": values}
     return StoredWeight(node.output[0], coding, tuple(shapes[0].ints), arrays, node)

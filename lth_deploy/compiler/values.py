@@ -13,7 +13,9 @@ ValueType = Literal["fp32", "fp16"]
 
 
 def rounded(weights: Array, values: ValueType) -> Array:
-    """Float32 weights as they are stored: float16 where asked for and all stay finite; -0 becomes 0."""
+    """Float32 weights as they are stored: float16 where asked for and all stay finite; -0 becomes 0. int8 stays."""
+    if weights.dtype == np.int8:
+        return weights
     if values == "fp16":
         with np.errstate(over="ignore"):
             half = weights.astype(np.float16)
@@ -30,7 +32,7 @@ def round_values(model: ModelProto, values: ValueType) -> ModelProto:
     dense = prepare(model)
     tensors = {tensor.name: tensor for tensor in dense.graph.initializer}
     for layer in weight_layers(dense):
-        if layer.obstacle is None:
+        if layer.obstacle is None and not layer.stored.int8:
             weights = rounded(layer.stored.weights(), values).astype(np.float32)
             set_weights(tensors[layer.name], weights)
     return dense

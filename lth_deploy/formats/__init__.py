@@ -1,25 +1,24 @@
 """Sparse formats of tensors: numpy only, one file a format, all in one registry."""
 
-from lth_deploy.formats.base import Array, Arrays, Format, Occupancy, occupancy
-from lth_deploy.formats.bitmask import Bitmask
+from lth_deploy.formats.base import LEAST_INT8, Array, Arrays, Format, Occupancy
+from lth_deploy.formats.blocks import BLOCKS, SINGLE, Block
 from lth_deploy.formats.choice import LOAD_ZEROS, Preference, bound_of, choose, entropy_bound, sizes
-from lth_deploy.formats.dense import Dense
-from lth_deploy.formats.gaps import Gaps
-from lth_deploy.formats.steps import Steps
-from lth_deploy.formats.table import FORMATS
+from lth_deploy.formats.packed import occupancy
+from lth_deploy.formats.table import CODERS, FORMATS
 
 __all__ = [
+    "BLOCKS",
+    "CODERS",
     "FORMATS",
+    "LEAST_INT8",
     "LOAD_ZEROS",
+    "SINGLE",
     "Array",
     "Arrays",
-    "Bitmask",
-    "Dense",
+    "Block",
     "Format",
-    "Gaps",
     "Occupancy",
     "Preference",
-    "Steps",
     "bound_of",
     "choose",
     "entropy_bound",

@@ -3,12 +3,15 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from lth_deploy.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from lth_deploy.formats.blocks import Block
 
 Array = npt.NDArray[Any]
 Arrays = dict[str, Array]
@@ -17,30 +20,28 @@ MAX_ELEMENTS = 1 << 29
 """Most weights of one tensor: beyond this its dense twin does not fit an ONNX file (2 GiB) any more."""
 
 MAX_RANK = 8
-VALUE_TYPES = (np.dtype(np.float32), np.dtype(np.float16))
+VALUE_TYPES = (np.dtype(np.float32), np.dtype(np.float16), np.dtype(np.int8))
+
+LEAST_INT8 = -127
+"""Symmetric weights: -128 has no positive twin, and kernels may negate."""
 
 
 @dataclass(frozen=True)
 class Occupancy:
-    """Where the non-zero weights of a tensor are: all that the size of a coding depends on.
+    """Where the units of a tensor with a weight that is not zero are: all that the size of a coding depends on.
 
-    elements: number of weights. gaps: int64, for every non-zero weight in row-major order the number of
-    zeros between it and the one before. value_bytes: bytes of one stored value.
+    A unit is a weight, or a block of them. units: how many there are. gaps: int64, for every kept unit in their
+    order the number of units between it and the one before. unit_bytes: bytes of the stored values of one unit.
     """
 
-    elements: int
+    units: int
     gaps: npt.NDArray[np.int64]
-    value_bytes: int
+    unit_bytes: int
 
     @property
-    def nonzeros(self) -> int:
-        """Number of weights that are not zero."""
+    def kept(self) -> int:
+        """Number of units with a weight that is not zero."""
         return int(self.gaps.size)
-
-    @property
-    def positions(self) -> npt.NDArray[np.int64]:
-        """Flat indices of the non-zero weights, rising."""
-        return np.cumsum(self.gaps + 1) - 1
 
 
 class Format(Protocol):
@@ -50,11 +51,15 @@ class Format(Protocol):
     def name(self) -> str:
         """The name in the registry, in reports and in files."""
 
+    @property
+    def block(self) -> "Block":
+        """What has one position: a single weight, or a block of them."""
+
     def supports(self, weights: Array) -> bool:
         """Whether `encode` can represent this tensor exactly."""
 
     def size(self, occupancy: Occupancy) -> int:
-        """Bytes that `encode` would need, without encoding."""
+        """Bytes that `encode` would need, without encoding; of the occupancy in the format's block."""
 
     def encode(self, weights: Array) -> Arrays:
         """The arrays of this coding, in the order of the node's inputs."""
@@ -70,12 +75,6 @@ class Format(Protocol):
         """Bytes of the arrays."""
 
 
-def occupancy(weights: Array) -> Occupancy:
-    """Find the non-zero weights of a tensor of any shape."""
-    positions = np.flatnonzero(weights)
-    return Occupancy(weights.size, np.diff(positions, prepend=-1) - 1, weights.dtype.itemsize)
-
-
 def total_bytes(arrays: Mapping[str, Array]) -> int:
     """Bytes of all arrays together."""
     return sum(array.nbytes for array in arrays.values())
@@ -87,8 +86,12 @@ def is_storable(weights: Array) -> bool:
         weights.dtype in VALUE_TYPES
         and 0 < weights.size <= MAX_ELEMENTS
         and 1 <= weights.ndim <= MAX_RANK
-        and bool(np.isfinite(weights).all())
+        and _sound(weights)
     )
+
+
+def _sound(values: Array) -> bool:
+    return bool((values >= LEAST_INT8).all()) if values.dtype == np.int8 else bool(np.isfinite(values).all())
 
 
 def checked_elements(shape: Sequence[int]) -> int:
@@ -124,8 +127,8 @@ def checked_array(arrays: Mapping[str, Array], name: str, dtypes: Sequence[np.dt
     return array
 
 
-def checked_values(arrays: Mapping[str, Array], count: int, *, fillers: bool = False) -> Array:
-    """The stored values, of which there must be `count`, all finite, and none zero unless `fillers`.
+def checked_values(arrays: Mapping[str, Array], count: int) -> Array:
+    """The stored values, of which there must be `count`, all finite or within -127 to 127.
 
     Raises:
         ArtifactError: their number, type or one of them is wrong.
@@ -133,8 +136,7 @@ def checked_values(arrays: Mapping[str, Array], count: int, *, fillers: bool = F
     values = checked_array(arrays, "values", VALUE_TYPES)
     if values.size != count:
         raise ArtifactError(f"the positions name {count} weights, but {values.size} values are stored")
-    if not np.isfinite(values).all():
-        raise ArtifactError("a stored value is NaN or infinite")
-    if not fillers and np.count_nonzero(values) != values.size:
-        raise ArtifactError("a stored value is zero; zeros are not stored")
+    if not _sound(values):
+        found = "-128" if values.dtype == np.int8 else "NaN or infinite"
+        raise ArtifactError(f"a stored value is {found}")
     return values

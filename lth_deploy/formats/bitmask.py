@@ -1,61 +1,43 @@
-"""One bit a weight, then the non-zero values: smallest from a few percent to about 75 percent zeros."""
-
-from collections.abc import Mapping, Sequence
+"""One bit a unit: smallest from a few percent to about 75 percent zeros."""
 
 import numpy as np
+import numpy.typing as npt
 
 from lth_deploy.errors import ArtifactError
-from lth_deploy.formats.base import (
-    Array,
-    Arrays,
-    Occupancy,
-    checked_array,
-    checked_elements,
-    checked_values,
-    is_storable,
-    total_bytes,
-)
+from lth_deploy.formats.base import Array, Occupancy
+from lth_deploy.formats.positions import Places
 
 
 class Bitmask:
-    """`bits`: uint8, weight i is non-zero when bit i % 8 (lowest first) of byte i // 8 is set; `values`."""
+    """`bits`: uint8, unit i is kept when bit i % 8 (lowest first) of byte i // 8 is set."""
 
     name = "bitmask"
+    array = "bits"
 
-    def supports(self, weights: Array) -> bool:
-        """Whether the weights are finite floats."""
-        return is_storable(weights)
+    def size(self, occupancy: Occupancy) -> tuple[int, int]:
+        """Bytes of bits, and the kept units."""
+        return (occupancy.units + 7) // 8, occupancy.kept
 
-    def size(self, occupancy: Occupancy) -> int:
-        """Bytes of bits and values."""
-        return (occupancy.elements + 7) // 8 + occupancy.nonzeros * occupancy.value_bytes
+    def encode(self, units: int, places: Places) -> tuple[Array, Places]:
+        """`bits`."""
+        mask = np.zeros(units, np.bool_)
+        mask[places] = True
+        return np.packbits(mask, bitorder="little"), places
 
-    def encode(self, weights: Array) -> Arrays:
-        """`bits` and `values`."""
-        flat = np.ascontiguousarray(weights).reshape(-1)
-        mask = flat != 0
-        return {"bits": np.packbits(mask, bitorder="little"), "values": flat[mask]}
-
-    def decode(self, arrays: Mapping[str, Array], shape: Sequence[int]) -> Array:
-        """The tensor again; padding bits must be zero.
+    def decode(self, stream: Array, units: int) -> Places:
+        """Places of set bits; padding bits must be zero.
 
         Raises:
-            ArtifactError: see `Format.decode`.
+            ArtifactError: another number of bytes, or a bit behind the last unit is set.
         """
-        elements = checked_elements(shape)
-        bits = checked_array(arrays, "bits", [np.dtype(np.uint8)])
-        expected = (elements + 7) // 8
-        if bits.size != expected:
-            raise ArtifactError(f"{elements} weights need {expected} bytes of bits, found {bits.size}")
-        mask = np.unpackbits(bits, bitorder="little").view(np.bool_)
-        if mask[elements:].any():
-            raise ArtifactError("a padding bit behind the last weight is set")
-        mask = mask[:elements]
-        values = checked_values(arrays, int(np.count_nonzero(mask)))
-        weights = np.zeros(elements, values.dtype)
-        weights[mask] = values
-        return weights.reshape(shape)
+        expected = (units + 7) // 8
+        if stream.size != expected:
+            raise ArtifactError(f"{units} positions need {expected} bytes of bits, found {stream.size}")
+        mask = np.unpackbits(stream, bitorder="little").view(np.bool_)
+        if mask[units:].any():
+            raise ArtifactError("a padding bit behind the last position is set")
+        return np.flatnonzero(mask[:units])
 
-    def nbytes(self, arrays: Mapping[str, Array]) -> int:
-        """Bytes of bits and values."""
-        return total_bytes(arrays)
+    def fills(self, places: Places) -> npt.NDArray[np.bool_]:
+        """Nowhere."""
+        return np.zeros(places.size, np.bool_)

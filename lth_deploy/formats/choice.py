@@ -3,7 +3,9 @@
 import math
 from typing import Literal
 
-from lth_deploy.formats.base import Array, Occupancy, occupancy
+from lth_deploy.formats.base import Array
+from lth_deploy.formats.blocks import BLOCKS, SINGLE, Block
+from lth_deploy.formats.packed import occupancy
 from lth_deploy.formats.table import FORMATS
 
 Preference = Literal["size", "load"]
@@ -11,12 +13,12 @@ Preference = Literal["size", "load"]
 LOAD_ZEROS = 0.7
 """Share of zeros from which `load` packs a tensor; below it a packed tensor takes too long to decode.
 
-The decode of steps and gaps works on a few numbers for each stored value, that of a bitmask on several for
-each weight: it takes a multiple of the dense file's load time at any sparsity (benchmarks/packing.py).
+The decode of steps and gaps works on a few numbers for each stored unit, that of a bitmask on several for
+each unit: it takes a multiple of the dense file's load time at any sparsity (benchmarks/packing.py).
 """
 
-FAST = ("dense", "steps8")
-"""Formats that `load` chooses among."""
+FAST = "steps8"
+"""The coding that `load` uses, for single weights and blocks."""
 
 
 def choose(weights: Array, prefer: Preference = "size") -> str:
@@ -26,32 +28,37 @@ def choose(weights: Array, prefer: Preference = "size") -> str:
     """
     if not FORMATS.get("bitmask").supports(weights):
         return "dense"
-    offers = sizes(occupancy(weights), prefer)
+    offers = sizes(weights, prefer)
     return min(offers, key=lambda name: offers[name])
 
 
-def sizes(found: Occupancy, prefer: Preference = "size") -> dict[str, int]:
+def sizes(weights: Array, prefer: Preference = "size") -> dict[str, int]:
     """Bytes of every format that a tensor may be stored in under a preference; `dense` is always one."""
-    if prefer == "load":
-        names = FAST if found.nonzeros <= (1.0 - LOAD_ZEROS) * found.elements else ("dense",)
-        return {name: FORMATS.get(name).size(found) for name in names}
-    return {name: FORMATS.get(name).size(found) for name in FORMATS}
+    found = {}
+    for block in (block for block in BLOCKS if block.fits(weights.shape)):
+        own = occupancy(weights, block)
+        packs = prefer == "size" or own.kept <= (1.0 - LOAD_ZEROS) * own.units
+        for name in FORMATS:
+            form = FORMATS.get(name)
+            if form.block == block and (name == "dense" or (packs and (prefer == "size" or name.startswith(FAST)))):
+                found[name] = form.size(own)
+    return found
 
 
-def entropy_bound(weights: Array, value_bytes: int | None = None) -> float:
+def entropy_bound(weights: Array, value_bytes: int | None = None, block: Block = SINGLE) -> float:
     """Fewest bytes for positions without structure, plus the raw values of `value_bytes` (or their type's).
 
-    The entropy of n weights of which a share d is non-zero is n (-d log2 d - (1 - d) log2 (1 - d)) bits.
+    The entropy of n blocks of which a share d is kept is n (-d log2 d - (1 - d) log2 (1 - d)) bits.
     """
-    found = occupancy(weights)
-    size = found.value_bytes if value_bytes is None else value_bytes
-    return bound_of(found.elements, found.nonzeros, size)
+    found = occupancy(weights, block)
+    size = found.unit_bytes if value_bytes is None else value_bytes * block.size
+    return bound_of(found.units, found.kept, size)
 
 
-def bound_of(elements: int, nonzeros: int, value_bytes: int) -> float:
+def bound_of(units: int, kept: int, unit_bytes: int) -> float:
     """`entropy_bound` in bytes from counts alone."""
-    if not 0 < nonzeros < elements:
-        return float(nonzeros * value_bytes)
-    density = nonzeros / elements
+    if not 0 < kept < units:
+        return float(kept * unit_bytes)
+    density = kept / units
     bits = -density * math.log2(density) - (1 - density) * math.log2(1 - density)
-    return elements * bits / 8 + nonzeros * value_bytes
+    return units * bits / 8 + kept * unit_bytes

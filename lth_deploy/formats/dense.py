@@ -14,20 +14,22 @@ from lth_deploy.formats.base import (
     checked_elements,
     total_bytes,
 )
+from lth_deploy.formats.blocks import SINGLE
 
 
 class Dense:
     """The tensor as it is, flat in row-major order."""
 
     name = "dense"
+    block = SINGLE
 
     def supports(self, weights: Array) -> bool:
-        """Whether this is a tensor of floats; values may be anything."""
+        """Whether this is a tensor of floats or int8; values may be anything."""
         return weights.dtype in VALUE_TYPES
 
     def size(self, occupancy: Occupancy) -> int:
         """Bytes of all weights."""
-        return occupancy.elements * occupancy.value_bytes
+        return occupancy.units * occupancy.unit_bytes
 
     def encode(self, weights: Array) -> Arrays:
         """`values`: all weights."""

@@ -1,26 +1,16 @@
-"""The number of zeros before each non-zero weight, in a few bits: smallest above 75 percent zeros.
+"""The number of empty units before each kept one, in a few bits: smallest above 75 percent zeros.
 
 Unlike the padded zeros of EIE (arXiv 1602.01528) an escape stores no value, so that long gaps stay cheap.
 """
 
 import math
-from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from lth_deploy.errors import ArtifactError
-from lth_deploy.formats.base import (
-    Array,
-    Arrays,
-    Occupancy,
-    checked_array,
-    checked_elements,
-    checked_values,
-    is_storable,
-    occupancy,
-    total_bytes,
-)
+from lth_deploy.formats.base import Array, Occupancy
+from lth_deploy.formats.positions import Places, gaps_of
 
 Codes = npt.NDArray[np.uint16]
 
@@ -29,11 +19,13 @@ WIDTHS = (4, 6, 8, 10, 12, 16)
 
 
 class Gaps:
-    """`gaps`: uint8, codes of `width` bits, lowest bits first; `values`: the non-zero weights.
+    """`gaps`: uint8, codes of `width` bits, lowest bits first.
 
-    With E = 2**width - 1, a code below E is that many zeros and then a value; E itself is E zeros and no
-    value. Zeros behind the last value are not coded. Codes E fill the last group of whole bytes.
+    With E = 2**width - 1, a code below E is that many empty units and then a kept one; E itself is E empty units.
+    What is behind the last kept unit is not coded. Codes E fill the last group of whole bytes.
     """
+
+    array = "gaps"
 
     def __init__(self, width: int) -> None:
         self.width = width
@@ -47,59 +39,44 @@ class Gaps:
         """`gaps4`, `gaps8` and so on."""
         return f"gaps{self.width}"
 
-    def supports(self, weights: Array) -> bool:
-        """Whether the weights are finite floats."""
-        return is_storable(weights)
-
-    def size(self, occupancy: Occupancy) -> int:
-        """Bytes of codes and values."""
+    def size(self, occupancy: Occupancy) -> tuple[int, int]:
+        """Bytes of codes, and the kept units."""
         long_gaps = occupancy.gaps[occupancy.gaps >= self.escape]
-        codes = occupancy.nonzeros + int((long_gaps // self.escape).sum())
-        return self._code_bytes(codes) + occupancy.nonzeros * occupancy.value_bytes
+        codes = occupancy.kept + int((long_gaps // self.escape).sum())
+        return self._padded(codes) * self.width // 8, occupancy.kept
 
-    def encode(self, weights: Array) -> Arrays:
-        """`gaps` and `values`."""
-        flat = np.ascontiguousarray(weights).reshape(-1)
-        gaps = occupancy(flat).gaps
+    def encode(self, units: int, places: Places) -> tuple[Array, Places]:
+        """`gaps`."""
+        gaps = gaps_of(places)
         escapes = gaps // self.escape
         last = np.cumsum(escapes + 1) - 1
         count = int(last[-1]) + 1 if gaps.size else 0
         codes = np.full(self._padded(count), self.escape, np.uint16)
         codes[last] = gaps - escapes * self.escape
-        return {"gaps": self._to_bytes(codes), "values": flat[np.flatnonzero(flat)]}
+        return self._to_bytes(codes), places
 
-    def decode(self, arrays: Mapping[str, Array], shape: Sequence[int]) -> Array:
-        """The tensor again; behind the last value there may only be the padding of its group.
+    def decode(self, stream: Array, units: int) -> Places:
+        """Places of the codes that are no escapes; behind the last there may only be the padding of its group.
 
         Raises:
-            ArtifactError: see `Format.decode`.
+            ArtifactError: the codes do not fill whole groups, or more or fewer are there than needed.
         """
-        elements = checked_elements(shape)
-        stream = checked_array(arrays, "gaps", [np.dtype(np.uint8)])
         if stream.size % self.group_bytes:
             raise ArtifactError(f"{stream.size} bytes of gaps are no multiple of {self.group_bytes}")
         codes = self._from_bytes(stream)
-        is_value = codes < self.escape
-        positions = np.cumsum(codes.astype(np.int64) + is_value)[is_value] - 1
-        values = checked_values(arrays, positions.size)
-        used = int(np.flatnonzero(is_value)[-1]) + 1 if positions.size else 0
+        is_kept = codes < self.escape
+        places = np.cumsum(codes.astype(np.int64) + is_kept)[is_kept] - 1
+        used = int(np.flatnonzero(is_kept)[-1]) + 1 if places.size else 0
         if self._padded(used) != codes.size:
             raise ArtifactError(f"{codes.size} codes are stored where {self._padded(used)} are needed")
-        if positions.size and positions[-1] >= elements:
-            raise ArtifactError(f"a value lies at position {positions[-1]} of {elements}")
-        weights = np.zeros(elements, values.dtype)
-        weights[positions] = values
-        return weights.reshape(shape)
+        return np.asarray(places)
 
-    def nbytes(self, arrays: Mapping[str, Array]) -> int:
-        """Bytes of codes and values."""
-        return total_bytes(arrays)
+    def fills(self, places: Places) -> npt.NDArray[np.bool_]:
+        """Nowhere."""
+        return np.zeros(places.size, np.bool_)
 
     def _padded(self, codes: int) -> int:
         return -(-codes // self.group_codes) * self.group_codes
-
-    def _code_bytes(self, codes: int) -> int:
-        return self._padded(codes) * self.width // 8
 
     def _to_bytes(self, codes: Codes) -> npt.NDArray[np.uint8]:
         if self.width == 8:

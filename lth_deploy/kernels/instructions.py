@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Coding = Literal["dense", "bitmask", "steps8", "gaps4", "gaps6", "gaps8", "gaps10", "gaps12", "gaps16"]
-ValueType = Literal["f32", "f16"]
+ValueType = Literal["f32", "f16", "s8", "s32"]
 ActKind = Literal["none", "relu", "leaky", "clip", "silu", "hardswish"]
 Pair = tuple[int, int]
 Pads = tuple[int, int, int, int]
@@ -26,9 +26,10 @@ NONE = Act()
 
 @dataclass(frozen=True)
 class Weight:
-    """A constant: a weight of 2 to 4 dimensions or a bias of 1.
+    """A constant: a weight of 2 to 4 dimensions; a bias, or the scales of output channels, of 1.
 
-    positions, values: node inputs that hold the arrays; positions is None for the coding `dense`.
+    positions, values: node inputs that hold the arrays; positions is None for the coding `dense`. block: outputs and
+    inputs of the blocks that the coding counts instead of single weights.
     """
 
     coding: Coding
@@ -36,6 +37,15 @@ class Weight:
     dims: tuple[int, ...]
     positions: int | None
     values: int
+    block: Pair | None = None
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """How a tensor of bytes is to be read: (byte - zero) * scale, the scale as float32."""
+
+    scale: float
+    zero: int
 
 
 @dataclass(frozen=True)
@@ -130,7 +140,75 @@ class Slice:
     stop: int
 
 
-Instruction = Load | Conv | ConvTranspose | MaxPool | Resize | Add | Activate | Concat | Slice
+@dataclass(frozen=True)
+class Quantize:
+    """Bytes from float32: clamp(round_half_even(x / scale) + zero, 0, 255)."""
+
+    x: int
+    out: Quantized
+
+
+@dataclass(frozen=True)
+class QConv:
+    """act(convolution(x) + bias + add) of bytes with weights of 8 bits, summed in integers.
+
+    scales: float32 scales of the weight's output channels. bias: integers in units of x's scale times the weight's.
+    out: None makes float32, and adds nothing.
+    """
+
+    x: int
+    weight: int
+    scales: int
+    bias: int | None = None
+    window: Window = Window()
+    groups: int = 1
+    add: int | None = None
+    act: Act = NONE
+    out: Quantized | None = None
+
+
+@dataclass(frozen=True)
+class QAdd:
+    """act(a + b) of two tensors of bytes, rounded once."""
+
+    a: int
+    b: int
+    act: Act
+    out: Quantized
+
+
+@dataclass(frozen=True)
+class Requantize:
+    """act(x) of bytes, with another scale and zero point."""
+
+    x: int
+    act: Act
+    out: Quantized
+
+
+@dataclass(frozen=True)
+class Dequantize:
+    """(x - zero) * scale as float32."""
+
+    x: int
+
+
+Instruction = (
+    Load
+    | Conv
+    | ConvTranspose
+    | MaxPool
+    | Resize
+    | Add
+    | Activate
+    | Concat
+    | Slice
+    | Quantize
+    | QConv
+    | QAdd
+    | Requantize
+    | Dequantize
+)
 
 
 @dataclass(frozen=True)
@@ -164,11 +242,11 @@ def arguments(step: Instruction) -> tuple[int, ...]:
     match step:
         case Load():
             return ()
-        case Conv(x=x, add=add):
+        case Conv(x=x, add=add) | QConv(x=x, add=add):
             return (x,) if add is None else (x, add)
         case Resize(x=x, like=like):
             return (x, like)
-        case Add(a=a, b=b):
+        case Add(a=a, b=b) | QAdd(a=a, b=b):
             return (a, b)
         case Concat(parts=parts):
             return parts
@@ -177,7 +255,9 @@ def arguments(step: Instruction) -> tuple[int, ...]:
 
 
 def constants(step: Instruction) -> tuple[int, ...]:
-    """Weights and biases that an instruction reads."""
+    """Weights, scales and biases that an instruction reads."""
+    if isinstance(step, QConv):
+        return (step.weight, step.scales) if step.bias is None else (step.weight, step.scales, step.bias)
     if isinstance(step, Conv | ConvTranspose):
         return (step.weight,) if step.bias is None else (step.weight, step.bias)
     return ()

@@ -1,6 +1,7 @@
 """Quantisation-aware training: a detector that computes with fake quantisation, and the ranges it learns meanwhile."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +10,7 @@ from lth_deploy.detectors.fold_norm import fold_norm
 from lth_deploy.errors import TrainingError
 from lth_deploy.training.hooks import Hook
 from lth_deploy.training.quantized_pass import QuantizedPass
-from lth_deploy.training.ranges import add_ranges, calls_in, count_calls
+from lth_deploy.training.ranges import add_ranges, calls_in, count_calls, without_ranges
 from lth_deploy.training.state import TrainingState
 
 Images = Sequence[Tensor]
@@ -70,8 +71,10 @@ def calibrate(model: nn.Module, layers: Iterable[str], batches: Sequence[Images]
     return quantization
 
 
-def restored(model: nn.Module, state: TrainingState) -> nn.Module:
+def restored(model: nn.Module, state: TrainingState, *, rounding: bool = True) -> nn.Module:
     """The detector whose `state` this is: `model` itself, or its quantised form if the state has ranges.
+
+    rounding: whether that one computes with fake quantisation; otherwise it is a float detector with norms folded.
 
     Raises:
         DataError: the state is of another model.
@@ -79,6 +82,9 @@ def restored(model: nn.Module, state: TrainingState) -> nn.Module:
     calls = calls_in(state.model)
     if calls:
         model = fold_norm(model).module
-        FakeQuantization(model, calls)
+        if rounding:
+            FakeQuantization(model, calls)
+        else:
+            state = replace(state, model=without_ranges(state.model))
     state.restore(model)
     return model

@@ -76,6 +76,12 @@ def grids_in(state: Mapping[str, Tensor]) -> dict[Site, tuple[float, int]]:
     }
 
 
+def without_ranges(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a saved model but for its ranges."""
+    last = tuple(f".{buffer_name(side)}" for side in SIDES)
+    return {name: tensor for name, tensor in state.items() if not name.endswith(last)}
+
+
 def calls_in(state: Mapping[str, Tensor]) -> dict[str, int]:
     """How often each layer with ranges runs in a pass, from the tensors of a saved model."""
     return {layer: len(rows) for layer, rows in _tensors_of(state, "input").items()}

@@ -14,10 +14,12 @@ from lth_deploy.measure.parity import ParityLimits, ParityReport, compare_detect
 from lth_deploy.recipe import Recipe
 from lth_deploy.target import GatesSpec
 from lth_deploy.workflow.find_ticket import metric_kinds
+from lth_deploy.workflow.quantisation import hold_quantised_ap
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from lth_deploy.compiler.metadata import Quantization
     from lth_deploy.data.records import CocoDataset
 
 Found = dict[int, CompactDetections]
@@ -46,22 +48,46 @@ def hold_detections(
     Raises:
         ParityError: too few detections match, or the AP differs; the message names the worst output.
     """
-    images = dataset.subset(gates.images)
+    result = _compared(file, reference, dataset.subset(gates.images), recipe, gates)
+    if not result.parity.passed:
+        raise ParityError(
+            f"{file.name} does not find what the trained model finds on {result.images} images: "
+            f"{result.parity.describe()}; nothing was exported"
+        )
+    _hold_ap(file, result.torch_ap, result.file_ap, gates.ap_difference)
+    return result
+
+
+def hold_quantised_detections(
+    file: Path,
+    ticket: "nn.Module",
+    dataset: "CocoDataset",
+    recipe: Recipe,
+    gates: GatesSpec,
+    quantization: "Quantization",
+) -> GateResult:
+    """Hold a quantised file against the float ticket by AP on all images: other detections are expected, worse not.
+
+    Raises:
+        GateError: more AP is lost than the gates allow; names the layers with the largest errors.
+    """
+    result = _compared(file, ticket, dataset, recipe, gates)
+    hold_quantised_ap(result.torch_ap, result.file_ap, gates.int8_ap_drop, quantization)
+    return result
+
+
+def _compared(
+    file: Path, reference: "nn.Module", images: "CocoDataset", recipe: Recipe, gates: GatesSpec
+) -> GateResult:
     expected: Found = {}
     got: Found = {}
     parity = compare_detections(
         _pairs(file, reference, images, expected, got), _limits(gates, recipe.detector.score_threshold)
     )
-    if not parity.passed:
-        raise ParityError(
-            f"{file.name} does not find what the trained model finds on {len(images.images)} images: "
-            f"{parity.describe()}; nothing was exported"
-        )
     torch_ap, file_ap = (
         evaluate_detections(images.ground_truth(), found, images.category_ids, metric_kinds(recipe)).metrics
         for found in (expected, got)
     )
-    _hold_ap(file, torch_ap, file_ap, gates.ap_difference)
     return GateResult(parity, torch_ap, file_ap, len(images.images))
 
 

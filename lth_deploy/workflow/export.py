@@ -10,15 +10,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lth_deploy import storage
-from lth_deploy.errors import DataError, GateError, ParityError, UsageError
+from lth_deploy.errors import GateError, ParityError, UsageError
 from lth_deploy.pruning.plan import control_of, level_name
 from lth_deploy.recipe import Recipe
 from lth_deploy.target import Target
 from lth_deploy.ticket import RunDirectory, Trial, versions
-from lth_deploy.workflow.detection_gate import GateResult, hold_detections, hold_folding
+from lth_deploy.workflow.detection_gate import (
+    GateResult,
+    hold_detections,
+    hold_folding,
+    hold_quantised_detections,
+)
 from lth_deploy.workflow.extras import require_torch
 from lth_deploy.workflow.gates import Feeds
+from lth_deploy.workflow.quantisation import hold_quantised_ap, quantise, spread
 from lth_deploy.workflow.region_gate import hold_regions
+from lth_deploy.workflow.trained import learned_grids, trained_model
 from lth_deploy.workflow.tune import emit_chosen
 
 if TYPE_CHECKING:
@@ -65,19 +72,28 @@ class ExportResult:
         }
 
 
-def export(run: Path, *, level: str = "best", target: Target | None = None, out: Path | None = None) -> ExportResult:
+def export(
+    run: Path,
+    *,
+    level: str = "best",
+    target: Target | None = None,
+    out: Path | None = None,
+    calibrate: Path | None = None,
+) -> ExportResult:
     """Compile a ticket of the run directory `run` into `out` (default RUN/export).
 
     Args:
         run: a run directory.
-        level: best (the winning ticket), a sparsity in per cent, or the name of a trial.
+        level: best (the winning ticket, fine-tuned if the run did that and int8 is written), a sparsity in per cent,
+            or the name of a trial.
         target: what to write; default packed fp16 for ONNX Runtime.
         out: folder for model.onnx and dense.onnx. Files appear there only after every gate was passed.
+        calibrate: folder of images for `values: int8`; default the images that the run was trained on.
 
     Raises:
         DataError: no run, or damaged files in it.
         UsageError: the run has no such level.
-        GateError: `best` is asked for and no level won.
+        GateError: `best` is asked for and no level won, or quantisation costs more AP than the target allows.
         ParityError: the file does not compute what the trained model computes.
     """
     directory = RunDirectory.open(run)
@@ -85,7 +101,11 @@ def export(run: Path, *, level: str = "best", target: Target | None = None, out:
     from lth_deploy.workflow.find_ticket import load_splits
 
     recipe, target = directory.recipe(), target or Target()
+    if calibrate is not None and target.values != "int8":
+        raise UsageError("export: --calibrate goes with --values int8")
     trial = choose_trial(directory, level)
+    if level == "best" and target.values == "int8" and directory.trial(f"{trial.name}_int8").finished:
+        trial = directory.trial(f"{trial.name}_int8")
     control = directory.trial(control_of(recipe))
     splits = load_splits(recipe, run)
     out = out or run / "export"
@@ -93,9 +113,10 @@ def export(run: Path, *, level: str = "best", target: Target | None = None, out:
     with tempfile.TemporaryDirectory(prefix=".export-", dir=out) as folder:
         staged = Path(folder)
         dense = staged / "dense.onnx"
-        dense_gate = _compile(recipe, control, splits["val"], _dense_target(target), dense, None)
+        dense_gate = _compile(recipe, control, splits["val"], _dense_target(target), dense, None, [])
         name = "model.onnx" if target.format == "packed" else f"model-{target.format}.onnx"
-        gate = _compile(recipe, trial, splits["val"], target, staged / name, storage.sha256(dense))
+        ranges = calibration_files(calibrate, splits["train"], target) if target.values == "int8" else []
+        gate = _compile(recipe, trial, splits["val"], target, staged / name, storage.sha256(dense), ranges)
         for file in (dense, staged / name):
             shutil.move(file, out / file.name)
     result = ExportResult(trial.name, out / name, out / "dense.onnx", gate, dense_gate)
@@ -154,33 +175,72 @@ def stored_reference(model: "nn.Module", graph: "onnx.ModelProto") -> "nn.Module
     return model
 
 
+def calibration_files(folder: Path | None, trained_on: "CocoDataset", target: Target) -> list[Path]:
+    """Images to take ranges from: of a folder, or of the data that the run was trained on.
+
+    Raises:
+        DataError: the folder has no images.
+    """
+    from lth_deploy.data.images import image_files
+
+    files = [record.path for record in trained_on.images] if folder is None else image_files(folder)
+    return spread(files, target.calibration.images)
+
+
 def _compile(
-    recipe: Recipe, trial: Trial, dataset: "CocoDataset", target: Target, file: Path, control: str | None
+    recipe: Recipe,
+    trial: Trial,
+    dataset: "CocoDataset",
+    target: Target,
+    file: Path,
+    control: str | None,
+    ranges: list[Path],
 ) -> GateResult:
-    """Write `trial` as `target` says to `file`, and hold it against the torch model."""
+    """Write `trial` as `target` says to `file`, and hold it against the torch model; ranges: calibration images."""
     from lth_deploy.compiler.emit import told
     from lth_deploy.compiler.metadata import write_metadata
     from lth_deploy.compiler.save import save_model
     from lth_deploy.compiler.values import round_values
+    from lth_deploy.data.images import read_image
     from lth_deploy.detectors.fold_norm import fold_norm
 
-    trained = _trained_model(recipe, trial, dataset)
+    trained = trained_model(recipe, trial, dataset)
     folded = fold_norm(trained)
     for name, reason in folded.kept:
         logger.warning("%s: the norm '%s' stays in the graph and costs time: %s", trial.name, name, reason)
     # The gate's reference is folded too, since rounded weights exist nowhere else; so folding has a gate of its own.
     hold_folding(trained, folded.module, dataset)
     graph = _captured(folded.module, dataset, target)
+    account = None
+    if ranges:
+        feeds = [{"image": read_image(path)} for path in ranges]
+        account = quantise(graph, feeds, target, learned_grids(trial))
     metadata = _metadata(recipe, trial, dataset, target, graph, control)
-    chosen = emit_chosen(graph, target, metadata.positions, next(_pictures(dataset))[1])
+    chosen = emit_chosen(account.graph if account else graph, target, metadata.positions, next(_pictures(dataset))[1])
     update = {"measured": chosen.measured, **told(chosen.layers)}
+    update["quantization"] = account.quantization if account else None
     write_metadata(chosen.model, metadata.model_copy(update=update))
     size = save_model(chosen.model, file)
-    reference = stored_reference(folded.module, round_values(graph, target.values))
-    gate = hold_detections(file, reference, dataset, recipe, target.gates)
-    hold_regions(file, _pictures(dataset), target.gates.output_difference)
+    if account is not None:
+        # A trial that was trained as INT8 computes is held as such, and must keep the AP of the float ticket besides.
+        quantised = trained_model(recipe, trial, dataset, rounding=True)
+        gate = hold_quantised_detections(file, quantised, dataset, recipe, target.gates, account.quantization)
+        hold_quantised_ap(_float_ap(trial, gate), gate.file_ap, target.gates.int8_ap_drop, account.quantization)
+    else:
+        reference = stored_reference(folded.module, round_values(graph, target.float_values))
+        gate = hold_detections(file, reference, dataset, recipe, target.gates)
+    hold_regions(file, _pictures(dataset), target.gates)
     logger.info("%s as %s: %.2f MB, %s", trial.name, target.format, size / 1e6, gate.parity.describe())
     return gate
+
+
+def _float_ap(trial: Trial, gate: GateResult) -> Mapping[str, Any]:
+    """AP on val of the float ticket that a quantised trial began from; of other trials that of the trial itself."""
+    result = trial.read_result()
+    if result["kind"] != "int8":
+        return gate.torch_ap
+    ap: Mapping[str, Any] = trial.run.trial(result["parent"]).read_result()["val"]
+    return ap
 
 
 def _pictures(dataset: "CocoDataset") -> Iterator[tuple[str, Feeds]]:
@@ -188,23 +248,6 @@ def _pictures(dataset: "CocoDataset") -> Iterator[tuple[str, Feeds]]:
 
     for record in dataset.images[:KERNEL_IMAGES]:
         yield record.file_name, {"image": read_image(record.path)}
-
-
-def _trained_model(recipe: Recipe, trial: Trial, dataset: "CocoDataset") -> "nn.Module":
-    from lth_deploy.mask import load_masks
-    from lth_deploy.training.state import TrainingState
-    from lth_deploy.workflow.find_ticket import build_model
-
-    trial.run.verify(trial.weights)
-    state = TrainingState.load(trial.weights)
-    if trial.run.is_committed(trial.mask):
-        trial.run.verify(trial.mask)
-        for name, mask in load_masks(trial.mask).items():
-            if bool((state.model[name].numpy()[~mask] != 0).any()):
-                raise DataError(f"{trial.weights}: '{name}' has weights where its mask has none; the run is damaged")
-    model = build_model(recipe, dataset, recipe.training.seed, pretrained=False)
-    state.restore(model)
-    return model.eval()
 
 
 def _captured(model: "nn.Module", dataset: "CocoDataset", target: Target) -> "onnx.ModelProto":

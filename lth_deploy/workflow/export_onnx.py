@@ -12,6 +12,7 @@ from lth_deploy.errors import GateError, UsageError
 from lth_deploy.target import Target
 from lth_deploy.ticket import versions
 from lth_deploy.workflow.gates import Feeds, hold_raw_outputs
+from lth_deploy.workflow.quantisation import Account, hold_quantised_ap, quantise, spread
 from lth_deploy.workflow.region_gate import hold_regions
 from lth_deploy.workflow.tune import emit_chosen
 
@@ -34,7 +35,7 @@ class OnnxJob:
     sparsity: share of all weights to set to zero, None to leave them. exclude: patterns of weight names that
     are not pruned. images: folder for the gate, used through `decoder` (a registered name or
     'FILE.py:function'); noise without one. data: COCO annotations of `images`, for the AP before and after.
-    max_ap_drop: most box AP that may be lost, as a fraction.
+    max_ap_drop: most box AP that may be lost, as a fraction. calibrate: folder of images for `values: int8`.
     """
 
     sparsity: float | None = None
@@ -43,6 +44,7 @@ class OnnxJob:
     decoder: str | None = None
     data: Path | None = None
     max_ap_drop: float | None = None
+    calibrate: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def export_onnx(
     from lth_deploy.compiler.load import load_model
 
     job, target = job or OnnxJob(), target or Target()
-    _check_job(job)
+    _check_job(job, target)
     original = load_model(path)
     folder = out if out is not None else path.parent / f"{path.stem}-export"
     with tempfile.TemporaryDirectory(prefix="lth-export-") as scratch:
@@ -105,21 +107,30 @@ def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Place
 
     decoder = _decoder(job, original)
     inputs, checked_on = _inputs(original, job, decoder, target.gates.images)
-    model = _pruned(original, job)
+    ticket = _pruned(original, job)
+    account = _quantised(ticket, job, target, decoder)
+    model = account.graph if account else ticket
     times = positions(model, inputs[0][1])
     chosen = emit_chosen(model, target, times, inputs[0][1])
     candidate, layers = chosen.model, chosen.layers
     update = {"positions": times, "measured": chosen.measured, **told(layers)}
+    update["quantization"] = account.quantization if account else None
     metadata = _metadata(original, job, target, decoder).model_copy(update=update)
     elements = sum(layer.elements for layer in layers)
     sparsity = sum(layer.zeros for layer in layers) / elements if elements else 0.0
     dense, file = _save_described(original, candidate, metadata, sparsity, places.scratch)
     reference = places.scratch / "reference.onnx"
-    save_model(round_values(model, target.values), reference)
+    save_model(round_values(model, target.float_values), reference)
     deviation = hold_raw_outputs(reference, file, inputs, target.gates.output_difference)
-    kernel_deviation = hold_regions(file, inputs, target.gates.output_difference)
+    kernel_deviation = hold_regions(file, inputs, target.gates)
     dense_ap, ap = _ap(dense, job), _ap(file, job)
     _hold_ap(dense_ap, ap, job)
+    if account is not None and job.data is not None:
+        save_model(round_values(ticket, "fp32"), reference)
+        before = dense_ap if job.sparsity is None else _ap(reference, job)
+        hold_quantised_ap(
+            {"bbox": {"AP": before}}, {"bbox": {"AP": ap}}, target.gates.int8_ap_drop, account.quantization
+        )
     result = OnnxExport(
         artifact=places.out / "model.onnx",
         dense=places.out / "dense.onnx",
@@ -149,6 +160,17 @@ def _pruned(original: "ModelProto", job: OnnxJob) -> "ModelProto":
     return model
 
 
+def _quantised(ticket: "ModelProto", job: OnnxJob, target: Target, decoder: "Decoder | None") -> Account | None:
+    if target.values != "int8" or job.calibrate is None:
+        return None
+    from lth_deploy.data.images import image_files, read_image
+
+    assert decoder is not None, "_decoder finds one, or says that it is missing"
+
+    files = spread(image_files(job.calibrate), target.calibration.images)
+    return quantise(ticket, [decoder.prepare(read_image(file))[0] for file in files], target)
+
+
 def _save_described(
     original: "ModelProto",
     candidate: "ModelProto",
@@ -170,7 +192,7 @@ def _save_described(
         "sparsity": None,
         "control_sha256": None,
     }
-    of_dense |= {"dense_because": {}, "predicted": {}, "measured": None}
+    of_dense |= {"dense_because": {}, "predicted": {}, "measured": None, "quantization": None}
     write_metadata(dense, metadata.model_copy(update=of_dense))
     save_model(dense, dense_file)
     update = {"sparsity": sparsity, "control_sha256": storage.sha256(dense_file)}
@@ -179,7 +201,11 @@ def _save_described(
     return dense_file, file
 
 
-def _check_job(job: OnnxJob) -> None:
+def _check_job(job: OnnxJob, target: Target) -> None:
+    if target.values == "int8" and job.calibrate is None:
+        raise UsageError("--values int8 takes the ranges of activations from images; give --calibrate DIR")
+    if target.values != "int8" and job.calibrate is not None:
+        raise UsageError("--calibrate goes with --values int8")
     if job.data is not None and job.images is None:
         raise UsageError("--data needs the folder of its images; give --images DIR")
     if job.max_ap_drop is not None and job.data is None:
@@ -195,10 +221,13 @@ def _decoder(job: OnnxJob, original: "ModelProto") -> "Decoder | None":
     known = read_metadata(original)
     if known is not None and known.decoder is not None:
         return DECODERS.get(known.decoder)
-    if job.images is not None:
+    if job.images is not None or job.calibrate is not None:
+        option, instead = ("--images", "or leave --images out to check on noise")
+        if job.calibrate is not None:
+            option, instead = "--calibrate", "which prepares the images"
         raise UsageError(
-            f"--images needs to know how the model wants them; give --decoder NAME ({', '.join(DECODERS)}) "
-            "or --decoder FILE.py:function, or leave --images out to check on noise"
+            f"{option} needs to know how the model wants them; give --decoder NAME ({', '.join(DECODERS)}) "
+            f"or --decoder FILE.py:function, {instead}"
         )
     return None
 

@@ -163,7 +163,7 @@ def _row(layer: "WeightLayer", times: int | None, coordinates: bool) -> LayerRow
         best = choose(weights)
         reason = f"{layer.zeros / layer.elements:.1%} zeros: no coding is smaller"
         if best != "dense":
-            would = FORMATS.get(best).size(occupancy(weights))
+            would = FORMATS.get(best).size(occupancy(weights, FORMATS.get(best).block))
             reason = f"stored in full; {best} would take {would:,} bytes"
     return LayerRow(
         name=layer.name,
@@ -174,7 +174,7 @@ def _row(layer: "WeightLayer", times: int | None, coordinates: bool) -> LayerRow
         uses=layer.uses,
         coding=coding if coding != "dense" or weights.dtype != np.float16 else "dense fp16",
         bytes=size,
-        entropy_bytes=entropy_bound(weights)
+        entropy_bytes=entropy_bound(weights, block=FORMATS.get(layer.stored.coding).block)
         if layer.obstacle is None
         else bound_of(layer.elements, layer.elements, weights.dtype.itemsize),
         positions=times,

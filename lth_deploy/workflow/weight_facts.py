@@ -65,11 +65,12 @@ def _coo(layer: "WeightLayer") -> int:
 
 
 def _bound(layer: "WeightLayer") -> float:
-    """Positions at their entropy plus raw values, or no positions at all where that takes less."""
-    from lth_deploy.formats import bound_of
+    """Positions at their entropy (of blocks where those are stored) plus raw values; or all values if that is less."""
+    from lth_deploy.formats import FORMATS, entropy_bound
 
     size = _value_bytes(layer)
-    return min(layer.elements * size, bound_of(layer.elements, layer.elements - layer.zeros, size))
+    block = FORMATS.get(layer.stored.coding).block
+    return min(layer.elements * size, entropy_bound(layer.stored.weights(), size, block))
 
 
 def _value_bytes(layer: "WeightLayer") -> int:

@@ -6,6 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+from lth_deploy.formats import Block
+
 Array = npt.NDArray[np.generic]
 
 IMAGE = (1, 3, 12, 10)
@@ -66,6 +68,22 @@ def conv(weights: Array, opset: int = 18, ir_version: int = 8) -> ModelProto:
         [numpy_helper.from_array(np.asarray(weights), "w")],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir_version)
+
+
+def quantised_conv(weights: npt.NDArray[np.int8]) -> ModelProto:
+    """A Conv whose weights come from a DequantizeLinear; they are called w."""
+    model = conv(weights)
+    model.graph.initializer.append(numpy_helper.from_array(np.full(len(weights), 0.01, np.float32), "scale"))
+    model.graph.node[0].input[1] = "w.float"
+    model.graph.node.insert(0, helper.make_node("DequantizeLinear", ["w", "scale"], ["w.float"], axis=0))
+    return model
+
+
+def in_blocks(weights: Array, block: Block, zeros: float, rng: np.random.Generator) -> Array:
+    """The weights with a share of their blocks set to zero."""
+    rows = block.split(weights).copy()
+    rows[rng.random(len(rows)) < zeros] = 0
+    return block.join(rows, weights.shape)
 
 
 def initializers(model: ModelProto) -> dict[str, Array]:

@@ -14,8 +14,8 @@ from lth_deploy.compiler.save import to_bytes
 from lth_deploy.compiler.sparse_initializers import to_sparse_initializers
 from lth_deploy.compiler.values import ValueType, round_values
 from lth_deploy.errors import ArtifactError
-from lth_deploy.formats import Preference
-from tests.compiler.onnx_models import conv, detector, image, initializers, run, sparse
+from lth_deploy.formats import BLOCKS, FORMATS, Block, Preference
+from tests.compiler.onnx_models import conv, detector, image, in_blocks, initializers, quantised_conv, run, sparse
 
 
 @pytest.mark.parametrize("zeros", [0.0, 0.5, 0.8, 0.97, 1.0])
@@ -103,14 +103,14 @@ def test_negative_zero_counts_as_zero() -> None:
     assert not np.signbit(restored[restored == 0]).any()
 
 
-def _quantised() -> ModelProto:
-    model = conv(np.zeros((8, 8, 3, 3), np.float32))
-    graph = model.graph
-    del graph.initializer[:]
-    graph.initializer.append(numpy_helper.from_array(np.zeros((8, 8, 3, 3), np.int8), "q"))
-    graph.initializer.append(numpy_helper.from_array(np.float32(0.1), "scale"))
-    graph.node.insert(0, helper.make_node("DequantizeLinear", ["q", "scale"], ["w"]))
-    return model
+def _unsigned() -> ModelProto:
+    return quantised_conv(np.zeros((8, 8, 3, 3), np.uint8))
+
+
+def _with_the_least_int8() -> ModelProto:
+    weights = np.zeros((64, 64, 3, 3), np.int8)
+    weights[3] = -128
+    return quantised_conv(weights)
 
 
 def _with_nan() -> ModelProto:
@@ -127,13 +127,34 @@ def _overridable() -> ModelProto:
 
 @pytest.mark.parametrize(
     ("model", "reason"),
-    [(_quantised(), "quantised"), (_with_nan(), "NaN"), (_overridable(), "input of the graph")],
+    [
+        (_unsigned(), "uint8"),
+        (_with_the_least_int8(), "-128"),
+        (_with_nan(), "NaN"),
+        (_overridable(), "input of the graph"),
+    ],
 )
 def test_what_cannot_be_packed_is_left_alone_with_a_reason(model: ModelProto, reason: str) -> None:
     packed, (report,) = pack(model, values="fp16")
     assert reason in str(report.reason)
     assert initializers(packed).keys() == initializers(model).keys()
     assert not packed.functions
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.suffix[1:] or "single")
+@pytest.mark.parametrize("int8", [False, True])
+def test_the_block_shape_with_the_fewest_bytes_is_stored(block: Block, int8: bool) -> None:
+    rng = np.random.default_rng(0)
+    weights = in_blocks(rng.integers(1, 127, (256, 256, 3, 3)).astype(np.int8), block, 0.85, rng)
+    model = quantised_conv(weights) if int8 else conv(weights.astype(np.float32) / 7)
+    packed, (report,) = pack(model, values="fp16")
+    assert FORMATS.get(report.coding).block == block
+    assert report.value_type == ("int8" if int8 else "fp16")
+    assert report.bytes <= 1.08 * report.entropy_bytes
+    check_model(packed)
+    assert np.array_equal(initializers(unpack_model(packed))["w"], initializers(round_values(model, "fp16"))["w"])
+    feeds = {"x": rng.standard_normal((1, 256, 8, 8)).astype(np.float32)}
+    assert np.array_equal(run(packed, feeds)["y"], run(round_values(model, "fp16"), feeds)["y"])
 
 
 def test_weights_listed_as_inputs_by_an_old_file_are_packed() -> None:

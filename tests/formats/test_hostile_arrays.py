@@ -11,13 +11,21 @@ from lth_deploy.formats import FORMATS
 from lth_deploy.formats.base import Arrays
 
 SPARSE = [name for name in FORMATS if name != "dense"]
-SHAPE = (5, 7)
+SHAPE = (6, 8)
 
 
-def valid(name: str) -> Arrays:
-    weights = np.zeros(SHAPE, np.float32)
-    weights.flat[[2, 9, 30]] = 1.0, -2.0, 3.0
+def valid(name: str, dtype: type[np.generic] = np.float32) -> Arrays:
+    """Three weights, each in a block of its own."""
+    weights = np.zeros(SHAPE, dtype)
+    weights[[0, 2, 5], [2, 5, 7]] = 1, -2, 3
     return FORMATS.get(name).encode(weights)
+
+
+def second_unit(value: float) -> Callable[[Arrays, str], object]:
+    def apply(arrays: Arrays, key: str) -> None:
+        arrays["values"].reshape(3, -1)[1] = value
+
+    return apply
 
 
 def test_only_fillers_may_be_zero() -> None:
@@ -41,9 +49,9 @@ FAULTS: dict[str, Callable[[Arrays, str], object]] = {
     "missing positions": lambda a, key: a.pop(key),
     "one value too few": lambda a, key: a.update(values=a["values"][:-1]),
     "one value too many": lambda a, key: a.update(values=np.append(a["values"], np.float32(1))),
-    "value NaN": lambda a, key: a.update(values=np.array([1, np.nan, 3], np.float32)),
-    "value infinite": lambda a, key: a.update(values=np.array([1, np.inf, 3], np.float32)),
-    "value zero": lambda a, key: a.update(values=np.array([1, 0, 3], np.float32)),
+    "value NaN": second_unit(np.nan),
+    "value infinite": second_unit(np.inf),
+    "value zero": second_unit(0),
     "values of another type": lambda a, key: a.update(values=a["values"].astype(np.float64)),
     "values in two dimensions": lambda a, key: a.update(values=a["values"][None]),
     "positions of another type": lambda a, key: a.update({key: a[key].astype(np.int8)}),
@@ -68,15 +76,44 @@ def test_fault_is_refused(name: str, fault: str) -> None:
 @pytest.mark.parametrize("name", SPARSE)
 def test_a_smaller_shape_is_refused(name: str) -> None:
     with pytest.raises(ArtifactError):
-        FORMATS.get(name).decode(valid(name), (5, 6))
+        FORMATS.get(name).decode(valid(name), (4, 8))
+
+
+@pytest.mark.parametrize("name", SPARSE)
+def test_the_least_int8_is_refused(name: str) -> None:
+    arrays = valid(name, np.int8)
+    assert FORMATS.get(name).decode(arrays, SHAPE).dtype == np.int8
+    second_unit(-128)(arrays, "")
+    with pytest.raises(ArtifactError, match="-128"):
+        FORMATS.get(name).decode(arrays, SHAPE)
+
+
+@pytest.mark.parametrize(("name", "shape"), [("gaps4:1x4", (8, 6)), ("bitmask:2x4", (3, 16)), ("steps8:2x1", (48,))])
+def test_a_shape_of_broken_blocks_is_refused(name: str, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ArtifactError, match="blocks"):
+        FORMATS.get(name).decode(valid(name), shape)
+
+
+@pytest.mark.parametrize("count", [-1, 1])
+def test_a_broken_block_of_values_is_refused(count: int) -> None:
+    arrays = valid("bitmask:2x4")
+    arrays["values"] = np.resize(arrays["values"], 24 + count)
+    with pytest.raises(ArtifactError, match="values are stored"):
+        FORMATS.get("bitmask:2x4").decode(arrays, SHAPE)
+
+
+def test_single_zeros_in_a_kept_block_are_allowed() -> None:
+    arrays = valid("gaps4:1x4")
+    assert np.count_nonzero(arrays["values"]) == 3 < arrays["values"].size
+    assert np.count_nonzero(FORMATS.get("gaps4:1x4").decode(arrays, SHAPE)) == 3
 
 
 def test_a_set_padding_bit_is_refused() -> None:
     arrays = valid("bitmask")
-    arrays["bits"][-1] |= 0x80
+    arrays["bits"] = np.append(arrays["bits"], np.uint8(0x80))
     arrays["values"] = np.append(arrays["values"], np.float32(1))
     with pytest.raises(ArtifactError, match="padding"):
-        FORMATS.get("bitmask").decode(arrays, SHAPE)
+        FORMATS.get("bitmask").decode(arrays, (7, 7))
 
 
 def test_escapes_cannot_claim_memory() -> None:
@@ -85,7 +122,7 @@ def test_escapes_cannot_claim_memory() -> None:
         FORMATS.get("gaps8").decode({"gaps": stream, "values": np.zeros(0, np.float32)}, (1 << 29,))
 
 
-@pytest.mark.parametrize("count", [34, 36])
+@pytest.mark.parametrize("count", [47, 49])
 def test_dense_of_another_length_is_refused(count: int) -> None:
     with pytest.raises(ArtifactError):
         FORMATS.get("dense").decode({"values": np.ones(count, np.float32)}, SHAPE)

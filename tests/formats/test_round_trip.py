@@ -6,11 +6,11 @@ import re
 import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lth_deploy.errors import ArtifactError
-from lth_deploy.formats import FORMATS, LOAD_ZEROS, choose, entropy_bound, occupancy
+from lth_deploy.formats import BLOCKS, FORMATS, LOAD_ZEROS, SINGLE, Block, choose, entropy_bound, occupancy
 from lth_deploy.formats.base import Array, checked_elements
 
 SPARSE = [name for name in FORMATS if name != "dense"]
@@ -25,9 +25,13 @@ def sparse_weights(zeros: float, dtype: type, shape: tuple[int, ...] = (64, 48, 
 
 @st.composite
 def tensors(draw: st.DrawFn) -> Array:
-    dtype = draw(st.sampled_from([np.float32, np.float16]))
+    dtype = draw(st.sampled_from([np.float32, np.float16, np.int8]))
     shape = draw(hnp.array_shapes(min_dims=1, max_dims=4, max_side=9))
+    if len(shape) > 1:
+        shape = (2 * shape[0], 4 * shape[1], *shape[2:])  # whole blocks of every size
     mask = draw(hnp.arrays(np.bool_, shape))
+    if dtype is np.int8:
+        return np.where(mask, draw(hnp.arrays(dtype, shape, elements=st.integers(-127, 127))), dtype(0))
     width = 32 if dtype is np.float32 else 16
     finite = st.floats(allow_nan=False, allow_infinity=False, width=width)
     return np.where(mask, draw(hnp.arrays(dtype, shape, elements=finite)), dtype(0)).astype(dtype)
@@ -37,23 +41,25 @@ def tensors(draw: st.DrawFn) -> Array:
 @given(weights=tensors(), name=st.sampled_from(FORMATS.names()))
 def test_decode_gives_the_tensor_back(weights: Array, name: str) -> None:
     form = FORMATS.get(name)
+    assume(form.supports(weights))
     arrays = form.encode(weights)
     again = form.decode(arrays, weights.shape)
     assert again.dtype == weights.dtype
     assert np.array_equal(again, weights)
-    assert form.nbytes(arrays) == form.size(occupancy(weights)) == sum(a.nbytes for a in arrays.values())
+    assert form.nbytes(arrays) == form.size(occupancy(weights, form.block)) == sum(a.nbytes for a in arrays.values())
 
 
 @pytest.mark.parametrize("name", FORMATS.names())
 @pytest.mark.parametrize("zeros", [0.0, 0.3, 0.9, 0.999, 1.0])
 @pytest.mark.parametrize("size", [1, 7, 8, 4099])
 def test_long_gaps_and_odd_sizes(name: str, zeros: float, size: int) -> None:
-    weights = sparse_weights(zeros, np.float32, (size,), seed=size)
     form = FORMATS.get(name)
+    shape = (size,) if form.block == SINGLE else (form.block.outputs, size * form.block.inputs)
+    weights = form.block.join(np.repeat(sparse_weights(zeros, np.float32, (size, 1), size), form.block.size, 1), shape)
     assert np.array_equal(form.decode(form.encode(weights), weights.shape), weights)
 
 
-@pytest.mark.parametrize("name", [name for name in SPARSE if name != "bitmask"])
+@pytest.mark.parametrize("name", [name for name in SPARSE if name != "bitmask" and ":" not in name])
 @pytest.mark.parametrize("shift", [-1, 0, 1])
 @pytest.mark.parametrize("multiple", [1, 2])
 def test_gaps_at_the_edge_of_an_escape(name: str, shift: int, multiple: int) -> None:
@@ -71,6 +77,29 @@ def test_the_smallest_format_is_near_the_entropy(dtype: type, zeros: float) -> N
     weights = sparse_weights(zeros, dtype, (256, 256, 3, 3))
     form = FORMATS.get(choose(weights, "size"))
     assert form.nbytes(form.encode(weights)) <= 1.08 * entropy_bound(weights)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.suffix[1:] or "single")
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int8])
+@pytest.mark.parametrize("zeros", [0.0, 0.3, 0.5, 0.8, 0.9, 0.955, 0.98, 0.995])
+def test_blocks_are_near_the_entropy_of_their_own_positions(dtype: type, zeros: float, block: Block) -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.integers(1, 100, (256 * 128 * 9, block.size)).astype(dtype)
+    rows[rng.random(len(rows)) < zeros] = 0
+    weights = block.join(rows, (256 * block.outputs, 128 * block.inputs, 3, 3))
+    name = choose(weights, "size")
+    form = FORMATS.get(name)
+    assert form.nbytes(form.encode(weights)) <= 1.08 * entropy_bound(weights, block=block)
+    if 0.3 <= zeros < 0.99 and block != SINGLE:
+        assert form.block == block
+
+
+def test_blocks_are_stored_in_rows_of_inputs_tap_by_tap() -> None:
+    weights = np.zeros((4, 8, 1, 2), np.int8)
+    weights[2:4, 4:8, 0, 1] = np.arange(1, 9).reshape(2, 4)
+    arrays = FORMATS.get("bitmask:2x4").encode(weights)
+    assert arrays["bits"].tolist() == [1 << 7]  # of 2 x 2 x 1 x 2 blocks the last
+    assert arrays["values"].tolist() == list(range(1, 9))
 
 
 def test_bitmask_layout_is_lowest_bit_first() -> None:

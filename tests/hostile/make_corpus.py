@@ -13,8 +13,8 @@ from onnx import AttributeProto, FunctionProto, ModelProto, TensorProto, helper,
 from lth_deploy.compiler.domain import DOMAIN, METADATA_KEY
 from lth_deploy.compiler.pack import pack
 from lth_deploy.compiler.regions.build import build_regions, zeros_from
-from lth_deploy.formats import Preference
-from tests.compiler.onnx_models import conv, sparse
+from lth_deploy.formats import Block, Preference
+from tests.compiler.onnx_models import conv, in_blocks, quantised_conv, sparse
 
 SHAPE = (64, 64, 3, 3)
 
@@ -25,6 +25,14 @@ def valid(zeros: float, prefer: Preference = "size") -> ModelProto:
     weights = rng.standard_normal(SHAPE).astype(np.float32)
     weights[rng.random(SHAPE) < zeros] = 0
     return pack(conv(weights), prefer=prefer)[0]
+
+
+def valid_blocks(block: Block, zeros: float, int8: bool = False) -> ModelProto:
+    """One packed Conv of blocks, in float32, or in int8 behind a DequantizeLinear."""
+    rng = np.random.default_rng(0)
+    if int8:
+        return pack(quantised_conv(in_blocks(rng.integers(1, 127, SHAPE).astype(np.int8), block, zeros, rng)))[0]
+    return pack(conv(in_blocks(rng.standard_normal(SHAPE).astype(np.float32), block, zeros, rng)))[0]
 
 
 def tensor(model: ModelProto, suffix: str) -> TensorProto:
@@ -147,6 +155,24 @@ STEPS: dict[str, Callable[[ModelProto], None]] = {
     "steps_empty": change("steps", lambda a: a[:0]),
     "steps_beyond_the_end": change("steps", with_element(-1, 255)),
 }
+
+
+BLOCKS: dict[str, Callable[[ModelProto], None]] = {
+    "block_zero": change("values", lambda a: np.concatenate([np.zeros_like(a[:8]), a[8:]])),
+    "block_broken": change("values", lambda a: a[:-1]),
+    "block_missing": change("values", lambda a: a[:-8]),
+    "shape_not_of_whole_blocks": shape_of(4096, 9),
+    "shape_of_one_dimension": shape_of(64 * 64 * 9),
+}
+INT8: dict[str, Callable[[ModelProto], None]] = {
+    "value_least": change("values", with_element(3, -128)),
+    "values_float": change("values", lambda a: a.astype(np.float32)),
+    "values_unsigned": change("values", lambda a: a.view(np.uint8)),
+    "operator_of_floats": node_edit(lambda node: setattr(node, "op_type", node.op_type.removesuffix("Int8"))),
+    "operator_of_other_blocks": node_edit(lambda node: setattr(node, "op_type", node.op_type.replace("2x4", "4x2"))),
+}
+FLOAT_ONLY = ("value_nan", "value_infinite", "value_zero")
+"""Faults that integers cannot have, or that are none in a block."""
 
 
 def valid_region() -> ModelProto:
@@ -279,6 +305,16 @@ def corpus() -> dict[str, bytes]:
             model = valid(zeros, prefer)
             edit(model)
             files[f"{coding}_{name}.onnx"] = model.SerializeToString(deterministic=True)
+    for name, edit in {**COMMON, **STEPS, **BLOCKS}.items():
+        if name != "value_zero":
+            model = valid_blocks(Block(1, 4), 0.85)
+            edit(model)
+            files[f"blocks_{name}.onnx"] = model.SerializeToString(deterministic=True)
+    for name, edit in {**COMMON, **BITMASK, **BLOCKS, **INT8}.items():
+        if name not in FLOAT_ONLY:
+            model = valid_blocks(Block(2, 4), 0.5, int8=True)
+            edit(model)
+            files[f"int8_{name}.onnx"] = model.SerializeToString(deterministic=True)
     for name, edit in REGION.items():
         model = valid_region()
         edit(model)

@@ -1,6 +1,7 @@
 """The kernel library as installed, and a build of it whose 16-lane kernels run without AVX-512."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from lth_deploy.kernels import ops_library
 from lth_deploy.kernels.program import parse
 
 SOURCES = PROJECT / "lth_deploy" / "kernels"
+INSTRUCTION_SETS = ("avx512vnni", "avx512", "avxvnni", "avx2", "neoni8mm", "neondot", "neon", "portable")
 SMALLEST = "lth_region 1\ninputs 1\nt0 = load 0 channels=1\nt1 = act t0 act=relu\noutput t1\n"
 
 
@@ -32,10 +34,25 @@ def opens(library: Path, instruction_set: str) -> bool:
 def instruction_sets(request: pytest.FixtureRequest) -> dict[str, Path]:
     """The library that runs each instruction set of this machine; `avx512 emulated` where there is no AVX-512."""
     installed = ops_library()
-    found = {name: installed for name in ("avx512", "avx2", "neon", "portable") if opens(installed, name)}
+    found = {name: installed for name in INSTRUCTION_SETS if opens(installed, name)}
     if "avx2" in found and "avx512" not in found:
         folder = request.config.cache.mkdir("emulated-kernels")
         emulated = cmake_build(SOURCES, folder, "-DLTH_WERROR=ON", "-DLTH_EMULATE_AVX512=ON") / "liblth_ops.so"
         assert opens(emulated, "avx512")
         found["avx512 emulated"] = emulated
     return found
+
+
+@pytest.fixture(params=[*INSTRUCTION_SETS, "avx512 emulated"])
+def kernels(request: pytest.FixtureRequest, instruction_sets: dict[str, Path]) -> Iterator[Path]:
+    """The library, told to use one instruction set; 16 lanes run even where AVX-512 is missing."""
+    name = str(request.param)
+    if name not in instruction_sets:
+        pytest.skip(f"this processor has no {name}")
+    before = os.environ.get("LTH_ISA")
+    os.environ["LTH_ISA"] = name.split()[0]
+    yield instruction_sets[name]
+    if before is None:
+        del os.environ["LTH_ISA"]
+    else:
+        os.environ["LTH_ISA"] = before

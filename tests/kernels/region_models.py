@@ -10,28 +10,69 @@ from onnx import TensorProto, helper, numpy_helper
 
 from lth_deploy.compiler.domain import DOMAIN
 from lth_deploy.formats import FORMATS
-from lth_deploy.kernels.instructions import Load, Program
+from lth_deploy.kernels.instructions import Load, Program, QConv, Weight
 from lth_deploy.kernels.program import text
 
 Array = npt.NDArray[np.floating]
+Constant = npt.NDArray[np.generic]
+STORED = {"f32": np.float32, "f16": np.float16, "s8": np.int8, "s32": np.int32}
 
 
-def arrays_of(program: Program, weights: Sequence[Array]) -> dict[int, npt.NDArray[np.generic]]:
+def arrays_of(program: Program, weights: Sequence[Constant]) -> dict[int, npt.NDArray[np.generic]]:
     """What each input of the node from the first constant on holds."""
     arrays: dict[int, npt.NDArray[np.generic]] = {}
     for declared, weight in zip(program.weights, weights, strict=True):
-        stored = weight.astype(np.float16 if declared.value_type == "f16" else np.float32)
+        stored = weight.astype(STORED[declared.value_type])
         if declared.coding == "dense":
             arrays[declared.values] = stored
             continue
-        encoded = FORMATS.get(declared.coding).encode(stored)
-        arrays[declared.values] = encoded["values"]
+        blocks = blocks_of(stored, declared.block or (1, 1))
+        encoded = FORMATS.get(declared.coding).encode(blocks.any(axis=1).astype(np.float32))
+        kept = encoded["values"] != 0  # all but the fillers of steps8
+        values = np.zeros((kept.size, blocks.shape[1]), stored.dtype)
+        values[kept] = blocks[blocks.any(axis=1)]
+        arrays[declared.values] = values.reshape(-1)
         assert declared.positions is not None
         (arrays[declared.positions],) = (array for name, array in encoded.items() if name != "values")
     return arrays
 
 
-def model_of(program: Program, weights: Sequence[Array]) -> bytes:
+def blocks_of(weight: Constant, sides: tuple[int, int]) -> Constant:
+    """[blocks, outputs * inputs of a block] in the order of export/FORMAT.md."""
+    (rows, columns), dims = sides, (*weight.shape, 1, 1, 1)[:4]
+    parts = weight.reshape(dims[0] // rows, rows, dims[1] // columns, columns, *dims[2:])
+    return parts.transpose(0, 2, 4, 5, 1, 3).reshape(-1, rows * columns)
+
+
+def random_constants(program: Program, rng: np.random.Generator, zeros: float, paired: bool = False) -> list[Constant]:
+    """Constants exact in their stored type, with whole blocks of zeros; `paired`: rows 2 i and 2 i + 1 share them."""
+    scales = {step.scales for step in program.instructions if isinstance(step, QConv)}
+    return [
+        rng.uniform(0.0005, 0.003, weight.dims).astype(np.float32)
+        if number in scales
+        else _random_constant(weight, rng, zeros, paired)
+        for number, weight in enumerate(program.weights)
+    ]
+
+
+def _random_constant(weight: Weight, rng: np.random.Generator, zeros: float, paired: bool) -> Constant:
+    if weight.value_type == "s32":
+        return rng.integers(-20_000, 20_000, weight.dims, np.int32)
+    if weight.value_type == "s8":
+        values: Constant = rng.integers(-127, 128, weight.dims, np.int8)
+    else:
+        values = rng.standard_normal(weight.dims).astype(np.float16).astype(np.float32)
+    if len(weight.dims) == 1:
+        return values
+    rows, columns = weight.block or (1, 1)
+    coarse = rng.random((-(-weight.dims[0] // rows), -(-weight.dims[1] // columns), *weight.dims[2:])) >= zeros
+    kept = coarse.repeat(rows, axis=0).repeat(columns, axis=1)[: weight.dims[0], : weight.dims[1]]
+    if paired:
+        kept[1::2] = kept[: 2 * (weight.dims[0] // 2) : 2]
+    return np.where(kept, values, 0).astype(values.dtype)
+
+
+def model_of(program: Program, weights: Sequence[Constant]) -> bytes:
     """A model whose only node is Region0 with this program."""
     arrays = arrays_of(program, weights)
     ranks = {step.source: 2 if step.rows else 4 for step in program.instructions if isinstance(step, Load)}

@@ -7,13 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from region_models import Array, arrays_of
+from region_models import Array, Constant, arrays_of, random_constants
 
 from lth_deploy.kernels.instructions import Program
 from lth_deploy.kernels.program import parse, text
 
 AnyArray = npt.NDArray[np.generic]
-_TYPES = {np.dtype(np.float32): 1, np.dtype(np.uint8): 2, np.dtype(np.float16): 10}
+_TYPES = {
+    np.dtype(np.float32): 1,
+    np.dtype(np.uint8): 2,
+    np.dtype(np.int8): 3,
+    np.dtype(np.int32): 6,
+    np.dtype(np.float16): 10,
+}
 
 
 @dataclass(frozen=True)
@@ -21,7 +27,7 @@ class RegionNode:
     """weights: dense, one for each of the program. inputs: its activations."""
 
     program: Program
-    weights: list[Array]
+    weights: list[Constant]
     inputs: list[Array]
 
     @property
@@ -32,15 +38,10 @@ class RegionNode:
 
 
 def region_node(source: str, shapes: Sequence[tuple[int, ...]], seed: int = 0) -> RegionNode:
-    """Four of five elements of every weight that is not dense are zero."""
+    """Four of five elements of every weight are zero."""
     program = parse(source)
     rng = np.random.default_rng(seed)
-    weights: list[Array] = []
-    for declared in program.weights:
-        weight = rng.standard_normal(declared.dims).astype(np.float16).astype(np.float32)
-        if declared.coding != "dense":
-            weight *= rng.random(declared.dims) < 0.2
-        weights.append(weight)
+    weights = random_constants(program, rng, 0.8)
     return RegionNode(program, weights, [rng.standard_normal(shape).astype(np.float32) for shape in shapes])
 
 

@@ -2,14 +2,14 @@
 
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from held import hold
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from region_models import Array, model_of, open_model, run_model
+from region_models import model_of, open_model, random_constants, run_model
 from region_programs import EVERY_INSTRUCTION, acts, programs
 
 from lth_deploy.kernels.instructions import (
@@ -26,48 +26,10 @@ from lth_deploy.kernels.instructions import (
     Window,
 )
 from lth_deploy.kernels.program import parse
-from lth_deploy.kernels.reference import run_bounded
 
 SLOW_MACHINE = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
-
-
-@pytest.fixture(params=["avx512", "avx512 emulated", "avx2", "neon", "portable"])
-def kernels(request: pytest.FixtureRequest, instruction_sets: dict[str, Path]) -> Iterator[Path]:
-    """The library, told to use one instruction set; 16 lanes run even where AVX-512 is missing."""
-    name = str(request.param)
-    if name not in instruction_sets:
-        pytest.skip(f"this processor has no {name}")
-    before = os.environ.get("LTH_ISA")
-    os.environ["LTH_ISA"] = name.split()[0]
-    yield instruction_sets[name]
-    if before is None:
-        del os.environ["LTH_ISA"]
-    else:
-        os.environ["LTH_ISA"] = before
-
-
-def weights_for(program: Program, rng: np.random.Generator, zeros: float, paired: bool = False) -> list[Array]:
-    """Random constants, exact in their stored type; `paired`: rows 2 i and 2 i + 1 share their zeros."""
-    weights: list[Array] = []
-    for weight in program.weights:
-        values = rng.standard_normal(weight.dims).astype(np.float16).astype(np.float32)
-        kept = rng.random(weight.dims) >= zeros
-        if paired and len(weight.dims) > 1:
-            kept[1::2] = kept[: 2 * (weight.dims[0] // 2) : 2]
-        weights.append(np.where(kept | (values == 0), values, 0).astype(np.float32))
-    return weights
-
-
-def hold(program: Program, weights: Sequence[Array], inputs: Sequence[Array], library: Path) -> None:
-    """The kernels' results lie within the bound of the exact ones."""
-    found = run_model(open_model(model_of(program, weights), library), inputs)
-    for number, (output, exact) in enumerate(zip(found, run_bounded(program, weights, inputs), strict=True)):
-        assert output.shape == exact.value.shape
-        off = np.abs(output.astype(np.float64) - exact.value)
-        over = off > exact.bound + 1e-37
-        assert not over.any(), f"output {number}: {off[over].max()} at {np.argwhere(over)[0].tolist()}"
 
 
 @st.composite
@@ -105,7 +67,7 @@ def test_a_layer_of_any_kind(program: Program, data: st.DataObject, instruction_
         ),
     )
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
-    weights = weights_for(
+    weights = random_constants(
         program, rng, data.draw(st.sampled_from([0.0, 0.5, 0.9, 0.99, 1.0])), data.draw(st.booleans())
     )
     inputs = [rng.standard_normal(shape).astype(np.float32)]
@@ -128,7 +90,7 @@ def test_programs_of_many_instructions(
         ),
     )
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
-    weights = weights_for(program, rng, 0.6)
+    weights = random_constants(program, rng, 0.6)
     inputs = [rng.standard_normal(shape).astype(np.float32)]
     for name, library in instruction_sets.items():
         os.environ["LTH_ISA"] = name.split()[0]
@@ -140,7 +102,7 @@ def test_every_instruction_and_every_coding(kernels: Path) -> None:
     program = parse(EVERY_INSTRUCTION)
     rng = np.random.default_rng(0)
     inputs = [rng.standard_normal((2, 3, 37, 50)), rng.standard_normal((11, 16))]
-    hold(program, weights_for(program, rng, 0.7), [array.astype(np.float32) for array in inputs], kernels)
+    hold(program, random_constants(program, rng, 0.7), [array.astype(np.float32) for array in inputs], kernels)
 
 
 @pytest.mark.parametrize("size", [(320, 320), (160, 120), (52, 52), (13, 13), (5, 7), (1, 1)])
@@ -164,7 +126,7 @@ def test_the_stem_and_the_block_of_a_resnet(kernels: Path, size: tuple[int, int]
     )
     program = Program(1, constants, steps, (Output(8), Output(5)))
     rng = np.random.default_rng(1)
-    weights = weights_for(program, rng, 0.8, paired)
+    weights = random_constants(program, rng, 0.8, paired)
     hold(program, weights, [rng.standard_normal((1, 3, *size)).astype(np.float32)], kernels)
 
 
@@ -174,7 +136,7 @@ def test_box_heads(kernels: Path, rows: int) -> None:
     steps = (Load(0, 70, True), Conv(0, 0, 1, act=Act("relu")))
     program = Program(1, constants, steps, (Output(1, True),))
     rng = np.random.default_rng(2)
-    hold(program, weights_for(program, rng, 0.8), [rng.standard_normal((rows, 70)).astype(np.float32)], kernels)
+    hold(program, random_constants(program, rng, 0.8), [rng.standard_normal((rows, 70)).astype(np.float32)], kernels)
 
 
 def test_a_mask_head_over_many_regions(kernels: Path) -> None:
@@ -189,7 +151,9 @@ def test_a_mask_head_over_many_regions(kernels: Path) -> None:
     )
     program = Program(1, constants, steps, (Output(3),))
     rng = np.random.default_rng(3)
-    hold(program, weights_for(program, rng, 0.8), [rng.standard_normal((9, 24, 14, 14)).astype(np.float32)], kernels)
+    hold(
+        program, random_constants(program, rng, 0.8), [rng.standard_normal((9, 24, 14, 14)).astype(np.float32)], kernels
+    )
 
 
 def test_heads_without_a_region_make_empty_outputs(kernels: Path) -> None:
@@ -199,7 +163,7 @@ def test_heads_without_a_region_make_empty_outputs(kernels: Path) -> None:
     box = Program(1, (Weight("dense", "f32", (5, 9), None, 1),), (Load(0, 9, True), Conv(0, 0)), (Output(1, True),))
     rng = np.random.default_rng(6)
     for program, empty, shape in ((head, (0, 8, 14, 14), (0, 8, 14, 14)), (box, (0, 9), (0, 5))):
-        session = open_model(model_of(program, weights_for(program, rng, 0.5)), kernels)
+        session = open_model(model_of(program, random_constants(program, rng, 0.5)), kernels)
         assert run_model(session, [np.zeros(empty, np.float32)])[0].shape == shape
 
 
@@ -209,7 +173,7 @@ def test_nan_in_one_picture_stays_in_its_windows(kernels: Path) -> None:
     constants = (Weight("dense", "f32", (8, 8, 3, 3), None, 1),)
     program = Program(1, constants, (Load(0, 8), Conv(0, 0, None, three), Conv(1, 0, None, three)), (Output(2),))
     rng = np.random.default_rng(4)
-    session = open_model(model_of(program, weights_for(program, rng, 0.5)), kernels)
+    session = open_model(model_of(program, random_constants(program, rng, 0.5)), kernels)
     poisoned = np.full((1, 8, 21, 19), np.nan, np.float32)
     clean = rng.standard_normal((1, 8, 21, 19)).astype(np.float32)
     first = run_model(session, [clean])
@@ -224,7 +188,7 @@ def test_shapes_may_change_from_call_to_call_and_threads_change_nothing(kernels:
     constants = (Weight("dense", "f32", (64, 64, 3, 3), None, 1),)
     program = Program(1, constants, (Load(0, 64), Conv(0, 0, None, three, act=Act("relu"))), (Output(1),))
     rng = np.random.default_rng(5)
-    model = model_of(program, weights_for(program, rng, 0.8))
+    model = model_of(program, random_constants(program, rng, 0.8))
     one, two = open_model(model, kernels, threads=1), open_model(model, kernels, threads=2)
     for size in [(20, 20), (64, 48), (20, 20), (7, 90)] * 2:
         picture = [rng.standard_normal((2, 64, *size)).astype(np.float32)]

@@ -3,10 +3,22 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from quantised_programs import EVERY_QUANTISED, quantised_programs
 from region_programs import EVERY_INSTRUCTION, programs
 
 from lth_deploy.errors import ArtifactError
-from lth_deploy.kernels.instructions import Act, Activate, Conv, Load, Output, Program, Weight
+from lth_deploy.kernels.instructions import (
+    Act,
+    Activate,
+    Conv,
+    Load,
+    Output,
+    Program,
+    QConv,
+    Quantized,
+    Weight,
+    Window,
+)
 from lth_deploy.kernels.program import parse, text
 
 
@@ -19,14 +31,23 @@ def test_every_instruction_survives() -> None:
     assert program.weights[1] == Weight("gaps4", "f16", (8, 8, 3, 3), 3, 4)
 
 
-@given(programs())
-@settings(max_examples=150, deadline=None)
+def test_every_quantised_instruction_survives() -> None:
+    program = parse(EVERY_QUANTISED, 14)
+    assert text(program) == EVERY_QUANTISED
+    padded = Window((3, 3), (1, 1), (1, 1, 1, 1))
+    assert program.instructions[4] == QConv(3, 3, 1, None, padded, 1, 3, Act("relu"), Quantized(0.0313, 3))
+    assert program.instructions[12] == QConv(10, 4, 1, None, padded, 1, None, Act("hardswish"))
+    assert program.weights[4] == Weight("bitmask", "s8", (8, 8, 3, 3), 7, 8, (2, 4))
+
+
+@given(st.one_of(programs(), quantised_programs()))
+@settings(max_examples=300, deadline=None)
 def test_programs_survive_their_text(program: Program) -> None:
     assert parse(text(program), program.node_inputs) == program
 
 
-@given(programs(), st.data())
-@settings(max_examples=300, deadline=None)
+@given(st.one_of(programs(), quantised_programs()), st.data())
+@settings(max_examples=500, deadline=None)
 def test_a_changed_text_is_refused_or_means_something_else(program: Program, data: st.DataObject) -> None:
     source = text(program)
     place = data.draw(st.integers(0, len(source) - 1))
@@ -106,6 +127,54 @@ def test_a_broken_rule_is_named_with_its_line(old: str, new: str, message: str) 
     assert EVERY_INSTRUCTION.count(old) >= 1
     with pytest.raises(ArtifactError, match=message):
         parse(EVERY_INSTRUCTION.replace(old, new, 1))
+
+
+HOSTILE_QUANTISED = [
+    ("dense s8 8,3,7,7 at 2", "dense u8 8,3,7,7 at 2", "line 3.*value type"),
+    ("dense s8 8,3,7,7 at 2", "dense:2x4 s8 8,3,7,7 at 2", "line 3.*no blocks"),
+    ("dense s32 8 at 4", "dense s32 8,1 at 4", "line 5.*one dimension"),
+    ("dense s32 8 at 4", "dense f32 8 at 4", "line 13.*s32"),
+    ("dense f32 8 at 3", "dense f16 8 at 3", "line 13.*scales"),
+    ("gaps4 s8 8,8,3,3", "gaps4:4x1 s8 8,8,3,3", "line 6.*blocks"),
+    ("gaps4 s8 8,8,3,3", "gaps4:2x04 s8 8,8,3,3", "line 6.*no number"),
+    ("gaps4 s8 8,8,3,3", "gaps4:2 s8 8,8,3,3", "line 6"),
+    ("gaps4 s8 8,8,3,3", "gaps4: s8 8,8,3,3", "line 6"),
+    ("gaps4 s8 8,8,3,3", "gaps4 f32 8,8,3,3", "line 15.*s8"),
+    ("bitmask:2x4 s8 8,8,3,3", "bitmask:2x4 s8 8,9,3,3", "line 7.*whole number of blocks"),
+    ("bitmask:2x4 s8 8,8,3,3", "bitmask:2x4 s8 7,8,3,3", "line 7.*whole number of blocks"),
+    ("gaps4:2x1 f32 8,3,1,1", "gaps4:2x1 s8 8,3,1,1", "line 24.*f32"),
+    ("quantize t0 out=u8:0.0171:128", "quantize t0 out=u8:0:128", "line 12.*scale"),
+    ("quantize t0 out=u8:0.0171:128", "quantize t0 out=u8:-0.0171:128", "line 12.*scale"),
+    ("quantize t0 out=u8:0.0171:128", "quantize t0 out=u8:nan:128", "line 12.*scale"),
+    ("quantize t0 out=u8:0.0171:128", "quantize t0 out=u8:1e+13:128", "line 12.*scale"),
+    ("quantize t0 out=u8:0.0171:128", "quantize t0 out=u8:1e-13:128", "line 12.*scale"),
+    ("quantize t0 out=u8:0.0171:128", "quantize t0 out=u8:0.0171:256", "line 12.*zero point"),
+    ("quantize t0 out=u8:0.0171:128", "quantize t0 out=u8:0.01710:128", "line 12"),
+    ("quantize t0 out=u8:0.0171:128", "quantize t0 out=u8:0.0171", "line 12"),
+    ("quantize t0 out=u8:0.0171:128", "quantize t0 out=s8:0.0171:128", "line 12"),
+    ("quantize t0 out=u8:0.0171:128", "quantize t0 out=f32", "line 12.*bytes"),
+    ("t1 = quantize t0", "t1 = requantize t0 act=none", "line 12.*float32"),
+    ("qconv t1 w0 w1 w2", "conv t1 w0 w2", "line 13"),
+    ("qconv t1 w0", "qconv t0 w0", "line 13.*float32"),
+    ("act=clip:-1:3 out=u8:0.0151:100", "act=clip:-1:3 out=f32", "line 21.*an argument is float32"),
+    ("conv t10 w4 w1 - ", "conv t10 w4 w9 - ", "line 23.*no weight"),
+    ("groups=1 act=hardswish out=f32", "groups=1 add=t10 act=hardswish out=f32", "line 23.*nothing is added"),
+    ("groups=1 act=hardswish out=f32", "groups=4 act=hardswish out=f32", "line 23.*"),
+    (
+        "t6 = requantize t5 act=leaky:0.1 out=u8:0.02:0",
+        "t6 = requantize t5 act=leaky:0.1 out=u8:0.02:1",
+        "line 18.*one zero",
+    ),
+    ("from=4 to=12", "from=2 to=12", "line 19.*multiple of 4"),
+    ("output t11\n", "output t10\n", "line 28.*float32"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "message"), HOSTILE_QUANTISED)
+def test_a_broken_rule_of_bytes_is_named_with_its_line(old: str, new: str, message: str) -> None:
+    assert EVERY_QUANTISED.count(old) >= 1
+    with pytest.raises(ArtifactError, match=message):
+        parse(EVERY_QUANTISED.replace(old, new, 1))
 
 
 @pytest.mark.parametrize("source", ["", "\n", "lth_region 1", "lth_region 1\n", "\0" * 100, "t0\n" * 5000, "é\n" * 3])

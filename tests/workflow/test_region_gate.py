@@ -13,7 +13,7 @@ from lth_deploy.compiler.regions.expand import has_regions
 from lth_deploy.compiler.save import save_model
 from lth_deploy.errors import MissingLibraryError, ParityError
 from lth_deploy.kernels import ops_library
-from lth_deploy.target import Target
+from lth_deploy.target import GatesSpec, Target
 from lth_deploy.workflow.export_onnx import OnnxJob, export_onnx
 from lth_deploy.workflow.inspect import inspect_artifact
 from lth_deploy.workflow.region_gate import hold_regions
@@ -42,7 +42,7 @@ def _saved(model: ModelProto, folder: Path) -> Path:
 
 
 def test_a_sound_region_passes(library: Path, tmp_path: Path) -> None:
-    deviation = hold_regions(_saved(valid_region(), tmp_path), _inputs(), 1e-4)
+    deviation = hold_regions(_saved(valid_region(), tmp_path), _inputs(), GatesSpec())
     assert deviation is not None
     assert 0 <= deviation < 1e-5
 
@@ -51,7 +51,7 @@ def test_a_program_that_is_not_its_function_is_caught(library: Path, tmp_path: P
     model = valid_region()
     program_edit("act=relu", "act=leaky:0.1")(model)
     with pytest.raises(ParityError, match=r"Region0 of model\.onnx computes something else"):
-        hold_regions(_saved(model, tmp_path), _inputs(), 1e-4)
+        hold_regions(_saved(model, tmp_path), _inputs(), GatesSpec())
 
 
 def test_without_the_library_nothing_is_claimed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +59,7 @@ def test_without_the_library_nothing_is_claimed(tmp_path: Path, monkeypatch: pyt
         raise MissingLibraryError("not built")
 
     monkeypatch.setattr("lth_deploy.workflow.region_gate.ops_library", missing)
-    assert hold_regions(_saved(valid_region(), tmp_path), _inputs(), 1e-4) is None
+    assert hold_regions(_saved(valid_region(), tmp_path), _inputs(), GatesSpec()) is None
 
 
 def test_a_lone_region_is_the_region(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from lth_deploy.compiler.domain import DOMAIN
 from lth_deploy.compiler.regions.check import program_of
 from lth_deploy.compiler.regions.expand import is_region, region_functions
 from lth_deploy.compiler.walk import used_names
-from lth_deploy.kernels.instructions import Load
+from lth_deploy.kernels.instructions import Load, Program
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class LoneRegion:
     model: ModelProto
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    program: Program
 
 
 def lone_regions(model: ModelProto) -> list[LoneRegion]:
@@ -73,4 +74,4 @@ def _alone(model: ModelProto, node: NodeProto) -> LoneRegion:
     others = [f for f in model.functions if f.domain == DOMAIN and f.name not in region_functions(model)]
     functions = [region_functions(model)[node.op_type], *others]
     alone = helper.make_model(graph, opset_imports=model.opset_import, functions=functions, ir_version=model.ir_version)
-    return LoneRegion(node.op_type, alone, inputs, tuple(node.output))
+    return LoneRegion(node.op_type, alone, inputs, tuple(node.output), program)

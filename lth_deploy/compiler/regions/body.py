@@ -25,7 +25,7 @@ def function(
 ) -> FunctionProto:
     """The body of the operator `name`, in the names of the graph that it was cut out of."""
     decoders = [stored[weight].node for weight in translation.weights]
-    body = _Body(units, translation, shapes)
+    body = _Body(units, translation, shapes, stored)
     for unit in units:
         body.add(unit)
     nodes = [*(node for node in decoders if node is not None), *body.constants.values(), *body.nodes]
@@ -39,8 +39,11 @@ def function(
 class _Body:
     """Collects the nodes of a body, and the small constants that they read."""
 
-    def __init__(self, units: Sequence[Unit], translation: Translation, shapes: Shapes) -> None:
+    def __init__(
+        self, units: Sequence[Unit], translation: Translation, shapes: Shapes, stored: dict[str, StoredWeight]
+    ) -> None:
         self.shapes = shapes
+        self.stored = stored
         self.planes = translation.planes
         self.there = {name for unit in units for node in unit.nodes for name in node.output}
         self.there.update([*translation.activations, *translation.weights, ""])
@@ -51,9 +54,10 @@ class _Body:
         """The nodes of a unit; a resize to a computed size takes it from a tensor of the region."""
         for node in unit.nodes:
             missing = [name for name in node.input if name not in self.there]
-            if all(name in self.shapes.constants for name in missing):
+            if all(name in self.shapes.constants or name in self.stored for name in missing):
                 for name in missing:
-                    self._constant(name, self.shapes.constants[name])
+                    known = self.shapes.constants.get(name)
+                    self._constant(name, self.stored[name].weights() if known is None else known)
                 self.nodes.append(node)
             else:
                 self.nodes.extend(self._resize(node, self.planes[unit.outputs[0]]))

@@ -14,6 +14,7 @@ from lth_deploy.compiler.regions.classify import classify
 from lth_deploy.compiler.regions.grow import grow, read_by
 from lth_deploy.compiler.regions.known import Shapes
 from lth_deploy.compiler.regions.outputs import Cut, cut, shape_nodes
+from lth_deploy.compiler.regions.qdq import rejoined, separated
 from lth_deploy.compiler.regions.shapes import infer
 from lth_deploy.compiler.regions.translate import Translation, translate
 from lth_deploy.compiler.regions.units import HEAVY, Unit, Weights
@@ -68,10 +69,13 @@ def build_regions(
     Raises:
         ArtifactError: a stored weight is damaged.
     """
+    whole, model = model, separated(model)
     stored = stored_weights(model)
-    shapes = infer(model.graph, {name: weight.shape for name, weight in stored.items()})
-    overridable = frozenset(value.name for value in model.graph.input) if model.ir_version >= 4 else frozenset()
-    units, reasons = classify(model, shapes, Weights(stored, overridable))
+    shapes, units, reasons = _classified(model, stored)
+    joined = rejoined(model, units)
+    if joined is not None:
+        model = joined
+        shapes, units, reasons = _classified(model, stored)
     verdicts = _verdicts(units, stored, verdict)
     regions = grow(model.graph, units, shapes, lambda unit: verdicts[unit.place] is None)
     regions = _largest(regions, stored)
@@ -91,9 +95,15 @@ def build_regions(
         if unit.kind in HEAVY and unit.place not in inside:
             reasons.setdefault(str(unit.weight), verdicts[unit.place] or "no region is left that is worth a node")
     if not done:
-        return model, RegionPlan((), reasons)
+        return whole, RegionPlan((), reasons)
     built = _assembled(model, done, outside, shapes, stored)
     return built, RegionPlan(tuple(_report(i, *one) for i, one in enumerate(done)), reasons)
+
+
+def _classified(model: ModelProto, stored: dict[str, StoredWeight]) -> tuple[Shapes, list[Unit], dict[str, str]]:
+    shapes = infer(model.graph, {name: weight.shape for name, weight in stored.items()})
+    overridable = frozenset(value.name for value in model.graph.input) if model.ir_version >= 4 else frozenset()
+    return shapes, *classify(model, shapes, Weights(stored, overridable))
 
 
 def _verdicts(units: Iterable[Unit], stored: dict[str, StoredWeight], verdict: Verdict) -> dict[int, str | None]:

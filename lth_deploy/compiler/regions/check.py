@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 from onnx import AttributeProto, FunctionProto, ModelProto, NodeProto, TensorProto
 
 from lth_deploy.compiler.domain import DOMAIN, REGION_NAMES, coding_of, operator_of, position_input
@@ -9,12 +10,12 @@ from lth_deploy.compiler.regions.body import PROGRAM
 from lth_deploy.compiler.regions.expand import is_region, region_functions
 from lth_deploy.compiler.stored import array_of
 from lth_deploy.errors import ArtifactError
-from lth_deploy.formats import FORMATS
+from lth_deploy.formats import FORMATS, LEAST_INT8, Array
 from lth_deploy.kernels.instructions import Program, Weight
+from lth_deploy.kernels.limits import MAX_TEXT
 from lth_deploy.kernels.program import parse
-from lth_deploy.kernels.rules import MAX_TEXT
 
-_TYPES = {"f32": TensorProto.FLOAT, "f16": TensorProto.FLOAT16}
+_TYPES = {"f32": TensorProto.FLOAT, "f16": TensorProto.FLOAT16, "s8": TensorProto.INT8, "s32": TensorProto.INT32}
 
 
 def check_regions(model: ModelProto) -> None:
@@ -88,18 +89,25 @@ def _check_weight(
     if weight.positions is None:
         if tuple(values.dims) != weight.dims:
             raise ArtifactError(f"'{values.name}' has the shape {list(values.dims)}, declared are {list(weight.dims)}")
-        FORMATS.get("dense").decode({"values": array_of(values).reshape(-1)}, weight.dims)
+        _check_dense(array_of(values))
         return
-    arrays = {position_input(weight.coding): array_of(constants[node.input[weight.positions]])}
-    FORMATS.get(weight.coding).decode({**arrays, "values": array_of(values)}, weight.dims)
+    coding = weight.coding if weight.block is None else f"{weight.coding}:{weight.block[0]}x{weight.block[1]}"
+    arrays = {position_input(coding): array_of(constants[node.input[weight.positions]])}
+    FORMATS.get(coding).decode({**arrays, "values": array_of(values)}, weight.dims)
     formal = [function.input[place] for place in places]
-    shape = next((a.ints for n in _unpacking(function, weight.coding, formal) for a in n.attribute), None)
+    operator = operator_of(coding, weight.value_type == "s8")
+    shape = next((a.ints for n in _unpacking(function, operator, formal) for a in n.attribute), None)
     if shape is None or tuple(shape) != weight.dims:
         raise ArtifactError("the function does not decode it as the program does")
 
 
-def _unpacking(function: FunctionProto, coding: str, formal: list[str]) -> list[NodeProto]:
-    return [n for n in function.node if n.op_type == operator_of(coding) and list(n.input) == formal]
+def _check_dense(values: Array) -> None:
+    if values.dtype == np.int8 and values.size and values.min() < LEAST_INT8:
+        raise ArtifactError("a value is -128; symmetric int8 weights are -127 to 127")
+
+
+def _unpacking(function: FunctionProto, operator: str, formal: list[str]) -> list[NodeProto]:
+    return [n for n in function.node if n.op_type == operator and list(n.input) == formal]
 
 
 def _check_body(function: FunctionProto) -> None:

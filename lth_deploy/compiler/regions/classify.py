@@ -8,13 +8,17 @@ from onnx import GraphProto, ModelProto, NodeProto
 
 from lth_deploy.compiler.layers import CHAIN, PASS_THROUGH
 from lth_deploy.compiler.regions import patterns
+from lth_deploy.compiler.regions.bytewise import Bytewise, quantised_layer
+from lth_deploy.compiler.regions.declined import Declined, need
 from lth_deploy.compiler.regions.known import Shapes, attribute, clamped, slice_bounds
+from lth_deploy.compiler.regions.qdq import DEQUANTIZE
 from lth_deploy.compiler.regions.resizing import is_nearest
 from lth_deploy.compiler.regions.shape_rules import split_sizes
-from lth_deploy.compiler.regions.units import Unit, Uses, Weights
+from lth_deploy.compiler.regions.units import CONVERSIONS, Unit, Uses, Weights
 from lth_deploy.compiler.walk import all_graphs
 from lth_deploy.kernels.instructions import Window
-from lth_deploy.kernels.rules import MAX_CHANNELS, MAX_DILATION, MAX_KERNEL, MAX_PAD, MAX_STRIDE
+from lth_deploy.kernels.limits import MAX_CHANNELS, MAX_DILATION, MAX_KERNEL, MAX_PAD, MAX_STRIDE
+from lth_deploy.kernels.step_rules import QUAD
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
@@ -22,28 +26,31 @@ MIN_GROUP = 8
 """Fewest input channels of a group: depth-wise convolutions gain nothing from zeros."""
 
 
-class Declined(Exception):  # noqa: N818 - it is an answer, not an error
-    """A node has no instruction; the text says why."""
-
-
 def classify(model: ModelProto, shapes: Shapes, weights: Weights) -> tuple[list[Unit], dict[str, str]]:
     """Units of the main graph in its order, and the reason of every layer that is none, by the name of its weight."""
     graph = model.graph
-    found = _Finder(graph, shapes, weights, uses_of(graph))
+    uses = uses_of(graph)
+    found = _Finder(graph, shapes, weights, uses)
+    bytewise = Bytewise(graph, shapes, weights, uses)
     units: list[Unit] = []
     reasons: dict[str, str] = {}
+    inside: set[int] = set()
     for place, node in enumerate(graph.node):
-        if node.domain not in ("", "ai.onnx"):
+        if node.domain not in ("", "ai.onnx") or place in inside:
             continue
         try:
-            unit = found.unit(place, node)
+            unit = bytewise.conversion(place, node) if node.op_type in CONVERSIONS else found.unit(place, node)
+            group = None if unit is None else bytewise.group(unit)
         except Declined as declined:
             if node.op_type in WEIGHTED:
                 reasons.setdefault(found.weight(node), str(declined))
             continue
+        if group is not None:
+            inside.update(found.producers[one.output[0]][0] for one in group.nodes)
         if unit is not None:
-            units.append(unit)
-    return units, reasons
+            units.append(group or unit)
+    alone = [unit for unit in units if unit.kind not in ("quantize", "dequantize") or unit.place not in inside]
+    return sorted(alone, key=lambda unit: unit.place), reasons
 
 
 def uses_of(graph: GraphProto) -> Uses:
@@ -54,11 +61,6 @@ def uses_of(graph: GraphProto) -> Uses:
         elsewhere.update(name for node in inner.node for name in node.input)
         elsewhere.update(value.name for value in inner.output)
     return Uses(nodes, frozenset(elsewhere))
-
-
-def _need(holds: bool, reason: str) -> None:
-    if not holds:
-        raise Declined(reason)
 
 
 class _Finder:
@@ -110,81 +112,91 @@ class _Finder:
 
     def _rank(self, name: str) -> int:
         shape = self.shapes.of.get(name)
-        _need(shape is not None and len(shape) in (2, 4), "the rank of its input is not known")
+        need(shape is not None and len(shape) in (2, 4), "the rank of its input is not known")
         assert shape is not None
-        _need(name not in self.weights.stored, "its input is a constant")
+        need(name not in self.weights.stored, "its input is a constant")
         channels = shape[1].known
-        _need(channels is not None and 1 <= channels <= MAX_CHANNELS, "its number of channels is not known")
+        need(channels is not None and 1 <= channels <= MAX_CHANNELS, "its number of channels is not known")
         return len(shape)
 
     def _planes(self, name: str) -> None:
-        _need(self._rank(name) == 4, "its input has no plane")
+        need(self._rank(name) == 4, "its input has no plane")
 
     def _constants(self, node: NodeProto) -> tuple[str, str | None]:
-        """Names of weight and bias of a layer."""
+        """Names of weight and bias of a layer in floats."""
         bias = node.input[2] if len(node.input) > 2 and node.input[2] else None
         for name in (node.input[1], bias):
             if name is not None:
                 obstacle = self.weights.obstacle(name)
-                _need(obstacle is None, str(obstacle))
+                need(obstacle is None, str(obstacle))
         if bias is not None:
             stored = self.weights.stored[bias]
-            _need(len(stored.shape) == 1 and stored.coding == "dense", f"the bias '{bias}' has no plain form")
-        _need(self.shapes.of.get(node.input[0]) is not None, "the rank of its input is not known")
+            need(len(stored.shape) == 1 and stored.coding == "dense", f"the bias '{bias}' has no plain form")
+        need(self.shapes.of.get(node.input[0]) is not None, "the rank of its input is not known")
         return node.input[1], bias
 
-    def _conv(self, place: int, node: NodeProto) -> Unit:
+    def _layer(self, place: int, node: NodeProto) -> Unit:
+        """A convolution or product with its constants, of floats or of 8 bits."""
+        dequantized = self.producers.get(node.input[1])
+        if dequantized is not None and dequantized[1].op_type == DEQUANTIZE:
+            return quantised_layer(place, node, self.producers, self.weights)
         weight, bias = self._constants(node)
+        return Unit("conv", place, (node,), (node.input[0],), (node.output[0],), weight, bias)
+
+    def _conv(self, place: int, node: NodeProto) -> Unit:
+        layer = self._layer(place, node)
+        weight = str(layer.weight)
         dims = self.weights.stored[weight].shape
-        _need(len(dims) == 4, f"a convolution of {len(dims) - 2} dimensions")
+        need(len(dims) == 4, f"a convolution of {len(dims) - 2} dimensions")
         self._planes(node.input[0])
         groups = attribute(node, "group", 1)
-        _need(
-            groups == 1 or dims[1] >= MIN_GROUP, f"{groups} groups of {dims[1]} channels: too thin for sparse kernels"
-        )
+        need(groups == 1 or dims[1] >= MIN_GROUP, f"{groups} groups of {dims[1]} channels: too thin for sparse kernels")
+        quads = layer.kind == "conv" or groups == 1 or (dims[1] % QUAD == 0 and dims[0] // groups % QUAD == 0)
+        need(quads, f"{groups} groups of {dims[1]} channels of bytes: no multiple of {QUAD}")
         window = self._window(node, (dims[2], dims[3]))
         channels = self.shapes.of[node.input[0]][1].known
-        _need(channels == dims[1] * groups, f"its input has {channels} channels, the weight takes {dims[1] * groups}")
-        return Unit("conv", place, (node,), (node.input[0],), (node.output[0],), weight, bias, window, groups)
+        need(channels == dims[1] * groups, f"its input has {channels} channels, the weight takes {dims[1] * groups}")
+        return replace(layer, window=window, groups=groups)
 
     def _window(self, node: NodeProto, kernel: tuple[int, int]) -> Window:
-        _need(attribute(node, "auto_pad", "NOTSET") == "NOTSET", "its padding depends on the size (auto_pad)")
+        need(attribute(node, "auto_pad", "NOTSET") == "NOTSET", "its padding depends on the size (auto_pad)")
         stride, dilation = (tuple(attribute(node, key, [1, 1])) for key in ("strides", "dilations"))
         pads = tuple(attribute(node, "pads", [0, 0, 0, 0]))
         fits = all(k <= MAX_KERNEL for k in kernel) and all(s <= MAX_STRIDE for s in stride)
         fits = fits and all(d <= MAX_DILATION for d in dilation) and all(0 <= p <= MAX_PAD for p in pads)
         reach = [k * d for k, d in zip(kernel, dilation, strict=True)] * 2
         fits = fits and all(p < r for p, r in zip(pads, reach, strict=True))
-        _need(fits, f"kernel {kernel}, stride {stride}, dilation {dilation} or pads {pads} are beyond the kernels")
+        need(fits, f"kernel {kernel}, stride {stride}, dilation {dilation} or pads {pads} are beyond the kernels")
         return Window(kernel, stride, pads, dilation)
 
     def _conv_transpose(self, place: int, node: NodeProto) -> Unit:
         weight, bias = self._constants(node)
         self._planes(node.input[0])
-        _need(node.output[0] in self.shapes.of, "a transposed convolution whose stride is not its kernel, or with pads")
+        need(node.output[0] in self.shapes.of, "a transposed convolution whose stride is not its kernel, or with pads")
         dims = self.weights.stored[weight].shape
         window = self._window(node, (dims[2], dims[3]))
         return Unit("convtranspose", place, (node,), (node.input[0],), (node.output[0],), weight, bias, window)
 
     def _gemm(self, place: int, node: NodeProto) -> Unit:
-        weight, bias = self._constants(node)
-        _need(attribute(node, "alpha", 1.0) == attribute(node, "beta", 1.0) == 1.0, "it scales its product")
+        layer = self._layer(place, node)
+        weight, bias = str(layer.weight), layer.bias
+        need(attribute(node, "alpha", 1.0) == attribute(node, "beta", 1.0) == 1.0, "it scales its product")
         plain = attribute(node, "transB", 0) == 1 and attribute(node, "transA", 0) == 0
-        _need(plain, "its weight is stored as [inputs, outputs]")
-        _need(self._rank(node.input[0]) == 2, "its input is no row of features")
+        need(plain, "its weight is stored as [inputs, outputs]")
+        need(self._rank(node.input[0]) == 2, "its input is no row of features")
         if bias is not None:
             dims = self.weights.stored[weight].shape
-            _need(self.weights.stored[bias].shape == (dims[0],), f"the bias '{bias}' does not have one value an output")
-        return Unit("conv", place, (node,), (node.input[0],), (node.output[0],), weight, bias, rows=True)
+            need(self.weights.stored[bias].shape == (dims[0],), f"the bias '{bias}' does not have one value an output")
+        return replace(layer, rows=True)
 
     def _matmul(self, place: int, node: NodeProto) -> Unit | None:
-        _need(node.input[1] in self.weights.stored, f"'{node.input[1]}' is computed, not stored")
+        need(node.input[1] in self.weights.stored, f"'{node.input[1]}' is computed, not stored")
         raise Declined("its weight is stored as [inputs, outputs]")
 
     def _max_pool(self, place: int, node: NodeProto) -> Unit:
         kernel = tuple(attribute(node, "kernel_shape", []))
-        _need(len(kernel) == 2 and not attribute(node, "ceil_mode", 0), "a pool that rounds up")
-        _need(len(node.output) == 1, "a pool that returns indices")
+        need(len(kernel) == 2 and not attribute(node, "ceil_mode", 0), "a pool that rounds up")
+        need(len(node.output) == 1, "a pool that returns indices")
         self._planes(node.input[0])
         window = self._window(node, kernel)
         unit = Unit("maxpool", place, (node,), (node.input[0],), (node.output[0],), window=window)
@@ -193,7 +205,7 @@ class _Finder:
         if before is None or padding is None:
             return unit
         top, left, bottom, right = (a + b for a, b in zip(window.pads, padding, strict=True))
-        _need(
+        need(
             top < kernel[0] and bottom < kernel[0] and left < kernel[1] and right < kernel[1], "padding past the window"
         )
         source = before[1].input[0]
@@ -204,15 +216,15 @@ class _Finder:
     def _resize(self, place: int, node: NodeProto) -> Unit:
         self._planes(node.input[0])
         source, made = self.shapes.of[node.input[0]], self.shapes.of.get(node.output[0])
-        _need(made is not None and made[:2] == source[:2], "the size that it makes is not known")
+        need(made is not None and made[:2] == source[:2], "the size that it makes is not known")
         assert made is not None
-        _need(is_nearest(node, source, made), "it does not repeat the nearest pixel by floor")
+        need(is_nearest(node, source, made), "it does not repeat the nearest pixel by floor")
         return Unit("resize", place, (node,), (node.input[0],), (node.output[0],))
 
     def _add(self, place: int, node: NodeProto) -> Unit:
         ranks = [self._rank(name) for name in node.input]
         a, b = (self.shapes.of[name] for name in node.input)
-        _need(a == b and node.input[0] != node.input[1], "its operands are not known to have one shape")
+        need(a == b and node.input[0] != node.input[1], "its operands are not known to have one shape")
         return Unit("add", place, (node,), tuple(node.input), (node.output[0],), rows=ranks[0] == 2)
 
     def _concat(self, place: int, node: NodeProto) -> Unit:
@@ -220,38 +232,38 @@ class _Finder:
             return self._same(place, node)
         ranks = {self._rank(name) for name in node.input}
         first = self.shapes.of[node.input[0]]
-        _need(len(ranks) == 1 and attribute(node, "axis", 0) in (1, 1 - len(first)), "it does not join channels")
+        need(len(ranks) == 1 and attribute(node, "axis", 0) in (1, 1 - len(first)), "it does not join channels")
         planes = {(shape[0], *shape[2:]) for shape in (self.shapes.of[name] for name in node.input)}
-        _need(len(planes) == 1, "its inputs are not known to have one plane")
+        need(len(planes) == 1, "its inputs are not known to have one plane")
         return Unit("concat", place, (node,), tuple(node.input), (node.output[0],), rows=ranks == {2})
 
     def _slice(self, place: int, node: NodeProto) -> Unit:
         rank = self._rank(node.input[0])
         bounds = slice_bounds(self.shapes, node)
-        _need(bounds is not None and bounds[0] in (1, 1 - rank), "it does not cut channels")
+        need(bounds is not None and bounds[0] in (1, 1 - rank), "it does not cut channels")
         assert bounds is not None
         channels = self.shapes.of[node.input[0]][1].known
         assert channels is not None
         start, stop = clamped(bounds[1], bounds[2], channels)
-        _need(start < stop, "it cuts nothing")
+        need(start < stop, "it cuts nothing")
         pieces = ((start, stop),)
         return Unit("slice", place, (node,), (node.input[0],), (node.output[0],), pieces=pieces, rows=rank == 2)
 
     def _split(self, place: int, node: NodeProto) -> Unit:
         rank, sizes = self._rank(node.input[0]), split_sizes(self.shapes, node)
-        _need(attribute(node, "axis", 0) in (1, 1 - rank), "it does not cut channels")
-        _need(sizes is not None and all(size > 0 for size in sizes), "the sizes of its parts are not known")
+        need(attribute(node, "axis", 0) in (1, 1 - rank), "it does not cut channels")
+        need(sizes is not None and all(size > 0 for size in sizes), "the sizes of its parts are not known")
         assert sizes is not None
-        _need(len(sizes) == len(node.output) and all(node.output), "a part of it has no name")
+        need(len(sizes) == len(node.output) and all(node.output), "a part of it has no name")
         ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
         pieces = tuple((end - size, end) for end, size in zip(ends, sizes, strict=True))
         return Unit("slice", place, (node,), (node.input[0],), tuple(node.output), pieces=pieces, rows=rank == 2)
 
     def _flatten(self, place: int, node: NodeProto) -> Unit:
-        _need(self._rank(node.input[0]) == 2 and attribute(node, "axis", 1) in (1, -1), "it changes the rank")
+        need(self._rank(node.input[0]) == 2 and attribute(node, "axis", 1) in (1, -1), "it changes the rank")
         return self._same(place, node)
 
     def _same(self, place: int, node: NodeProto) -> Unit:
         rank = self._rank(node.input[0])
-        _need(len(node.output) == 1 or not any(node.output[1:]), "it returns a mask")
+        need(len(node.output) == 1 or not any(node.output[1:]), "it returns a mask")
         return Unit("same", place, (node,), (node.input[0],), (node.output[0],), rows=rank == 2)

@@ -20,16 +20,18 @@ def grow(graph: GraphProto, units: Sequence[Unit], shapes: Shapes, pays: Judge) 
 
     A region is connected, but for parts that share a weight. It starts at layers with weights and holds at least
     one that pays. Layers that do not pay are left out where a region begins or ends, and stay in where they connect
-    others: a cut costs more than their kernel.
+    others: a cut costs more than their kernel. No tensor of bytes leaves or enters a region: of a group that would
+    read or make one across a border only the conversions are left.
     """
     chosen = list(units)
     while True:
         pieces = [(level, piece) for level, part in _parts(graph, chosen) for piece in _trimmed(part, pays)]
         regions = _sharing(pieces)
         stuck = {unit.place for region in regions for unit in _without_plane(region, shapes)}
+        stuck |= _crossing(regions, chosen)
         if not stuck:
             return sorted(regions, key=lambda region: region[0].place)
-        chosen = [unit for unit in chosen if unit.place not in stuck]
+        chosen = [part for unit in chosen for part in (unit.borders if unit.place in stuck else (unit,))]
 
 
 def read_by(node: NodeProto) -> set[str]:
@@ -100,15 +102,23 @@ def _sharing(pieces: Sequence[tuple[int, list[Unit]]]) -> list[list[Unit]]:
 
 
 def _trimmed(part: list[Unit], pays: Judge) -> Iterable[list[Unit]]:
-    """The part without the units at its ends that do not pay, cut into connected pieces that do."""
-    kept = part
+    """The part without the units at its ends that do not pay, cut into connected pieces that do.
+
+    A conversion to bytes is there for its readers: it begins a region, and goes where they go.
+    """
+    conversions = {unit.outputs[0]: unit for unit in part if unit.kind == "quantize"}
+    kept = [unit for unit in part if unit.kind != "quantize"]
+
+    def read_of(unit: Unit) -> set[str]:
+        return {conversions[name].inputs[0] if name in conversions else name for name in unit.inputs}
+
     while True:
         made = {name for unit in kept for name in unit.outputs}
-        read = {name for unit in kept for name in unit.inputs}
+        read = {name for unit in kept for name in read_of(unit)}
         earned = _earned(kept, pays)
         inner = []
         for unit in kept:
-            first, last = not made & set(unit.inputs), not read & set(unit.outputs)
+            first, last = not made & read_of(unit), not read & set(unit.outputs)
             stays = unit.kind in HEAVY or not first
             stays = stays and not (last and unit.kind in _STAYS_OUT_LAST)
             if stays and (not (first or last) or unit.outputs[0] in earned):
@@ -116,7 +126,26 @@ def _trimmed(part: list[Unit], pays: Judge) -> Iterable[list[Unit]]:
         if len(inner) == len(kept):
             break
         kept = inner
-    return [piece for piece in _connected(kept) if any(unit.kind in HEAVY and pays(unit) for unit in piece)]
+    wanted = {name for unit in kept for name in unit.inputs}
+    kept += [unit for name, unit in conversions.items() if name in wanted]
+    ordered = sorted(kept, key=lambda unit: unit.place)
+    return [piece for piece in _connected(ordered) if any(unit.kind in HEAVY and pays(unit) for unit in piece)]
+
+
+def _crossing(regions: Sequence[Sequence[Unit]], units: Sequence[Unit]) -> set[int]:
+    """Places of groups through which bytes would cross the border of a region."""
+    region_of = {unit.place: number for number, region in enumerate(regions) for unit in region}
+    makers = {name: unit for unit in units if unit.out is not None for name in unit.outputs}
+    found = set()
+    for unit in units:
+        for name in unit.inputs:
+            maker = makers.get(name)
+            if maker is None or region_of.get(unit.place) == region_of.get(maker.place):
+                continue
+            # One of them falls apart: its conversion then belongs to the region of the other.
+            outside = maker.place not in region_of and bool(maker.borders)
+            found.add(maker.place if outside or not unit.borders else unit.place)
+    return {place for place in found if any(unit.place == place and unit.borders for unit in units)}
 
 
 def _earned(units: Sequence[Unit], pays: Judge) -> set[str]:

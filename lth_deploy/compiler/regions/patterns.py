@@ -33,7 +33,7 @@ def activation(node: NodeProto, shapes: Shapes, producers: Producers, uses: Uses
         case "Relu":
             return Activation((node,), node.input[0], Act("relu"))
         case "LeakyRelu":
-            return Activation((node,), node.input[0], Act("leaky", (_short(attribute(node, "alpha", 0.01)),)))
+            return Activation((node,), node.input[0], Act("leaky", (short(attribute(node, "alpha", 0.01)),)))
         case "HardSwish":
             return Activation((node,), node.input[0], Act("hardswish"))
         case "Clip":
@@ -44,7 +44,8 @@ def activation(node: NodeProto, shapes: Shapes, producers: Producers, uses: Uses
     return None
 
 
-def _short(number: float) -> float:
+def short(number: float) -> float:
+    """A float32 as the nine digits of a program write it."""
     return float(f"{number:.9g}")
 
 
@@ -57,7 +58,7 @@ def _clip_bounds(node: NodeProto, shapes: Shapes) -> tuple[float, float] | None:
         constant = shapes.constant(node.input[place])
         if constant is None or constant.size != 1 or constant.dtype != np.float32 or not np.isfinite(constant).all():
             return None
-        bounds.append(_short(float(constant.reshape(-1)[0])))
+        bounds.append(short(float(constant.reshape(-1)[0])))
     return (bounds[0], bounds[1]) if bounds[0] <= bounds[1] else None
 
 

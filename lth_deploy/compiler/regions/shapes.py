@@ -14,6 +14,7 @@ _SAME = frozenset(
         *("Identity", "Dropout", "Cast", "Sqrt", "Exp", "Erf", "Log", "Neg", "Floor", "Ceil", "Round", "Reciprocal"),
         *("Softplus", "Softsign", "Selu", "Celu", "Gelu", "ThresholdedRelu", "PRelu"),
         *("BatchNormalization", "InstanceNormalization", "GroupNormalization", "LayerNormalization"),
+        *("QuantizeLinear", "DequantizeLinear"),
     }
 )
 

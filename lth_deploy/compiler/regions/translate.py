@@ -12,6 +12,7 @@ from lth_deploy.compiler.regions.known import Shapes
 from lth_deploy.compiler.regions.units import HEAVY, Unit
 from lth_deploy.compiler.stored import StoredWeight
 from lth_deploy.errors import ArtifactError
+from lth_deploy.formats import FORMATS, SINGLE
 from lth_deploy.kernels.instructions import (
     NONE,
     Act,
@@ -21,15 +22,32 @@ from lth_deploy.kernels.instructions import (
     Concat,
     Conv,
     ConvTranspose,
+    Dequantize,
     Instruction,
     Load,
     MaxPool,
     Output,
     Program,
+    QAdd,
+    QConv,
+    Quantize,
+    Quantized,
+    Requantize,
     Resize,
     Slice,
+    ValueType,
     Weight,
 )
+
+_TYPES: dict[int, ValueType] = {
+    TensorProto.FLOAT: "f32",
+    TensorProto.FLOAT16: "f16",
+    TensorProto.INT8: "s8",
+    TensorProto.INT32: "s32",
+}
+
+_ADDITIONS = {"add": "conv", "qadd": "qconv"}
+"""Kinds of additions, and of the layers that take them in."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +75,7 @@ class _Draft:
     output: str
     add: str | None = None
     act: Act = NONE
+    out: Quantized | None = None
 
 
 def translate(
@@ -104,20 +123,25 @@ def _fused(units: Sequence[Unit], outputs: Sequence[str], same: dict[str, str], 
             continue
         inputs = [_origin(name, same) for name in unit.inputs]
         able = [open_drafts[name] for name in inputs if name in open_drafts and uses[name] == 1]
-        if unit.kind == "add":
-            able = [draft for draft in able if draft.unit.kind == "conv" and draft.add is None]
-        if able and unit.kind in ("add", "act"):
+        if unit.kind in _ADDITIONS:
+            able = [draft for draft in able if draft.unit.kind == _ADDITIONS[unit.kind] and draft.add is None]
+        if able and unit.kind in (*_ADDITIONS, "act", "requantize"):
             draft = max(able, key=lambda one: one.place)
             del open_drafts[draft.output]
-            if unit.kind == "add":
+            if unit.kind in _ADDITIONS:
                 draft.add = inputs[0] if inputs[1] == draft.output else inputs[1]
-            draft.act, draft.place, draft.output = unit.act, unit.place, unit.outputs[0]
+            draft.act, draft.place, draft.output, draft.out = unit.act, unit.place, unit.outputs[0], unit.out
         else:
-            draft = _Draft(unit, unit.place, unit.outputs[0], act=unit.act)
+            draft = _Draft(unit, unit.place, unit.outputs[0], act=unit.act, out=unit.out)
             drafts.append(draft)
-        if draft.act == NONE and draft.unit.kind in (*HEAVY, "add"):
+        if draft.act == NONE and draft.unit.kind in (*HEAVY, "add", "qadd") and _is_open(draft.out):
             open_drafts[draft.output] = draft
     return sorted(drafts, key=lambda draft: draft.place)
+
+
+def _is_open(out: Quantized | None) -> bool:
+    """Whether nothing is lost when the rounding to these bytes is skipped: a bound at zero may be an activation."""
+    return out is None or 0 < out.zero < 255
 
 
 def _origin(name: str, same: dict[str, str]) -> str:
@@ -145,6 +169,7 @@ class _Writer:
         self.steps: list[Instruction] = []
         self.tensors: dict[str, int] = {}
         self.weights: dict[str, int] = {}
+        self.quantized: dict[int, Quantized] = {}
 
     def write(self, drafts: list[_Draft], activations: tuple[str, ...], outputs: tuple[str, ...]) -> Translation:
         for number, name in enumerate(activations):
@@ -179,23 +204,61 @@ class _Writer:
         match unit.kind:
             case "conv":
                 self._add(self._conv(draft, x), draft.output)
+            case "qconv":
+                self._add(self._qconv(draft, x), draft.output)
             case "convtranspose":
                 weight, bias = self._constants_of(unit)
                 self._add(ConvTranspose(x, weight, bias, unit.window.kernel, draft.act), draft.output)
             case "maxpool":
-                self._add(MaxPool(x, unit.window), draft.output)
+                self._add(MaxPool(self._parts(unit)[0], unit.window), draft.output)
             case "resize":
-                self._add(Resize(x, self._tensor(self.planes[unit.outputs[0]])), draft.output)
+                part = self._parts(unit)[0]
+                self._add(Resize(part, self._tensor(self.planes[unit.outputs[0]])), draft.output)
             case "add":
                 self._add(Add(x, self._tensor(unit.inputs[1]), draft.act), draft.output)
             case "act":
                 self._add(Activate(x, draft.act), draft.output)
             case "concat":
-                self._add(Concat(tuple(self._tensor(name) for name in unit.inputs)), draft.output)
+                self._add(Concat(tuple(self._parts(unit))), draft.output)
             case "slice":
+                part = self._parts(unit)[0]
                 for name, (start, stop) in zip(unit.outputs, unit.pieces, strict=True):
                     if name in wanted:
-                        self._add(Slice(x, start, stop), name)
+                        self._add(Slice(part, start, stop), name)
+            case "dequantize":
+                self._add(Dequantize(x), draft.output)
+            case "quantize" | "requantize" | "qadd":
+                self._add(self._bytes(draft, x), draft.output)
+        if draft.out is not None:
+            self.quantized[self.tensors[draft.output]] = draft.out
+
+    def _parts(self, unit: Unit) -> list[int]:
+        """Tensors that a unit moves, bytes with the scale and zero point of what it makes."""
+        parts = []
+        for name in unit.inputs:
+            part = self._tensor(name)
+            if unit.out is not None and self.quantized[part] != unit.out:
+                self.steps.append(Requantize(part, NONE, unit.out))
+                part = len(self.steps) - 1
+            parts.append(part)
+        return parts
+
+    def _bytes(self, draft: _Draft, x: int) -> Instruction:
+        assert draft.out is not None, f"the {draft.unit.kind} '{draft.unit.name}' makes no bytes"
+        if draft.unit.kind == "quantize":
+            return Quantize(x, draft.out)
+        if draft.unit.kind == "requantize":
+            return Requantize(x, draft.act, draft.out)
+        return QAdd(x, self._tensor(draft.unit.inputs[1]), draft.act, draft.out)
+
+    def _qconv(self, draft: _Draft, x: int) -> QConv:
+        unit = draft.unit
+        assert unit.scales is not None, f"'{unit.name}' has no scales"
+        weight = self._weight(str(unit.weight))
+        scales = self._weight(unit.scales)
+        bias = None if unit.bias is None else self._weight(unit.bias)
+        add = None if draft.add is None else self._tensor(draft.add)
+        return QConv(x, weight, scales, bias, unit.window, unit.groups, add, draft.act, draft.out)
 
     def _conv(self, draft: _Draft, x: int) -> Conv:
         weight, bias = self._constants_of(draft.unit)
@@ -218,7 +281,10 @@ class _Writer:
                 if key != "values":
                     positions = first + len(arrays)
                 arrays.append(tensor.name)
-            kind = "f16" if stored.value_type == TensorProto.FLOAT16 else "f32"
             values = first + len(arrays) - 1
-            weights.append(Weight(cast(Coding, stored.coding), kind, tuple(stored.shape), positions, values))  # type: ignore[arg-type]
+            coding, _, _ = stored.coding.partition(":")
+            block = FORMATS.get(stored.coding).block
+            blocks = None if block == SINGLE else (block.outputs, block.inputs)
+            kind = _TYPES[stored.value_type]
+            weights.append(Weight(cast(Coding, coding), kind, tuple(stored.shape), positions, values, blocks))
         return tuple(weights), tuple(arrays)

@@ -7,13 +7,30 @@ from typing import Literal
 from onnx import NodeProto
 
 from lth_deploy.compiler.stored import StoredWeight
-from lth_deploy.kernels.instructions import NONE, Act, Window
+from lth_deploy.kernels.instructions import NONE, Act, Quantized, Window
 
-Kind = Literal["conv", "convtranspose", "maxpool", "resize", "add", "act", "concat", "slice", "same"]
+Kind = Literal[
+    "conv",
+    "convtranspose",
+    "maxpool",
+    "resize",
+    "add",
+    "act",
+    "concat",
+    "slice",
+    "same",
+    "qconv",
+    "qadd",
+    "quantize",
+    "requantize",
+    "dequantize",
+]
 
 ONE_BY_ONE = Window()
 
-HEAVY = ("conv", "convtranspose")
+CONVERSIONS = ("QuantizeLinear", "DequantizeLinear")
+
+HEAVY = ("conv", "convtranspose", "qconv")
 """Kinds with a weight."""
 
 
@@ -22,7 +39,9 @@ class Unit:
     """One step of a region, before fusion.
 
     place: index of its last node in the graph. nodes: in graph order. inputs, outputs: activations by name.
-    weight, bias: names of stored weights. pieces: for `slice` the channels of each output. rows: it works on [N, C].
+    weight, bias, scales: names of stored weights. pieces: for `slice` the channels of each output. rows: it works on
+    [N, C]. out: for what makes bytes, how they are to be read. borders: of a group between bytes, the conversions at
+    its ends as units of their own, for when the rest of it stays outside.
     """
 
     kind: Kind
@@ -37,11 +56,16 @@ class Unit:
     act: Act = NONE
     pieces: tuple[tuple[int, int], ...] = ()
     rows: bool = False
+    scales: str | None = None
+    out: Quantized | None = None
+    borders: tuple["Unit", ...] = ()
 
     @property
     def name(self) -> str:
-        """The name of its first node, as reports give it."""
-        return self.nodes[0].name or self.nodes[0].output[0]
+        """The name of its first node that is no conversion, as reports give it."""
+        working = [node for node in self.nodes if node.op_type not in CONVERSIONS]
+        first = (working or self.nodes)[0]
+        return first.name or first.output[0]
 
 
 @dataclass(frozen=True)

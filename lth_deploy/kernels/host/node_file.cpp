@@ -68,10 +68,12 @@ void write_all(std::ofstream& file, const std::vector<Array>& arrays) {
 size_t width_of(ort::ElementType type) {
   switch (type) {
     case ort::kFloat:
+    case ort::kInt32:
       return 4;
     case ort::kFloat16:
       return 2;
     case ort::kUint8:
+    case ort::kInt8:
       return 1;
     default:
       return 0;

@@ -21,10 +21,12 @@ class Runner {
 
   void run(int i) {
     const Instr& in = c_.program.instrs[i];
+    if (c_.passed_by[i]) return;
     switch (in.op) {
       case Op::kLoad: return load(i, in);
       case Op::kLoadRows: return load_rows(i, in);
-      case Op::kConv: return conv(i, in);
+      case Op::kConv:
+      case Op::kQConv: return conv(i, in);
       case Op::kConvTranspose: return conv_transpose(i, in);
       case Op::kMaxPool: return max_pool(i, in);
       case Op::kResize: return resize(i, in);
@@ -32,6 +34,10 @@ class Runner {
       case Op::kAct: return add(i, in);
       case Op::kConcat: return concat(i, in);
       case Op::kSlice: return;  // a view
+      case Op::kQuantize: return quantize(i, in);
+      case Op::kQAdd:
+      case Op::kRequantize: return add_bytes(i, in);
+      case Op::kDequantize: return dequantize(i, in);
     }
   }
 
@@ -39,42 +45,48 @@ class Runner {
     const TensorPlan& t = plan_.tensors[output.tensor];
     if (output.rows) {
       each_group(t.channels, [&](int first, int count) {
-        c_.isa->store_rows(channel(output.tensor, 0, first), static_cast<int>(plan_.rows), t.channels, first, count,
+        c_.isa->store_rows(plane(output.tensor, 0, first), static_cast<int>(plan_.rows), t.channels, first, count,
                            t.plane, buffer(output.tensor).cells, to);
       });
       return;
     }
     const size_t pixels = static_cast<size_t>(t.plane.H) * t.plane.W;
-    each_channel(output.tensor, [&](int n, int c) {
-      c_.isa->store(channel(output.tensor, n, c), t.plane, to + (static_cast<size_t>(n) * t.channels + c) * pixels);
+    if (c_.passed_by[output.tensor]) return store_bytes(c_.program.instrs[output.tensor].args[0], pixels, to);
+    each_plane(output.tensor, [&](int n, int c) {
+      c_.isa->store(plane(output.tensor, n, c), t.plane, to + (static_cast<size_t>(n) * t.channels + c) * pixels);
     });
   }
 
  private:
   const Buffer& buffer(int tensor) const { return plan_.buffers[plan_.tensors[tensor].view.buffer]; }
 
-  float* channel(int tensor, int n, int c) const {
+  // Of a channel, or of a cell of four.
+  float* plane(int tensor, int n, int c) const {
     const TensorPlan& t = plan_.tensors[tensor];
     const Buffer& b = plan_.buffers[t.view.buffer];
-    const size_t at = (static_cast<size_t>(n) * b.channels + t.view.channel + c) * b.cells;
+    const size_t at = (static_cast<size_t>(n) * b.planes + t.view.plane + c) * b.cells;
     return reinterpret_cast<float*>(arena_ + b.offset) + at;
   }
 
+  uint32_t* cells_of(int tensor, int n, int c) const { return reinterpret_cast<uint32_t*>(plane(tensor, n, c)); }
+
+  const Quantized& quantized(int tensor) const { return c_.program.instrs[tensor].quantized; }
+
   Planes planes(int tensor) const {
     const Buffer& b = buffer(tensor);
-    return {channel(tensor, 0, 0), b.cells, b.cells * b.channels};
+    return {plane(tensor, 0, 0), b.cells, b.cells * b.planes};
   }
 
   size_t cells(int tensor) const { return static_cast<size_t>(lines_of(plan_.tensors[tensor].plane)) * c_.isa->lanes; }
 
   template <class F>
-  void each_channel(int tensor, F&& f) {
+  void each_plane(int tensor, F&& f) {
     const TensorPlan& t = plan_.tensors[tensor];
-    const int64_t all = static_cast<int64_t>(t.n) * t.channels;
+    const int64_t all = static_cast<int64_t>(t.n) * t.planes;
     const int64_t grain = std::max<int64_t>(1, kGrain / static_cast<int64_t>(cells(tensor)));
     for_each_task(parallel_, (all + grain - 1) / grain, [&](int, int64_t task) {
       for (int64_t k = task * grain; k < std::min(all, (task + 1) * grain); ++k) {
-        f(static_cast<int>(k / t.channels), static_cast<int>(k % t.channels));
+        f(static_cast<int>(k / t.planes), static_cast<int>(k % t.planes));
       }
     });
   }
@@ -90,8 +102,8 @@ class Runner {
   void load(int i, const Instr& in) {
     const TensorPlan& t = plan_.tensors[i];
     const size_t pixels = static_cast<size_t>(t.plane.H) * t.plane.W;
-    each_channel(i, [&](int n, int c) {
-      c_.isa->load(inputs_[in.args[0]] + (static_cast<size_t>(n) * t.channels + c) * pixels, t.plane, channel(i, n, c));
+    each_plane(i, [&](int n, int c) {
+      c_.isa->load(inputs_[in.args[0]] + (static_cast<size_t>(n) * t.channels + c) * pixels, t.plane, plane(i, n, c));
     });
   }
 
@@ -99,7 +111,7 @@ class Runner {
     const TensorPlan& t = plan_.tensors[i];
     each_group(t.channels, [&](int first, int count) {
       c_.isa->load_rows(inputs_[in.args[0]], static_cast<int>(plan_.rows), t.channels, first, count, t.plane,
-                        buffer(i).cells, channel(i, 0, first));
+                        buffer(i).cells, plane(i, 0, first));
     });
   }
 
@@ -113,6 +125,7 @@ class Runner {
     call.window = in.window;
     call.n = plan_.tensors[i].n;
     call.source = planes(x);
+    call.bias = call.conv->bias.data();
     call.finish = finish_of(in.act);
     return call;
   }
@@ -124,6 +137,16 @@ class Runner {
                       same_plane(plan_.tensors[i].plane, plan_.tensors[in.args[0]].plane) && in.window.pt + in.window.pl == 0;
     call.out = planes(i);
     if (in.add >= 0) call.add = planes(in.add);
+    if (in.op == Op::kQConv) {
+      Requantize requantize = c_.quads[i].requantize;
+      requantize.multiplier = c_.quads[i].multiplier.data();
+      call.bias = c_.quads[i].bias.data();
+      call.requantize = &requantize;
+      call.fill = 0x01010101u * static_cast<uint32_t>(quantized(in.args[0]).zero);
+      call.finish = {};
+      run_conv(call, parallel_, workspace_, threads_);
+      return;
+    }
     run_conv(call, parallel_, workspace_, threads_);
   }
 
@@ -135,49 +158,100 @@ class Runner {
     call.window = Window{};
     call.out_w = plan_.tensors[in.args[0]].plane.w;
     call.contiguous = true;
-    call.out = {phases, scratch.cells, scratch.cells * scratch.channels};
+    call.out = {phases, scratch.cells, scratch.cells * scratch.planes};
     run_conv(call, parallel_, workspace_, threads_);
-    each_channel(i, [&](int n, int c) {
+    each_plane(i, [&](int n, int c) {
       for (size_t k = 0; k < p.phases.size(); ++k) {
-        const size_t from = (static_cast<size_t>(n) * scratch.channels + k * in.channels + c) * scratch.cells;
+        const size_t from = (static_cast<size_t>(n) * scratch.planes + k * in.channels + c) * scratch.cells;
         c_.isa->resample(reinterpret_cast<const uint32_t*>(phases + from), p.phases[k].view(), plan_.tensors[i].plane,
-                         k > 0, reinterpret_cast<uint32_t*>(channel(i, n, c)));
+                         k > 0, reinterpret_cast<uint32_t*>(plane(i, n, c)));
       }
     });
   }
 
   void max_pool(int i, const Instr& in) {
     const Window& k = in.window;
-    each_channel(i, [&](int n, int c) {
-      c_.isa->max_pool(channel(in.args[0], n, c), plan_.instrs[i].map.view(), plan_.tensors[i].plane, k.kh, k.kw, k.sh,
-                       k.sw, k.dh, k.dw, channel(i, n, c));
+    if (in.bytes) {
+      each_plane(i, [&](int n, int c) {
+        c_.isa->max_pool_bytes(cells_of(in.args[0], n, c), plan_.instrs[i].map.view(), plan_.tensors[i].plane, k.kh, k.kw,
+                               k.sh, k.sw, k.dh, k.dw, cells_of(i, n, c));
+      });
+      return;
+    }
+    each_plane(i, [&](int n, int c) {
+      c_.isa->max_pool(plane(in.args[0], n, c), plan_.instrs[i].map.view(), plan_.tensors[i].plane, k.kh, k.kw, k.sh,
+                       k.sw, k.dh, k.dw, plane(i, n, c));
     });
   }
 
   void resize(int i, const Instr& in) {
-    each_channel(i, [&](int n, int c) {
-      c_.isa->resample(reinterpret_cast<const uint32_t*>(channel(in.args[0], n, c)), plan_.instrs[i].map.view(),
-                       plan_.tensors[i].plane, false, reinterpret_cast<uint32_t*>(channel(i, n, c)));
+    each_plane(i, [&](int n, int c) {
+      c_.isa->resample(reinterpret_cast<const uint32_t*>(plane(in.args[0], n, c)), plan_.instrs[i].map.view(),
+                       plan_.tensors[i].plane, false, reinterpret_cast<uint32_t*>(plane(i, n, c)));
     });
   }
 
   void add(int i, const Instr& in) {
     const Finish finish = finish_of(in.act);
-    each_channel(i, [&](int n, int c) {
-      const float* const y = in.op == Op::kAdd ? channel(in.args[1], n, c) : nullptr;
-      c_.isa->add(channel(in.args[0], n, c), y, cells(i), finish, channel(i, n, c));
+    each_plane(i, [&](int n, int c) {
+      const float* const y = in.op == Op::kAdd ? plane(in.args[1], n, c) : nullptr;
+      c_.isa->add(plane(in.args[0], n, c), y, cells(i), finish, plane(i, n, c));
     });
   }
 
   void concat(int i, const Instr& in) {
     int base = 0;
     for (int a : in.args) {
-      const bool in_place = channel(a, 0, 0) == channel(i, 0, base) && buffer(a).channels == buffer(i).channels;
+      const bool in_place = plane(a, 0, 0) == plane(i, 0, base) && buffer(a).planes == buffer(i).planes;
       if (!in_place) {
-        each_channel(a, [&](int n, int c) { std::memcpy(channel(i, n, base + c), channel(a, n, c), cells(a) * 4); });
+        each_plane(a, [&](int n, int c) { std::memcpy(plane(i, n, base + c), plane(a, n, c), cells(a) * 4); });
       }
-      base += plan_.tensors[a].channels;
+      base += plan_.tensors[a].planes;
     }
+  }
+
+  // Channels of the last cell may be fewer than four.
+  int channels_in(const TensorPlan& t, int cell) const { return std::min(4, t.channels - 4 * cell); }
+
+  void quantize(int i, const Instr& in) {
+    const TensorPlan& t = plan_.tensors[i];
+    const int x = in.args[0];
+    if (c_.passed_by[x]) {
+      const float* const from = inputs_[c_.program.instrs[x].args[0]];
+      const size_t pixels = static_cast<size_t>(t.plane.H) * t.plane.W;
+      each_plane(i, [&](int n, int c) {
+        c_.isa->load_bytes(from + (static_cast<size_t>(n) * t.channels + 4 * c) * pixels, pixels, channels_in(t, c), t.plane,
+                           in.quantized, cells_of(i, n, c));
+      });
+      return;
+    }
+    each_plane(i, [&](int n, int c) {
+      c_.isa->quantize(plane(x, n, 4 * c), buffer(x).cells, channels_in(t, c), cells(i), in.quantized, cells_of(i, n, c));
+    });
+  }
+
+  void dequantize(int i, const Instr& in) {
+    const int x = in.args[0];
+    each_plane(x, [&](int n, int c) {
+      c_.isa->dequantize(cells_of(x, n, c), cells(i), quantized(x), plane(i, n, 4 * c), buffer(i).cells,
+                         channels_in(plan_.tensors[i], c));
+    });
+  }
+
+  void store_bytes(int x, size_t pixels, float* to) {
+    const TensorPlan& t = plan_.tensors[x];
+    each_plane(x, [&](int n, int c) {
+      c_.isa->store_bytes(cells_of(x, n, c), t.plane, quantized(x),
+                          to + (static_cast<size_t>(n) * t.channels + 4 * c) * pixels, pixels, channels_in(t, c));
+    });
+  }
+
+  void add_bytes(int i, const Instr& in) {
+    const Requantize requantize = requantize_of(c_.program, in);
+    each_plane(i, [&](int n, int c) {
+      const uint32_t* const y = in.op == Op::kQAdd ? cells_of(in.args[1], n, c) : nullptr;
+      c_.isa->add_bytes(cells_of(in.args[0], n, c), y, cells(i), requantize, cells_of(i, n, c));
+    });
   }
 
   const Compiled& c_;

@@ -1,12 +1,14 @@
 // What one instruction set provides. Plain structs and function pointers only: the files isa_*.cpp are compiled with
 // instructions that this machine may lack, so nothing inline of theirs may ever be merged with other code by the linker.
 //
-// A cell is 32 bit: one float here; four bytes in the INT8 kernels. A line is one vector of `lanes` cells. Lane
+// A cell is 32 bit: one float, or the bytes of four consecutive channels. A line is one vector of `lanes` cells. Lane
 // (ly, lx) = ly * 4 + lx of the line (y, x) of a plane is its pixel (ly * h + y, lx * w + x): see geometry.h.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+
+#include "quantized.h"
 
 namespace lth {
 
@@ -77,16 +79,29 @@ struct Finish {
   float a = 0.f, b = 0.f;  // bounds of kClamp, slope of kLeaky
 };
 
-// Accumulates one block of inputs into the tile of a range of output rows (channels).
+// How integer sums, or bytes, become bytes: first + second residual, times their scales; activation; rounding.
+struct Requantize {
+  const float* multiplier = nullptr;  // for each row of a convolution, and for three more
+  float scale = 0.f;        // of the first argument where there are no rows
+  float add_scale = 0.f;    // of the residual's bytes
+  float offset = 0.f;       // what the zero points of bytes make of it
+  float to_steps = 1.f;     // behind activations that need the real value
+  bool to_floats = false;   // the activation of the real value, not rounded
+  Finish finish;            // but kClamp, which bounds the bytes
+  int32_t zero = 0, low = 0, high = 255;
+};
+
+// Accumulates one block of inputs into the tile of a range of output rows (channels). Weights and sums are floats; or
+// four bytes, and integers.
 struct Rows {
   const void* tile = nullptr;
   const uint16_t* offset = nullptr;  // bytes into the packed tile, one for each record
-  const float* value = nullptr;      // one for each record, or two where two rows share their records
+  const uint32_t* value = nullptr;   // weights, one for each record, or two where two rows share their records
   const uint16_t* count = nullptr;   // records of each row, or of each pair of rows
   int rows = 0;                      // rows; pairs where two rows share their records
   int th = 0, tw = 0;                // lines of the tile
   float* scratch = nullptr;          // sums between blocks: [row][th][tw] lines
-  const float* bias = nullptr;       // for each row
+  const uint32_t* bias = nullptr;    // for each row
   float* out = nullptr;              // line (0, 0) of the tile in the first row's channel
   size_t out_channel = 0;            // cells from one channel to the next
   int out_pitch = 0;                 // lines from one row of the plane to the next
@@ -96,11 +111,22 @@ struct Rows {
   bool last = false;                 // sums are finished and written to `out`
   bool odd = false;                  // the last pair has one row only
   Finish finish;
+  const Requantize* requantize = nullptr;  // of bytes, whose `out` and `add` are cells of four rows
+  float* quad = nullptr;                   // of bytes: the sums of four rows
+  int channels = 0;                        // of bytes: rows that exist
 };
 
 using RowsFn = void (*)(const Rows&);
 
 enum Family { kTile3 = 0, kTile3Stride2 = 1, kTile7Stride2 = 2, kRun = 3 };
+
+// The sums of bytes; other instructions on bytes differ less from one processor to the next.
+struct ByteSums {
+  const char* name;
+  RowsFn (*single)(int family, int th, int tw);  // as those of Isa
+  RowsFn (*pair)(int family, int tw);
+  int byte_shift;  // subtracted from every byte: 128 where the instructions take signed bytes only
+};
 
 struct PlaneShape {
   int H = 0, W = 0;  // pixels
@@ -134,12 +160,26 @@ struct Isa {
   // merge: bits are added to what the output holds.
   void (*resample)(const uint32_t* source, const LineMap&, const PlaneShape& out, bool merge, uint32_t* lines);
   void (*add)(const float* x, const float* y, size_t cells, const Finish&, float* out);  // y may be null
+  // Bytes: cells of up to four channels of a picture, `pixels` from one to the next.
+  void (*load_bytes)(const float* nchw, size_t pixels, int channels, const PlaneShape&, const Quantized&, uint32_t* lines);
+  void (*store_bytes)(const uint32_t* lines, const PlaneShape&, const Quantized&, float* nchw, size_t pixels, int channels);
+  // Lines of up to four channels, channel_cells from one to the next.
+  void (*quantize)(const float* lines, size_t channel_cells, int channels, size_t cells, const Quantized&, uint32_t* out);
+  void (*dequantize)(const uint32_t* lines, size_t cells, const Quantized&, float* out, size_t channel_cells, int channels);
+  void (*add_bytes)(const uint32_t* x, const uint32_t* y, size_t cells, const Requantize&, uint32_t* out);  // y may be null
+  void (*max_pool_bytes)(const uint32_t* source, const LineMap&, const PlaneShape& out, int kh, int kw, int sh, int sw,
+                         int dh, int dw, uint32_t* lines);
+  const ByteSums* sums;
 };
 
 int tile_pitch(const Isa&, int family);
 
 // Each is only there in libraries for its processor family.
 const Isa* isa_portable();
+const ByteSums* sums_avx512vnni();
+const ByteSums* sums_avxvnni();
+const ByteSums* sums_neon_dot();
+const ByteSums* sums_neon_i8mm();
 const Isa* isa_avx2();
 const Isa* isa_avx512();
 const Isa* isa_neon();

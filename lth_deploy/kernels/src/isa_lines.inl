@@ -120,55 +120,60 @@ inline void transpose4(Q& a, Q& b, Q& c, Q& d) {
 // Columns x .. x + 3 of all four lanes exist.
 inline bool whole_quad(const PlaneShape& s, int x) { return x + 4 <= s.w && 3 * s.w + x + 4 <= s.W; }
 
-void load_plane(const float* nchw, const PlaneShape& s, float* lines) {
-  for (int y = 0; y < s.h; ++y) {
-    for (int ly = 0; ly < kGridY; ++ly) {
-      const int row = ly * s.h + y;
-      float* const to = lines + static_cast<size_t>(y) * s.w * kLanes + ly * kGridX;
-      const float* const from = nchw + static_cast<size_t>(row) * s.W;
-      for (int x = 0; x < s.w;) {
-        if (row < s.H && whole_quad(s, x)) {
-          Q q[4];
-          for (int i = 0; i < 4; ++i) q[i] = *reinterpret_cast<const QU*>(from + i * s.w + x);
-          transpose4(q[0], q[1], q[2], q[3]);
-          for (int i = 0; i < 4; ++i) *reinterpret_cast<Q*>(to + (x + i) * kLanes) = q[i];
-          x += 4;
-          continue;
-        }
-        for (int lx = 0; lx < kGridX; ++lx) {
-          const int column = lx * s.w + x;
-          to[x * kLanes + lx] = row < s.H && column < s.W ? from[column] : 0.f;
-        }
-        ++x;
+// Lines [first, end) of row y, from the plane of one channel.
+void load_row(const float* nchw, const PlaneShape& s, int y, int first, int end, float* lines) {
+  for (int ly = 0; ly < kGridY; ++ly) {
+    const int row = ly * s.h + y;
+    float* const to = lines + ly * kGridX - static_cast<ptrdiff_t>(first) * kLanes;
+    const float* const from = nchw + static_cast<size_t>(row) * s.W;
+    for (int x = first; x < end;) {
+      if (row < s.H && x + 4 <= end && whole_quad(s, x)) {
+        Q q[4];
+        for (int i = 0; i < 4; ++i) q[i] = *reinterpret_cast<const QU*>(from + i * s.w + x);
+        transpose4(q[0], q[1], q[2], q[3]);
+        for (int i = 0; i < 4; ++i) *reinterpret_cast<Q*>(to + (x + i) * kLanes) = q[i];
+        x += 4;
+        continue;
       }
+      for (int lx = 0; lx < kGridX; ++lx) {
+        const int column = lx * s.w + x;
+        to[x * kLanes + lx] = row < s.H && column < s.W ? from[column] : 0.f;
+      }
+      ++x;
     }
   }
 }
 
-void store_plane(const float* lines, const PlaneShape& s, float* nchw) {
-  for (int y = 0; y < s.h; ++y) {
-    for (int ly = 0; ly < kGridY; ++ly) {
-      const int row = ly * s.h + y;
-      if (row >= s.H) continue;
-      const float* const from = lines + static_cast<size_t>(y) * s.w * kLanes + ly * kGridX;
-      float* const to = nchw + static_cast<size_t>(row) * s.W;
-      for (int x = 0; x < s.w;) {
-        if (whole_quad(s, x)) {
-          Q q[4];
-          for (int i = 0; i < 4; ++i) q[i] = *reinterpret_cast<const Q*>(from + (x + i) * kLanes);
-          transpose4(q[0], q[1], q[2], q[3]);
-          for (int i = 0; i < 4; ++i) *reinterpret_cast<QU*>(to + i * s.w + x) = q[i];
-          x += 4;
-          continue;
-        }
-        for (int lx = 0; lx < kGridX; ++lx) {
-          const int column = lx * s.w + x;
-          if (column < s.W) to[column] = from[x * kLanes + lx];
-        }
-        ++x;
+void store_row(const float* lines, const PlaneShape& s, int y, int first, int end, float* nchw) {
+  for (int ly = 0; ly < kGridY; ++ly) {
+    const int row = ly * s.h + y;
+    if (row >= s.H) continue;
+    const float* const from = lines + ly * kGridX - static_cast<ptrdiff_t>(first) * kLanes;
+    float* const to = nchw + static_cast<size_t>(row) * s.W;
+    for (int x = first; x < end;) {
+      if (x + 4 <= end && whole_quad(s, x)) {
+        Q q[4];
+        for (int i = 0; i < 4; ++i) q[i] = *reinterpret_cast<const Q*>(from + (x + i) * kLanes);
+        transpose4(q[0], q[1], q[2], q[3]);
+        for (int i = 0; i < 4; ++i) *reinterpret_cast<QU*>(to + i * s.w + x) = q[i];
+        x += 4;
+        continue;
       }
+      for (int lx = 0; lx < kGridX; ++lx) {
+        const int column = lx * s.w + x;
+        if (column < s.W) to[column] = from[x * kLanes + lx];
+      }
+      ++x;
     }
   }
+}
+
+void load_plane(const float* nchw, const PlaneShape& s, float* lines) {
+  for (int y = 0; y < s.h; ++y) load_row(nchw, s, y, 0, s.w, lines + static_cast<size_t>(y) * s.w * kLanes);
+}
+
+void store_plane(const float* lines, const PlaneShape& s, float* nchw) {
+  for (int y = 0; y < s.h; ++y) store_row(lines + static_cast<size_t>(y) * s.w * kLanes, s, y, 0, s.w, nchw);
 }
 
 // Rows lie on a plane of kGridY x W pixels, row by row; h = 1.
@@ -226,29 +231,40 @@ inline bool window_is_plain(const Axis* axis, int first, int taps, int step) {
   return true;
 }
 
-void max_pool(const float* source, const LineMap& map, const PlaneShape& out, int kh, int kw, int sh, int sw, int dh,
-              int dw, float* lines) {
-  const I lowest = reinterpret_cast<I>(broadcast(-__builtin_inff()));
-  const uint32_t* const cells = reinterpret_cast<const uint32_t*>(source);
+inline __attribute__((always_inline)) I larger_floats(I x, I y) {
+  return reinterpret_cast<I>(larger(reinterpret_cast<F>(x), reinterpret_cast<F>(y)));
+}
+
+// `larger` of every window; `lowest` is what loses against all.
+template <class Larger>
+inline __attribute__((always_inline)) void pool(const uint32_t* source, const LineMap& map, const PlaneShape& out, int kh,
+                                                int kw, int sh, int sw, int dh, int dw, I lowest, Larger larger,
+                                                uint32_t* lines) {
   for (int y = 0; y < out.h; ++y) {
     const bool plain_rows = map.aligned && window_is_plain(map.rows, y * sh, kh, dh);
     for (int x = 0; x < out.w; ++x) {
       const bool plain = plain_rows && window_is_plain(map.columns, x * sw, kw, dw);
-      F best = reinterpret_cast<F>(lowest);
+      I best = lowest;
       for (int ky = 0; ky < kh; ++ky) {
         for (int kx = 0; kx < kw; ++kx) {
           const int r = y * sh + ky * dh, c = x * sw + kx * dw;
           if (plain) {
             const int line = map.rows[r].source * map.source_w + map.columns[c].source;
-            best = larger(best, load_line(source + static_cast<size_t>(line) * kLanes));
+            best = larger(best, load_cells(source + static_cast<size_t>(line) * kLanes));
           } else {
-            best = larger(best, reinterpret_cast<F>(fetch(prepare(map, r, c), map.aligned, cells, lowest)));
+            best = larger(best, fetch(prepare(map, r, c), map.aligned, source, lowest));
           }
         }
       }
-      store_line(lines + (static_cast<size_t>(y) * out.w + x) * kLanes, best);
+      store_cells(lines + (static_cast<size_t>(y) * out.w + x) * kLanes, best);
     }
   }
+}
+
+void max_pool(const float* source, const LineMap& map, const PlaneShape& out, int kh, int kw, int sh, int sw, int dh,
+              int dw, float* lines) {
+  pool(reinterpret_cast<const uint32_t*>(source), map, out, kh, kw, sh, sw, dh, dw,
+       reinterpret_cast<I>(broadcast(-__builtin_inff())), larger_floats, reinterpret_cast<uint32_t*>(lines));
 }
 
 void resample(const uint32_t* source, const LineMap& map, const PlaneShape& out, bool merge, uint32_t* lines) {
@@ -260,34 +276,6 @@ void resample(const uint32_t* source, const LineMap& map, const PlaneShape& out,
       *to = merge ? *to | v : v;
     }
   }
-}
-
-// exp(x) for |x| <= 88 to 2 units in the last place: 2^n times a polynomial on [-ln2 / 2, ln2 / 2].
-inline F exponential(F x) {
-  x = smaller(larger(x, broadcast(-87.f)), broadcast(88.f));
-  const F n = (x * broadcast(1.44269504f) + broadcast(12582912.f)) - broadcast(12582912.f);
-  const F r = (x - n * broadcast(0.693359375f)) - n * broadcast(-2.12194440e-4f);
-  F p = broadcast(1.9875691500e-4f);
-  p = p * r + broadcast(1.3981999507e-3f);
-  p = p * r + broadcast(8.3334519073e-3f);
-  p = p * r + broadcast(4.1665795894e-2f);
-  p = p * r + broadcast(1.6666665459e-1f);
-  p = p * r + broadcast(5.0000001201e-1f);
-  p = p * (r * r) + r + broadcast(1.f);
-  const I exponent = (__builtin_convertvector(n, I) + 127) << 23;
-  return p * reinterpret_cast<F>(exponent);
-}
-
-inline F activate(F x, const Finish& f) {
-  switch (f.kind) {
-    case Epilogue::kNone: return x;
-    case Epilogue::kClamp: return smaller(larger(x, broadcast(f.a)), broadcast(f.b));
-    case Epilogue::kLeaky: return x > F{} ? x : x * broadcast(f.a);
-    case Epilogue::kSilu: return x / (broadcast(1.f) + exponential(-x));
-    case Epilogue::kHardSwish:
-      return x * smaller(larger(x * broadcast(1.f / 6.f) + broadcast(.5f), F{}), broadcast(1.f));
-  }
-  return x;
 }
 
 void add_lines(const float* x, const float* y, size_t cells, const Finish& finish, float* out) {

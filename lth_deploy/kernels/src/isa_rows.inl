@@ -1,4 +1,4 @@
-// The inner loops: sums of (weight x line) over the records of a row, accumulators in registers.
+// The inner loops: sums of (weight x line) over the records of a row, accumulators in registers. T is Floats or Bytes.
 // Part of isa_kernels.inl.
 
 // One base register: Intel splits an FMA whose address has an index into two operations.
@@ -62,95 +62,127 @@ inline __attribute__((always_inline)) void expect_out(const Rows& a, const float
   }
 }
 
+// What becomes of the sums of four rows from `row` on.
+__attribute__((noinline)) void finish_quad(const Rows& a, int row);
+
+// Sums of float weights times float lines.
+struct Floats {
+  typedef F Sum;
+  typedef F Line;
+  typedef F Spread;  // a weight, as often as there are lanes
+  static constexpr bool kQuads = false;
+
+  static inline __attribute__((always_inline)) float number(const uint32_t* bits) {
+    float x;
+    __builtin_memcpy(&x, bits, sizeof x);
+    return x;
+  }
+  static inline __attribute__((always_inline)) Sum start(const uint32_t* bias) { return broadcast(number(bias)); }
+  static inline __attribute__((always_inline)) Sum load(const void* p) { return load_line(p); }
+  static inline __attribute__((always_inline)) void store(void* p, Sum v) { store_line(p, v); }
+  static inline __attribute__((always_inline)) Spread spread(const uint32_t* w) { return broadcast(number(w)); }
+  static inline __attribute__((always_inline)) Line line(const void* p) { return load_line(p); }
+  static inline __attribute__((always_inline)) void add(Sum& sum, Spread w, Line x) { sum += w * x; }
+};
+
 // Rows with records of their own. PITCH: lines in a row of the packed tile. S: stride.
-template <int TH, int TW, int PITCH, int S>
+template <class T, int TH, int TW, int PITCH, int S>
 __attribute__((noinline)) void single_rows(const Rows& a) {
   const char* const tile = static_cast<const char*>(a.tile);
   const uint16_t* offset = a.offset;
-  const float* value = a.value;
+  const uint32_t* value = a.value;
   float* sums = a.scratch;
   for (int r = 0; r < a.rows; ++r) {
-    F acc[TH * TW];
+    typename T::Sum acc[TH * TW];
     if (a.first) {
-      const F bias = broadcast(a.bias[r]);
+      const typename T::Sum bias = T::start(a.bias + r);
 #pragma GCC unroll 32
       for (int i = 0; i < TH * TW; ++i) acc[i] = bias;
     } else {
 #pragma GCC unroll 32
-      for (int i = 0; i < TH * TW; ++i) acc[i] = load_line(sums + i * kLanes);
+      for (int i = 0; i < TH * TW; ++i) acc[i] = T::load(sums + i * kLanes);
     }
-    if (PITCH == 0 && a.last) {
+    if (!T::kQuads && PITCH == 0 && a.last) {
       const size_t ahead = r + 2;
       expect_out<TH, TW>(a, a.out + ahead * a.out_channel, a.add ? a.add + ahead * a.add_channel : nullptr);
     }
     const uint16_t* const end = offset + a.count[r];
     for (; offset != end; ++offset, ++value) {
-      const F w = broadcast(*value);
+      const typename T::Spread w = T::spread(value);
       const char* p = tile + *offset;
       LTH_IN_REGISTER(p);
 #pragma GCC unroll 8
       for (int i = 0; i < TH; ++i) {
 #pragma GCC unroll 32
         for (int j = 0; j < TW; ++j) {
-          acc[i * TW + j] += w * load_line(p + (i * PITCH + j) * S * kLine);
+          T::add(acc[i * TW + j], w, T::line(p + (i * PITCH + j) * S * kLine));
           LTH_LOAD_NO_FURTHER(i * TW + j);
         }
       }
     }
+    float* to = sums;
     if (a.last) {
-      write_out<TH, TW>(acc, a, a.out + r * a.out_channel, a.add ? a.add + r * a.add_channel : nullptr);
-    } else {
-#pragma GCC unroll 32
-      for (int i = 0; i < TH * TW; ++i) store_line(sums + i * kLanes, acc[i]);
+      if constexpr (T::kQuads) {
+        to = a.quad + (r & 3) * TH * TW * kLanes;
+      } else {
+        write_out<TH, TW>(acc, a, a.out + r * a.out_channel, a.add ? a.add + r * a.add_channel : nullptr);
+      }
     }
+    if (T::kQuads || !a.last) {
+#pragma GCC unroll 32
+      for (int i = 0; i < TH * TW; ++i) T::store(to + i * kLanes, acc[i]);
+    }
+    if (T::kQuads && a.last && ((r & 3) == 3 || r == a.rows - 1)) finish_quad(a, r & ~3);
     sums += TH * TW * kLanes;
   }
 }
 
 // TH x TW lines of two rows that share their records; `tile` points at the first of these lines in the packed tile.
-template <int TH, int TW, int PITCH, int S>
+template <class T, int TH, int TW, int PITCH, int S>
 inline __attribute__((always_inline)) void pair_part(const Rows& a, const char* tile, const uint16_t* offset,
-                                                     const float* value, int n, const float* bias, float* sums,
-                                                     size_t second, float* out, const float* add, bool both) {
-  F one[TH * TW], two[TH * TW];
+                                                     const uint32_t* value, int n, const uint32_t* bias, float* sums,
+                                                     size_t second, float* out, const float* add, bool both, float* quad) {
+  typename T::Sum one[TH * TW], two[TH * TW];
   if (a.first) {
-    const F bias_one = broadcast(bias[0]), bias_two = broadcast(both ? bias[1] : 0.f);
+    const typename T::Sum bias_one = T::start(bias), bias_two = T::start(bias + 1);
 #pragma GCC unroll 32
     for (int i = 0; i < TH * TW; ++i) one[i] = bias_one, two[i] = bias_two;
   } else {
 #pragma GCC unroll 32
-    for (int i = 0; i < TH * TW; ++i) one[i] = load_line(sums + i * kLanes), two[i] = load_line(sums + second + i * kLanes);
+    for (int i = 0; i < TH * TW; ++i) one[i] = T::load(sums + i * kLanes), two[i] = T::load(sums + second + i * kLanes);
   }
   for (int k = 0; k < n; ++k) {
-    const F w = broadcast(value[2 * k]), v = broadcast(value[2 * k + 1]);
+    const typename T::Spread w = T::spread(value + 2 * k), v = T::spread(value + 2 * k + 1);
     const char* p = tile + offset[k];
     LTH_IN_REGISTER(p);
 #pragma GCC unroll 8
     for (int i = 0; i < TH; ++i) {
 #pragma GCC unroll 32
       for (int j = 0; j < TW; ++j) {
-        const F x = load_line(p + (i * PITCH + j) * S * kLine);
-        one[i * TW + j] += w * x;
-        two[i * TW + j] += v * x;
+        const typename T::Line x = T::line(p + (i * PITCH + j) * S * kLine);
+        T::add(one[i * TW + j], w, x);
+        T::add(two[i * TW + j], v, x);
         LTH_LOAD_NO_FURTHER(i * TW + j);
       }
     }
   }
-  if (a.last) {
+  if constexpr (T::kQuads) {
+    sums = a.last ? quad : sums;
+  } else if (a.last) {
     write_out<TH, TW>(one, a, out, add);
     if (both) write_out<TH, TW>(two, a, out + a.out_channel, add ? add + a.add_channel : nullptr);
-  } else {
-#pragma GCC unroll 32
-    for (int i = 0; i < TH * TW; ++i) store_line(sums + i * kLanes, one[i]), store_line(sums + second + i * kLanes, two[i]);
+    return;
   }
+#pragma GCC unroll 32
+  for (int i = 0; i < TH * TW; ++i) T::store(sums + i * kLanes, one[i]), T::store(sums + second + i * kLanes, two[i]);
 }
 
 // Pairs of rows over a tile of any height: the weights of a pair stay in the first cache from part to part.
-template <int TW, int PITCH, int S>
+template <class T, int TW, int PITCH, int S>
 __attribute__((noinline)) void pair_rows(const Rows& a) {
   constexpr int kPart = LTH_PAIR_ACC / TW > 3 ? 3 : (LTH_PAIR_ACC / TW > 0 ? LTH_PAIR_ACC / TW : 1);
   const uint16_t* offset = a.offset;
-  const float* value = a.value;
+  const uint32_t* value = a.value;
   const size_t second = static_cast<size_t>(a.th) * TW * kLanes;
   for (int r = 0; r < a.rows; ++r) {
     const int n = a.count[r];
@@ -162,56 +194,61 @@ __attribute__((noinline)) void pair_rows(const Rows& a) {
       float* const out = a.out + 2 * r * a.out_channel + static_cast<size_t>(y) * a.out_pitch * kLanes;
       const float* const add =
           a.add ? a.add + 2 * r * a.add_channel + static_cast<size_t>(y) * a.out_pitch * kLanes : nullptr;
-      const float* const bias = a.bias + 2 * r;
+      const uint32_t* const bias = a.bias + 2 * r;
+      float* const quad = T::kQuads ? a.quad + (r & 1) * 2 * second + y * TW * kLanes : nullptr;
       const int left = a.th - y;
       if (kPart >= 3 && left >= 3) {
-        pair_part<kPart >= 3 ? 3 : 1, TW, PITCH, S>(a, tile, offset, value, n, bias, sums, second, out, add,
-                                                                both);
+        pair_part<T, kPart >= 3 ? 3 : 1, TW, PITCH, S>(a, tile, offset, value, n, bias, sums, second, out, add, both,
+                                                       quad);
         y += 3;
       } else if (kPart >= 2 && left >= 2) {
-        pair_part<kPart >= 2 ? 2 : 1, TW, PITCH, S>(a, tile, offset, value, n, bias, sums, second, out, add,
-                                                                both);
+        pair_part<T, kPart >= 2 ? 2 : 1, TW, PITCH, S>(a, tile, offset, value, n, bias, sums, second, out, add, both,
+                                                       quad);
         y += 2;
       } else {
-        pair_part<1, TW, PITCH, S>(a, tile, offset, value, n, bias, sums, second, out, add, both);
+        pair_part<T, 1, TW, PITCH, S>(a, tile, offset, value, n, bias, sums, second, out, add, both, quad);
         y += 1;
       }
     }
+    if (T::kQuads && a.last && ((r & 1) == 1 || r == a.rows - 1)) finish_quad(a, 2 * (r & ~1));
     offset += n;
     value += 2 * n;
   }
 }
 
-template <int W>
+template <class T, int W>
 inline __attribute__((always_inline)) int run_parts(const Rows& a, int x, int r, const uint16_t* offset,
-                                                    const float* value, int n, bool both) {
+                                                    const uint32_t* value, int n, bool both) {
   if (a.tw - x >= W) {
     const size_t second = static_cast<size_t>(a.tw) * kLanes;
-    pair_part<1, W, 0, 1>(a, static_cast<const char*>(a.tile) + x * kLine, offset, value, n, a.bias + 2 * r,
+    pair_part<T, 1, W, 0, 1>(a, static_cast<const char*>(a.tile) + x * kLine, offset, value, n, a.bias + 2 * r,
                                        a.scratch + r * 2 * second + x * kLanes, second,
                                        a.out + 2 * r * a.out_channel + x * kLanes,
-                                       a.add ? a.add + 2 * r * a.add_channel + x * kLanes : nullptr, both);
+                                       a.add ? a.add + 2 * r * a.add_channel + x * kLanes : nullptr, both,
+                             T::kQuads ? a.quad + (r & 1) * 2 * second + x * kLanes : nullptr);
     return x + W;
   }
-  if constexpr (W > 1) return run_parts<W - 1>(a, x, r, offset, value, n, both);
+  if constexpr (W > 1) return run_parts<T, W - 1>(a, x, r, offset, value, n, both);
   return x;
 }
 
 // Pairs of rows over a run of lines.
+template <class T>
 __attribute__((noinline)) void pair_run(const Rows& a) {
   const uint16_t* offset = a.offset;
-  const float* value = a.value;
+  const uint32_t* value = a.value;
   for (int r = 0; r < a.rows; ++r) {
     const int n = a.count[r];
     const bool both = !(a.odd && r == a.rows - 1);
-    if (a.last) {
+    if (!T::kQuads && a.last) {
       for (int x = 0; x < a.tw * kLanes; x += 16) {
         const size_t at = (2 * r + 2) * a.out_channel + x;
         __builtin_prefetch(a.out + at, 1);
         __builtin_prefetch(a.out + at + a.out_channel, 1);
       }
     }
-    for (int x = 0; x < a.tw;) x = run_parts<LTH_PAIR_ACC>(a, x, r, offset, value, n, both);
+    for (int x = 0; x < a.tw;) x = run_parts<T, LTH_PAIR_ACC>(a, x, r, offset, value, n, both);
+    if (T::kQuads && a.last && ((r & 1) == 1 || r == a.rows - 1)) finish_quad(a, 2 * (r & ~1));
     offset += n;
     value += 2 * n;
   }

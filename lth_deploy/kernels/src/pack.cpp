@@ -1,16 +1,12 @@
 #include "pack.h"
 
 #include <algorithm>
+#include <cstring>
+
+#include "entries.h"
 
 namespace lth {
 namespace {
-
-// One non-zero weight, or the two of a pair of rows.
-struct Entry {
-  int32_t row, channel;  // channel within its group
-  int16_t ky, kx;
-  float value[2];
-};
 
 constexpr double kFullPairs = 0.9;  // pairs of rows pay where so many of their places are taken
 
@@ -22,13 +18,19 @@ int family_of(const Window& k) {
   return kRun;
 }
 
+uint32_t bits_of(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  return bits;
+}
+
 std::vector<Entry> single_entries(const Weight& weight, const Window& k) {
   const uint32_t taps = k.kh * k.kw, per_row = static_cast<uint32_t>(weight.dims[1]) * taps;
   std::vector<Entry> entries(weight.position.size());
   for (size_t i = 0; i < entries.size(); ++i) {
     const uint32_t row = weight.position[i] / per_row, in_row = weight.position[i] % per_row, tap = in_row % taps;
     entries[i] = {static_cast<int32_t>(row), static_cast<int32_t>(in_row / taps), static_cast<int16_t>(tap / k.kw),
-                  static_cast<int16_t>(tap % k.kw), {weight.value[i], 0.f}};
+                  static_cast<int16_t>(tap % k.kw), {bits_of(weight.value[i]), 0}};
   }
   return entries;
 }
@@ -56,8 +58,8 @@ std::vector<Entry> pair_entries(const std::vector<Entry>& entries) {
       const bool from_two = two < i && (one == one_end || !earlier_place(entries[one], entries[two]));
       Entry merged = from_one ? entries[one] : entries[two];
       merged.row = pair;
-      merged.value[0] = from_one ? entries[one].value[0] : 0.f;
-      merged.value[1] = from_two && (!from_one || same_place(entries[one], entries[two])) ? entries[two].value[0] : 0.f;
+      merged.value[0] = from_one ? entries[one].value[0] : 0;
+      merged.value[1] = from_two && (!from_one || same_place(entries[one], entries[two])) ? entries[two].value[0] : 0;
       one += from_one;
       two += from_two && (!from_one || same_place(merged, entries[two]));
       pairs.push_back(merged);
@@ -188,10 +190,10 @@ class Packer {
   int capacity_ = 1;  // channels or units in a block
 };
 
-std::vector<float> full_bias(const Weight* bias, int channels) {
-  std::vector<float> full(channels + 1, 0.f);
+std::vector<uint32_t> full_bias(const Weight* bias, int channels) {
+  std::vector<uint32_t> full(channels + 1, 0);
   if (bias != nullptr) {
-    for (size_t i = 0; i < bias->position.size(); ++i) full[bias->position[i]] = bias->value[i];
+    for (size_t i = 0; i < bias->position.size(); ++i) full[bias->position[i]] = bits_of(bias->value[i]);
   }
   return full;
 }
@@ -217,14 +219,11 @@ size_t PackedConv::bytes() const {
   return total;
 }
 
-PackedConv pack_conv(const Weight& weight, const Weight* bias, int groups, const Window& window, const Isa& isa,
-                     int l1_bytes) {
-  PackedConv conv;
+void pack_entries(PackedConv& conv, std::vector<Entry> entries, int out_channels, int in_channels, int groups,
+                  const Window& window, const Isa& isa, int l1_bytes) {
   conv.family = family_of(window);
-  conv.out_channels = static_cast<int>(weight.dims[0]);
+  conv.out_channels = out_channels;
   conv.groups = groups;
-  conv.bias = full_bias(bias, conv.out_channels);
-  std::vector<Entry> entries = single_entries(weight, window);
   if (conv.out_channels / groups % 2 == 0 || groups == 1) {
     std::vector<Entry> pairs = pair_entries(entries);
     if (static_cast<double>(entries.size()) >= kFullPairs * 2.0 * static_cast<double>(pairs.size()) && !pairs.empty()) {
@@ -232,7 +231,6 @@ PackedConv pack_conv(const Weight& weight, const Weight* bias, int groups, const
       conv.pairs = true;
     }
   }
-  const int in_channels = static_cast<int>(weight.dims[1]);
   Packer packer(conv, in_channels, window, isa, l1_bytes);
   conv.offset.reserve(entries.size());
   conv.value.reserve(entries.size() * (conv.pairs ? 2 : 1));
@@ -242,6 +240,14 @@ PackedConv pack_conv(const Weight& weight, const Weight* bias, int groups, const
                                static_cast<int>(std::max(b.channels.size(), b.units.size())) * conv.channel_lines);
   }
   conv.records_a_row = static_cast<double>(conv.offset.size()) / static_cast<double>(std::max<size_t>(1, conv.count.size()));
+}
+
+PackedConv pack_conv(const Weight& weight, const Weight* bias, int groups, const Window& window, const Isa& isa,
+                     int l1_bytes) {
+  PackedConv conv;
+  pack_entries(conv, single_entries(weight, window), static_cast<int>(weight.dims[0]), static_cast<int>(weight.dims[1]),
+               groups, window, isa, l1_bytes);
+  conv.bias = full_bias(bias, conv.out_channels);
   return conv;
 }
 

@@ -1,5 +1,6 @@
 // Weights in the form that the kernels read: blocks of inputs whose packed tile fits the first cache; in each block, for
-// each output row, records of a 16-bit offset into that tile and one value (or two: a pair of rows).
+// each output row, records of a 16-bit offset into that tile and one value (or two: a pair of rows). A value is the bits
+// of a float, or four bytes for the channels of a cell.
 #pragma once
 
 #include <cstddef>
@@ -34,7 +35,8 @@ struct PackedConv {
   double records_a_row = 0;  // mean over rows and blocks
   std::vector<Block> blocks;
   std::vector<uint16_t> count, offset;
-  std::vector<float> value, bias;
+  std::vector<uint32_t> value;  // bits of floats, or four bytes
+  std::vector<uint32_t> bias;   // bits of floats; of quads see QuadRows
 
   int rows() const { return pairs ? (out_channels + 1) / 2 : out_channels; }
   size_t bytes() const;
@@ -47,5 +49,8 @@ PackedConv pack_conv(const Weight& weight, const Weight* bias, int groups, const
 // The 1x1 convolution from which a transposed convolution with kernel = stride is made: row (ky * kw + kx) * OC + oc.
 // weight: [IC, OC, kh, kw].
 PackedConv pack_phases(const Weight& weight, const Weight* bias, const Isa& isa, int l1_bytes);
+
+// As pack_conv, for weights of s8, closed to quads of four channels.
+PackedConv pack_quads(const Weight& weight, int groups, const Window& window, const Isa& isa, int l1_bytes);
 
 }  // namespace lth

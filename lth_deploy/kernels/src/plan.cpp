@@ -39,6 +39,7 @@ class Planner {
     const Instr& in = c_.program.instrs[i];
     TensorPlan t;
     t.channels = in.channels;
+    t.planes = in.bytes ? (in.channels + 3) / 4 : in.channels;
     switch (in.op) {
       case Op::kLoad: load(i, in, t); break;
       case Op::kLoadRows: load_rows(i, in, t); break;
@@ -50,6 +51,7 @@ class Planner {
         break;
       }
       case Op::kConv:
+      case Op::kQConv:
       case Op::kMaxPool: windowed(i, in, t); break;
       case Op::kConvTranspose: {
         const TensorPlan& x = found_[in.args[0]];
@@ -136,18 +138,20 @@ class Allocator {
     place_concats();
     for (size_t i = 0; i < instrs.size(); ++i) {
       TensorPlan& t = plan_.tensors[i];
+      for (int a : arguments(instrs[i])) live(plan_.tensors[a].view.buffer, static_cast<int>(i));
+      if (c_.passed_by[i]) continue;
       if (instrs[i].op == Op::kSlice) {
         const View& from = plan_.tensors[instrs[i].args[0]].view;
-        t.view = {from.buffer, from.channel + instrs[i].from};
+        t.view = {from.buffer, from.plane + (instrs[i].bytes ? instrs[i].from / 4 : instrs[i].from)};
       } else if (t.view.buffer < 0) {
-        t.view = {new_buffer(t, t.channels, static_cast<int>(i)), 0};
+        t.view = {new_buffer(t, t.planes, static_cast<int>(i)), 0};
       }
       live(t.view.buffer, static_cast<int>(i));
       if (instrs[i].op == Op::kConvTranspose) phases(static_cast<int>(i));
-      for (int a : arguments(instrs[i])) live(plan_.tensors[a].view.buffer, static_cast<int>(i));
     }
     for (const Output& o : c_.program.outputs) {
-      live(plan_.tensors[o.tensor].view.buffer, static_cast<int>(instrs.size()));
+      const int stored = c_.passed_by[o.tensor] ? instrs[o.tensor].args[0] : o.tensor;
+      live(plan_.tensors[stored].view.buffer, static_cast<int>(instrs.size()));
     }
     arrange();
   }
@@ -160,19 +164,20 @@ class Allocator {
   }
 
  private:
-  int new_buffer(const TensorPlan& t, int channels, int at) {
+  int new_buffer(const TensorPlan& t, int planes, int at) {
     Buffer b;
-    b.channels = channels;
+    b.planes = planes;
     // A power of two between channels would put them all into the same few sets of the first cache.
     const size_t lines = static_cast<size_t>(lines_of(t.plane));
     b.cells = (lines % 32 == 0 ? lines + 1 : lines) * c_.isa->lanes;
-    b.bytes = b.cells * 4 * static_cast<size_t>(channels) * static_cast<size_t>(t.n);
+    b.bytes = b.cells * 4 * static_cast<size_t>(planes) * static_cast<size_t>(t.n);
     b.first = b.last = at;
     plan_.buffers.push_back(b);
     return static_cast<int>(plan_.buffers.size()) - 1;
   }
 
   void live(int buffer, int at) {
+    if (buffer < 0) return;
     plan_.buffers[buffer].first = std::min(plan_.buffers[buffer].first, at);
     plan_.buffers[buffer].last = std::max(plan_.buffers[buffer].last, at);
   }
@@ -182,14 +187,14 @@ class Allocator {
     for (size_t i = 0; i < instrs.size(); ++i) {
       if (instrs[i].op != Op::kConcat) continue;
       TensorPlan& t = plan_.tensors[i];
-      if (t.view.buffer < 0) t.view = {new_buffer(t, t.channels, static_cast<int>(i)), 0};
-      int channel = t.view.channel;
+      if (t.view.buffer < 0) t.view = {new_buffer(t, t.planes, static_cast<int>(i)), 0};
+      int plane = t.view.plane;
       for (int a : instrs[i].args) {
         TensorPlan& part = plan_.tensors[a];
         const Op made = instrs[a].op;
         const bool free = part.view.buffer < 0 && made != Op::kSlice && same_plane(part.plane, t.plane);
-        if (free) part.view = {t.view.buffer, channel};
-        channel += part.channels;
+        if (free) part.view = {t.view.buffer, plane};
+        plane += part.planes;
       }
     }
   }
@@ -235,6 +240,7 @@ void plan_instr(const Compiled& c, Plan& plan, int i) {
   const int lanes = c.isa->lanes;
   switch (in.op) {
     case Op::kConv:
+    case Op::kQConv:
       p.tiles = choose_tiles(c.convs[c.conv_of[i]], t.plane, *c.isa);
       p.map = window_map(plan.tensors[in.args[0]].plane, t.plane, in.window, lanes);
       break;

@@ -7,6 +7,7 @@
 #include "geometry.h"
 #include "pack.h"
 #include "region.h"
+#include "requantize.h"
 
 namespace lth {
 
@@ -15,15 +16,15 @@ struct Tile {
   int y = 0, x = 0, th = 1, tw = 1;
 };
 
-// Where a tensor lies: `channels` of `buffer` from `channel` on. Slices and parts of a concat share a buffer.
+// Where a tensor lies: planes of `buffer` from `plane` on. Slices and parts of a concat share a buffer.
 struct View {
   int buffer = -1;
-  int channel = 0;
+  int plane = 0;
 };
 
 struct Buffer {
-  int channels = 0;
-  size_t cells = 0;       // of one channel
+  int planes = 0;
+  size_t cells = 0;       // of one plane
   size_t offset = 0;      // bytes into the arena
   size_t bytes = 0;
   int first = 0, last = 0;  // instructions between which it is alive
@@ -31,6 +32,7 @@ struct Buffer {
 
 struct TensorPlan {
   int n = 0, channels = 0;
+  int planes = 0;  // as channels; of bytes, a quarter
   PlaneShape plane;
   View view;
 };
@@ -56,6 +58,8 @@ struct Compiled {
   Program program;
   std::vector<PackedConv> convs;  // of kConv and kConvTranspose; instructions with the same weights share one
   std::vector<int> conv_of;       // instruction -> index into convs, or -1
+  std::vector<QuadRows> quads;    // of kQConv, for each instruction
+  std::vector<bool> passed_by;    // instructions whose neighbour reads an input, or writes an output, in their place
   const Isa* isa = nullptr;
 };
 

@@ -1,12 +1,15 @@
 // Where the time of a region goes. With LTH_PROFILE=FILE in the environment each region appends, when it is destroyed,
-// one JSON line: its calls, and the nanoseconds of all calls for each instruction and for the outputs.
+// one JSON line: its calls, and the nanoseconds of all calls, and of the median one, for each instruction and for the
+// outputs.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -14,7 +17,7 @@ namespace lth {
 
 class Profile {
  public:
-  explicit Profile(size_t instructions) : ns_(instructions + 1) {
+  explicit Profile(size_t instructions) : samples_(instructions + 1) {
     const char* path = std::getenv("LTH_PROFILE");
     if (path != nullptr) path_ = path;
   }
@@ -26,9 +29,16 @@ class Profile {
     if (path_.empty() || calls_ == 0) return;
     std::FILE* const file = std::fopen(path_.c_str(), "a");
     if (file == nullptr) return;
-    std::string line = "{\"calls\": " + std::to_string(calls_) + ", \"ns\": [";
-    for (size_t i = 0; i < ns_.size(); ++i) line += (i ? ", " : "") + std::to_string(ns_[i]);
-    line += "]}\n";
+    std::string sums, medians;
+    for (std::vector<uint64_t>& samples : samples_) {
+      uint64_t sum = 0;
+      for (uint64_t ns : samples) sum += ns;
+      std::sort(samples.begin(), samples.end());
+      sums += (sums.empty() ? "" : ", ") + std::to_string(sum);
+      medians += (medians.empty() ? "" : ", ") + std::to_string(samples.empty() ? 0 : samples[samples.size() / 2]);
+    }
+    const std::string line =
+        "{\"calls\": " + std::to_string(calls_) + ", \"ns\": [" + sums + "], \"median_ns\": [" + medians + "]}\n";
     std::fwrite(line.data(), 1, line.size(), file);
     std::fclose(file);
   }
@@ -42,13 +52,16 @@ class Profile {
     if (!on()) return f();
     const auto began = std::chrono::steady_clock::now();
     f();
-    ns_[i] += static_cast<uint64_t>((std::chrono::steady_clock::now() - began) / std::chrono::nanoseconds(1));
+    const auto ns = static_cast<uint64_t>((std::chrono::steady_clock::now() - began) / std::chrono::nanoseconds(1));
+    const std::lock_guard<std::mutex> lock(mutex_);
+    samples_[i].push_back(ns);
   }
 
  private:
   std::string path_;
   std::atomic<uint64_t> calls_{0};
-  std::vector<std::atomic<uint64_t>> ns_;
+  std::mutex mutex_;
+  std::vector<std::vector<uint64_t>> samples_;  // of each instruction, a call each
 };
 
 }  // namespace lth

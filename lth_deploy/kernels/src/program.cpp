@@ -5,6 +5,7 @@
 
 #include "fields.h"
 #include "program_checks.h"
+#include "program_fields.h"
 
 namespace lth {
 namespace {
@@ -64,10 +65,8 @@ class Parser {
     if (program_.weights.size() == kMaxWeights) fields.fail("more than " + std::to_string(kMaxWeights) + " weights");
     WeightDecl decl;
     fields.expect("weight");
-    coding(fields, decl);
-    const std::string_view type = fields.next("f32 or f16");
-    if (type != "f32" && type != "f16") fields.fail("values are f32 or f16, found " + quoted(type));
-    decl.half = type == "f16";
+    read_coding(fields, decl);
+    decl.type = read_value_type(fields);
     decl.dims = fields.list(fields.next("dimensions"), 1, kMaxElements, "a dimension");
     fields.expect("at");
     const bool dense = decl.coding == Coding::kDense;
@@ -86,24 +85,6 @@ class Parser {
     program_.weights.push_back(std::move(decl));
   }
 
-  static void coding(Fields& fields, WeightDecl& decl) {
-    const std::string_view name = fields.next("a coding");
-    if (name == "dense") return;
-    if (name == "bitmask") {
-      decl.coding = Coding::kBitmask;
-    } else if (name == "steps8") {
-      decl.coding = Coding::kSteps8;
-    } else {
-      decl.coding = Coding::kGaps;
-      for (int bits : {4, 6, 8, 10, 12, 16}) {
-        if (name == "gaps" + std::to_string(bits)) decl.gap_bits = bits;
-      }
-      if (decl.gap_bits == 0) {
-        fields.fail("codings are dense, bitmask, steps8, gaps4, 6, 8, 10, 12 and 16; found " + quoted(name));
-      }
-    }
-  }
-
   // tN = OP ARGUMENTS
   void instruction(Fields fields) {
     if (program_.instrs.size() == kMaxInstrs) fields.fail("more than " + std::to_string(kMaxInstrs) + " instructions");
@@ -116,7 +97,10 @@ class Parser {
     } else if (op == "loadrows") {
       load(fields, instr, Op::kLoadRows);
     } else if (op == "conv") {
-      conv(fields, instr);
+      conv(fields, instr, Op::kConv);
+    } else if (op == "qconv") {
+      conv(fields, instr, Op::kQConv);
+      instr.bytes = read_out(fields, true, instr.quantized);
     } else if (op == "convtranspose") {
       conv_transpose(fields, instr);
     } else if (op == "maxpool") {
@@ -127,11 +111,24 @@ class Parser {
     } else if (op == "add") {
       instr.op = Op::kAdd;
       for (int i = 0; i < 2; ++i) instr.args.push_back(tensor(fields, fields.next("a tensor")));
-      instr.act = act(fields);
+      instr.act = read_act(fields);
+    } else if (op == "qadd") {
+      instr.op = Op::kQAdd;
+      for (int i = 0; i < 2; ++i) instr.args.push_back(tensor(fields, fields.next("a tensor")));
+      instr.act = read_act(fields);
+      instr.bytes = read_out(fields, false, instr.quantized);
+    } else if (op == "quantize" || op == "requantize") {
+      instr.op = op == "quantize" ? Op::kQuantize : Op::kRequantize;
+      instr.args = {tensor(fields, fields.next("a tensor"))};
+      if (instr.op == Op::kRequantize) instr.act = read_act(fields);
+      instr.bytes = read_out(fields, false, instr.quantized);
+    } else if (op == "dequantize") {
+      instr.op = Op::kDequantize;
+      instr.args = {tensor(fields, fields.next("a tensor"))};
     } else if (op == "act") {
       instr.op = Op::kAct;
       instr.args = {tensor(fields, fields.next("a tensor"))};
-      instr.act = act(fields);
+      instr.act = read_act(fields);
     } else if (op == "concat") {
       instr.op = Op::kConcat;
       do instr.args.push_back(tensor(fields, fields.next("a tensor")));
@@ -156,13 +153,13 @@ class Parser {
     instr.channels = static_cast<int>(fields.integer(fields.value("channels="), 1, kMaxChannels, "channels"));
   }
 
-  void conv(Fields& fields, Instr& instr) {
-    instr.op = Op::kConv;
+  void conv(Fields& fields, Instr& instr, Op op) {
+    instr.op = op;
     weighted(fields, instr);
-    window(fields, instr.window);
+    instr.window = read_window(fields);
     instr.groups = static_cast<int>(fields.integer(fields.value("groups="), 1, kMaxChannels, "groups"));
     if (fields.starts_with("add=")) instr.add = tensor(fields, fields.value("add="));
-    instr.act = act(fields);
+    instr.act = read_act(fields);
   }
 
   void conv_transpose(Fields& fields, Instr& instr) {
@@ -174,63 +171,22 @@ class Parser {
     window.kh = kernel[0], window.kw = kernel[1];
     window.sh = stride[0], window.sw = stride[1];
     if (kernel != stride) fields.fail("a convtranspose has stride = kernel");
-    instr.act = act(fields);
+    instr.act = read_act(fields);
   }
 
   void max_pool(Fields& fields, Instr& instr) {
     instr.op = Op::kMaxPool;
     instr.args = {tensor(fields, fields.next("a tensor"))};
-    window(fields, instr.window);
+    instr.window = read_window(fields);
   }
 
-  // TENSOR WEIGHT BIAS-or-dash
+  // TENSOR WEIGHT [SCALES] BIAS-or-dash
   void weighted(Fields& fields, Instr& instr) {
     instr.args = {tensor(fields, fields.next("a tensor"))};
     instr.weight = named(fields, fields.next("a weight"), 'w', program_.weights.size());
+    if (instr.op == Op::kQConv) instr.scales = named(fields, fields.next("scales"), 'w', program_.weights.size());
     const std::string_view bias = fields.next("a bias, or -");
     if (bias != "-") instr.bias = named(fields, bias, 'w', program_.weights.size());
-  }
-
-  static void window(Fields& fields, Window& window) {
-    const auto kernel = fields.numbers<2>("kernel=", 1, 15);
-    const auto stride = fields.numbers<2>("stride=", 1, 8);
-    const auto pads = fields.numbers<4>("pads=", 0, 14);
-    const auto dilation = fields.numbers<2>("dilation=", 1, 8);
-    window.kh = kernel[0], window.kw = kernel[1];
-    window.sh = stride[0], window.sw = stride[1];
-    window.pt = pads[0], window.pl = pads[1], window.pb = pads[2], window.pr = pads[3];
-    window.dh = dilation[0], window.dw = dilation[1];
-    check_window(fields, window);
-  }
-
-  static Act act(Fields& fields) {
-    std::string_view text = fields.value("act=");
-    const std::string_view name = text.substr(0, text.find(':'));
-    Act act;
-    if (text == "none") return act;
-    if (text == "relu") {
-      act.kind = ActKind::kRelu;
-    } else if (text == "silu") {
-      act.kind = ActKind::kSilu;
-    } else if (text == "hardswish") {
-      act.kind = ActKind::kHardSwish;
-    } else if (name == "leaky" && text.size() > name.size()) {
-      act.kind = ActKind::kLeaky;
-      act.a = static_cast<float>(fields.number(text.substr(name.size() + 1), "the slope"));
-    } else if (name == "clip" && text.size() > name.size()) {
-      act.kind = ActKind::kClip;
-      text = text.substr(name.size() + 1);
-      const size_t colon = text.find(':');
-      if (colon == std::string_view::npos) fields.fail("clip has two bounds, clip:LOW:HIGH");
-      const double low = fields.number(text.substr(0, colon), "the lower bound");
-      const double high = fields.number(text.substr(colon + 1), "the upper bound");
-      if (low > high) fields.fail("the lower bound of clip is above the upper one");
-      act.a = static_cast<float>(low);
-      act.b = static_cast<float>(high);
-    } else {
-      fields.fail("act is none, relu, leaky:SLOPE, clip:LOW:HIGH, silu or hardswish; found " + quoted(text));
-    }
-    return act;
   }
 
   // output TENSOR [rows]

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "quantized.h"
+
 namespace lth {
 
 // A file, an attribute or a shape that cannot be accepted. The message says what was found and what is allowed.
@@ -24,17 +26,22 @@ struct Act {
 
 enum class Coding { kDense, kBitmask, kSteps8, kGaps };
 
-// A constant of the region: a weight (2 to 4 dimensions) or a bias (1 dimension).
+enum class ValueType { kFloat, kHalf, kInt8, kInt32 };
+
+// A constant of the region: a weight (2 to 4 dimensions), or a bias or scales of output channels (1 dimension).
 struct WeightDecl {
   Coding coding = Coding::kDense;
   int gap_bits = 0;      // of kGaps: 4, 6, 8, 10, 12 or 16
-  bool half = false;     // values are float16, else float32
+  int block_rows = 1, block_columns = 1;  // outputs and inputs of the blocks that the coding counts
+  ValueType type = ValueType::kFloat;
   std::vector<int64_t> dims;
   int positions_input = -1;  // node input that holds the positions; -1 for kDense
   int values_input = -1;     // node input that holds the values
 };
 
-enum class Op { kLoad, kLoadRows, kConv, kConvTranspose, kMaxPool, kResize, kAdd, kAct, kConcat, kSlice };
+enum class Op { kLoad, kLoadRows, kConv, kConvTranspose, kMaxPool, kResize, kAdd, kAct, kConcat, kSlice,
+                kQuantize, kQConv, kQAdd, kRequantize, kDequantize };
+
 
 struct Window {
   int kh = 1, kw = 1;      // kernel
@@ -49,14 +56,17 @@ struct Instr {
   Op op = Op::kLoad;
   std::vector<int> args;
   int channels = 0;     // of the tensor that is made
+  bool bytes = false;   // whether that tensor has bytes, else float32
+  Quantized quantized;  // ... and what they stand for
   bool rows = false;    // whether that tensor is [N, channels]: it comes from a kLoadRows
-  int weight = -1;      // kConv, kConvTranspose
-  int bias = -1;        // kConv, kConvTranspose; -1 for none
-  int add = -1;         // kConv: tensor added before the activation; -1 for none
-  int groups = 1;       // kConv
+  int weight = -1;      // kConv, kConvTranspose, kQConv
+  int scales = -1;      // kQConv: of the output channels
+  int bias = -1;        // kConv, kConvTranspose, kQConv; -1 for none
+  int add = -1;         // kConv, kQConv: tensor added before the activation; -1 for none
+  int groups = 1;       // kConv, kQConv
   int from = 0, to = 0; // kSlice: channels [from, to)
-  Window window;        // kConv, kConvTranspose, kMaxPool
-  Act act;              // kConv, kConvTranspose, kAdd, kAct
+  Window window;        // kConv, kConvTranspose, kQConv, kMaxPool
+  Act act;              // kConv, kConvTranspose, kQConv, kAdd, kQAdd, kAct, kRequantize
 };
 
 struct Output {

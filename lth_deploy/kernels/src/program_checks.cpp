@@ -18,8 +18,59 @@ void expect_dims(const Fields& line, const char* what, const std::vector<int64_t
     line.fail(std::string(what) + " has the dimensions " + text(found) + " instead of " + text(wanted));
 }
 
+bool is_real(const WeightDecl& decl) { return decl.type == ValueType::kFloat || decl.type == ValueType::kHalf; }
+
 void check_bias(const Fields& line, const Program& program, const Instr& instr) {
-  if (instr.bias >= 0) expect_dims(line, "the bias", program.weights[instr.bias].dims, {instr.channels});
+  if (instr.bias < 0) return;
+  const WeightDecl& bias = program.weights[instr.bias];
+  expect_dims(line, "the bias", bias.dims, {instr.channels});
+  const bool fits = instr.op == Op::kQConv ? bias.type == ValueType::kInt32 : is_real(bias);
+  if (!fits) line.fail("a qconv has a bias of s32, other convolutions of f32 or f16");
+}
+
+void check_scales(const Fields& line, const Program& program, const Instr& instr) {
+  const WeightDecl& scales = program.weights[instr.scales];
+  expect_dims(line, "the scales", scales.dims, {instr.channels});
+  if (scales.type != ValueType::kFloat || scales.coding != Coding::kDense) line.fail("scales are dense f32");
+}
+
+bool same(const Quantized& a, const Quantized& b) { return a.scale == b.scale && a.zero == b.zero; }
+
+// Four channels of bytes lie together.
+bool whole_quads(int channels) { return channels % 4 == 0; }
+
+void expect_bytes(const Fields& line, const Program& program, int tensor, bool bytes) {
+  if (program.instrs[tensor].bytes != bytes) {
+    line.fail("t" + std::to_string(tensor) + (bytes ? " is float32 where bytes are needed" : " has bytes where float32 is needed"));
+  }
+}
+
+bool keeps_type(Op op) { return op == Op::kMaxPool || op == Op::kResize || op == Op::kConcat || op == Op::kSlice; }
+
+// Sets type, scale and zero point of what keeps those of its argument, and checks the types of arguments.
+void check_types(const Fields& line, const Program& program, Instr& instr, const std::vector<int>& arguments) {
+  const Instr& x = program.instrs[arguments[0]];
+  if (keeps_type(instr.op)) {
+    instr.bytes = x.bytes;
+    instr.quantized = x.quantized;
+    return;
+  }
+  const bool bytes = instr.op == Op::kQConv || instr.op == Op::kQAdd || instr.op == Op::kRequantize || instr.op == Op::kDequantize;
+  for (int argument : arguments) expect_bytes(line, program, argument, bytes);
+}
+
+void check_concat(const Fields& line, const Program& program, const std::vector<int>& parts) {
+  if (parts.size() < 2) line.fail("concat joins two tensors or more");
+  const Instr& first = program.instrs[parts[0]];
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const Instr& part = program.instrs[parts[i]];
+    if (part.bytes != first.bytes || (part.bytes && !same(part.quantized, first.quantized))) {
+      line.fail("the parts of a concat have one type, one scale and one zero point");
+    }
+    if (part.bytes && i + 1 < parts.size() && !whole_quads(part.channels)) {
+      line.fail("of bytes, all parts of a concat but the last have a multiple of 4 channels");
+    }
+  }
 }
 
 void expect_channels(const Fields& line, const Program& program, int tensor, int channels) {
@@ -40,7 +91,12 @@ int checked_channels(const Fields& line, int64_t channels) {
 }
 
 void check_conv(const Fields& line, const Program& program, Instr& instr) {
-  const std::vector<int64_t>& dims = program.weights[instr.weight].dims;
+  const WeightDecl& weight = program.weights[instr.weight];
+  const bool quantised = instr.op == Op::kQConv;
+  if (quantised ? weight.type != ValueType::kInt8 : !is_real(weight)) {
+    line.fail("a qconv has a weight of s8, other convolutions of f32 or f16");
+  }
+  const std::vector<int64_t>& dims = weight.dims;
   const int in = program.instrs[instr.args[0]].channels;
   if (dims.size() < 2) line.fail("the weight of a conv has one dimension");
   instr.channels = checked_channels(line, dims[0]);
@@ -57,11 +113,19 @@ void check_conv(const Fields& line, const Program& program, Instr& instr) {
     expect_dims(line, "the weight", dims, {instr.channels, in / instr.groups, instr.window.kh, instr.window.kw});
   }
   check_bias(line, program, instr);
+  if (quantised) {
+    check_scales(line, program, instr);
+    if (instr.groups > 1 && !(whole_quads(in / instr.groups) && whole_quads(instr.channels / instr.groups))) {
+      line.fail("groups of bytes take and make a multiple of 4 channels");
+    }
+    if (!instr.bytes && instr.add >= 0) line.fail("nothing is added where float32 is made");
+  }
   if (instr.add >= 0) expect_channels(line, program, instr.add, instr.channels);
 }
 
 void check_conv_transpose(const Fields& line, const Program& program, Instr& instr) {
   const std::vector<int64_t>& dims = program.weights[instr.weight].dims;
+  if (!is_real(program.weights[instr.weight])) line.fail("a convtranspose has a weight of f32 or f16");
   if (dims.size() != 4) line.fail("the weight of a convtranspose has " + std::to_string(dims.size()) + " dimensions");
   instr.channels = checked_channels(line, dims[1]);
   const int in = program.instrs[instr.args[0]].channels;
@@ -94,6 +158,13 @@ int64_t check_weight(const Fields& line, const WeightDecl& decl) {
     elements *= dim;
     if (elements > kMaxElements) line.fail("a weight of more than 2^29 elements");
   }
+  if (decl.block_rows * decl.block_columns > 1 &&
+      (rank < 2 || decl.dims[0] % decl.block_rows != 0 || decl.dims[1] % decl.block_columns != 0)) {
+    line.fail("the dimensions " + text(decl.dims) + " are no whole number of blocks");
+  }
+  if (decl.type == ValueType::kInt32 && (decl.coding != Coding::kDense || rank != 1)) {
+    line.fail("s32 is for dense biases of one dimension");
+  }
   return elements;
 }
 
@@ -116,16 +187,19 @@ void check_instr(const Fields& line, const Program& program, Instr& instr) {
   if (instr.rows && (instr.op == Op::kConvTranspose || instr.op == Op::kMaxPool || instr.op == Op::kResize)) {
     line.fail("this operator takes planes, and t" + std::to_string(arguments[0]) + " is rows");
   }
+  check_types(line, program, instr, arguments);
   const int channels = program.instrs[arguments[0]].channels;
   int64_t sum = 0;
   switch (instr.op) {
     case Op::kConv:
+    case Op::kQConv:
       check_conv(line, program, instr);
       break;
     case Op::kConvTranspose:
       check_conv_transpose(line, program, instr);
       break;
     case Op::kAdd:
+    case Op::kQAdd:
       expect_channels(line, program, arguments[1], channels);
       instr.channels = channels;
       break;
@@ -134,7 +208,7 @@ void check_instr(const Fields& line, const Program& program, Instr& instr) {
       instr.channels = channels;
       break;
     case Op::kConcat:
-      if (arguments.size() < 2) line.fail("concat joins two tensors or more");
+      check_concat(line, program, arguments);
       for (int argument : arguments) sum += program.instrs[argument].channels;
       instr.channels = checked_channels(line, sum);
       break;
@@ -143,6 +217,7 @@ void check_instr(const Fields& line, const Program& program, Instr& instr) {
         line.fail("t" + std::to_string(arguments[0]) + " has no channels " + std::to_string(instr.from) + " to " +
                   std::to_string(instr.to));
       }
+      if (instr.bytes && !whole_quads(instr.from)) line.fail("slices of bytes begin at a multiple of 4");
       instr.channels = instr.to - instr.from;
       break;
     default:
@@ -154,6 +229,7 @@ void check_output(const Fields& line, const Program& program, const Output& outp
   if (program.instrs[output.tensor].rows != output.rows) {
     line.fail("'rows' belongs to the outputs that come from a loadrows, and only to them");
   }
+  expect_bytes(line, program, output.tensor, false);
   for (const Output& earlier : program.outputs) {
     if (earlier.tensor == output.tensor) line.fail("t" + std::to_string(output.tensor) + " is an output already");
   }
@@ -169,6 +245,7 @@ void check_uses(const Program& program) {
     }
     for (int tensor : reads(instr)) tensors[tensor] = true;
     if (instr.weight >= 0) weights[instr.weight] = true;
+    if (instr.scales >= 0) weights[instr.scales] = true;
     if (instr.bias >= 0) weights[instr.bias] = true;
   }
   for (const Output& output : program.outputs) tensors[output.tensor] = true;

@@ -88,6 +88,7 @@ class CompiledRegion final : public Region {
   size_t weight_bytes() const override {
     size_t total = 0;
     for (const PackedConv& conv : compiled_.convs) total += conv.bytes();
+    for (const QuadRows& rows : compiled_.quads) total += rows.bytes();
     return total;
   }
 
@@ -102,7 +103,7 @@ class CompiledRegion final : public Region {
 // How a window walks decides how weights are packed; where it starts does not.
 bool same_packing(const Instr& a, const Instr& b) {
   const Window &x = a.window, &y = b.window;
-  return a.op == b.op && a.weight == b.weight && a.bias == b.bias && a.groups == b.groups && x.kh == y.kh &&
+  return a.op == b.op && a.weight == b.weight && (a.op == Op::kQConv || a.bias == b.bias) && a.groups == b.groups && x.kh == y.kh &&
          x.kw == y.kw && x.sh == y.sh && x.sw == y.sw && x.dh == y.dh && x.dw == y.dw;
 }
 
@@ -114,6 +115,26 @@ int packed_before(const Program& program, size_t i) {
   return -1;
 }
 
+// Pictures that are only quantised are read as bytes, and bytes that are only returned are written as floats.
+std::vector<bool> passed_by(const Program& program) {
+  const auto& instrs = program.instrs;
+  std::vector<bool> read(instrs.size()), other(instrs.size());  // other: by something else than a quantize
+  for (const Instr& in : instrs) {
+    if (in.op == Op::kLoad || in.op == Op::kLoadRows) continue;
+    for (int a : in.args) {
+      read[a] = true;
+      other[a] = other[a] || in.op != Op::kQuantize;
+    }
+    if (in.add >= 0) read[in.add] = other[in.add] = true;
+  }
+  for (const Output& output : program.outputs) other[output.tensor] = true;
+  std::vector<bool> result(instrs.size());
+  for (size_t i = 0; i < instrs.size(); ++i) {
+    result[i] = (instrs[i].op == Op::kLoad && !other[i]) || (instrs[i].op == Op::kDequantize && !instrs[i].rows && !read[i]);
+  }
+  return result;
+}
+
 }  // namespace
 
 std::unique_ptr<Region> make_region(Program program, std::vector<Weight> weights, const std::string& isa) {
@@ -121,9 +142,12 @@ std::unique_ptr<Region> make_region(Program program, std::vector<Weight> weights
   c.isa = &choose_isa(isa);
   c.conv_of.assign(program.instrs.size(), -1);
   const int l1 = l1_bytes();
+  c.quads.resize(program.instrs.size());
+  c.passed_by = passed_by(program);
   for (size_t i = 0; i < program.instrs.size(); ++i) {
     const Instr& in = program.instrs[i];
     if (in.weight < 0) continue;
+    if (in.op == Op::kQConv) c.quads[i] = quad_rows(program, in, weights, *c.isa);
     const int twin = packed_before(program, i);
     if (twin >= 0) {
       c.conv_of[i] = c.conv_of[twin];
@@ -131,7 +155,9 @@ std::unique_ptr<Region> make_region(Program program, std::vector<Weight> weights
     }
     const Weight* const bias = in.bias >= 0 ? &weights[in.bias] : nullptr;
     c.conv_of[i] = static_cast<int>(c.convs.size());
-    if (in.op == Op::kConvTranspose) {
+    if (in.op == Op::kQConv) {
+      c.convs.push_back(pack_quads(weights[in.weight], in.groups, in.window, *c.isa, l1));
+    } else if (in.op == Op::kConvTranspose) {
       c.convs.push_back(pack_phases(weights[in.weight], bias, *c.isa, l1));
     } else {
       c.convs.push_back(pack_conv(weights[in.weight], bias, in.groups, in.window, *c.isa, l1));

@@ -7,7 +7,9 @@
 #include <vector>
 
 #include "ort_access.h"
+#include "constant_checks.h"
 #include "program.h"
+#include "stored_values.h"
 #include "weights.h"
 
 namespace lth {
@@ -25,6 +27,26 @@ std::string shape_text(const std::vector<int64_t>& dims) {
   return text + "]";
 }
 
+const char* name_of(ort::ElementType type) {
+  switch (type) {
+    case ort::kFloat: return "float32";
+    case ort::kFloat16: return "float16";
+    case ort::kInt8: return "int8";
+    case ort::kInt32: return "int32";
+    default: return "uint8";
+  }
+}
+
+ort::ElementType element_type(ValueType type) {
+  switch (type) {
+    case ValueType::kFloat: return ort::kFloat;
+    case ValueType::kHalf: return ort::kFloat16;
+    case ValueType::kInt8: return ort::kInt8;
+    case ValueType::kInt32: return ort::kInt32;
+  }
+  return ort::kUndefined;
+}
+
 // Input `index` of the node, which must be a constant of the model with this type and (unless empty) these dimensions.
 ort::Tensor constant(const ort::Api& api, const ort::KernelInfo* info, int index, ort::ElementType type,
                      const std::vector<int64_t>& dims) {
@@ -35,8 +57,7 @@ ort::Tensor constant(const ort::Api& api, const ort::KernelInfo* info, int index
   if (!is_constant) fail_at("input", at, "it holds a part of a weight and is no constant of the model");
   ort::Tensor tensor = ort::read_tensor(api, value);
   if (tensor.type != type) {
-    const char* name = type == ort::kUint8 ? "uint8" : type == ort::kFloat ? "float32" : "float16";
-    fail_at("input", at, std::string("the program reads ") + name + ", the constant has another type");
+    fail_at("input", at, std::string("the program reads ") + name_of(type) + ", the constant has another type");
   }
   const bool fits = dims.empty() ? tensor.dims.size() == 1 : tensor.dims == dims;
   if (!fits) {
@@ -54,9 +75,9 @@ Weight read_weight(const ort::Api& api, const ort::KernelInfo* info, const Weigh
     const ort::Tensor tensor = constant(api, info, decl.positions_input, ort::kUint8, {});
     positions = {tensor.data, tensor.elements()};
   }
-  const ort::ElementType type = decl.half ? ort::kFloat16 : ort::kFloat;
+  const ort::ElementType type = element_type(decl.type);
   const ort::Tensor tensor = constant(api, info, decl.values_input, type, dense ? decl.dims : std::vector<int64_t>());
-  return decode_weight(decl, positions, {tensor.data, tensor.elements() * (decl.half ? 2 : 4)});
+  return decode_weight(decl, positions, {tensor.data, tensor.elements() * width_of(decl.type)});
 }
 
 std::vector<Weight> read_weights(const ort::Api& api, const ort::KernelInfo* info, const Program& program) {
@@ -135,6 +156,7 @@ RegionKernel::RegionKernel(const ort::Api& api, const ort::KernelInfo* info, std
   }
   inputs_ = static_cast<size_t>(program.inputs);
   std::vector<Weight> weights = read_weights(api, info, program);
+  check_constants(program, weights);
   const char* isa = std::getenv("LTH_ISA");
   region_ = make_region(std::move(program), std::move(weights), isa ? isa : "");
 }

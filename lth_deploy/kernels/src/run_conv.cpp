@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <limits>
 
 #include "tasks.h"
 
@@ -55,7 +54,7 @@ class ConvTask {
       : call_(call), conv_(*call.conv), tile_(tile), image_(image), part_(part),
         packed_(static_cast<uint32_t*>(worker.tile.at_least((static_cast<size_t>(conv_.tile_lines) + 1) * line_bytes()))),
         sums_(static_cast<float*>(worker.sums.at_least(static_cast<size_t>(part.end - part.begin) * tile.th * tile.tw *
-                                                       line_bytes() * (conv_.pairs ? 2 : 1)))) {}
+                                                       line_bytes() * (conv_.pairs ? 2 : 1) + quad_bytes()))) {}
 
   void run() {
     for (size_t b = 0; b < conv_.blocks.size(); ++b) {
@@ -74,6 +73,11 @@ class ConvTask {
 
  private:
   size_t line_bytes() const { return static_cast<size_t>(call_.isa->lanes) * 4; }
+
+  // Sums of four rows, on their way into bytes.
+  size_t quad_bytes() const {
+    return call_.requantize == nullptr ? 0 : 4 * static_cast<size_t>(tile_.th) * tile_.tw * line_bytes();
+  }
 
   const uint32_t* source() const {
     return reinterpret_cast<const uint32_t*>(call_.source.first + image_ * call_.source.image);
@@ -99,6 +103,7 @@ class ConvTask {
     p.n_cols = (tile_.tw - 1) * call_.window.sw + call_.window.kw;
     p.pitch = conv_.pitch;
     p.channel_lines = conv_.channel_lines;
+    p.fill = call_.fill;
     p.tile = packed_;
     call_.isa->pack_tile(p);
   }
@@ -117,6 +122,7 @@ class ConvTask {
     p.sh = call_.window.sh;
     p.sw = call_.window.sw;
     p.run_lines = conv_.channel_lines;
+    p.fill = call_.fill;
     p.tile = packed_;
     call_.isa->pack_run(p);
   }
@@ -133,22 +139,35 @@ class ConvTask {
     r.rows = part_.end - part_.begin;
     r.th = tile_.th;
     r.tw = tile_.tw;
-    r.scratch = sums_;
-    r.bias = conv_.bias.data() + channel;
-    r.out = call_.out.first + image_ * call_.out.image + channel * call_.out.channel + tile_start();
+    r.scratch = sums_ + quad_bytes() / 4;
+    r.bias = call_.bias + channel;
+    const bool to_bytes = call_.requantize != nullptr && !call_.requantize->to_floats;
+    const size_t plane = to_bytes ? channel / 4 : channel;  // parts begin with whole cells
+    r.out = call_.out.first + image_ * call_.out.image + plane * call_.out.channel + tile_start();
     r.out_channel = call_.out.channel;
     r.out_pitch = call_.out_w;
     if (call_.add.first != nullptr) {
-      r.add = call_.add.first + image_ * call_.add.image + channel * call_.add.channel + tile_start();
+      r.add = call_.add.first + image_ * call_.add.image + plane * call_.add.channel + tile_start();
       r.add_channel = call_.add.channel;
     }
     r.odd = conv_.pairs && conv_.out_channels % 2 == 1 && part_.end == conv_.rows();
     r.finish = call_.finish;
     r.first = block.first;
     r.last = block.last;
-    const RowsFn kernel = conv_.pairs ? call_.isa->pair(conv_.family, tile_.tw)
-                                      : call_.isa->single(conv_.family, tile_.th, tile_.tw);
-    kernel(r);
+    if (call_.requantize != nullptr) {
+      Requantize q = *call_.requantize;
+      q.multiplier += channel;
+      r.requantize = &q;
+      r.quad = sums_;
+      r.channels = std::min(r.rows * rows_a_record, conv_.out_channels - channel);
+      kernel(call_.isa->sums->single, call_.isa->sums->pair)(r);
+    } else {
+      kernel(call_.isa->single, call_.isa->pair)(r);
+    }
+  }
+
+  RowsFn kernel(RowsFn (*single)(int, int, int), RowsFn (*pair)(int, int)) const {
+    return conv_.pairs ? pair(conv_.family, tile_.tw) : single(conv_.family, tile_.th, tile_.tw);
   }
 
   // Activations too long for the registers that the sums leave free.
@@ -174,18 +193,6 @@ class ConvTask {
 };
 
 }  // namespace
-
-Finish finish_of(const Act& act) {
-  switch (act.kind) {
-    case ActKind::kNone: return {};
-    case ActKind::kRelu: return {Epilogue::kClamp, 0.f, std::numeric_limits<float>::infinity()};
-    case ActKind::kClip: return {Epilogue::kClamp, act.a, act.b};
-    case ActKind::kLeaky: return {Epilogue::kLeaky, act.a, 0.f};
-    case ActKind::kSilu: return {Epilogue::kSilu, 0.f, 0.f};
-    case ActKind::kHardSwish: return {Epilogue::kHardSwish, 0.f, 0.f};
-  }
-  return {};
-}
 
 void run_conv(const ConvCall& call, Parallel& parallel, Workspace& workspace, std::atomic<int>& threads) {
   int lines = 1;

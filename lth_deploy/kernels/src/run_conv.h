@@ -7,18 +7,16 @@
 #include "pack.h"
 #include "plan.h"
 #include "region.h"
+#include "requantize.h"
 #include "workspace.h"
 
 namespace lth {
 
-// Where the channels of a tensor lie.
+// Where the channels of a tensor lie, or its cells of four.
 struct Planes {
-  float* first = nullptr;            // channel 0 of picture 0; null for no tensor
-  size_t channel = 0, image = 0;     // cells from one channel, and from one picture, to the next
+  float* first = nullptr;            // plane 0 of picture 0; null for no tensor
+  size_t channel = 0, image = 0;     // cells from one plane, and from one picture, to the next
 };
-
-// Activations as the kernels apply them.
-Finish finish_of(const Act& act);
 
 struct ConvCall {
   const PackedConv* conv = nullptr;
@@ -31,6 +29,9 @@ struct ConvCall {
   int out_w = 1;            // lines in a row of the output
   Planes source, out, add;  // add: the residual, if there is one
   Finish finish;
+  const uint32_t* bias = nullptr;          // for each row
+  const Requantize* requantize = nullptr;  // of quads; null for floats
+  uint32_t fill = 0;                       // the cell outside of the picture
 };
 
 void run_conv(const ConvCall&, Parallel&, Workspace&, std::atomic<int>& threads);

@@ -1,53 +1,13 @@
 // Decoding of the codings of export/FORMAT.md. The bytes come from a file, so nothing in them is taken for granted.
 #include "weights.h"
 
-#include <cmath>
-#include <cstring>
+#include <algorithm>
 #include <string>
+
+#include "stored_values.h"
 
 namespace lth {
 namespace {
-
-// Values of a constant, fp32 or fp16, wherever they lie: an array of a file need not be aligned.
-class Values {
- public:
-  Values(Bytes bytes, bool half) : bytes_(static_cast<const unsigned char*>(bytes.data)), half_(half) {
-    const size_t width = half ? 2 : 4;
-    if (bytes.size % width)
-      throw Error("values: " + std::to_string(bytes.size) + " bytes are no whole number of values");
-    size_ = bytes.size / width;
-  }
-
-  size_t size() const { return size_; }
-
-  // Throws Error where it is not finite.
-  float operator[](size_t i) const {
-    const float value = half_ ? half(i) : single(i);
-    if (!std::isfinite(value)) throw Error("values: number " + std::to_string(i) + " is not finite");
-    return value;
-  }
-
- private:
-  float single(size_t i) const {
-    float value;
-    std::memcpy(&value, bytes_ + 4 * i, sizeof value);
-    return value;
-  }
-
-  float half(size_t i) const {
-    uint16_t bits;
-    std::memcpy(&bits, bytes_ + 2 * i, sizeof bits);
-    const int exponent = bits >> 10 & 31;
-    const int fraction = bits & 1023;
-    float size = std::ldexp(static_cast<float>(exponent ? fraction + 1024 : fraction), (exponent ? exponent : 1) - 25);
-    if (exponent == 31) size = HUGE_VALF;  // infinities and NaNs are refused alike
-    return bits & 0x8000 ? -size : size;
-  }
-
-  const unsigned char* bytes_;
-  size_t size_ = 0;
-  bool half_;
-};
 
 size_t elements_of(const WeightDecl& decl) {
   size_t elements = 1;
@@ -67,53 +27,45 @@ void expect_inside(size_t position, size_t elements) {
   }
 }
 
-float non_zero(const Values& values, size_t i) {
-  const float value = values[i];
-  if (value == 0.f) throw Error("values: number " + std::to_string(i) + " is zero");
-  return value;
-}
+// Which units (blocks, or single weights) are kept, in ascending order, and where the values of each are stored.
+struct Kept {
+  std::vector<uint32_t> unit, stored;
 
-void decode_dense(const Values& values, Weight& weight) {
-  size_t count = 0;
-  for (size_t i = 0; i < values.size(); ++i) count += values[i] != 0.f;
-  weight.position.reserve(count);
-  weight.value.reserve(count);
-  for (size_t i = 0; i < values.size(); ++i) {
-    if (values[i] == 0.f) continue;
-    weight.position.push_back(static_cast<uint32_t>(i));
-    weight.value.push_back(values[i]);
+  void append(size_t position, size_t from) {
+    unit.push_back(static_cast<uint32_t>(position));
+    stored.push_back(static_cast<uint32_t>(from));
   }
-}
 
-void append(Weight& weight, size_t position, float value) {
-  weight.position.push_back(static_cast<uint32_t>(position));
-  weight.value.push_back(value);
-}
+  // Throws Error where the unit holds nothing but zeros.
+  void append_filled(size_t position, size_t from, const StoredValues& values) {
+    if (values.empty(from)) throw Error("values: number " + std::to_string(from) + " is zero");
+    append(position, from);
+  }
+};
 
-void decode_bitmask(const unsigned char* bits, size_t size, const Values& values, size_t elements, Weight& weight) {
-  expect_count("bits: bytes", size, (elements + 7) / 8);
-  if (elements % 8 && bits[size - 1] >> elements % 8) throw Error("bits: a bit behind the last weight is set");
+void decode_bitmask(const unsigned char* bits, size_t size, const StoredValues& values, size_t units, Kept& kept) {
+  expect_count("bits: bytes", size, (units + 7) / 8);
+  if (units % 8 && bits[size - 1] >> units % 8) throw Error("bits: a bit behind the last weight is set");
   size_t found = 0;
   for (size_t i = 0; i < size; ++i) found += static_cast<size_t>(__builtin_popcount(bits[i]));
-  expect_count("bits: set bits against values", found, values.size());
+  expect_count("bits: set bits against values", found, values.units());
   size_t next = 0;
   for (size_t i = 0; i < size; ++i) {
     for (unsigned left = bits[i]; left; left &= left - 1) {
-      append(weight, 8 * i + static_cast<size_t>(__builtin_ctz(left)), non_zero(values, next));
+      kept.append_filled(8 * i + static_cast<size_t>(__builtin_ctz(left)), next, values);
       ++next;
     }
   }
 }
 
-void decode_steps8(const unsigned char* steps, size_t size, const Values& values, size_t elements, Weight& weight) {
-  expect_count("steps: bytes against values", size, values.size());
+void decode_steps8(const unsigned char* steps, size_t size, const StoredValues& values, size_t units, Kept& kept) {
+  expect_count("steps: bytes against values", size, values.units());
   size_t position = 0;
   for (size_t i = 0; i < size; ++i) {
     position += steps[i];
-    expect_inside(position, elements);
-    const float value = values[i];
-    if (value != 0.f) {
-      append(weight, position, value);
+    expect_inside(position, units);
+    if (!values.empty(i)) {
+      kept.append(position, i);
     } else if (steps[i] != 255 || i + 1 == size) {
       throw Error("values: number " + std::to_string(i) + " is zero, and no filler of a long gap");
     }
@@ -132,8 +84,8 @@ GapGroups groups_of(int bits) {
   return {bytes, bytes * 8 / static_cast<size_t>(bits)};
 }
 
-void decode_gaps(const unsigned char* gaps, size_t size, int bits, const Values& values, size_t elements,
-                 Weight& weight) {
+void decode_gaps(const unsigned char* gaps, size_t size, int bits, const StoredValues& values, size_t units,
+                 Kept& kept) {
   const GapGroups group = groups_of(bits);
   if (size % group.bytes)
     throw Error("gaps: " + std::to_string(size) + " bytes are no whole number of groups of codes");
@@ -153,40 +105,77 @@ void decode_gaps(const unsigned char* gaps, size_t size, int bits, const Values&
       continue;
     }
     escapes = 0;
-    expect_inside(position, elements);
-    if (found == values.size()) throw Error("gaps: more codes of values than values");
-    append(weight, position, non_zero(values, found));
+    expect_inside(position, units);
+    if (found == values.units()) throw Error("gaps: more codes of values than values");
+    kept.append_filled(position, found, values);
     ++found;
     ++position;
   }
-  expect_count("gaps: codes of values against values", found, values.size());
+  expect_count("gaps: codes of values against values", found, values.units());
   if (escapes >= group.codes) throw Error("gaps: more codes behind the last value than fill its group");
+}
+
+void decode_positions(const WeightDecl& decl, Bytes positions, const StoredValues& values, size_t units, Kept& kept) {
+  const auto* codes = static_cast<const unsigned char*>(positions.data);
+  kept.unit.reserve(values.units());
+  kept.stored.reserve(values.units());
+  switch (decl.coding) {
+    case Coding::kDense:
+      expect_count("values", values.units(), units);
+      for (size_t i = 0; i < units; ++i) {
+        if (!values.empty(i)) kept.append(i, i);
+      }
+      return;
+    case Coding::kBitmask: return decode_bitmask(codes, positions.size, values, units, kept);
+    case Coding::kSteps8: return decode_steps8(codes, positions.size, values, units, kept);
+    case Coding::kGaps: return decode_gaps(codes, positions.size, decl.gap_bits, values, units, kept);
+  }
+}
+
+// The elements of kept blocks where they belong: block rows one after the other, each spread out and read off again.
+template <class T, class Read>
+void spread(const WeightDecl& decl, const Kept& kept, Read read, std::vector<uint32_t>& position, std::vector<T>& value) {
+  const size_t R = static_cast<size_t>(decl.block_rows), C = static_cast<size_t>(decl.block_columns);
+  size_t taps = 1;
+  for (size_t i = 2; i < decl.dims.size(); ++i) taps *= static_cast<size_t>(decl.dims[i]);
+  const size_t row = static_cast<size_t>(decl.dims[1]) * taps, blocks_a_row = row / C;
+  std::vector<T> rows(R * row);
+  for (size_t k = 0; k < kept.unit.size();) {
+    const size_t block_row = kept.unit[k] / blocks_a_row;
+    std::fill(rows.begin(), rows.end(), T{});
+    for (; k < kept.unit.size() && kept.unit[k] / blocks_a_row == block_row; ++k) {
+      const size_t in_row = kept.unit[k] % blocks_a_row, first = in_row / taps * C * taps + in_row % taps;
+      for (size_t i = 0; i < R * C; ++i) rows[i / C * row + first + i % C * taps] = read(kept.stored[k] * R * C + i);
+    }
+    for (size_t i = 0; i < rows.size(); ++i) {
+      if (rows[i] == T{}) continue;
+      position.push_back(static_cast<uint32_t>(block_row * R * row + i));
+      value.push_back(rows[i]);
+    }
+  }
+}
+
+template <class T, class Read>
+void place(const WeightDecl& decl, Kept& kept, Read read, std::vector<uint32_t>& position, std::vector<T>& value) {
+  if (decl.block_rows * decl.block_columns > 1) return spread(decl, kept, read, position, value);
+  value.reserve(kept.unit.size());
+  for (uint32_t from : kept.stored) value.push_back(read(from));
+  position = std::move(kept.unit);
 }
 
 }  // namespace
 
 Weight decode_weight(const WeightDecl& decl, Bytes positions, Bytes values) {
-  const size_t elements = elements_of(decl);
-  const Values found(values, decl.half);
-  const auto* codes = static_cast<const unsigned char*>(positions.data);
+  const size_t a_unit = static_cast<size_t>(decl.block_rows) * static_cast<size_t>(decl.block_columns);
+  const StoredValues found(values, decl.type, a_unit);
+  Kept kept;
+  decode_positions(decl, positions, found, elements_of(decl) / a_unit, kept);
   Weight weight;
   weight.dims = decl.dims;
-  if (decl.coding == Coding::kDense) {
-    expect_count("values", found.size(), elements);
-    decode_dense(found, weight);
-    return weight;
-  }
-  weight.position.reserve(found.size());
-  weight.value.reserve(found.size());
-  switch (decl.coding) {
-    case Coding::kBitmask:
-      decode_bitmask(codes, positions.size, found, elements, weight);
-      break;
-    case Coding::kSteps8:
-      decode_steps8(codes, positions.size, found, elements, weight);
-      break;
-    default:
-      decode_gaps(codes, positions.size, decl.gap_bits, found, elements, weight);
+  if (is_integer(decl.type)) {
+    place(decl, kept, [&](size_t i) { return found.integer(i); }, weight.position, weight.integer);
+  } else {
+    place(decl, kept, [&](size_t i) { return found.real(i); }, weight.position, weight.value);
   }
   return weight;
 }

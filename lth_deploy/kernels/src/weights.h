@@ -13,7 +13,8 @@ namespace lth {
 struct Weight {
   std::vector<int64_t> dims;
   std::vector<uint32_t> position;
-  std::vector<float> value;  // as many as positions, finite
+  std::vector<float> value;      // of f32 and f16: as many as positions, finite
+  std::vector<int32_t> integer;  // of s8 and s32: as many as positions
 };
 
 struct Bytes {
@@ -22,7 +23,7 @@ struct Bytes {
 };
 
 // Decodes one constant after checking every rule of export/FORMAT.md. `positions` is empty for dense weights.
-// Throws Error: wrong sizes, positions out of range, non-finite or (where forbidden) zero values.
+// Throws Error: wrong sizes, positions out of range, non-finite or (where forbidden) zero values, -128.
 Weight decode_weight(const WeightDecl& decl, Bytes positions, Bytes values);
 
 }  // namespace lth

@@ -1,0 +1,92 @@
+"""Calibration feeds for ONNX Runtime's quantizer: sound, not all alike, and each with work for every head."""
+
+import hashlib
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lth_deploy.errors import DataError, MissingExtraError
+
+log = logging.getLogger(__name__)
+
+Feeds = dict[str, np.ndarray[Any, Any]]
+
+
+def check_feeds(feeds: Sequence[Feeds]) -> None:
+    """Refuse calibration images that say nothing about ranges.
+
+    Raises:
+        DataError: there are none, or all are alike, or of one colour.
+    """
+    if not feeds:
+        raise DataError("INT8 calibration: there are no images; give --calibrate a folder with some tens of them")
+    digests = {b"".join(hashlib.sha256(array.tobytes()).digest() for array in feed.values()) for feed in feeds}
+    if len(digests) < 2:
+        raise DataError(
+            f"INT8 calibration: the {len(feeds)} images are all alike, so that ranges would be guessed; give "
+            "different images of what the detector will see"
+        )
+    if all(array.min() == array.max() for feed in feeds for array in feed.values() if array.size > 1):
+        raise DataError("INT8 calibration: every image has one colour only; give images of what the detector will see")
+
+
+class Screened:
+    """Calibration feeds without those on which a head sees no object: the range of nothing is an error."""
+
+    def __init__(self, model: Path, feeds: Iterable[Feeds]) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        self._feeds = feeds
+        self.used = 0
+        self.skipped = 0
+
+    def __iter__(self) -> Iterator[Feeds]:
+        for feeds in self._feeds:
+            if all(np.asarray(output).size for output in self._session.run(None, feeds)):
+                self.used += 1
+                yield feeds
+            else:
+                self.skipped += 1
+        if not self.used:
+            raise DataError(
+                f"INT8 calibration: the model finds no object in any of the {self.skipped} images, so its heads "
+                "have no ranges; give images with objects"
+            )
+        if self.skipped:
+            log.info("INT8 calibration left out %d images without detections", self.skipped)
+
+
+def reader(quantization: Any, source: Screened) -> Any:
+    """The feeds as ONNX Runtime's quantizer wants them; `quantization` is its module."""
+
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
+        """One image at a time; a reader is rewound by no one."""
+
+        def __init__(self) -> None:
+            self._iterator = iter(source)
+
+        def get_next(self) -> Feeds | None:
+            """The next feeds, or None at the end."""
+            return next(self._iterator, None)
+
+    return Reader()
+
+
+def quantizer() -> Any:
+    """ONNX Runtime's module.
+
+    Raises:
+        MissingExtraError: it misses a package.
+    """
+    try:
+        from onnxruntime import quantization
+    except ImportError as error:
+        raise MissingExtraError(error.name or "sympy", "int8", "static INT8") from error
+    return quantization

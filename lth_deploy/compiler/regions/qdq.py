@@ -1,0 +1,123 @@
+"""QuantizeLinear and DequantizeLinear nodes: what they say of a tensor, and a graph where no two layers share one."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
+
+from lth_deploy.compiler.regions.declined import need
+from lth_deploy.compiler.regions.known import Shapes
+from lth_deploy.compiler.regions.patterns import short
+from lth_deploy.compiler.regions.units import Unit
+from lth_deploy.compiler.walk import all_graphs
+from lth_deploy.kernels.instructions import Quantized
+from lth_deploy.kernels.limits import SCALES
+
+QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
+
+READERS = ("Conv", "Gemm", "Add", "MaxPool", "Resize", "Concat", "Slice", "Relu", "LeakyRelu", "Clip", "HardSwish")
+"""Operators that a runtime computes on bytes, with the nodes around them."""
+
+
+def quantized_of(node: NodeProto, shapes: Shapes) -> Quantized:
+    """Scale and zero point of a QuantizeLinear or DequantizeLinear of activations.
+
+    Raises:
+        Declined: they are not constant, or it is no tensor of bytes with one scale.
+    """
+    scale = shapes.constant(node.input[1])
+    need(scale is not None and scale.size == 1, "its activations have no single constant scale")
+    assert scale is not None
+    zero = np.zeros(1, np.uint8)
+    if len(node.input) > 2 and node.input[2]:
+        found = shapes.constant(node.input[2])
+        need(found is not None and found.size == 1, "its activations have no single constant zero point")
+        assert found is not None
+        zero = found
+    need(zero.dtype == np.uint8, f"its activations are {zero.dtype}; kernels take uint8")
+    value = float(scale.reshape(-1)[0])
+    low, high = SCALES
+    need(low <= value <= high, f"its activations have the scale {value:g}")
+    return Quantized(short(value), int(zero.reshape(-1)[0]))
+
+
+def separated(model: ModelProto) -> ModelProto:
+    """The model with a DequantizeLinear of its own for every layer; the model itself where nothing is quantised.
+
+    Zero points of constants that are zero are dropped: runtimes assume them.
+    """
+    if not any(node.op_type == QUANTIZE for node in model.graph.node):
+        return model
+    apart = ModelProto()
+    apart.CopyFrom(model)
+    graph = apart.graph
+    makers = {node.output[0]: node for node in graph.node if node.op_type == DEQUANTIZE}
+    reads = Counter(name for inner in all_graphs(graph) for node in inner.node for name in node.input)
+    reads.update(value.name for inner in all_graphs(graph) for value in inner.output)
+    nodes: list[NodeProto] = []
+    for node in graph.node:
+        if node.op_type in READERS:
+            for place, name in enumerate(node.input):
+                if name in makers and reads[name] > 1:
+                    own = NodeProto()
+                    own.CopyFrom(makers[name])
+                    own.output[0] = f"{name}.for.{node.output[0]}"
+                    own.name = f"{own.name}.for.{node.output[0]}"
+                    reads[name] -= 1
+                    nodes.append(own)
+                    node.input[place] = own.output[0]
+        nodes.append(node)
+    kept = [type(node).FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(kept)
+    _drop_zeros(apart)
+    return apart
+
+
+def rejoined(model: ModelProto, units: Sequence[Unit]) -> ModelProto | None:
+    """The model without copies of a DequantizeLinear that are units of their own; None without any."""
+    first: dict[str, str] = {}
+    same: dict[str, str] = {}
+    returned = {value.name for inner in all_graphs(model.graph) for value in inner.output}
+    alone = [unit for unit in units if unit.kind == "dequantize"]
+    for unit in sorted(alone, key=lambda unit: unit.outputs[0] not in returned):
+        name = unit.outputs[0]
+        kept = first.setdefault(unit.inputs[0], name)
+        if kept != name and name not in returned:
+            same[name] = kept
+    if not same:
+        return None
+    joined = ModelProto()
+    joined.CopyFrom(model)
+    graph = joined.graph
+    # The one that stays may stand behind a reader of another: all of them go to the front of their first.
+    places = {name: i for i, node in enumerate(graph.node) for name in node.output}
+    nodes = list(graph.node)
+    rank = {id(node): float(i) for i, node in enumerate(nodes)}
+    for name, kept in same.items():
+        keeper = nodes[places[kept]]
+        rank[id(keeper)] = min(rank[id(keeper)], places[name])
+    ordered = [node for node in sorted(nodes, key=lambda node: rank[id(node)]) if node.output[0] not in same]
+    copies = [NodeProto.FromString(node.SerializeToString()) for node in ordered]
+    for node in copies:
+        node.input[:] = [same.get(name, name) for name in node.input]
+    del graph.node[:]
+    graph.node.extend(copies)
+    return joined
+
+
+def _drop_zeros(model: ModelProto) -> None:
+    """Leave zero points of int8 and int32 constants out where they are zero."""
+    overridable = {value.name for value in model.graph.input}
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer if tensor.name not in overridable}
+    zero: dict[str, bool] = {}
+    for node in model.graph.node:
+        if node.op_type == DEQUANTIZE and len(node.input) == 3 and node.input[2] in tensors:
+            tensor = tensors[node.input[2]]
+            if tensor.data_type not in (TensorProto.INT8, TensorProto.INT32):
+                continue
+            if tensor.name not in zero:
+                zero[tensor.name] = not np.any(numpy_helper.to_array(tensor))
+            if zero[tensor.name]:
+                del node.input[2:]

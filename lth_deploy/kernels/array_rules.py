@@ -1,0 +1,43 @@
+"""The rules of quantised convolutions that need the arrays of a program."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from lth_deploy.kernels.instructions import Program, QConv
+from lth_deploy.kernels.limits import MAX_SUM, WEIGHT_SCALES, need
+
+Constant = npt.NDArray[np.generic]
+
+
+def check_arrays(program: Program, weights: Sequence[Constant]) -> None:
+    """Hold the decoded constants of a checked program, in their dims, to the rules of `qconv`.
+
+    Raises:
+        RuleError: what is wrong, and with which weight.
+    """
+    for step in program.instructions:
+        if isinstance(step, QConv):
+            _check_scales(weights[step.scales], f"weight {step.scales}")
+            _check_sums(
+                weights[step.weight], None if step.bias is None else weights[step.bias], f"weight {step.weight}"
+            )
+
+
+def _check_scales(scales: Constant, place: str) -> None:
+    low, high = WEIGHT_SCALES
+    found = np.asarray(scales, np.float32)
+    wrong = np.flatnonzero(~((found >= low) & (found <= high)))
+    if wrong.size:
+        need(False, place, f"scale {wrong[0]} is {found[wrong[0]]:.9g}, allowed are {low:g} to {high:g}")
+
+
+def _check_sums(weight: Constant, bias: Constant | None, place: str) -> None:
+    need(not np.any(weight == -128), place, "-128 is no value of a symmetric weight")
+    rows = np.abs(weight.reshape(weight.shape[0], -1).astype(np.int64)).sum(axis=1) * 255
+    if bias is not None:
+        rows += np.abs(bias.astype(np.int64))
+    wrong = np.flatnonzero(rows > MAX_SUM)
+    if wrong.size:
+        need(False, place, f"sums of output channel {wrong[0]} may leave 32 bits: {rows[wrong[0]]} > {MAX_SUM}")

@@ -1,0 +1,11 @@
+#define LTH_ISA_NAME "avxvnni"
+#define LTH_LANES 8
+#define LTH_MAX_ACC 12
+#define LTH_TILE_W 6
+#define LTH_MAX_RUN 12
+#define LTH_PAIR_ACC 6
+#include "isa_sums.inl"
+
+namespace lth {
+const ByteSums* sums_avxvnni() { return &kByteSums; }
+}  // namespace lth

@@ -1,0 +1,81 @@
+// Instructions on bytes besides convolutions: to and from floats, sums, pools.
+// Part of isa_kernels.inl.
+
+constexpr int kSome = 16;  // lines that are converted at a time
+
+// (x / scale), rounded, + zero; a division as ONNX Runtime has it.
+void quantize(const float* lines, size_t channel_cells, int channels, size_t cells, const Quantized& q, uint32_t* out) {
+  const F scale = broadcast(q.scale);
+  for (size_t i = 0; i < cells; i += kLanes) {
+    F v[4];
+    for (int k = 0; k < 4; ++k) v[k] = k < channels ? load_line(lines + k * channel_cells + i) / scale : F{};
+    store_cells(out + i, join(v[0], v[1], v[2], v[3], q.zero));
+  }
+}
+
+template <int K>
+inline void dequantize_channel(const uint32_t* lines, size_t cells, const Quantized& q, float* out) {
+  const F scale = broadcast(q.scale), zero = broadcast(static_cast<float>(q.zero));
+  for (size_t i = 0; i < cells; i += kLanes) {
+    store_line(out + i, (byte_of<K>(load_cells(lines + i)) - zero) * scale);
+  }
+}
+
+void dequantize(const uint32_t* lines, size_t cells, const Quantized& q, float* out, size_t channel_cells, int channels) {
+  dequantize_channel<0>(lines, cells, q, out);
+  if (channels > 1) dequantize_channel<1>(lines, cells, q, out + channel_cells);
+  if (channels > 2) dequantize_channel<2>(lines, cells, q, out + 2 * channel_cells);
+  if (channels > 3) dequantize_channel<3>(lines, cells, q, out + 3 * channel_cells);
+}
+
+void load_bytes(const float* nchw, size_t pixels, int channels, const PlaneShape& s, const Quantized& q, uint32_t* lines) {
+  alignas(64) float some[4][kSome * kLanes];
+  for (int y = 0; y < s.h; ++y) {
+    for (int x = 0; x < s.w; x += kSome) {
+      const int end = x + kSome < s.w ? x + kSome : s.w;
+      for (int k = 0; k < channels; ++k) load_row(nchw + k * pixels, s, y, x, end, some[k]);
+      quantize(some[0], kSome * kLanes, channels, static_cast<size_t>(end - x) * kLanes, q,
+               lines + (static_cast<size_t>(y) * s.w + x) * kLanes);
+    }
+  }
+}
+
+void store_bytes(const uint32_t* lines, const PlaneShape& s, const Quantized& q, float* nchw, size_t pixels, int channels) {
+  alignas(64) float some[4][kSome * kLanes];
+  for (int y = 0; y < s.h; ++y) {
+    for (int x = 0; x < s.w; x += kSome) {
+      const int end = x + kSome < s.w ? x + kSome : s.w;
+      dequantize(lines + (static_cast<size_t>(y) * s.w + x) * kLanes, static_cast<size_t>(end - x) * kLanes, q, some[0],
+                 kSome * kLanes, channels);
+      for (int k = 0; k < channels; ++k) store_row(some[k], s, y, x, end, nchw + k * pixels);
+    }
+  }
+}
+
+template <int K>
+inline __attribute__((always_inline)) F added(I x, I y, bool both, const Requantize& q) {
+  F v = byte_of<K>(x) * broadcast(q.scale) + broadcast(q.offset);
+  if (both) v += byte_of<K>(y) * broadcast(q.add_scale);
+  if (q.finish.kind != Epilogue::kNone) v = activate(v, q.finish) * broadcast(q.to_steps);
+  return v;
+}
+
+void add_bytes(const uint32_t* x, const uint32_t* y, size_t cells, const Requantize& q, uint32_t* out) {
+  const B low = byte_bound(q.low), high = byte_bound(q.high);
+  const bool both = y != nullptr;
+  for (size_t i = 0; i < cells; i += kLanes) {
+    const I a = load_cells(x + i), b = both ? load_cells(y + i) : I{};
+    const I made = join(added<0>(a, b, both, q), added<1>(a, b, both, q), added<2>(a, b, both, q), added<3>(a, b, both, q), q.zero);
+    store_cells(out + i, between(made, low, high));
+  }
+}
+
+inline __attribute__((always_inline)) I larger_bytes(I x, I y) {
+  const B a = reinterpret_cast<B>(x), b = reinterpret_cast<B>(y);
+  return reinterpret_cast<I>(a > b ? a : b);
+}
+
+void max_pool_bytes(const uint32_t* source, const LineMap& map, const PlaneShape& out, int kh, int kw, int sh, int sw,
+                    int dh, int dw, uint32_t* lines) {
+  pool(source, map, out, kh, kw, sh, sw, dh, dw, I{}, larger_bytes, lines);
+}

@@ -1,0 +1,30 @@
+// From sums of integers to bytes: what scales, zero points and activations make of them.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "isa.h"
+#include "program.h"
+#include "weights.h"
+
+namespace lth {
+
+// Activations as the kernels apply them to floats.
+Finish finish_of(const Act& act);
+
+// What the rows of a kQConv need beside their records. Instructions that share records may differ in it.
+struct QuadRows {
+  std::vector<uint32_t> bias;     // what each sum starts with
+  std::vector<float> multiplier;  // of each sum, and zeros up to a quad
+  Requantize requantize;          // but for the multiplier's address
+
+  size_t bytes() const { return 4 * (bias.size() + multiplier.size()); }
+};
+
+QuadRows quad_rows(const Program& program, const Instr& instr, const std::vector<Weight>& weights, const Isa& isa);
+
+// Of a kQAdd or kRequantize.
+Requantize requantize_of(const Program& program, const Instr& instr);
+
+}  // namespace lth

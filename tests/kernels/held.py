@@ -1,0 +1,20 @@
+"""Results of the kernels, held to the oracle."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from region_models import Array, Constant, model_of, open_model, run_model
+
+from lth_deploy.kernels.instructions import Program
+from lth_deploy.kernels.reference import run_bounded
+
+
+def hold(program: Program, weights: Sequence[Constant], inputs: Sequence[Array], library: Path) -> None:
+    """The kernels' results lie within the bound of the exact ones."""
+    found = run_model(open_model(model_of(program, weights), library), inputs)
+    for number, (output, exact) in enumerate(zip(found, run_bounded(program, weights, inputs), strict=True)):
+        assert output.shape == exact.value.shape
+        off = np.abs(output.astype(np.float64) - exact.value)
+        over = off > exact.bound + 1e-37
+        assert not over.any(), f"output {number}: {off[over].max()} at {np.argwhere(over)[0].tolist()}"

@@ -1,0 +1,183 @@
+"""Bytes on every instruction set of this machine: exactly the oracle's, and exactly ONNX Runtime's QLinearConv."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from held import hold
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from quantised_programs import EVERY_QUANTISED, numbered, quantised_programs, quantized
+from region_models import model_of, open_model, random_constants, run_model
+from region_programs import acts
+from stock_quantised import stock_qconv, stock_quantize
+
+from lth_deploy.kernels.instructions import (
+    Act,
+    Dequantize,
+    Load,
+    MaxPool,
+    Output,
+    Program,
+    QAdd,
+    QConv,
+    Quantize,
+    Quantized,
+    Resize,
+    Slice,
+    Weight,
+    Window,
+)
+from lth_deploy.kernels.program import parse
+
+SLOW_MACHINE = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+ONE, THREE = Window(), Window((3, 3), (1, 1), (1, 1, 1, 1))
+DOWN, SEVEN = Window((3, 3), (2, 2), (1, 1, 1, 1)), Window((7, 7), (2, 2), (3, 3, 3, 3))
+STRUCTURES = {"single": None, "in4": (1, 4), "2x4": (2, 4), "dense": None}
+
+
+@st.composite
+def layers(draw: st.DrawFn) -> Program:
+    """One convolution of any kind to bytes, with a residual, and to floats."""
+    groups = draw(st.sampled_from([1, 1, 1, 2, 3]))
+    quad = 4 if groups > 1 else 1
+    inputs = groups * quad * draw(st.integers(1, 24))
+    outputs = groups * quad * draw(st.integers(1, 12))
+    kernel = draw(st.sampled_from([(1, 1), (1, 1), (3, 3), (3, 3), (3, 3), (7, 7), (5, 5), (1, 3), (2, 2), (4, 3)]))
+    stride = draw(st.sampled_from([(1, 1), (1, 1), (2, 2), (2, 2), (1, 2), (3, 3)]))
+    dilation = draw(st.sampled_from([(1, 1), (1, 1), (1, 1), (2, 2), (1, 3)]))
+    reach = [(kernel[axis] - 1) * dilation[axis] for axis in (0, 1)]
+    pads = tuple(draw(st.integers(0, min(reach[axis % 2], 6))) for axis in range(4))
+    window = Window(kernel, stride, pads, dilation)  # type: ignore[arg-type]
+    constants = [
+        Weight("dense", "s8", (outputs, inputs // groups, *kernel), None, 1),
+        Weight("dense", "f32", (outputs,), None, 2),
+    ]
+    bias = 2 if draw(st.booleans()) else None
+    if bias is not None:
+        constants.append(Weight("dense", "s32", (outputs,), None, 3))
+    first = QConv(1, 0, 1, bias, window, groups, None, draw(acts()), draw(quantized()))
+    second = dataclasses.replace(first, add=2, act=draw(acts()), out=draw(quantized()))
+    third = dataclasses.replace(first, act=draw(acts()), out=None)
+    steps = (Load(0, inputs), Quantize(0, draw(quantized())), first, second, third, Dequantize(2), Dequantize(3))
+    return Program(1, tuple(constants), steps, (Output(5), Output(6), Output(4)))
+
+
+@SLOW_MACHINE
+@given(program=layers(), data=st.data())
+def test_a_layer_of_any_kind(program: Program, data: st.DataObject, instruction_sets: dict[str, Path]) -> None:
+    window = next(step.window for step in program.instructions if isinstance(step, QConv))
+    least = [(window.kernel[axis] - 1) * window.dilation[axis] + 1 for axis in (0, 1)]
+    sides = (data.draw(st.integers(least[axis], least[axis] + 40)) for axis in (0, 1))
+    shape = (data.draw(st.integers(1, 2)), program.instructions[0].channels, *sides)  # type: ignore[union-attr]
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    zeros = data.draw(st.sampled_from([0.0, 0.5, 0.9, 0.99, 1.0]))
+    weights = random_constants(program, rng, zeros, data.draw(st.booleans()))
+    inputs = [rng.standard_normal(shape).astype(np.float32)]
+    for name, library in instruction_sets.items():
+        os.environ["LTH_ISA"] = name.split()[0]
+        hold(program, weights, inputs, library)
+    del os.environ["LTH_ISA"]
+
+
+@SLOW_MACHINE
+@given(program=quantised_programs(), data=st.data())
+def test_programs_of_many_instructions(
+    program: Program, data: st.DataObject, instruction_sets: dict[str, Path]
+) -> None:
+    sides = (data.draw(st.integers(1, 33)) for _ in range(2))
+    shape = (data.draw(st.integers(1, 2)), program.instructions[0].channels, *sides)  # type: ignore[union-attr]
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    weights = random_constants(program, rng, 0.6)
+    inputs = [rng.standard_normal(shape).astype(np.float32)]
+    for name, library in instruction_sets.items():
+        os.environ["LTH_ISA"] = name.split()[0]
+        hold(program, weights, inputs, library)
+    del os.environ["LTH_ISA"]
+
+
+def test_every_instruction_and_every_coding(kernels: Path) -> None:
+    program = parse(EVERY_QUANTISED)
+    rng = np.random.default_rng(0)
+    inputs = [rng.standard_normal((2, 3, 37, 50)), rng.standard_normal((11, 16))]
+    hold(program, random_constants(program, rng, 0.7), [array.astype(np.float32) for array in inputs], kernels)
+
+
+CONVOLUTIONS = [
+    (THREE, 40, 24, 1),
+    (DOWN, 40, 24, 1),
+    (ONE, 64, 36, 1),
+    (SEVEN, 3, 24, 1),
+    (SEVEN, 8, 24, 1),
+    (THREE, 24, 24, 3),
+    (Window((5, 2), (1, 3), (2, 1, 0, 1), (1, 2)), 12, 8, 1),
+]
+
+
+@pytest.mark.parametrize("size", [(80, 80), (37, 50), (13, 13), (7, 5)])
+@pytest.mark.parametrize("structure", STRUCTURES)
+@pytest.mark.parametrize("number", range(len(CONVOLUTIONS)))
+def test_a_convolution_is_qlinearconv(kernels: Path, number: int, structure: str, size: tuple[int, int]) -> None:
+    window, inputs, outputs, groups = CONVOLUTIONS[number]
+    rng = np.random.default_rng(number)
+    of_x, out = [(Quantized(0.02, 128), Quantized(0.09, 0)), (Quantized(0.05, 3), Quantized(0.07, 131))][number % 2]
+    act = Act("relu") if out.zero == 0 else Act()
+    block = STRUCTURES[structure] if inputs % 4 == 0 else None
+    weights = numbered(
+        ("dense" if structure == "dense" else "bitmask", "s8", (outputs, inputs // groups, *window.kernel), block),
+        ("dense", "f32", (outputs,), None),
+        ("dense", "s32", (outputs,), None),
+    )
+    conv = QConv(1, 0, 1, 2, window, groups, None, act, out)
+    program = Program(1, weights, (Load(0, inputs), Quantize(0, of_x), conv, Dequantize(2)), (Output(3),))
+    constants = random_constants(program, rng, 0.0 if structure == "dense" else 0.8)
+    x = rng.standard_normal((1, inputs, *size)).astype(np.float32)
+    (found,) = run_model(open_model(model_of(program, constants), kernels), [x])
+    theirs = stock_qconv(stock_quantize(x, of_x), of_x, constants, conv)  # type: ignore[arg-type]
+    assert np.array_equal(found, (theirs.astype(np.float32) - out.zero) * np.float32(out.scale))
+    assert len(np.unique(theirs)) > 20
+
+
+@pytest.mark.parametrize("size", [(320, 320), (160, 120), (52, 52), (13, 13), (1, 1)])
+@pytest.mark.parametrize("structure", ["2x4", "single"])
+def test_the_stem_and_the_block_of_a_resnet(kernels: Path, size: tuple[int, int], structure: str) -> None:
+    block = STRUCTURES[structure]
+    dims = [(32, 3, 7, 7), (32, 32, 3, 3), (48, 32, 3, 3), (48, 32, 1, 1), (32, 48, 1, 1)]
+    parts = [("dense" if shape[1] == 3 else "gaps4", "s8", shape, None if shape[1] == 3 else block) for shape in dims]
+    rows = [[part, ("dense", "f32", part[2][:1], None), ("dense", "s32", part[2][:1], None)] for part in parts]
+    constants = numbered(*(part for row in rows for part in row))
+    relu, q = Act("relu"), [Quantized(scale, 0) for scale in (0.0317, 0.0291, 0.0553, 0.0402)]
+    steps = (
+        Load(0, 3),
+        Quantize(0, Quantized(0.0171, 128)),
+        QConv(1, 0, 1, 2, SEVEN, 1, None, relu, q[0]),
+        MaxPool(2, DOWN),
+        QConv(3, 3, 4, 5, THREE, 1, 3, relu, q[1]),
+        QConv(4, 9, 10, 11, Window((1, 1), (2, 2)), 1, None, Act(), Quantized(0.041, 120)),
+        QConv(4, 6, 7, 8, DOWN, 1, 5, relu, q[2]),
+        QConv(6, 12, 13, 14, ONE, 1, None, Act(), Quantized(0.02, 128)),
+        Resize(7, 4),
+        QAdd(8, 4, Act("silu"), Quantized(0.03, 5)),
+        Slice(9, 4, 30),
+        Dequantize(10),
+        Dequantize(6),
+    )
+    program = Program(1, constants, steps, (Output(11), Output(12)))
+    rng = np.random.default_rng(1)
+    hold(program, random_constants(program, rng, 0.8), [rng.standard_normal((1, 3, *size)).astype(np.float32)], kernels)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 100, 1000])
+def test_box_heads(kernels: Path, rows: int) -> None:
+    constants = numbered(
+        ("bitmask", "s8", (40, 72), (2, 4)), ("dense", "f32", (40,), None), ("dense", "s32", (40,), None)
+    )
+    conv = QConv(1, 0, 1, 2, ONE, 1, None, Act("relu"), Quantized(0.05, 0))
+    steps = (Load(0, 72, True), Quantize(0, Quantized(0.02, 100)), conv, Dequantize(2))
+    program = Program(1, constants, steps, (Output(3, True),))
+    rng = np.random.default_rng(2)
+    hold(program, random_constants(program, rng, 0.8), [rng.standard_normal((rows, 72)).astype(np.float32)], kernels)
