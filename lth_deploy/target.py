@@ -28,7 +28,9 @@ class GatesSpec(Section):
 class CalibrationSpec(Section):
     """How `values: int8` finds the ranges of activations."""
 
-    method: Literal["minmax", "entropy", "percentile"] = "minmax"
+    method: Literal["minmax", "entropy", "percentile"] = Field(
+        "minmax", description="entropy and percentile need images of one size"
+    )
     images: Annotated[int, Field(ge=2)] = Field(32, description="spread over the folder that is given")
 
 
@@ -44,6 +46,21 @@ class Rates(Section):
     half: Annotated[float, Field(ge=0)]
 
 
+class ByteRates(Section):
+    """Rates of layers between bytes: `dense` of a stock runtime's int8 kernels, `sparse` over weights of kept quads.
+
+    pairs: times as fast where two outputs share their quads. layout_dense: rate of the kernels on a dense layer, over
+    the stock runtime's; of the stem, its `sparse` rate counts.
+    """
+
+    conv: Rates = Rates(dense=430, sparse=345, half=90)
+    pointwise: Rates = Rates(dense=420, sparse=300, half=45)
+    stem: Rates = Rates(dense=120, sparse=300, half=0)
+    rows: Rates = Rates(dense=200, sparse=150, half=100)
+    pairs: Annotated[float, Field(gt=0)] = 1.3
+    layout_dense: Annotated[float, Field(gt=0)] = 0.97
+
+
 class CostTable(Section):
     """What the planner assumes of a machine; `export --tune` measures instead. The defaults are cautious."""
 
@@ -51,6 +68,7 @@ class CostTable(Section):
     pointwise: Rates = Rates(dense=100, sparse=55, half=20)
     stem: Rates = Rates(dense=60, sparse=65, half=2)
     rows: Rates = Rates(dense=50, sparse=30, half=100)
+    int8: ByteRates = ByteRates()
     layout_ns: Annotated[float, Field(ge=0)] = Field(0.5, description="to bring one value into the layout, or back")
 
 
@@ -72,6 +90,9 @@ class Target(Section):
     )
     region_zeros: Annotated[float, Field(ge=0, le=1)] = Field(
         0.5, description="share of zeros from which a layer is worth a sparse kernel"
+    )
+    region_quads: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.25, description="the same for int8 layers, in empty quads: 4 inputs of an output at a tap"
     )
     tune: bool = Field(False, description="keep only regions that are measured to be faster on this machine")
     costs: CostTable = CostTable()

@@ -15,11 +15,11 @@ log = logging.getLogger(__name__)
 Feeds = dict[str, np.ndarray[Any, Any]]
 
 
-def check_feeds(feeds: Sequence[Feeds]) -> None:
-    """Refuse calibration images that say nothing about ranges.
+def check_feeds(feeds: Sequence[Feeds], *, one_size: bool) -> None:
+    """Refuse calibration images that say nothing about ranges; one_size: the method stacks what they make.
 
     Raises:
-        DataError: there are none, or all are alike, or of one colour.
+        DataError: there are none, or all are alike, or of one colour, or not of one size.
     """
     if not feeds:
         raise DataError("INT8 calibration: there are no images; give --calibrate a folder with some tens of them")
@@ -31,6 +31,12 @@ def check_feeds(feeds: Sequence[Feeds]) -> None:
         )
     if all(array.min() == array.max() for feed in feeds for array in feed.values() if array.size > 1):
         raise DataError("INT8 calibration: every image has one colour only; give images of what the detector will see")
+    sizes = {tuple(array.shape for array in feed.values()) for feed in feeds}
+    if one_size and len(sizes) > 1:
+        raise DataError(
+            f"INT8 calibration: the images have {len(sizes)} sizes, and entropy and percentile need one; give images "
+            "of one size, or use the method minmax"
+        )
 
 
 class Screened:

@@ -11,9 +11,11 @@ from typing import Literal
 import numpy as np
 
 from lth_deploy.compiler.regions.outputs import Cut
+from lth_deploy.compiler.regions.quads import kept_quads
 from lth_deploy.compiler.regions.units import HEAVY, Unit
 from lth_deploy.compiler.stored import StoredWeight
-from lth_deploy.target import CostTable, Rates
+from lth_deploy.formats import Array
+from lth_deploy.target import ByteRates, CostTable, Rates
 
 LayerClass = Literal["stem", "conv", "pointwise", "rows"]
 
@@ -42,12 +44,28 @@ def layer_class(unit: Unit, shape: tuple[int, ...]) -> LayerClass:
 
 def layer_cost(unit: Unit, stored: StoredWeight, times: int, table: CostTable) -> Cost:
     """Cost of a layer whose weights are multiplied `times` times each; shared ones over all their uses."""
-    rates: Rates = getattr(table, layer_class(unit, stored.shape))
     weights = stored.weights()
+    if unit.kind == "qconv":
+        return _bytes_cost(layer_class(unit, stored.shape), weights, times, table.int8)
+    rates: Rates = getattr(table, layer_class(unit, stored.shape))
     nonzeros = int(np.count_nonzero(weights))
     row = max(1.0, nonzeros / weights.shape[0])
     sparse = rates.sparse * row / (row + rates.half)
     return Cost(nonzeros * times / sparse / 1e6, weights.size * times / rates.dense / 1e6)
+
+
+def _bytes_cost(kind: LayerClass, weights: Array, times: int, table: ByteRates) -> Cost:
+    """The fastest of the ways to compute a layer between bytes: by quads, by pairs of quads, or dense in the layout."""
+    rates: Rates = getattr(table, kind)
+    quads, pairs = kept_quads(weights)
+
+    def ms(computed: int, rate: float) -> float:
+        row = max(1.0, computed / weights.shape[0])
+        return float(computed * times / (rate * row / (row + rates.half)) / 1e6)
+
+    dense = weights.size * times / rates.dense / 1e6
+    layout = weights.size * times / rates.sparse / 1e6 if kind == "stem" else dense / table.layout_dense
+    return Cost(min(ms(4 * quads, rates.sparse), ms(8 * pairs, rates.sparse * table.pairs), layout), dense)
 
 
 def conversion_ms(cut: Cut, stored: Mapping[str, StoredWeight], times: Mapping[str, int], table: CostTable) -> float:

@@ -6,6 +6,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from lth_deploy.compiler.calibration import Feeds
+from lth_deploy.compiler.int8 import WEIGHT_OPS
 from lth_deploy.compiler.regions.alone import showing
 from lth_deploy.compiler.save import to_bytes
 from lth_deploy.compiler.walk import all_nodes
@@ -24,10 +25,12 @@ def layer_errors(model: ModelProto, quantised: ModelProto, feeds: Iterable[Feeds
     """
     makers = {name: node for node in quantised.graph.node for name in node.output}
     originals = {node.name: node for node in model.graph.node}
+    constants = {tensor.name for tensor in quantised.graph.initializer}
     pairs: list[tuple[str, NodeProto, NodeProto]] = []
     for node in quantised.graph.node:
-        weight = makers.get(node.input[1]) if len(node.input) > 1 else None
-        if weight is not None and weight.op_type == "DequantizeLinear" and node.name in originals:
+        weight = makers.get(node.input[1]) if node.op_type in WEIGHT_OPS else None
+        rounded = weight is not None and weight.op_type == "DequantizeLinear" and weight.input[0] in constants
+        if weight is not None and rounded and node.name in originals:
             pairs.append((weight.input[0], node, originals[node.name]))
     if not pairs:
         return {}

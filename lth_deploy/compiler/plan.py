@@ -27,6 +27,14 @@ class Facts:
     by_table: bool = True
 
 
+_CUT = 1.1
+"""A layer between bytes may be so much slower inside a region: bytes that cross its border become floats and back."""
+
+
+def _predicted(cost: Cost) -> str:
+    return f"predicted: {cost.sparse:.2f} ms sparse, {cost.dense:.2f} ms dense"
+
+
 def plan_regions(packed: ModelProto, target: Target, facts: Facts) -> tuple[ModelProto, RegionPlan, dict[str, Cost]]:
     """The packed model with its regions, what became of each layer, and the predicted cost of every layer's weight.
 
@@ -34,7 +42,7 @@ def plan_regions(packed: ModelProto, target: Target, facts: Facts) -> tuple[Mode
     """
     stored = stored_weights(packed)
     costs: dict[str, Cost] = {}
-    by_zeros = zeros_from(target.region_zeros)
+    by_zeros = zeros_from(target.region_zeros, target.region_quads)
 
     def verdict(unit: Unit, weight: StoredWeight) -> str | None:
         if weight.name in facts.slower:
@@ -44,12 +52,14 @@ def plan_regions(packed: ModelProto, target: Target, facts: Facts) -> tuple[Mode
         if times is None:
             return too_full
         cost = costs.setdefault(weight.name, layer_cost(unit, weight, times, target.costs))
+        if unit.kind == "qconv":
+            return None if cost.sparse <= _CUT * cost.dense or not facts.by_table else _predicted(cost)
         predicted_faster = cost.sparse < cost.dense
         if predicted_faster and facts.by_table and layer_class(unit, weight.shape) == "stem":
             return None  # full as it is: inside, neither its input nor its pool changes the layout
         if too_full is not None or not facts.by_table or predicted_faster:
             return too_full
-        return f"predicted: {cost.sparse:.2f} ms sparse, {cost.dense:.2f} ms dense"
+        return _predicted(cost)
 
     def worth(cut: Cut) -> str | None:
         weights = {str(unit.weight) for unit in cut.units if unit.kind in HEAVY}

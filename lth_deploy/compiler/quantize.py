@@ -2,20 +2,21 @@
 
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import ModelProto, numpy_helper
+from onnx import ModelProto, helper, numpy_helper
 
 from lth_deploy.compiler.calibration import Feeds, check_feeds
-from lth_deploy.compiler.int8 import name_nodes, quantize_dense
+from lth_deploy.compiler.int8 import WEIGHT_OPS, name_nodes, quantize_dense
 from lth_deploy.compiler.layer_errors import layer_errors
 from lth_deploy.compiler.layers import weight_layers
 from lth_deploy.compiler.learned_grids import Learned
+from lth_deploy.compiler.regions.qdq import LOWEST
 from lth_deploy.compiler.save import save_model
 from lth_deploy.compiler.walk import all_nodes, used_names
 from lth_deploy.errors import ArtifactError, UsageError
@@ -61,11 +62,14 @@ def quantize(model: ModelProto, feeds: Sequence[Feeds], target: Target, learned:
         raise UsageError(
             "the model is quantised already; leave out --values int8, its int8 weights are packed as they are"
         )
-    check_feeds(feeds)
+    check_feeds(feeds, one_size=target.calibration.method != "minmax")
     named = ModelProto()
     named.CopyFrom(model)
     name_nodes(named.graph)
     kept = _kept_by_name(named, target.keep_float)
+    if learned:
+        names = [layer.name for layer in weight_layers(named)]
+        kept |= {name: "float in training" for name in names if name.removesuffix(".weight") not in learned.layers}
     quantised, images = _quantised(named, feeds, target, kept, learned)
     errors = layer_errors(named, quantised, feeds[:ANALYSED])
     if target.keep_worst:
@@ -99,6 +103,7 @@ def _quantised(
         quantised = onnx.load(str(out))
     floats = {tensor.name: tensor for tensor in model.graph.initializer}
     _named_as_before(quantised, floats)
+    _keep_float(quantised, kept)
     for tensor in quantised.graph.initializer:
         if tensor.data_type == onnx.TensorProto.INT8 and tensor.name in floats:
             exact, rounded = (numpy_helper.to_array(one) for one in (floats[tensor.name], tensor))
@@ -120,3 +125,24 @@ def _named_as_before(model: ModelProto, floats: dict[str, onnx.TensorProto]) -> 
             tensor.name = before
     for node in model.graph.node:
         node.input[:] = [renamed.get(name, name) for name in node.input]
+
+
+def _keep_float(model: ModelProto, kept: Collection[str]) -> None:
+    """Put a Max with the lowest float behind layers that stay float.
+
+    ONNX Runtime quantises the weights of any layer between a DequantizeLinear and a QuantizeLinear, unasked.
+    """
+    if not kept:
+        return
+    bound = numpy_helper.from_array(np.array(LOWEST, np.float32), "lth_deploy.lowest")
+    nodes = []
+    for node in model.graph.node:
+        nodes.append(node)
+        if node.op_type in WEIGHT_OPS and node.input[1] in kept:
+            name = node.output[0]
+            node.output[0] = f"{name}.float"
+            nodes.append(helper.make_node("Max", [node.output[0], bound.name], [name], f"{node.name}.float"))
+    copies = [type(node).FromString(node.SerializeToString()) for node in nodes]
+    del model.graph.node[:]
+    model.graph.node.extend(copies)
+    model.graph.initializer.append(bound)

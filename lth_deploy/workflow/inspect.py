@@ -25,6 +25,7 @@ class LayerRow:
 
     reason: why it is not packed, None when it is. region: the operator that computes it where the kernel library
     is registered. dense_because: why there is none, when the file says so. predicted_ms: sparse and dense.
+    empty_quads: share of quads without a weight, of int8 layers. error: relative, of an int8 layer quantised alone.
     """
 
     name: str
@@ -41,6 +42,8 @@ class LayerRow:
     region: str | None = None
     dense_because: str | None = None
     predicted_ms: tuple[float, float] | None = None
+    empty_quads: float | None = None
+    error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,7 @@ def inspect_artifact(path: Path) -> InspectReport:
     metadata = read_metadata(model)
     times, notes = _positions(model, metadata)
     notes += _norm_notes(model)
+    notes += _float_notes(metadata)
     regions = find_regions(model)
     said = metadata or ArtifactMetadata()
     rows = tuple(
@@ -129,6 +133,7 @@ def inspect_artifact(path: Path) -> InspectReport:
             region=regions.get(layer.name),
             dense_because=said.dense_because.get(layer.name),
             predicted_ms=said.predicted.get(layer.name),
+            error=said.quantization.errors.get(layer.name) if said.quantization else None,
         )
         for layer in layers
     )
@@ -154,6 +159,8 @@ def inspect_artifact(path: Path) -> InspectReport:
 
 
 def _row(layer: "WeightLayer", times: int | None, coordinates: bool) -> LayerRow:
+    from lth_deploy.compiler.regions.quads import quad_density
+
     weights = layer.stored.weights()
     coding, size = layer.stored.coding, layer.stored.nbytes
     reason = layer.obstacle if coding == "dense" else None
@@ -172,14 +179,22 @@ def _row(layer: "WeightLayer", times: int | None, coordinates: bool) -> LayerRow
         elements=layer.elements,
         zeros=layer.zeros,
         uses=layer.uses,
-        coding=coding if coding != "dense" or weights.dtype != np.float16 else "dense fp16",
+        coding=_coding(coding, weights.dtype),
         bytes=size,
         entropy_bytes=entropy_bound(weights, block=FORMATS.get(layer.stored.coding).block)
         if layer.obstacle is None
         else bound_of(layer.elements, layer.elements, weights.dtype.itemsize),
         positions=times,
         reason=reason,
+        empty_quads=1.0 - quad_density(weights) if layer.stored.int8 else None,
     )
+
+
+def _coding(coding: str, dtype: np.dtype[Any]) -> str:
+    """The coding, with the type of its values where that is int8, or full fp16."""
+    if dtype == np.int8:
+        return f"{coding} int8"
+    return "dense fp16" if coding == "dense" and dtype == np.float16 else coding
 
 
 def _positions(model: "ModelProto", metadata: "ArtifactMetadata | None") -> tuple[dict[str, int], list[str]]:
@@ -212,6 +227,12 @@ def _norm_notes(model: "ModelProto") -> list[str]:
         count = kinds.count("BatchNormalization")
         notes.append(f"{count} batch norms are not folded into their convolutions; export from the run again")
     return notes
+
+
+def _float_notes(metadata: "ArtifactMetadata | None") -> list[str]:
+    if metadata is None or metadata.quantization is None:
+        return []
+    return [f"{name} stays float: {reason}" for name, reason in metadata.quantization.kept_float.items()]
 
 
 def _macs(rows: Sequence[LayerRow]) -> Sparsity:

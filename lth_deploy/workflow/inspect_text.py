@@ -22,6 +22,9 @@ def facts(report: InspectReport) -> list[tuple[str, str]]:
     if metadata is not None:
         lines.append(("classes", ", ".join(c.name for c in metadata.classes[:12]) or "none named"))
         lines.append(("decoder", metadata.decoder or "none named"))
+        if metadata.quantization is not None:
+            told = metadata.quantization
+            lines.append(("int8", f"{told.method} over {told.images} images; {len(told.errors)} weights"))
         lines.extend(speed_facts(report.layers, metadata))
         lines.append(("recipe", metadata.recipe_digest or "none"))
     return lines + [("note", note) for note in report.notes]
@@ -40,6 +43,8 @@ def table(report: InspectReport) -> list[list[str]]:
         "MACs",
         "kernel",
         "ms sparse/dense",
+        "empty quads",
+        "int8 error",
         "why not",
     ]
     rows = [header]
@@ -58,6 +63,8 @@ def table(report: InspectReport) -> list[list[str]]:
                 f"{share:.1%}" if total and row.positions is not None else "-",
                 row.region or "dense",
                 "-" if row.predicted_ms is None else "{:.2f}/{:.2f}".format(*row.predicted_ms),
+                "-" if row.empty_quads is None else f"{row.empty_quads:.1%}",
+                "-" if row.error is None else f"{row.error:.2%}",
                 "; ".join(filter(None, (row.reason, row.dense_because))),
             ]
         )

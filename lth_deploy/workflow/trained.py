@@ -38,7 +38,8 @@ def learned_grids(trial: Trial) -> "Learned | None":
 
     tensors = _state(trial).model
     layers = calls_in(tensors)
-    grids = {(site.layer, site.side, site.call): grid for site, grid in grids_in(tensors).items()}
+    grids: dict[tuple[str, str, int], tuple[float, int]] = {}
+    grids |= {(site.layer, site.side, site.call): grid for site, grid in grids_in(tensors).items()}
     return Learned(layers.keys(), grids) if layers else None
 
 

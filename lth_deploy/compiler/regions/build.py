@@ -15,6 +15,7 @@ from lth_deploy.compiler.regions.grow import grow, read_by
 from lth_deploy.compiler.regions.known import Shapes
 from lth_deploy.compiler.regions.outputs import Cut, cut, shape_nodes
 from lth_deploy.compiler.regions.qdq import rejoined, separated
+from lth_deploy.compiler.regions.quads import quad_density
 from lth_deploy.compiler.regions.shapes import infer
 from lth_deploy.compiler.regions.translate import Translation, translate
 from lth_deploy.compiler.regions.units import HEAVY, Unit, Weights
@@ -50,11 +51,20 @@ class RegionPlan:
     outside: dict[str, str]
 
 
-def zeros_from(least: float) -> Verdict:
-    """The verdict that looks at nothing but the share of zeros."""
+def zeros_from(least: float, quads: float | None = None) -> Verdict:
+    """The verdict that looks at nothing but the share of zeros, of layers between bytes at that of empty quads.
+
+    quads: least share of empty quads; None for `least`.
+    """
+    least_quads = least if quads is None else quads
 
     def verdict(unit: Unit, stored: StoredWeight) -> str | None:
         weights = stored.weights()
+        if unit.kind == "qconv":
+            share = 1.0 - quad_density(weights)
+            if share >= least_quads:
+                return None
+            return f"{share:.1%} empty quads: dense kernels are faster below {least_quads:.0%}"
         share = 1.0 - np.count_nonzero(weights) / weights.size
         return None if share >= least else f"{share:.1%} zeros: dense kernels are faster below {least:.0%}"
 

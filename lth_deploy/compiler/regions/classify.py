@@ -11,7 +11,7 @@ from lth_deploy.compiler.regions import patterns
 from lth_deploy.compiler.regions.bytewise import Bytewise, quantised_layer
 from lth_deploy.compiler.regions.declined import Declined, need
 from lth_deploy.compiler.regions.known import Shapes, attribute, clamped, slice_bounds
-from lth_deploy.compiler.regions.qdq import DEQUANTIZE
+from lth_deploy.compiler.regions.qdq import DEQUANTIZE, lowest
 from lth_deploy.compiler.regions.resizing import is_nearest
 from lth_deploy.compiler.regions.shape_rules import split_sizes
 from lth_deploy.compiler.regions.units import CONVERSIONS, Unit, Uses, Weights
@@ -85,6 +85,7 @@ class _Finder:
             "Identity": self._same,
             "Dropout": self._same,
             "Flatten": self._flatten,
+            "Max": self._max,
         }
 
     def unit(self, place: int, node: NodeProto) -> Unit | None:
@@ -258,6 +259,10 @@ class _Finder:
         ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
         pieces = tuple((end - size, end) for end, size in zip(ends, sizes, strict=True))
         return Unit("slice", place, (node,), (node.input[0],), tuple(node.output), pieces=pieces, rows=rank == 2)
+
+    def _max(self, place: int, node: NodeProto) -> Unit:
+        need(lowest(node, self.shapes), "no instruction")
+        return self._same(place, node)
 
     def _flatten(self, place: int, node: NodeProto) -> Unit:
         need(self._rank(node.input[0]) == 2 and attribute(node, "axis", 1) in (1, -1), "it changes the rank")

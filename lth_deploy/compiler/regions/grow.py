@@ -126,8 +126,11 @@ def _trimmed(part: list[Unit], pays: Judge) -> Iterable[list[Unit]]:
         if len(inner) == len(kept):
             break
         kept = inner
-    wanted = {name for unit in kept for name in unit.inputs}
-    kept += [unit for name, unit in conversions.items() if name in wanted]
+    wanted = {name for unit in kept for name in unit.inputs} & conversions.keys()
+    inside = {unit.place for unit in kept}
+    # Who reads the same bytes outside gets them back as floats.
+    back = [unit for unit in part if unit.kind == "dequantize" and unit.inputs[0] in wanted]
+    kept += [*(conversions[name] for name in wanted), *(unit for unit in back if unit.place not in inside)]
     ordered = sorted(kept, key=lambda unit: unit.place)
     return [piece for piece in _connected(ordered) if any(unit.kind in HEAVY and pays(unit) for unit in piece)]
 

@@ -16,6 +16,8 @@ from lth_deploy.kernels.limits import SCALES
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 
+LOWEST = float(np.finfo(np.float32).min)
+
 READERS = ("Conv", "Gemm", "Add", "MaxPool", "Resize", "Concat", "Slice", "Relu", "LeakyRelu", "Clip", "HardSwish")
 """Operators that a runtime computes on bytes, with the nodes around them."""
 
@@ -52,6 +54,7 @@ def separated(model: ModelProto) -> ModelProto:
     apart = ModelProto()
     apart.CopyFrom(model)
     graph = apart.graph
+    _lift_scales(apart)
     makers = {node.output[0]: node for node in graph.node if node.op_type == DEQUANTIZE}
     reads = Counter(name for inner in all_graphs(graph) for node in inner.node for name in node.input)
     reads.update(value.name for inner in all_graphs(graph) for value in inner.output)
@@ -73,6 +76,22 @@ def separated(model: ModelProto) -> ModelProto:
     graph.node.extend(kept)
     _drop_zeros(apart)
     return apart
+
+
+def _lift_scales(model: ModelProto) -> None:
+    """Make initializers of Constant nodes that scales and zero points come from."""
+    wanted = {name for node in model.graph.node if node.op_type in (QUANTIZE, DEQUANTIZE) for name in node.input[1:]}
+    kept = []
+    for node in model.graph.node:
+        value = next((one.t for one in node.attribute if one.name == "value"), None)
+        if node.op_type == "Constant" and node.output[0] in wanted and value is not None:
+            tensor = model.graph.initializer.add()
+            tensor.CopyFrom(value)
+            tensor.name = node.output[0]
+        else:
+            kept.append(NodeProto.FromString(node.SerializeToString()))
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
 
 
 def rejoined(model: ModelProto, units: Sequence[Unit]) -> ModelProto | None:
@@ -105,6 +124,12 @@ def rejoined(model: ModelProto, units: Sequence[Unit]) -> ModelProto | None:
     del graph.node[:]
     graph.node.extend(copies)
     return joined
+
+
+def lowest(node: NodeProto, shapes: Shapes) -> bool:
+    """Whether a node is the Max with the lowest float that keeps runtimes from quantising a layer left float."""
+    bound = shapes.constant(node.input[1]) if node.op_type == "Max" and len(node.input) == 2 else None
+    return bound is not None and bound.size == 1 and float(bound.reshape(-1)[0]) <= LOWEST
 
 
 def _drop_zeros(model: ModelProto) -> None:

@@ -171,6 +171,7 @@ SHAPE_RULES: dict[str, Callable[[Shapes, NodeProto], list[Shape] | None]] = {
     "Add": _element_wise,
     "Mul": _element_wise,
     "Sub": _element_wise,
+    "Max": _element_wise,
     "Div": _element_wise,
     "Concat": _concat,
     "Slice": _slice,

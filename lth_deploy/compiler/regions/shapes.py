@@ -38,6 +38,14 @@ def infer(graph: GraphProto, weights: dict[str, tuple[int, ...]]) -> Shapes:
             )
     for node in graph.node:
         _visit(shapes, node)
+    # A layer says which rank its input has; conversions in front of it pass that on, up and then down.
+    conversions = [node for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    for node in reversed(conversions):
+        if node.output[0] in shapes.of:
+            shapes.of.setdefault(node.input[0], shapes.of[node.output[0]])
+    for node in conversions:
+        if node.input[0] in shapes.of:
+            shapes.of.setdefault(node.output[0], shapes.of[node.input[0]])
     return shapes
 
 
