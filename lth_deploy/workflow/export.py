@@ -103,9 +103,7 @@ def export(
     recipe, target = directory.recipe(), target or Target()
     if calibrate is not None and target.values != "int8":
         raise UsageError("export: --calibrate goes with --values int8")
-    trial = choose_trial(directory, level)
-    if level == "best" and target.values == "int8" and directory.trial(f"{trial.name}_int8").finished:
-        trial = directory.trial(f"{trial.name}_int8")
+    trial = choose_trial(directory, level, int8=target.values == "int8")
     control = directory.trial(control_of(recipe))
     splits = load_splits(recipe, run)
     out = out or run / "export"
@@ -129,8 +127,8 @@ def _dense_target(target: Target) -> Target:
     return Target(name="dense control", format="dense", values="fp32", opset=target.opset, gates=target.gates)
 
 
-def choose_trial(run: RunDirectory, level: str) -> Trial:
-    """The trial that `--level` means; see `export` for what is raised."""
+def choose_trial(run: RunDirectory, level: str, *, int8: bool = False) -> Trial:
+    """The trial that `--level` means, the fine-tuned winner where `int8`; see `export` for what is raised."""
     finished = [trial.name for trial in run.finished_trials()]
     if level == "best":
         winner = storage.read_json(run.summary).get("winner") if run.summary.exists() else None
@@ -140,6 +138,8 @@ def choose_trial(run: RunDirectory, level: str) -> Trial:
                 f"name one with --level ({', '.join(finished) or 'none is finished'})"
             )
         level = winner["trial"]
+        if int8 and f"{level}_int8" in finished:
+            level = f"{level}_int8"
     name = level if level in finished else f"level_{level.removesuffix('%')}"
     if name not in finished:
         with contextlib.suppress(ValueError):
