@@ -2,7 +2,8 @@
 
     python -m benchmarks.torso --out benchmarks/results/torso-CPU.json
 
-Masks are random and uniform (each layer has the same share of zeros), the stem stays dense. In every round each
+Masks are random and uniform (each layer has the same share of zeros), the stem stays dense. Every pruned network runs
+in fp32 and, quantised as the dense INT8 is, in int8. In every round each
 contender runs once and the order rotates; a ratio is the median over rounds of the baseline's time over the
 contender's in the same round. Outputs are compared with the dense graph of the same weights. With more than one thread
 the contenders take turns in blocks, because idle workers of one session slow down the other.
@@ -29,7 +30,7 @@ from lth_deploy.measure.machine import describe_machine
 from lth_deploy.runtimes import RUNTIMES
 from lth_deploy.target import Target
 
-SCHEMA = "lth-torso-benchmark/1"
+SCHEMA = "lth-torso-benchmark/2"
 NETWORKS = ("resnet18", "resnet50")
 LEVELS = (0.8, 0.9, 0.95)
 ONE_CALL = Timing(seconds=1e-9, block_seconds=1e-9, warm_up=3, settle=0, pause_seconds=0)
@@ -39,7 +40,10 @@ BLOCKS = Timing(seconds=1e-9, block_seconds=0.25, warm_up=3, settle=2, pause_sec
 
 @dataclass(frozen=True)
 class Row:
-    """One contender; ratio: times as fast as dense fp32 ONNX Runtime, the median over paired rounds."""
+    """One contender; ratio, ratio_int8: times as fast as dense fp32 and dense INT8 ONNX Runtime, over paired rounds.
+
+    largest_relative_error: from a stock runtime with the same weights, quantised ones for int8.
+    """
 
     network: str
     size: int
@@ -48,6 +52,7 @@ class Row:
     sparsity: float | None
     structure: str | None
     ratio: float
+    ratio_int8: float
     median_ms: float
     least_ms: float
     load_s: float
@@ -114,9 +119,15 @@ def prepared(
             source = folder / f"{stem}-{level}-{structure}.onnx"
             onnx.save(prune_randomly(model, level, structure), str(source))
             done = export_onnx(source, target=Target(values="fp32"), out=folder / source.stem)
-            files["lth_deploy", level, structure] = done.artifact
-            files["twin", level, structure] = source
+            files["lth_deploy fp32", level, structure] = done.artifact
+            files["twin of lth_deploy fp32", level, structure] = source
             print(f"{network} {level:.0%} {structure}: packed, {done.bytes} bytes", file=sys.stderr)
+            twin = folder / f"{source.stem}-int8.onnx"
+            quantize_dense(source, feeds, twin)
+            done = export_onnx(twin, target=Target(values="fp32"), out=folder / twin.stem)
+            files["lth_deploy int8", level, structure] = done.artifact
+            files["twin of lth_deploy int8", level, structure] = twin
+            print(f"{network} {level:.0%} {structure}: packed in int8, {done.bytes} bytes", file=sys.stderr)
     return files
 
 
@@ -132,14 +143,16 @@ def race(
     contenders.append(opened("onnxruntime int8", None, None, "onnxruntime", files["int8", None, None], feeds, threads))
     if options.openvino:
         contenders.append(opened("openvino fp32", None, None, "openvino", files["dense", None, None], feeds, threads))
+        contenders.append(opened("openvino int8", None, None, "openvino", files["int8", None, None], feeds, threads))
     for (kind, level, structure), path in files.items():
-        if kind == "lth_deploy":
-            found = opened("lth_deploy fp32", level, structure, "lth_deploy", path, feeds, threads)
-            exact = opened("", None, None, "onnxruntime", files["twin", level, structure], feeds, threads).run()
+        if kind.startswith("lth_deploy"):
+            found = opened(kind, level, structure, "lth_deploy", path, feeds, threads)
+            twin = files[f"twin of {kind}", level, structure]
+            exact = opened("", None, None, "onnxruntime", twin, feeds, threads).run()
             found.error = largest_error(found.run(), exact)
             contenders.append(found)
     measure(contenders, options.rounds, threads)
-    base = contenders[0].samples
+    base, int8 = contenders[0].samples, contenders[1].samples
     rows = [
         Row(
             network,
@@ -149,6 +162,7 @@ def race(
             c.sparsity,
             c.structure,
             round(ratio(base, c.samples), 3),
+            round(ratio(int8, c.samples), 3),
             round(statistics.median(c.samples), 3),
             round(min(c.samples), 3),
             round(c.load_s, 3),
@@ -160,7 +174,8 @@ def race(
     for row in rows:
         print(
             f"{network}@{size} {threads}T {row.contender:17} {row.sparsity or ''!s:5} {row.structure or '':7} "
-            f"{row.median_ms:8.2f} ms  x{row.ratio:.2f}  error {row.largest_relative_error}"
+            f"{row.median_ms:8.2f} ms  x{row.ratio:.2f} fp32 x{row.ratio_int8:.2f} int8  "
+            f"error {row.largest_relative_error}"
         )
     return rows
 

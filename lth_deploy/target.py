@@ -57,7 +57,7 @@ class ByteRates(Section):
     pointwise: Rates = Rates(dense=420, sparse=300, half=45)
     stem: Rates = Rates(dense=120, sparse=300, half=0)
     rows: Rates = Rates(dense=200, sparse=150, half=100)
-    pairs: Annotated[float, Field(gt=0)] = 1.3
+    pairs: Annotated[float, Field(gt=0)] = 1.25
     layout_dense: Annotated[float, Field(gt=0)] = 0.97
 
 

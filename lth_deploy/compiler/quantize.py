@@ -12,6 +12,7 @@ import onnx
 from onnx import ModelProto, helper, numpy_helper
 
 from lth_deploy.compiler.calibration import Feeds, check_feeds
+from lth_deploy.compiler.channel_scales import mend_scales
 from lth_deploy.compiler.int8 import WEIGHT_OPS, name_nodes, quantize_dense
 from lth_deploy.compiler.layer_errors import layer_errors
 from lth_deploy.compiler.layers import weight_layers
@@ -43,8 +44,9 @@ class Quantised:
 
 
 def is_quantised(model: ModelProto) -> bool:
-    """Whether a model is in QDQ form already."""
-    return any(node.op_type == "QuantizeLinear" for node in all_nodes(model.graph))
+    """Whether a model is in QDQ form, in regions or outside."""
+    nodes = [*all_nodes(model.graph), *(node for function in model.functions for node in function.node)]
+    return any(node.op_type == "QuantizeLinear" for node in nodes)
 
 
 def quantize(model: ModelProto, feeds: Sequence[Feeds], target: Target, learned: Learned | None = None) -> Quantised:
@@ -103,6 +105,7 @@ def _quantised(
         quantised = onnx.load(str(out))
     floats = {tensor.name: tensor for tensor in model.graph.initializer}
     _named_as_before(quantised, floats)
+    mend_scales(quantised, floats)
     _keep_float(quantised, kept)
     for tensor in quantised.graph.initializer:
         if tensor.data_type == onnx.TensorProto.INT8 and tensor.name in floats:

@@ -19,13 +19,16 @@ def check_arrays(program: Program, weights: Sequence[Constant]) -> None:
     """
     for step in program.instructions:
         if isinstance(step, QConv):
-            _check_scales(weights[step.scales], f"weight {step.scales}")
-            _check_sums(
-                weights[step.weight], None if step.bias is None else weights[step.bias], f"weight {step.weight}"
-            )
+            check_scales(weights[step.scales], f"weight {step.scales}")
+            check_sums(weights[step.weight], None if step.bias is None else weights[step.bias], f"weight {step.weight}")
 
 
-def _check_scales(scales: Constant, place: str) -> None:
+def check_scales(scales: Constant, place: str) -> None:
+    """Scales of output channels are above zero and within range.
+
+    Raises:
+        RuleError: the first that is not.
+    """
     low, high = WEIGHT_SCALES
     found = np.asarray(scales, np.float32)
     wrong = np.flatnonzero(~((found >= low) & (found <= high)))
@@ -33,7 +36,12 @@ def _check_scales(scales: Constant, place: str) -> None:
         need(False, place, f"scale {wrong[0]} is {found[wrong[0]]:.9g}, allowed are {low:g} to {high:g}")
 
 
-def _check_sums(weight: Constant, bias: Constant | None, place: str) -> None:
+def check_sums(weight: Constant, bias: Constant | None, place: str) -> None:
+    """No sum of an output channel leaves 32 bits, whatever the bytes are.
+
+    Raises:
+        RuleError: the first channel where one may, or a weight of -128.
+    """
     need(not np.any(weight == -128), place, "-128 is no value of a symmetric weight")
     rows = np.abs(weight.reshape(weight.shape[0], -1).astype(np.int64)).sum(axis=1) * 255
     if bias is not None:

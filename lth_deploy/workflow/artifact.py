@@ -21,6 +21,7 @@ class ModelFile:
 
     class_names: the name of label l at position l - 1, empty when nobody says. packed: whether only engines
     that know model-local functions can load it. regions: nodes that the kernel library can take over.
+    quantised: whether it computes with int8.
     """
 
     path: Path
@@ -29,6 +30,7 @@ class ModelFile:
     metadata: "ArtifactMetadata | None"
     packed: bool
     regions: int = 0
+    quantised: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ def read_model_file(path: Path, decoder: str | None = None) -> ModelFile:
     """
     from lth_deploy.compiler.load import load_model
     from lth_deploy.compiler.metadata import read_metadata
+    from lth_deploy.compiler.quantize import is_quantised
 
     model = load_model(path)
     metadata = read_metadata(model)
@@ -100,7 +103,13 @@ def read_model_file(path: Path, decoder: str | None = None) -> ModelFile:
     chosen = load_decoder(decoder) if decoder is not None else DECODERS.get(str(named))
     names = tuple(entry.name for entry in metadata.classes) if metadata is not None else ()
     return ModelFile(
-        path, chosen, names or chosen.class_names or (), metadata, has_packed_weights(model), count_regions(model)
+        path,
+        chosen,
+        names or chosen.class_names or (),
+        metadata,
+        has_packed_weights(model),
+        count_regions(model),
+        is_quantised(model),
     )
 
 

@@ -14,7 +14,7 @@ from lth_deploy.measure.latency import Timing
 from lth_deploy.measure.machine import describe_machine
 from lth_deploy.measure.results import BenchmarkResults, Row
 from lth_deploy.measure.size import file_bytes
-from lth_deploy.workflow.contenders import Contender, calibration_images, default_engines, gather, quantized
+from lth_deploy.workflow.contenders import KERNELS, Contender, calibration_images, default_engines, gather, quantized
 from lth_deploy.workflow.imports import imported_rows, read_import
 from lth_deploy.workflow.race import Race, open_all, race
 from lth_deploy.workflow.weight_facts import weight_facts
@@ -85,7 +85,9 @@ def benchmark(
         contenders = gather(artifacts, baseline, engines, options.decoder, workspace)
         if options.int8:
             chosen, origin = calibration_images(options.calibration_folder, dataset, options.calibration)
-            contenders.append(quantized(contenders[0], chosen, origin, workspace))
+            dense = quantized(contenders[0], chosen, origin, workspace)
+            peers = [engine for engine in engines if engine not in (dense.engine, KERNELS)]
+            contenders += [dense, *(replace(dense, engine=engine) for engine in peers)]
         contenders, left_out = _loadable(contenders)
         rows = _measure(contenders, dataset, options, workspace)
         classes = _classes(contenders)

@@ -194,6 +194,56 @@ def valid_region() -> ModelProto:
     return build_regions(pack(model)[0], zeros_from(0.5))[0]
 
 
+def valid_int8_region() -> ModelProto:
+    """One region between bytes: two convolutions with int8 weights, the first with a bias."""
+    rng = np.random.default_rng(0)
+    scales = {name: np.full(channels, 0.01, np.float32) for name, channels in (("w", 64), ("v", 32))}
+    tensors: dict[str, np.ndarray] = {
+        "w": in_blocks(rng.integers(1, 127, SHAPE).astype(np.int8), Block(1, 4), 0.85, rng),
+        "v": in_blocks(rng.integers(1, 127, (32, 64, 1, 1)).astype(np.int8), Block(1, 4), 0.5, rng),
+        "b": rng.integers(-999, 999, 64).astype(np.int32),
+        "w.scale": scales["w"],
+        "v.scale": scales["v"],
+        "b.scale": np.float32(0.02) * scales["w"],
+        "scale": np.float32(0.02).reshape(()),
+        "zero": np.uint8(128).reshape(()),
+    }
+    activation = ["scale", "zero"]
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", *activation], ["x.q"]),
+        helper.make_node("DequantizeLinear", ["x.q", *activation], ["x.dq"]),
+        *(
+            helper.make_node("DequantizeLinear", [name, f"{name}.scale"], [f"{name}.dq"], axis=0)
+            for name in ("w", "b", "v")
+        ),
+        helper.make_node("Conv", ["x.dq", "w.dq", "b.dq"], ["h"], "first"),
+        helper.make_node("QuantizeLinear", ["h", *activation], ["h.q"]),
+        helper.make_node("DequantizeLinear", ["h.q", *activation], ["h.dq"]),
+        helper.make_node("Conv", ["h.dq", "v.dq"], ["z"], "second"),
+        helper.make_node("QuantizeLinear", ["z", *activation], ["z.q"]),
+        helper.make_node("DequantizeLinear", ["z.q", *activation], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "bytes",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 64, "h", "w_"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 32, "oh", "ow"])],
+        [numpy_helper.from_array(value, name) for name, value in tensors.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    return build_regions(pack(model)[0], zeros_from(0.3))[0]
+
+
+def named(name: str, edit: Callable[[np.ndarray], np.ndarray]) -> Callable[[ModelProto], None]:
+    """Change the initializer of this name."""
+
+    def apply(model: ModelProto) -> None:
+        one = next(tensor for tensor in model.graph.initializer if tensor.name == name)
+        one.CopyFrom(numpy_helper.from_array(edit(numpy_helper.to_array(one).copy()), name))
+
+    return apply
+
+
 def program_edit(old: str, new: str) -> Callable[[ModelProto], None]:
     def apply(model: ModelProto) -> None:
         attribute = model.graph.node[0].attribute[0]
@@ -292,6 +342,30 @@ REGION: dict[str, Callable[[ModelProto], None]] = {
 }
 
 
+INT8_REGION: dict[str, Callable[[ModelProto], None]] = {
+    "scale_zero": named("w.scale", with_element(3, 0)),
+    "scale_negative": named("w.scale", with_element(3, -0.01)),
+    "scale_nan": named("w.scale", with_element(3, np.nan)),
+    "scale_huge": named("w.scale", with_element(3, 1e30)),
+    "scales_short": named("w.scale", lambda a: a[:-1]),
+    "scales_half": named("w.scale", lambda a: a.astype(np.float16)),
+    "bias_huge": named("b", with_element(3, -(2**31) + 1)),
+    "bias_float": named("b", lambda a: a.astype(np.float32)),
+    "weight_least": change("values", with_element(0, -128)),
+    "weight_float": change("values", lambda a: a.astype(np.float32)),
+    "program_scale_zero": program_edit("u8:0.0199999996:128", "u8:0:128"),
+    "program_scale_negative": program_edit("u8:0.0199999996:128", "u8:-1:128"),
+    "program_scale_nan": program_edit("u8:0.0199999996:128", "u8:nan:128"),
+    "program_scale_huge": program_edit("u8:0.0199999996:128", "u8:1e+30:128"),
+    "program_scale_written_longer": program_edit("u8:0.0199999996:128", "u8:0.01999999960:128"),
+    "program_zero_too_large": program_edit("u8:0.0199999996:128", "u8:0.0199999996:256"),
+    "program_reads_floats": program_edit("qconv t1", "qconv t0"),
+    "program_returns_bytes": program_edit("output t4", "output t3"),
+    "program_bias_for_scales": program_edit("w0 w1 w2", "w0 w2 w1"),
+    "program_other_blocks": program_edit(":1x4 ", ":2x4 "),
+}
+
+
 def corpus() -> dict[str, bytes]:
     """File name to content: every one must be refused."""
     files: dict[str, bytes] = {}
@@ -319,6 +393,10 @@ def corpus() -> dict[str, bytes]:
         model = valid_region()
         edit(model)
         files[f"region_{name}.onnx"] = model.SerializeToString(deterministic=True)
+    for name, edit in INT8_REGION.items():
+        model = valid_int8_region()
+        edit(model)
+        files[f"int8_region_{name}.onnx"] = model.SerializeToString(deterministic=True)
     sound = valid(0.5).SerializeToString(deterministic=True)
     files["empty.onnx"] = b""
     files["noise.onnx"] = np.random.default_rng(0).bytes(4096)

@@ -139,7 +139,7 @@ def test_a_convolution_is_qlinearconv(kernels: Path, number: int, structure: str
     (found,) = run_model(open_model(model_of(program, constants), kernels), [x])
     theirs = stock_qconv(stock_quantize(x, of_x), of_x, constants, conv)  # type: ignore[arg-type]
     assert np.array_equal(found, (theirs.astype(np.float32) - out.zero) * np.float32(out.scale))
-    assert len(np.unique(theirs)) > 20
+    assert len(np.unique(theirs)) > 5
 
 
 @pytest.mark.parametrize("size", [(320, 320), (160, 120), (52, 52), (13, 13), (1, 1)])

@@ -68,6 +68,20 @@ def test_a_sound_file_passes_and_says_what_it_is(run: Path, tmp_path: Path, form
         assert made.artifact.stat().st_size < made.dense.stat().st_size / 4
 
 
+def test_a_run_is_exported_in_int8(run: Path, tmp_path: Path) -> None:
+    pytest.importorskip("sympy", reason="the int8 extra is not installed")
+    made = export(run, level="80", target=Target(values="int8", region_quads=0.0), out=tmp_path)
+    assert made.gate.images == 2
+    metadata = read_metadata(load_model(made.artifact))
+    assert metadata is not None
+    assert (metadata.level, metadata.values) == ("level_80", "int8")
+    assert metadata.quantization is not None
+    assert metadata.quantization.errors.keys() == metadata.positions.keys()
+    assert made.artifact.stat().st_size < made.dense.stat().st_size / 6
+    with pytest.raises(UsageError, match="--calibrate goes with"):
+        export(run, level="80", out=tmp_path / "other", calibrate=tmp_path)
+
+
 @pytest.mark.parametrize("detector", ["mask_rcnn", "keypoint_rcnn"])
 def test_two_stage_detectors_export_with_equal_ap(tmp_path: Path, detector: str) -> None:
     # Boxes of untrained heads are slivers, and one pixel that rounding flips is a large share of so small a mask.

@@ -10,9 +10,10 @@ from lth_deploy.compiler.regions.declined import Declined, need
 from lth_deploy.compiler.regions.known import Shapes, attribute
 from lth_deploy.compiler.regions.qdq import DEQUANTIZE, QUANTIZE, READERS, quantized_of
 from lth_deploy.compiler.regions.units import Kind, Unit, Uses, Weights
-from lth_deploy.formats import LEAST_INT8, Array
+from lth_deploy.formats import Array
+from lth_deploy.kernels.array_rules import check_scales, check_sums
 from lth_deploy.kernels.instructions import NONE, Quantized
-from lth_deploy.kernels.limits import MAX_SUM, WEIGHT_SCALES
+from lth_deploy.kernels.limits import RuleError
 from lth_deploy.kernels.step_rules import QUAD
 
 _SAME_SCALE = 1e-5
@@ -36,7 +37,6 @@ def quantised_layer(place: int, node: NodeProto, producers: patterns.Producers, 
     stored = weights.stored[weight]
     need(stored.int8, f"its weights are {stored.type_name}; kernels take int8")
     values = stored.weights()
-    need(bool(values.min() >= LEAST_INT8), "its weights hold -128: symmetric int8 weights are -127 to 127")
     scales = _scales(made, values, weights)
     nodes = [made]
     bias = node.input[2] if len(node.input) > 2 and node.input[2] else None
@@ -49,7 +49,10 @@ def quantised_layer(place: int, node: NodeProto, producers: patterns.Producers, 
         _bias(node, found[1], made, producers, weights)
         nodes.append(found[1])
         bias = found[1].input[0]
-    _sums(values, None if bias is None else weights.stored[bias].weights())
+    try:
+        check_sums(values, None if bias is None else weights.stored[bias].weights(), "its weights")
+    except RuleError as error:
+        raise Declined(f"its weights: {error}") from error
     return Unit("qconv", place, (*nodes, node), (node.input[0],), (node.output[0],), weight, bias, scales=scales)
 
 
@@ -60,10 +63,10 @@ def _scales(made: NodeProto, values: Array, weights: Weights) -> str:
     need(scales.size > 1 or len(values) == 1, "its weights have one scale for all outputs; quantise them per channel")
     per_output = scales.shape == (len(values),) and attribute(made, "axis", 1) == 0
     need(per_output and scales.dtype == np.float32, "the scales of its weights are not those of its output channels")
-    low, high = WEIGHT_SCALES
-    need(
-        bool(((scales >= low) & (scales <= high)).all()), "a scale of its weights is not above zero, or is out of range"
-    )
+    try:
+        check_scales(scales, name)
+    except RuleError as error:
+        raise Declined(f"its weights: {error}") from error
     zeros = len(made.input) < 3 or not made.input[2]
     need(zeros, "its weights have a zero point other than zero: quantise them symmetrically")
     return name
@@ -83,13 +86,6 @@ def _bias(node: NodeProto, made: NodeProto, weight: NodeProto, producers: patter
     product = x.astype(np.float64) * w.astype(np.float64)
     close = mine.size in (1, product.size) and bool(np.allclose(mine, product, rtol=_SAME_SCALE, atol=0))
     need(close, "its bias is not in units of the scales of its input and weights")
-
-
-def _sums(values: Array, bias: Array | None) -> None:
-    most = 255 * np.abs(values.astype(np.int64)).reshape(len(values), -1).sum(axis=1)
-    if bias is not None:
-        most = most + np.abs(bias.astype(np.int64)).reshape(-1)
-    need(bool((most <= MAX_SUM).all()), "its sums may leave 32 bits")
 
 
 class Bytewise:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-import numpy as np
 from onnx import AttributeProto, FunctionProto, ModelProto, NodeProto, TensorProto
 
 from lth_deploy.compiler.domain import DOMAIN, REGION_NAMES, coding_of, operator_of, position_input
@@ -10,7 +9,8 @@ from lth_deploy.compiler.regions.body import PROGRAM
 from lth_deploy.compiler.regions.expand import is_region, region_functions
 from lth_deploy.compiler.stored import array_of
 from lth_deploy.errors import ArtifactError
-from lth_deploy.formats import FORMATS, LEAST_INT8, Array
+from lth_deploy.formats import FORMATS, Array
+from lth_deploy.kernels.array_rules import check_arrays
 from lth_deploy.kernels.instructions import Program, Weight
 from lth_deploy.kernels.limits import MAX_TEXT
 from lth_deploy.kernels.program import parse
@@ -69,16 +69,18 @@ def _check_node(node: NodeProto, function: FunctionProto | None, constants: Mapp
     names = [*node.input, *node.output]
     if not all(names) or len(set(names)) != len(names):
         raise ArtifactError("an input or output is left out, or there twice")
+    decoded = []
     for number, weight in enumerate(program.weights):
         try:
-            _check_weight(weight, node, function, constants)
+            decoded.append(_checked_weight(weight, node, function, constants))
         except ArtifactError as error:
             raise ArtifactError(f"w{number}: {error}") from error
+    check_arrays(program, decoded)
 
 
-def _check_weight(
+def _checked_weight(
     weight: Weight, node: NodeProto, function: FunctionProto, constants: Mapping[str, TensorProto]
-) -> None:
+) -> Array:
     places = [place for place in (weight.positions, weight.values) if place is not None]
     missing = [node.input[place] for place in places if node.input[place] not in constants]
     if missing:
@@ -89,21 +91,16 @@ def _check_weight(
     if weight.positions is None:
         if tuple(values.dims) != weight.dims:
             raise ArtifactError(f"'{values.name}' has the shape {list(values.dims)}, declared are {list(weight.dims)}")
-        _check_dense(array_of(values))
-        return
+        return array_of(values)
     coding = weight.coding if weight.block is None else f"{weight.coding}:{weight.block[0]}x{weight.block[1]}"
     arrays = {position_input(coding): array_of(constants[node.input[weight.positions]])}
-    FORMATS.get(coding).decode({**arrays, "values": array_of(values)}, weight.dims)
+    decoded = FORMATS.get(coding).decode({**arrays, "values": array_of(values)}, weight.dims)
     formal = [function.input[place] for place in places]
     operator = operator_of(coding, weight.value_type == "s8")
     shape = next((a.ints for n in _unpacking(function, operator, formal) for a in n.attribute), None)
     if shape is None or tuple(shape) != weight.dims:
         raise ArtifactError("the function does not decode it as the program does")
-
-
-def _check_dense(values: Array) -> None:
-    if values.dtype == np.int8 and values.size and values.min() < LEAST_INT8:
-        raise ArtifactError("a value is -128; symmetric int8 weights are -127 to 127")
+    return decoded
 
 
 def _unpacking(function: FunctionProto, operator: str, formal: list[str]) -> list[NodeProto]:

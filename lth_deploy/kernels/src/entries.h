@@ -18,6 +18,6 @@ struct Entry {
 // Writes entries in order of row, channel and tap into blocks, as pairs of rows where most of them share their places.
 // in_channels: of a group. Sets everything but the bias.
 void pack_entries(PackedConv& conv, std::vector<Entry> entries, int out_channels, int in_channels, int groups,
-                  const Window& window, const Isa& isa, int l1_bytes);
+                  const Window& window, const Isa& isa);
 
 }  // namespace lth

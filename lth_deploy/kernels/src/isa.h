@@ -14,6 +14,7 @@ namespace lth {
 
 constexpr int kGridX = 4;  // columns of the lane grid on every instruction set: transposes are always 4 x 4
 constexpr int kMaxTileH = 5;
+constexpr int kOffsetUnit = 8;  // bytes: a 16-bit offset reaches half a megabyte, and addressing modes multiply by 8
 
 // One row or one column of the lines that a window reads, seen from the output's lanes.
 struct Axis {
@@ -95,7 +96,7 @@ struct Requantize {
 // four bytes, and integers.
 struct Rows {
   const void* tile = nullptr;
-  const uint16_t* offset = nullptr;  // bytes into the packed tile, one for each record
+  const uint16_t* offset = nullptr;  // into the packed tile, in units of kOffsetUnit, one for each record
   const uint32_t* value = nullptr;   // weights, one for each record, or two where two rows share their records
   const uint16_t* count = nullptr;   // records of each row, or of each pair of rows
   int rows = 0;                      // rows; pairs where two rows share their records
@@ -120,11 +121,28 @@ using RowsFn = void (*)(const Rows&);
 
 enum Family { kTile3 = 0, kTile3Stride2 = 1, kTile7Stride2 = 2, kRun = 3 };
 
+// How long the work besides the sums takes, in multiply-adds of one line; fitted to measurements of the kernels.
+struct Costs {
+  double record;   // load and broadcast a weight, load its offset, loop
+  double row;      // start and end of a row
+  double traffic;  // load and store one line of sums between blocks,
+  double crowded;  // and this much more for each line of the tile: stores wait for each other
+  double pack;     // copy one line into the packed tile
+  double miss;     // load a line that the first cache lost
+};
+
+// What suits the form of single rows, or that of pairs.
+struct Tuning {
+  double l1_share, l2_share;  // of the first and of the second cache that a packed tile may take; the larger counts
+  Costs costs;
+};
+
 // The sums of bytes; other instructions on bytes differ less from one processor to the next.
 struct ByteSums {
   const char* name;
   RowsFn (*single)(int family, int th, int tw);  // as those of Isa
   RowsFn (*pair)(int family, int tw);
+  Tuning single_tuning, pair_tuning;
   int byte_shift;  // subtracted from every byte: 128 where the instructions take signed bytes only
 };
 
@@ -170,6 +188,7 @@ struct Isa {
   void (*max_pool_bytes)(const uint32_t* source, const LineMap&, const PlaneShape& out, int kh, int kw, int sh, int sw,
                          int dh, int dw, uint32_t* lines);
   const ByteSums* sums;
+  Tuning single_tuning, pair_tuning;
 };
 
 int tile_pitch(const Isa&, int family);

@@ -4,6 +4,8 @@
 #define LTH_TILE_W 5
 #define LTH_MAX_RUN 12
 #define LTH_PAIR_ACC 12
+#define LTH_QUAD_TUNING {1.1, 0, {1, 3, 1.3, .03, 6, .35}}
+#define LTH_QUAD_PAIR_TUNING {.8, .2, {.8, 10, 2.3, 0, 6, 0}}
 #include "isa_sums.inl"
 
 namespace lth {

@@ -40,14 +40,63 @@ void load_bytes(const float* nchw, size_t pixels, int channels, const PlaneShape
   }
 }
 
+// Four cells of four lines each, as if they were matrices: line i holds what was cell i of every four.
+inline __attribute__((always_inline)) void transpose_cells(I (&v)[4]) {
+  I low[2], high[2];
+  low[0] = zip_cells<0>(v[0], v[2]), high[0] = zip_cells<2>(v[0], v[2]);
+  low[1] = zip_cells<0>(v[1], v[3]), high[1] = zip_cells<2>(v[1], v[3]);
+  v[0] = zip_cells<0>(low[0], low[1]), v[1] = zip_cells<2>(low[0], low[1]);
+  v[2] = zip_cells<0>(high[0], high[1]), v[3] = zip_cells<2>(high[0], high[1]);
+}
+
+// One channel of 4 pixels in each row of the lane grid, `step` floats from one to the next.
+template <int K>
+inline __attribute__((always_inline)) void store_channel(I cells, F scale, F zero, int rows, size_t step, float* to) {
+  const F v = (byte_of<K>(cells) - zero) * scale;
+#pragma GCC unroll 4
+  for (int ly = 0; ly < kGridY; ++ly) {
+    QU q;
+    __builtin_memcpy(&q, reinterpret_cast<const char*>(&v) + 16 * ly, sizeof q);
+    if (ly < rows) *reinterpret_cast<QU*>(to + ly * step) = q;
+  }
+}
+
+void store_line_of_bytes(const uint32_t* line, const PlaneShape& s, int y, int x, const Quantized& q, float* nchw,
+                         size_t pixels, int channels) {
+  for (int l = 0; l < kLanes; ++l) {
+    const int row = l / kGridX * s.h + y, column = l % kGridX * s.w + x;
+    if (row >= s.H || column >= s.W) continue;
+    float* const to = nchw + static_cast<size_t>(row) * s.W + column;
+    for (int k = 0; k < channels; ++k) {
+      const int byte = static_cast<int>(line[l] >> 8 * k & 255);
+      to[k * pixels] = static_cast<float>(byte - q.zero) * q.scale;
+    }
+  }
+}
+
 void store_bytes(const uint32_t* lines, const PlaneShape& s, const Quantized& q, float* nchw, size_t pixels, int channels) {
-  alignas(64) float some[4][kSome * kLanes];
+  const F scale = broadcast(q.scale), zero = broadcast(static_cast<float>(q.zero));
   for (int y = 0; y < s.h; ++y) {
-    for (int x = 0; x < s.w; x += kSome) {
-      const int end = x + kSome < s.w ? x + kSome : s.w;
-      dequantize(lines + (static_cast<size_t>(y) * s.w + x) * kLanes, static_cast<size_t>(end - x) * kLanes, q, some[0],
-                 kSome * kLanes, channels);
-      for (int k = 0; k < channels; ++k) store_row(some[k], s, y, x, end, nchw + k * pixels);
+    const int rows = y < s.H ? (s.H - 1 - y) / s.h + 1 : 0;  // of the lane grid, that have this row
+    for (int x = 0; x < s.w;) {
+      const uint32_t* const from = lines + (static_cast<size_t>(y) * s.w + x) * kLanes;
+      if (!whole_quad(s, x)) {
+        store_line_of_bytes(from, s, y, x, q, nchw, pixels, channels);
+        ++x;
+        continue;
+      }
+      I v[4];
+      for (int i = 0; i < 4; ++i) v[i] = load_cells(from + i * kLanes);
+      transpose_cells(v);
+      for (int lx = 0; lx < kGridX; ++lx) {
+        float* const to = nchw + static_cast<size_t>(y) * s.W + lx * s.w + x;
+        const size_t step = static_cast<size_t>(s.h) * s.W;
+        store_channel<0>(v[lx], scale, zero, rows, step, to);
+        if (channels > 1) store_channel<1>(v[lx], scale, zero, rows, step, to + pixels);
+        if (channels > 2) store_channel<2>(v[lx], scale, zero, rows, step, to + 2 * pixels);
+        if (channels > 3) store_channel<3>(v[lx], scale, zero, rows, step, to + 3 * pixels);
+      }
+      x += 4;
     }
   }
 }

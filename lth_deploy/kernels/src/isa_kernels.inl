@@ -1,5 +1,6 @@
 // The kernels, written once over a vector of LTH_LANES floats. Included by each isa_*.cpp, which sets LTH_LANES,
-// LTH_ISA_NAME, LTH_MAX_ACC, LTH_TILE_W, LTH_MAX_RUN and LTH_PAIR_ACC. Everything here is private to that file.
+// LTH_ISA_NAME, LTH_MAX_ACC, LTH_TILE_W, LTH_MAX_RUN, LTH_PAIR_ACC and the tunings. Everything here is private to that
+// file.
 #include "isa.h"
 
 #if defined(__x86_64__)
@@ -20,12 +21,13 @@ namespace {
 #include "isa_byte_lines.inl"
 #include "isa_dispatch.inl"
 
-constexpr ByteSums kByteSums = {LTH_ISA_NAME, single_kernel<Bytes>, pair_kernel<Bytes>, kByteShift};
+constexpr ByteSums kByteSums = {LTH_ISA_NAME, single_kernel<Bytes>, pair_kernel<Bytes>, LTH_QUAD_TUNING, LTH_QUAD_PAIR_TUNING, kByteShift};
 
-constexpr Isa kIsa = {LTH_ISA_NAME, kLanes,       LTH_MAX_ACC,  LTH_TILE_W, LTH_MAX_RUN, LTH_PAIR_ACC, single_kernel<Floats>,
-                      pair_kernel<Floats>,  pack_tile,    pack_run,     load_plane, store_plane, load_rows,    store_rows,
-                      max_pool,     resample,     add_lines,
-                      load_bytes, store_bytes, quantize, dequantize, add_bytes, max_pool_bytes, &kByteSums};
+constexpr Isa kIsa = {
+    LTH_ISA_NAME, kLanes,     LTH_MAX_ACC,       LTH_TILE_W,     LTH_MAX_RUN, LTH_PAIR_ACC, single_kernel<Floats>,
+    pair_kernel<Floats>,      pack_tile,         pack_run,       load_plane,  store_plane,  load_rows,
+    store_rows,   max_pool,   resample,          add_lines,      load_bytes,  store_bytes,  quantize,
+    dequantize,   add_bytes,  max_pool_bytes,    &kByteSums,     LTH_SINGLE_TUNING,         LTH_PAIR_TUNING};
 
 }  // namespace
 }  // namespace lth

@@ -109,7 +109,7 @@ __attribute__((noinline)) void single_rows(const Rows& a) {
     const uint16_t* const end = offset + a.count[r];
     for (; offset != end; ++offset, ++value) {
       const typename T::Spread w = T::spread(value);
-      const char* p = tile + *offset;
+      const char* p = tile + *offset * size_t{kOffsetUnit};
       LTH_IN_REGISTER(p);
 #pragma GCC unroll 8
       for (int i = 0; i < TH; ++i) {
@@ -153,7 +153,7 @@ inline __attribute__((always_inline)) void pair_part(const Rows& a, const char* 
   }
   for (int k = 0; k < n; ++k) {
     const typename T::Spread w = T::spread(value + 2 * k), v = T::spread(value + 2 * k + 1);
-    const char* p = tile + offset[k];
+    const char* p = tile + offset[k] * size_t{kOffsetUnit};
     LTH_IN_REGISTER(p);
 #pragma GCC unroll 8
     for (int i = 0; i < TH; ++i) {

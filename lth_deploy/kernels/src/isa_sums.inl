@@ -17,7 +17,7 @@ namespace {
 #include "isa_byte_rows.inl"
 #include "isa_dispatch.inl"
 
-constexpr ByteSums kByteSums = {LTH_ISA_NAME, single_kernel<Bytes>, pair_kernel<Bytes>, kByteShift};
+constexpr ByteSums kByteSums = {LTH_ISA_NAME, single_kernel<Bytes>, pair_kernel<Bytes>, LTH_QUAD_TUNING, LTH_QUAD_PAIR_TUNING, kByteShift};
 
 }  // namespace
 }  // namespace lth

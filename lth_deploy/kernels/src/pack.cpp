@@ -5,6 +5,8 @@
 
 #include "entries.h"
 
+#include "caches.h"
+
 namespace lth {
 namespace {
 
@@ -75,20 +77,23 @@ struct Places {
 
 class Packer {
  public:
-  Packer(PackedConv& conv, int in_channels, const Window& window, const Isa& isa, int l1_bytes)
+  Packer(PackedConv& conv, int in_channels, const Window& window, const Isa& isa)
       : conv_(conv), channels_(in_channels), window_(window), line_bytes_(isa.lanes * 4) {
-    const int budget = std::min(l1_bytes * 4 / 5, 60000);
+    const Tuning& tuning = tuning_of(conv, isa);
+    const double budget = std::max(tuning.l1_share * static_cast<double>(caches().l1),
+                                   tuning.l2_share * static_cast<double>(caches().l2));
+    int touched = conv_.pairs ? isa.max_run : isa.max_run * 2 / 3;  // lines of a channel or unit that a usual tile reads
     if (conv_.family == kRun) {
       conv_.channel_lines = isa.max_run;
-      capacity_ = budget / (isa.max_run * line_bytes_);
     } else {
       const int stride = window.sh, height = (kMaxTileH - 1) * stride + window.kh;
       conv_.pitch = tile_pitch(isa, conv_.family);
       conv_.channel_lines = conv_.pitch * height;
-      const int typical_h = std::min(kMaxTileH, conv_.pairs ? kMaxTileH : std::max(2, isa.max_acc / 4));
-      const int touched = ((typical_h - 1) * stride + window.kh) * ((std::min(isa.max_tile_w, 5) - 1) * stride + window.kw);
-      capacity_ = std::min(budget / (touched * line_bytes_), 65535 / (conv_.channel_lines * line_bytes_));
+      const int usual_h = conv_.pairs ? kMaxTileH : std::min(3, std::max(2, isa.max_acc / 4));
+      touched = ((usual_h - 1) * stride + window.kh) * ((std::min(isa.max_tile_w, 5) - 1) * stride + window.kw);
     }
+    constexpr int kReach = 65535 * kOffsetUnit;
+    capacity_ = std::min(static_cast<int>(budget / (touched * line_bytes_)), kReach / (conv_.channel_lines * line_bytes_));
     capacity_ = std::max(capacity_, 1);
   }
 
@@ -178,7 +183,7 @@ class Packer {
     const int index = places.index[key(e)];
     const int line = conv_.family == kRun ? index * conv_.channel_lines
                                           : index * conv_.channel_lines + e.ky * conv_.pitch + e.kx;
-    conv_.offset.push_back(static_cast<uint16_t>(line * line_bytes_));
+    conv_.offset.push_back(static_cast<uint16_t>(line * line_bytes_ / kOffsetUnit));
     conv_.value.push_back(e.value[0]);
     if (conv_.pairs) conv_.value.push_back(e.value[1]);
   }
@@ -211,6 +216,11 @@ void add_groups(PackedConv& conv, Packer& packer, const std::vector<Entry>& entr
 
 }  // namespace
 
+const Tuning& tuning_of(const PackedConv& conv, const Isa& isa) {
+  if (conv.quads) return conv.pairs ? isa.sums->pair_tuning : isa.sums->single_tuning;
+  return conv.pairs ? isa.pair_tuning : isa.single_tuning;
+}
+
 size_t PackedConv::bytes() const {
   size_t total = count.size() * 2 + offset.size() * 2 + value.size() * 4 + bias.size() * 4;
   for (const Block& b : blocks) {
@@ -220,7 +230,7 @@ size_t PackedConv::bytes() const {
 }
 
 void pack_entries(PackedConv& conv, std::vector<Entry> entries, int out_channels, int in_channels, int groups,
-                  const Window& window, const Isa& isa, int l1_bytes) {
+                  const Window& window, const Isa& isa) {
   conv.family = family_of(window);
   conv.out_channels = out_channels;
   conv.groups = groups;
@@ -231,7 +241,7 @@ void pack_entries(PackedConv& conv, std::vector<Entry> entries, int out_channels
       conv.pairs = true;
     }
   }
-  Packer packer(conv, in_channels, window, isa, l1_bytes);
+  Packer packer(conv, in_channels, window, isa);
   conv.offset.reserve(entries.size());
   conv.value.reserve(entries.size() * (conv.pairs ? 2 : 1));
   add_groups(conv, packer, entries, in_channels);
@@ -242,16 +252,15 @@ void pack_entries(PackedConv& conv, std::vector<Entry> entries, int out_channels
   conv.records_a_row = static_cast<double>(conv.offset.size()) / static_cast<double>(std::max<size_t>(1, conv.count.size()));
 }
 
-PackedConv pack_conv(const Weight& weight, const Weight* bias, int groups, const Window& window, const Isa& isa,
-                     int l1_bytes) {
+PackedConv pack_conv(const Weight& weight, const Weight* bias, int groups, const Window& window, const Isa& isa) {
   PackedConv conv;
   pack_entries(conv, single_entries(weight, window), static_cast<int>(weight.dims[0]), static_cast<int>(weight.dims[1]),
-               groups, window, isa, l1_bytes);
+               groups, window, isa);
   conv.bias = full_bias(bias, conv.out_channels);
   return conv;
 }
 
-PackedConv pack_phases(const Weight& weight, const Weight* bias, const Isa& isa, int l1_bytes) {
+PackedConv pack_phases(const Weight& weight, const Weight* bias, const Isa& isa) {
   const int64_t in = weight.dims[0], out = weight.dims[1], taps = weight.dims[2] * weight.dims[3];
   Weight phases;
   phases.dims = {taps * out, in, 1, 1};
@@ -273,7 +282,7 @@ PackedConv pack_phases(const Weight& weight, const Weight* bias, const Isa& isa,
       repeated.value.push_back(bias->value[i]);
     }
   }
-  return pack_conv(phases, &repeated, 1, Window{}, isa, l1_bytes);
+  return pack_conv(phases, &repeated, 1, Window{}, isa);
 }
 
 }  // namespace lth

@@ -27,6 +27,7 @@ struct Block {
 struct PackedConv {
   int family = kRun;
   bool pairs = false;
+  bool quads = false;     // weights of four bytes, else floats
   int out_channels = 0;
   int groups = 1;
   int pitch = 0;          // lines in a row of the packed tile
@@ -42,15 +43,17 @@ struct PackedConv {
   size_t bytes() const;
 };
 
-// weight: [OC, IC / groups, kh, kw] or [OC, IC]. bias: [OC], or null for zeros. l1_bytes: the first data cache.
-PackedConv pack_conv(const Weight& weight, const Weight* bias, int groups, const Window& window, const Isa& isa,
-                     int l1_bytes);
+// What suits the inner loop of these weights.
+const Tuning& tuning_of(const PackedConv&, const Isa&);
+
+// weight: [OC, IC / groups, kh, kw] or [OC, IC]. bias: [OC], or null for zeros.
+PackedConv pack_conv(const Weight& weight, const Weight* bias, int groups, const Window& window, const Isa& isa);
 
 // The 1x1 convolution from which a transposed convolution with kernel = stride is made: row (ky * kw + kx) * OC + oc.
 // weight: [IC, OC, kh, kw].
-PackedConv pack_phases(const Weight& weight, const Weight* bias, const Isa& isa, int l1_bytes);
+PackedConv pack_phases(const Weight& weight, const Weight* bias, const Isa& isa);
 
 // As pack_conv, for weights of s8, closed to quads of four channels.
-PackedConv pack_quads(const Weight& weight, int groups, const Window& window, const Isa& isa, int l1_bytes);
+PackedConv pack_quads(const Weight& weight, int groups, const Window& window, const Isa& isa);
 
 }  // namespace lth

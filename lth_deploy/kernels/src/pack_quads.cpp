@@ -34,10 +34,11 @@ std::vector<Entry> quad_entries(const Weight& weight, const Window& k) {
 
 }  // namespace
 
-PackedConv pack_quads(const Weight& weight, int groups, const Window& window, const Isa& isa, int l1_bytes) {
+PackedConv pack_quads(const Weight& weight, int groups, const Window& window, const Isa& isa) {
   const int cells = static_cast<int>((weight.dims[1] + kQuad - 1) / kQuad);
   PackedConv conv;
-  pack_entries(conv, quad_entries(weight, window), static_cast<int>(weight.dims[0]), cells, groups, window, isa, l1_bytes);
+  conv.quads = true;
+  pack_entries(conv, quad_entries(weight, window), static_cast<int>(weight.dims[0]), cells, groups, window, isa);
   return conv;
 }
 

@@ -1,7 +1,5 @@
 #include "region.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <list>
 #include <mutex>
@@ -14,15 +12,6 @@ namespace lth {
 namespace {
 
 constexpr size_t kPlansKept = 16;
-constexpr int kUsualL1 = 32 << 10;
-
-int l1_bytes() {
-#ifdef _SC_LEVEL1_DCACHE_SIZE
-  const long size = sysconf(_SC_LEVEL1_DCACHE_SIZE);
-  if (size >= 16 << 10 && size <= 1 << 20) return static_cast<int>(size);
-#endif
-  return kUsualL1;
-}
 
 bool same_shapes(const std::vector<Shape>& a, const std::vector<Shape>& b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(),
@@ -141,7 +130,6 @@ std::unique_ptr<Region> make_region(Program program, std::vector<Weight> weights
   Compiled c;
   c.isa = &choose_isa(isa);
   c.conv_of.assign(program.instrs.size(), -1);
-  const int l1 = l1_bytes();
   c.quads.resize(program.instrs.size());
   c.passed_by = passed_by(program);
   for (size_t i = 0; i < program.instrs.size(); ++i) {
@@ -156,11 +144,11 @@ std::unique_ptr<Region> make_region(Program program, std::vector<Weight> weights
     const Weight* const bias = in.bias >= 0 ? &weights[in.bias] : nullptr;
     c.conv_of[i] = static_cast<int>(c.convs.size());
     if (in.op == Op::kQConv) {
-      c.convs.push_back(pack_quads(weights[in.weight], in.groups, in.window, *c.isa, l1));
+      c.convs.push_back(pack_quads(weights[in.weight], in.groups, in.window, *c.isa));
     } else if (in.op == Op::kConvTranspose) {
-      c.convs.push_back(pack_phases(weights[in.weight], bias, *c.isa, l1));
+      c.convs.push_back(pack_phases(weights[in.weight], bias, *c.isa));
     } else {
-      c.convs.push_back(pack_conv(weights[in.weight], bias, in.groups, in.window, *c.isa, l1));
+      c.convs.push_back(pack_conv(weights[in.weight], bias, in.groups, in.window, *c.isa));
     }
   }
   c.program = std::move(program);

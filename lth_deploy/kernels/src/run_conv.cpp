@@ -1,23 +1,15 @@
 #include "run_conv.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 
+#include "caches.h"
 #include "tasks.h"
 
 namespace lth {
 namespace {
 
 // Sums of one task: they go to and fro between blocks, beside weights and inputs that stream through the second cache.
-size_t sums_bytes() {
-  size_t l2 = size_t{512} << 10;
-#ifdef _SC_LEVEL2_CACHE_SIZE
-  const long size = sysconf(_SC_LEVEL2_CACHE_SIZE);
-  if (size >= 128 << 10 && size <= 64 << 20) l2 = static_cast<size_t>(size);
-#endif
-  return std::min(l2 * 2 / 5, size_t{512} << 10);
-}
+size_t sums_bytes() { return std::min(caches().l2 * 2 / 5, size_t{512} << 10); }
 
 // Output rows (or pairs) [begin, end) of one group over one tile of one picture.
 struct Part {
@@ -26,10 +18,9 @@ struct Part {
 
 int rows_a_part(const ConvCall& call, int lines, int64_t tasks, int threads) {
   const PackedConv& conv = *call.conv;
-  static const size_t kSums = sums_bytes();
   const size_t row_bytes = static_cast<size_t>(lines) * call.isa->lanes * 4 * (conv.pairs ? 2 : 1);
   const int group_rows = std::max(1, conv.rows() / conv.groups);
-  int rows = std::max<int>(kStartEvery, static_cast<int>(kSums / row_bytes));
+  int rows = std::max<int>(kStartEvery, static_cast<int>(sums_bytes() / row_bytes));
   if (threads > 1 && tasks < 4 * threads) {
     const int parts = static_cast<int>((4 * threads + tasks - 1) / tasks);
     rows = std::min(rows, (group_rows + parts - 1) / parts);

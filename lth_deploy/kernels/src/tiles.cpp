@@ -1,26 +1,26 @@
 // Which tiles cover a plane: large ones share their loads among more sums, but must fit registers and the plane's rest.
 #include <algorithm>
 
+#include "caches.h"
 #include "plan.h"
 
 namespace lth {
 namespace {
 
-// Instructions besides the sums themselves, in units of one sum.
-constexpr double kRecordCost = 2.5;   // load and broadcast a weight, load its offset, loop
-constexpr double kRowCost = 12;       // start and end of a row
-constexpr double kTrafficCost = 1.3;  // load and store one line of sums
-constexpr double kPackCost = 1.5;     // copy one line
+// Share of the loads of a packed tile of this many bytes that miss the first cache. (A little over its size costs nothing.)
+double missed(double bytes) { return std::max(0.0, 1 - 1.1 * static_cast<double>(caches().l1) / bytes); }
 
-double tile_cost(const PackedConv& conv, int th, int tw, int footprint, int acc) {
+double tile_cost(const PackedConv& conv, const Isa& isa, int th, int tw, int footprint) {
+  const Costs& cost = tuning_of(conv, isa).costs;
+  const int acc = conv.pairs ? isa.pair_acc : isa.max_acc, width = conv.pairs ? 2 : 1;
   const double lines = static_cast<double>(th) * tw, parts = std::max(1.0, lines / acc);
   const double rows = static_cast<double>(conv.count.size());
   double inputs = 0;
   for (const Block& b : conv.blocks) inputs += static_cast<double>(b.channels.size() + b.units.size());
-  const double sums = rows * conv.records_a_row * (lines + kRecordCost * parts);
-  const double traffic = rows * (conv.blocks.size() > 1 ? kTrafficCost : kTrafficCost / 2) * 2 * lines;
-  return sums * (conv.pairs ? 2 : 1) + traffic * (conv.pairs ? 2 : 1) + rows * kRowCost * parts +
-         inputs * footprint * kPackCost;
+  const double tile_bytes = inputs / static_cast<double>(conv.blocks.size()) * footprint * isa.lanes * 4;
+  const double record = lines * width + cost.record * parts + lines * cost.miss * missed(tile_bytes);
+  const double traffic = lines * width * (cost.traffic + cost.crowded * lines) * (conv.blocks.size() > 1 ? 1 : .5);
+  return rows * (conv.records_a_row * record + traffic + cost.row * parts) + inputs * footprint * cost.pack;
 }
 
 int stride_of(int family) { return family == kTile3 ? 1 : 2; }
@@ -39,14 +39,15 @@ std::vector<int> balanced(int total, int n) {
   return sizes;
 }
 
-double cover_cost(const PackedConv& conv, const std::vector<int>& heights, const std::vector<int>& widths, int acc) {
+double cover_cost(const PackedConv& conv, const Isa& isa, const std::vector<int>& heights,
+                  const std::vector<int>& widths) {
   double cost = 0;
   for (int h : {heights.front(), heights.back()}) {
     for (int w : {widths.front(), widths.back()}) {
       const double n = static_cast<double>(std::count(heights.begin(), heights.end(), h)) *
                        static_cast<double>(std::count(widths.begin(), widths.end(), w));
       const double share = (heights.front() == heights.back() ? .5 : 1) * (widths.front() == widths.back() ? .5 : 1);
-      cost += n * share * tile_cost(conv, h, w, footprint_of(conv, h, w), acc);
+      cost += n * share * tile_cost(conv, isa, h, w, footprint_of(conv, h, w));
     }
   }
   return cost;
@@ -57,7 +58,7 @@ std::vector<Tile> runs(const PackedConv& conv, int lines, const Isa& isa) {
   double least = 0;
   for (int n = (lines + isa.max_run - 1) / isa.max_run; n <= lines; ++n) {
     const std::vector<int> widths = balanced(lines, n);
-    const double cost = cover_cost(conv, {1}, widths, conv.pairs ? isa.pair_acc : isa.max_run);
+    const double cost = cover_cost(conv, isa, {1}, widths);
     if (best.empty() || cost < least) best = widths, least = cost;
     if (widths.front() <= isa.max_run / 2) break;
   }
@@ -81,7 +82,7 @@ std::vector<Tile> choose_tiles(const PackedConv& conv, const PlaneShape& out, co
     for (int ny = (out.h + kMaxTileH - 1) / kMaxTileH; ny <= out.h; ++ny) {
       const std::vector<int> heights = balanced(out.h, ny);
       if (!conv.pairs && heights.front() * widths.front() > isa.max_acc) continue;
-      const double cost = cover_cost(conv, heights, widths, conv.pairs ? isa.pair_acc : isa.max_acc);
+      const double cost = cover_cost(conv, isa, heights, widths);
       if (best_h.empty() || cost < least) best_h = heights, best_w = widths, least = cost;
       if (heights.front() == 1) break;
     }

@@ -186,7 +186,7 @@ def unsigned(g: QuantisedGraph) -> None:
         (asymmetric, "zero point other than zero"),
         (least, "-128"),
         (other_bias, "units of the scales"),
-        (no_scale, "above zero"),
+        (no_scale, "scale 3 is 0"),
         (unsigned, "uint8"),
     ],
 )

@@ -1,0 +1,87 @@
+"""The planner between bytes: quads are counted, not weights, and a cut counts against leaving a layer out."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "regions"))
+
+from quantised_graphs import QuantisedGraph
+
+from lth_deploy.compiler.costs import layer_cost
+from lth_deploy.compiler.emit import emit
+from lth_deploy.compiler.plan import Facts
+from lth_deploy.compiler.regions.quads import kept_quads, quad_density
+from lth_deploy.compiler.regions.units import Unit
+from lth_deploy.compiler.stored import StoredWeight
+from lth_deploy.formats import Array, Block
+from lth_deploy.kernels.instructions import Window
+from lth_deploy.target import ByteRates, CostTable, Target
+from tests.compiler.onnx_models import in_blocks
+
+
+def test_quads_and_pairs_are_counted() -> None:
+    weights = np.zeros((4, 8, 1, 2), np.int8)
+    weights[0, 1, 0, 0] = 1
+    weights[1, 3, 0, 0] = 1  # the same quad of inputs: one pair
+    weights[3, 4, 0, 1] = 1
+    assert kept_quads(weights) == (3, 2)
+    assert quad_density(weights) == 3 / 16
+
+
+@pytest.mark.parametrize(("outputs", "inputs"), [(1, 1), (3, 5), (5, 7)])
+def test_broken_quads_count_as_whole(outputs: int, inputs: int) -> None:
+    weights = np.ones((outputs, inputs), np.int8)
+    assert kept_quads(weights) == (outputs * -(-inputs // 4), -(-outputs // 2) * -(-inputs // 4))
+    assert quad_density(weights) == 1.0
+
+
+def cost_of(weights: Array, table: CostTable) -> tuple[float, float]:
+    unit = Unit("qconv", 0, (), ("x",), ("y",), "w", window=Window((3, 3), pads=(1, 1, 1, 1)))
+
+    class Known(StoredWeight):
+        def weights(self) -> Array:
+            return weights
+
+    cost = layer_cost(unit, Known("w", "dense", weights.shape, {}), 1600, table)
+    return cost.sparse, cost.dense
+
+
+def masked(block: Block, zeros: float) -> Array:
+    rng = np.random.default_rng(0)
+    return in_blocks(rng.integers(1, 127, (256, 256, 3, 3)).astype(np.int8), block, zeros, rng)
+
+
+@pytest.mark.parametrize(("block", "even"), [(Block(1, 4), 0.25), (Block(1, 1), 0.68)])
+def test_the_break_even_is_where_it_was_measured(block: Block, even: float) -> None:
+    table = CostTable(int8=ByteRates(layout_dense=0.01))  # quads or nothing
+    for zeros, faster in ((even - 0.1, False), (even + 0.1, True)):
+        sparse, dense = cost_of(masked(block, zeros), table)
+        assert (sparse < dense) == faster, (zeros, sparse, dense)
+
+
+def test_a_full_layer_costs_what_the_layout_costs_and_pairs_are_cheaper() -> None:
+    full, dense = cost_of(masked(Block(1, 4), 0.0), CostTable())
+    assert full == pytest.approx(dense / ByteRates().layout_dense)
+    assert cost_of(masked(Block(2, 4), 0.8), CostTable())[0] < 0.85 * cost_of(masked(Block(1, 4), 0.8), CostTable())[0]
+
+
+def test_dense_layers_stay_inside_a_region_that_pays_and_alone_outside() -> None:
+    def layers(zeros: float) -> dict[str, str | None]:
+        g = QuantisedGraph()
+        a = g.qconv(g.bytes_of("x"), "a", (64, 64), zeros=0.9, zero=10)
+        b = g.qconv(a, "b", (64, 64), zeros=zeros, zero=10)
+        c = g.qconv(b, "c", (64, 64), zeros=zeros, zero=10)
+        times = dict.fromkeys(("a.weight", "b.weight", "c.weight"), 6400)
+        _, reports = emit(g.model({"x": ["n", 64, "h", "w"]}, [c]), Target(), Facts(times))
+        return {report.name: report.region for report in reports}
+
+    assert layers(0.0) == dict.fromkeys(("a.weight", "b.weight", "c.weight"), "Region0")
+
+    g = QuantisedGraph()
+    c = g.qconv(g.bytes_of("x"), "a", (64, 64), zeros=0.0, zero=10)
+    _, (report,) = emit(g.model({"x": ["n", 64, "h", "w"]}, [c]), Target(), Facts({"a.weight": 6400}))
+    assert report.region is None
+    assert "predicted for its region" in str(report.dense_because)

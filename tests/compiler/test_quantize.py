@@ -1,0 +1,91 @@
+"""Quantisation of tickets: channels that pruning emptied keep exact biases, and the error of each layer is its own."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import ModelProto, helper, numpy_helper
+
+pytest.importorskip("sympy", reason="the int8 extra is not installed")
+
+from lth_deploy.compiler.pack import pack
+from lth_deploy.compiler.quantize import Quantised, is_quantised, quantize
+from lth_deploy.compiler.regions.build import build_regions, zeros_from
+from lth_deploy.target import Target
+from tests.compiler.onnx_models import run
+
+INT8 = Target(values="int8")
+
+
+def layer(weights: np.ndarray, bias: np.ndarray) -> ModelProto:
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["x", "w", "b"], ["y"], "conv", pads=[1] * 4)],
+        "layer",
+        [helper.make_tensor_value_info("x", 1, [1, weights.shape[1], "h", "w_"])],
+        [helper.make_tensor_value_info("y", 1, None)],
+        [numpy_helper.from_array(weights, "w"), numpy_helper.from_array(bias, "b")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+
+
+def pictures(channels: int, count: int = 3) -> list[dict[str, np.ndarray]]:
+    rng = np.random.default_rng(5)
+    return [{"x": rng.standard_normal((1, channels, 9, 11)).astype(np.float32)} for _ in range(count)]
+
+
+@pytest.fixture(scope="module")
+def thin() -> tuple[ModelProto, Quantised]:
+    """Channel 2 has no weights, channel 3 tiny ones; both have biases."""
+    rng = np.random.default_rng(0)
+    weights = rng.normal(0, 0.2, (8, 16, 3, 3)).astype(np.float32)
+    weights[2] = 0
+    weights[3] *= 1e-7
+    model = layer(weights, rng.normal(0, 1, 8).astype(np.float32))
+    return model, quantize(model, pictures(16), INT8)
+
+
+def test_an_empty_channel_is_its_bias_within_half_a_step(thin: tuple[ModelProto, Quantised]) -> None:
+    model, made = thin
+    assert is_quantised(made.model)
+    assert not is_quantised(model)
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in made.model.graph.initializer}
+    feeds = pictures(16)[0]
+    exact, found = (run(one, feeds)["y"] for one in (model, made.model))
+    step = float(stored["y_scale"])
+    assert np.abs(found - exact)[:, 2].max() <= 0.51 * step
+    assert np.abs(found - exact)[:, 3].max() <= 0.51 * step
+    bias = stored["b_quantized"] * stored["b_quantized_scale"].astype(np.float64)
+    np.testing.assert_allclose(bias, numpy_helper.to_array(model.graph.initializer[1]), rtol=0, atol=step / 50)
+
+
+def test_a_channel_of_tiny_weights_stays_within_32_bits_and_in_its_region(thin: tuple[ModelProto, Quantised]) -> None:
+    _, plan = build_regions(pack(thin[1].model)[0], zeros_from(0.0))
+    assert plan.outside == {}
+    assert [region.weights for region in plan.regions] == [("w",)]
+
+
+def test_the_error_of_a_layer_is_that_of_its_rounded_input_and_weights() -> None:
+    rng = np.random.default_rng(1)
+    model = layer(rng.normal(0, 0.2, (8, 16, 3, 3)).astype(np.float32), rng.normal(0, 1, 8).astype(np.float32))
+    feeds = pictures(16)
+    made = quantize(model, feeds, INT8)
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in made.model.graph.initializer}
+    scale, zero = stored["x_scale"], int(stored["x_zero_point"])
+    weights = stored["w"] * stored["w_scale"][:, None, None, None]
+    rounded = layer(weights, (stored["b_quantized"] * stored["b_quantized_scale"]).astype(np.float32))
+    error = power = 0.0
+    for feed in feeds:
+        x = (np.clip(np.rint(feed["x"] / scale) + zero, 0, 255) - zero).astype(np.float32) * scale
+        exact = run(model, feed)["y"].astype(np.float64)
+        error += float(np.square(run(rounded, {"x": x})["y"] - exact).sum())
+        power += float(np.square(exact).sum())
+    assert made.errors == {"w": pytest.approx(np.sqrt(error / power), rel=1e-3)}
+    assert 0 < made.errors["w"] < 0.02
+
+
+def test_the_model_is_left_alone() -> None:
+    rng = np.random.default_rng(2)
+    model = layer(rng.normal(0, 0.2, (8, 16, 3, 3)).astype(np.float32), np.zeros(8, np.float32))
+    before = model.SerializeToString(deterministic=True)
+    quantize(model, pictures(16), INT8)
+    assert model.SerializeToString(deterministic=True) == before
+    assert onnx.load_model_from_string(before).graph.node[0].op_type == "Conv"
