@@ -12,16 +12,17 @@ from torch import Tensor
 
 WEIGHT_MOST, ACTIVATION_MOST = 127, 255
 _SMALLEST_SCALE = torch.finfo(torch.float32).tiny
+_EMPTY_CHANNEL = 1e-12
 
 
 def weight_scales(weight: Tensor) -> Tensor:
     """Scales of the output channels of `weight` [O, ...], float32 [O]: the largest weight becomes 127.
 
-    A channel without weights has the scale 1.
+    A channel without weights has a scale so small that its bias, stored in units of it, is hardly rounded.
     """
     largest = weight.detach().reshape(weight.shape[0], -1).abs().amax(1)
     scales = (largest.double() / WEIGHT_MOST).float()
-    return torch.where(scales < _SMALLEST_SCALE, 1.0, scales)
+    return torch.where(scales < _SMALLEST_SCALE, _EMPTY_CHANNEL, scales)
 
 
 def activation_grids(extents: Tensor) -> tuple[Tensor, Tensor]:

@@ -63,6 +63,8 @@ def test_the_file_has_the_trial_s_grids_and_zeros(run: Path, tmp_path: Path) -> 
     assert metadata.quantization.method == "learned"
     plain = unpack_model(model)
     stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in plain.graph.initializer}
+    constants = [node for node in plain.graph.node if node.op_type == "Constant" and node.attribute[0].name == "value"]
+    stored |= {node.output[0]: numpy_helper.to_array(node.attribute[0].t) for node in constants}
     rounding = [node for node in plain.graph.node if node.op_type == "QuantizeLinear"]
     found = {(float(stored[node.input[1]]), int(stored[node.input[2]])) for node in rounding}
     assert found == set(learned.grids.values())
