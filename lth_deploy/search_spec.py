@@ -58,6 +58,9 @@ class PruningSpec(Section):
     block_score: Literal["l2", "l1", "max"] = Field(
         "l2", description="what a block of a structure is worth: root mean square, mean or largest of its weights"
     )
+    permute: Literal["none", "similarity"] = Field(
+        "none", description="bring channels that look alike together before blocks of inputs are formed"
+    )
     restart: Literal["weights", "learning_rate", "fine_tune"] = "weights"
     rewind: RewindSpec = RewindSpec(epoch=1)
     budget: Literal["continue", "full"] = "continue"
@@ -71,6 +74,8 @@ class PruningSpec(Section):
         levels = self.level_list()
         if not levels or any(b <= a for a, b in itertools.pairwise(levels)):
             raise ValueError(f"levels must rise and not be empty, found {levels}")
+        if self.permute != "none" and self.structure not in ("in4", "2x4"):
+            raise ValueError(f"permute '{self.permute}' is for structures with blocks of inputs, in4 and 2x4")
         return self
 
     def level_list(self) -> list[float]:

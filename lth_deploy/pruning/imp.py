@@ -14,6 +14,7 @@ from lth_deploy.mask import Masks, load_masks, save_masks, sparsity
 from lth_deploy.pruning.allocation import PrunableLayer, prune, zero_macs
 from lth_deploy.pruning.controls import permuted
 from lth_deploy.pruning.criteria import CRITERIA
+from lth_deploy.pruning.permute import reordered, similarity_order
 from lth_deploy.pruning.plan import TrialPlan, plan_trials
 from lth_deploy.pruning.quantized import quantized_start
 from lth_deploy.pruning.restart import Course, course_of
@@ -81,9 +82,22 @@ class Search:
             session.keep_state(self.rewind_step, self._keep_rewind)
         seconds = session.run(course.start, course.steps, course.rate, self.batches, self.deadline)
         final = TrainingState.capture(course.steps.stop, model).masked(_tensors(masks))
+        if plan.kind == "dense" and self.recipe.pruning.permute == "similarity":
+            final = self._permuted(final, model)
         final.save(trial.weights)
         positions = dict(self.positions(model)) if plan.kind == "dense" else self._positions()
         trial.commit(self._result(plan, model, masks, positions, course.steps, seconds))
+
+    def _permuted(self, final: TrainingState, model: nn.Module) -> TrainingState:
+        """The dense state with like channels together; the state to rewind to follows, in a file of its own.
+
+        All later trials start from these two, so that nothing else needs to know of the order.
+        """
+        image = self.batches.batch(0)[0][0].to(self.device)
+        order = similarity_order(model, [image], STRUCTURES[self.recipe.pruning.structure].inputs)
+        reordered(TrainingState.load(self.run.rewind), order).save(self.run.permuted_rewind)
+        self.run.commit([self.run.permuted_rewind])
+        return reordered(final, order)
 
     def _start(self, plan: TrialPlan) -> tuple[nn.Module, Course, list[Hook]]:
         """The model of a trial on its device, where its training goes, and who takes part in it."""
@@ -196,8 +210,10 @@ class Search:
             # New weights means new everywhere: a pretrained backbone is not loaded again.
             return TrainingState.capture(0, self.build(self.recipe.training.seed + 1, False))
         if name == "rewind":
-            self.run.verify(self.run.rewind)
-            return TrainingState.load(self.run.rewind)
+            permuted = self.recipe.pruning.permute == "similarity"
+            file = self.run.permuted_rewind if permuted else self.run.rewind
+            self.run.verify(file)
+            return TrainingState.load(file)
         trial = self.run.trial(name)
         self.run.verify(trial.weights)
         return TrainingState.load(trial.weights)
