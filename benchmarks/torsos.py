@@ -12,10 +12,10 @@ from torch import nn
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
 from lth_deploy.compiler.capture import capture
-from lth_deploy.compiler.fold_norm import fold_norm
 from lth_deploy.compiler.prepare import prepare
 from lth_deploy.detectors import build_detector
 from lth_deploy.detectors.exportable import ExportableDetector
+from lth_deploy.detectors.fold_norm import fold_norm
 from lth_deploy.formats import SINGLE, Block
 from lth_deploy.recipe import DetectorSpec
 

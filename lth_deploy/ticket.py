@@ -5,6 +5,7 @@
     RUN/trials/NAME/           one training: mask, weights, metrics (JSON lines), result
     RUN/trials/NAME/checkpoint.safetensors    while that training is under way
     RUN/rewind.safetensors     state at the rewind point of the dense training
+    RUN/rewind_permuted.safetensors           the same with channels in the tickets' order, with pruning.permute
     RUN/summary.json           what `report` draws
 
 A trial counts as finished when its result is in the manifest; files that are not listed there never count.
@@ -86,6 +87,7 @@ class RunDirectory:
         self.recipe_file = path / "recipe.yaml"
         self.manifest_file = path / "manifest.json"
         self.rewind = path / "rewind.safetensors"
+        self.permuted_rewind = path / "rewind_permuted.safetensors"
         self.summary = path / "summary.json"
         self.log = path / "log.txt"
 

@@ -19,6 +19,7 @@ NAMES = recipe_names()
 DIGESTS = {
     "bccd_faster_rcnn_r18": "6d2143100bf2671e2ac65d9ac4ef70ae127cd391daff10535b80f005e314f5a0",
     "bccd_retinanet_r18": "8d78052226823da21c8ddd0de813259efe9a8fff4561869f1ab4a7d040660fff",
+    "bccd_retinanet_r18_int8": "c773fd5bb94f2939c6e6dd2f08b2116778ab44897cdea2ab66ff6a80ee97125c",
     "bccd_retinanet_r18_wide": "0d1e40baf78fa34ee4f1c5fd84d353a84fd3646ddbce217dd86fb9379e6f5aa6",
     "coco/keypoint_rcnn_r18_iterative": "2d78922677e0ea61b4704b578b8b5b77279849b0d8b2cae2c0a521c9be00db92",
     "coco/keypoint_rcnn_r18_oneshot": "0ebeaf8e9f90e25236ca21f3edbf1af6e44654b53a55505f505adafa5c15d478",
@@ -97,7 +98,8 @@ def test_every_bundled_recipe_trains_prunes_rewinds_and_exports(name: str, tmp_p
     assert result.finished
     ticket = level_name("level", level)
     trials = [trial["name"] for trial in result.summary["trials"]]
-    assert {"dense", control_of(recipe), ticket, level_name("random", level)} == set(trials)
+    quantised = {f"{ticket}_int8"} if original.quantization.levels else set()
+    assert {"dense", control_of(recipe), ticket, level_name("random", level), *quantised} == set(trials)
     run = RunDirectory.open(tmp_path / "run")
     assert sparsity(load_masks(run.trial(ticket).mask)) == pytest.approx(level, abs=1e-3)
     # A smoke network finds 16 objects in all, whose masks are noise with long borders: on some processors two of them

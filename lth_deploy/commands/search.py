@@ -78,8 +78,10 @@ def _verdict(summary: dict[str, Any], run: Path) -> str:
     if winner is None:
         return "no winning ticket: no level is within the tolerance of the dense control on val"
     low, high = (100 * bound for bound in winner["interval"])
+    twin = f"{winner['trial']}_int8" in {trial["name"] for trial in summary["trials"]}
+    as_int8 = f", or for its INT8 twin: lth-deploy export {run} --values int8" if twin else ""
     return (
         f"winning ticket: {winner['trial']}, AP {points(winner['test_ap'] or winner['val_ap'])} against "
         f"{points(winner['dense_test_ap'] or winner['dense_val_ap'])} dense on {winner['interval_split']} "
-        f"(difference {low:+.1f} to {high:+.1f} with 95 % confidence)\nnext: lth-deploy export {run}"
+        f"(difference {low:+.1f} to {high:+.1f} with 95 % confidence)\nnext: lth-deploy export {run}{as_int8}"
     )

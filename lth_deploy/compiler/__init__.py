@@ -1,1 +1,1 @@
-"""Turning detectors into one compact ONNX file; torch is only in capture and fold_norm."""
+"""Turning detectors into one compact ONNX file; torch is only in capture."""

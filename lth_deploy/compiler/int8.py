@@ -17,6 +17,14 @@ import onnx
 
 from lth_deploy import storage
 from lth_deploy.compiler.calibration import Feeds, Screened, quantizer, reader
+from lth_deploy.compiler.learned_grids import (
+    FOLLOWED_OPS,
+    Learned,
+    keep_outputs_float,
+    layer_of,
+    overrides,
+    place_grids,
+)
 from lth_deploy.compiler.walk import all_graphs
 from lth_deploy.errors import ArtifactError, DataError
 
@@ -59,12 +67,14 @@ def quantize_dense(
     reduce_range: bool = False,
     method: Method = "minmax",
     keep_float: Collection[str] = (),
+    learned: Learned | None = None,
 ) -> QuantizationReport:
     """Write the INT8 twin of the ONNX file `dense` to `out`.
 
     feeds: model inputs of the calibration images, read once. reduce_range: 7-bit weights, which x86 without
     VNNI needs because its 16-bit sums saturate. method: how ranges follow from activations. keep_float: weights whose
-    layers are left as they are.
+    layers are left as they are. learned: what training with fake quantisation found; then only its layers are
+    quantised, with its grids.
 
     Raises:
         MissingExtraError: ONNX Runtime's quantizer misses a package.
@@ -75,8 +85,9 @@ def quantize_dense(
     model = onnx.load(str(dense), load_external_data=False)
     name_nodes(model.graph)
     _own_biases(model.graph)
+    grids = place_grids(model.graph, learned) if learned else {}
     kept = {node.name for node in model.graph.node if len(node.input) > 1 and node.input[1] in keep_float}
-    weights, carriers = trunk(model.graph)
+    weights, carriers = trunk(model.graph, learned.layers if learned else None)
     weights = [name for name in weights if name not in kept]
     if not weights:
         raise ArtifactError(
@@ -102,6 +113,7 @@ def quantize_dense(
                     calibrate_method=getattr(quantization.CalibrationMethod, _METHODS[method]),
                     nodes_to_quantize=[*weights, *carriers],
                     op_types_to_quantize=[*WEIGHT_OPS, *CARRIER_OPS],
+                    extra_options={"TensorQuantOverrides": overrides(grids, quantization.QuantType.QUInt8)},
                 )
         except (DataError, MemoryError):
             raise
@@ -109,11 +121,14 @@ def quantize_dense(
             raise ArtifactError(
                 f"ONNX Runtime's quantizer fails on {dense}: {type(error).__name__}: {error}; leave the INT8 row out"
             ) from error
-        storage.write_bytes(out, _without_inferred_shapes(quantized))
+        finished = _without_inferred_shapes(quantized)
+        if learned is not None:
+            keep_outputs_float(finished, grids)
+        storage.write_bytes(out, finished.SerializeToString())
     return QuantizationReport(len(weights), len(carriers), screened.used, screened.skipped)
 
 
-def _without_inferred_shapes(path: Path) -> bytes:
+def _without_inferred_shapes(path: Path) -> onnx.ModelProto:
     """The file without the shapes that the quantizer noted: they hold only for pictures with as many detections.
 
     ONNX Runtime believes them, rewrites reshapes accordingly and then fails on other pictures.
@@ -121,21 +136,24 @@ def _without_inferred_shapes(path: Path) -> bytes:
     model = onnx.load(str(path))
     for graph in all_graphs(model.graph):
         del graph.value_info[:]
-    return bytes(model.SerializeToString())
+    return model
 
 
-def trunk(graph: onnx.GraphProto) -> tuple[list[str], list[str]]:
-    """Names of the nodes to quantise: weight layers, and the carriers that connect them.
+def trunk(graph: onnx.GraphProto, layers: Collection[str] | None = None) -> tuple[list[str], list[str]]:
+    """Names of the nodes to quantise: weight layers, of those named in `layers` only, and the carriers between them.
 
     A carrier qualifies when all its data inputs come out of the trunk and something of the trunk reads it;
     box arithmetic fails the first test, for it starts from reshapes, and score heads the second.
     """
     constants = _float_constants(graph)
     weights = [n for n in graph.node if n.op_type in WEIGHT_OPS and _is_weight_layer(n, constants)]
+    able: tuple[str, ...] = CARRIER_OPS
+    if layers is not None:
+        weights, able = [node for node in weights if layer_of(node) in layers], FOLLOWED_OPS
     features = {n.output[0] for n in weights}
     carriers: list[onnx.NodeProto] = []
     for node in graph.node:
-        if node.op_type not in CARRIER_OPS:
+        if node.op_type not in able:
             continue
         data = list(node.input) if node.op_type in ("Add", "Concat") else list(node.input[:1])
         if all(name in features for name in data):

@@ -16,6 +16,7 @@ from lth_deploy.compiler.channel_scales import mend_scales
 from lth_deploy.compiler.int8 import WEIGHT_OPS, name_nodes, quantize_dense
 from lth_deploy.compiler.layer_errors import layer_errors
 from lth_deploy.compiler.layers import weight_layers
+from lth_deploy.compiler.learned_grids import Learned
 from lth_deploy.compiler.regions.qdq import LOWEST
 from lth_deploy.compiler.save import save_model
 from lth_deploy.compiler.walk import all_nodes, used_names
@@ -48,8 +49,10 @@ def is_quantised(model: ModelProto) -> bool:
     return any(node.op_type == "QuantizeLinear" for node in nodes)
 
 
-def quantize(model: ModelProto, feeds: Sequence[Feeds], target: Target) -> Quantised:
+def quantize(model: ModelProto, feeds: Sequence[Feeds], target: Target, learned: Learned | None = None) -> Quantised:
     """Quantise a float model as the target says; weights that are zero stay zero.
+
+    learned: what training with fake quantisation found; its grids are taken instead of ranges from `feeds`.
 
     Raises:
         DataError: the calibration images are missing, all alike or without work for a head.
@@ -66,12 +69,15 @@ def quantize(model: ModelProto, feeds: Sequence[Feeds], target: Target) -> Quant
     named.CopyFrom(model)
     name_nodes(named.graph)
     kept = _kept_by_name(named, target.keep_float)
-    quantised, images = _quantised(named, feeds, target, kept)
+    if learned:
+        names = [layer.name for layer in weight_layers(named)]
+        kept |= {name: "float in training" for name in names if name.removesuffix(".weight") not in learned.layers}
+    quantised, images = _quantised(named, feeds, target, kept, learned)
     errors = layer_errors(named, quantised, feeds[:ANALYSED])
     if target.keep_worst:
         worst = sorted(errors, key=lambda name: -errors[name])[: target.keep_worst]
         kept |= {name: f"error {errors[name]:.1%}, of the largest" for name in worst}
-        quantised, images = _quantised(named, feeds, target, kept)
+        quantised, images = _quantised(named, feeds, target, kept, learned)
         errors = layer_errors(named, quantised, feeds[:ANALYSED])
     log.info("quantised %d layers, %d stay float", len(errors), len(kept))
     return Quantised(quantised, errors, kept, images)
@@ -89,12 +95,13 @@ def _kept_by_name(model: ModelProto, patterns: Sequence[str]) -> dict[str, str]:
 
 
 def _quantised(
-    model: ModelProto, feeds: Sequence[Feeds], target: Target, kept: dict[str, str]
+    model: ModelProto, feeds: Sequence[Feeds], target: Target, kept: dict[str, str], learned: Learned | None
 ) -> tuple[ModelProto, int]:
     with tempfile.TemporaryDirectory(prefix="lth-quantize-") as folder:
         dense, out = Path(folder) / "dense.onnx", Path(folder) / "int8.onnx"
         save_model(model, dense)
-        report = quantize_dense(dense, feeds, out, method=target.calibration.method, keep_float=kept)
+        method = target.calibration.method
+        report = quantize_dense(dense, feeds, out, method=method, keep_float=kept, learned=learned)
         quantised = onnx.load(str(out))
     floats = {tensor.name: tensor for tensor in model.graph.initializer}
     _named_as_before(quantised, floats)

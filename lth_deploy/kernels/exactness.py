@@ -35,3 +35,8 @@ def is_exact(program: Program) -> bool:
         if isinstance(step, Requantize) and step.act.kind not in _CLAMPS:
             return False
     return True
+
+
+def reads_bytes(program: Program) -> bool:
+    """Whether floats that a program makes may come from bytes."""
+    return any(isinstance(step, QConv | QAdd | Requantize | Dequantize) for step in program.instructions)

@@ -11,7 +11,7 @@ from lth_deploy.errors import RecipeError
 from lth_deploy.mask import Masks
 from lth_deploy.pruning.criteria import Criterion
 from lth_deploy.pruning.selection import Candidates, lowest
-from lth_deploy.pruning.structure import Structure, block_scores, expand_blocks
+from lth_deploy.pruning.structure import BlockScore, Structure, block_scores, expand_blocks
 
 FloatArray = npt.NDArray[np.float32]
 Allocation = Literal["global", "per_layer", "macs"]
@@ -38,6 +38,7 @@ def prune(
     criterion: Criterion,
     allocation: Allocation,
     structure: Structure,
+    block_score: BlockScore = "l2",
 ) -> Masks:
     """Masks that reach `sparsity`, a subset of `masks`.
 
@@ -48,7 +49,7 @@ def prune(
         RecipeError: the masks already hold more zeros than asked for, so that the level cannot be a step on.
         TrainingError: a weight is not finite.
     """
-    blocks = [_candidates(layer, masks[layer.name], criterion, structure, allocation) for layer in layers]
+    blocks = [_candidates(layer, masks[layer.name], criterion, structure, allocation, block_score) for layer in layers]
     if allocation == "per_layer":
         falls = [
             lowest([block], _budget([layer], masks, sparsity, structure, macs=False))[0]
@@ -75,8 +76,9 @@ def _candidates(
     criterion: Criterion,
     structure: Structure,
     allocation: Allocation,
+    block_score: BlockScore,
 ) -> Candidates:
-    scores, counts = block_scores(criterion(layer.weights), structure, layer.transposed)
+    scores, counts = block_scores(criterion(layer.weights), structure, layer.transposed, block_score)
     alive, _ = block_scores(mask.astype(np.float32), structure, layer.transposed)
     cost: float | FloatArray = 1.0 if structure == Structure(1, 1) else counts
     if allocation == "macs":

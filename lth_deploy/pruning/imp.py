@@ -14,13 +14,17 @@ from lth_deploy.mask import Masks, load_masks, save_masks, sparsity
 from lth_deploy.pruning.allocation import PrunableLayer, prune, zero_macs
 from lth_deploy.pruning.controls import permuted
 from lth_deploy.pruning.criteria import CRITERIA
+from lth_deploy.pruning.permute import reordered, similarity_order
 from lth_deploy.pruning.plan import TrialPlan, plan_trials
-from lth_deploy.pruning.restart import course_of
+from lth_deploy.pruning.quantized import quantized_start
+from lth_deploy.pruning.restart import Course, course_of
 from lth_deploy.pruning.scope import ScopedLayer, scoped_layers
 from lth_deploy.pruning.structure import STRUCTURES
 from lth_deploy.recipe import Recipe
 from lth_deploy.ticket import RunDirectory, Trial
+from lth_deploy.training.hooks import Hook
 from lth_deploy.training.loop import BatchSource
+from lth_deploy.training.quantization import restored
 from lth_deploy.training.session import Session
 from lth_deploy.training.state import TrainingState
 
@@ -36,6 +40,7 @@ class Search:
 
     build: a fresh detector for a seed, on the CPU; `pretrained` says whether the recipe's weights are loaded.
     score: AP of a trained model. positions: multiply positions by parameter name, measured on the dense model.
+    quantization_steps: length of a fine-tuning with fake quantisation.
     """
 
     run: RunDirectory
@@ -48,6 +53,7 @@ class Search:
     score: Callable[[nn.Module], Scores]
     positions: Callable[[nn.Module], Mapping[str, float]]
     deadline: float | None = None
+    quantization_steps: int = 1
 
     def execute(self) -> None:
         """Run every trial of the plan that is not finished yet.
@@ -68,16 +74,41 @@ class Search:
     def _execute(self, plan: TrialPlan) -> None:
         trial = self.run.trial(plan.name)
         masks = self._masks(plan, trial)
-        course = course_of(plan, self.recipe, self.total_steps, self.rewind_step, self.state)
-        model = self.build(self.recipe.training.seed, False).to(self.device)
+        model, course, hooks = self._start(plan)
         session = Session(self.recipe.training, self.device, model, trial, _tensors(masks))
+        for hook in hooks:
+            session.add(hook)
         if plan.kind == "dense":
             session.keep_state(self.rewind_step, self._keep_rewind)
         seconds = session.run(course.start, course.steps, course.rate, self.batches, self.deadline)
         final = TrainingState.capture(course.steps.stop, model).masked(_tensors(masks))
+        if plan.kind == "dense" and self.recipe.pruning.permute == "similarity":
+            final = self._permuted(final, model)
         final.save(trial.weights)
         positions = dict(self.positions(model)) if plan.kind == "dense" else self._positions()
         trial.commit(self._result(plan, model, masks, positions, course.steps, seconds))
+
+    def _permuted(self, final: TrainingState, model: nn.Module) -> TrainingState:
+        """The dense state with like channels together; the state to rewind to follows, in a file of its own.
+
+        All later trials start from these two, so that nothing else needs to know of the order.
+        """
+        image = self.batches.batch(0)[0][0].to(self.device)
+        order = similarity_order(model, [image], STRUCTURES[self.recipe.pruning.structure].inputs)
+        reordered(TrainingState.load(self.run.rewind), order).save(self.run.permuted_rewind)
+        self.run.commit([self.run.permuted_rewind])
+        return reordered(final, order)
+
+    def _start(self, plan: TrialPlan) -> tuple[nn.Module, Course, list[Hook]]:
+        """The model of a trial on its device, where its training goes, and who takes part in it."""
+        if plan.kind == "int8":
+            trained, recipe = self.trained(plan.parent or ""), self.recipe
+            start = quantized_start(
+                trained, recipe, self.device, self.batches, self.total_steps, self.quantization_steps
+            )
+            return start.model, start.course, [start.freeze]
+        course = course_of(plan, self.recipe, self.total_steps, self.rewind_step, self.state)
+        return self.build(self.recipe.training.seed, False).to(self.device), course, []
 
     def _result(
         self,
@@ -111,6 +142,8 @@ class Search:
             return {}
         if self.run.is_committed(trial.mask):
             return self._saved_masks(trial)
+        if plan.kind == "int8" and not self.run.is_committed(self.run.trial(plan.parent or "").mask):
+            return {}
         masks = self._prune(plan) if plan.kind == "ticket" else self._control(plan)
         save_masks(trial.mask, masks)
         self.run.commit([trial.mask])
@@ -132,11 +165,12 @@ class Search:
             CRITERIA.get(pruning.criterion),
             pruning.allocation,
             STRUCTURES[pruning.structure],
+            pruning.block_score,
         )
 
     def _control(self, plan: TrialPlan) -> Masks:
         ticket = self._saved_masks(self.run.trial(plan.parent or ""))
-        if plan.kind == "reinit":
+        if plan.kind in ("reinit", "int8"):
             return ticket
         model = self.build(self.recipe.training.seed, False)
         transposed = frozenset(layer.name for layer in self.scoped(model) if layer.transposed)
@@ -176,17 +210,17 @@ class Search:
             # New weights means new everywhere: a pretrained backbone is not loaded again.
             return TrainingState.capture(0, self.build(self.recipe.training.seed + 1, False))
         if name == "rewind":
-            self.run.verify(self.run.rewind)
-            return TrainingState.load(self.run.rewind)
+            permuted = self.recipe.pruning.permute == "similarity"
+            file = self.run.permuted_rewind if permuted else self.run.rewind
+            self.run.verify(file)
+            return TrainingState.load(file)
         trial = self.run.trial(name)
         self.run.verify(trial.weights)
         return TrainingState.load(trial.weights)
 
     def trained(self, name: str) -> nn.Module:
         """The detector that the finished trial `name` ended with, on the CPU."""
-        model = self.build(self.recipe.training.seed, False)
-        self.state(name).restore(model)
-        return model
+        return restored(self.build(self.recipe.training.seed, False), self.state(name))
 
     def _keep_rewind(self, state: TrainingState) -> None:
         state.save(self.run.rewind)

@@ -1,11 +1,12 @@
 """The plan of a search: which trainings run, in which order, each from what. Pure data from a recipe."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from lth_deploy.recipe import Recipe
 
-Kind = Literal["dense", "dense_control", "ticket", "random", "reinit"]
+Kind = Literal["dense", "dense_control", "ticket", "random", "reinit", "int8"]
 
 
 @dataclass(frozen=True)
@@ -13,7 +14,7 @@ class TrialPlan:
     """One training.
 
     sparsity: the level asked for. parent: the trial whose weights are ranked (ticket), or whose mask is taken
-    (random, reinit); None for the dense ones.
+    (random, reinit), or which is quantised (int8); None for the dense ones.
     """
 
     name: str
@@ -36,7 +37,14 @@ def plan_trials(recipe: Recipe) -> list[TrialPlan]:
         if level in recipe.controls.reinit:
             trials.append(TrialPlan(level_name("reinit", level), "reinit", level, ticket))
         parent = ticket
+    trials += [TrialPlan(f"{name}_int8", "int8", level, name) for level, name in _quantized(recipe)]
     return trials
+
+
+def _quantized(recipe: Recipe) -> Iterator[tuple[float, str]]:
+    """Level and trial of everything that is to be quantised."""
+    for level in sorted(recipe.quantization.levels):
+        yield level, level_name("level", level) if level else control_of(recipe)
 
 
 def needs_dense_control(recipe: Recipe) -> bool:

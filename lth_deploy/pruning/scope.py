@@ -48,7 +48,7 @@ def scoped_layers(
         RecipeError: a glob matches no layer, or nothing is left to prune.
     """
     modules = prunable_modules(model)
-    _check_globs([*include, *exclude], list(modules))
+    _check_globs([*include, *exclude], list(modules), "pruning")
     left_out = set(final_predictors(model))
     if scope == "paper":
         left_out |= set(shortcuts(model))
@@ -65,12 +65,25 @@ def scoped_layers(
     return layers
 
 
+def quantized_layers(model: nn.Module, keep_float: Sequence[str]) -> list[str]:
+    """Names of the layers that fine-tuning quantises: Conv2d and Linear that no glob of `keep_float` matches.
+
+    Raises:
+        RecipeError: a glob matches no layer.
+    """
+    modules = prunable_modules(model)
+    _check_globs(keep_float, list(modules), "quantization.float_layers")
+    # Kernels for transposed convolutions compute in float32 only.
+    able = [name for name, module in modules.items() if not isinstance(module, nn.ConvTranspose2d)]
+    return [name for name in able if not _matches(name, keep_float)]
+
+
 def _matches(name: str, globs: Sequence[str]) -> bool:
     return any(fnmatchcase(name, glob) for glob in globs)
 
 
-def _check_globs(globs: Sequence[str], names: list[str]) -> None:
+def _check_globs(globs: Sequence[str], names: list[str], section: str) -> None:
     for glob in globs:
         if not any(fnmatchcase(name, glob) for name in names):
             shown = ", ".join(names[:6])
-            raise RecipeError(f"pruning: the pattern '{glob}' matches no layer; layers are called {shown}, ...")
+            raise RecipeError(f"{section}: the pattern '{glob}' matches no layer; layers are called {shown}, ...")

@@ -5,11 +5,13 @@ what the sparse kernels load as one unit. Blocks at the edge of a layer are smal
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float32]
+BlockScore = Literal["l2", "l1", "max"]
 
 
 @dataclass(frozen=True)
@@ -28,24 +30,33 @@ STRUCTURES = {
 }
 
 
-def block_scores(scores: FloatArray, structure: Structure, transposed: bool) -> tuple[FloatArray, FloatArray]:
+def block_scores(
+    scores: FloatArray, structure: Structure, transposed: bool, block_score: BlockScore = "l2"
+) -> tuple[FloatArray, FloatArray]:
     """Score and number of weights of every block of one layer.
 
     Args:
-        scores: [O, I, ...taps], or [I, O, ...taps] where `transposed` (ConvTranspose).
+        scores: of single weights, [O, I, ...taps], or [I, O, ...taps] where `transposed` (ConvTranspose).
         structure: the block size.
         transposed: whether input channels come first.
+        block_score: root mean square (l2), mean (l1) or largest (max) of the scores in a block. Means, not sums, so
+            that the smaller blocks at a layer's edge compare with whole ones.
 
     Returns:
-        Root mean square of the scores in each block, and the weights it holds; both [ceil(O/R), ceil(I/C), taps].
+        Scores of the blocks, and the weights each holds; both [ceil(O/R), ceil(I/C), taps].
     """
     rows, columns = _block_axes(structure, transposed)
     if rows == columns == 1:
         return scores, np.ones((1,) * scores.ndim, np.float32)
-    squares = _sum_blocks(np.square(scores, dtype=np.float32), rows, columns)
-    counts = _sum_blocks(np.ones(scores.shape[:2], np.float32), rows, columns)
+    counts = _reduce_blocks(np.ones(scores.shape[:2], np.float32), rows, columns, np.add)
     counts = counts.reshape(counts.shape + (1,) * (scores.ndim - 2))
-    return np.sqrt(squares / counts), np.broadcast_to(counts, squares.shape)
+    if block_score == "max":
+        reduced = _reduce_blocks(scores, rows, columns, np.maximum)
+    elif block_score == "l1":
+        reduced = _reduce_blocks(scores, rows, columns, np.add) / counts
+    else:
+        reduced = np.sqrt(_reduce_blocks(np.square(scores, dtype=np.float32), rows, columns, np.add) / counts)
+    return reduced, np.broadcast_to(counts, reduced.shape)
 
 
 def expand_blocks(
@@ -62,12 +73,12 @@ def _block_axes(structure: Structure, transposed: bool) -> tuple[int, int]:
     return (structure.inputs, structure.outputs) if transposed else (structure.outputs, structure.inputs)
 
 
-def _sum_blocks(values: FloatArray, rows: int, columns: int) -> FloatArray:
+def _reduce_blocks(values: FloatArray, rows: int, columns: int, reduce: np.ufunc) -> FloatArray:
     outer, inner = values.shape[:2]
     if outer % rows == 0 and inner % columns == 0:
-        # The common case; one strided sum is several times faster than two scattered ones.
+        # The common case; one strided reduction is several times faster than two scattered ones.
         shape = (outer // rows, rows, inner // columns, columns, *values.shape[2:])
-        summed: FloatArray = values.reshape(shape).sum(axis=(1, 3), dtype=np.float32)
-        return summed
-    rows_summed = np.add.reduceat(values, np.arange(0, values.shape[0], rows), axis=0)
-    return np.add.reduceat(rows_summed, np.arange(0, values.shape[1], columns), axis=1)
+        reduced: FloatArray = reduce.reduce(values.reshape(shape), axis=(1, 3), dtype=np.float32)
+        return reduced
+    by_rows = reduce.reduceat(values, np.arange(0, values.shape[0], rows), axis=0)
+    return reduce.reduceat(by_rows, np.arange(0, values.shape[1], columns), axis=1)

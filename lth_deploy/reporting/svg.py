@@ -25,6 +25,7 @@ THEME = {
     "ticket": "#2158d8",
     "random": "#d9480f",
     "reinit": "#0c8f6b",
+    "int8": "#7a3fb5",
     "dense": "#5b6577",
     "c1": "#3b6fe0",
     "c2": "#e0912f",

@@ -46,7 +46,11 @@ class Session:
 
     def keep_state(self, at: int, keep: Callable[[TrainingState], None]) -> None:
         """Call `keep` with a copy of the state when `at` steps are done."""
-        self._extra.append(KeepState(at, self.capture, keep))
+        self.add(KeepState(at, self.capture, keep))
+
+    def add(self, hook: Hook) -> None:
+        """Let `hook` take part in the steps."""
+        self._extra.append(hook)
 
     def capture(self, step: int) -> TrainingState:
         """A copy of the live state, with `step` steps done."""

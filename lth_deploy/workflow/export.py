@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lth_deploy import storage
-from lth_deploy.errors import DataError, GateError, ParityError, UsageError
+from lth_deploy.errors import GateError, ParityError, UsageError
 from lth_deploy.pruning.plan import control_of, level_name
 from lth_deploy.recipe import Recipe
 from lth_deploy.target import Target
@@ -23,8 +23,9 @@ from lth_deploy.workflow.detection_gate import (
 )
 from lth_deploy.workflow.extras import require_torch
 from lth_deploy.workflow.gates import Feeds
-from lth_deploy.workflow.quantisation import quantise, spread
+from lth_deploy.workflow.quantisation import hold_quantised_ap, quantise, spread
 from lth_deploy.workflow.region_gate import hold_regions
+from lth_deploy.workflow.trained import learned_grids, trained_model
 from lth_deploy.workflow.tune import emit_chosen
 
 if TYPE_CHECKING:
@@ -83,7 +84,8 @@ def export(
 
     Args:
         run: a run directory.
-        level: best (the winning ticket), a sparsity in per cent, or the name of a trial.
+        level: best (the winning ticket, fine-tuned if the run did that and int8 is written), a sparsity in per cent,
+            or the name of a trial.
         target: what to write; default packed fp16 for ONNX Runtime.
         out: folder for model.onnx and dense.onnx. Files appear there only after every gate was passed.
         calibrate: folder of images for `values: int8`; default the images that the run was trained on.
@@ -101,7 +103,7 @@ def export(
     recipe, target = directory.recipe(), target or Target()
     if calibrate is not None and target.values != "int8":
         raise UsageError("export: --calibrate goes with --values int8")
-    trial = choose_trial(directory, level)
+    trial = choose_trial(directory, level, int8=target.values == "int8")
     control = directory.trial(control_of(recipe))
     splits = load_splits(recipe, run)
     out = out or run / "export"
@@ -125,8 +127,8 @@ def _dense_target(target: Target) -> Target:
     return Target(name="dense control", format="dense", values="fp32", opset=target.opset, gates=target.gates)
 
 
-def choose_trial(run: RunDirectory, level: str) -> Trial:
-    """The trial that `--level` means; see `export` for what is raised."""
+def choose_trial(run: RunDirectory, level: str, *, int8: bool = False) -> Trial:
+    """The trial that `--level` means, the fine-tuned winner where `int8`; see `export` for what is raised."""
     finished = [trial.name for trial in run.finished_trials()]
     if level == "best":
         winner = storage.read_json(run.summary).get("winner") if run.summary.exists() else None
@@ -136,6 +138,8 @@ def choose_trial(run: RunDirectory, level: str) -> Trial:
                 f"name one with --level ({', '.join(finished) or 'none is finished'})"
             )
         level = winner["trial"]
+        if int8 and f"{level}_int8" in finished:
+            level = f"{level}_int8"
     name = level if level in finished else f"level_{level.removesuffix('%')}"
     if name not in finished:
         with contextlib.suppress(ValueError):
@@ -194,20 +198,23 @@ def _compile(
 ) -> GateResult:
     """Write `trial` as `target` says to `file`, and hold it against the torch model; ranges: calibration images."""
     from lth_deploy.compiler.emit import told
-    from lth_deploy.compiler.fold_norm import fold_norm
     from lth_deploy.compiler.metadata import write_metadata
     from lth_deploy.compiler.save import save_model
     from lth_deploy.compiler.values import round_values
     from lth_deploy.data.images import read_image
+    from lth_deploy.detectors.fold_norm import fold_norm
 
-    trained = _trained_model(recipe, trial, dataset)
+    trained = trained_model(recipe, trial, dataset)
     folded = fold_norm(trained)
     for name, reason in folded.kept:
         logger.warning("%s: the norm '%s' stays in the graph and costs time: %s", trial.name, name, reason)
     # The gate's reference is folded too, since rounded weights exist nowhere else; so folding has a gate of its own.
     hold_folding(trained, folded.module, dataset)
     graph = _captured(folded.module, dataset, target)
-    account = quantise(graph, [{"image": read_image(path)} for path in ranges], target) if ranges else None
+    account = None
+    if ranges:
+        feeds = [{"image": read_image(path)} for path in ranges]
+        account = quantise(graph, feeds, target, learned_grids(trial))
     metadata = _metadata(recipe, trial, dataset, target, graph, control)
     chosen = emit_chosen(account.graph if account else graph, target, metadata.positions, next(_pictures(dataset))[1])
     update = {"measured": chosen.measured, **told(chosen.layers)}
@@ -215,7 +222,10 @@ def _compile(
     write_metadata(chosen.model, metadata.model_copy(update=update))
     size = save_model(chosen.model, file)
     if account is not None:
-        gate = hold_quantised_detections(file, folded.module, dataset, recipe, target.gates, account.quantization)
+        # A trial that was trained as INT8 computes is held as such, and must keep the AP of the float ticket besides.
+        quantised = trained_model(recipe, trial, dataset, rounding=True)
+        gate = hold_quantised_detections(file, quantised, dataset, recipe, target.gates, account.quantization)
+        hold_quantised_ap(_float_ap(trial, gate), gate.file_ap, target.gates.int8_ap_drop, account.quantization)
     else:
         reference = stored_reference(folded.module, round_values(graph, target.float_values))
         gate = hold_detections(file, reference, dataset, recipe, target.gates)
@@ -224,28 +234,20 @@ def _compile(
     return gate
 
 
+def _float_ap(trial: Trial, gate: GateResult) -> Mapping[str, Any]:
+    """AP on val of the float ticket that a quantised trial began from; of other trials that of the trial itself."""
+    result = trial.read_result()
+    if result["kind"] != "int8":
+        return gate.torch_ap
+    ap: Mapping[str, Any] = trial.run.trial(result["parent"]).read_result()["val"]
+    return ap
+
+
 def _pictures(dataset: "CocoDataset") -> Iterator[tuple[str, Feeds]]:
     from lth_deploy.data.images import read_image
 
     for record in dataset.images[:KERNEL_IMAGES]:
         yield record.file_name, {"image": read_image(record.path)}
-
-
-def _trained_model(recipe: Recipe, trial: Trial, dataset: "CocoDataset") -> "nn.Module":
-    from lth_deploy.mask import load_masks
-    from lth_deploy.training.state import TrainingState
-    from lth_deploy.workflow.find_ticket import build_model
-
-    trial.run.verify(trial.weights)
-    state = TrainingState.load(trial.weights)
-    if trial.run.is_committed(trial.mask):
-        trial.run.verify(trial.mask)
-        for name, mask in load_masks(trial.mask).items():
-            if bool((state.model[name].numpy()[~mask] != 0).any()):
-                raise DataError(f"{trial.weights}: '{name}' has weights where its mask has none; the run is damaged")
-    model = build_model(recipe, dataset, recipe.training.seed, pretrained=False)
-    state.restore(model)
-    return model.eval()
 
 
 def _captured(model: "nn.Module", dataset: "CocoDataset", target: Target) -> "onnx.ModelProto":

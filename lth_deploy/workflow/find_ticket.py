@@ -188,6 +188,7 @@ def _prepare(
         score=lambda model: score_splits(model, recipe, splits, device),
         positions=lambda model: _positions(model, recipe, splits["val"], device),
         deadline=deadline,
+        quantization_steps=recipe.quantization.total_steps(batches.batches_per_epoch, total),
     )
 
 
@@ -249,7 +250,7 @@ def _check_recipe(recipe: Recipe) -> None:
     """
     from lth_deploy.detectors import build_detector
     from lth_deploy.pruning.criteria import CRITERIA
-    from lth_deploy.pruning.scope import scoped_layers
+    from lth_deploy.pruning.scope import quantized_layers, scoped_layers
 
     kinds, pruning = metric_kinds(recipe), recipe.pruning
     if recipe.selection.metric not in kinds:
@@ -260,6 +261,8 @@ def _check_recipe(recipe: Recipe) -> None:
     CRITERIA.get(pruning.criterion)
     model = build_detector(recipe.detector, 1, 1, load_weights=False)
     scoped_layers(model, pruning.scope, pruning.include, pruning.exclude)
+    if recipe.quantization.levels and not quantized_layers(model, recipe.quantization.float_layers):
+        raise RecipeError("quantization.float_layers leaves no layer to quantise; shorten it")
 
 
 def _open(recipe: Recipe, out: Path, resume: bool) -> RunDirectory:

@@ -15,6 +15,7 @@ from lth_deploy.workflow.gates import Feeds
 if TYPE_CHECKING:
     from onnx import ModelProto
 
+    from lth_deploy.compiler.learned_grids import Learned
     from lth_deploy.compiler.metadata import Quantization
 
 log = logging.getLogger(__name__)
@@ -31,8 +32,8 @@ class Account:
     quantization: "Quantization"
 
 
-def quantise(graph: "ModelProto", feeds: Sequence[Feeds], target: Target) -> Account:
-    """Quantise a graph on the inputs of calibration images.
+def quantise(graph: "ModelProto", feeds: Sequence[Feeds], target: Target, learned: "Learned | None" = None) -> Account:
+    """Quantise a graph on the inputs of calibration images, or on the grids that fine-tuning has `learned`.
 
     Raises:
         DataError, UsageError, ArtifactError, MissingExtraError: see `lth_deploy.compiler.quantize`.
@@ -45,10 +46,11 @@ def quantise(graph: "ModelProto", feeds: Sequence[Feeds], target: Target) -> Acc
             "this CPU has no VNNI: ONNX Runtime's own int8 kernels may saturate here, lth_deploy's do not; gates "
             "that run the stock runtime judge its saturated sums"
         )
-    made = quantize(graph, [{name: np.asarray(value) for name, value in feed.items()} for feed in feeds], target)
+    arrays = [{name: np.asarray(value) for name, value in feed.items()} for feed in feeds]
+    made = quantize(graph, arrays, target, learned)
     errors = {name[:512]: round(error, 6) for name, error in made.errors.items()}
     kept = {name[:512]: reason for name, reason in made.kept.items()}
-    method = target.calibration.method
+    method = "learned" if learned else target.calibration.method
     return Account(made.model, Quantization(method=method, images=made.images, errors=errors, kept_float=kept))
 
 

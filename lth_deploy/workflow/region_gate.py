@@ -15,7 +15,7 @@ import numpy as np
 
 from lth_deploy.errors import MissingLibraryError, ParityError
 from lth_deploy.kernels import ops_library
-from lth_deploy.kernels.exactness import byte_steps, is_exact
+from lth_deploy.kernels.exactness import byte_steps, is_exact, reads_bytes
 from lth_deploy.measure.parity import compare_tensors
 from lth_deploy.runtimes import RUNTIMES, Session
 from lth_deploy.target import GatesSpec
@@ -24,6 +24,9 @@ from lth_deploy.workflow.gates import Feeds
 _ROUNDING = 0.01
 """Of a step: equal bytes, read back as floats."""
 
+_STEPS = 255
+"""Of a grid from end to end."""
+
 log = logging.getLogger(__name__)
 
 
@@ -31,7 +34,8 @@ log = logging.getLogger(__name__)
 class _Pair:
     """A region in both engines' hands.
 
-    steps: for each output the scale of its bytes, or None. exact: whether bytes must be equal.
+    steps: for each output the scale of its bytes, or None. exact: whether bytes must be equal. from_bytes: whether
+    floats may follow from bytes.
     """
 
     name: str
@@ -40,13 +44,15 @@ class _Pair:
     kernels: Session
     steps: tuple[float | None, ...]
     exact: bool
+    from_bytes: bool
 
 
 def hold_regions(file: Path, inputs: Iterable[tuple[str, Feeds]], gates: GatesSpec) -> float | None:
     """Compare every region of a file with its function body on (name, feeds); the largest relative deviation.
 
     Floats may differ by `output_difference`. What is made of bytes must be equal; in regions with fused additions,
-    which round once where a stock runtime rounds twice, it may differ by `int8_steps`. None when there is nothing to
+    which round once where a stock runtime rounds twice, it may differ by `int8_steps`, where a step of floats that
+    follow from bytes is a 255th of what they span. None when there is nothing to
     compare: the file has no regions, or the kernel library was not built.
 
     Raises:
@@ -77,8 +83,8 @@ def hold_regions(file: Path, inputs: Iterable[tuple[str, Feeds]], gates: GatesSp
             path = Path(folder) / f"{region.name}.onnx"
             save_model(region.model, path)
             steps, exact = tuple(byte_steps(region.program)), is_exact(region.program)
-            session = kernels.load(path, threads=1)
-            pairs.append(_Pair(region.name, region.inputs, region.outputs, session, steps, exact))
+            session, from_bytes = kernels.load(path, threads=1), reads_bytes(region.program)
+            pairs.append(_Pair(region.name, region.inputs, region.outputs, session, steps, exact, from_bytes))
         for name, feeds in inputs:
             values = dict(zip(names, expected.run(feeds).values(), strict=True))
             worst = max([worst, *(_deviation(file, pair, values, gates, name) for pair in pairs)])
@@ -90,11 +96,14 @@ def _deviation(file: Path, pair: _Pair, values: Feeds, gates: GatesSpec, name: s
         return 0.0  # nothing was found that this stage could work on
     found = pair.kernels.run({one: values[one] for one in pair.inputs})
     report = compare_tensors({one: values[one] for one in pair.outputs}, found, gates.output_difference, name)
-    floats = [one for one, step in zip(pair.outputs, pair.steps, strict=True) if step is None]
+    steps = dict(zip(pair.outputs, pair.steps, strict=True))
+    if pair.from_bytes and not pair.exact:
+        steps = {one: float(np.ptp(values[one])) / _STEPS if step is None else step for one, step in steps.items()}
+    floats = [one for one, step in steps.items() if not step]
     if any(report.outputs[one].share < 1.0 for one in floats):
         raise ParityError(_differs(file, pair, report.describe()))
-    for one, step in zip(pair.outputs, pair.steps, strict=True):
-        if step is None:
+    for one, step in steps.items():
+        if not step:
             continue
         same = one in found and found[one].shape == values[one].shape
         largest = float(np.abs(found[one] - values[one]).max(initial=0.0)) / step if same else float("inf")

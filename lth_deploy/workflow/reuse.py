@@ -29,6 +29,8 @@ def adopt_dense(run: RunDirectory, source: Path) -> None:
         (theirs.metrics, ours.metrics),
         (theirs.result, ours.result),
     ]
+    if run.recipe().pruning.permute != "none":
+        pairs.append((other.permuted_rewind, run.permuted_rewind))
     for original, _ in pairs:
         other.verify(original)
     for original, copy in pairs:
@@ -55,5 +57,6 @@ def _inputs(recipe: Recipe) -> dict[str, object]:
         # How often a checkpoint is written leaves no mark on what is trained.
         "training": recipe.training.model_copy(update={"checkpoint_seconds": 1.0, "workers": 0}),
         "pruning.rewind": pruning.rewind,
+        "pruning.permute": (pruning.permute, pruning.structure if pruning.permute != "none" else ""),
         "pruning.scope": (pruning.scope, pruning.include, pruning.exclude),
     }

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lth_deploy.recipe import DataSpec, Recipe, RewindSpec, ShapesSpec
+from lth_deploy.recipe import DataSpec, Recipe, ShapesSpec
+from lth_deploy.search_spec import RewindSpec
 from lth_deploy.workflow.extras import require_torch
 
 if TYPE_CHECKING:
@@ -44,11 +45,17 @@ def smoke_recipe(recipe: Recipe, weights: Path) -> Recipe:
             "data": DataSpec(format="shapes", shapes=SHAPES),
             "training": recipe.training.model_copy(update=training),
             "pruning": recipe.pruning.model_copy(update={"levels": [level], "rewind": RewindSpec(step=1)}),
+            "quantization": recipe.quantization.model_copy(update=_quantization(recipe, level)),
             "controls": recipe.controls.model_copy(update={"random": [level], "reinit": []}),
         }
     )
     _write_lively_weights(small, weights)
     return small.model_copy(update={"detector": small.detector.model_copy(update={"weights": str(weights)})})
+
+
+def _quantization(recipe: Recipe, level: float) -> dict[str, object]:
+    levels = [level] if recipe.quantization.levels else []
+    return {"levels": levels, "steps": 2, "epochs": None, "calibration_batches": 1}
 
 
 def _write_lively_weights(recipe: Recipe, path: Path) -> None:

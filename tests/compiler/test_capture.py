@@ -8,9 +8,9 @@ import pytest
 from tiny_detectors import FAMILIES, KEYPOINTS, picture, tiny_detector, torch
 
 from lth_deploy.compiler.capture import capture
-from lth_deploy.compiler.fold_norm import fold_norm
 from lth_deploy.detections import Detections
 from lth_deploy.detectors.exportable import ExportableDetector
+from lth_deploy.detectors.fold_norm import fold_norm
 from lth_deploy.detectors.groups import prunable_modules
 from lth_deploy.detectors.inference import predict
 from lth_deploy.errors import UsageError

@@ -165,8 +165,8 @@ def test_whole_torchvision_detectors_quantise_and_run(name: str, tmp_path: Path)
     from tiny_detectors import picture, tiny_detector
 
     from lth_deploy.compiler.capture import capture
-    from lth_deploy.compiler.fold_norm import fold_norm
     from lth_deploy.detectors.exportable import ExportableDetector
+    from lth_deploy.detectors.fold_norm import fold_norm
 
     module = ExportableDetector(fold_norm(tiny_detector(name)).module)
     dense, int8 = tmp_path / "dense.onnx", tmp_path / "int8.onnx"

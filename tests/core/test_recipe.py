@@ -9,7 +9,8 @@ import pytest
 from lth_deploy import strict_yaml
 from lth_deploy.bundled import target_file, target_names
 from lth_deploy.errors import RecipeError
-from lth_deploy.recipe import Recipe, RoundsSpec, load_recipe, recipe_from
+from lth_deploy.recipe import Recipe, load_recipe, recipe_from
+from lth_deploy.search_spec import RoundsSpec
 from lth_deploy.target import Target, load_target
 from lth_deploy.validation import validate
 from tests.core.recipes import MINIMAL, write
@@ -275,3 +276,26 @@ def test_faults_of_a_target_and_of_its_flags_are_told_apart(tmp_path: Path) -> N
     flags = strict_yaml.Document("the command line", {}, {})
     with pytest.raises(RecipeError, match=r"--values=fp8: values: Input should be 'fp32' or 'fp16'; found 'fp8'"):
         validate(Target, flags, ["values=fp8"], option="--")
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ("{levels: [0.7]}", "quantization.levels: 0.7 is neither 0 nor one of the levels [0.5, 0.8]"),
+        ("{levels: [0.8, 0.8]}", "quantization.levels: a level is there twice, found [0.8, 0.8]"),
+        ("{levels: [0.8], steps: 3, epochs: 1}", "give the length of the fine-tuning once"),
+        ("{levels: [0.8], lr: 0}", "quantization.lr: Input should be greater than 0; found 0"),
+        ("{level: [0.8]}", "quantization.level: unknown key; did you mean 'levels'?"),
+    ],
+)
+def test_a_wrong_quantization_is_explained(section: str, message: str) -> None:
+    assert message in _fault(f"{MINIMAL}quantization: {section}\n")
+
+
+def test_the_length_of_a_fine_tuning() -> None:
+    def steps(section: str) -> int:
+        return _read(f"{MINIMAL}quantization: {section}\n").quantization.total_steps(20, 800)
+
+    assert steps("{levels: [0, 0.8]}") == 100
+    assert steps("{levels: [0.8], epochs: 3}") == 60
+    assert steps("{levels: [0.8], steps: 7}") == 7

@@ -1,6 +1,7 @@
 """Allocations reach what is asked for, step on from the level before, and keep blocks whole."""
 
 import itertools
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ from lth_deploy.mask import Masks, is_subset, sparsity
 from lth_deploy.pruning.allocation import Allocation, PrunableLayer, prune, zero_macs
 from lth_deploy.pruning.controls import permuted
 from lth_deploy.pruning.criteria import magnitude
-from lth_deploy.pruning.structure import STRUCTURES, Structure, block_scores, expand_blocks
+from lth_deploy.pruning.structure import STRUCTURES, BlockScore, Structure, block_scores, expand_blocks
 
 SINGLE = STRUCTURES["single"]
 BLOCKED = [name for name in STRUCTURES if name != "single"]
@@ -99,11 +100,12 @@ def test_weights_of_one_block_share_their_mask(structure: str, allocation: Alloc
                 assert (flat == flat[0]).all(), f"{layer.name}: block at {row}, {column}"
 
 
+@pytest.mark.parametrize("block_score", get_args(BlockScore))
 @pytest.mark.parametrize("structure", BLOCKED)
-def test_blocks_overshoot_by_less_than_one_block(structure: str) -> None:
+def test_blocks_overshoot_by_less_than_one_block(structure: str, block_score: BlockScore) -> None:
     shape = STRUCTURES[structure]
     layers = network()
-    masks = prune(layers, ones(layers), 0.7, magnitude, "global", shape)
+    masks = prune(layers, ones(layers), 0.7, magnitude, "global", shape, block_score)
     size = sum(layer.weights.size for layer in layers)
     zeros = sum(int((~mask).sum()) for mask in masks.values())
     assert 0 <= zeros - round(0.7 * size) < shape.outputs * shape.inputs
@@ -154,9 +156,9 @@ def test_everything_can_be_pruned_but_a_few_weights() -> None:
 def test_a_weight_that_is_not_finite_stops_before_ranking() -> None:
     layers = network()
     layers[1].weights[3, 2, 0, 0] = np.nan
-    for structure in ("single", "in4"):
+    for structure, block_score in (("single", "l2"), *itertools.product(("in4",), get_args(BlockScore))):
         with pytest.raises(TrainingError, match="'body'"):
-            prune(layers, ones(layers), 0.5, magnitude, "global", STRUCTURES[structure])
+            prune(layers, ones(layers), 0.5, magnitude, "global", STRUCTURES[structure], block_score)
 
 
 @pytest.mark.parametrize("structure", STRUCTURES)
@@ -168,6 +170,37 @@ def test_blocks_count_every_weight_once_and_expand_to_its_shape(structure: str, 
     assert counts.sum() == weights.size
     np.testing.assert_allclose((scores.astype(np.float64) ** 2 * counts).sum(), (weights.astype(float) ** 2).sum())
     assert expand_blocks(scores > 0, weights.shape, STRUCTURES[structure], transposed).shape == weights.shape
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("shape", [(8, 8, 3, 3), (7, 5, 2, 3), (6, 10)])
+@pytest.mark.parametrize("structure", BLOCKED)
+def test_a_block_is_worth_what_its_weights_say(structure: str, shape: tuple[int, ...], transposed: bool) -> None:
+    weights = np.abs(np.random.default_rng(0).normal(size=shape).astype(np.float32))
+    block = STRUCTURES[structure]
+    rows, columns = (block.inputs, block.outputs) if transposed else (block.outputs, block.inputs)
+    worth = {
+        "l2": lambda part: np.sqrt(np.square(part).mean((0, 1))),
+        "l1": lambda part: part.mean((0, 1)),
+        "max": lambda part: part.max((0, 1)),
+    }
+    for name in get_args(BlockScore):
+        scores, _ = block_scores(weights, block, transposed, name)
+        for row, column in itertools.product(range(scores.shape[0]), range(scores.shape[1])):
+            part = weights[row * rows : (row + 1) * rows, column * columns : (column + 1) * columns]
+            np.testing.assert_allclose(scores[row, column], worth[name](part), rtol=1e-6)
+
+
+def test_block_scores_choose_different_blocks() -> None:
+    """One large weight of four: 4, 0, 0, 0 has the same mean as 1, 1, 1, 1, and twice its root mean square."""
+    layer = PrunableLayer("quads", np.array([[4, 0, 0, 0, 1.1, 1.1, 1.1, 1.1]], np.float32), False, 1.0)
+
+    def kept(block_score: BlockScore) -> list[bool]:
+        mask = prune([layer], ones([layer]), 0.5, magnitude, "global", STRUCTURES["in4"], block_score)["quads"]
+        return [bool(mask[0, 0]), bool(mask[0, 4])]
+
+    assert kept("l2") == kept("max") == [True, False]
+    assert kept("l1") == [False, True]
 
 
 @pytest.mark.parametrize("structure", STRUCTURES)

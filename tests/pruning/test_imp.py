@@ -13,6 +13,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch comes with the extra 'train'")
 
 from lth_deploy import storage  # noqa: E402
+from lth_deploy.detectors.fold_norm import fold_norm  # noqa: E402
 from lth_deploy.errors import DataError, TrainingError  # noqa: E402
 from lth_deploy.mask import load_masks  # noqa: E402
 from lth_deploy.pruning.allocation import prune  # noqa: E402
@@ -25,6 +26,7 @@ from lth_deploy.training.state import TrainingState  # noqa: E402
 from tests.pruning.toy_search import REWIND, TOTAL, ToyBatches, build, toy_recipe, toy_search  # noqa: E402
 
 CONTROLS = {"random": [0.8], "reinit": [0.5]}
+QUANTIZATION = {"levels": [0.0, 0.8], "steps": 4, "calibration_batches": 1}
 
 
 class Killed(BaseException):
@@ -151,6 +153,51 @@ def test_controls_share_what_they_should(tmp_path: Path) -> None:
     assert torch.equal(spy.starts()[4]["fc.bias"], snapshot.model["fc.bias"])
 
 
+def test_a_ticket_is_quantised_from_where_its_training_ended(tmp_path: Path) -> None:
+    spy = Spy()
+    search = toy_search(tmp_path / "run", toy_recipe(quantization=QUANTIZATION), batches=spy, build=spy.build)
+    search.execute()
+    run = search.run
+    ticket, quantised = (TrainingState.load(run.trial(name).weights).model for name in ("level_80", "level_80_int8"))
+    result = run.trial("level_80_int8").read_result()
+    assert (result["kind"], result["parent"], result["sparsity"]) == ("int8", "level_80", 0.8)
+    assert result["sparsity_prunable"] == run.trial("level_80").read_result()["sparsity_prunable"]
+    # It goes on behind the training's last step, with batches that no trial before has seen.
+    assert result["steps"] == [TOTAL, TOTAL + 4]
+    assert spy.steps[-4:] == [*range(TOTAL, TOTAL + 4)]
+    # The norm is folded, and the mask holds: whatever the ticket kept may move, and does.
+    assert not [name for name in quantised if name.startswith("norm.")]
+    for name, mask in load_masks(run.trial("level_80_int8").mask).items():
+        assert np.array_equal(mask, load_masks(run.trial("level_80").mask)[name])
+        assert not quantised[name].numpy()[~mask].view(np.uint32).any(), name
+        assert quantised[name].numpy()[mask].all(), name
+    assert not torch.equal(quantised["fc.weight"], ticket["fc.weight"])
+    assert torch.isfinite(quantised["stem.input_range"]).all()
+    assert "up.input_range" not in quantised
+    dense = run.trial("dense_int8")
+    assert dense.read_result()["parent"] == "dense"
+    assert not dense.mask.exists()
+
+
+def test_the_stored_quantised_trial_is_the_one_that_was_scored(tmp_path: Path) -> None:
+    images = [torch.rand(3, 6, 6, generator=torch.Generator().manual_seed(1))]
+    answers: list[Any] = []
+
+    def score(model: Any) -> Any:
+        with torch.no_grad():
+            answers.append(model.eval()(images))
+        return {"val": {"bbox": {"AP": 0.5}}}
+
+    search = toy_search(tmp_path / "run", toy_recipe(quantization=QUANTIZATION), score=score)
+    search.execute()
+    again = search.trained("level_80_int8").eval()
+    assert torch.equal(again(images), answers[-1])
+    # It computes with rounded numbers, which the same weights without its ranges do not.
+    plain = fold_norm(build(0)).module
+    plain.load_state_dict(again.state_dict(), strict=False)
+    assert not torch.equal(plain(images), answers[-1])
+
+
 def test_finished_trials_are_not_run_again(tmp_path: Path) -> None:
     before = finish(tmp_path / "run", toy_recipe())
     spy = Spy()
@@ -170,6 +217,7 @@ def test_a_run_that_dies_between_steps_ends_bit_identical(
         training={"checkpoint_seconds": 1e-9, "optimizer": optimizer},
         pruning={"restart": restart, "budget": budget},
         controls=CONTROLS,
+        quantization=QUANTIZATION,
     )
     expected = finish(tmp_path / "whole", recipe)
     got = None
@@ -182,7 +230,11 @@ def test_a_run_that_dies_between_steps_ends_bit_identical(
 
 
 def test_a_kill_at_any_write_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = toy_recipe(pruning={"levels": [0.5]}, controls={"random": [0.5]})
+    recipe = toy_recipe(
+        pruning={"levels": [0.5]},
+        controls={"random": [0.5]},
+        quantization={**QUANTIZATION, "levels": [0.5], "steps": 2},
+    )
     expected = finish(tmp_path / "whole", recipe)
     write = storage.write_atomically
     writes = 0

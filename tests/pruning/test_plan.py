@@ -9,7 +9,8 @@ torch = pytest.importorskip("torch", reason="torch comes with the extra 'train'"
 
 from lth_deploy.pruning.plan import TrialPlan, control_of, plan_trials  # noqa: E402
 from lth_deploy.pruning.restart import Course, course_of  # noqa: E402
-from lth_deploy.recipe import Recipe, RoundsSpec  # noqa: E402
+from lth_deploy.recipe import Recipe  # noqa: E402
+from lth_deploy.search_spec import RoundsSpec  # noqa: E402
 from lth_deploy.training.schedule import rate_at  # noqa: E402
 from lth_deploy.training.state import TrainingState  # noqa: E402
 from tests.pruning.toy_search import REWIND, TOTAL, toy_recipe  # noqa: E402
@@ -47,6 +48,15 @@ def test_trials_come_after_what_they_need() -> None:
         seen.add(plan.name)
     assert plan_named(recipe_with(), "level_80").parent == "level_50"
     assert plan_named(recipe_with(), "random_80").parent == "level_80"
+
+
+@pytest.mark.parametrize(("budget", "control"), [("continue", "dense"), ("full", "dense_control")])
+def test_levels_are_quantised_after_all_tickets_are_found(budget: str, control: str) -> None:
+    recipe = toy_recipe(pruning={"budget": budget}, quantization={"levels": [0.8, 0]})
+    *_, dense, ticket = plan_trials(recipe)
+    assert dense == TrialPlan(f"{control}_int8", "int8", 0.0, control)
+    assert ticket == TrialPlan("level_80_int8", "int8", 0.8, "level_80")
+    assert "int8" not in {plan.kind for plan in plan_trials(toy_recipe())}
 
 
 @pytest.mark.parametrize("restart", ["weights", "learning_rate", "fine_tune"])

@@ -90,6 +90,7 @@ def toy_search(path: Path, recipe: Recipe | None = None, **changes: Any) -> Sear
         "rewind_step": REWIND,
         "build": build,
         "score": lambda model: {"val": {"bbox": {"AP": model.fc.weight.sum().item()}}},
+        "quantization_steps": recipe.quantization.steps or 1,
         "positions": lambda model: {"stem.weight": 36.0, "up.weight": 36.0, "fc.weight": 1.0},
         **changes,
     }

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from report_samples import make_benchmark, make_run
+from report_samples import make_benchmark, make_run, trial
 
 from lth_deploy.reporting import benchmark_tables, cost_plots, fronts, plots
 from lth_deploy.reporting.cost_plots import Bar, Stack
@@ -54,6 +54,18 @@ def test_every_colour_follows_the_theme(drawn: list[str]) -> None:
     for plot in drawn:
         for paint in re.findall(r'(?:fill|stroke)="([^"]+)"', plot):
             assert re.fullmatch(r"none|url\(#[\w-]+\)|var\(--[a-z0-9]+, #[0-9a-f]{6}\)", paint), paint
+
+
+def test_quantised_trials_have_a_curve_of_their_own() -> None:
+    document = make_run()
+    quantised = trial("int8", 0.8, 0.556, 0.547, ("bbox",)) | {"name": "level_80_int8"}
+    before, after = (
+        plots.ap_against_sparsity(RunSummary.model_validate({**document, "trials": trials}), "test", "bbox") or ""
+        for trials in (document["trials"], [*document["trials"], quantised])
+    )
+    assert "Quantised" not in before
+    assert "Quantised, as INT8 computes" in after
+    assert "level_80_int8: 54.7 at 80.0 % zeros" in after
 
 
 def test_references_meet_their_targets_and_ids_are_unique_on_the_page(drawn: list[str]) -> None:

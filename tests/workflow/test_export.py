@@ -18,11 +18,11 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper  # noqa: E402
 
 from lth_deploy import storage  # noqa: E402
 from lth_deploy.compiler import emit as emit_module  # noqa: E402
-from lth_deploy.compiler import fold_norm as fold_module  # noqa: E402
 from lth_deploy.compiler.load import load_model  # noqa: E402
 from lth_deploy.compiler.metadata import read_metadata, write_metadata  # noqa: E402
 from lth_deploy.compiler.save import save_model  # noqa: E402
 from lth_deploy.compiler.values import round_values  # noqa: E402
+from lth_deploy.detectors import fold_norm as fold_module  # noqa: E402
 from lth_deploy.errors import DataError, GateError, ParityError, UsageError  # noqa: E402
 from lth_deploy.mask import load_masks  # noqa: E402
 from lth_deploy.recipe import Recipe  # noqa: E402
@@ -33,6 +33,7 @@ from lth_deploy.workflow.detection_gate import hold_detections  # noqa: E402
 from lth_deploy.workflow.export import choose_trial, export, stored_reference  # noqa: E402
 from lth_deploy.workflow.find_ticket import find_ticket, load_splits  # noqa: E402
 from lth_deploy.workflow.smoke import smoke_recipe  # noqa: E402
+from lth_deploy.workflow.trained import trained_model  # noqa: E402
 
 verb = sys.modules["lth_deploy.workflow.export"]
 Faults = Callable[[ModelProto], None]
@@ -170,7 +171,7 @@ def sound(run: Path) -> Sound:
     directory = RunDirectory.open(run)
     recipe, trial = directory.recipe(), directory.trial("level_80")
     dataset = load_splits(recipe, run)["val"]
-    folded = fold_module.fold_norm(verb._trained_model(recipe, trial, dataset)).module
+    folded = fold_module.fold_norm(trained_model(recipe, trial, dataset)).module
     graph = verb._captured(folded, dataset, Target())
     metadata = verb._metadata(recipe, trial, dataset, Target(), graph, None)
     return Sound(recipe, dataset, graph, stored_reference(folded, round_values(graph, "fp16")), metadata)
@@ -283,10 +284,10 @@ def test_weights_beside_their_mask_are_refused(run: Path) -> None:
     try:
         state.save(trial.weights)
         with pytest.raises(DataError, match="has changed since it was committed"):
-            verb._trained_model(directory.recipe(), trial, dataset)
+            trained_model(directory.recipe(), trial, dataset)
         trial.run.commit([trial.weights])
         with pytest.raises(DataError, match="weights where its mask has none"):
-            verb._trained_model(directory.recipe(), trial, dataset)
+            trained_model(directory.recipe(), trial, dataset)
     finally:
         trial.weights.write_bytes(whole)
         trial.run.commit([trial.weights])

@@ -33,8 +33,8 @@ def _pruned_uniformly(model: ModelProto, zeros: float = 0.8) -> ModelProto:
 def detector(request: pytest.FixtureRequest) -> tuple[str, ModelProto]:
     pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
     from lth_deploy.compiler.capture import capture
-    from lth_deploy.compiler.fold_norm import fold_norm
     from lth_deploy.detectors.exportable import ExportableDetector
+    from lth_deploy.detectors.fold_norm import fold_norm
     from tests.tiny_detectors import picture, tiny_detector
 
     name = str(request.param)

@@ -6,7 +6,7 @@ from tiny_detectors import FAMILIES, picture, tiny_detector, torch
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
-from lth_deploy.compiler.fold_norm import fold_norm
+from lth_deploy.detectors.fold_norm import fold_norm
 from lth_deploy.detectors.groups import prunable_modules
 from lth_deploy.detectors.inference import predict
 
@@ -80,3 +80,11 @@ def test_convolution_with_a_bias_and_norm_without_scale() -> None:
     folded = fold_norm(pair)
     assert folded.kept == ()
     torch.testing.assert_close(folded.module(images), pair(images))
+
+
+def test_what_was_frozen_stays_frozen() -> None:
+    model = tiny_detector("retinanet", frozen_layers=0)
+    model.backbone.body.layer1.requires_grad_(False)
+    folded = fold_norm(model).module
+    for name, module in prunable_modules(folded).items():
+        assert module.weight.requires_grad == module.bias.requires_grad == ("layer1" not in name), name

@@ -28,7 +28,8 @@ def fold_norm(module: nn.Module) -> FoldedModel:
 
     "Follows" means: the next child of the same parent with as many channels, which holds for the residual
     blocks and conv-norm-activation sequences of torchvision. Weights that are exactly zero stay exactly
-    zero, because each output channel is only scaled. `module` itself is not touched.
+    zero, because each output channel is only scaled. What was trained stays trainable. `module` itself is not
+    touched.
     """
     folded_module = copy.deepcopy(module).eval()
     folded = []
@@ -72,8 +73,9 @@ def _fold(conv: nn.Conv2d, norm: nn.Module) -> None:
     bias = shift * scale if beta is None else shift * scale + beta
     # Adding zero turns the -0.0 of a pruned weight under a negative scale into 0.0.
     weight = conv.weight.double() * scale[:, None, None, None] + 0.0
-    conv.weight = nn.Parameter(weight.to(conv.weight.dtype), requires_grad=False)
-    conv.bias = nn.Parameter(bias.to(conv.weight.dtype), requires_grad=False)
+    trained = conv.weight.requires_grad
+    conv.weight = nn.Parameter(weight.to(conv.weight.dtype), requires_grad=trained)
+    conv.bias = nn.Parameter(bias.to(conv.weight.dtype), requires_grad=trained)
 
 
 def _double(norm: nn.Module, name: str) -> Tensor | None:

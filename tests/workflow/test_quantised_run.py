@@ -1,0 +1,103 @@
+"""From a recipe with a section `quantization` to the INT8 file: the trial's grids, zeros and AP are the file's."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from tests.workflow.ticket_runs import tiny_recipe
+
+torch = pytest.importorskip("torch", reason="torch comes with the extra 'train'")
+pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
+pytest.importorskip("sympy", reason="the int8 extra is not installed")
+
+from onnx import TensorProto, numpy_helper  # noqa: E402
+
+from lth_deploy import storage  # noqa: E402
+from lth_deploy.compiler.load import load_model  # noqa: E402
+from lth_deploy.compiler.metadata import read_metadata  # noqa: E402
+from lth_deploy.compiler.prepare import unpack_model  # noqa: E402
+from lth_deploy.mask import load_masks  # noqa: E402
+from lth_deploy.recipe import Recipe  # noqa: E402
+from lth_deploy.target import GatesSpec, Target  # noqa: E402
+from lth_deploy.ticket import RunDirectory  # noqa: E402
+from lth_deploy.workflow.export import _float_ap, choose_trial, export  # noqa: E402
+from lth_deploy.workflow.find_ticket import find_ticket, load_splits  # noqa: E402
+from lth_deploy.workflow.smoke import smoke_recipe  # noqa: E402
+from lth_deploy.workflow.trained import learned_grids, trained_model  # noqa: E402
+
+
+def quads(folder: Path) -> Recipe:
+    """One level of quads and its quantised twin, from weights whose scores differ."""
+    recipe = tiny_recipe(pruning={"levels": [0.8], "structure": "in4"}, quantization={"levels": [0.8], "lr": 1e-5})
+    small = smoke_recipe(recipe, folder / "initial.safetensors")
+    return small.model_copy(update={"controls": small.controls.model_copy(update={"random": []})})
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("quantised")
+    result = find_ticket(quads(folder), folder / "run", device="cpu")
+    rows = {trial["name"]: trial for trial in result.summary["trials"]}
+    assert list(rows) == ["dense", "level_80", "level_80_int8"]
+    assert rows["level_80_int8"]["val"]["bbox"]["AP"] is not None
+    assert rows["level_80_int8"]["zero_macs"] == rows["level_80"]["zero_macs"]
+    return result.run
+
+
+def test_the_file_has_the_trial_s_grids_and_zeros(run: Path, tmp_path: Path) -> None:
+    # The network has hardly trained: steps that fall to either side reach its outputs without being averaged away.
+    target = Target(values="int8", gates=GatesSpec(int8_ap_drop=1.0, int8_steps=255))
+    made = export(run, level="level_80_int8", target=target, out=tmp_path)
+    assert made.trial == "level_80_int8"
+    assert made.artifact.stat().st_size < made.dense.stat().st_size / 10
+    trial = RunDirectory.open(run).trial("level_80_int8")
+    learned = learned_grids(trial)
+    assert learned is not None
+    model = load_model(made.artifact)
+    metadata = read_metadata(model)
+    assert metadata is not None
+    assert metadata.quantization is not None
+    assert metadata.quantization.method == "learned"
+    plain = unpack_model(model)
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in plain.graph.initializer}
+    constants = [node for node in plain.graph.node if node.op_type == "Constant" and node.attribute[0].name == "value"]
+    stored |= {node.output[0]: numpy_helper.to_array(node.attribute[0].t) for node in constants}
+    rounding = [node for node in plain.graph.node if node.op_type == "QuantizeLinear"]
+    found = {(float(stored[node.input[1]]), int(stored[node.input[2]])) for node in rounding}
+    assert found == set(learned.grids.values())
+    bytes_of = {t.name: stored[t.name] for t in plain.graph.initializer if t.data_type == TensorProto.INT8}
+    for name, mask in load_masks(trial.mask).items():
+        assert not bytes_of[name][~mask].any(), name
+        assert np.count_nonzero(bytes_of[name]) > 0.9 * np.count_nonzero(mask), name
+
+
+def test_a_float_file_of_a_quantised_trial_has_its_weights(run: Path) -> None:
+    directory = RunDirectory.open(run)
+    recipe, trial = directory.recipe(), directory.trial("level_80_int8")
+    dataset = load_splits(recipe, run)["val"]
+    rounded, plain = (trained_model(recipe, trial, dataset, rounding=rounding) for rounding in (True, False))
+    weights = dict(plain.named_parameters())
+    assert all(torch.equal(weight, weights[name]) for name, weight in rounded.named_parameters())
+    image = [torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0))]
+    with torch.no_grad():
+        assert not torch.equal(rounded(image)[0]["scores"], plain(image)[0]["scores"])
+    assert learned_grids(directory.trial("level_80")) is None
+
+
+def test_the_best_int8_file_is_of_the_fine_tuned_winner(run: Path) -> None:
+    directory = RunDirectory.open(run)
+    storage.write_json(directory.summary, {"winner": {"trial": "level_80"}})
+    assert choose_trial(directory, "best", int8=True).name == "level_80_int8"
+    assert choose_trial(directory, "best").name == "level_80"
+    assert choose_trial(directory, "80", int8=True).name == "level_80"
+
+
+def test_a_quantised_trial_is_held_to_the_ap_of_the_float_ticket(run: Path) -> None:
+    directory = RunDirectory.open(run)
+    gate = cast(Any, SimpleNamespace(torch_ap={"bbox": {"AP": 0.25}}))
+    ticket = directory.trial("level_80")
+    assert _float_ap(directory.trial("level_80_int8"), gate) == ticket.read_result()["val"]
+    assert _float_ap(ticket, gate) == gate.torch_ap
