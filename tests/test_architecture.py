@@ -21,6 +21,7 @@ TIERS = tuple(
         "registry",
         "storage detections strict_yaml",
         "bundled validation",
+        "training_spec",
         "recipe",
         "target",
         "mask formats ticket",

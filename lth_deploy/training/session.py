@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from lth_deploy.errors import DataError
-from lth_deploy.recipe import TrainingSpec
 from lth_deploy.ticket import Trial, truncate_metrics
 from lth_deploy.training.hooks import (
     Hook,
@@ -22,6 +21,7 @@ from lth_deploy.training.hooks import (
 from lth_deploy.training.loop import BatchSource, Stepper, train
 from lth_deploy.training.optimizer import build_optimizer
 from lth_deploy.training.state import TrainingState
+from lth_deploy.training_spec import TrainingSpec
 
 logger = logging.getLogger(__name__)
 

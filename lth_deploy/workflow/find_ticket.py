@@ -167,6 +167,7 @@ def _prepare(
     dataset = DetectionDataset(
         splits["train"].without_empty() if recipe.data.drop_empty else splits["train"],
         flip=training.flip,
+        augment=training.augment,
         seed=training.seed,
         load_size=(recipe.detector.max_size, recipe.detector.min_size),
         kinds=metric_kinds(recipe),

@@ -214,6 +214,18 @@ def test_a_time_limit_stops_after_a_checkpoint_and_resume_finishes(tmp_path: Pat
     assert [trial["name"] for trial in rest.summary["trials"]] == ["dense", "level_50"]
 
 
+def test_augmented_training_in_bfloat16_resumes_to_the_same_bits(tmp_path: Path) -> None:
+    augment = {"vertical_flip": 0.5, "zoom": [0.7, 1.4], "brightness": 0.2, "contrast": 0.2}
+    training = {"steps": 4, "amp": "bf16", "augment": augment}
+    recipe = tiny_recipe(training=training, pruning={"levels": [0.5]}, controls={"random": []})
+    find_ticket(recipe, tmp_path / "through", device="cpu")
+    stopped = 0
+    while not find_ticket(recipe, tmp_path / "parts", device="cpu", resume=stopped > 0, max_seconds=0.0).finished:
+        stopped += 1
+    assert stopped > 4
+    assert outcome(tmp_path / "parts") == outcome(tmp_path / "through")
+
+
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
