@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -60,7 +61,9 @@ class Session:
         batches: BatchSource,
         deadline: float | None = None,
     ) -> float:
-        """Train over `steps` from `start`, or from the trial's checkpoint; returns the seconds of this call.
+        """Train over `steps` from `start`, or from the trial's checkpoint.
+
+        Returns the seconds that this took, those before the checkpoint included.
 
         Raises:
             TrainingError: the loss stopped being finite.
@@ -69,10 +72,15 @@ class Session:
         state = self._resume_point(start.masked(self.masks))
         state.restore(self.model, self.optimizer, self.stepper.scaler)
         truncate_metrics(self.trial.metrics, state.step + 1)
-        began = time.monotonic()
+        began = time.monotonic() - state.seconds
         watch = WatchLoss()
         watch.since = state.step
-        checkpoint = SaveCheckpoint(self.trial.checkpoint, self.capture, self.spec.checkpoint_seconds, watch)
+        checkpoint = SaveCheckpoint(
+            self.trial.checkpoint,
+            lambda step: replace(self.capture(step), seconds=time.monotonic() - began),
+            self.spec.checkpoint_seconds,
+            watch,
+        )
         hooks: list[Hook] = [
             KeepMask(self.model, self.masks),
             watch,

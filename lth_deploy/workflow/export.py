@@ -82,7 +82,7 @@ def export(run: Path, *, level: str = "best", target: Target | None = None, out:
     """
     directory = RunDirectory.open(run)
     require_torch("exporting a run")
-    from lth_deploy.workflow.find_ticket import load_splits
+    from lth_deploy.workflow.splits import load_splits
 
     recipe, target = directory.recipe(), target or Target()
     trial = choose_trial(directory, level)

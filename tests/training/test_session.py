@@ -173,6 +173,24 @@ def test_a_session_resumes_where_it_was_stopped(tmp_path: Path, amp: str) -> Non
         assert all(torch.equal(mine[name], other[name]) for name in mine)
 
 
+def test_the_time_of_a_training_includes_what_was_before_a_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = iter(range(10**6))
+    monkeypatch.setattr("time.monotonic", lambda: float(next(now)))  # a second passes with every look at the clock
+    start = TrainingState.capture(0, build(0))
+    spent = []
+    for _ in range(3):
+        model = build(0)
+        session = Session(spec(), CPU, model, Trial(RunDirectory(tmp_path), "trial"), {})
+        with pytest.raises(StopRequested):
+            session.run(start, range(4), constant, ToyBatches(), deadline=0.0)
+        spent.append(TrainingState.load(session.trial.checkpoint).seconds)
+    assert spent == [spent[0], 2 * spent[0], 3 * spent[0]]
+    assert spent[0] > 0
+    assert session.run(start, range(4), constant, ToyBatches()) > spent[-1]
+
+
 @pytest.mark.parametrize("at", [0, 1, 3])
 def test_the_rewind_point_is_kept_exactly_once(at: int) -> None:
     model, training, kept = build(0), spec(), []
