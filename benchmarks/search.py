@@ -30,12 +30,13 @@ from lth_deploy.pruning.allocation import Allocation, PrunableLayer, prune
 from lth_deploy.pruning.criteria import magnitude
 from lth_deploy.pruning.scope import scoped_layers
 from lth_deploy.pruning.structure import STRUCTURES
-from lth_deploy.recipe import DetectorSpec, Recipe, TrainingSpec, recipe_from
+from lth_deploy.recipe import DetectorSpec, Recipe, recipe_from
 from lth_deploy.ticket import RunDirectory, Trial, versions
 from lth_deploy.training.hooks import KeepMask
 from lth_deploy.training.loop import Batch, Stepper
 from lth_deploy.training.optimizer import build_optimizer
 from lth_deploy.training.session import Session
+from lth_deploy.training_spec import TrainingSpec
 
 SCHEMA = "lth-search-benchmark/1"
 SPARSITY = 0.8

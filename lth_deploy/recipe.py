@@ -12,9 +12,8 @@ from pydantic import Field, model_validator
 
 from lth_deploy import strict_yaml
 from lth_deploy.search_spec import ControlsSpec, PruningSpec, QuantizationSpec, SelectionSpec
-from lth_deploy.validation import Positive, Section, absolute_path, validate
-
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
+from lth_deploy.training_spec import TrainingSpec
+from lth_deploy.validation import Positive, Section, Seed, absolute_path, validate
 
 Family = Literal["faster_rcnn", "mask_rcnn", "keypoint_rcnn", "retinanet", "fcos", "ssdlite"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
@@ -94,55 +93,6 @@ class DataSpec(Section):
         if self.format == "shapes" and (self.train or self.val or self.test):
             raise ValueError("format 'shapes' draws its own images; remove train, val and test")
         return self
-
-
-class OptimizerSpec(Section):
-    """Optimizer and its constants."""
-
-    name: Literal["sgd", "adamw"] = "sgd"
-    lr: Annotated[float, Field(gt=0)] = 0.02
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
-
-
-class ScheduleSpec(Section):
-    """Learning rate over the N steps of a training."""
-
-    name: Literal["constant", "step", "cosine", "one_cycle"] = "step"
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
-    warmup_factor: Annotated[float, Field(gt=0, le=1)] = 1e-3
-    milestones: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
-        default=[2 / 3, 8 / 9], description="shares of N at which the rate is multiplied by gamma"
-    )
-    gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
-    rise: Annotated[float, Field(gt=0, lt=1, description="share of a one_cycle that rises")] = 0.3
-
-
-class TrainingSpec(Section):
-    """One training of N steps."""
-
-    steps: Positive | None = None
-    epochs: Positive | None = None
-    batch_size: Positive = 16
-    optimizer: OptimizerSpec = OptimizerSpec()
-    schedule: ScheduleSpec = ScheduleSpec()
-    clip_norm: Annotated[float, Field(gt=0)] | None = None
-    flip: Annotated[float, Field(ge=0, le=1)] = 0.5
-    amp: Literal["off", "bf16", "fp16"] = "off"
-    seed: Seed = 0
-    workers: Annotated[int, Field(ge=0)] = 0
-    threads: Annotated[int, Field(ge=0)] = Field(0, description="CPU threads; 0 leaves torch's own choice")
-    checkpoint_seconds: Annotated[float, Field(gt=0)] = 60.0
-
-    @model_validator(mode="after")
-    def _one_length(self) -> "TrainingSpec":
-        if (self.steps is None) == (self.epochs is None):
-            raise ValueError("give the length of a training once, as 'steps' or as 'epochs'")
-        return self
-
-    def total_steps(self, batches_per_epoch: int) -> int:
-        """N, the number of optimizer steps of the dense training."""
-        return self.steps or int(self.epochs or 0) * batches_per_epoch
 
 
 class Recipe(Section):

@@ -7,6 +7,7 @@
     RUN/rewind.safetensors     state at the rewind point of the dense training
     RUN/rewind_permuted.safetensors           the same with channels in the tickets' order, with pruning.permute
     RUN/summary.json           what `report` draws
+    RUN/data/                  images and annotations that were generated or converted for this run
 
 A trial counts as finished when its result is in the manifest; files that are not listed there never count.
 """
@@ -16,6 +17,7 @@ import json
 import os
 import platform
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
@@ -28,6 +30,7 @@ from lth_deploy.recipe import Recipe, recipe_from
 
 MANIFEST_SCHEMA = "lth-manifest/1"
 LOCK = ".lock"
+GENERATED = "data"
 _RESULT = re.compile(r"trials/([A-Za-z0-9_.+-]*[A-Za-z0-9])/result\.json")
 PACKAGES = ("lth-deploy", "numpy", "torch", "torchvision", "pycocotools", "onnx", "onnxruntime")
 
@@ -128,6 +131,15 @@ class RunDirectory:
             raise DataError(f"{path} is no run directory: it has no manifest.json; give the --out of find-ticket")
         run.manifest()
         return run
+
+    def discard(self) -> None:
+        """Remove what a new run wrote before its first trial, so that `create` takes the directory again."""
+        with storage.disk_errors(f"cannot clear the run directory {self.path}"):
+            shutil.rmtree(self.path / GENERATED, ignore_errors=True)
+            for file in (self.manifest_file, self.recipe_file, self.log, self.path / LOCK):
+                file.unlink(missing_ok=True)
+            if not any(self.path.iterdir()):
+                self.path.rmdir()
 
     def manifest(self) -> dict[str, Any]:
         """The manifest as it is on disk.

@@ -18,6 +18,7 @@ from lth_deploy.strict_yaml import Document, KeyPath
 M = TypeVar("M", bound=BaseModel)
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[int, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 _VARIABLE = re.compile(r"\$(\w+|\{[^}]*\})")
 

@@ -1,6 +1,5 @@
 """Images and targets for training: random access by step, decoded once, the same after any restart."""
 
-import hashlib
 import logging
 import threading
 from collections.abc import Collection
@@ -8,13 +7,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 
+from lth_deploy.data import augment as augmentation
+from lth_deploy.data.draws import Draws, hashed
 from lth_deploy.data.records import CocoDataset
 from lth_deploy.data.samples import Sample, SampleReader
 from lth_deploy.errors import UsageError
+from lth_deploy.training_spec import AugmentSpec
 
 Target = dict[str, torch.Tensor]
 Batch = tuple[list[torch.Tensor], list[Target]]
 
+NO_AUGMENTATION = AugmentSpec()
 CACHE_BYTES = 2 * 1024**3
 
 log = logging.getLogger(__name__)
@@ -34,6 +37,7 @@ class DetectionDataset:
         dataset: CocoDataset,
         *,
         flip: float = 0.0,
+        augment: AugmentSpec = NO_AUGMENTATION,
         seed: int = 0,
         for_training: bool = True,
         load_size: tuple[int, int] | None = None,
@@ -42,7 +46,8 @@ class DetectionDataset:
         """Prepare; nothing is decoded yet.
 
         `load_size` is the longest and the shortest side that images are shrunk to when decoded. `kinds`
-        names the targets: 'bbox', 'segm', 'keypoints'. Without `for_training` nothing is ever flipped.
+        names the targets: 'bbox', 'segm', 'keypoints'. Without `for_training` nothing is ever
+        flipped or augmented.
 
         Raises:
             DataError: `kinds` asks for masks or keypoints that the data set lacks.
@@ -50,6 +55,7 @@ class DetectionDataset:
         """
         self.dataset = dataset
         self.flip = flip if for_training else 0.0
+        self.augment = augment if for_training else NO_AUGMENTATION
         self.seed = seed
         self._reader = SampleReader(dataset, frozenset(kinds), load_size)
         self._cache: dict[int, Sample] = {}
@@ -61,10 +67,10 @@ class DetectionDataset:
 
     def item(self, index: int, epoch: int = 0) -> tuple[torch.Tensor, Target]:
         """Image and target at `index`, augmented for `epoch`: a function of seed, epoch and image id only."""
-        sample = self._sample(index)
-        if chance(self.seed, epoch, self.dataset.images[index].id) < self.flip:
-            sample = sample.flipped(self._reader.mirrored_keypoints)
-        return sample.image.float() / 255.0, sample.target()
+        draws = Draws(self.seed, epoch, self.dataset.images[index].id)
+        mirrored = self._reader.mirrored_keypoints
+        sample = augmentation.moved(self._sample(index), self.flip, self.augment, draws, mirrored)
+        return augmentation.lit(sample.image.float() / 255.0, self.augment, draws), sample.target()
 
     def _sample(self, index: int) -> Sample:
         sample = self._cache.get(index)
@@ -137,15 +143,6 @@ class Batches:
 
 def epoch_order(n: int, seed: int, epoch: int) -> list[int]:
     """A permutation of 0..n-1 that depends on nothing but the arguments."""
-    generator = torch.Generator().manual_seed(_hash(f"order/{seed}/{epoch}") >> 1)
+    generator = torch.Generator().manual_seed(hashed(f"order/{seed}/{epoch}") >> 1)
     order: list[int] = torch.randperm(n, generator=generator).tolist()
     return order
-
-
-def chance(seed: int, epoch: int, image_id: int) -> float:
-    """A uniform number in [0, 1) that belongs to one image in one epoch."""
-    return (_hash(f"flip/{seed}/{epoch}/{image_id}") >> 11) / 2.0**53
-
-
-def _hash(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")

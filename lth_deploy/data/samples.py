@@ -1,4 +1,4 @@
-"""One decoded image with its target tensors at training size, and its mirror image."""
+"""One decoded image with its target tensors at training size, and its mirror images."""
 
 from dataclasses import dataclass, replace
 
@@ -14,7 +14,7 @@ from lth_deploy.registry import did_you_mean
 
 KINDS = ("bbox", "segm", "keypoints")
 
-_SMALLEST_SIDE = 1.0
+SMALLEST_SIDE = 1.0
 """Pixels at training size; under that a box can round to nothing, which torchvision refuses."""
 
 
@@ -52,17 +52,23 @@ class Sample:
             target["keypoints"] = self.keypoints.clone()
         return target
 
-    def flipped(self, mirrored_keypoints: list[int]) -> "Sample":
-        """Left and right exchanged; keypoint k becomes keypoint `mirrored_keypoints[k]`."""
-        width = self.image.shape[-1]
+    def flipped(self, mirrored_keypoints: list[int], *, vertically: bool = False) -> "Sample":
+        """Left and right (or top and bottom) exchanged; keypoint k becomes keypoint `mirrored_keypoints[k]`.
+
+        Either mirror makes a left hand look like a right one.
+        """
+        axis = 1 if vertically else 0
+        dimension = -1 - axis
+        extent = self.image.shape[dimension]
         boxes = self.boxes.clone()
-        boxes[:, [0, 2]] = width - self.boxes[:, [2, 0]]
+        boxes[:, [axis, axis + 2]] = extent - self.boxes[:, [axis + 2, axis]]
         keypoints = self.keypoints
         if keypoints is not None:
             keypoints = keypoints[:, mirrored_keypoints].clone()
-            keypoints[..., 0] = torch.where(keypoints[..., 2] > 0, width - keypoints[..., 0], keypoints[..., 0])
-        masks = None if self.masks is None else self.masks.flip(-1)
-        return replace(self, image=self.image.flip(-1), boxes=boxes, masks=masks, keypoints=keypoints)
+            labelled, place = keypoints[..., 2] > 0, keypoints[..., axis]
+            keypoints[..., axis] = torch.where(labelled, extent - place, place)
+        masks = None if self.masks is None else self.masks.flip(dimension)
+        return replace(self, image=self.image.flip(dimension), boxes=boxes, masks=masks, keypoints=keypoints)
 
 
 class SampleReader:
@@ -97,7 +103,7 @@ class SampleReader:
         scale = torch.tensor([width / record.width, height / record.height])
         objects = [a for a in self._dataset.annotations[record.id] if not a.iscrowd]
         boxes = _boxes(objects, scale, width, height)
-        keep = ((boxes[:, 2:] - boxes[:, :2]) >= _SMALLEST_SIDE).all(1)
+        keep = ((boxes[:, 2:] - boxes[:, :2]) >= SMALLEST_SIDE).all(1)
         objects = [a for a, kept in zip(objects, keep.tolist(), strict=True) if kept]
         labels = torch.tensor([self._dataset.labels[a.category_id] for a in objects], dtype=torch.int64)
         masks = _masks(objects, record, width, height) if "segm" in self._kinds else None

@@ -6,6 +6,7 @@ outputs per anchor; labels become 0..C-1 inside and are 1..C outside, as everywh
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torchvision.models.detection import FCOS, RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -27,6 +28,24 @@ RETINANET_SIZES = (32, 64, 128, 256, 512)
 FCOS_SIZES = (8, 16, 32, 64, 128)
 
 
+class LevelsP6P7(LastLevelP6P7):  # type: ignore[misc]
+    """The two coarsest levels, in full precision where the pyramid gets one pixel wide.
+
+    On CPUs the bfloat16 gradient of a 3x3 convolution of stride 2 over one column reads memory that nobody wrote
+    (oneDNN in torch 2.14).
+    """
+
+    def forward(self, p: list[Tensor], c: list[Tensor], names: list[str]) -> tuple[list[Tensor], list[str]]:
+        """Pyramid `p` with P6 and P7 added, of the backbone's outputs `c`."""
+        levels: tuple[list[Tensor], list[str]]
+        if not torch.is_autocast_enabled("cpu") or c[-1].shape[-1] > 2:
+            levels = super().forward(p, c, names)
+        else:
+            with torch.autocast("cpu", enabled=False):
+                levels = super().forward([level.float() for level in p], [level.float() for level in c], names)
+        return levels
+
+
 class SigmoidRetinaNet(RetinaNet):  # type: ignore[misc]
     """RetinaNet without a column for the background."""
 
@@ -34,7 +53,7 @@ class SigmoidRetinaNet(RetinaNet):  # type: ignore[misc]
         self, targets: list[Target], head_outputs: dict[str, Tensor], anchors: list[Tensor]
     ) -> dict[str, Tensor]:
         """Losses with labels counted from 0."""
-        losses: dict[str, Tensor] = super().compute_loss(_from_zero(targets), head_outputs, anchors)
+        losses: dict[str, Tensor] = super().compute_loss(_from_zero(targets), _full_precision(head_outputs), anchors)
         return losses
 
     def postprocess_detections(self, *arguments: Any) -> list[Target]:
@@ -45,9 +64,12 @@ class SigmoidRetinaNet(RetinaNet):  # type: ignore[misc]
 class SigmoidFCOS(FCOS):  # type: ignore[misc]
     """FCOS without a column for the background."""
 
-    def compute_loss(self, targets: list[Target], *arguments: Any) -> dict[str, Tensor]:
+    def compute_loss(
+        self, targets: list[Target], head_outputs: dict[str, Tensor], *arguments: Any
+    ) -> dict[str, Tensor]:
         """Losses with labels counted from 0."""
-        losses: dict[str, Tensor] = super().compute_loss(_from_zero(targets), *arguments)
+        outputs = _full_precision(head_outputs)
+        losses: dict[str, Tensor] = super().compute_loss(_from_zero(targets), outputs, *arguments)
         return losses
 
     def postprocess_detections(self, *arguments: Any) -> list[Target]:
@@ -110,7 +132,7 @@ def fcos(spec: DetectorSpec, classes: int, keypoints: int) -> nn.Module:
 
 
 def _pyramid(spec: DetectorSpec) -> nn.Module:
-    return resnet_fpn(spec, STAGES, LastLevelP6P7(spec.fpn_width, spec.fpn_width))
+    return resnet_fpn(spec, STAGES, LevelsP6P7(spec.fpn_width, spec.fpn_width))
 
 
 def _fcos_head(width: int, classes: int) -> nn.Module:
@@ -130,6 +152,11 @@ def _thresholds(spec: DetectorSpec) -> dict[str, Any]:
         "detections_per_img": spec.detections,
         "topk_candidates": spec.proposals,
     }
+
+
+def _full_precision(head_outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    # One minus a small score is 1 in bfloat16, and the focal loss of most anchors would vanish.
+    return {name: output.float() for name, output in head_outputs.items()}
 
 
 def _from_zero(targets: list[Target]) -> list[Target]:

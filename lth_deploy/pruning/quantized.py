@@ -8,12 +8,13 @@ from torch import nn
 from lth_deploy.detectors.fold_norm import fold_norm
 from lth_deploy.pruning.restart import Course
 from lth_deploy.pruning.scope import quantized_layers
-from lth_deploy.recipe import Recipe, ScheduleSpec
+from lth_deploy.recipe import Recipe
 from lth_deploy.training.hooks import Hook
 from lth_deploy.training.loop import BatchSource
 from lth_deploy.training.quantization import FreezeRanges, calibrate
 from lth_deploy.training.schedule import rate_at
 from lth_deploy.training.state import TrainingState
+from lth_deploy.training_spec import ScheduleSpec
 
 LR_SHARE = 0.1
 """Peak of the learning rate as a share of the training's, where the recipe gives none."""

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from lth_deploy.recipe import OptimizerSpec
+from lth_deploy.training_spec import OptimizerSpec
 
 
 def build_optimizer(model: nn.Module, spec: OptimizerSpec) -> torch.optim.Optimizer:

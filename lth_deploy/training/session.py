@@ -3,12 +3,12 @@
 import logging
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from lth_deploy.errors import DataError
-from lth_deploy.recipe import TrainingSpec
 from lth_deploy.ticket import Trial, truncate_metrics
 from lth_deploy.training.hooks import (
     Hook,
@@ -22,6 +22,7 @@ from lth_deploy.training.hooks import (
 from lth_deploy.training.loop import BatchSource, Stepper, train
 from lth_deploy.training.optimizer import build_optimizer
 from lth_deploy.training.state import TrainingState
+from lth_deploy.training_spec import TrainingSpec
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +65,9 @@ class Session:
         batches: BatchSource,
         deadline: float | None = None,
     ) -> float:
-        """Train over `steps` from `start`, or from the trial's checkpoint; returns the seconds of this call.
+        """Train over `steps` from `start`, or from the trial's checkpoint.
+
+        Returns the seconds that this took, those before the checkpoint included.
 
         Raises:
             TrainingError: the loss stopped being finite.
@@ -73,10 +76,15 @@ class Session:
         state = self._resume_point(start.masked(self.masks))
         state.restore(self.model, self.optimizer, self.stepper.scaler)
         truncate_metrics(self.trial.metrics, state.step + 1)
-        began = time.monotonic()
+        began = time.monotonic() - state.seconds
         watch = WatchLoss()
         watch.since = state.step
-        checkpoint = SaveCheckpoint(self.trial.checkpoint, self.capture, self.spec.checkpoint_seconds, watch)
+        checkpoint = SaveCheckpoint(
+            self.trial.checkpoint,
+            lambda step: replace(self.capture(step), seconds=time.monotonic() - began),
+            self.spec.checkpoint_seconds,
+            watch,
+        )
         hooks: list[Hook] = [
             KeepMask(self.model, self.masks),
             watch,

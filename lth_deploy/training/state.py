@@ -18,13 +18,15 @@ class TrainingState:
     """Everything that the next step depends on, besides recipe and seed.
 
     step: optimizer steps done. model: parameters and buffers by name. optimizer: "parameter name|slot" to
-    tensor, for instance momentum. scaler: state of the loss scaler under fp16.
+    tensor, for instance momentum. scaler: state of the loss scaler under fp16. seconds: time spent to get here, which
+    only a checkpoint knows; no step depends on it.
     """
 
     step: int
     model: dict[str, Tensor]
     optimizer: dict[str, Tensor] = field(default_factory=dict)
     scaler: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
 
     @classmethod
     def capture(
@@ -78,7 +80,8 @@ class TrainingState:
 
         tensors = {f"model/{name}": tensor for name, tensor in self.model.items()}
         tensors |= {f"optimizer/{name}": tensor for name, tensor in self.optimizer.items()}
-        metadata = {"state": json.dumps({"step": self.step, "scaler": self.scaler})}
+        numbers = {"step": self.step, "scaler": self.scaler} | ({"seconds": self.seconds} if self.seconds else {})
+        metadata = {"state": json.dumps(numbers)}
         storage.write_atomically(path, lambda file: save_file(tensors, file, metadata=metadata))
 
     @classmethod
@@ -97,7 +100,8 @@ class TrainingState:
                 for key in file.keys():  # noqa: SIM118  (safe_open is no mapping)
                     part, _, name = key.partition("/")
                     parts[part][name] = file.get_tensor(key)
-            return cls(int(state["step"]), parts["model"], parts["optimizer"], dict(state["scaler"]))
+            step, seconds = int(state["step"]), float(state.get("seconds", 0.0))
+            return cls(step, parts["model"], parts["optimizer"], dict(state["scaler"]), seconds)
         except FileNotFoundError as error:
             raise DataError(f"no saved state {path}") from error
         except (SafetensorError, KeyError, ValueError, TypeError) as error:

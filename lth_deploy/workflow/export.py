@@ -98,7 +98,7 @@ def export(
     """
     directory = RunDirectory.open(run)
     require_torch("exporting a run")
-    from lth_deploy.workflow.find_ticket import load_splits
+    from lth_deploy.workflow.splits import load_splits
 
     recipe, target = directory.recipe(), target or Target()
     if calibrate is not None and target.values != "int8":

@@ -3,17 +3,18 @@
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lth_deploy import storage
-from lth_deploy.errors import RecipeError, UsageError
+from lth_deploy.errors import LthError, RecipeError, UsageError
 from lth_deploy.recipe import Recipe
 from lth_deploy.ticket import RunDirectory, versions
 from lth_deploy.workflow.extras import require_torch
 from lth_deploy.workflow.reuse import adopt_dense
+from lth_deploy.workflow.splits import load_splits
 
 if TYPE_CHECKING:
     import torch
@@ -68,13 +69,15 @@ def find_ticket(
     deadline = None if max_seconds is None else time.monotonic() + max_seconds
     chosen = pick_device(device)
     _check_recipe(recipe)
+    new = not (out / "manifest.json").exists()
     run = _open(recipe, out, resume)
     with run.locked(), _logged_to(run.log):
         storage.remove_stale_temporaries(run.path)
-        if dense_from is not None and not run.trial("dense").finished:
-            adopt_dense(run, dense_from)
-        splits = load_splits(recipe, run.path)
-        search = _prepare(recipe, run, splits, chosen, deadline)
+        with _discarded_when_refused(run) if new else nullcontext():
+            splits = load_splits(recipe, run.path)
+            search = _prepare(recipe, run, splits, chosen, deadline)
+            if dense_from is not None and not run.trial("dense").finished:
+                adopt_dense(run, dense_from)
         finished = True
         try:
             search.execute()
@@ -85,34 +88,6 @@ def find_ticket(
             search.batches.close()
         summary = write_summary(search, splits, finished)
     return TicketResult(run.path, finished, summary)
-
-
-def load_splits(recipe: Recipe, run: Path) -> dict[str, "CocoDataset"]:
-    """The data sets of a recipe by split; generated or converted annotations are kept under `run`/data.
-
-    Raises:
-        DataError: see `load_coco`.
-    """
-    from lth_deploy.data.coco import load_coco
-
-    data, folder = recipe.data, run / "data"
-    splits = {}
-    for name in ("train", "val", "test"):
-        spec = getattr(data, name)
-        if data.format == "shapes":
-            annotations, images = _draw_shapes(recipe, folder, name)
-        elif spec is None:
-            continue
-        elif data.format == "voc":
-            from lth_deploy.data.voc import convert_voc
-
-            annotations = folder / f"{name}.json"
-            images = convert_voc(Path(spec.images), spec.annotations, annotations).images
-        else:
-            annotations, images = Path(spec.annotations), Path(spec.images)
-        splits[name] = load_coco(annotations, images, drop_degenerate=data.drop_degenerate)
-    _check_same_categories(splits)
-    return splits
 
 
 def metric_kinds(recipe: Recipe) -> tuple[str, ...]:
@@ -133,22 +108,6 @@ def build_model(recipe: Recipe, dataset: "CocoDataset", seed: int, pretrained: b
         return build_detector(recipe.detector, classes, points, load_weights=pretrained)
 
 
-def _draw_shapes(recipe: Recipe, folder: Path, split: str) -> tuple[Path, Path]:
-    from lth_deploy.data.shapes import generate_shapes
-
-    spec = recipe.data.shapes
-    offset = ("train", "val", "test").index(split)
-    generate_shapes(
-        folder,
-        split=split,
-        count=getattr(spec, split),
-        size=(spec.width, spec.height),
-        seed=3 * spec.seed + offset,
-        max_objects=spec.max_objects,
-    )
-    return folder / f"{split}.json", folder / split
-
-
 def _prepare(
     recipe: Recipe,
     run: RunDirectory,
@@ -167,6 +126,7 @@ def _prepare(
     dataset = DetectionDataset(
         splits["train"].without_empty() if recipe.data.drop_empty else splits["train"],
         flip=training.flip,
+        augment=training.augment,
         seed=training.seed,
         load_size=(recipe.detector.max_size, recipe.detector.min_size),
         kinds=metric_kinds(recipe),
@@ -281,14 +241,14 @@ def _open(recipe: Recipe, out: Path, resume: bool) -> RunDirectory:
     return run
 
 
-def _check_same_categories(splits: Mapping[str, "CocoDataset"]) -> None:
-    from lth_deploy.errors import DataError
-
-    expected = [(c.id, c.name) for c in splits["train"].categories]
-    for name, dataset in splits.items():
-        found = [(c.id, c.name) for c in dataset.categories]
-        if found != expected:
-            raise DataError(f"split '{name}' has the categories {found}, the training split has {expected}")
+@contextmanager
+def _discarded_when_refused(run: RunDirectory) -> Iterator[None]:
+    """Leave no new run behind that the corrected recipe would be refused for."""
+    try:
+        yield
+    except LthError:
+        run.discard()
+        raise
 
 
 @contextmanager

@@ -43,9 +43,8 @@ def write_summary(search: "Search", splits: Mapping[str, "CocoDataset"], finishe
             "prunable": sum(layer.weights.size for layer in search.layers(model, _ones())),
         },
         "trials": trials,
-        "winner": _winner(search, splits, trials) if finished else None,
         "notes": _notes(recipe),
-        "pictures": _pictures(search, splits, trials) if finished else [],
+        **(_conclusion(search, splits, trials) if finished else {"winner": None, "pictures": []}),
     }
     storage.write_json(run.summary, summary)
     run.commit([run.summary])
@@ -65,15 +64,27 @@ def pick_winner(recipe: Recipe, trials: list[dict[str, Any]]) -> dict[str, Any] 
     return max(good, key=lambda trial: trial["sparsity"], default=None)
 
 
-def _winner(
-    search: "Search", splits: Mapping[str, "CocoDataset"], trials: list[dict[str, Any]]
-) -> dict[str, Any] | None:
+def _conclusion(search: "Search", splits: Mapping[str, "CocoDataset"], trials: list[dict[str, Any]]) -> dict[str, Any]:
+    """What needs the detectors of control and ticket, which are loaded once: the winner's interval, and pictures."""
+    from lth_deploy.workflow.showcase import write_pictures
+
     recipe = search.recipe
-    best = pick_winner(recipe, trials)
-    if best is None:
-        return None
-    control = next(trial for trial in trials if trial["name"] == control_of(recipe))
+    winner = pick_winner(recipe, trials)
+    shown = winner or next(trial for trial in reversed(trials) if trial["kind"] == "ticket")
     split = "test" if "test" in splits else "val"
+    control, ticket = (search.trained(name).to(search.device) for name in (control_of(recipe), shown["name"]))
+    interval = _interval(search, splits[split], ticket, control) if winner else None
+    models = {control_of(recipe): control, shown["name"]: ticket}
+    return {
+        "winner": {**_winner(recipe, trials, winner), "interval_split": split, "interval": interval}
+        if winner
+        else None,
+        "pictures": write_pictures(search.run.path, splits[split], models, search.device),
+    }
+
+
+def _winner(recipe: Recipe, trials: list[dict[str, Any]], best: dict[str, Any]) -> dict[str, Any]:
+    control = next(trial for trial in trials if trial["name"] == control_of(recipe))
     return {
         "trial": best["name"],
         "control": control["name"],
@@ -83,33 +94,22 @@ def _winner(
         "dense_val_ap": _ap(control, "val", recipe),
         "test_ap": _ap(best, "test", recipe),
         "dense_test_ap": _ap(control, "test", recipe),
-        "interval_split": split,
-        "interval": _interval(search, splits[split], best["name"], control["name"]),
     }
 
 
-def _pictures(
-    search: "Search", splits: Mapping[str, "CocoDataset"], trials: list[dict[str, Any]]
-) -> list[dict[str, str]]:
-    from lth_deploy.workflow.showcase import write_pictures
-
-    shown = pick_winner(search.recipe, trials) or next(t for t in reversed(trials) if t["kind"] == "ticket")
-    return write_pictures(search, splits.get("test", splits["val"]), [control_of(search.recipe), shown["name"]])
-
-
-def _interval(search: "Search", dataset: "CocoDataset", ticket: str, control: str) -> list[float]:
+def _interval(search: "Search", dataset: "CocoDataset", ticket: "nn.Module", control: "nn.Module") -> list[float]:
     """95 % paired bootstrap interval of AP(ticket) - AP(control), over images."""
     from lth_deploy.evaluation.bootstrap import paired_bootstrap
     from lth_deploy.workflow.prediction import detect
 
-    found = [detect(search.trained(name).to(search.device), dataset, search.device) for name in (ticket, control)]
+    selection = search.recipe.selection
     interval = paired_bootstrap(
         dataset.ground_truth(),
-        found[0],
-        found[1],
+        detect(ticket, dataset, search.device),
+        detect(control, dataset, search.device),
         dataset.category_ids,
-        search.recipe.selection.metric,
-        samples=search.recipe.selection.bootstrap_samples,
+        selection.metric,
+        samples=selection.bootstrap_samples,
         seed=search.recipe.training.seed,
     )
     return [interval.low, interval.high]

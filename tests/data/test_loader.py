@@ -8,13 +8,15 @@ from sound_coco import HEIGHT, WIDTH, CocoFolder
 from lth_deploy.data.coco import CocoDataset, load_coco
 from lth_deploy.data.images import read_image
 from lth_deploy.errors import DataError, UsageError
+from lth_deploy.training_spec import AugmentSpec
 
 torch = pytest.importorskip("torch")
 from lth_deploy.data import loader  # noqa: E402
-from lth_deploy.data.loader import Batches, DetectionDataset, chance, epoch_order  # noqa: E402
+from lth_deploy.data.loader import Batches, DetectionDataset, epoch_order  # noqa: E402
 from lth_deploy.data.samples import mirror_order, shrink  # noqa: E402
 
 KINDS = ("bbox", "segm", "keypoints")
+AUGMENT = AugmentSpec(vertical_flip=0.5, zoom=[0.5, 2.0], brightness=0.3, contrast=0.3)
 
 
 @pytest.fixture
@@ -118,25 +120,18 @@ def test_left_and_right_change_places_by_name() -> None:
     assert mirror_order(names) == [0, 2, 1, 4, 3, 5]
 
 
-def test_nothing_is_flipped_outside_training(dataset: CocoDataset) -> None:
-    one = DetectionDataset(dataset, flip=1.0, for_training=False)
+def test_nothing_is_augmented_outside_training(dataset: CocoDataset) -> None:
+    one = DetectionDataset(dataset, flip=1.0, augment=AUGMENT, for_training=False)
     assert_same(one.item(0), DetectionDataset(dataset).item(0))
 
 
-def test_flips_depend_on_seed_epoch_and_image_alone(coco_folder: CocoFolder) -> None:
+def test_augmentation_depends_on_seed_epoch_and_image_alone(coco_folder: CocoFolder) -> None:
     dataset = many(coco_folder, 6)
-    forward, backward = (DetectionDataset(dataset, flip=0.5, seed=3) for _ in range(2))
+    forward, backward = (DetectionDataset(dataset, flip=0.5, augment=AUGMENT, seed=3) for _ in range(2))
     seen = {i: forward.item(i, epoch=2) for i in range(6)}
     for i in reversed(range(6)):
         backward.item(i, epoch=1)
         assert_same(backward.item(i, epoch=2), seen[i])
-
-
-def test_chances_are_uniform_and_differ_by_every_key() -> None:
-    values = [chance(seed, epoch, image) for seed in range(4) for epoch in range(10) for image in range(50)]
-    assert len(set(values)) == len(values)
-    assert 0 <= min(values) < 0.01 < 0.99 < max(values) < 1
-    assert abs(np.mean([value < 0.5 for value in values]) - 0.5) < 0.05
 
 
 def test_images_and_targets_shrink_together(dataset: CocoDataset) -> None:
@@ -202,9 +197,10 @@ def test_batches_cover_an_epoch_without_repeats(coco_folder: CocoFolder) -> None
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_batch_survives_restarts_and_workers(workers: int, coco_folder: CocoFolder) -> None:
     dataset = many(coco_folder, 7)
-    through = Batches(DetectionDataset(dataset, flip=0.5, seed=1), 2, seed=5)
+    through = Batches(DetectionDataset(dataset, flip=0.5, augment=AUGMENT, seed=1), 2, seed=5)
     served = [through.batch(step) for step in range(8)]
-    restarted = Batches(DetectionDataset(dataset, flip=0.5, seed=1), 2, seed=5, workers=workers)
+    again = DetectionDataset(dataset, flip=0.5, augment=AUGMENT, seed=1)
+    restarted = Batches(again, 2, seed=5, workers=workers)
     for step in (5, 6, 7, 0, 3):
         assert_same_batch(restarted.batch(step), served[step])
     restarted.close()

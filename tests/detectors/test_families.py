@@ -88,6 +88,19 @@ def test_one_stage_heads_have_a_column_for_each_class_and_learn_the_right_one(na
     assert targets[0]["labels"].tolist() == [CLASSES], "the caller's targets were changed"
 
 
+@pytest.mark.parametrize("name", ["retinanet", "fcos"])
+def test_easy_negatives_keep_their_loss_under_bfloat16(name: str) -> None:
+    model = build_detector(tiny_spec(name), CLASSES)
+    torch.nn.init.constant_(model.head.classification_head.cls_logits.bias, -7.0)  # 1 - score rounds to 1
+    images, targets = batch()
+    empty = [targets[1], targets[1]]
+    exact = model(images, empty)["classification"].detach()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = model(images, empty)["classification"].detach()
+    assert rounded.dtype == torch.float32
+    assert float(rounded) == pytest.approx(float(exact), rel=0.05)
+
+
 def test_predict_restores_training_mode_module_by_module() -> None:
     model = tiny_detector("retinanet").train()
     model.backbone.body.bn1.eval()

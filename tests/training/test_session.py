@@ -8,13 +8,13 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch comes with the extra 'train'")
 
 from lth_deploy.errors import TrainingError  # noqa: E402
-from lth_deploy.recipe import TrainingSpec  # noqa: E402
 from lth_deploy.ticket import RunDirectory, Trial  # noqa: E402
 from lth_deploy.training.hooks import Hook, KeepMask, KeepState, StopRequested, WatchLoss  # noqa: E402
 from lth_deploy.training.loop import Stepper, train  # noqa: E402
 from lth_deploy.training.optimizer import build_optimizer  # noqa: E402
 from lth_deploy.training.session import Session  # noqa: E402
 from lth_deploy.training.state import TrainingState  # noqa: E402
+from lth_deploy.training_spec import TrainingSpec  # noqa: E402
 from tests.pruning.toy_search import ToyBatches, build, toy_recipe  # noqa: E402
 
 CPU = torch.device("cpu")
@@ -171,6 +171,24 @@ def test_a_session_resumes_where_it_was_stopped(tmp_path: Path, amp: str) -> Non
     for mine, other in ((first.model, second.model), (first.optimizer, second.optimizer)):
         assert mine.keys() == other.keys()
         assert all(torch.equal(mine[name], other[name]) for name in mine)
+
+
+def test_the_time_of_a_training_includes_what_was_before_a_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = iter(range(10**6))
+    monkeypatch.setattr("time.monotonic", lambda: float(next(now)))  # a second passes with every look at the clock
+    start = TrainingState.capture(0, build(0))
+    spent = []
+    for _ in range(3):
+        model = build(0)
+        session = Session(spec(), CPU, model, Trial(RunDirectory(tmp_path), "trial"), {})
+        with pytest.raises(StopRequested):
+            session.run(start, range(4), constant, ToyBatches(), deadline=0.0)
+        spent.append(TrainingState.load(session.trial.checkpoint).seconds)
+    assert spent == [spent[0], 2 * spent[0], 3 * spent[0]]
+    assert spent[0] > 0
+    assert session.run(start, range(4), constant, ToyBatches()) > spent[-1]
 
 
 @pytest.mark.parametrize("at", [0, 1, 3])

@@ -31,8 +31,9 @@ from lth_deploy.ticket import RunDirectory  # noqa: E402
 from lth_deploy.training.state import TrainingState  # noqa: E402
 from lth_deploy.workflow.detection_gate import hold_detections  # noqa: E402
 from lth_deploy.workflow.export import choose_trial, export, stored_reference  # noqa: E402
-from lth_deploy.workflow.find_ticket import find_ticket, load_splits  # noqa: E402
+from lth_deploy.workflow.find_ticket import find_ticket  # noqa: E402
 from lth_deploy.workflow.smoke import smoke_recipe  # noqa: E402
+from lth_deploy.workflow.splits import load_splits  # noqa: E402
 from lth_deploy.workflow.trained import trained_model  # noqa: E402
 
 verb = sys.modules["lth_deploy.workflow.export"]

@@ -19,9 +19,10 @@ torch = pytest.importorskip("torch", reason="torch comes with the extra 'train'"
 pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
 
 from lth_deploy.detections import Detections  # noqa: E402
-from lth_deploy.errors import RecipeError, StorageError, UsageError  # noqa: E402
+from lth_deploy.errors import DataError, RecipeError, StorageError, UsageError  # noqa: E402
 from lth_deploy.evaluation.coco_rows import compact  # noqa: E402
 from lth_deploy.mask import is_subset, load_masks  # noqa: E402
+from lth_deploy.pruning.imp import Search  # noqa: E402
 from lth_deploy.recipe import Recipe  # noqa: E402
 from lth_deploy.ticket import RunDirectory  # noqa: E402
 from lth_deploy.training import session  # noqa: E402
@@ -29,6 +30,7 @@ from lth_deploy.training.state import TrainingState  # noqa: E402
 from lth_deploy.workflow import find_ticket as verb  # noqa: E402
 from lth_deploy.workflow import summary  # noqa: E402
 from lth_deploy.workflow.find_ticket import TicketResult, find_ticket  # noqa: E402
+from lth_deploy.workflow.splits import load_splits  # noqa: E402
 
 PROJECT = Path(__file__).parents[2]
 
@@ -136,6 +138,15 @@ def test_finished_trials_are_skipped_and_litter_is_cleared(finished: Finished, m
     assert not litter.exists()
 
 
+def test_a_summary_loads_control_and_ticket_once(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = []
+    trained = Search.trained
+    monkeypatch.setattr(Search, "trained", lambda self, name: (loaded.append(name), trained(self, name))[1])
+    again = find_ticket(finished.recipe, finished.result.run, device="cpu", resume=True)
+    shown = (again.summary["winner"] or {"trial": "level_80"})["trial"]
+    assert loaded == ["dense", shown]
+
+
 def test_a_run_is_not_overwritten(finished: Finished) -> None:
     with pytest.raises(UsageError, match="--resume"):
         find_ticket(finished.recipe, finished.result.run, device="cpu")
@@ -214,6 +225,18 @@ def test_a_time_limit_stops_after_a_checkpoint_and_resume_finishes(tmp_path: Pat
     assert [trial["name"] for trial in rest.summary["trials"]] == ["dense", "level_50"]
 
 
+def test_augmented_training_in_bfloat16_resumes_to_the_same_bits(tmp_path: Path) -> None:
+    augment = {"vertical_flip": 0.5, "zoom": [0.7, 1.4], "brightness": 0.2, "contrast": 0.2}
+    training = {"steps": 4, "amp": "bf16", "augment": augment}
+    recipe = tiny_recipe(training=training, pruning={"levels": [0.5]}, controls={"random": []})
+    find_ticket(recipe, tmp_path / "through", device="cpu")
+    stopped = 0
+    while not find_ticket(recipe, tmp_path / "parts", device="cpu", resume=stopped > 0, max_seconds=0.0).finished:
+        stopped += 1
+    assert stopped > 4
+    assert outcome(tmp_path / "parts") == outcome(tmp_path / "through")
+
+
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
@@ -231,9 +254,39 @@ def test_what_would_fail_after_hours_fails_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_rewind_point_after_the_end_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=f"step {STEPS} is not before the end"):
-        find_ticket(tiny_recipe(pruning={"rewind": {"step": STEPS}}), tmp_path / "run", device="cpu")
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"pruning": {"rewind": {"step": STEPS}}}, f"step {STEPS} is not before the end"),
+        ({"training": {"batch_size": 7}}, "batch_size 7"),
+    ],
+)
+def test_a_refused_recipe_leaves_the_directory_to_the_corrected_one(
+    tmp_path: Path, sections: dict[str, Any], message: str
+) -> None:
+    with pytest.raises((RecipeError, UsageError), match=message):
+        find_ticket(tiny_recipe(**sections), tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_new_run_is_cleared_when_there_is_no_dense_trial_to_take(finished: Finished, tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    with pytest.raises(DataError, match="no run directory"):
+        find_ticket(finished.recipe, tmp_path / "new", device="cpu", dense_from=tmp_path)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_refusal_keeps_what_a_run_has_done(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise DataError("the disk with the photos is not there")
+
+    before = outcome(finished.result.run)
+    with monkeypatch.context() as patch:
+        patch.setattr(verb, "load_splits", refuse)
+        with pytest.raises(DataError, match="photos"):
+            find_ticket(finished.recipe, finished.result.run, device="cpu", resume=True)
+    assert outcome(finished.result.run) == before
+    assert find_ticket(finished.recipe, finished.result.run, device="cpu", resume=True).finished
 
 
 def trials(**val_ap: float | None) -> list[dict[str, Any]]:
@@ -281,7 +334,7 @@ def test_the_winner_is_held_against_the_control_of_its_budget() -> None:
 def test_the_interval_is_of_ticket_minus_control(
     finished: Finished, monkeypatch: pytest.MonkeyPatch, ticket_sees: bool, control_sees: bool, sign: float
 ) -> None:
-    splits = verb.load_splits(finished.recipe, finished.result.run)
+    splits = load_splits(finished.recipe, finished.result.run)
     search = verb._prepare(finished.recipe, finished.run, splits, "cpu", None)
     sees = iter([ticket_sees, control_sees])
 
@@ -290,7 +343,8 @@ def test_the_interval_is_of_ticket_minus_control(
         return {image.id: compact(perfect(dataset, image.id, seen)) for image in dataset.images}
 
     monkeypatch.setattr("lth_deploy.workflow.prediction.detect", fake)
-    low, high = summary._interval(search, splits["test"], "level_50", "dense")
+    model = search.trained("dense")
+    low, high = summary._interval(search, splits["test"], model, model)
     assert low == pytest.approx(sign)
     assert high == pytest.approx(sign)
 
