@@ -55,10 +55,10 @@ class ByteRates(Section):
     dense layer, over the stock runtime's; of the stem, its `sparse` rate counts.
     """
 
-    conv: Rates = Rates(dense=210, sparse=195, traffic=0.25, packing=15)
+    conv: Rates = Rates(dense=205, sparse=195, traffic=0.25, packing=15)
     pointwise: Rates = Rates(dense=200, sparse=180, traffic=0.08, packing=5)
-    stem: Rates = Rates(dense=75, sparse=150)
-    rows: Rates = Rates(dense=150, sparse=150, traffic=0.05, packing=5)
+    stem: Rates = Rates(dense=60, sparse=150)
+    rows: Rates = Rates(dense=100, sparse=150, traffic=0.05, packing=5)
     paired_traffic: Annotated[float, Field(ge=0)] = 0.5
     layout_dense: Annotated[float, Field(gt=0)] = 0.97
 
