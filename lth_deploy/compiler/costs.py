@@ -61,7 +61,7 @@ def runs_in_pairs(weights: npt.NDArray[np.float32]) -> bool:
     """Whether the kernels take output channels two by two: where most of their zeros are the same (`pack.cpp`)."""
     whole = weights[: weights.shape[0] // 2 * 2] != 0
     places = np.count_nonzero(whole[0::2] | whole[1::2])
-    return places > 0 and np.count_nonzero(whole) >= _FULL_PAIRS * 2 * places
+    return bool(places > 0 and np.count_nonzero(whole) >= _FULL_PAIRS * 2 * places)
 
 
 def _idle_lanes(pixels: int) -> float:
