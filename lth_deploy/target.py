@@ -87,11 +87,11 @@ class CostTable(Section):
     stem: Rates = Rates(dense=38, sparse=46)
     rows: Rates = Rates(dense=50, sparse=42, traffic=0.03, packing=4)
     paired_traffic: Annotated[float, Field(ge=0)] = Field(
-        0.25, description="share of the traffic where two output channels have the same zeros"
+        0.5, description="share of the traffic where two output channels have the same zeros"
     )
     int8: ByteRates = ByteRates()
     layout_ns: Annotated[float, Field(ge=0)] = Field(
-        0.8, description="to bring one value into the layout, or back, pools and resizing included"
+        1.2, description="to bring one value into the layout, or back, pools and resizing included"
     )
 
 
