@@ -37,8 +37,22 @@ class CalibrationSpec(Section):
 class Rates(Section):
     """Speed of a class of layers on one thread, in billions of multiplications a second.
 
-    dense: over all weights, in a stock runtime. sparse: over the non-zero ones, in the kernels, reached with many of
-    them in an output channel; with `half` of them it is half of that.
+    dense: over all weights, in a stock runtime. sparse: over the non-zero ones, in the kernels, where there are many.
+    With k of them left between an input and an output channel, on average, and n output channels, a layer takes
+    1 + traffic / k + packing / (k n) times as long: for the sums that go to and fro, and for copying its inputs.
+    """
+
+    dense: Annotated[float, Field(gt=0)]
+    sparse: Annotated[float, Field(gt=0)]
+    traffic: Annotated[float, Field(ge=0)] = 0.0
+    packing: Annotated[float, Field(ge=0)] = 0.0
+
+
+class ByteRate(Section):
+    """Speed of a class of layers between bytes, in billions of multiplications a second.
+
+    dense: over all weights, in a stock runtime's int8 kernels. sparse: over the weights of kept quads, reached with
+    many of them in an output channel; with `half` of them it is half of that.
     """
 
     dense: Annotated[float, Field(gt=0)]
@@ -47,29 +61,38 @@ class Rates(Section):
 
 
 class ByteRates(Section):
-    """Rates of layers between bytes: `dense` of a stock runtime's int8 kernels, `sparse` over weights of kept quads.
+    """Rates of layers between bytes.
 
     pairs: times as fast where two outputs share their quads. layout_dense: rate of the kernels on a dense layer, over
     the stock runtime's; of the stem, its `sparse` rate counts.
     """
 
-    conv: Rates = Rates(dense=430, sparse=345, half=90)
-    pointwise: Rates = Rates(dense=420, sparse=300, half=45)
-    stem: Rates = Rates(dense=120, sparse=300, half=0)
-    rows: Rates = Rates(dense=200, sparse=150, half=100)
+    conv: ByteRate = ByteRate(dense=205, sparse=165, half=90)
+    pointwise: ByteRate = ByteRate(dense=200, sparse=143, half=45)
+    stem: ByteRate = ByteRate(dense=60, sparse=150, half=0)
+    rows: ByteRate = ByteRate(dense=100, sparse=75, half=100)
     pairs: Annotated[float, Field(gt=0)] = 1.25
     layout_dense: Annotated[float, Field(gt=0)] = 0.97
 
 
 class CostTable(Section):
-    """What the planner assumes of a machine; `export --tune` measures instead. The defaults are cautious."""
+    """What the planner assumes of a machine; `export --tune` measures instead.
 
-    conv: Rates = Rates(dense=100, sparse=75, half=35)
-    pointwise: Rates = Rates(dense=100, sparse=55, half=20)
-    stem: Rates = Rates(dense=60, sparse=65, half=2)
-    rows: Rates = Rates(dense=50, sparse=30, half=100)
+    The defaults are those of one core of an AMD EPYC with AVX-512 (Zen 4); other machines differ less in the ratio of
+    sparse to dense than in either. export/epyc_avx2.yaml has a machine without AVX-512.
+    """
+
+    conv: Rates = Rates(dense=55, sparse=48, traffic=0.2, packing=15)
+    pointwise: Rates = Rates(dense=54, sparse=44, traffic=0.05, packing=4)
+    stem: Rates = Rates(dense=38, sparse=46)
+    rows: Rates = Rates(dense=50, sparse=42, traffic=0.03, packing=4)
+    paired_traffic: Annotated[float, Field(ge=0)] = Field(
+        0.25, description="share of the traffic where two output channels have the same zeros"
+    )
     int8: ByteRates = ByteRates()
-    layout_ns: Annotated[float, Field(ge=0)] = Field(0.5, description="to bring one value into the layout, or back")
+    layout_ns: Annotated[float, Field(ge=0)] = Field(
+        0.8, description="to bring one value into the layout, or back, pools and resizing included"
+    )
 
 
 class Target(Section):

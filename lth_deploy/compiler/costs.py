@@ -1,25 +1,28 @@
 """What layers cost: dense in a stock runtime, sparse in the kernels, from a table of rates.
 
 The rates of a machine class stand in the target; `export --tune` measures instead. A sparse layer's rate rises with
-the non-zero weights of an output channel, over which loads, stores and packing are spread: rate * n / (n + half).
+the non-zero weights between two channels, over which loads, stores and packing are spread.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from lth_deploy.compiler.regions.outputs import Cut
 from lth_deploy.compiler.regions.quads import kept_quads
 from lth_deploy.compiler.regions.units import HEAVY, Unit
 from lth_deploy.compiler.stored import StoredWeight
 from lth_deploy.formats import Array
-from lth_deploy.target import ByteRates, CostTable, Rates
+from lth_deploy.target import ByteRate, ByteRates, CostTable, Rates
 
 LayerClass = Literal["stem", "conv", "pointwise", "rows"]
 
 _STEM_CHANNELS = 4
+_FULL_PAIRS = 0.9
 
 
 @dataclass(frozen=True)
@@ -49,14 +52,30 @@ def layer_cost(unit: Unit, stored: StoredWeight, times: int, table: CostTable) -
         return _bytes_cost(layer_class(unit, stored.shape), weights, times, table.int8)
     rates: Rates = getattr(table, layer_class(unit, stored.shape))
     nonzeros = int(np.count_nonzero(weights))
-    row = max(1.0, nonzeros / weights.shape[0])
-    sparse = rates.sparse * row / (row + rates.half)
-    return Cost(nonzeros * times / sparse / 1e6, weights.size * times / rates.dense / 1e6)
+    outputs, inputs = weights.shape[:2]
+    kept = max(nonzeros, 1) / (outputs * inputs)
+    traffic = rates.traffic * (table.paired_traffic if runs_in_pairs(weights) else 1.0)
+    longer = 1.0 + traffic / kept + rates.packing / (kept * outputs)
+    if not unit.rows:
+        longer *= _idle_lanes(times)
+    return Cost(nonzeros * times * longer / rates.sparse / 1e6, weights.size * times / rates.dense / 1e6)
+
+
+def runs_in_pairs(weights: npt.NDArray[np.float32]) -> bool:
+    """Whether the kernels take output channels two by two: where most of their zeros are the same (`pack.cpp`)."""
+    whole = weights[: weights.shape[0] // 2 * 2] != 0
+    places = np.count_nonzero(whole[0::2] | whole[1::2])
+    return bool(places > 0 and np.count_nonzero(whole) >= _FULL_PAIRS * 2 * places)
+
+
+def _idle_lanes(pixels: int) -> float:
+    """How much longer a plane takes that does not fill the lanes: a square one, cut into 4 x 4 equal parts."""
+    return (4 * math.ceil(math.sqrt(pixels) / 4)) ** 2 / pixels
 
 
 def _bytes_cost(kind: LayerClass, weights: Array, times: int, table: ByteRates) -> Cost:
     """The fastest of the ways to compute a layer between bytes: by quads, by pairs of quads, or dense in the layout."""
-    rates: Rates = getattr(table, kind)
+    rates: ByteRate = getattr(table, kind)
     quads, pairs = kept_quads(weights)
 
     def ms(computed: int, rate: float) -> float:

@@ -42,6 +42,7 @@ def plan_regions(packed: ModelProto, target: Target, facts: Facts) -> tuple[Mode
     """
     stored = stored_weights(packed)
     costs: dict[str, Cost] = {}
+    layouts: dict[frozenset[str], float] = {}
     by_zeros = zeros_from(target.region_zeros, target.region_quads)
 
     def verdict(unit: Unit, weight: StoredWeight) -> str | None:
@@ -66,7 +67,7 @@ def plan_regions(packed: ModelProto, target: Target, facts: Facts) -> tuple[Mode
         if not facts.by_table or not all(name in costs for name in weights):
             return None
         whole = sum((costs[name] for name in weights), Cost(0.0, 0.0))
-        layout = conversion_ms(cut, stored, facts.positions, target.costs)
+        layout = layouts[frozenset(weights)] = conversion_ms(cut, stored, facts.positions, target.costs)
         if whole.sparse + layout < whole.dense:
             return None
         return (
@@ -76,4 +77,13 @@ def plan_regions(packed: ModelProto, target: Target, facts: Facts) -> tuple[Mode
 
     rule: Verdict = verdict
     built, plan = build_regions(packed, rule, worth)
-    return built, plan, costs
+    return built, plan, costs | _with_layout(costs, layouts)
+
+
+def _with_layout(costs: Mapping[str, Cost], layouts: Mapping[frozenset[str], float]) -> dict[str, Cost]:
+    """The layers of each region, the time that changing its layout takes spread over them."""
+    spread: dict[str, Cost] = {}
+    for weights, layout in layouts.items():
+        longer = 1.0 + layout / max(sum(costs[name].sparse for name in weights), 1e-9)
+        spread.update({name: Cost(costs[name].sparse * longer, costs[name].dense) for name in weights})
+    return spread

@@ -32,7 +32,7 @@ def dequantized(x: Tensor) -> Tensor:
     assert x.quantized is not None
     scale = np.float32(x.quantized.scale)
     value = (x.value - x.quantized.zero).astype(np.float32) * scale
-    return Tensor(value.astype(np.float64), x.bound * float(scale) * (1 + 2 * UNIT))
+    return _uncertain(value.astype(np.float64), x.bound * float(scale))
 
 
 def convolution(step: QConv, made: Sequence[Tensor], weights: Sequence[Float]) -> Tensor:
@@ -77,7 +77,12 @@ def _terms(x: Tensor) -> Float:
 
 def _times(total: Float, spread: Float, factor: npt.NDArray[np.float32]) -> Tensor:
     value = total.astype(np.float32) * factor
-    return Tensor(value.astype(np.float64), spread * factor * (1 + 4 * UNIT))
+    return _uncertain(value.astype(np.float64), spread * factor)
+
+
+def _uncertain(value: Float, off: Float) -> Tensor:
+    """Float32 products of integers that may be off: exact where these are, else another product is rounded as well."""
+    return Tensor(value, off + np.where(off > 0, 4 * UNIT * (np.abs(value) + off), 0))
 
 
 def _requantized(total: Float, spread: Float, factor: npt.NDArray[np.float32], act: Act, out: Quantized) -> Tensor:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+from lth_deploy.compiler.costs import runs_in_pairs
 from lth_deploy.compiler.emit import emit
 from lth_deploy.compiler.plan import Facts
 from lth_deploy.target import CostTable, Rates, Target
@@ -33,8 +34,8 @@ def _positions(layers: int = 3) -> dict[str, int]:
 
 
 def test_costs_count_nonzeros_for_sparse_and_all_weights_for_dense() -> None:
-    rates = Rates(dense=100, sparse=50, half=0)
-    target = Target(costs=CostTable(conv=rates), values="fp32")
+    rates = Rates(dense=100, sparse=50)
+    target = Target(costs=CostTable(conv=rates, layout_ns=0), values="fp32")
     _, layers = emit(_chain(3, 0.9), target, Facts(_positions()))
     for layer in layers:
         assert layer.region == "Region0"
@@ -42,15 +43,40 @@ def test_costs_count_nonzeros_for_sparse_and_all_weights_for_dense() -> None:
         assert layer.sparse_ms == pytest.approx((layer.elements - layer.zeros) * 1600 / 50e6)
 
 
+def test_changing_the_layout_is_part_of_what_the_layers_of_a_region_take() -> None:
+    _, free = emit(_chain(3, 0.9), Target(costs=CostTable(layout_ns=0)), Facts(_positions()))
+    _, layers = emit(_chain(3, 0.9), Target(costs=CostTable(layout_ns=2)), Facts(_positions()))
+    floats = 2 * 64 * 1600  # one plane of 64 channels in, one out
+    more = sum(layer.sparse_ms - bare.sparse_ms for layer, bare in zip(layers, free, strict=True))  # type: ignore[operator]
+    assert more == pytest.approx(floats * 2e-6)
+
+
+@pytest.mark.parametrize(("pixels", "longer"), [(1600, 1.0), (100, 144 / 100), (169, 256 / 169)])
+def test_planes_that_do_not_fill_the_lanes_take_longer(pixels: int, longer: float) -> None:
+    table = CostTable(conv=Rates(dense=100, sparse=50), layout_ns=0)
+    _, layers = emit(_chain(3, 0.9), Target(costs=table), Facts(dict.fromkeys(_positions(), pixels)))
+    for layer in layers:
+        assert layer.sparse_ms == pytest.approx((layer.elements - layer.zeros) * pixels * longer / 50e6)
+
+
+@pytest.mark.parametrize(("shared", "expected"), [(True, True), (False, False)])
+def test_rows_that_share_their_zeros_run_in_pairs(shared: bool, expected: bool) -> None:
+    rng = np.random.default_rng(0)
+    kept = rng.random((8, 16, 3, 3)) < 0.2
+    if shared:
+        kept[1::2] = kept[0::2]
+    assert runs_in_pairs(kept.astype(np.float32)) == expected
+
+
 def test_a_layer_that_is_predicted_to_lose_says_so() -> None:
-    slow = Target(costs=CostTable(conv=Rates(dense=100, sparse=5, half=0)))
+    slow = Target(costs=CostTable(conv=Rates(dense=100, sparse=5)))
     _, layers = emit(_chain(3, 0.9), slow, Facts(_positions()))
     assert {layer.region for layer in layers} == {None}
     assert all("ms sparse" in str(layer.dense_because) for layer in layers)
 
 
 def test_changing_the_layout_counts_against_a_thin_region() -> None:
-    target = Target(costs=CostTable(layout_ns=5.0, pointwise=Rates(dense=100, sparse=60, half=0)))
+    target = Target(costs=CostTable(layout_ns=5.0, pointwise=Rates(dense=100, sparse=60)))
     facts = Facts(_positions())
     _, alone = emit(_chain(1, 0.85, layers=1), target, facts)
     assert "change the layout" in str(alone[0].dense_because)

@@ -37,11 +37,11 @@ class RegionNode:
         return [np.ascontiguousarray(arrays[number]) for number in sorted(arrays)]
 
 
-def region_node(source: str, shapes: Sequence[tuple[int, ...]], seed: int = 0) -> RegionNode:
-    """Four of five elements of every weight are zero."""
+def region_node(source: str, shapes: Sequence[tuple[int, ...]], seed: int = 0, zeros: float = 0.8) -> RegionNode:
+    """Random constants, a share `zeros` of the elements of every weight zero."""
     program = parse(source)
     rng = np.random.default_rng(seed)
-    weights = random_constants(program, rng, 0.8)
+    weights = random_constants(program, rng, zeros)
     return RegionNode(program, weights, [rng.standard_normal(shape).astype(np.float32) for shape in shapes])
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from hosts import build_host, run_host
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from quantised_programs import EVERY_QUANTISED, quantised_programs
 from region_nodes import read_arrays, region_node, write_node, write_texts
 from region_programs import EVERY_INSTRUCTION, programs
 
@@ -35,7 +37,31 @@ t7 = concat t6 t0
 output t7
 output t3
 """
-NODES = {"every": (EVERY_INSTRUCTION, [(2, 3, 21, 18), (5, 16)]), "grouped": (GROUPED, [(1, 6, 13, 17)])}
+QUADS = """\
+lth_region 1
+inputs 1
+weight bitmask:1x4 s8 12,8,3,3 at 1,2
+weight dense f32 12 at 3
+weight dense s32 12 at 4
+weight gaps6:2x4 s8 6,12,1,1 at 5,6
+weight dense f32 6 at 7
+t0 = load 0 channels=8
+t1 = quantize t0 out=u8:0.0171:128
+t2 = qconv t1 w0 w1 w2 kernel=3,3 stride=2,2 pads=1,0,1,1 dilation=1,1 groups=1 act=relu out=u8:0.0313:0
+t3 = qconv t2 w3 w4 - kernel=1,1 stride=1,1 pads=0,0,0,0 dilation=1,1 groups=1 act=clip:-0.5:2 out=u8:0.0151:60
+t4 = maxpool t3 kernel=2,2 stride=2,2 pads=0,0,0,0 dilation=1,1
+t5 = resize t4 like=t3
+t6 = dequantize t5
+t7 = qconv t2 w3 w4 - kernel=1,1 stride=1,1 pads=0,0,0,0 dilation=1,1 groups=1 act=none out=f32
+output t6
+output t7
+"""
+NODES = {
+    "every": (EVERY_INSTRUCTION, [(2, 3, 21, 18), (5, 16)]),
+    "grouped": (GROUPED, [(1, 6, 13, 17)]),
+    "bytes": (EVERY_QUANTISED, [(2, 3, 21, 18), (5, 16)]),
+    "quads": (QUADS, [(1, 8, 13, 17)]),
+}
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +112,25 @@ def test_every_coding_is_decoded(coding: str, values: str, plain: Path, tmp_path
         assert (np.abs(found - exact.value) <= exact.bound).all()
 
 
+@pytest.mark.parametrize("coding", CODINGS[1:])
+@pytest.mark.parametrize("values", ["f32", "f16", "s8"])
+@pytest.mark.parametrize("block", ["2x1", "1x4", "2x4"])
+def test_every_coding_of_blocks_is_decoded(coding: str, values: str, block: str, plain: Path, tmp_path: Path) -> None:
+    bytewise = values == "s8"
+    source = f"lth_region 1\ninputs 1\nweight {coding}:{block} {values} 12,40,3,3 at 1,2\n"
+    source += "weight dense f32 12 at 3\n" if bytewise else ""
+    source += "t0 = load 0 channels=40\n"
+    source += "t1 = quantize t0 out=u8:0.02:128\n" if bytewise else ""
+    source += "t2 = qconv t1 w0 w1 - " if bytewise else "t1 = conv t0 w0 - "
+    source += "kernel=3,3 stride=1,1 pads=1,1,1,1 dilation=1,1 groups=1 act=none"
+    source += " out=f32\noutput t2\n" if bytewise else "\noutput t1\n"
+    for zeros in (0.3, 0.97, 1.0):
+        node = region_node(source, [(1, 40, 9, 7)], zeros=zeros)
+        run_host(plain, "run", write_node(tmp_path / "node", node), tmp_path / "out", 1)
+        (found,), (exact,) = read_arrays(tmp_path / "out"), run_bounded(node.program, node.weights, node.inputs)
+        assert (np.abs(found - exact.value) <= exact.bound).all()
+
+
 def test_an_older_onnx_runtime_is_refused_in_words(plain: Path) -> None:
     run_host(plain, "version", 18)
     run_host(plain, "version", 40)
@@ -130,8 +175,8 @@ def _accepted(source: str, inputs: int) -> bool:
     return True
 
 
-@given(program=programs())
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(program=st.one_of(programs(), quantised_programs()))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 def test_drawn_programs_are_accepted_by_both_parsers(program: object, plain: Path, tmp_path: Path) -> None:
     source = text(program)  # type: ignore[arg-type]
     assert _verdicts(plain, [(program.node_inputs, source)], tmp_path) == ["ok"]  # type: ignore[attr-defined]
@@ -139,6 +184,7 @@ def test_drawn_programs_are_accepted_by_both_parsers(program: object, plain: Pat
 
 _FIELDS = "0 1 2 3 5 8 15 16 64 65536 65537 2147483648 -1 01 t0 t1 w0 w1 - f16 dense gaps4 act=none act=relu rows"
 _FIELDS_2 = "act=leaky:0.10 act=leaky:1e-46 act=leaky:1e-05 act=clip:1:0 act=clip:0:6 groups=2 pads=1,1,1,1 add=t0"
+_FIELDS_3 = "out=f32 out=u8:0.02:7 out=u8:0.020:7 out=u8:1e-13:7 out=u8:1:256 s8 s32 gaps4:2x4 dense:1x4 gaps4:4x4"
 
 
 def _changed(rng: np.random.Generator, source: str) -> str:
@@ -167,7 +213,7 @@ def _changed(rng: np.random.Generator, source: str) -> str:
     else:
         fields = lines[line].split(" ")
         at = int(rng.integers(len(fields)))
-        new = str(rng.choice(f"{_FIELDS} {_FIELDS_2} {source}".split()))
+        new = str(rng.choice(f"{_FIELDS} {_FIELDS_2} {_FIELDS_3} {source}".split()))
         key, equals, _ = fields[at].partition("=")
         fields[at] = f"{key}={rng.choice(_FIELDS.split())}" if equals and rng.random() < 0.5 else new
         lines[line] = " ".join(fields)

@@ -181,3 +181,18 @@ def test_box_heads(kernels: Path, rows: int) -> None:
     program = Program(1, constants, steps, (Output(3, True),))
     rng = np.random.default_rng(2)
     hold(program, random_constants(program, rng, 0.8), [rng.standard_normal((rows, 72)).astype(np.float32)], kernels)
+
+
+def test_threads_and_pictures_change_nothing(kernels: Path) -> None:
+    program = parse(EVERY_QUANTISED)
+    rng = np.random.default_rng(4)
+    model = model_of(program, random_constants(program, rng, 0.7))
+    x = [rng.standard_normal((3, 3, 70, 90)).astype(np.float32), rng.standard_normal((50, 16)).astype(np.float32)]
+    alone, together = open_model(model, kernels), open_model(model, kernels, threads=4)
+    once = run_model(alone, x)
+    for one, other in zip(once, run_model(together, x), strict=True):
+        assert np.array_equal(one, other)
+    second = run_model(together, [x[0][1:2], x[1]])
+    assert all(np.array_equal(part, whole[1:2]) for part, whole in zip(second[:3], once[:3], strict=True))
+    nothing = run_model(alone, [x[0][:0], x[1][:0]])
+    assert [output.shape for output in nothing] == [(0, *output.shape[1:]) for output in once]

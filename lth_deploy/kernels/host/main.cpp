@@ -55,12 +55,12 @@ NaiveResult oracle(const Node& node) {
 
 // Empty, or how `found` differs from `wanted`.
 std::string difference(const std::vector<Array>& found, const NaiveResult& wanted) {
-  const double tolerance = 1e-4 * wanted.scale;
   for (size_t i = 0; i < found.size(); ++i) {
     const Shape& shape = wanted.shapes[i];
     if (found[i].dims != std::vector<int64_t>(shape.dims.begin(), shape.dims.begin() + shape.rank)) {
       return "output " + std::to_string(i) + " has another shape than the oracle's";
     }
+    const double tolerance = wanted.tolerance[i];
     for (size_t k = 0; k < wanted.outputs[i].size(); ++k) {
       float value;
       std::memcpy(&value, found[i].bytes.data() + 4 * k, sizeof value);

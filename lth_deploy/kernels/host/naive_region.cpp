@@ -4,37 +4,18 @@
 #include <cmath>
 #include <limits>
 
+#include "naive_quantised.h"
 #include "naive_shapes.h"
+#include "naive_tensor.h"
 
 namespace lth {
 namespace {
 
 constexpr double kMaxWork = 2e9;  // multiplications of one run
+constexpr double kFloatError = 1e-4;  // of sums of floats, relative to the largest magnitude that was seen
 constexpr int64_t kMaxTensor = int64_t{1} << 25;
 
-struct Tensor {
-  Plane plane;
-  std::vector<double> data;
-  double* channel(int64_t n, int64_t c) { return data.data() + (n * plane.c + c) * plane.h * plane.w; }
-  const double* channel(int64_t n, int64_t c) const { return data.data() + (n * plane.c + c) * plane.h * plane.w; }
-};
-
-double activate(const Act& act, double x) {
-  switch (act.kind) {
-    case ActKind::kRelu:
-      return x > 0 ? x : 0;
-    case ActKind::kLeaky:
-      return x > 0 ? x : x * act.a;
-    case ActKind::kClip:
-      return std::min<double>(std::max<double>(x, act.a), act.b);
-    case ActKind::kSilu:
-      return x / (1 + std::exp(-x));
-    case ActKind::kHardSwish:
-      return x * std::min(std::max(x / 6 + 0.5, 0.), 1.);
-    default:
-      return x;
-  }
-}
+using Tensor = NaiveTensor;
 
 class Run {
  public:
@@ -51,8 +32,11 @@ class Run {
       Tensor tensor;
       tensor.plane = planes_[tensors_.size()];
       tensor.data.resize(static_cast<size_t>(tensor.plane.elements()));
+      if (!is_load(instr)) inherit(instr, tensor);
       step(instr, inputs, tensor);
-      for (double x : tensor.data) seen(x);
+      if (!instr.bytes) {
+        for (double x : tensor.data) seen(x);
+      }
       tensors_.push_back(std::move(tensor));
     }
   }
@@ -65,28 +49,63 @@ class Run {
     if (!std::isnan(scale_) && !(std::fabs(x) <= scale_)) scale_ = std::fabs(x);  // a NaN stays
   }
 
+  static bool is_load(const Instr& instr) { return instr.op == Op::kLoad || instr.op == Op::kLoadRows; }
+
+  // What a result may be off by is at most what all arguments may be together, but where weights multiply it.
+  void inherit(const Instr& instr, Tensor& out) const {
+    const bool copies = instr.op == Op::kMaxPool || instr.op == Op::kResize || instr.op == Op::kConcat || instr.op == Op::kSlice;
+    out.exact = copies;
+    for (int argument : instr.args) {
+      out.off += tensors_[argument].off;
+      out.exact = out.exact && tensors_[argument].exact;
+    }
+    if (instr.add >= 0) out.off += tensors_[instr.add].off;
+    out.off *= naive_slope(instr.act);
+  }
+
   void step(const Instr& instr, const std::vector<const float*>& inputs, Tensor& out) {
-    const Tensor* in = instr.op == Op::kLoad || instr.op == Op::kLoadRows ? nullptr : &tensors_[instr.args[0]];
+    const Tensor* in = is_load(instr) ? nullptr : &tensors_[instr.args[0]];
     switch (instr.op) {
       case Op::kLoad:
       case Op::kLoadRows:
         std::copy_n(inputs[instr.args[0]], out.data.size(), out.data.begin());
+        out.exact = true;
         return;
       case Op::kConv:
-        return conv(instr, *in, out);
+        out.off *= std::max(1., largest_row(weights_[instr.weight], 0));
+        conv(instr, *in, 0., weights_[instr.weight].value, out);
+        return finish(instr, out);
       case Op::kConvTranspose:
+        out.off *= largest_row(weights_[instr.weight], 1);
         return conv_transpose(instr, *in, out);
+      case Op::kQConv: {
+        const double largest = largest_row(weights_[instr.weight], 0);
+        conv(instr, *in, program_.instrs[instr.args[0]].quantized.zero, weights_[instr.weight].integer, out);
+        naive_requantize_sums(program_, instr, weights_[instr.scales].value, *in, largest,
+                              instr.add < 0 ? nullptr : &tensors_[instr.add], out);
+        return;
+      }
+      case Op::kQuantize:
+        return naive_quantize(instr.quantized, *in, kFloatError * scale_, out);
+      case Op::kDequantize:
+        return naive_dequantize(program_.instrs[instr.args[0]].quantized, *in, out);
+      case Op::kQAdd:
+      case Op::kRequantize: {
+        std::vector<const Tensor*> args;
+        for (int argument : instr.args) args.push_back(&tensors_[argument]);
+        return naive_add_bytes(program_, instr, args, out);
+      }
       case Op::kMaxPool:
-        return max_pool(instr.window, *in, out);
+        return max_pool(instr.window, *in, instr.bytes ? 0. : -std::numeric_limits<double>::infinity(), out);
       case Op::kResize:
         return resize(*in, out);
       case Op::kAdd:
         for (size_t i = 0; i < out.data.size(); ++i) {
-          out.data[i] = activate(instr.act, in->data[i] + tensors_[instr.args[1]].data[i]);
+          out.data[i] = naive_activation(instr.act, in->data[i] + tensors_[instr.args[1]].data[i]);
         }
         return;
       case Op::kAct:
-        for (size_t i = 0; i < out.data.size(); ++i) out.data[i] = activate(instr.act, in->data[i]);
+        for (size_t i = 0; i < out.data.size(); ++i) out.data[i] = naive_activation(instr.act, in->data[i]);
         return;
       case Op::kConcat:
         return concat(instr, out);
@@ -106,10 +125,12 @@ class Run {
   void start_with_bias(const Instr& instr, Tensor& out) {
     if (instr.bias < 0) return;
     const Weight& bias = weights_[instr.bias];
-    for (size_t i = 0; i < bias.value.size(); ++i) {
-      seen(bias.value[i]);
+    const bool quantised = instr.op == Op::kQConv;
+    for (size_t i = 0; i < bias.position.size(); ++i) {
+      const double value = quantised ? bias.integer[i] : static_cast<double>(bias.value[i]);
+      if (!quantised) seen(value);
       for (int64_t n = 0; n < out.plane.n; ++n) {
-        std::fill_n(out.channel(n, bias.position[i]), out.plane.h * out.plane.w, bias.value[i]);
+        std::fill_n(out.channel(n, bias.position[i]), out.plane.h * out.plane.w, value);
       }
     }
   }
@@ -118,21 +139,35 @@ class Run {
     for (size_t i = 0; i < out.data.size(); ++i) {
       if (instr.add >= 0) out.data[i] += tensors_[instr.add].data[i];
       seen(out.data[i]);
-      out.data[i] = activate(instr.act, out.data[i]);
+      out.data[i] = naive_activation(instr.act, out.data[i]);
     }
   }
 
-  void conv(const Instr& instr, const Tensor& in, Tensor& out) {
+  // The largest sum of magnitudes of the weights of one output channel, which is dimension `axis` of the weight.
+  static double largest_row(const Weight& weight, size_t axis) {
+    std::vector<double> sums(static_cast<size_t>(weight.dims[axis]));
+    int64_t stride = 1;
+    for (size_t i = axis + 1; i < weight.dims.size(); ++i) stride *= weight.dims[i];
+    for (size_t i = 0; i < weight.position.size(); ++i) {
+      const double value = weight.value.empty() ? weight.integer[i] : static_cast<double>(weight.value[i]);
+      sums[weight.position[i] / stride % weight.dims[axis]] += std::fabs(value);
+    }
+    return *std::max_element(sums.begin(), sums.end());
+  }
+
+  // Sums of (input - zero) times value, and the bias; outside of the picture the input is `zero`.
+  template <class T>
+  void conv(const Instr& instr, const Tensor& in, double zero, const std::vector<T>& values, Tensor& out) {
     const Weight& weight = weights_[instr.weight];
     const Window& w = instr.window;
     const int64_t taps = w.kh * w.kw, group_in = in.plane.c / instr.groups, group_out = out.plane.c / instr.groups;
-    work(static_cast<double>(weight.value.size()) * static_cast<double>(out.plane.elements() / out.plane.c));
+    work(static_cast<double>(values.size()) * static_cast<double>(out.plane.elements() / out.plane.c));
     start_with_bias(instr, out);
-    for (size_t i = 0; i < weight.value.size(); ++i) {
+    for (size_t i = 0; i < values.size(); ++i) {
       const int64_t at = weight.position[i];
       const int64_t oc = at / (group_in * taps), ic = at / taps % group_in + oc / group_out * group_in;
       const int64_t ky = at % taps / w.kw * w.dh - w.pt, kx = at % w.kw * w.dw - w.pl;
-      seen(weight.value[i]);
+      if (instr.op != Op::kQConv) seen(static_cast<double>(values[i]));
       for (int64_t n = 0; n < out.plane.n; ++n) {
         const double* from = in.channel(n, ic);
         double* to = out.channel(n, oc);
@@ -142,14 +177,13 @@ class Run {
           for (int64_t x = 0; x < out.plane.w; ++x) {
             const int64_t ix = x * w.sw + kx;
             if (ix < 0 || ix >= in.plane.w) continue;
-            const double product = weight.value[i] * from[iy * in.plane.w + ix];
-            seen(product);
+            const double product = static_cast<double>(values[i]) * (from[iy * in.plane.w + ix] - zero);
+            if (instr.op != Op::kQConv) seen(product);
             to[y * out.plane.w + x] += product;
           }
         }
       }
     }
-    finish(instr, out);
   }
 
   void conv_transpose(const Instr& instr, const Tensor& in, Tensor& out) {
@@ -176,13 +210,13 @@ class Run {
     finish(instr, out);
   }
 
-  void max_pool(const Window& w, const Tensor& in, Tensor& out) {
+  void max_pool(const Window& w, const Tensor& in, double lowest, Tensor& out) {
     work(static_cast<double>(out.plane.elements()) * w.kh * w.kw);
     for (int64_t nc = 0; nc < out.plane.n * out.plane.c; ++nc) {
       const double* from = in.channel(0, nc);
       for (int64_t y = 0; y < out.plane.h; ++y) {
         for (int64_t x = 0; x < out.plane.w; ++x) {
-          double best = -std::numeric_limits<double>::infinity();
+          double best = lowest;
           for (int ky = 0; ky < w.kh; ++ky) {
             for (int kx = 0; kx < w.kw; ++kx) {
               const int64_t iy = y * w.sh + ky * w.dh - w.pt, ix = x * w.sw + kx * w.dw - w.pl;
@@ -245,7 +279,7 @@ class NaiveRegion : public Region {
 
   size_t weight_bytes() const override {
     size_t bytes = 0;
-    for (const Weight& weight : weights_) bytes += 8 * weight.value.size();
+    for (const Weight& weight : weights_) bytes += 8 * weight.position.size();
     return bytes;
   }
 
@@ -256,6 +290,28 @@ class NaiveRegion : public Region {
 
 }  // namespace
 
+double naive_activation(const Act& act, double x) {
+  switch (act.kind) {
+    case ActKind::kRelu:
+      return x > 0 ? x : 0;
+    case ActKind::kLeaky:
+      return x > 0 ? x : x * act.a;
+    case ActKind::kClip:
+      return std::min<double>(std::max<double>(x, act.a), act.b);
+    case ActKind::kSilu:
+      return x / (1 + std::exp(-x));
+    case ActKind::kHardSwish:
+      return x * std::min(std::max(x / 6 + 0.5, 0.), 1.);
+    default:
+      return x;
+  }
+}
+
+double naive_slope(const Act& act) {
+  if (act.kind == ActKind::kLeaky) return std::max(1., std::fabs(static_cast<double>(act.a)));
+  return act.kind == ActKind::kSilu || act.kind == ActKind::kHardSwish ? 1.5 : 1.;
+}
+
 NaiveResult run_naive(const Program& program, const std::vector<Weight>& weights, const std::vector<Shape>& shapes,
                       const std::vector<const float*>& inputs) {
   const std::vector<Plane> planes = naive_planes(program, shapes);
@@ -263,8 +319,11 @@ NaiveResult run_naive(const Program& program, const std::vector<Weight>& weights
   run.all(inputs);
   NaiveResult result;
   result.shapes = naive_output_shapes(program, planes);
-  for (const Output& output : program.outputs) result.outputs.push_back(run.tensor(output.tensor).data);
   result.scale = run.scale();
+  for (const Output& output : program.outputs) {
+    result.outputs.push_back(run.tensor(output.tensor).data);
+    result.tolerance.push_back(kFloatError * result.scale + run.tensor(output.tensor).off);
+  }
   return result;
 }
 

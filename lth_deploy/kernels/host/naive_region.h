@@ -12,6 +12,7 @@ namespace lth {
 struct NaiveResult {
   std::vector<Shape> shapes;  // of the outputs
   std::vector<std::vector<double>> outputs;
+  std::vector<double> tolerance;  // of each output: what other orders of summation, and roundings at ties, may change
   double scale = 0.;  // largest magnitude of any partial sum, weight or activation; what rounding errors grow with
 };
 

@@ -48,6 +48,7 @@ std::vector<Plane> naive_planes(const Program& program, const std::vector<Shape>
     }
     switch (instr.op) {
       case Op::kConv:
+      case Op::kQConv:
       case Op::kMaxPool:
         plane = window_plane(planes[instr.args[0]], instr.channels, instr.window);
         if (instr.add >= 0) expect_same_plane(plane, planes[instr.add]);
@@ -62,6 +63,7 @@ std::vector<Plane> naive_planes(const Program& program, const std::vector<Shape>
         plane.w = planes[instr.args[1]].w;
         break;
       case Op::kAdd:
+      case Op::kQAdd:
       case Op::kConcat:
         for (int argument : instr.args) expect_same_plane(plane, planes[argument]);
         break;

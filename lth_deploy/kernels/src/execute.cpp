@@ -109,9 +109,10 @@ class Runner {
 
   void load_rows(int i, const Instr& in) {
     const TensorPlan& t = plan_.tensors[i];
+    if (t.in_place) return;
     each_group(t.channels, [&](int first, int count) {
-      c_.isa->load_rows(inputs_[in.args[0]], static_cast<int>(plan_.rows), t.channels, first, count, t.plane,
-                        buffer(i).cells, plane(i, 0, first));
+      c_.isa->load_rows(inputs_[in.args[0]], static_cast<int>(plan_.rows), t.channels, first, count, t.plane, 0,
+                        t.plane.w, buffer(i).cells, plane(i, 0, first));
     });
   }
 
@@ -124,7 +125,13 @@ class Runner {
     call.map = plan_.instrs[i].map.view();
     call.window = in.window;
     call.n = plan_.tensors[i].n;
-    call.source = planes(x);
+    const TensorPlan& source = plan_.tensors[x];
+    if (source.in_place) {
+      const float* const rows = inputs_[c_.program.instrs[x].args[0]];
+      call.matrix = {rows, static_cast<int>(plan_.rows), source.channels, source.plane};
+    } else {
+      call.source = planes(x);
+    }
     call.bias = call.conv->bias.data();
     call.finish = finish_of(in.act);
     return call;

@@ -166,9 +166,10 @@ struct Isa {
   void (*pack_run)(const PackRun&);
   void (*load)(const float* nchw, const PlaneShape&, float* lines);   // one channel
   void (*store)(const float* lines, const PlaneShape&, float* nchw);  // one channel
-  // `count` channels of a matrix [n, channels] from `first` on, each channel_cells from the one before.
-  void (*load_rows)(const float* rows, int n, int channels, int first, int count, const PlaneShape&,
-                    size_t channel_cells, float* lines);
+  // `count` channels of a matrix [n, channels] from `first` on, each channel_cells from the one before; of each channel
+  // the lines [line, line + n_lines).
+  void (*load_rows)(const float* rows, int n, int channels, int first, int count, const PlaneShape&, int line,
+                    int n_lines, size_t channel_cells, float* lines);
   void (*store_rows)(const float* lines, int n, int channels, int first, int count, const PlaneShape&,
                      size_t channel_cells, float* rows);
   // Maximum over a window of kh x kw taps, one channel.

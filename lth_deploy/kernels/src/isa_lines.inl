@@ -184,17 +184,23 @@ inline bool row_exists(const PlaneShape& s, int lane, int x, int n) {
 }
 
 // Four rows by four channels at a time: a row is read where it lies, not one channel of all rows after the other.
-void load_rows(const float* rows, int n, int channels, int first, int count, const PlaneShape& s, size_t channel_cells,
-               float* lines) {
-  for (int x = 0; x < s.w; ++x) {
+// Usually the channels behind these are next, and hundreds of rows are too many streams for the processor to foresee.
+void load_rows(const float* rows, int n, int channels, int first, int count, const PlaneShape& s, int line,
+               int n_lines, size_t channel_cells, float* lines) {
+  for (int x = line; x < line + n_lines; ++x) {
     for (int l = 0; l < kLanes; l += kGridX) {
-      float* const to = lines + x * kLanes + l;
+      float* const to = lines + (x - line) * kLanes + l;
       for (int c = 0; c < count; c += 4) {
         Q q[4];
         for (int i = 0; i < 4; ++i) {
           q[i] = Q{};
           if (!row_exists(s, l + i, x, n)) continue;
           const float* const from = rows + static_cast<size_t>(row_at(s, l + i, x)) * channels + first + c;
+          if (c % 16 == 0 && first + count + c < channels) __builtin_prefetch(from + count, 0, 2);
+          if (c + 4 <= count) {
+            q[i] = *reinterpret_cast<const QU*>(from);
+            continue;
+          }
           for (int k = 0; k < 4 && c + k < count; ++k) q[i][k] = from[k];
         }
         transpose4(q[0], q[1], q[2], q[3]);

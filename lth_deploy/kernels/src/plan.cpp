@@ -136,10 +136,11 @@ class Allocator {
   void run() {
     const auto& instrs = c_.program.instrs;
     place_concats();
+    leave_matrices();
     for (size_t i = 0; i < instrs.size(); ++i) {
       TensorPlan& t = plan_.tensors[i];
       for (int a : arguments(instrs[i])) live(plan_.tensors[a].view.buffer, static_cast<int>(i));
-      if (c_.passed_by[i]) continue;
+      if (c_.passed_by[i] || t.in_place) continue;
       if (instrs[i].op == Op::kSlice) {
         const View& from = plan_.tensors[instrs[i].args[0]].view;
         t.view = {from.buffer, from.plane + (instrs[i].bytes ? instrs[i].from / 4 : instrs[i].from)};
@@ -196,6 +197,20 @@ class Allocator {
         if (free) part.view = {t.view.buffer, plane};
         plane += part.planes;
       }
+    }
+  }
+
+  // A matrix that one convolution reads is changed to lines tile by tile: a copy of all of it would go through memory.
+  void leave_matrices() {
+    const auto& instrs = c_.program.instrs;
+    std::vector<int> uses(instrs.size(), 0), sources(instrs.size(), 0);
+    for (const Instr& in : instrs) {
+      for (int a : arguments(in)) ++uses[a];
+      if (in.op == Op::kConv) ++sources[in.args[0]];
+    }
+    for (const Output& o : c_.program.outputs) ++uses[o.tensor];
+    for (size_t i = 0; i < instrs.size(); ++i) {
+      plan_.tensors[i].in_place = instrs[i].op == Op::kLoadRows && uses[i] == 1 && sources[i] == 1;
     }
   }
 

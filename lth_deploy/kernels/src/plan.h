@@ -35,6 +35,7 @@ struct TensorPlan {
   int planes = 0;  // as channels; of bytes, a quarter
   PlaneShape plane;
   View view;
+  bool in_place = false;  // rows of a matrix, which the only convolution that reads them takes from where they lie
 };
 
 struct InstrPlan {

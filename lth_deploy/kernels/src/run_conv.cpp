@@ -9,7 +9,7 @@ namespace lth {
 namespace {
 
 // Sums of one task: they go to and fro between blocks, beside weights and inputs that stream through the second cache.
-size_t sums_bytes() { return std::min(caches().l2 * 2 / 5, size_t{512} << 10); }
+size_t sums_bytes() { return std::min(caches().l2 * 5 / 8, size_t{640} << 10); }
 
 // Output rows (or pairs) [begin, end) of one group over one tile of one picture.
 struct Part {
@@ -51,7 +51,9 @@ class ConvTask {
     for (size_t b = 0; b < conv_.blocks.size(); ++b) {
       const Block& block = conv_.blocks[b];
       if (block.row_end <= part_.begin || block.row_begin >= part_.end) continue;
-      if (conv_.family == kRun) {
+      if (call_.matrix.rows != nullptr) {
+        pack_rows(block);
+      } else if (conv_.family == kRun) {
         pack_run(block);
       } else {
         pack_tile(block, block.last ? nullptr : &conv_.blocks[b + 1]);
@@ -116,6 +118,20 @@ class ConvTask {
     p.fill = call_.fill;
     p.tile = packed_;
     call_.isa->pack_run(p);
+  }
+
+  // Units of neighbouring channels together.
+  void pack_rows(const Block& block) const {
+    const Matrix& m = call_.matrix;
+    const size_t cells = static_cast<size_t>(conv_.channel_lines) * call_.isa->lanes;
+    const size_t units = block.units.size();
+    for (size_t u = 0; u < units;) {
+      const size_t from = u;
+      while (++u < units && block.units[u].channel == block.units[u - 1].channel + 1) {
+      }
+      call_.isa->load_rows(m.rows, m.n, m.channels, block.units[from].channel, static_cast<int>(u - from), m.plane,
+                           tile_.x, tile_.tw, cells, reinterpret_cast<float*>(packed_) + from * cells);
+    }
   }
 
   void sum(const Block& block) const {

@@ -18,6 +18,13 @@ struct Planes {
   size_t channel = 0, image = 0;     // cells from one plane, and from one picture, to the next
 };
 
+// Rows of activations where they lie.
+struct Matrix {
+  const float* rows = nullptr;  // null for none
+  int n = 0, channels = 0;
+  PlaneShape plane;             // on which the rows would lie as lines
+};
+
 struct ConvCall {
   const PackedConv* conv = nullptr;
   const Isa* isa = nullptr;
@@ -28,6 +35,7 @@ struct ConvCall {
   int n = 1;
   int out_w = 1;            // lines in a row of the output
   Planes source, out, add;  // add: the residual, if there is one
+  Matrix matrix;            // instead of `source`
   Finish finish;
   const uint32_t* bias = nullptr;          // for each row
   const Requantize* requantize = nullptr;  // of quads; null for floats

@@ -2,6 +2,8 @@
 // same time have their own and later calls pay nothing.
 #pragma once
 
+#include <sys/mman.h>
+
 #include <cstddef>
 #include <cstdlib>
 #include <memory>
@@ -19,7 +21,12 @@ class AlignedBytes {
       data_.reset();
       size_ = 0;
       void* p = nullptr;
-      if (posix_memalign(&p, 64, size) != 0) throw std::bad_alloc();
+      const size_t alignment = size >= kHugePage ? kHugePage : 64;
+      if (posix_memalign(&p, alignment, size) != 0) throw std::bad_alloc();
+#ifdef MADV_HUGEPAGE
+      // Channels lie far apart, and every tile visits many: with small pages the addresses do not fit their cache.
+      if (size >= kHugePage) madvise(p, size / kHugePage * kHugePage, MADV_HUGEPAGE);
+#endif
       data_.reset(p);
       size_ = size;
     }
@@ -27,6 +34,8 @@ class AlignedBytes {
   }
 
  private:
+  static constexpr size_t kHugePage = size_t{2} << 20;
+
   struct Free {
     void operator()(void* p) const { std::free(p); }
   };

@@ -1,9 +1,12 @@
 """Small graphs to grow regions in, and what every one of them must fulfil."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from lth_deploy.compiler.domain import position_input
@@ -93,6 +96,17 @@ def run(model: ModelProto, feeds: Mapping[str, Array], outputs: Sequence[str] | 
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return [np.asarray(value) for value in session.run(outputs, dict(feeds))]
+
+
+def optimised(model: ModelProto, folder: Path) -> Counter[str]:
+    """Operators of the graph that a stock runtime makes of a model."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.optimized_model_filepath = str(folder / "optimised.onnx")
+    onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return Counter(node.op_type for node in onnx.load(folder / "optimised.onnx").graph.node)
 
 
 def assert_same(packed: ModelProto, built: ModelProto, feeds: Mapping[str, Array]) -> None:

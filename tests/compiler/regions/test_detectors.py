@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from onnx import ModelProto
-from region_graphs import assert_programs, assert_same, regions_of
+from region_graphs import assert_programs, assert_same, optimised, regions_of, run
 
 from lth_deploy.compiler.layers import weight_layers
 from lth_deploy.compiler.load import load_model
@@ -59,3 +59,27 @@ def test_nanodet_lands_in_few_regions(shared_data: Path) -> None:
     feeds = {"images": np.random.default_rng(0).standard_normal((1, 3, 416, 416)).astype(np.float32)}
     assert_same(packed, built, feeds)
     assert_programs(built, feeds)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "regions"), [("retinanet", 1), ("faster_rcnn", 2)])
+def test_quantised_detectors_are_as_few_regions_and_stay_quantised(name: str, regions: int, tmp_path: Path) -> None:
+    pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
+    pytest.importorskip("sympy", reason="the int8 extra is not installed")
+    from lth_deploy.compiler.capture import capture
+    from lth_deploy.compiler.fold_norm import fold_norm
+    from lth_deploy.compiler.quantize import quantize
+    from lth_deploy.detectors.exportable import ExportableDetector
+    from lth_deploy.target import Target
+    from tests.tiny_detectors import picture, tiny_detector
+
+    module = ExportableDetector(fold_norm(tiny_detector(name)).module)
+    floats = _pruned_uniformly(capture(module, picture(64, 80)))
+    made = quantize(floats, [{"image": picture(64, 80, seed)} for seed in range(3)], Target(values="int8"))
+    packed, built, plan = regions_of(made.model, least=0.0)
+    assert len(plan.regions) == regions, plan.outside
+    assert sum(len(region.weights) for region in plan.regions) == len(made.errors)
+    feeds = {"image": picture(72, 60)}
+    for a, b in zip(run(packed, feeds), run(built, feeds), strict=True):
+        assert np.array_equal(a, b)
+    assert optimised(built, tmp_path)["QLinearConv"] == optimised(made.model, tmp_path)["QLinearConv"] > 30

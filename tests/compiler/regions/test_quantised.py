@@ -4,12 +4,10 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
 from onnx import ModelProto
 from quantised_graphs import QuantisedGraph
-from region_graphs import assert_programs, assert_same, noise, regions_of
+from region_graphs import assert_programs, assert_same, noise, optimised, regions_of
 
 from lth_deploy.compiler.regions.check import program_of
 from lth_deploy.kernels.instructions import Load, QConv
@@ -20,14 +18,6 @@ INPUT = {"x": ["n", 16, "h", "w"]}
 def steps_of(built: ModelProto, number: int = 0) -> list[str]:
     nodes = [node for node in built.graph.node if node.op_type.startswith("Region")]
     return [type(step).__name__ for step in program_of(nodes[number]).instructions]
-
-
-def optimised(model: ModelProto, folder: Path) -> Counter[str]:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.optimized_model_filepath = str(folder / "optimised.onnx")
-    onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return Counter(node.op_type for node in onnx.load(folder / "optimised.onnx").graph.node)
 
 
 def test_a_chain_is_one_region_and_equals_the_stock_runtime(tmp_path: Path) -> None:

@@ -1,0 +1,27 @@
+// A tensor of the oracle.
+#pragma once
+
+#include <vector>
+
+#include "naive_shapes.h"
+
+namespace lth {
+
+// Of bytes, data holds the bytes. off: how far an element may be from what other roundings make of it, beyond the errors
+// of float32 sums.
+struct NaiveTensor {
+  Plane plane;
+  std::vector<double> data;
+  double off = 0.;
+  bool exact = false;  // of floats: no sum of floats is behind it
+
+  double* channel(int64_t n, int64_t c) { return data.data() + (n * plane.c + c) * plane.h * plane.w; }
+  const double* channel(int64_t n, int64_t c) const { return data.data() + (n * plane.c + c) * plane.h * plane.w; }
+};
+
+double naive_activation(const Act& act, double x);
+
+// The most by which an activation stretches a difference.
+double naive_slope(const Act& act);
+
+}  // namespace lth
