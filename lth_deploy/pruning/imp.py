@@ -148,6 +148,8 @@ class Search:
         save_masks(trial.mask, masks)
         self.run.commit([trial.mask])
         logger.info("%s: %.2f %% of the prunable weights are zero", plan.name, 100 * sparsity(masks))
+        for name in (name for name, mask in masks.items() if not mask.any()):
+            logger.warning("%s: nothing is left of %s; what comes after it cannot see the image there", plan.name, name)
         return masks
 
     def _prune(self, plan: TrialPlan) -> Masks:

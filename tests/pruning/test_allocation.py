@@ -1,6 +1,7 @@
 """Allocations reach what is asked for, step on from the level before, and keep blocks whole."""
 
 import itertools
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -74,6 +75,19 @@ def test_a_mac_budget_spends_where_a_weight_costs_most() -> None:
     by_weights = prune(layers, ones(layers), 0.6, magnitude, "global", SINGLE)
     by_macs = prune(layers, ones(layers), 0.6, magnitude, "macs", SINGLE)
     assert zero_macs(layers, by_macs) > zero_macs(layers, by_weights) + 0.05
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_a_mac_budget_does_not_ask_how_a_layer_is_scaled(structure: str) -> None:
+    """Norms undo it; a stem of small weights and many positions was emptied, and the detector with it."""
+    layers = network()
+    masks = prune(layers, ones(layers), 0.8, magnitude, "macs", STRUCTURES[structure])
+    powers = [2.0 ** (3 * number - 4) for number in range(len(layers))]
+    scaled = [replace(layer, weights=layer.weights * np.float32(p)) for layer, p in zip(layers, powers, strict=True)]
+    again = prune(scaled, ones(layers), 0.8, magnitude, "macs", STRUCTURES[structure])
+    for name, mask in masks.items():
+        assert mask.any(), name
+        assert np.array_equal(mask, again[name]), name
 
 
 @pytest.mark.parametrize("allocation", ALLOCATIONS)
