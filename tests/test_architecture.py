@@ -21,6 +21,7 @@ TIERS = tuple(
         "registry",
         "storage detections strict_yaml",
         "bundled validation",
+        "recipe_pruning",
         "recipe",
         "target",
         "mask formats ticket",

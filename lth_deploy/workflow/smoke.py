@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lth_deploy.recipe import DataSpec, Recipe, RewindSpec, ShapesSpec
+from lth_deploy.recipe import DataSpec, Recipe, ShapesSpec
+from lth_deploy.recipe_pruning import RewindSpec
 from lth_deploy.workflow.extras import require_torch
 
 if TYPE_CHECKING:
