@@ -50,17 +50,41 @@ Levels = Annotated[
 """Levels one by one, or as a series; told apart by their form, so that errors are about the form that was used."""
 
 
+Group = Literal["backbone", "fpn", "rpn", "head", "box_head", "mask_head", "keypoint_head", "dense_head", "predictor"]
+"""Parts of a detector; `head` is every head without its final predictors, which are pruned only where named."""
+
+
+class CubicSpec(Section):
+    """When the zeros of a gradual training come: shares of its steps, and steps between two rankings."""
+
+    begin: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    end: Annotated[float, Field(gt=0, le=1)] = 0.75
+    every: Annotated[int, Field(gt=0)] = 100
+
+    @model_validator(mode="after")
+    def _forwards(self) -> "CubicSpec":
+        if self.begin >= self.end:
+            raise ValueError(f"begin {self.begin} is not before end {self.end}")
+        return self
+
+
 class PruningSpec(Section):
     """How the ticket is searched: every axis is its own key."""
 
     levels: Levels = RoundsSpec(to=0.8)
     criterion: str = "magnitude"
-    allocation: Literal["global", "per_layer", "macs"] = "global"
-    structure: Literal["single", "in4", "2x4", "out2"] = "single"
+    criterion_batches: Annotated[int, Field(gt=0)] = Field(8, description="batches whose gradients a criterion sums")
+    ranked: Literal["trained", "initial"] = Field("trained", description="the weights that a criterion ranks")
+    schedule: Literal["levels", "cubic"] = Field("levels", description="zeros before a training, or rising within it")
+    cubic: CubicSpec = CubicSpec()
+    allocation: Literal["global", "per_layer", "erk", "macs"] = "global"
+    structure: Literal["single", "in4", "2x4", "out2", "1:4", "2:4", "4:8"] = "single"
     restart: Literal["weights", "learning_rate", "fine_tune"] = "weights"
     rewind: RewindSpec = RewindSpec(epoch=1)
     budget: Literal["continue", "full"] = "continue"
+    share_of: Literal["prunable", "all"] = Field("prunable", description="the weights that levels are a share of")
     scope: Literal["default", "paper"] = "default"
+    groups: list[Group] = Field([], description="parts of the network that are pruned; none given means all")
     include: list[str] = Field(["*"])
     exclude: list[str] = Field([])
     fine_tune_lr: Annotated[float, Field(gt=0)] | None = None
@@ -70,6 +94,36 @@ class PruningSpec(Section):
         levels = self.level_list()
         if not levels or any(b <= a for a, b in itertools.pairwise(levels)):
             raise ValueError(f"levels must rise and not be empty, found {levels}")
+        return self
+
+    @model_validator(mode="after")
+    def _groups_are_alone(self) -> "PruningSpec":
+        keep, _, of = self.structure.partition(":")
+        if not of:
+            return self
+        share = 1 - int(keep) / int(of)
+        if self.level_list() != [share]:
+            raise ValueError(
+                f"structure '{self.structure}' has {share:.0%} zeros in every group: levels must be [{share}]"
+            )
+        if self.allocation != "global" or self.schedule != "levels" or self.share_of != "prunable":
+            raise ValueError(
+                f"structure '{self.structure}' has the same zeros in every group and all at once: "
+                "leave allocation, schedule and share_of out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _shares_are_of_weights(self) -> "PruningSpec":
+        if self.share_of == "all" and self.allocation == "macs":
+            raise ValueError("allocation 'macs' counts the multiplications of prunable layers; leave share_of out")
+        return self
+
+    @model_validator(mode="after")
+    def _ranks_what_there_is(self) -> "PruningSpec":
+        if self.ranked == "initial" and (self.criterion == "movement" or self.schedule == "cubic"):
+            what = "criterion 'movement'" if self.criterion == "movement" else "schedule 'cubic'"
+            raise ValueError(f"{what} ranks weights in training; ranked 'initial' is for ranking before it")
         return self
 
     def level_list(self) -> list[float]:

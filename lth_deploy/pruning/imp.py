@@ -6,17 +6,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lth_deploy.mask import Masks, load_masks, save_masks, sparsity
-from lth_deploy.pruning.allocation import PrunableLayer, prune, zero_macs
+from lth_deploy.pruning.accounting import prunable_share
+from lth_deploy.pruning.allocation import zero_macs
 from lth_deploy.pruning.controls import permuted
 from lth_deploy.pruning.criteria import CRITERIA
+from lth_deploy.pruning.gradual import RaiseSparsity
+from lth_deploy.pruning.layer import PrunableLayer
 from lth_deploy.pruning.plan import TrialPlan, plan_trials
+from lth_deploy.pruning.ranking import Measure, Ranking, ones
 from lth_deploy.pruning.restart import course_of
-from lth_deploy.pruning.scope import ScopedLayer, scoped_layers
+from lth_deploy.pruning.scope import ScopedLayer, layers_of
+from lth_deploy.pruning.signals import Signals, SumMovement
 from lth_deploy.pruning.structure import STRUCTURES
 from lth_deploy.recipe import Recipe
 from lth_deploy.ticket import RunDirectory, Trial
@@ -36,6 +40,7 @@ class Search:
 
     build: a fresh detector for a seed, on the CPU; `pretrained` says whether the recipe's weights are loaded.
     score: AP of a trained model. positions: multiply positions by parameter name, measured on the dense model.
+    measure: what criteria that depend on data look at, on a model.
     """
 
     run: RunDirectory
@@ -47,7 +52,18 @@ class Search:
     build: Callable[[int, bool], nn.Module]
     score: Callable[[nn.Module], Scores]
     positions: Callable[[nn.Module], Mapping[str, float]]
+    measure: Measure
     deadline: float | None = None
+
+    def check(self) -> None:
+        """Refuse before any training what no mask can reach.
+
+        Raises:
+            RecipeError: a level is beyond what the prunable layers hold.
+        """
+        model = self.build(self.recipe.training.seed, False)
+        for level in self.recipe.pruning.level_list():
+            self._share(level, model)
 
     def execute(self) -> None:
         """Run every trial of the plan that is not finished yet.
@@ -73,8 +89,15 @@ class Search:
         session = Session(self.recipe.training, self.device, model, trial, _tensors(masks))
         if plan.kind == "dense":
             session.keep_state(self.rewind_step, self._keep_rewind)
+        moved = self._sum_movement(session)
+        rise = self._rise(plan, session, course.steps, masks)
         seconds = session.run(course.start, course.steps, course.rate, self.batches, self.deadline)
-        final = TrainingState.capture(course.steps.stop, model).masked(_tensors(masks))
+        if rise is not None:
+            masks = rise.masks
+            self._save_masks(trial, masks)
+        final = TrainingState.capture(course.steps.stop, model, memory=moved.memory() if moved else None).masked(
+            _tensors(masks)
+        )
         final.save(trial.weights)
         positions = dict(self.positions(model)) if plan.kind == "dense" else self._positions()
         trial.commit(self._result(plan, model, masks, positions, course.steps, seconds))
@@ -106,33 +129,70 @@ class Search:
         }
 
     def _masks(self, plan: TrialPlan, trial: Trial) -> Masks:
-        """The trial's mask: read back if an interrupted call made it, else made now and saved."""
+        """The mask that a trial begins with: read back if an interrupted call made it, else made now and saved."""
         if plan.kind in ("dense", "dense_control"):
             return {}
+        if self._is_gradual(plan):
+            return ones(self.layers(self.build(self.recipe.training.seed, False), self._positions()))
         if self.run.is_committed(trial.mask):
             return self._saved_masks(trial)
         masks = self._prune(plan) if plan.kind == "ticket" else self._control(plan)
-        save_masks(trial.mask, masks)
-        self.run.commit([trial.mask])
-        logger.info("%s: %.2f %% of the prunable weights are zero", plan.name, 100 * sparsity(masks))
+        self._save_masks(trial, masks)
         return masks
 
-    def _prune(self, plan: TrialPlan) -> Masks:
-        pruning = self.recipe.pruning
-        parent = self.run.trial(plan.parent or "dense")
-        layers = self.layers(self.trained(parent.name), self._positions())
-        if self.run.is_committed(parent.mask):
-            masks = self._saved_masks(parent)
-        else:
-            masks = {layer.name: np.ones(layer.weights.shape, np.bool_) for layer in layers}
-        return prune(
-            layers,
+    def _save_masks(self, trial: Trial, masks: Masks) -> None:
+        save_masks(trial.mask, masks)
+        self.run.commit([trial.mask])
+        logger.info("%s: %.2f %% of the prunable weights are zero", trial.name, 100 * sparsity(masks))
+
+    def _is_gradual(self, plan: TrialPlan) -> bool:
+        return plan.kind == "ticket" and self.recipe.pruning.schedule == "cubic"
+
+    def _sum_movement(self, session: Session) -> SumMovement | None:
+        """The hook of every training whose weights a movement criterion may rank."""
+        if CRITERIA.get(self.recipe.pruning.criterion).signal != "movement":
+            return None
+        moved = SumMovement(session.model, [layer.name for layer in self.scoped(session.model)])
+        session.add(moved)
+        return moved
+
+    def _rise(self, plan: TrialPlan, session: Session, steps: range, masks: Masks) -> RaiseSparsity | None:
+        """The hook of a gradual ticket, which prunes while it trains."""
+        if not self._is_gradual(plan):
+            return None
+        ranking, cubic = self._ranking(self._positions()), self.recipe.pruning.cubic
+        rise = RaiseSparsity(
+            cubic,
+            steps,
+            self._share(plan.sparsity, session.model),
             masks,
-            plan.sparsity,
-            CRITERIA.get(pruning.criterion),
-            pruning.allocation,
-            STRUCTURES[pruning.structure],
+            lambda before, target: ranking.masks(session.model, before, target, session.memory()),
+            lambda after: session.prune(_tensors(after)),
         )
+        session.add(rise)
+        return rise
+
+    def _ranking(self, positions: Mapping[str, float]) -> Ranking:
+        recipe = self.recipe
+        return Ranking(
+            recipe.pruning,
+            recipe.training.seed,
+            lambda model, signals: self.layers(model, positions, signals),
+            self.measure,
+        )
+
+    def _prune(self, plan: TrialPlan) -> Masks:
+        parent = self.run.trial(plan.parent or "dense")
+        state = self.state("initial" if self.recipe.pruning.ranked == "initial" else parent.name)
+        model = self.build(self.recipe.training.seed, False)
+        state.restore(model)
+        positions = self._positions()
+        saved = self.run.is_committed(parent.mask)
+        before = self._saved_masks(parent) if saved else ones(self.layers(model, positions))
+        return self._ranking(positions).masks(model, before, self._share(plan.sparsity, model), state.memory)
+
+    def _share(self, level: float, model: nn.Module) -> float:
+        return prunable_share(level, self.recipe.pruning, model, self.scoped(model))
 
     def _control(self, plan: TrialPlan) -> Masks:
         ticket = self._saved_masks(self.run.trial(plan.parent or ""))
@@ -148,10 +208,11 @@ class Search:
 
     def scoped(self, model: nn.Module) -> list[ScopedLayer]:
         """The layers of `model` that the recipe lets be pruned."""
-        pruning = self.recipe.pruning
-        return scoped_layers(model, pruning.scope, pruning.include, pruning.exclude)
+        return layers_of(model, self.recipe.pruning)
 
-    def layers(self, model: nn.Module, positions: Mapping[str, float]) -> list[PrunableLayer]:
+    def layers(
+        self, model: nn.Module, positions: Mapping[str, float], signals: Signals | None = None
+    ) -> list[PrunableLayer]:
         """The same layers with their present weights, as the ranking takes them."""
         parameters = dict(model.named_parameters())
         return [
@@ -160,6 +221,7 @@ class Search:
                 parameters[layer.name].detach().float().cpu().numpy(),
                 layer.transposed,
                 positions[layer.name],
+                (signals or {}).get(layer.name),
             )
             for layer in self.scoped(model)
         ]

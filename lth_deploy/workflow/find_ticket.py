@@ -13,6 +13,8 @@ from lth_deploy.errors import RecipeError, UsageError
 from lth_deploy.recipe import Recipe
 from lth_deploy.ticket import RunDirectory, versions
 from lth_deploy.workflow.extras import require_torch
+from lth_deploy.workflow.layer_facts import positions_of, signal_of
+from lth_deploy.workflow.recipe_checks import check_recipe, metric_kinds
 from lth_deploy.workflow.reuse import adopt_dense
 
 if TYPE_CHECKING:
@@ -23,9 +25,6 @@ if TYPE_CHECKING:
     from lth_deploy.pruning.imp import Search
 
 logger = logging.getLogger(__name__)
-
-POSITION_IMAGES = 4
-"""Images over which multiply positions are averaged; they vary only with image size and proposals."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def find_ticket(
 
     deadline = None if max_seconds is None else time.monotonic() + max_seconds
     chosen = pick_device(device)
-    _check_recipe(recipe)
+    check_recipe(recipe)
     run = _open(recipe, out, resume)
     with run.locked(), _logged_to(run.log):
         storage.remove_stale_temporaries(run.path)
@@ -75,6 +74,7 @@ def find_ticket(
             adopt_dense(run, dense_from)
         splits = load_splits(recipe, run.path)
         search = _prepare(recipe, run, splits, chosen, deadline)
+        search.check()
         finished = True
         try:
             search.execute()
@@ -113,12 +113,6 @@ def load_splits(recipe: Recipe, run: Path) -> dict[str, "CocoDataset"]:
         splits[name] = load_coco(annotations, images, drop_degenerate=data.drop_degenerate)
     _check_same_categories(splits)
     return splits
-
-
-def metric_kinds(recipe: Recipe) -> tuple[str, ...]:
-    """The AP kinds that a detector is judged by."""
-    extra = {"mask_rcnn": ("segm",), "keypoint_rcnn": ("keypoints",)}
-    return ("bbox", *extra.get(recipe.detector.name, ()))
 
 
 def build_model(recipe: Recipe, dataset: "CocoDataset", seed: int, pretrained: bool) -> "nn.Module":
@@ -186,7 +180,8 @@ def _prepare(
         rewind_step=rewind,
         build=lambda seed, pretrained: build_model(recipe, train_set, seed, pretrained),
         score=lambda model: score_splits(model, recipe, splits, device),
-        positions=lambda model: _positions(model, recipe, splits["val"], device),
+        positions=lambda model: positions_of(model, recipe, splits["val"], device),
+        measure=lambda signal, model: signal_of(signal, model, recipe, batches, device),
         deadline=deadline,
     )
 
@@ -208,22 +203,6 @@ def score_splits(
     return scores
 
 
-def _positions(model: "nn.Module", recipe: Recipe, dataset: "CocoDataset", device: "torch.device") -> dict[str, float]:
-    import torch
-
-    from lth_deploy.data.images import read_image
-    from lth_deploy.detectors.inference import to_input
-    from lth_deploy.pruning.positions import measure_positions
-    from lth_deploy.pruning.scope import scoped_layers
-
-    pruning = recipe.pruning
-    layers = scoped_layers(model, pruning.scope, pruning.include, pruning.exclude)
-    images = [
-        to_input(torch.tensor(read_image(record.path), device=device)) for record in dataset.images[:POSITION_IMAGES]
-    ]
-    return measure_positions(model, layers, images)
-
-
 def pick_device(name: str) -> "torch.device":
     """The device called auto, cpu or cuda.
 
@@ -238,28 +217,6 @@ def pick_device(name: str) -> "torch.device":
     if name == "cuda" and not available:
         raise UsageError("--device cuda: torch sees no GPU here; use --device cpu")
     return torch.device("cuda" if name == "cuda" or (name == "auto" and available) else "cpu")
-
-
-def _check_recipe(recipe: Recipe) -> None:
-    """Refuse what would fail only after the dense training, before anything is written.
-
-    Raises:
-        RecipeError: a metric that this detector has not, or a pattern that matches no layer.
-        UsageError: an unknown criterion.
-    """
-    from lth_deploy.detectors import build_detector
-    from lth_deploy.pruning.criteria import CRITERIA
-    from lth_deploy.pruning.scope import scoped_layers
-
-    kinds, pruning = metric_kinds(recipe), recipe.pruning
-    if recipe.selection.metric not in kinds:
-        raise RecipeError(
-            f"selection.metric: '{recipe.selection.metric}' is no metric of {recipe.detector.name}; "
-            f"choose {' or '.join(kinds)}"
-        )
-    CRITERIA.get(pruning.criterion)
-    model = build_detector(recipe.detector, 1, 1, load_weights=False)
-    scoped_layers(model, pruning.scope, pruning.include, pruning.exclude)
 
 
 def _open(recipe: Recipe, out: Path, resume: bool) -> RunDirectory:

@@ -2,10 +2,11 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from lth_deploy import storage
-from lth_deploy.mask import kept, load_masks
+from lth_deploy.mask import elements, kept, load_masks
 from lth_deploy.pruning.plan import control_of
 from lth_deploy.recipe import Recipe
 from lth_deploy.ticket import Trial, read_metrics
@@ -25,6 +26,8 @@ ROUNDING = 1e-9
 
 def write_summary(search: "Search", splits: Mapping[str, "CocoDataset"], finished: bool) -> dict[str, Any]:
     """Write RUN/summary.json from the finished trials and return its content."""
+    from lth_deploy.pruning.accounting import parameters
+
     recipe, run = search.recipe, search.run
     model = search.build(recipe.training.seed, False)
     trials = [_trial_record(trial, search, model) for trial in run.finished_trials()]
@@ -39,7 +42,7 @@ def write_summary(search: "Search", splits: Mapping[str, "CocoDataset"], finishe
             **{name: len(splits[name].images) if name in splits else 0 for name in ("train", "val", "test")},
         },
         "parameters": {
-            "total": sum(parameter.numel() for parameter in model.parameters()),
+            "total": parameters(model),
             "prunable": sum(layer.weights.size for layer in search.layers(model, _ones())),
         },
         "trials": trials,
@@ -116,27 +119,30 @@ def _interval(search: "Search", dataset: "CocoDataset", ticket: str, control: st
 
 
 def _trial_record(trial: Trial, search: "Search", model: "nn.Module") -> dict[str, Any]:
+    from lth_deploy.pruning.accounting import parameters, parts_of
+
     result = trial.read_result()
     masks = load_masks(trial.mask) if search.run.is_committed(trial.mask) else {}
-    total = sum(parameter.numel() for parameter in model.parameters())
     positions = result.pop("positions")
-    parameters = dict(model.named_parameters())
+    layers = search.scoped(model)
+    weights = dict(model.named_parameters())
     metrics = read_metrics(trial.metrics)
     stride = max(1, len(metrics) // 200)
     return {
         **result,
         "steps": result["steps"][1] - result["steps"][0],
-        "sparsity_all": sum(mask.size for mask in masks.values()) / total - kept(masks) / total if masks else 0.0,
+        "sparsity_all": (elements(masks) - kept(masks)) / parameters(model),
+        "parts": [asdict(part) for part in parts_of(model, layers, masks)],
         "layers": [
             {
                 "name": layer.name,
                 "group": layer.group,
-                "shape": list(parameters[layer.name].shape),
-                "elements": parameters[layer.name].numel(),
+                "shape": list(weights[layer.name].shape),
+                "elements": weights[layer.name].numel(),
                 "zeros": int((~masks[layer.name]).sum()) if masks else 0,
                 "positions": positions[layer.name],
             }
-            for layer in search.scoped(model)
+            for layer in layers
         ],
         "losses": [[record["step"], record["loss"]] for record in metrics[::stride]],
     }
