@@ -11,7 +11,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, model_validator
 
 from lth_deploy import strict_yaml
-from lth_deploy.recipe_pruning import ControlsSpec, PruningSpec
+from lth_deploy.recipe_pruning import ControlsSpec, PruningSpec, SourceSpec
 from lth_deploy.validation import Section, absolute_path, validate
 
 Positive = Annotated[int, Field(gt=0)]
@@ -163,6 +163,7 @@ class Recipe(Section):
     data: DataSpec
     training: TrainingSpec
     pruning: PruningSpec = PruningSpec()
+    source: SourceSpec | None = None
     controls: ControlsSpec = ControlsSpec()
     selection: SelectionSpec = SelectionSpec()
 
@@ -173,6 +174,14 @@ class Recipe(Section):
             for share in getattr(self.controls, kind):
                 if share not in levels:
                     raise ValueError(f"controls.{kind}: {share} is not one of the levels {levels}")
+        return self
+
+    @model_validator(mode="after")
+    def _a_source_is_trained_from_its_first_step(self) -> "Recipe":
+        fixed = {"restart": "weights", "budget": "continue", "schedule": "levels", "share_of": "prunable"}
+        for key, value in fixed.items():
+            if self.source is not None and getattr(self.pruning, key) != value:
+                raise ValueError(f"a ticket from a source trains all steps under its mask; leave pruning.{key} out")
         return self
 
     def digest(self) -> str:
@@ -221,4 +230,8 @@ def _absolute(recipe: Recipe, base: Path, source: Path, check_variables: bool) -
     detector = recipe.detector
     if detector.weights not in ("none", "backbone", "torchvision"):
         detector = detector.model_copy(update={"weights": resolve(detector.weights, "detector.weights")})
-    return recipe.model_copy(update={"data": recipe.data.model_copy(update=splits), "detector": detector})
+    ticket = recipe.source
+    if ticket is not None:
+        ticket = ticket.model_copy(update={"run": resolve(ticket.run, "source.run")})
+    data = recipe.data.model_copy(update=splits)
+    return recipe.model_copy(update={"data": data, "detector": detector, "source": ticket})

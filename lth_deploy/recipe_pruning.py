@@ -131,6 +131,19 @@ class PruningSpec(Section):
         return self.levels.levels() if isinstance(self.levels, RoundsSpec) else list(self.levels)
 
 
+class SourceSpec(Section):
+    """Another run whose tickets are taken over instead of pruning this network; level by level."""
+
+    run: str = Field(description="run directory of find-ticket, with finished tickets of this recipe's levels")
+    transfer: Literal["ticket", "mask"] = Field(
+        "ticket", description="mask, weights and norm statistics; or the mask alone, on this network's own weights"
+    )
+    groups: list[Group] = Field([], description="parts that are taken over; none given means all that both have")
+    missing: Literal["dense", "direct"] = Field(
+        "dense", description="layers that the source lacks stay dense, or are pruned by this recipe's criterion"
+    )
+
+
 class ControlsSpec(Section):
     """Trainings that a ticket is compared with, beside the dense one that always runs."""
 

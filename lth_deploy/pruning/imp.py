@@ -2,8 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from lth_deploy.pruning.restart import course_of
 from lth_deploy.pruning.scope import ScopedLayer, layers_of
 from lth_deploy.pruning.signals import Signals, SumMovement
 from lth_deploy.pruning.structure import STRUCTURES
+from lth_deploy.pruning.transfer import Transfer, fit, read_ticket
 from lth_deploy.recipe import Recipe
 from lth_deploy.ticket import RunDirectory, Trial
 from lth_deploy.training.loop import BatchSource
@@ -59,11 +60,15 @@ class Search:
         """Refuse before any training what no mask can reach.
 
         Raises:
-            RecipeError: a level is beyond what the prunable layers hold.
+            RecipeError: a level is beyond what the prunable layers hold, or the source's ticket prunes other layers.
+        DataError: the source is no sound run, or layers of its ticket do not fit.
+        UsageError: the source has no ticket of a level.
         """
         model = self.build(self.recipe.training.seed, False)
         for level in self.recipe.pruning.level_list():
             self._share(level, model)
+            if self.recipe.source is not None:
+                fit(read_ticket(self.recipe.source, level), model, self.scoped(model), self.recipe.source)
 
     def execute(self) -> None:
         """Run every trial of the plan that is not finished yet.
@@ -136,7 +141,10 @@ class Search:
             return ones(self.layers(self.build(self.recipe.training.seed, False), self._positions()))
         if self.run.is_committed(trial.mask):
             return self._saved_masks(trial)
-        masks = self._prune(plan) if plan.kind == "ticket" else self._control(plan)
+        if plan.kind != "ticket":
+            masks = self._control(plan)
+        else:
+            masks = self._transferred(plan) if self.recipe.source else self._prune(plan)
         self._save_masks(trial, masks)
         return masks
 
@@ -172,14 +180,13 @@ class Search:
         session.add(rise)
         return rise
 
-    def _ranking(self, positions: Mapping[str, float]) -> Ranking:
-        recipe = self.recipe
-        return Ranking(
-            recipe.pruning,
-            recipe.training.seed,
-            lambda model, signals: self.layers(model, positions, signals),
-            self.measure,
-        )
+    def _ranking(self, positions: Mapping[str, float], names: Collection[str] | None = None) -> Ranking:
+        """How masks are made, over all prunable layers or those called `names`."""
+
+        def layers(model: nn.Module, signals: Signals) -> list[PrunableLayer]:
+            return [one for one in self.layers(model, positions, signals) if names is None or one.name in names]
+
+        return Ranking(self.recipe.pruning, self.recipe.training.seed, layers, self.measure)
 
     def _prune(self, plan: TrialPlan) -> Masks:
         parent = self.run.trial(plan.parent or "dense")
@@ -190,6 +197,25 @@ class Search:
         saved = self.run.is_committed(parent.mask)
         before = self._saved_masks(parent) if saved else ones(self.layers(model, positions))
         return self._ranking(positions).masks(model, before, self._share(plan.sparsity, model), state.memory)
+
+    def _transferred(self, plan: TrialPlan) -> Masks:
+        """The source's masks; layers that it lacks are left whole, or pruned as if they were the whole network."""
+        transfer, model = self._transfer(plan.name), self.trained("dense")
+        layers = {layer.name: layer for layer in self.layers(model, self._positions())}
+        rest = ones([layers[name] for name in transfer.missing])
+        if rest and self.recipe.source is not None and self.recipe.source.missing == "direct":
+            memory = self.state("dense").memory
+            rest = self._ranking(self._positions(), set(rest)).masks(model, rest, plan.sparsity, memory)
+        found = {**transfer.masks, **rest}
+        return {name: found[name] for name in layers}
+
+    def _transfer(self, trial: str) -> Transfer:
+        source = self.recipe.source
+        level = next(plan.sparsity for plan in plan_trials(self.recipe) if plan.name == trial)
+        if source is None:
+            raise ValueError(f"{trial} has no source")  # asked for only where the recipe has one
+        model = self.build(self.recipe.training.seed, False)
+        return fit(read_ticket(source, level), model, self.scoped(model), source)
 
     def _share(self, level: float, model: nn.Module) -> float:
         return prunable_share(level, self.recipe.pruning, model, self.scoped(model))
@@ -237,6 +263,9 @@ class Search:
         if name == "reinit":
             # New weights means new everywhere: a pretrained backbone is not loaded again.
             return TrainingState.capture(0, self.build(self.recipe.training.seed + 1, False))
+        if name.startswith("source:"):
+            start = self.state("initial")
+            return replace(start, model={**start.model, **self._transfer(name.removeprefix("source:")).tensors})
         if name == "rewind":
             self.run.verify(self.run.rewind)
             return TrainingState.load(self.run.rewind)

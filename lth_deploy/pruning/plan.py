@@ -35,8 +35,8 @@ def plan_trials(recipe: Recipe) -> list[TrialPlan]:
             trials.append(TrialPlan(level_name("random", level), "random", level, ticket))
         if level in recipe.controls.reinit:
             trials.append(TrialPlan(level_name("reinit", level), "reinit", level, ticket))
-        # Gradual pruning takes every level from dense weights; rounds go on from the level before.
-        parent = "dense" if recipe.pruning.schedule == "cubic" else ticket
+        # Rounds go on from the level before; a gradual training or a source takes every level anew.
+        parent = "dense" if recipe.pruning.schedule == "cubic" or recipe.source else ticket
     return trials
 
 

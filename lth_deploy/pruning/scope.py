@@ -10,6 +10,7 @@ from torch import nn
 from lth_deploy.detectors.groups import (
     final_predictors,
     layer_groups,
+    named_parts,
     prunable_modules,
     shortcuts,
     stem,
@@ -58,7 +59,7 @@ def scoped_layers(
     modules = prunable_modules(model)
     _check_globs([*include, *exclude], list(modules))
     groups = layer_groups(model)
-    wanted = _named_groups(parts, set(groups.values()))
+    wanted = named_parts(parts, set(groups.values()), "pruning.groups: this detector has no")
     left_out = set() if "predictor" in parts else set(final_predictors(model))
     if scope == "paper":
         left_out |= set(shortcuts(model))
@@ -72,19 +73,6 @@ def scoped_layers(
     if not layers:
         raise RecipeError("pruning.groups, include and exclude leave no layer to prune")
     return layers
-
-
-def _named_groups(parts: Sequence[str], present: set[str]) -> set[str]:
-    """The groups that a recipe's names mean; all where it names none."""
-    if not parts:
-        return present
-    heads = {group for group in present if group.endswith("_head")}
-    for part in parts:
-        if not (heads if part == "head" else part in present):
-            raise RecipeError(
-                f"pruning.groups: this detector has no '{part}'; its parts are {', '.join(sorted(present))}"
-            )
-    return {group for part in parts for group in (heads if part == "head" else {part})}
 
 
 def _matches(name: str, globs: Sequence[str]) -> bool:

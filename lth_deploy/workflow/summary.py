@@ -3,13 +3,15 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lth_deploy import storage
 from lth_deploy.mask import elements, kept, load_masks
 from lth_deploy.pruning.plan import control_of
 from lth_deploy.recipe import Recipe
-from lth_deploy.ticket import Trial, read_metrics
+from lth_deploy.recipe_pruning import SourceSpec
+from lth_deploy.ticket import RunDirectory, Trial, read_metrics
 
 if TYPE_CHECKING:
     from torch import nn
@@ -155,6 +157,8 @@ def _ap(trial: Mapping[str, Any], split: str, recipe: Recipe) -> float | None:
 
 def _notes(recipe: Recipe) -> list[str]:
     notes = []
+    if recipe.source is not None:
+        notes.append(_source_note(recipe, recipe.source))
     if recipe.detector.norm == "group":
         notes.append("group norm cannot be folded into convolutions: it stays in the exported graph and costs time")
     if recipe.pruning.restart != "weights" and len(recipe.pruning.level_list()) > 1:
@@ -162,6 +166,15 @@ def _notes(recipe: Recipe) -> list[str]:
             "without weight rewinding a ticket of round r has trained r times on; its dense control was restarted once"
         )
     return notes
+
+
+def _source_note(recipe: Recipe, source: SourceSpec) -> str:
+    """Where the tickets come from, and whether that network saw pictures as this one does."""
+    theirs, ours = RunDirectory.open(Path(source.run)).recipe().detector, recipe.detector
+    what = "masks, weights and norm statistics" if source.transfer == "ticket" else "masks alone"
+    sides = [f"{spec.min_size} to {spec.max_size} pixels" for spec in (theirs, ours)]
+    sizes = f"pictures of {sides[0]} there, of {sides[1]} here" if sides[0] != sides[1] else f"pictures of {sides[0]}"
+    return f"{what} come from {source.run}; both networks see RGB with the same mean and deviation, {sizes}"
 
 
 def _ones() -> Mapping[str, float]:

@@ -202,6 +202,7 @@ DEFAULTS = {
     "pruning.include": ["*"],
     "pruning.exclude": [],
     "pruning.fine_tune_lr": None,
+    "source": None,
     "controls.random": [],
     "controls.reinit": [],
     "selection.tolerance": 0.01,

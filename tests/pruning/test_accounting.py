@@ -87,7 +87,7 @@ def test_the_share_is_reached_in_the_named_parts_exactly(model: Any, groups: lis
 
 
 def test_a_part_that_the_detector_lacks_is_named_with_those_it_has() -> None:
-    with pytest.raises(RecipeError, match=r"no 'keypoint_head'; its parts are backbone, box_head, fpn"):
+    with pytest.raises(RecipeError, match=r"no 'keypoint_head'; choose among backbone, box_head, fpn"):
         scoped_layers(tiny_detector("faster_rcnn"), "default", parts=["keypoint_head"])
     with pytest.raises(RecipeError, match="no 'rpn'"):
         scoped_layers(tiny_detector("retinanet"), "default", parts=["backbone", "rpn"])
