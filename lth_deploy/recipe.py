@@ -17,7 +17,7 @@ from lth_deploy.validation import Section, absolute_path, validate
 Positive = Annotated[int, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
-Family = Literal["faster_rcnn", "mask_rcnn", "keypoint_rcnn", "retinanet", "fcos", "ssdlite"]
+Family = Literal["faster_rcnn", "mask_rcnn", "keypoint_rcnn", "retinanet", "fcos", "ssdlite", "classifier"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
 
 
@@ -39,6 +39,9 @@ class DetectorSpec(Section):
     frozen_layers: Annotated[int, Field(ge=0, le=5)] = 0
     min_size: Positive = 800
     max_size: Positive = 1333
+    crop_scale: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.08, description="least share of a picture that a classifier's random training crop shows"
+    )
     proposals: Positive = 1000
     detections: Positive = 100
     score_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.05
@@ -59,9 +62,9 @@ class DetectorSpec(Section):
 
 
 class SplitSpec(Section):
-    """One set of images: an annotation file (COCO) or split name (VOC), and the folder of images."""
+    """One set of images: an annotation file (COCO) or split name (VOC), and the folder of images (or of classes)."""
 
-    annotations: str
+    annotations: str = ""
     images: str
 
 
@@ -80,7 +83,7 @@ class ShapesSpec(Section):
 class DataSpec(Section):
     """Where images and annotations come from. Paths are relative to the recipe's folder."""
 
-    format: Literal["coco", "voc", "shapes"]
+    format: Literal["coco", "voc", "shapes", "folder"]
     train: SplitSpec | None = None
     val: SplitSpec | None = None
     test: SplitSpec | None = None
@@ -94,6 +97,11 @@ class DataSpec(Section):
             raise ValueError(f"format '{self.format}' needs the splits 'train' and 'val' (and may have 'test')")
         if self.format == "shapes" and (self.train or self.val or self.test):
             raise ValueError("format 'shapes' draws its own images; remove train, val and test")
+        for name in ("train", "val", "test"):
+            split = getattr(self, name)
+            if split is not None and bool(split.annotations) != (self.format != "folder"):
+                what = "has no annotations but the names of its folders" if self.format == "folder" else "needs them"
+                raise ValueError(f"{name}.annotations: format '{self.format}' {what}")
         return self
 
 
@@ -150,7 +158,7 @@ class SelectionSpec(Section):
     """Which level wins: the sparsest within `tolerance` (AP as a fraction) of the dense control on val."""
 
     tolerance: Annotated[float, Field(ge=0)] = 0.01
-    metric: Literal["bbox", "segm", "keypoints"] = "bbox"
+    metric: Literal["bbox", "segm", "keypoints", "top1"] = "bbox"
     bootstrap_samples: Positive = 1000
 
 
@@ -174,6 +182,12 @@ class Recipe(Section):
             for share in getattr(self.controls, kind):
                 if share not in levels:
                     raise ValueError(f"controls.{kind}: {share} is not one of the levels {levels}")
+        return self
+
+    @model_validator(mode="after")
+    def _classes_of_pictures_are_for_classifiers(self) -> "Recipe":
+        if (self.detector.name == "classifier") != (self.data.format == "folder"):
+            raise ValueError(f"detector '{self.detector.name}' cannot learn from data of format '{self.data.format}'")
         return self
 
     @model_validator(mode="after")
@@ -222,7 +236,7 @@ def _absolute(recipe: Recipe, base: Path, source: Path, check_variables: bool) -
         if value is None:
             return None
         annotations = value.annotations  # of VOC: the name of a list, no path
-        if recipe.data.format != "voc":
+        if recipe.data.format not in ("voc", "folder"):
             annotations = resolve(annotations, f"data.{name}.annotations")
         return SplitSpec(annotations=annotations, images=resolve(value.images, f"data.{name}.images"))
 

@@ -75,7 +75,9 @@ class PruningSpec(Section):
     criterion: str = "magnitude"
     criterion_batches: Annotated[int, Field(gt=0)] = Field(8, description="batches whose gradients a criterion sums")
     ranked: Literal["trained", "initial"] = Field("trained", description="the weights that a criterion ranks")
-    schedule: Literal["levels", "cubic"] = Field("levels", description="zeros before a training, or rising within it")
+    schedule: Literal["levels", "one_shot", "cubic"] = Field(
+        "levels", description="each level from the one before, each from dense weights, or rising within its training"
+    )
     cubic: CubicSpec = CubicSpec()
     allocation: Literal["global", "per_layer", "erk", "macs"] = "global"
     structure: Literal["single", "in4", "2x4", "out2", "1:4", "2:4", "4:8"] = "single"

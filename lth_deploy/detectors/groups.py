@@ -31,6 +31,7 @@ PREDICTORS = (
     "head.classification_head.cls_logits",
     "head.regression_head.bbox_reg",
     "head.regression_head.bbox_ctrness",
+    "fc",
 )
 # SSDLite has one prediction block a level; its last convolution predicts.
 PREDICTION_BLOCKS = ("head.classification_head.module_list", "head.regression_head.module_list")

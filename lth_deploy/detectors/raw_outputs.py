@@ -3,9 +3,11 @@
 import torch
 from torch import Tensor, nn
 
+from lth_deploy.detectors.classifier import Classifier
+
 
 def raw_outputs(model: nn.Module, images: Tensor) -> list[Tensor]:
-    """Logits and deltas of every head, each differentiable with respect to every weight of the detector.
+    """Logits and deltas of every head, differentiable with respect to every weight of the network.
 
     Args:
         model: a detector of `build_detector`.
@@ -13,6 +15,8 @@ def raw_outputs(model: nn.Module, images: Tensor) -> list[Tensor]:
             that their answer does not hang on which proposals survive.
     """
     features = model.get_submodule("backbone")(images)
+    if isinstance(model, Classifier):
+        return [model.fc(features)]
     maps = list(features.values())
     if not hasattr(model, "roi_heads"):
         return list(model.get_submodule("head")(maps).values())

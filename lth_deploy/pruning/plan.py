@@ -35,8 +35,8 @@ def plan_trials(recipe: Recipe) -> list[TrialPlan]:
             trials.append(TrialPlan(level_name("random", level), "random", level, ticket))
         if level in recipe.controls.reinit:
             trials.append(TrialPlan(level_name("reinit", level), "reinit", level, ticket))
-        # Rounds go on from the level before; a gradual training or a source takes every level anew.
-        parent = "dense" if recipe.pruning.schedule == "cubic" or recipe.source else ticket
+        # Rounds go on from the level before; one shot, a gradual training and a source take every level anew.
+        parent = ticket if recipe.pruning.schedule == "levels" and recipe.source is None else "dense"
     return trials
 
 

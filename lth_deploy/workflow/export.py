@@ -76,7 +76,7 @@ def export(run: Path, *, level: str = "best", target: Target | None = None, out:
 
     Raises:
         DataError: no run, or damaged files in it.
-        UsageError: the run has no such level.
+        UsageError: the run has no such level, or is of a classifier.
         GateError: `best` is asked for and no level won.
         ParityError: the file does not compute what the trained model computes.
     """
@@ -85,6 +85,11 @@ def export(run: Path, *, level: str = "best", target: Target | None = None, out:
     from lth_deploy.workflow.find_ticket import load_splits
 
     recipe, target = directory.recipe(), target or Target()
+    if recipe.detector.name == "classifier":
+        raise UsageError(
+            f"{run} holds tickets of a classifier, which serve detectors as 'source.run' of a recipe; export takes "
+            "runs of detectors"
+        )
     trial = choose_trial(directory, level)
     control = directory.trial(control_of(recipe))
     splits = load_splits(recipe, run)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lth_deploy import storage
 from lth_deploy.errors import RecipeError, UsageError
-from lth_deploy.recipe import Recipe
+from lth_deploy.recipe import DetectorSpec, Recipe
 from lth_deploy.ticket import RunDirectory, versions
 from lth_deploy.workflow.extras import require_torch
 from lth_deploy.workflow.layer_facts import positions_of, signal_of
@@ -108,6 +108,11 @@ def load_splits(recipe: Recipe, run: Path) -> dict[str, "CocoDataset"]:
 
             annotations = folder / f"{name}.json"
             images = convert_voc(Path(spec.images), spec.annotations, annotations).images
+        elif data.format == "folder":
+            from lth_deploy.data.folder import convert_folder
+
+            annotations = folder / f"{name}.json"
+            images = convert_folder(Path(spec.images), annotations)
         else:
             annotations, images = Path(spec.annotations), Path(spec.images)
         splits[name] = load_coco(annotations, images, drop_degenerate=data.drop_degenerate)
@@ -162,8 +167,8 @@ def _prepare(
         splits["train"].without_empty() if recipe.data.drop_empty else splits["train"],
         flip=training.flip,
         seed=training.seed,
-        load_size=(recipe.detector.max_size, recipe.detector.min_size),
-        kinds=metric_kinds(recipe),
+        load_size=_load_size(recipe.detector),
+        kinds=[kind for kind in metric_kinds(recipe) if kind != "top1"],
     )
     batches = Batches(dataset, training.batch_size, training.seed, training.workers)
     total = training.total_steps(batches.batches_per_epoch)
@@ -186,17 +191,31 @@ def _prepare(
     )
 
 
+def _load_size(detector: DetectorSpec) -> tuple[int, int]:
+    """Longest and shortest side that images are shrunk to when decoded; a classifier needs a margin to crop from."""
+    if detector.name != "classifier":
+        return detector.max_size, detector.min_size
+    from lth_deploy.data.images import LARGEST_SIDE
+    from lth_deploy.detectors.classifier import MARGIN
+
+    return LARGEST_SIDE, round(MARGIN * detector.min_size)
+
+
 def score_splits(
     model: "nn.Module", recipe: Recipe, splits: Mapping[str, "CocoDataset"], device: "torch.device"
 ) -> dict[str, Any]:
-    """AP on val and test, by split and kind."""
+    """AP, or a classifier's accuracy, on val and test, by split and kind."""
     from lth_deploy.evaluation.coco_ap import evaluate_detections
+    from lth_deploy.workflow.accuracy import top_accuracy
     from lth_deploy.workflow.prediction import detect
 
-    scores = {}
+    scores: dict[str, Any] = {}
     for name in ("val", "test"):
         if name in splits:
             dataset = splits[name]
+            if recipe.detector.name == "classifier":
+                scores[name] = top_accuracy(model, dataset, device)
+                continue
             found = detect(model, dataset, device)
             result = evaluate_detections(dataset.ground_truth(), found, dataset.category_ids, metric_kinds(recipe))
             scores[name] = result.metrics

@@ -6,6 +6,8 @@ from lth_deploy.recipe import Recipe
 
 def metric_kinds(recipe: Recipe) -> tuple[str, ...]:
     """The AP kinds that a detector is judged by."""
+    if recipe.detector.name == "classifier":
+        return ("top1",)
     extra = {"mask_rcnn": ("segm",), "keypoint_rcnn": ("keypoints",)}
     return ("bbox", *extra.get(recipe.detector.name, ()))
 

@@ -98,16 +98,23 @@ def _pictures(
 ) -> list[dict[str, str]]:
     from lth_deploy.workflow.showcase import write_pictures
 
+    if search.recipe.detector.name == "classifier":
+        return []
     shown = pick_winner(search.recipe, trials) or next(t for t in reversed(trials) if t["kind"] == "ticket")
     return write_pictures(search, splits.get("test", splits["val"]), [control_of(search.recipe), shown["name"]])
 
 
 def _interval(search: "Search", dataset: "CocoDataset", ticket: str, control: str) -> list[float]:
-    """95 % paired bootstrap interval of AP(ticket) - AP(control), over images."""
+    """95 % paired bootstrap interval of AP(ticket) - AP(control), or of accuracies, over images."""
     from lth_deploy.evaluation.bootstrap import paired_bootstrap
+    from lth_deploy.workflow.accuracy import accuracy_interval
     from lth_deploy.workflow.prediction import detect
 
-    found = [detect(search.trained(name).to(search.device), dataset, search.device) for name in (ticket, control)]
+    models = (search.trained(ticket).to(search.device), search.trained(control).to(search.device))
+    if search.recipe.detector.name == "classifier":
+        sure = accuracy_interval(models, dataset, search.device, search.recipe)
+        return [sure.low, sure.high]
+    found = [detect(model, dataset, search.device) for model in models]
     interval = paired_bootstrap(
         dataset.ground_truth(),
         found[0],

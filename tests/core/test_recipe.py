@@ -150,6 +150,7 @@ DEFAULTS = {
     "detector.norm": "batch",
     "detector.weights": "none",
     "detector.frozen_layers": 0,
+    "detector.crop_scale": 0.08,
     "detector.proposals": 1000,
     "detector.detections": 100,
     "detector.score_threshold": 0.05,

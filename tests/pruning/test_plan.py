@@ -50,6 +50,13 @@ def test_trials_come_after_what_they_need() -> None:
     assert plan_named(recipe_with(), "random_80").parent == "level_80"
 
 
+@pytest.mark.parametrize("schedule", ["one_shot", "cubic"])
+def test_one_shot_and_gradual_pruning_take_every_level_from_dense_weights(schedule: str) -> None:
+    recipe = recipe_with(schedule=schedule)
+    assert [plan.parent for plan in plan_trials(recipe) if plan.kind == "ticket"] == ["dense", "dense"]
+    assert plan_named(recipe, "random_80").parent == "level_80"
+
+
 @pytest.mark.parametrize("restart", ["weights", "learning_rate", "fine_tune"])
 @pytest.mark.parametrize("budget", ["continue", "full"])
 def test_the_dense_control_has_the_tickets_budget(restart: str, budget: str) -> None:
