@@ -11,10 +11,9 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, model_validator
 
 from lth_deploy import strict_yaml
-from lth_deploy.recipe_pruning import ControlsSpec, PruningSpec, SourceSpec
-from lth_deploy.validation import Section, absolute_path, validate
+from lth_deploy.search_spec import ControlsSpec, PruningSpec, SelectionSpec, SourceSpec
+from lth_deploy.validation import Positive, Section, absolute_path, validate
 
-Positive = Annotated[int, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 Family = Literal["faster_rcnn", "mask_rcnn", "keypoint_rcnn", "retinanet", "fcos", "ssdlite", "classifier"]
@@ -152,14 +151,6 @@ class TrainingSpec(Section):
     def total_steps(self, batches_per_epoch: int) -> int:
         """N, the number of optimizer steps of the dense training."""
         return self.steps or int(self.epochs or 0) * batches_per_epoch
-
-
-class SelectionSpec(Section):
-    """Which level wins: the sparsest within `tolerance` (AP as a fraction) of the dense control on val."""
-
-    tolerance: Annotated[float, Field(ge=0)] = 0.01
-    metric: Literal["bbox", "segm", "keypoints", "top1"] = "bbox"
-    bootstrap_samples: Positive = 1000
 
 
 class Recipe(Section):

@@ -5,9 +5,9 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from lth_deploy import strict_yaml
@@ -16,6 +16,8 @@ from lth_deploy.registry import did_you_mean
 from lth_deploy.strict_yaml import Document, KeyPath
 
 M = TypeVar("M", bound=BaseModel)
+Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+Positive = Annotated[int, Field(gt=0)]
 
 _VARIABLE = re.compile(r"\$(\w+|\{[^}]*\})")
 

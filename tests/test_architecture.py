@@ -21,7 +21,7 @@ TIERS = tuple(
         "registry",
         "storage detections strict_yaml",
         "bundled validation",
-        "recipe_pruning",
+        "search_spec",
         "recipe",
         "target",
         "mask formats ticket",

@@ -10,7 +10,7 @@ from torch import nn
 from lth_deploy.detectors.groups import layer_groups
 from lth_deploy.errors import RecipeError
 from lth_deploy.pruning.scope import ScopedLayer
-from lth_deploy.recipe_pruning import PruningSpec
+from lth_deploy.search_spec import PruningSpec
 
 # What table 3 of the paper calls the parts. There it is a network whose fourth stage runs on every region; with a
 # pyramid the heads before the predictors take that place.

@@ -12,7 +12,15 @@ from lth_deploy.pruning.criteria import Criterion
 from lth_deploy.pruning.erdos_renyi import erk_zeros
 from lth_deploy.pruning.layer import PrunableLayer
 from lth_deploy.pruning.selection import Candidates, check_finite, lowest
-from lth_deploy.pruning.structure import Blocks, Groups, Structure, best_of_groups, block_scores, expand_blocks
+from lth_deploy.pruning.structure import (
+    AnyStructure,
+    BlockScore,
+    Groups,
+    Structure,
+    best_of_groups,
+    block_scores,
+    expand_blocks,
+)
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
@@ -25,7 +33,7 @@ def prune(
     sparsity: float,
     criterion: Criterion,
     allocation: Allocation,
-    structure: Structure,
+    structure: AnyStructure,
     seed: int = 0,
 ) -> Masks:
     """Masks that reach `sparsity`, a subset of `masks`.
@@ -70,13 +78,15 @@ def _candidates(
     layer: PrunableLayer,
     mask: BoolArray,
     criterion: Criterion,
-    structure: Blocks,
+    structure: Structure,
     allocation: Allocation,
     seed: int,
 ) -> Candidates:
-    scores, counts = block_scores(criterion(layer, mask, seed), structure, layer.transposed, criterion.additive)
+    # Changes of the loss add up; magnitudes do as squares.
+    block_score: BlockScore = "l1" if criterion.additive else "l2"
+    scores, counts = block_scores(criterion(layer, mask, seed), structure, layer.transposed, block_score)
     alive, _ = block_scores(mask.astype(np.float32), structure, layer.transposed)
-    cost: float | FloatArray = 1.0 if structure == Blocks(1, 1) else counts
+    cost: float | FloatArray = 1.0 if structure == Structure(1, 1) else counts
     if allocation == "macs":
         # The least lost for a sum of costs: rank by loss / cost, the greedy rule of a knapsack. Where a score is the
         # root of what is lost, as |w| of w^2 is, so is its price.
@@ -91,7 +101,7 @@ def _zeros_by_layer(
     masks: Mapping[str, BoolArray],
     sparsity: float,
     allocation: Allocation,
-    structure: Blocks,
+    structure: Structure,
 ) -> list[float]:
     """How many weights are still to fall in each layer, where layers have shares of their own."""
     if allocation == "per_layer":
@@ -106,7 +116,7 @@ def _budget(
     layers: Sequence[PrunableLayer],
     masks: Mapping[str, BoolArray],
     sparsity: float,
-    structure: Blocks,
+    structure: Structure,
     macs: bool,
 ) -> float:
     """What is still to fall, in weights or in MACs; nothing when the level before overshot to here already."""

@@ -7,15 +7,15 @@ import numpy as np
 import numpy.typing as npt
 
 from lth_deploy.mask import Masks
-from lth_deploy.pruning.structure import Blocks, Groups, Structure, best_of_groups, block_scores, expand_blocks
+from lth_deploy.pruning.structure import AnyStructure, Groups, Structure, best_of_groups, block_scores, expand_blocks
 
 
 def permuted(
-    masks: Mapping[str, npt.NDArray[np.bool_]], structure: Structure, transposed: frozenset[str], seed: int
+    masks: Mapping[str, npt.NDArray[np.bool_]], structure: AnyStructure, transposed: frozenset[str], seed: int
 ) -> Masks:
     """Each layer's mask with its blocks in random order: the ticket's sparsity per layer, none of its positions.
 
-    Blocks at a layer's edge are smaller; they are permuted among blocks of their own size, so that the number of
+    Structure at a layer's edge are smaller; they are permuted among blocks of their own size, so that the number of
     zeros stays exact. Groups of N:M keep N places each, drawn anew.
     """
     result = {}
@@ -30,7 +30,7 @@ def permuted(
 
 
 def _permuted_blocks(
-    mask: npt.NDArray[np.bool_], structure: Blocks, transposed: bool, rng: np.random.Generator
+    mask: npt.NDArray[np.bool_], structure: Structure, transposed: bool, rng: np.random.Generator
 ) -> npt.NDArray[np.bool_]:
     scores, counts = block_scores(mask.astype(np.float32), structure, transposed)
     blocks = (scores > 0).reshape(-1)

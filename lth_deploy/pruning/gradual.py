@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lth_deploy.mask import Masks
-from lth_deploy.recipe_pruning import CubicSpec
+from lth_deploy.search_spec import CubicSpec
 from lth_deploy.training.hooks import Hook
 
 

@@ -14,7 +14,7 @@ from lth_deploy.pruning.criteria import CRITERIA, Signal
 from lth_deploy.pruning.layer import PrunableLayer
 from lth_deploy.pruning.signals import Signals, movement
 from lth_deploy.pruning.structure import STRUCTURES, Groups
-from lth_deploy.recipe_pruning import PruningSpec
+from lth_deploy.search_spec import PruningSpec
 
 Measure = Callable[[Signal, nn.Module], Signals]
 """Measures a signal on a model, which it leaves as it is."""

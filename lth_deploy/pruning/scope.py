@@ -16,7 +16,7 @@ from lth_deploy.detectors.groups import (
     stem,
 )
 from lth_deploy.errors import RecipeError
-from lth_deploy.recipe_pruning import PruningSpec
+from lth_deploy.search_spec import PruningSpec
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,23 @@
 """Structures: which weights share one mask bit, or compete for the places in one group.
 
 A block is R consecutive output channels by C consecutive input channels at one tap of the kernel, which is
-what the sparse kernels load as one unit. Blocks at the edge of a layer are smaller, never padded with weights.
+what the sparse kernels load as one unit. Structure at the edge of a layer are smaller, never padded with weights.
 Of a group, M consecutive input channels of one output at one tap, N weights are left.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
+BlockScore = Literal["l2", "l1", "max"]
 
 
 @dataclass(frozen=True)
-class Blocks:
+class Structure:
     """Block size: `outputs` x `inputs` channels."""
 
     outputs: int
@@ -33,13 +35,13 @@ class Groups:
     of: int
 
 
-Structure = Blocks | Groups
+AnyStructure = Structure | Groups
 
-STRUCTURES: dict[str, Structure] = {
-    "single": Blocks(1, 1),
-    "in4": Blocks(1, 4),
-    "2x4": Blocks(2, 4),
-    "out2": Blocks(2, 1),
+STRUCTURES: dict[str, AnyStructure] = {
+    "single": Structure(1, 1),
+    "in4": Structure(1, 4),
+    "2x4": Structure(2, 4),
+    "out2": Structure(2, 1),
     "1:4": Groups(1, 4),
     "2:4": Groups(2, 4),
     "4:8": Groups(4, 8),
@@ -47,38 +49,42 @@ STRUCTURES: dict[str, Structure] = {
 
 
 def block_scores(
-    scores: FloatArray, blocks: Blocks, transposed: bool, additive: bool = False
+    scores: FloatArray, structure: Structure, transposed: bool, block_score: BlockScore = "l2"
 ) -> tuple[FloatArray, FloatArray]:
     """Score and number of weights of every block of one layer.
 
     Args:
-        scores: [O, I, ...taps], or [I, O, ...taps] where `transposed` (ConvTranspose).
-        blocks: the block size.
+        scores: of single weights, [O, I, ...taps], or [I, O, ...taps] where `transposed` (ConvTranspose).
+        structure: the block size.
         transposed: whether input channels come first.
-        additive: whether scores add up; otherwise their squares do.
+        block_score: root mean square (l2), mean (l1) or largest (max) of the scores in a block. Means, not sums, so
+            that the smaller blocks at a layer's edge compare with whole ones.
 
     Returns:
-        Mean of the scores in each block, or root mean square, and the weights it holds; both [ceil(O/R), ceil(I/C),
-        taps].
+        Scores of the blocks, and the weights each holds; both [ceil(O/R), ceil(I/C), taps].
     """
-    rows, columns = _block_axes(blocks, transposed)
+    rows, columns = _block_axes(structure, transposed)
     if rows == columns == 1:
         return scores, np.ones((1,) * scores.ndim, np.float32)
-    sums = _sum_blocks(scores if additive else np.square(scores, dtype=np.float32), rows, columns)
-    counts = _sum_blocks(np.ones(scores.shape[:2], np.float32), rows, columns)
+    counts = _reduce_blocks(np.ones(scores.shape[:2], np.float32), rows, columns, np.add)
     counts = counts.reshape(counts.shape + (1,) * (scores.ndim - 2))
-    means = sums / counts
-    return means if additive else np.sqrt(means), np.broadcast_to(counts, sums.shape)
+    if block_score == "max":
+        reduced = _reduce_blocks(scores, rows, columns, np.maximum)
+    elif block_score == "l1":
+        reduced = _reduce_blocks(scores, rows, columns, np.add) / counts
+    else:
+        reduced = np.sqrt(_reduce_blocks(np.square(scores, dtype=np.float32), rows, columns, np.add) / counts)
+    return reduced, np.broadcast_to(counts, reduced.shape)
 
 
 def expand_blocks(
-    values: npt.NDArray[np.bool_], shape: tuple[int, ...], blocks: Blocks, transposed: bool
+    blocks: npt.NDArray[np.bool_], shape: tuple[int, ...], structure: Structure, transposed: bool
 ) -> npt.NDArray[np.bool_]:
     """One value a block back to one value a weight; `shape` is the layer's."""
-    rows, columns = _block_axes(blocks, transposed)
+    rows, columns = _block_axes(structure, transposed)
     if rows == columns == 1:
-        return values
-    return values.repeat(rows, axis=0).repeat(columns, axis=1)[: shape[0], : shape[1]]
+        return blocks
+    return blocks.repeat(rows, axis=0).repeat(columns, axis=1)[: shape[0], : shape[1]]
 
 
 def best_of_groups(scores: FloatArray, alive: BoolArray, groups: Groups, transposed: bool) -> BoolArray:
@@ -103,16 +109,16 @@ def best_of_groups(scores: FloatArray, alive: BoolArray, groups: Groups, transpo
     return np.ascontiguousarray(np.moveaxis(flat, -1, axis)) & alive
 
 
-def _block_axes(blocks: Blocks, transposed: bool) -> tuple[int, int]:
-    return (blocks.inputs, blocks.outputs) if transposed else (blocks.outputs, blocks.inputs)
+def _block_axes(structure: Structure, transposed: bool) -> tuple[int, int]:
+    return (structure.inputs, structure.outputs) if transposed else (structure.outputs, structure.inputs)
 
 
-def _sum_blocks(values: FloatArray, rows: int, columns: int) -> FloatArray:
+def _reduce_blocks(values: FloatArray, rows: int, columns: int, reduce: np.ufunc) -> FloatArray:
     outer, inner = values.shape[:2]
     if outer % rows == 0 and inner % columns == 0:
-        # The common case; one strided sum is several times faster than two scattered ones.
+        # The common case; one strided reduction is several times faster than two scattered ones.
         shape = (outer // rows, rows, inner // columns, columns, *values.shape[2:])
-        summed: FloatArray = values.reshape(shape).sum(axis=(1, 3), dtype=np.float32)
-        return summed
-    rows_summed = np.add.reduceat(values, np.arange(0, values.shape[0], rows), axis=0)
-    return np.add.reduceat(rows_summed, np.arange(0, values.shape[1], columns), axis=1)
+        reduced: FloatArray = reduce.reduce(values.reshape(shape), axis=(1, 3), dtype=np.float32)
+        return reduced
+    by_rows = reduce.reduceat(values, np.arange(0, values.shape[0], rows), axis=0)
+    return reduce.reduceat(by_rows, np.arange(0, values.shape[1], columns), axis=1)

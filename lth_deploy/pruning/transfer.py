@@ -12,7 +12,7 @@ from lth_deploy.errors import DataError, RecipeError, UsageError
 from lth_deploy.mask import Masks, load_masks
 from lth_deploy.pruning.plan import level_name
 from lth_deploy.pruning.scope import ScopedLayer
-from lth_deploy.recipe_pruning import SourceSpec
+from lth_deploy.search_spec import SourceSpec
 from lth_deploy.ticket import RunDirectory
 from lth_deploy.training.state import TrainingState
 

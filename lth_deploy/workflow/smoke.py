@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from lth_deploy.bundled import recipe_file, recipe_names
 from lth_deploy.errors import RecipeError
 from lth_deploy.recipe import DataSpec, Recipe, ShapesSpec, SplitSpec, load_recipe
-from lth_deploy.recipe_pruning import ControlsSpec, RewindSpec, SourceSpec
+from lth_deploy.search_spec import ControlsSpec, RewindSpec, SourceSpec
 from lth_deploy.workflow.extras import require_torch
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from lth_deploy import storage
 from lth_deploy.mask import elements, kept, load_masks
 from lth_deploy.pruning.plan import control_of
 from lth_deploy.recipe import Recipe
-from lth_deploy.recipe_pruning import SourceSpec
+from lth_deploy.search_spec import SourceSpec
 from lth_deploy.ticket import RunDirectory, Trial, read_metrics
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from lth_deploy import strict_yaml
 from lth_deploy.bundled import target_file, target_names
 from lth_deploy.errors import RecipeError
 from lth_deploy.recipe import Recipe, load_recipe, recipe_from
-from lth_deploy.recipe_pruning import RoundsSpec
+from lth_deploy.search_spec import RoundsSpec
 from lth_deploy.target import Target, load_target
 from lth_deploy.validation import validate
 from tests.core.recipes import MINIMAL, write

@@ -17,7 +17,7 @@ from lth_deploy.pruning.ranking import ones  # noqa: E402
 from lth_deploy.pruning.scope import layers_of, scoped_layers  # noqa: E402
 from lth_deploy.pruning.structure import STRUCTURES  # noqa: E402
 from lth_deploy.recipe import DetectorSpec  # noqa: E402
-from lth_deploy.recipe_pruning import PruningSpec  # noqa: E402
+from lth_deploy.search_spec import PruningSpec  # noqa: E402
 from tests.tiny_detectors import tiny_detector  # noqa: E402
 
 TOLERANCE = 0.02

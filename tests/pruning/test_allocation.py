@@ -13,10 +13,10 @@ from lth_deploy.pruning.controls import permuted
 from lth_deploy.pruning.criteria import CRITERIA, magnitude
 from lth_deploy.pruning.erdos_renyi import erk_zeros
 from lth_deploy.pruning.layer import PrunableLayer
-from lth_deploy.pruning.structure import STRUCTURES, Blocks, Groups, Structure, block_scores, expand_blocks
+from lth_deploy.pruning.structure import STRUCTURES, AnyStructure, Groups, Structure, block_scores, expand_blocks
 
 SINGLE = STRUCTURES["single"]
-BLOCKS = {name: structure for name, structure in STRUCTURES.items() if isinstance(structure, Blocks)}
+BLOCKS = {name: structure for name, structure in STRUCTURES.items() if isinstance(structure, Structure)}
 BLOCKED = [name for name in BLOCKS if name != "single"]
 GROUPS = {name: structure for name, structure in STRUCTURES.items() if isinstance(structure, Groups)}
 ALLOCATIONS: tuple[Allocation, ...] = ("global", "per_layer", "erk", "macs")
@@ -41,7 +41,7 @@ def ones(layers: list[PrunableLayer]) -> Masks:
     return {layer.name: np.ones(layer.weights.shape, np.bool_) for layer in layers}
 
 
-def levels(allocation: Allocation, structure: Structure, asked: tuple[float, ...]) -> list[Masks]:
+def levels(allocation: Allocation, structure: AnyStructure, asked: tuple[float, ...]) -> list[Masks]:
     layers, made = network(), [ones(network())]
     for level in asked:
         made.append(prune(layers, made[-1], level, magnitude, allocation, structure))

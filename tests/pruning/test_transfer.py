@@ -12,7 +12,7 @@ from lth_deploy.detectors import build_detector  # noqa: E402
 from lth_deploy.errors import DataError, RecipeError  # noqa: E402
 from lth_deploy.pruning.scope import scoped_layers  # noqa: E402
 from lth_deploy.pruning.transfer import Ticket, Transfer, fit  # noqa: E402
-from lth_deploy.recipe_pruning import SourceSpec  # noqa: E402
+from lth_deploy.search_spec import SourceSpec  # noqa: E402
 from tests.tiny_detectors import tiny_spec  # noqa: E402
 
 CACHE: dict[str, Any] = {}

@@ -1,13 +1,11 @@
-"""The sections of a recipe about pruning: where zeros come from, how many, and what they are compared with."""
+"""The sections of a recipe about the ticket: pruning, its source, its controls, and which level wins."""
 
 import itertools
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from lth_deploy.validation import Section
-
-Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+from lth_deploy.validation import Positive, Section, Share
 
 
 class RoundsSpec(Section):
@@ -59,7 +57,7 @@ class CubicSpec(Section):
 
     begin: Annotated[float, Field(ge=0, lt=1)] = 0.0
     end: Annotated[float, Field(gt=0, le=1)] = 0.75
-    every: Annotated[int, Field(gt=0)] = 100
+    every: Positive = 100
 
     @model_validator(mode="after")
     def _forwards(self) -> "CubicSpec":
@@ -73,7 +71,7 @@ class PruningSpec(Section):
 
     levels: Levels = RoundsSpec(to=0.8)
     criterion: str = "magnitude"
-    criterion_batches: Annotated[int, Field(gt=0)] = Field(8, description="batches whose gradients a criterion sums")
+    criterion_batches: Positive = Field(8, description="batches whose gradients a criterion sums")
     ranked: Literal["trained", "initial"] = Field("trained", description="the weights that a criterion ranks")
     schedule: Literal["levels", "one_shot", "cubic"] = Field(
         "levels", description="each level from the one before, each from dense weights, or rising within its training"
@@ -151,3 +149,11 @@ class ControlsSpec(Section):
 
     random: list[Share] = Field([])
     reinit: list[Share] = Field([])
+
+
+class SelectionSpec(Section):
+    """Which level wins: the sparsest within `tolerance` (AP as a fraction) of the dense control on val."""
+
+    tolerance: Annotated[float, Field(ge=0)] = 0.01
+    metric: Literal["bbox", "segm", "keypoints", "top1"] = "bbox"
+    bootstrap_samples: Positive = 1000
