@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
+from lth_deploy.detectors.classifier import Classifier
 from lth_deploy.errors import RecipeError
 
 PRUNABLE_TYPES = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
@@ -31,7 +32,6 @@ PREDICTORS = (
     "head.classification_head.cls_logits",
     "head.regression_head.bbox_reg",
     "head.regression_head.bbox_ctrness",
-    "fc",
 )
 # SSDLite has one prediction block a level; its last convolution predicts.
 PREDICTION_BLOCKS = ("head.classification_head.module_list", "head.regression_head.module_list")
@@ -102,6 +102,8 @@ def layer_groups(model: nn.Module) -> dict[str, str]:
 
 
 def _predictors(model: nn.Module) -> Iterator[nn.Module]:
+    if isinstance(model, Classifier):
+        yield model.fc
     for path in PREDICTORS:
         yield from _below(model, path)
     for path in PREDICTION_BLOCKS:

@@ -81,7 +81,9 @@ class SumMovement(Hook):
         with torch.no_grad():
             for name, parameter in self._parameters.items():
                 if parameter.grad is not None:
-                    self._sums[name].addcmul_(parameter, parameter.grad, value=-1)
+                    # Half precision overflows now and then, and the optimizer skips such a step.
+                    gradient = parameter.grad.nan_to_num(0.0, 0.0, 0.0)
+                    self._sums[name].addcmul_(parameter, gradient, value=-1)
 
     def memory(self) -> dict[str, Tensor]:
         """The sums."""

@@ -74,7 +74,6 @@ def find_ticket(
             adopt_dense(run, dense_from)
         splits = load_splits(recipe, run.path)
         search = _prepare(recipe, run, splits, chosen, deadline)
-        search.check()
         finished = True
         try:
             search.execute()
@@ -176,7 +175,7 @@ def _prepare(
     if rewind >= total:
         raise RecipeError(f"pruning.rewind: step {rewind} is not before the end of the training, step {total}")
     train_set = splits["train"]
-    return Search(
+    search = Search(
         run=run,
         recipe=recipe,
         device=device,
@@ -189,6 +188,8 @@ def _prepare(
         measure=lambda signal, model: signal_of(signal, model, recipe, batches, device),
         deadline=deadline,
     )
+    search.check()
+    return search
 
 
 def _load_size(detector: DetectorSpec) -> tuple[int, int]:

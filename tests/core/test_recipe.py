@@ -264,6 +264,11 @@ def test_voc_names_a_split_and_not_a_file(tmp_path: Path) -> None:
     assert data.train.images == str(tmp_path / "voc")
 
 
+def test_a_ratio_is_no_number_to_the_base_of_sixty() -> None:
+    text = MINIMAL.replace("levels: [0.5, 0.8]", "levels: [0.5]\n  structure: 2:4")
+    assert _read(text).pruning.structure == "2:4"
+
+
 @pytest.mark.parametrize("rounds", [1, 2, 5, 12])
 def test_an_exponential_series_keeps_the_same_share_each_round_and_ends_where_asked(rounds: int) -> None:
     levels = RoundsSpec(to=0.8, rounds=rounds).levels()

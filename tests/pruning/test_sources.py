@@ -123,6 +123,17 @@ def test_masks_are_the_sources_own_and_hold_under_momentum_and_decay(tmp_path: P
         assert ours["rpn.weight"].all()
 
 
+def test_a_transferred_backbone_is_as_sparse_after_a_hundred_steps(tmp_path: Path, source: Path) -> None:
+    recipe = toy_recipe(source={"run": str(source)}, training={"steps": 100}, pruning={"levels": [0.8]})
+    search = toy_search(tmp_path / "run", recipe, **settings(True, total_steps=100))
+    search.execute()
+    trial = search.run.trial("level_80")
+    assert trial.read_result()["steps"] == [0, 100]
+    weights = TrainingState.load(trial.weights).model
+    for name, mask in load_masks(trial.mask).items():
+        assert np.array_equal(weights[name].numpy() != 0, mask), name
+
+
 def test_layers_that_the_source_lacks_are_pruned_where_the_recipe_says_so(tmp_path: Path, source: Path) -> None:
     search, _ = searched(tmp_path / "run", recipe_from_source(source, missing="direct"))
     for level, share in (("level_50", 0.5), ("level_80", 0.8)):
