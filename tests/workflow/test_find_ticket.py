@@ -242,6 +242,7 @@ def test_augmented_training_in_bfloat16_resumes_to_the_same_bits(tmp_path: Path)
     [
         ({"pruning": {"criterion": "magnitud"}}, "magnitude"),
         ({"selection": {"metric": "segm"}}, "no metric of retinanet"),
+        ({"pruning": {"criterion": "movement", "block_score": "l2"}}, "choose auto, l1 or max"),
         ({"pruning": {"exclude": ["backbone.bottom_up.*"]}}, "matches no layer"),
         ({"pruning": {"include": ["head.classification_head.cls_logits"]}}, "no layer to prune"),
     ],
@@ -343,7 +344,7 @@ def test_the_interval_is_of_ticket_minus_control(
         return {image.id: compact(perfect(dataset, image.id, seen)) for image in dataset.images}
 
     monkeypatch.setattr("lth_deploy.workflow.prediction.detect", fake)
-    model = search.trained("dense")
+    model = search.trials.trained("dense")
     low, high = summary._interval(search, splits["test"], model, model)
     assert low == pytest.approx(sign)
     assert high == pytest.approx(sign)
