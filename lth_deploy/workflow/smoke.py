@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 SHAPES = ShapesSpec(train=4, val=2, test=2, width=96, height=96)
 CLASSES, KEYPOINTS = 3, 4
+SOURCE_LR = 1e-4
 
 
 def smoke_recipe(recipe: Recipe, weights: Path, sources: Path | None = None) -> Recipe:
@@ -109,7 +110,10 @@ def _smoke_source(recipe: Recipe, level: float, folder: Path) -> SourceSpec | No
         source = load_recipe(recipe_file(bundled), check_variables=False)
         source = source.model_copy(update={"pruning": source.pruning.model_copy(update={"levels": [level]})})
         small = smoke_recipe(source, folder / f"{name}-{level:g}.safetensors", folder)
-        alone = small.model_copy(update={"controls": ControlsSpec()})
+        # Two steps at a full rate from scratch would leave weights that the target's frozen norms blow up.
+        gentle = small.training.optimizer.model_copy(update={"lr": SOURCE_LR})
+        training = small.training.model_copy(update={"optimizer": gentle})
+        alone = small.model_copy(update={"controls": ControlsSpec(), "training": training})
         find_ticket(alone, run, device="cpu", resume=(run / "manifest.json").exists())
     return recipe.source.model_copy(update={"run": str(run)})
 
