@@ -7,9 +7,10 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch comes with the extra 'train'")
 pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
 
+from lth_deploy.bundled import recipe_file  # noqa: E402
 from lth_deploy.errors import DataError, RecipeError, UsageError  # noqa: E402
 from lth_deploy.mask import load_masks  # noqa: E402
-from lth_deploy.recipe import Recipe  # noqa: E402
+from lth_deploy.recipe import Recipe, load_recipe  # noqa: E402
 from lth_deploy.ticket import RunDirectory  # noqa: E402
 from lth_deploy.training.state import TrainingState  # noqa: E402
 from lth_deploy.workflow.export import export  # noqa: E402
@@ -121,3 +122,15 @@ def test_what_a_classifier_cannot_use_is_refused(sections: dict[str, object], me
     family = str(sections.pop("family", "retinanet"))
     with pytest.raises(RecipeError, match=message):
         tiny_recipe(family, **sections)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("quantization.levels=[0]", "a classifier is not exported"),
+        ("training.augment.zoom=[0.5, 2]", "zoom is for detectors"),
+    ],
+)
+def test_what_only_detectors_have_is_refused(override: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(recipe_file("paper/imagenet_r18"), [override], check_variables=False)

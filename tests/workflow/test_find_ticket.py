@@ -22,7 +22,7 @@ from lth_deploy.detections import Detections  # noqa: E402
 from lth_deploy.errors import DataError, RecipeError, StorageError, UsageError  # noqa: E402
 from lth_deploy.evaluation.coco_rows import compact  # noqa: E402
 from lth_deploy.mask import is_subset, load_masks  # noqa: E402
-from lth_deploy.pruning.imp import Search  # noqa: E402
+from lth_deploy.pruning.trials import Trials  # noqa: E402
 from lth_deploy.recipe import Recipe  # noqa: E402
 from lth_deploy.ticket import RunDirectory  # noqa: E402
 from lth_deploy.training import session  # noqa: E402
@@ -140,8 +140,8 @@ def test_finished_trials_are_skipped_and_litter_is_cleared(finished: Finished, m
 
 def test_a_summary_loads_control_and_ticket_once(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = []
-    trained = Search.trained
-    monkeypatch.setattr(Search, "trained", lambda self, name: (loaded.append(name), trained(self, name))[1])
+    trained = Trials.trained
+    monkeypatch.setattr(Trials, "trained", lambda self, name: (loaded.append(name), trained(self, name))[1])
     again = find_ticket(finished.recipe, finished.result.run, device="cpu", resume=True)
     shown = (again.summary["winner"] or {"trial": "level_80"})["trial"]
     assert loaded == ["dense", shown]
