@@ -26,8 +26,9 @@ import torch
 from lth_deploy import storage, strict_yaml
 from lth_deploy.detectors import build_detector
 from lth_deploy.measure.machine import describe_machine
-from lth_deploy.pruning.allocation import Allocation, PrunableLayer, prune
+from lth_deploy.pruning.allocation import Allocation, prune
 from lth_deploy.pruning.criteria import magnitude
+from lth_deploy.pruning.layer import PrunableLayer
 from lth_deploy.pruning.scope import scoped_layers
 from lth_deploy.pruning.structure import STRUCTURES
 from lth_deploy.recipe import DetectorSpec, Recipe, recipe_from

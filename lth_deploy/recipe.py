@@ -11,11 +11,12 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, model_validator
 
 from lth_deploy import strict_yaml
-from lth_deploy.search_spec import ControlsSpec, PruningSpec, QuantizationSpec, SelectionSpec
+from lth_deploy.result_spec import QuantizationSpec, SelectionSpec
+from lth_deploy.search_spec import ControlsSpec, PruningSpec, SourceSpec
 from lth_deploy.training_spec import TrainingSpec
 from lth_deploy.validation import Positive, Section, Seed, absolute_path, validate
 
-Family = Literal["faster_rcnn", "mask_rcnn", "keypoint_rcnn", "retinanet", "fcos", "ssdlite"]
+Family = Literal["faster_rcnn", "mask_rcnn", "keypoint_rcnn", "retinanet", "fcos", "ssdlite", "classifier"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
 
 
@@ -37,6 +38,9 @@ class DetectorSpec(Section):
     frozen_layers: Annotated[int, Field(ge=0, le=5)] = 0
     min_size: Positive = 800
     max_size: Positive = 1333
+    crop_scale: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.08, description="least share of a picture that a classifier's random training crop shows"
+    )
     proposals: Positive = 1000
     detections: Positive = 100
     score_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.05
@@ -57,9 +61,9 @@ class DetectorSpec(Section):
 
 
 class SplitSpec(Section):
-    """One set of images: an annotation file (COCO) or split name (VOC), and the folder of images."""
+    """One set of images: an annotation file (COCO) or split name (VOC), and the folder of images (or of classes)."""
 
-    annotations: str
+    annotations: str = ""
     images: str
 
 
@@ -78,7 +82,7 @@ class ShapesSpec(Section):
 class DataSpec(Section):
     """Where images and annotations come from. Paths are relative to the recipe's folder."""
 
-    format: Literal["coco", "voc", "shapes"]
+    format: Literal["coco", "voc", "shapes", "folder"]
     train: SplitSpec | None = None
     val: SplitSpec | None = None
     test: SplitSpec | None = None
@@ -92,6 +96,11 @@ class DataSpec(Section):
             raise ValueError(f"format '{self.format}' needs the splits 'train' and 'val' (and may have 'test')")
         if self.format == "shapes" and (self.train or self.val or self.test):
             raise ValueError("format 'shapes' draws its own images; remove train, val and test")
+        for name in ("train", "val", "test"):
+            split = getattr(self, name)
+            if split is not None and bool(split.annotations) != (self.format != "folder"):
+                what = "has no annotations but the names of its folders" if self.format == "folder" else "needs them"
+                raise ValueError(f"{name}.annotations: format '{self.format}' {what}")
         return self
 
 
@@ -104,6 +113,7 @@ class Recipe(Section):
     data: DataSpec
     training: TrainingSpec
     pruning: PruningSpec = PruningSpec()
+    source: SourceSpec | None = None
     controls: ControlsSpec = ControlsSpec()
     quantization: QuantizationSpec = QuantizationSpec()
     selection: SelectionSpec = SelectionSpec()
@@ -120,6 +130,30 @@ class Recipe(Section):
                 raise ValueError(f"quantization.levels: {share} is neither 0 nor one of the levels {levels}")
         if len(set(self.quantization.levels)) < len(self.quantization.levels):
             raise ValueError(f"quantization.levels: a level is there twice, found {self.quantization.levels}")
+        return self
+
+    @model_validator(mode="after")
+    def _classes_of_pictures_are_for_classifiers(self) -> "Recipe":
+        if (self.detector.name == "classifier") != (self.data.format == "folder"):
+            raise ValueError(f"detector '{self.detector.name}' cannot learn from data of format '{self.data.format}'")
+        if self.detector.name == "classifier" and self.quantization.levels:
+            raise ValueError("quantization.levels: a classifier is not exported; leave them out")
+        if self.detector.name == "classifier" and self.training.augment.zoom != [1.0, 1.0]:
+            raise ValueError("training.augment.zoom is for detectors; a classifier's crops are detector.crop_scale")
+        return self
+
+    @model_validator(mode="after")
+    def _a_source_is_trained_from_its_first_step(self) -> "Recipe":
+        fixed = {
+            "restart": "weights",
+            "budget": "continue",
+            "schedule": "levels",
+            "share_of": "prunable",
+            "permute": "none",
+        }
+        for key, value in fixed.items():
+            if self.source is not None and getattr(self.pruning, key) != value:
+                raise ValueError(f"a ticket from a source trains all steps under its mask; leave pruning.{key} out")
         return self
 
     def digest(self) -> str:
@@ -160,7 +194,7 @@ def _absolute(recipe: Recipe, base: Path, source: Path, check_variables: bool) -
         if value is None:
             return None
         annotations = value.annotations  # of VOC: the name of a list, no path
-        if recipe.data.format != "voc":
+        if recipe.data.format not in ("voc", "folder"):
             annotations = resolve(annotations, f"data.{name}.annotations")
         return SplitSpec(annotations=annotations, images=resolve(value.images, f"data.{name}.images"))
 
@@ -168,4 +202,8 @@ def _absolute(recipe: Recipe, base: Path, source: Path, check_variables: bool) -
     detector = recipe.detector
     if detector.weights not in ("none", "backbone", "torchvision"):
         detector = detector.model_copy(update={"weights": resolve(detector.weights, "detector.weights")})
-    return recipe.model_copy(update={"data": recipe.data.model_copy(update=splits), "detector": detector})
+    ticket = recipe.source
+    if ticket is not None:
+        ticket = ticket.model_copy(update={"run": resolve(ticket.run, "source.run")})
+    data = recipe.data.model_copy(update=splits)
+    return recipe.model_copy(update={"data": data, "detector": detector, "source": ticket})

@@ -1,4 +1,4 @@
-"""The sections of a recipe about the ticket: pruning, its controls, quantisation, and which level wins."""
+"""The sections of a recipe about the search for tickets: pruning, a source of tickets, and controls."""
 
 import itertools
 from typing import Annotated, Any, Literal
@@ -48,15 +48,41 @@ Levels = Annotated[
 """Levels one by one, or as a series; told apart by their form, so that errors are about the form that was used."""
 
 
+Group = Literal["backbone", "fpn", "rpn", "head", "box_head", "mask_head", "keypoint_head", "dense_head", "predictor"]
+"""Parts of a detector; `head` is every head without its final predictors, which are pruned only where named."""
+
+
+class CubicSpec(Section):
+    """When the zeros of a gradual training come: shares of its steps, and steps between two rankings."""
+
+    begin: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    end: Annotated[float, Field(gt=0, le=1)] = 0.75
+    every: Positive = 100
+
+    @model_validator(mode="after")
+    def _forwards(self) -> "CubicSpec":
+        if self.begin >= self.end:
+            raise ValueError(f"begin {self.begin} is not before end {self.end}")
+        return self
+
+
 class PruningSpec(Section):
     """How the ticket is searched: every axis is its own key."""
 
     levels: Levels = RoundsSpec(to=0.8)
     criterion: str = "magnitude"
-    allocation: Literal["global", "per_layer", "macs"] = "global"
-    structure: Literal["single", "in4", "2x4", "out2"] = "single"
-    block_score: Literal["l2", "l1", "max"] = Field(
-        "l2", description="what a block of a structure is worth: root mean square, mean or largest of its weights"
+    criterion_batches: Positive = Field(8, description="batches whose gradients a criterion sums")
+    ranked: Literal["trained", "initial"] = Field("trained", description="the weights that a criterion ranks")
+    schedule: Literal["levels", "one_shot", "cubic"] = Field(
+        "levels", description="each level from the one before, each from dense weights, or rising within its training"
+    )
+    cubic: CubicSpec = CubicSpec()
+    allocation: Literal["global", "per_layer", "erk", "macs"] = "global"
+    structure: Literal["single", "in4", "2x4", "out2", "1:4", "2:4", "4:8"] = "single"
+    block_score: Literal["auto", "l2", "l1", "max"] = Field(
+        "auto",
+        description="what a block is worth: root mean square, mean or largest of the scores of its weights; auto is l1 "
+        "for criteria that add up as changes of the loss do, l2 for others",
     )
     permute: Literal["none", "similarity"] = Field(
         "none", description="bring channels that look alike together before blocks of inputs are formed"
@@ -64,7 +90,9 @@ class PruningSpec(Section):
     restart: Literal["weights", "learning_rate", "fine_tune"] = "weights"
     rewind: RewindSpec = RewindSpec(epoch=1)
     budget: Literal["continue", "full"] = "continue"
+    share_of: Literal["prunable", "all"] = Field("prunable", description="the weights that levels are a share of")
     scope: Literal["default", "paper"] = "default"
+    groups: list[Group] = Field([], description="parts of the network that are pruned; none given means all")
     include: list[str] = Field(["*"])
     exclude: list[str] = Field([])
     fine_tune_lr: Annotated[float, Field(gt=0)] | None = None
@@ -74,8 +102,47 @@ class PruningSpec(Section):
         levels = self.level_list()
         if not levels or any(b <= a for a, b in itertools.pairwise(levels)):
             raise ValueError(f"levels must rise and not be empty, found {levels}")
-        if self.permute != "none" and self.structure not in ("in4", "2x4"):
+        return self
+
+    @model_validator(mode="after")
+    def _permutes_before_anything_is_ranked(self) -> "PruningSpec":
+        if self.permute == "none":
+            return self
+        if self.structure not in ("in4", "2x4"):
             raise ValueError(f"permute '{self.permute}' is for structures with blocks of inputs, in4 and 2x4")
+        if self.ranked == "initial":
+            raise ValueError("permute puts channels in order by trained weights; ranked 'initial' comes before those")
+        return self
+
+    @model_validator(mode="after")
+    def _groups_are_alone(self) -> "PruningSpec":
+        keep, _, of = self.structure.partition(":")
+        if not of:
+            return self
+        share = 1 - int(keep) / int(of)
+        if self.level_list() != [share]:
+            raise ValueError(
+                f"structure '{self.structure}' has {share:.0%} zeros in every group: levels must be [{share}]"
+            )
+        alone = {"allocation": "global", "schedule": "levels", "share_of": "prunable", "block_score": "auto"}
+        if any(getattr(self, key) != value for key, value in alone.items()):
+            raise ValueError(
+                f"structure '{self.structure}' has the same zeros in every group and all at once: "
+                f"leave {', '.join(alone)} out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _shares_are_of_weights(self) -> "PruningSpec":
+        if self.share_of == "all" and self.allocation == "macs":
+            raise ValueError("allocation 'macs' counts the multiplications of prunable layers; leave share_of out")
+        return self
+
+    @model_validator(mode="after")
+    def _ranks_what_there_is(self) -> "PruningSpec":
+        if self.ranked == "initial" and (self.criterion == "movement" or self.schedule == "cubic"):
+            what = "criterion 'movement'" if self.criterion == "movement" else "schedule 'cubic'"
+            raise ValueError(f"{what} ranks weights in training; ranked 'initial' is for ranking before it")
         return self
 
     def level_list(self) -> list[float]:
@@ -83,42 +150,21 @@ class PruningSpec(Section):
         return self.levels.levels() if isinstance(self.levels, RoundsSpec) else list(self.levels)
 
 
+class SourceSpec(Section):
+    """Another run whose tickets are taken over instead of pruning this network; level by level."""
+
+    run: str = Field(description="run directory of find-ticket, with finished tickets of this recipe's levels")
+    transfer: Literal["ticket", "mask"] = Field(
+        "ticket", description="mask, weights and norm statistics; or the mask alone, on this network's own weights"
+    )
+    groups: list[Group] = Field([], description="parts that are taken over; none given means all that both have")
+    missing: Literal["dense", "direct"] = Field(
+        "dense", description="layers that the source lacks stay dense, or are pruned by this recipe's criterion"
+    )
+
+
 class ControlsSpec(Section):
     """Trainings that a ticket is compared with, beside the dense one that always runs."""
 
     random: list[Share] = Field([])
     reinit: list[Share] = Field([])
-
-
-class SelectionSpec(Section):
-    """Which level wins: the sparsest within `tolerance` (AP as a fraction) of the dense control on val."""
-
-    tolerance: Annotated[float, Field(ge=0)] = 0.01
-    metric: Literal["bbox", "segm", "keypoints"] = "bbox"
-    bootstrap_samples: Positive = 1000
-
-
-class QuantizationSpec(Section):
-    """Fine-tuning with fake quantisation: a trial more for each of `levels`, which the INT8 file is exported from."""
-
-    levels: list[Share] = Field([], description="levels of pruning to quantise; 0 is the dense control")
-    steps: Positive | None = None
-    epochs: Positive | None = Field(None, description="of this fine-tuning; an eighth of the training if not given")
-    lr: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="learning rate at first, falling to 0 as a cosine; a tenth of the training's if not given"
-    )
-    freeze_ranges_at: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.5, description="share of the steps after which the activations' ranges stay as they are"
-    )
-    calibration_batches: Positive = Field(8, description="batches of training images that give the first ranges")
-    float_layers: list[str] = Field([], description="patterns of layers that stay float; transposed ones always do")
-
-    @model_validator(mode="after")
-    def _one_length(self) -> "QuantizationSpec":
-        if self.steps is not None and self.epochs is not None:
-            raise ValueError("give the length of the fine-tuning once, as 'steps' or as 'epochs'")
-        return self
-
-    def total_steps(self, batches_per_epoch: int, training_steps: int) -> int:
-        """Optimizer steps of one fine-tuning."""
-        return self.steps or int(self.epochs or 0) * batches_per_epoch or max(training_steps // 8, 1)

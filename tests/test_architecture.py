@@ -21,7 +21,7 @@ TIERS = tuple(
         "registry",
         "storage detections strict_yaml",
         "bundled validation",
-        "search_spec training_spec",
+        "search_spec result_spec training_spec",
         "recipe",
         "target",
         "mask formats ticket",

@@ -29,8 +29,24 @@ DIGESTS = {
     "coco/mask_rcnn_r18_oneshot": "345ea456fb56792e5f507abe3e7312c1c44b6189a78573dfb5b1eaa7ba0b7b7d",
     "coco/mask_rcnn_r50_iterative": "2b66dd298357e72fe1133a6e6c46c37cb31e78693d6b04cb42c165e757680fed",
     "coco/mask_rcnn_r50_oneshot": "3d328eb31af4c4702cb7c94bd6bb597b8fcd0fdbe1cd202f52e2756a95f1ac2f",
+    "paper/figure1_keypoint_rcnn_r18": "01059a6041565b6994641f7523d3d008ad61a2d76cb12f8882bffc0a4bfd9379",
+    "paper/figure1_keypoint_rcnn_r50": "33308d3ef2fe726165344f2e04c8da8c758dec183d055f155a164518c0e5946f",
+    "paper/figure1_mask_rcnn_r18": "8a7f7490055a986e0be114cc359b2eb71497695feacbf9319c7e23f246ed521c",
+    "paper/figure1_mask_rcnn_r50": "48611f1ace08a8a7ece61ac4e04a7a74843f7f1b66e9dc2c6217ef87a8fe9b28",
+    "paper/imagenet_r18": "73360d8f7b186489a0d8d1d01e8075a4ff3cd793019c41e9056b68e9852a4e1e",
+    "paper/imagenet_r50": "c4de1cbdbce8046f1124e91b2511c4b54f44b891947518811fa7d9eba0e19fe7",
+    "paper/table1_keypoint_rcnn_r18": "c3408b41ae975e9ae74fc97e351ebef79e8cdad5a40cec9b8e8cc70ec0dfd1d0",
+    "paper/table1_mask_rcnn_r18": "785e7ea1ffefaae9981f8f9ba358c5569585657160da2a8e709c9601ecb2753b",
+    "paper/table2_keypoint_rcnn_r50": "20eeecd1fe84307ce2b03912e04d622d4af93192dbf3f797fc4a9faecf4b3c38",
+    "paper/table2_mask_rcnn_r50": "181e366e08b389528c4556be1ce9911260d948c8145bdd247718208cb1347a02",
+    "paper/table4_keypoint_from_mask_r18": "e93e9ef699cf41df5f3fdfe62f13b4380b9bff8c646802674536f5f34c2c9065",
+    "paper/table4_mask_from_keypoint_r18": "9a9ee8d8035e7230cd72ecd42c2d3997c086651adfce30d4ea1583644f2a2b25",
+    "paper/table5_keypoint_rcnn_r50": "69f12b958ed62b62a78ec0f33bc989f695342d938ed61259990ed1c9ad1c3e02",
+    "paper/table5_mask_rcnn_r50": "150b2d7fc39fb334774525c2c61346533712d2f87ac6c2964b5fb0849f182681",
     "quickstart": "e8787ab9fed0a391f957e5e70fac0c4e31a8fbf5e1632572abb610d4e6040a47",
 }
+TABLES = (("table1", "r18"), ("table2", "r50"), ("table5", "r50"))
+PAPER = [name for name in NAMES if name.startswith("paper/")]
 
 
 def test_the_digests_are_those_of_the_bundled_recipes() -> None:
@@ -66,6 +82,10 @@ def test_the_issues_recipes_are_bundled() -> None:
         for depth in ("r18", "r50")
         for how in ("oneshot", "iterative")
     }
+    paper = {"imagenet_r18", "imagenet_r50", "table4_mask_from_keypoint_r18", "table4_keypoint_from_mask_r18"}
+    paper |= {f"figure1_{task}_rcnn_{depth}" for task in ("mask", "keypoint") for depth in ("r18", "r50")}
+    paper |= {f"{which}_{task}_rcnn_{depth}" for which, depth in TABLES for task in ("mask", "keypoint")}
+    assert {f"paper/{name}" for name in paper} == {name for name in NAMES if name.startswith("paper/")}
     assert coco | {"quickstart", "bccd_retinanet_r18", "bccd_faster_rcnn_r18"} <= set(NAMES)
 
 
@@ -76,8 +96,41 @@ def test_names_that_are_not_there_get_the_nearest(tmp_path: Path) -> None:
         recipe_file(str(tmp_path / "own.yaml"))
 
 
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the smoke of one recipe finds the source that another's has made."""
+    return tmp_path_factory.mktemp("sources")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", PAPER)
+def test_every_recipe_of_the_paper_searches_from_its_source(name: str, sources: Path, tmp_path: Path) -> None:
+    """Their networks are those of recipes/coco, whose export is tested."""
+    pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
+    from lth_deploy.mask import load_masks, sparsity
+    from lth_deploy.ticket import RunDirectory
+    from lth_deploy.workflow.find_ticket import find_ticket
+    from lth_deploy.workflow.smoke import smoke_recipe
+
+    original = load_recipe(recipe_file(name), check_variables=False)
+    recipe = smoke_recipe(original, tmp_path / "initial.safetensors", sources)
+    level = recipe.pruning.level_list()[-1]
+    result = find_ticket(recipe, tmp_path / "run", device="cpu")
+    assert result.finished
+    ticket = level_name("level", level)
+    masks = load_masks(RunDirectory.open(tmp_path / "run").trial(ticket).mask)
+    if original.source is None or original.pruning.groups:
+        assert sparsity(masks) == pytest.approx(level, abs=1e-3)
+    if recipe.source is not None:
+        given = load_masks(RunDirectory.open(Path(recipe.source.run)).trial(ticket).mask)
+        shared = masks.keys() & given.keys()
+        assert shared
+        assert all((masks[layer] == given[layer]).all() for layer in shared)
+        assert all(masks[layer].all() for layer in masks.keys() - shared)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in PAPER])
 def test_every_bundled_recipe_trains_prunes_rewinds_and_exports(name: str, tmp_path: Path) -> None:
     pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
     import onnx

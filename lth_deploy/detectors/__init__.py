@@ -5,6 +5,7 @@ from collections.abc import Callable
 from torch import nn
 
 from lth_deploy.detectors.backbones import freeze_resnet
+from lth_deploy.detectors.classifier import classifier
 from lth_deploy.detectors.dense import fcos, retinanet
 from lth_deploy.detectors.ssdlite import freeze_ssdlite, ssdlite
 from lth_deploy.detectors.two_stage import faster_rcnn, keypoint_rcnn, mask_rcnn
@@ -21,6 +22,7 @@ DETECTORS.add("keypoint_rcnn", keypoint_rcnn)
 DETECTORS.add("retinanet", retinanet)
 DETECTORS.add("fcos", fcos)
 DETECTORS.add("ssdlite", ssdlite)
+DETECTORS.add("classifier", classifier)
 
 
 def build_detector(spec: DetectorSpec, classes: int, keypoints: int = 0, *, load_weights: bool = True) -> nn.Module:

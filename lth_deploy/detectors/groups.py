@@ -1,9 +1,12 @@
 """Which part of a detector each layer belongs to, by module identity and type and never by name fragments."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
+
+from lth_deploy.detectors.classifier import Classifier
+from lth_deploy.errors import RecipeError
 
 PRUNABLE_TYPES = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
@@ -32,6 +35,29 @@ PREDICTORS = (
 )
 # SSDLite has one prediction block a level; its last convolution predicts.
 PREDICTION_BLOCKS = ("head.classification_head.module_list", "head.regression_head.module_list")
+
+
+def part_of(name: str) -> str:
+    """The part that a parameter or buffer of this name belongs to in a detector that has it; `other` for none."""
+    for part, path in (*(("predictor", predictor) for predictor in PREDICTORS), *PARTS):
+        if name.startswith(f"{path}."):
+            return part
+    return "other"
+
+
+def named_parts(names: Sequence[str], present: Collection[str], complaint: str) -> set[str]:
+    """The parts that a recipe's names mean, `head` being all heads; everything present where it names none.
+
+    Raises:
+        RecipeError: a name means no part that is present; the message begins with `complaint`.
+    """
+    if not names:
+        return set(present)
+    heads = {part for part in present if part.endswith("_head")}
+    for name in names:
+        if not (heads if name == "head" else name in present):
+            raise RecipeError(f"{complaint} '{name}'; choose among {', '.join(sorted(present))}")
+    return {part for name in names for part in (heads if name == "head" else {name})}
 
 
 def prunable_modules(model: nn.Module) -> dict[str, nn.Module]:
@@ -76,6 +102,8 @@ def layer_groups(model: nn.Module) -> dict[str, str]:
 
 
 def _predictors(model: nn.Module) -> Iterator[nn.Module]:
+    if isinstance(model, Classifier):
+        yield model.fc
     for path in PREDICTORS:
         yield from _below(model, path)
     for path in PREDICTION_BLOCKS:

@@ -7,26 +7,35 @@ import numpy as np
 import numpy.typing as npt
 
 from lth_deploy.mask import Masks
-from lth_deploy.pruning.structure import Structure, block_scores, expand_blocks
+from lth_deploy.pruning.structure import AnyStructure, Groups, Structure, best_of_groups, block_scores, expand_blocks
 
 
 def permuted(
-    masks: Mapping[str, npt.NDArray[np.bool_]], structure: Structure, transposed: frozenset[str], seed: int
+    masks: Mapping[str, npt.NDArray[np.bool_]], structure: AnyStructure, transposed: frozenset[str], seed: int
 ) -> Masks:
     """Each layer's mask with its blocks in random order: the ticket's sparsity per layer, none of its positions.
 
-    Blocks at a layer's edge are smaller; they are permuted among blocks of their own size, so that the number of
-    zeros stays exact.
+    Structure at a layer's edge are smaller; they are permuted among blocks of their own size, so that the number of
+    zeros stays exact. Groups of N:M keep N places each, drawn anew.
     """
     result = {}
     for name, mask in masks.items():
         rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
-        is_transposed = name in transposed
-        scores, counts = block_scores(mask.astype(np.float32), structure, is_transposed)
-        blocks = (scores > 0).reshape(-1)
-        sizes = np.broadcast_to(counts, scores.shape).reshape(-1)
-        for size in np.unique(sizes):
-            place = np.flatnonzero(sizes == size)
-            blocks[place] = blocks[rng.permutation(place)]
-        result[name] = expand_blocks(blocks.reshape(scores.shape), mask.shape, structure, is_transposed).copy()
+        if isinstance(structure, Groups):
+            scores = rng.random(mask.shape, np.float32)
+            result[name] = best_of_groups(scores, np.ones_like(mask), structure, name in transposed)
+        else:
+            result[name] = _permuted_blocks(mask, structure, name in transposed, rng)
     return result
+
+
+def _permuted_blocks(
+    mask: npt.NDArray[np.bool_], structure: Structure, transposed: bool, rng: np.random.Generator
+) -> npt.NDArray[np.bool_]:
+    scores, counts = block_scores(mask.astype(np.float32), structure, transposed)
+    blocks = (scores > 0).reshape(-1)
+    sizes = np.broadcast_to(counts, scores.shape).reshape(-1)
+    for size in np.unique(sizes):
+        place = np.flatnonzero(sizes == size)
+        blocks[place] = blocks[rng.permutation(place)]
+    return expand_blocks(blocks.reshape(scores.shape), mask.shape, structure, transposed).copy()

@@ -6,25 +6,27 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lth_deploy.mask import Masks, load_masks, save_masks, sparsity
-from lth_deploy.pruning.allocation import PrunableLayer, prune, zero_macs
-from lth_deploy.pruning.controls import permuted
+from lth_deploy.mask import Masks, sparsity
+from lth_deploy.pruning.allocation import zero_macs
 from lth_deploy.pruning.criteria import CRITERIA
+from lth_deploy.pruning.gradual import RaiseSparsity
 from lth_deploy.pruning.permute import reordered, similarity_order
 from lth_deploy.pruning.plan import TrialPlan, plan_trials
 from lth_deploy.pruning.quantized import quantized_start
+from lth_deploy.pruning.ranking import Measure
 from lth_deploy.pruning.restart import Course, course_of
-from lth_deploy.pruning.scope import ScopedLayer, scoped_layers
-from lth_deploy.pruning.structure import STRUCTURES
+from lth_deploy.pruning.signals import SumMovement
+from lth_deploy.pruning.structure import STRUCTURES, Structure
+from lth_deploy.pruning.transfer import fit, read_ticket
+from lth_deploy.pruning.trial_masks import TrialMasks, is_gradual
+from lth_deploy.pruning.trials import Trials
 from lth_deploy.recipe import Recipe
-from lth_deploy.ticket import RunDirectory, Trial
+from lth_deploy.ticket import RunDirectory
 from lth_deploy.training.hooks import Hook
 from lth_deploy.training.loop import BatchSource
-from lth_deploy.training.quantization import restored
 from lth_deploy.training.session import Session
 from lth_deploy.training.state import TrainingState
 
@@ -40,7 +42,8 @@ class Search:
 
     build: a fresh detector for a seed, on the CPU; `pretrained` says whether the recipe's weights are loaded.
     score: AP of a trained model. positions: multiply positions by parameter name, measured on the dense model.
-    quantization_steps: length of a fine-tuning with fake quantisation.
+    measure: what criteria that depend on data look at, on a model. quantization_steps: length of a fine-tuning with
+    fake quantisation.
     """
 
     run: RunDirectory
@@ -52,8 +55,33 @@ class Search:
     build: Callable[[int, bool], nn.Module]
     score: Callable[[nn.Module], Scores]
     positions: Callable[[nn.Module], Mapping[str, float]]
+    measure: Measure
     deadline: float | None = None
     quantization_steps: int = 1
+
+    @property
+    def trials(self) -> Trials:
+        """The trials as models, states and masks."""
+        return Trials(self.run, self.recipe, self.build)
+
+    @property
+    def masks(self) -> TrialMasks:
+        """Makes the trials' masks."""
+        return TrialMasks(self.trials, self.measure)
+
+    def check(self) -> None:
+        """Refuse before any training what no mask can reach.
+
+        Raises:
+            RecipeError: a level is beyond what the prunable layers hold, or the source's ticket prunes other layers.
+            DataError: the source is no sound run, or layers of its ticket do not fit.
+            UsageError: the source has no ticket of a level.
+        """
+        model, source = self.trials.fresh(), self.recipe.source
+        for level in self.recipe.pruning.level_list():
+            self.trials.share(level, model)
+            if source is not None:
+                fit(read_ticket(source, level), model, self.trials.scoped(model), source)
 
     def execute(self) -> None:
         """Run every trial of the plan that is not finished yet.
@@ -73,19 +101,25 @@ class Search:
 
     def _execute(self, plan: TrialPlan) -> None:
         trial = self.run.trial(plan.name)
-        masks = self._masks(plan, trial)
+        masks = self.masks.begin(plan)
         model, course, hooks = self._start(plan)
         session = Session(self.recipe.training, self.device, model, trial, _tensors(masks))
         for hook in hooks:
             session.add(hook)
         if plan.kind == "dense":
             session.keep_state(self.rewind_step, self._keep_rewind)
+        moved = self._sum_movement(plan, session)
+        rise = self._rise(plan, session, course.steps, masks)
         seconds = session.run(course.start, course.steps, course.rate, self.batches, self.deadline)
-        final = TrainingState.capture(course.steps.stop, model).masked(_tensors(masks))
+        if rise is not None:
+            masks = rise.masks
+            self.masks.save(trial, masks)
+        memory = moved.memory() if moved else None
+        final = TrainingState.capture(course.steps.stop, model, memory=memory).masked(_tensors(masks))
         if plan.kind == "dense" and self.recipe.pruning.permute == "similarity":
             final = self._permuted(final, model)
         final.save(trial.weights)
-        positions = dict(self.positions(model)) if plan.kind == "dense" else self._positions()
+        positions = dict(self.positions(model)) if plan.kind == "dense" else self.trials.positions()
         trial.commit(self._result(plan, model, masks, positions, course.steps, seconds))
 
     def _permuted(self, final: TrainingState, model: nn.Module) -> TrainingState:
@@ -93,8 +127,11 @@ class Search:
 
         All later trials start from these two, so that nothing else needs to know of the order.
         """
+        structure = STRUCTURES[self.recipe.pruning.structure]
+        if not isinstance(structure, Structure):
+            raise ValueError("groups of N:M are not permuted")  # recipes that ask for it are refused
         image = self.batches.batch(0)[0][0].to(self.device)
-        order = similarity_order(model, [image], STRUCTURES[self.recipe.pruning.structure].inputs)
+        order = similarity_order(model, [image], structure.inputs)
         reordered(TrainingState.load(self.run.rewind), order).save(self.run.permuted_rewind)
         self.run.commit([self.run.permuted_rewind])
         return reordered(final, order)
@@ -102,13 +139,13 @@ class Search:
     def _start(self, plan: TrialPlan) -> tuple[nn.Module, Course, list[Hook]]:
         """The model of a trial on its device, where its training goes, and who takes part in it."""
         if plan.kind == "int8":
-            trained, recipe = self.trained(plan.parent or ""), self.recipe
+            trained, recipe = self.trials.trained(plan.parent or ""), self.recipe
             start = quantized_start(
                 trained, recipe, self.device, self.batches, self.total_steps, self.quantization_steps
             )
             return start.model, start.course, [start.freeze]
-        course = course_of(plan, self.recipe, self.total_steps, self.rewind_step, self.state)
-        return self.build(self.recipe.training.seed, False).to(self.device), course, []
+        course = course_of(plan, self.recipe, self.total_steps, self.rewind_step, self.trials.state)
+        return self.trials.fresh().to(self.device), course, []
 
     def _result(
         self,
@@ -122,7 +159,7 @@ class Search:
         began = time.monotonic()
         scores = self.score(model)
         logger.info("%s: evaluated in %.0f s: %s", plan.name, time.monotonic() - began, _headline(scores))
-        layers = self.layers(model, positions)
+        layers = self.trials.layers(model, positions)
         return {
             "name": plan.name,
             "kind": plan.kind,
@@ -136,93 +173,29 @@ class Search:
             **scores,
         }
 
-    def _masks(self, plan: TrialPlan, trial: Trial) -> Masks:
-        """The trial's mask: read back if an interrupted call made it, else made now and saved."""
-        if plan.kind in ("dense", "dense_control"):
-            return {}
-        if self.run.is_committed(trial.mask):
-            return self._saved_masks(trial)
-        if plan.kind == "int8" and not self.run.is_committed(self.run.trial(plan.parent or "").mask):
-            return {}
-        masks = self._prune(plan) if plan.kind == "ticket" else self._control(plan)
-        save_masks(trial.mask, masks)
-        self.run.commit([trial.mask])
-        logger.info("%s: %.2f %% of the prunable weights are zero", plan.name, 100 * sparsity(masks))
-        for name in (name for name, mask in masks.items() if not mask.any()):
-            logger.warning("%s: nothing is left of %s; what comes after it cannot see the image there", plan.name, name)
-        return masks
+    def _sum_movement(self, plan: TrialPlan, session: Session) -> SumMovement | None:
+        """The hook of every training whose weights a movement criterion may rank."""
+        if plan.kind == "int8" or CRITERIA.get(self.recipe.pruning.criterion).signal != "movement":
+            return None
+        moved = SumMovement(session.model, [layer.name for layer in self.trials.scoped(session.model)])
+        session.add(moved)
+        return moved
 
-    def _prune(self, plan: TrialPlan) -> Masks:
-        pruning = self.recipe.pruning
-        parent = self.run.trial(plan.parent or "dense")
-        layers = self.layers(self.trained(parent.name), self._positions())
-        if self.run.is_committed(parent.mask):
-            masks = self._saved_masks(parent)
-        else:
-            masks = {layer.name: np.ones(layer.weights.shape, np.bool_) for layer in layers}
-        return prune(
-            layers,
+    def _rise(self, plan: TrialPlan, session: Session, steps: range, masks: Masks) -> RaiseSparsity | None:
+        """The hook of a gradual ticket, which prunes while it trains."""
+        if not is_gradual(plan, self.trials):
+            return None
+        ranking = self.masks.ranking()
+        rise = RaiseSparsity(
+            self.recipe.pruning.cubic,
+            steps,
+            self.trials.share(plan.sparsity, session.model),
             masks,
-            plan.sparsity,
-            CRITERIA.get(pruning.criterion),
-            pruning.allocation,
-            STRUCTURES[pruning.structure],
-            pruning.block_score,
+            lambda before, target: ranking.masks(session.model, before, target, session.memory()),
+            lambda after: session.prune(_tensors(after)),
         )
-
-    def _control(self, plan: TrialPlan) -> Masks:
-        ticket = self._saved_masks(self.run.trial(plan.parent or ""))
-        if plan.kind in ("reinit", "int8"):
-            return ticket
-        model = self.build(self.recipe.training.seed, False)
-        transposed = frozenset(layer.name for layer in self.scoped(model) if layer.transposed)
-        return permuted(ticket, STRUCTURES[self.recipe.pruning.structure], transposed, self.recipe.training.seed)
-
-    def _saved_masks(self, trial: Trial) -> Masks:
-        self.run.verify(trial.mask)
-        return load_masks(trial.mask)
-
-    def scoped(self, model: nn.Module) -> list[ScopedLayer]:
-        """The layers of `model` that the recipe lets be pruned."""
-        pruning = self.recipe.pruning
-        return scoped_layers(model, pruning.scope, pruning.include, pruning.exclude)
-
-    def layers(self, model: nn.Module, positions: Mapping[str, float]) -> list[PrunableLayer]:
-        """The same layers with their present weights, as the ranking takes them."""
-        parameters = dict(model.named_parameters())
-        return [
-            PrunableLayer(
-                layer.name,
-                parameters[layer.name].detach().float().cpu().numpy(),
-                layer.transposed,
-                positions[layer.name],
-            )
-            for layer in self.scoped(model)
-        ]
-
-    def _positions(self) -> dict[str, float]:
-        positions: dict[str, float] = self.run.trial("dense").read_result()["positions"]
-        return positions
-
-    def state(self, name: str) -> TrainingState:
-        """A starting state by name; see `course_of`."""
-        if name == "initial":
-            return TrainingState.capture(0, self.build(self.recipe.training.seed, True))
-        if name == "reinit":
-            # New weights means new everywhere: a pretrained backbone is not loaded again.
-            return TrainingState.capture(0, self.build(self.recipe.training.seed + 1, False))
-        if name == "rewind":
-            permuted = self.recipe.pruning.permute == "similarity"
-            file = self.run.permuted_rewind if permuted else self.run.rewind
-            self.run.verify(file)
-            return TrainingState.load(file)
-        trial = self.run.trial(name)
-        self.run.verify(trial.weights)
-        return TrainingState.load(trial.weights)
-
-    def trained(self, name: str) -> nn.Module:
-        """The detector that the finished trial `name` ended with, on the CPU."""
-        return restored(self.build(self.recipe.training.seed, False), self.state(name))
+        session.add(rise)
+        return rise
 
     def _keep_rewind(self, state: TrainingState) -> None:
         state.save(self.run.rewind)

@@ -28,13 +28,14 @@ def similarity_order(model: nn.Module, images: Sequence[Tensor], block: int) -> 
 
 
 def reordered(state: TrainingState, order: Mapping[str, Sequence[tuple[int, Tensor]]]) -> TrainingState:
-    """`state` with its channels in another order, optimizer included; tensors that keep theirs are shared."""
+    """`state` with its channels in another order, optimizer and memory too; tensors that keep theirs are shared."""
     model = {name: _taken(tensor, order.get(name, ())) for name, tensor in state.model.items()}
     optimizer = {
         key: _taken(tensor, order.get(key.rsplit("|", 1)[0], ())) if tensor.ndim else tensor
         for key, tensor in state.optimizer.items()
     }
-    return replace(state, model=model, optimizer=optimizer)
+    memory = {key: _taken(tensor, order.get(key.partition("|")[2], ())) for key, tensor in state.memory.items()}
+    return replace(state, model=model, optimizer=optimizer, memory=memory)
 
 
 @torch.no_grad()

@@ -36,7 +36,8 @@ def plan_trials(recipe: Recipe) -> list[TrialPlan]:
             trials.append(TrialPlan(level_name("random", level), "random", level, ticket))
         if level in recipe.controls.reinit:
             trials.append(TrialPlan(level_name("reinit", level), "reinit", level, ticket))
-        parent = ticket
+        # Rounds go on from the level before; one shot, a gradual training and a source take every level anew.
+        parent = ticket if recipe.pruning.schedule == "levels" and recipe.source is None else "dense"
     trials += [TrialPlan(f"{name}_int8", "int8", level, name) for level, name in _quantized(recipe)]
     return trials
 

@@ -32,7 +32,8 @@ def course_of(
         recipe: the recipe.
         total: N, steps of the dense training.
         rewind_step: k.
-        states: loads a state by name: "initial", "reinit", "rewind", or the final state of a trial.
+        states: loads a state by name: "initial", "reinit", "rewind", "source:TRIAL" for the first weights of a trial
+            whose ticket comes from another run, or the final state of a trial.
     """
     schedule, base = recipe.training.schedule, recipe.training.optimizer.lr
 
@@ -43,6 +44,9 @@ def course_of(
         return Course(states("initial"), range(total), rate)
     if plan.kind == "reinit":
         return Course(states("reinit"), range(total), rate)
+    if recipe.source is not None:
+        ticket = plan.parent if plan.kind == "random" else plan.name
+        return Course(states(f"source:{ticket}"), range(total), rate)
     restart, full = recipe.pruning.restart, recipe.pruning.budget == "full"
     steps = range(total) if full else range(rewind_step, total)
     if restart == "weights":

@@ -10,11 +10,13 @@ from torch import nn
 from lth_deploy.detectors.groups import (
     final_predictors,
     layer_groups,
+    named_parts,
     prunable_modules,
     shortcuts,
     stem,
 )
 from lth_deploy.errors import RecipeError
+from lth_deploy.search_spec import PruningSpec
 
 
 @dataclass(frozen=True)
@@ -32,36 +34,44 @@ class ScopedLayer:
         return isinstance(self.module, nn.ConvTranspose2d)
 
 
+def layers_of(model: nn.Module, pruning: PruningSpec) -> list[ScopedLayer]:
+    """The layers of `model` that a recipe lets be pruned; see `scoped_layers`."""
+    return scoped_layers(model, pruning.scope, pruning.include, pruning.exclude, pruning.groups)
+
+
 def scoped_layers(
     model: nn.Module,
     scope: Literal["default", "paper"],
     include: Sequence[str] = ("*",),
     exclude: Sequence[str] = (),
+    parts: Sequence[str] = (),
 ) -> list[ScopedLayer]:
     """The prunable layers of a detector, in module order.
 
     `default` leaves out final predictors, and the first convolution where it is frozen. `paper` is the set of
     Girish et al. 2021: 1x1 shortcuts stay dense too, and the first convolution is pruned even where frozen.
-    `include` and `exclude` are globs over module names.
+    `include` and `exclude` are globs over module names. `parts`, where given, are the groups of `layer_groups` that
+    are pruned; `head` stands for all heads, and final predictors are among the layers only where `predictor` is named.
 
     Raises:
-        RecipeError: a glob matches no layer, or nothing is left to prune.
+        RecipeError: a glob or a part matches no layer, or nothing is left to prune.
     """
     modules = prunable_modules(model)
     _check_globs([*include, *exclude], list(modules), "pruning")
-    left_out = set(final_predictors(model))
+    groups = layer_groups(model)
+    wanted = named_parts(parts, set(groups.values()), "pruning.groups: this detector has no")
+    left_out = set() if "predictor" in parts else set(final_predictors(model))
     if scope == "paper":
         left_out |= set(shortcuts(model))
     elif not modules[stem(model)].weight.requires_grad:
         left_out.add(stem(model))
-    groups = layer_groups(model)
     layers = [
         ScopedLayer(f"{name}.weight", name, module, groups[name])
         for name, module in modules.items()
-        if name not in left_out and _matches(name, include) and not _matches(name, exclude)
+        if name not in left_out and groups[name] in wanted and _matches(name, include) and not _matches(name, exclude)
     ]
     if not layers:
-        raise RecipeError("pruning.include and pruning.exclude leave no layer to prune")
+        raise RecipeError("pruning.groups, include and exclude leave no layer to prune")
     return layers
 
 

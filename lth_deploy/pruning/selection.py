@@ -1,7 +1,8 @@
 """Choosing exactly which entries fall: the lowest scores up to a budget, ties in a fixed order.
 
-Non-negative floats sort like their bit patterns, so two passes over the top 16 bits find the bin in which
-the budget ends, and only that bin is sorted. Nothing is concatenated over layers, and no layer is sorted whole.
+Floats sort like their bit patterns, once those of negative numbers are turned round; so two passes over the top
+16 bits find the bin in which the budget ends, and only that bin is sorted. Nothing is concatenated over layers, and
+no layer is sorted whole.
 """
 
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ _BINS = 1 << 16
 class Candidates:
     """The entries of one layer that may fall.
 
-    scores: float32, not negative, finite. alive: False where an entry fell before. cost: what one entry takes
+    scores: float32, finite. alive: False where an entry fell before. cost: what one entry takes
     from the budget, a number or an array that broadcasts to `scores`.
     """
 
@@ -58,15 +59,30 @@ def lowest(layers: Sequence[Candidates], budget: float) -> list[BoolArray]:
     return falls
 
 
-def _keys(layer: Candidates) -> npt.NDArray[np.uint16]:
-    scores = np.ascontiguousarray(layer.scores, np.float32)
+def check_finite(name: str, scores: FloatArray) -> None:
+    """Refuse scores that cannot be ranked.
+
+    Raises:
+        TrainingError: a score of the layer `name` is not finite.
+    """
     if not np.isfinite(scores).all():
         count = int(np.count_nonzero(~np.isfinite(scores)))
         raise TrainingError(
-            f"layer '{layer.name}' has {count} weights that are not finite; "
+            f"layer '{name}' has {count} weights that are not finite, or whose scores are not; "
             "pruning stops before ranking them: lower the learning rate or clip gradients"
         )
-    return (scores.view(np.uint32) >> np.uint32(16)).astype(np.uint16)
+
+
+def _keys(layer: Candidates) -> npt.NDArray[np.uint16]:
+    scores = np.ascontiguousarray(layer.scores, np.float32)
+    check_finite(layer.name, scores)
+    top = (scores.view(np.uint32) >> np.uint32(16)).astype(np.uint16)
+    sign = np.uint16(0x8000)
+    if not (top & sign).any():
+        return top | sign
+    # Minus zero equals zero, and must not fall before it.
+    top = ((scores + np.float32(0)).view(np.uint32) >> np.uint32(16)).astype(np.uint16)
+    return np.where(top & sign, ~top, top | sign)
 
 
 def _histogram(layer: Candidates, key: npt.NDArray[np.uint16]) -> npt.NDArray[np.float64]:

@@ -1,7 +1,8 @@
-"""Structures: which weights share one mask bit.
+"""Structures: which weights share one mask bit, or compete for the places in one group.
 
 A block is R consecutive output channels by C consecutive input channels at one tap of the kernel, which is
-what the sparse kernels load as one unit. Blocks at the edge of a layer are smaller, never padded with weights.
+what the sparse kernels load as one unit. Structure at the edge of a layer are smaller, never padded with weights.
+Of a group, M consecutive input channels of one output at one tap, N weights are left.
 """
 
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
 BlockScore = Literal["l2", "l1", "max"]
 
 
@@ -22,11 +24,27 @@ class Structure:
     inputs: int
 
 
-STRUCTURES = {
+@dataclass(frozen=True)
+class Groups:
+    """N:M sparsity along the inputs (Mishra et al. 2021): `keep` of every `of` input channels are left.
+
+    A smaller group at the edge keeps as many: hardware pads it with zeros.
+    """
+
+    keep: int
+    of: int
+
+
+AnyStructure = Structure | Groups
+
+STRUCTURES: dict[str, AnyStructure] = {
     "single": Structure(1, 1),
     "in4": Structure(1, 4),
     "2x4": Structure(2, 4),
     "out2": Structure(2, 1),
+    "1:4": Groups(1, 4),
+    "2:4": Groups(2, 4),
+    "4:8": Groups(4, 8),
 }
 
 
@@ -67,6 +85,28 @@ def expand_blocks(
     if rows == columns == 1:
         return blocks
     return blocks.repeat(rows, axis=0).repeat(columns, axis=1)[: shape[0], : shape[1]]
+
+
+def best_of_groups(scores: FloatArray, alive: BoolArray, groups: Groups, transposed: bool) -> BoolArray:
+    """The mask that keeps the `keep` highest living scores of each group; equal scores fall in order of the inputs.
+
+    Args:
+        scores: [O, I, ...taps], or [I, O, ...taps] where `transposed`; finite.
+        alive: False where a weight fell before, in the same shape.
+        groups: how many are kept of how many.
+        transposed: whether input channels come first.
+    """
+    axis = 0 if transposed else 1
+    ranked = np.moveaxis(np.where(alive, scores, -np.inf), axis, -1)
+    missing = -ranked.shape[-1] % groups.of
+    ranked = np.pad(ranked, [(0, 0)] * (ranked.ndim - 1) + [(0, missing)], constant_values=-np.inf)
+    grouped = ranked.reshape(*ranked.shape[:-1], -1, groups.of)
+    order = np.argsort(grouped, axis=-1, kind="stable")
+    best = np.zeros(grouped.shape, np.bool_)
+    np.put_along_axis(best, order[..., groups.of - groups.keep :], True, axis=-1)
+    channels = scores.shape[axis]
+    flat = best.reshape(ranked.shape)[..., :channels]
+    return np.ascontiguousarray(np.moveaxis(flat, -1, axis)) & alive
 
 
 def _block_axes(structure: Structure, transposed: bool) -> tuple[int, int]:

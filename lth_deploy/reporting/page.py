@@ -120,6 +120,7 @@ def _run_parts(run: RunSummary) -> dict[str, Any]:
         "trials": run_tables.trials(run) if run.trials else None,
         "metrics": run_tables.metrics(run),
         "ticket": ticket,
+        "parts": run_tables.parts(run),
         "layers": run_tables.layers(run),
         "layer_plots": _layer_plots(ticket) if ticket else [],
         "losses": plots.losses(run),

@@ -11,7 +11,7 @@ from lth_deploy.reporting.svg import THEME, Canvas, drawing
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-KIND_NAMES = {"bbox": "box AP", "segm": "mask AP", "keypoints": "keypoint AP"}
+KIND_NAMES = {"bbox": "box AP", "segm": "mask AP", "keypoints": "keypoint AP", "top1": "top-1 accuracy"}
 SERIES = {
     "ticket": ("Ticket", "o", "-"),
     "random": ("Random mask, same layers", "X", "--"),

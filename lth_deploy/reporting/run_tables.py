@@ -16,6 +16,7 @@ def trials(run: RunSummary) -> Table:
     """One line a trial: sparsity, zero MACs, AP on val and test, and the difference to dense."""
     columns = [
         Column("Trial", is_text=True),
+        Column("Asked", "nominal sparsity: the level that the recipe names"),
         Column("Zeros, prunable", "share of zeros among the weights that may be pruned"),
         Column("Zeros, all", "share of zeros among all parameters"),
         Column("Zero MACs", "share of multiplications by a zero weight for one image"),
@@ -88,6 +89,36 @@ def layers(run: RunSummary) -> Table | None:
     return tables.compact(columns, lines)
 
 
+def parts(run: RunSummary) -> Table | None:
+    """One line a part of the network, its zeros at every level; None when no ticket has parts."""
+    levels = [trial for trial in run.of_kind("ticket") if trial.parts][-_MOST_LEVELS:]
+    if not levels:
+        return None
+    total = run.parameters.total
+    columns = [
+        Column("Part", is_text=True),
+        Column("In the paper", "its name in table 3 of Girish et al. 2021", is_text=True),
+        Column("Weights"),
+        Column("Of all", "share of all parameters"),
+        Column("May be pruned"),
+    ]
+    columns += [Column(trial.name, "share of zeros among the part's weights") for trial in levels]
+    by_level = [{part.name: part for part in trial.parts} for trial in levels]
+    lines = []
+    for part in levels[-1].parts:
+        shown = [level.get(part.name) for level in by_level]
+        cells = [
+            tables.text(part.name),
+            tables.text(part.paper),
+            tables.count(part.weights),
+            tables.percent(part.weights / total if total else None),
+            tables.count(part.prunable),
+            *(tables.percent(found.zeros / found.weights if found and found.weights else None) for found in shown),
+        ]
+        lines.append(Line(tuple(cells)))
+    return tables.compact(columns, lines)
+
+
 def _zeros(layer: Layer | None) -> Cell:
     return tables.percent(layer.zeros / layer.elements if layer and layer.elements else None, bar=True)
 
@@ -99,6 +130,7 @@ def _trial_line(run: RunSummary, trial: Trial) -> Line:
     known = low is not None and high is not None
     cells = [
         tables.text(trial.name, "winner" if is_winner else ""),
+        tables.percent(trial.sparsity),
         tables.percent(trial.zeros),
         tables.percent(trial.sparsity_all),
         tables.percent(trial.zero_macs),

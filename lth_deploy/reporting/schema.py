@@ -57,6 +57,16 @@ class Layer(Section):
         return self
 
 
+class Part(Section):
+    """One part of the network: its weights, those that may be pruned, and those that are zero."""
+
+    name: str
+    paper: str = ""
+    weights: Count
+    prunable: Count = 0
+    zeros: Count = 0
+
+
 class Trial(Section):
     """One training: the dense control, a ticket, or a control of a ticket."""
 
@@ -71,6 +81,7 @@ class Trial(Section):
     val: Metrics | None = None
     test: Metrics | None = None
     layers: list[Layer] = []
+    parts: list[Part] = []
     losses: list[tuple[Count, Figure]] = []
 
     @property

@@ -27,6 +27,13 @@ class Hook:
     def after_step(self, step: int, losses: Mapping[str, Tensor]) -> None:
         """`step` + 1 optimizer steps are done."""
 
+    def memory(self) -> dict[str, Tensor]:
+        """What an interrupted training must not lose, under names that no other hook uses."""
+        return {}
+
+    def recall(self, memory: Mapping[str, Tensor]) -> None:
+        """Go on from what the hooks of an interrupted training remembered."""
+
 
 class KeepMask(Hook):
     """Pruned weights get no gradient.
@@ -36,11 +43,15 @@ class KeepMask(Hook):
     """
 
     def __init__(self, model: nn.Module, masks: Mapping[str, Tensor]) -> None:
-        parameters = dict(model.named_parameters())
+        self._parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
+        self.keep(masks)
+
+    def keep(self, masks: Mapping[str, Tensor]) -> None:
+        """From now on `masks` say which weights are pruned."""
         self._pairs = [
-            (parameters[name], torch.empty_like(parameters[name]).copy_(mask).detach())
+            (self._parameters[name], torch.empty_like(self._parameters[name]).copy_(mask).detach())
             for name, mask in masks.items()
-            if parameters[name].requires_grad
+            if name in self._parameters
         ]
 
     def after_backward(self, step: int) -> None:

@@ -43,6 +43,7 @@ class Session:
         self.spec, self.model, self.trial, self.masks = spec, model, trial, dict(masks)
         self.optimizer = build_optimizer(model, spec.optimizer)
         self.stepper = Stepper(model, self.optimizer, spec, device)
+        self._keep = KeepMask(model, self.masks)
         self._extra: list[Hook] = []
 
     def keep_state(self, at: int, keep: Callable[[TrainingState], None]) -> None:
@@ -50,12 +51,29 @@ class Session:
         self.add(KeepState(at, self.capture, keep))
 
     def add(self, hook: Hook) -> None:
-        """Let `hook` take part in the steps."""
+        """Run `hook` with every step, and keep what it remembers in checkpoints."""
         self._extra.append(hook)
+
+    def prune(self, masks: Mapping[str, Tensor]) -> None:
+        """From now on `masks` hold: what they prune becomes zero, its optimizer state included."""
+        self.masks = dict(masks)
+        self._keep.keep(masks)
+        with torch.no_grad():
+            for name, parameter in self.model.named_parameters():
+                if name in masks:
+                    pruned = ~masks[name].to(parameter.device)
+                    slots = self.optimizer.state.get(parameter, {}).values()
+                    for tensor in (parameter, *(slot for slot in slots if isinstance(slot, Tensor))):
+                        if tensor.shape == pruned.shape:
+                            tensor.masked_fill_(pruned, 0)
+
+    def memory(self) -> dict[str, Tensor]:
+        """What the hooks remember."""
+        return {name: tensor for hook in self._extra for name, tensor in hook.memory().items()}
 
     def capture(self, step: int) -> TrainingState:
         """A copy of the live state, with `step` steps done."""
-        return TrainingState.capture(step, self.model, self.optimizer, self.stepper.scaler)
+        return TrainingState.capture(step, self.model, self.optimizer, self.stepper.scaler, self.memory())
 
     def run(
         self,
@@ -75,6 +93,9 @@ class Session:
         """
         state = self._resume_point(start.masked(self.masks))
         state.restore(self.model, self.optimizer, self.stepper.scaler)
+        if state.memory and state.step > start.step:
+            for hook in self._extra:
+                hook.recall(state.memory)
         truncate_metrics(self.trial.metrics, state.step + 1)
         began = time.monotonic() - state.seconds
         watch = WatchLoss()
@@ -86,7 +107,7 @@ class Session:
             watch,
         )
         hooks: list[Hook] = [
-            KeepMask(self.model, self.masks),
+            self._keep,
             watch,
             *self._extra,
             RecordMetrics(self.trial.metrics, self.trial.name, steps.stop, rate),

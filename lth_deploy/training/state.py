@@ -1,6 +1,7 @@
 """The state of a training as tensors on the CPU: always a copy, never a reference to live weights."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,15 @@ class TrainingState:
     """Everything that the next step depends on, besides recipe and seed.
 
     step: optimizer steps done. model: parameters and buffers by name. optimizer: "parameter name|slot" to
-    tensor, for instance momentum. scaler: state of the loss scaler under fp16. seconds: time spent to get here, which
-    only a checkpoint knows; no step depends on it.
+    tensor, for instance momentum. scaler: state of the loss scaler under fp16. memory: what hooks remember, as
+    "kind|parameter name". seconds: time spent to get here, which only a checkpoint knows; no step depends on it.
     """
 
     step: int
     model: dict[str, Tensor]
     optimizer: dict[str, Tensor] = field(default_factory=dict)
     scaler: dict[str, Any] = field(default_factory=dict)
+    memory: dict[str, Tensor] = field(default_factory=dict)
     seconds: float = 0.0
 
     @classmethod
@@ -35,6 +37,7 @@ class TrainingState:
         model: nn.Module,
         optimizer: torch.optim.Optimizer | None = None,
         scaler: torch.amp.GradScaler | None = None,
+        memory: Mapping[str, Tensor] | None = None,
     ) -> "TrainingState":
         """A deep copy of what is live now."""
         return cls(
@@ -42,6 +45,7 @@ class TrainingState:
             {name: _copy(tensor) for name, tensor in model.state_dict().items()},
             _optimizer_tensors(model, optimizer) if optimizer else {},
             scaler.state_dict() if scaler and scaler.is_enabled() else {},
+            {name: _copy(tensor) for name, tensor in (memory or {}).items()},
         )
 
     def restore(
@@ -80,6 +84,7 @@ class TrainingState:
 
         tensors = {f"model/{name}": tensor for name, tensor in self.model.items()}
         tensors |= {f"optimizer/{name}": tensor for name, tensor in self.optimizer.items()}
+        tensors |= {f"memory/{name}": tensor for name, tensor in self.memory.items()}
         numbers = {"step": self.step, "scaler": self.scaler} | ({"seconds": self.seconds} if self.seconds else {})
         metadata = {"state": json.dumps(numbers)}
         storage.write_atomically(path, lambda file: save_file(tensors, file, metadata=metadata))
@@ -93,7 +98,7 @@ class TrainingState:
         """
         from safetensors import SafetensorError, safe_open
 
-        parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}}
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "memory": {}}
         try:
             with safe_open(path, framework="pt") as file:
                 state = json.loads((file.metadata() or {})["state"])
@@ -101,7 +106,9 @@ class TrainingState:
                     part, _, name = key.partition("/")
                     parts[part][name] = file.get_tensor(key)
             step, seconds = int(state["step"]), float(state.get("seconds", 0.0))
-            return cls(step, parts["model"], parts["optimizer"], dict(state["scaler"]), seconds)
+            return cls(
+                step, parts["model"], parts["optimizer"], dict(state["scaler"]), parts["memory"], seconds=seconds
+            )
         except FileNotFoundError as error:
             raise DataError(f"no saved state {path}") from error
         except (SafetensorError, KeyError, ValueError, TypeError) as error:

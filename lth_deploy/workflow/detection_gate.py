@@ -13,8 +13,8 @@ from lth_deploy.evaluation.coco_rows import CompactDetections, compact
 from lth_deploy.measure.parity import ParityLimits, ParityReport, compare_detections
 from lth_deploy.recipe import Recipe
 from lth_deploy.target import GatesSpec
-from lth_deploy.workflow.find_ticket import metric_kinds
 from lth_deploy.workflow.quantisation import hold_quantised_ap
+from lth_deploy.workflow.recipe_checks import metric_kinds
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -92,7 +92,7 @@ def export(
 
     Raises:
         DataError: no run, or damaged files in it.
-        UsageError: the run has no such level.
+        UsageError: the run has no such level, or is of a classifier.
         GateError: `best` is asked for and no level won, or quantisation costs more AP than the target allows.
         ParityError: the file does not compute what the trained model computes.
     """
@@ -103,6 +103,11 @@ def export(
     recipe, target = directory.recipe(), target or Target()
     if calibrate is not None and target.values != "int8":
         raise UsageError("export: --calibrate goes with --values int8")
+    if recipe.detector.name == "classifier":
+        raise UsageError(
+            f"{run} holds tickets of a classifier, which serve detectors as 'source.run' of a recipe; export takes "
+            "runs of detectors"
+        )
     trial = choose_trial(directory, level, int8=target.values == "int8")
     control = directory.trial(control_of(recipe))
     splits = load_splits(recipe, run)

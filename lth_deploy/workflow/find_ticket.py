@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from lth_deploy import storage
 from lth_deploy.errors import LthError, RecipeError, UsageError
-from lth_deploy.recipe import Recipe
+from lth_deploy.recipe import DetectorSpec, Recipe
 from lth_deploy.ticket import RunDirectory, versions
 from lth_deploy.workflow.extras import require_torch
+from lth_deploy.workflow.layer_facts import positions_of, signal_of
+from lth_deploy.workflow.recipe_checks import check_recipe, metric_kinds
 from lth_deploy.workflow.reuse import adopt_dense
 from lth_deploy.workflow.splits import load_splits
 
@@ -24,9 +26,6 @@ if TYPE_CHECKING:
     from lth_deploy.pruning.imp import Search
 
 logger = logging.getLogger(__name__)
-
-POSITION_IMAGES = 4
-"""Images over which multiply positions are averaged; they vary only with image size and proposals."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def find_ticket(
 
     deadline = None if max_seconds is None else time.monotonic() + max_seconds
     chosen = pick_device(device)
-    _check_recipe(recipe)
+    check_recipe(recipe)
     new = not (out / "manifest.json").exists()
     run = _open(recipe, out, resume)
     with run.locked(), _logged_to(run.log):
@@ -88,12 +87,6 @@ def find_ticket(
             search.batches.close()
         summary = write_summary(search, splits, finished)
     return TicketResult(run.path, finished, summary)
-
-
-def metric_kinds(recipe: Recipe) -> tuple[str, ...]:
-    """The AP kinds that a detector is judged by."""
-    extra = {"mask_rcnn": ("segm",), "keypoint_rcnn": ("keypoints",)}
-    return ("bbox", *extra.get(recipe.detector.name, ()))
 
 
 def build_model(recipe: Recipe, dataset: "CocoDataset", seed: int, pretrained: bool) -> "nn.Module":
@@ -128,8 +121,8 @@ def _prepare(
         flip=training.flip,
         augment=training.augment,
         seed=training.seed,
-        load_size=(recipe.detector.max_size, recipe.detector.min_size),
-        kinds=metric_kinds(recipe),
+        load_size=_load_size(recipe.detector),
+        kinds=[kind for kind in metric_kinds(recipe) if kind != "top1"],
     )
     batches = Batches(dataset, training.batch_size, training.seed, training.workers)
     total = training.total_steps(batches.batches_per_epoch)
@@ -137,7 +130,7 @@ def _prepare(
     if rewind >= total:
         raise RecipeError(f"pruning.rewind: step {rewind} is not before the end of the training, step {total}")
     train_set = splits["train"]
-    return Search(
+    search = Search(
         run=run,
         recipe=recipe,
         device=device,
@@ -146,43 +139,44 @@ def _prepare(
         rewind_step=rewind,
         build=lambda seed, pretrained: build_model(recipe, train_set, seed, pretrained),
         score=lambda model: score_splits(model, recipe, splits, device),
-        positions=lambda model: _positions(model, recipe, splits["val"], device),
+        positions=lambda model: positions_of(model, recipe, splits["val"], device),
+        measure=lambda signal, model: signal_of(signal, model, recipe, batches, device),
         deadline=deadline,
         quantization_steps=recipe.quantization.total_steps(batches.batches_per_epoch, total),
     )
+    search.check()
+    return search
+
+
+def _load_size(detector: DetectorSpec) -> tuple[int, int]:
+    """Longest and shortest side that images are shrunk to when decoded; a classifier needs a margin to crop from."""
+    if detector.name != "classifier":
+        return detector.max_size, detector.min_size
+    from lth_deploy.data.images import LARGEST_SIDE
+    from lth_deploy.detectors.classifier import MARGIN
+
+    return LARGEST_SIDE, round(MARGIN * detector.min_size)
 
 
 def score_splits(
     model: "nn.Module", recipe: Recipe, splits: Mapping[str, "CocoDataset"], device: "torch.device"
 ) -> dict[str, Any]:
-    """AP on val and test, by split and kind."""
+    """AP, or a classifier's accuracy, on val and test, by split and kind."""
     from lth_deploy.evaluation.coco_ap import evaluate_detections
+    from lth_deploy.workflow.accuracy import top_accuracy
     from lth_deploy.workflow.prediction import detect
 
-    scores = {}
+    scores: dict[str, Any] = {}
     for name in ("val", "test"):
         if name in splits:
             dataset = splits[name]
+            if recipe.detector.name == "classifier":
+                scores[name] = top_accuracy(model, dataset, device)
+                continue
             found = detect(model, dataset, device)
             result = evaluate_detections(dataset.ground_truth(), found, dataset.category_ids, metric_kinds(recipe))
             scores[name] = result.metrics
     return scores
-
-
-def _positions(model: "nn.Module", recipe: Recipe, dataset: "CocoDataset", device: "torch.device") -> dict[str, float]:
-    import torch
-
-    from lth_deploy.data.images import read_image
-    from lth_deploy.detectors.inference import to_input
-    from lth_deploy.pruning.positions import measure_positions
-    from lth_deploy.pruning.scope import scoped_layers
-
-    pruning = recipe.pruning
-    layers = scoped_layers(model, pruning.scope, pruning.include, pruning.exclude)
-    images = [
-        to_input(torch.tensor(read_image(record.path), device=device)) for record in dataset.images[:POSITION_IMAGES]
-    ]
-    return measure_positions(model, layers, images)
 
 
 def pick_device(name: str) -> "torch.device":
@@ -199,30 +193,6 @@ def pick_device(name: str) -> "torch.device":
     if name == "cuda" and not available:
         raise UsageError("--device cuda: torch sees no GPU here; use --device cpu")
     return torch.device("cuda" if name == "cuda" or (name == "auto" and available) else "cpu")
-
-
-def _check_recipe(recipe: Recipe) -> None:
-    """Refuse what would fail only after the dense training, before anything is written.
-
-    Raises:
-        RecipeError: a metric that this detector has not, or a pattern that matches no layer.
-        UsageError: an unknown criterion.
-    """
-    from lth_deploy.detectors import build_detector
-    from lth_deploy.pruning.criteria import CRITERIA
-    from lth_deploy.pruning.scope import quantized_layers, scoped_layers
-
-    kinds, pruning = metric_kinds(recipe), recipe.pruning
-    if recipe.selection.metric not in kinds:
-        raise RecipeError(
-            f"selection.metric: '{recipe.selection.metric}' is no metric of {recipe.detector.name}; "
-            f"choose {' or '.join(kinds)}"
-        )
-    CRITERIA.get(pruning.criterion)
-    model = build_detector(recipe.detector, 1, 1, load_weights=False)
-    scoped_layers(model, pruning.scope, pruning.include, pruning.exclude)
-    if recipe.quantization.levels and not quantized_layers(model, recipe.quantization.float_layers):
-        raise RecipeError("quantization.float_layers leaves no layer to quantise; shorten it")
 
 
 def _open(recipe: Recipe, out: Path, resume: bool) -> RunDirectory:

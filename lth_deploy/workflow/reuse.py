@@ -50,7 +50,10 @@ def _require_same(ours: Recipe, theirs: Recipe, source: Path) -> None:
 
 
 def _inputs(recipe: Recipe) -> dict[str, object]:
+    from lth_deploy.pruning.criteria import CRITERIA
+
     pruning = recipe.pruning
+    remembers = CRITERIA.get(pruning.criterion).signal == "movement"
     return {
         "detector": recipe.detector,
         "data": recipe.data,
@@ -58,5 +61,7 @@ def _inputs(recipe: Recipe) -> dict[str, object]:
         "training": recipe.training.model_copy(update={"checkpoint_seconds": 1.0, "workers": 0}),
         "pruning.rewind": pruning.rewind,
         "pruning.permute": (pruning.permute, pruning.structure if pruning.permute != "none" else ""),
-        "pruning.scope": (pruning.scope, pruning.include, pruning.exclude),
+        # The movement of its weights is summed only where a criterion asks for it.
+        "pruning.criterion": "movement" if remembers else None,
+        "pruning.scope": (pruning.scope, pruning.include, pruning.exclude, pruning.groups),
     }

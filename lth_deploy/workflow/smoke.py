@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lth_deploy.recipe import DataSpec, Recipe, ShapesSpec
-from lth_deploy.search_spec import RewindSpec
+from lth_deploy.bundled import recipe_file, recipe_names
+from lth_deploy.errors import RecipeError
+from lth_deploy.recipe import DataSpec, Recipe, ShapesSpec, SplitSpec, load_recipe
+from lth_deploy.search_spec import ControlsSpec, RewindSpec, SourceSpec
 from lth_deploy.workflow.extras import require_torch
 
 if TYPE_CHECKING:
@@ -12,9 +14,10 @@ if TYPE_CHECKING:
 
 SHAPES = ShapesSpec(train=4, val=2, test=2, width=96, height=96)
 CLASSES, KEYPOINTS = 3, 4
+SOURCE_LR = 1e-4
 
 
-def smoke_recipe(recipe: Recipe, weights: Path) -> Recipe:
+def smoke_recipe(recipe: Recipe, weights: Path, sources: Path | None = None) -> Recipe:
     """The same detector, optimizer and pruning axes in two steps a trial; writes its initial weights to `weights`.
 
     Pyramid and heads are narrowed, so that the COCO recipes too take seconds.
@@ -22,12 +25,21 @@ def smoke_recipe(recipe: Recipe, weights: Path) -> Recipe:
     A detector that has hardly trained scores everything alike, and then no two implementations rank its boxes in
     the same order. So the smoke run starts from weights whose scores differ, which gives parity something to hold.
 
+    A source is searched first, as the smoke of the bundled recipe that its run directory is named after, in the folder
+    `sources`; one that is there already serves again.
+
     Raises:
         MissingExtraError: torch is not installed.
+        RecipeError: no bundled recipe has the name of the source's run directory.
     """
     require_torch("a smoke run")
     level = recipe.pruning.level_list()[-1]
-    training = {"steps": 2, "epochs": None, "batch_size": min(recipe.training.batch_size, 2), "amp": "off"}
+    training = {
+        "steps": 2,
+        "epochs": None,
+        "batch_size": min(recipe.training.batch_size, 2),
+        "amp": "off",
+    }
     detector = {
         "weights": "none",
         "fpn_width": min(recipe.detector.fpn_width, 64),
@@ -38,15 +50,17 @@ def smoke_recipe(recipe: Recipe, weights: Path) -> Recipe:
         "detections": 8,
         "score_threshold": 0.0,
     }
+    pictures = weights.with_name(f"{weights.name}.pictures")
     small = recipe.model_copy(
         update={
             "name": f"{recipe.name}.smoke",
             "detector": recipe.detector.model_copy(update=detector),
-            "data": DataSpec(format="shapes", shapes=SHAPES),
+            "data": _smoke_data(recipe, pictures),
             "training": recipe.training.model_copy(update=training),
             "pruning": recipe.pruning.model_copy(update={"levels": [level], "rewind": RewindSpec(step=1)}),
             "quantization": recipe.quantization.model_copy(update=_quantization(recipe, level)),
             "controls": recipe.controls.model_copy(update={"random": [level], "reinit": []}),
+            "source": _smoke_source(recipe, level, sources or weights.with_name(f"{weights.name}.sources")),
         }
     )
     _write_lively_weights(small, weights)
@@ -58,6 +72,52 @@ def _quantization(recipe: Recipe, level: float) -> dict[str, object]:
     return {"levels": levels, "steps": 2, "epochs": None, "calibration_batches": 1}
 
 
+def _smoke_data(recipe: Recipe, pictures: Path) -> DataSpec:
+    if recipe.detector.name != "classifier":
+        return DataSpec(format="shapes", shapes=SHAPES)
+    splits = {name: SplitSpec(images=str(pictures / name)) for name in ("train", "val", "test")}
+    for split in splits.values():
+        _draw_classes(Path(split.images))
+    return DataSpec(format="folder", **splits)
+
+
+def _draw_classes(root: Path) -> None:
+    """An image folder of as many classes as shapes have, a grey each."""
+    import numpy as np
+
+    from lth_deploy import storage
+    from lth_deploy.reporting.pictures import encode_png
+
+    for label in range(CLASSES):
+        for number in range(2):
+            noise = np.random.default_rng(number).integers(0, 60, (112, 120, 3)) + 60 * label
+            storage.write_bytes(root / f"class{label}" / f"{number}.png", encode_png(noise.astype(np.uint8)))
+
+
+def _smoke_source(recipe: Recipe, level: float, folder: Path) -> SourceSpec | None:
+    from lth_deploy.workflow.find_ticket import find_ticket
+
+    if recipe.source is None:
+        return None
+    name = Path(recipe.source.run).name
+    run = folder / f"{name}-{level:g}"
+    if not (run / "summary.json").exists():
+        bundled = next((other for other in recipe_names() if Path(other).name == name), None)
+        if bundled is None:
+            raise RecipeError(
+                f"--smoke makes the source too, and no bundled recipe is called '{name}' as source.run is"
+            )
+        source = load_recipe(recipe_file(bundled), check_variables=False)
+        source = source.model_copy(update={"pruning": source.pruning.model_copy(update={"levels": [level]})})
+        small = smoke_recipe(source, folder / f"{name}-{level:g}.safetensors", folder)
+        # Two steps at a full rate from scratch would leave weights that the target's frozen norms blow up.
+        gentle = small.training.optimizer.model_copy(update={"lr": SOURCE_LR})
+        training = small.training.model_copy(update={"optimizer": gentle})
+        alone = small.model_copy(update={"controls": ControlsSpec(), "training": training})
+        find_ticket(alone, run, device="cpu", resume=(run / "manifest.json").exists())
+    return recipe.source.model_copy(update={"run": str(run)})
+
+
 def _write_lively_weights(recipe: Recipe, path: Path) -> None:
     import torch
     from safetensors.torch import save_file
@@ -65,9 +125,11 @@ def _write_lively_weights(recipe: Recipe, path: Path) -> None:
     from lth_deploy import storage
     from lth_deploy.detectors import build_detector
 
+    # Frozen norms are given the statistics of norms that learn.
+    norm = "batch" if recipe.detector.norm == "frozen" else recipe.detector.norm
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
-        model = build_detector(recipe.detector, CLASSES, KEYPOINTS)
+        model = build_detector(recipe.detector.model_copy(update={"norm": norm}), CLASSES, KEYPOINTS)
         _spread_scores(model)
         _calibrate_norms(model)
     state = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}

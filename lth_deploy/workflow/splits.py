@@ -33,6 +33,11 @@ def load_splits(recipe: Recipe, run: Path) -> dict[str, "CocoDataset"]:
 
             annotations = folder / f"{name}.json"
             images = convert_voc(Path(spec.images), spec.annotations, annotations).images
+        elif data.format == "folder":
+            from lth_deploy.data.folder import convert_folder
+
+            annotations = folder / f"{name}.json"
+            images = convert_folder(Path(spec.images), annotations)
         else:
             annotations, images = Path(spec.annotations), Path(spec.images)
         splits[name] = load_coco(annotations, images, drop_degenerate=data.drop_degenerate)

@@ -2,13 +2,16 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lth_deploy import storage
-from lth_deploy.mask import kept, load_masks
+from lth_deploy.mask import elements, kept, load_masks
 from lth_deploy.pruning.plan import control_of
 from lth_deploy.recipe import Recipe
-from lth_deploy.ticket import Trial, read_metrics
+from lth_deploy.search_spec import SourceSpec
+from lth_deploy.ticket import RunDirectory, Trial, read_metrics
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,6 +28,8 @@ ROUNDING = 1e-9
 
 def write_summary(search: "Search", splits: Mapping[str, "CocoDataset"], finished: bool) -> dict[str, Any]:
     """Write RUN/summary.json from the finished trials and return its content."""
+    from lth_deploy.pruning.accounting import parameters
+
     recipe, run = search.recipe, search.run
     model = search.build(recipe.training.seed, False)
     trials = [_trial_record(trial, search, model) for trial in run.finished_trials()]
@@ -39,8 +44,8 @@ def write_summary(search: "Search", splits: Mapping[str, "CocoDataset"], finishe
             **{name: len(splits[name].images) if name in splits else 0 for name in ("train", "val", "test")},
         },
         "parameters": {
-            "total": sum(parameter.numel() for parameter in model.parameters()),
-            "prunable": sum(layer.weights.size for layer in search.layers(model, _ones())),
+            "total": parameters(model),
+            "prunable": sum(layer.weights.size for layer in search.trials.layers(model, _ones())),
         },
         "trials": trials,
         "notes": _notes(recipe),
@@ -72,14 +77,16 @@ def _conclusion(search: "Search", splits: Mapping[str, "CocoDataset"], trials: l
     winner = pick_winner(recipe, trials)
     shown = winner or next(trial for trial in reversed(trials) if trial["kind"] == "ticket")
     split = "test" if "test" in splits else "val"
-    control, ticket = (search.trained(name).to(search.device) for name in (control_of(recipe), shown["name"]))
+    control, ticket = (search.trials.trained(name).to(search.device) for name in (control_of(recipe), shown["name"]))
     interval = _interval(search, splits[split], ticket, control) if winner else None
     models = {control_of(recipe): control, shown["name"]: ticket}
     return {
         "winner": {**_winner(recipe, trials, winner), "interval_split": split, "interval": interval}
         if winner
         else None,
-        "pictures": write_pictures(search.run.path, splits[split], models, search.device),
+        "pictures": []
+        if recipe.detector.name == "classifier"
+        else write_pictures(search.run.path, splits[split], models, search.device),
     }
 
 
@@ -98,11 +105,15 @@ def _winner(recipe: Recipe, trials: list[dict[str, Any]], best: dict[str, Any]) 
 
 
 def _interval(search: "Search", dataset: "CocoDataset", ticket: "nn.Module", control: "nn.Module") -> list[float]:
-    """95 % paired bootstrap interval of AP(ticket) - AP(control), over images."""
+    """95 % paired bootstrap interval of AP(ticket) - AP(control), or of accuracies, over images."""
     from lth_deploy.evaluation.bootstrap import paired_bootstrap
+    from lth_deploy.workflow.accuracy import accuracy_interval
     from lth_deploy.workflow.prediction import detect
 
     selection = search.recipe.selection
+    if search.recipe.detector.name == "classifier":
+        sure = accuracy_interval((ticket, control), dataset, search.device, search.recipe)
+        return [sure.low, sure.high]
     interval = paired_bootstrap(
         dataset.ground_truth(),
         detect(ticket, dataset, search.device),
@@ -116,27 +127,30 @@ def _interval(search: "Search", dataset: "CocoDataset", ticket: "nn.Module", con
 
 
 def _trial_record(trial: Trial, search: "Search", model: "nn.Module") -> dict[str, Any]:
+    from lth_deploy.pruning.accounting import parameters, parts_of
+
     result = trial.read_result()
     masks = load_masks(trial.mask) if search.run.is_committed(trial.mask) else {}
-    total = sum(parameter.numel() for parameter in model.parameters())
     positions = result.pop("positions")
-    parameters = dict(model.named_parameters())
+    layers = search.trials.scoped(model)
+    weights = dict(model.named_parameters())
     metrics = read_metrics(trial.metrics)
     stride = max(1, len(metrics) // 200)
     return {
         **result,
         "steps": result["steps"][1] - result["steps"][0],
-        "sparsity_all": sum(mask.size for mask in masks.values()) / total - kept(masks) / total if masks else 0.0,
+        "sparsity_all": (elements(masks) - kept(masks)) / parameters(model),
+        "parts": [asdict(part) for part in parts_of(model, layers, masks)],
         "layers": [
             {
                 "name": layer.name,
                 "group": layer.group,
-                "shape": list(parameters[layer.name].shape),
-                "elements": parameters[layer.name].numel(),
+                "shape": list(weights[layer.name].shape),
+                "elements": weights[layer.name].numel(),
                 "zeros": int((~masks[layer.name]).sum()) if masks else 0,
                 "positions": positions[layer.name],
             }
-            for layer in search.scoped(model)
+            for layer in layers
         ],
         "losses": [[record["step"], record["loss"]] for record in metrics[::stride]],
     }
@@ -149,6 +163,8 @@ def _ap(trial: Mapping[str, Any], split: str, recipe: Recipe) -> float | None:
 
 def _notes(recipe: Recipe) -> list[str]:
     notes = []
+    if recipe.source is not None:
+        notes.append(_source_note(recipe, recipe.source))
     if recipe.detector.norm == "group":
         notes.append("group norm cannot be folded into convolutions: it stays in the exported graph and costs time")
     if recipe.pruning.restart != "weights" and len(recipe.pruning.level_list()) > 1:
@@ -156,6 +172,15 @@ def _notes(recipe: Recipe) -> list[str]:
             "without weight rewinding a ticket of round r has trained r times on; its dense control was restarted once"
         )
     return notes
+
+
+def _source_note(recipe: Recipe, source: SourceSpec) -> str:
+    """Where the tickets come from, and whether that network saw pictures as this one does."""
+    theirs, ours = RunDirectory.open(Path(source.run)).recipe().detector, recipe.detector
+    what = "masks, weights and norm statistics" if source.transfer == "ticket" else "masks alone"
+    sides = [f"{spec.min_size} to {spec.max_size} pixels" for spec in (theirs, ours)]
+    sizes = f"pictures of {sides[0]} there, of {sides[1]} here" if sides[0] != sides[1] else f"pictures of {sides[0]}"
+    return f"{what} come from {source.run}; both networks see RGB with the same mean and deviation, {sizes}"
 
 
 def _ones() -> Mapping[str, float]:

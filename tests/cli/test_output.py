@@ -143,3 +143,23 @@ def test_columns_line_up(capsys: pytest.CaptureFixture[str]) -> None:
 def test_json_has_no_nan() -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
         print_json({"ap": float("nan")})
+
+
+def test_a_run_shows_what_was_asked_and_reached_by_part_and_says_what_is_next(cli: Cli, tmp_path: Path) -> None:
+    parts = [
+        {"name": "backbone", "paper": "Base", "weights": 800, "prunable": 700, "zeros": 560},
+        {"name": "predictor", "paper": "Head", "weights": 100, "prunable": 0, "zeros": 0},
+    ]
+    shares = {"sparsity": 0.8, "sparsity_prunable": 0.8, "sparsity_all": 0.56, "zero_macs": 0.5}
+    trial = {"name": "level_80", "kind": "ticket", **shares, "parts": parts}
+    summary = {"schema": "lth-run/1", "parameters": {"total": 1000, "prunable": 700}, "trials": [trial]}
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    seen = cli("inspect", tmp_path, "--json")
+    assert seen.code == 0, seen.err
+    assert "level_80    80.00          80.00     56.00        50.00       70.00         0.00" in seen.err
+    assert "backbone" in seen.err
+    assert "Base      800     80.00            700" in seen.err
+    assert "not exported yet: lth-deploy export" in seen.err
+    run = json.loads(seen.out)["run"]
+    assert run["parameters"] == {"total": 1000, "prunable": 700}
+    assert run["trials"][0]["parts"] == parts

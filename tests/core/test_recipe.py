@@ -150,6 +150,7 @@ DEFAULTS = {
     "detector.norm": "batch",
     "detector.weights": "none",
     "detector.frozen_layers": 0,
+    "detector.crop_scale": 0.08,
     "detector.proposals": 1000,
     "detector.detections": 100,
     "detector.score_threshold": 0.05,
@@ -190,15 +191,24 @@ DEFAULTS = {
     "training.threads": 0,
     "training.checkpoint_seconds": 60.0,
     "pruning.criterion": "magnitude",
+    "pruning.criterion_batches": 8,
+    "pruning.ranked": "trained",
+    "pruning.schedule": "levels",
+    "pruning.cubic.begin": 0.0,
+    "pruning.cubic.end": 0.75,
+    "pruning.cubic.every": 100,
     "pruning.allocation": "global",
     "pruning.structure": "single",
     "pruning.restart": "weights",
     "pruning.rewind.epoch": None,
     "pruning.budget": "continue",
+    "pruning.share_of": "prunable",
     "pruning.scope": "default",
+    "pruning.groups": [],
     "pruning.include": ["*"],
     "pruning.exclude": [],
     "pruning.fine_tune_lr": None,
+    "source": None,
     "controls.random": [],
     "controls.reinit": [],
     "selection.tolerance": 0.01,
@@ -257,6 +267,11 @@ def test_voc_names_a_split_and_not_a_file(tmp_path: Path) -> None:
     assert data.train is not None
     assert data.train.annotations == "trainval"
     assert data.train.images == str(tmp_path / "voc")
+
+
+def test_a_ratio_is_no_number_to_the_base_of_sixty() -> None:
+    text = MINIMAL.replace("levels: [0.5, 0.8]", "levels: [0.5]\n  structure: 2:4")
+    assert _read(text).pruning.structure == "2:4"
 
 
 @pytest.mark.parametrize("rounds", [1, 2, 5, 12])

@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch", reason="torch comes with the extra 'train'"
 from lth_deploy import storage  # noqa: E402
 from lth_deploy.detectors.fold_norm import fold_norm  # noqa: E402
 from lth_deploy.errors import DataError, TrainingError  # noqa: E402
-from lth_deploy.mask import load_masks  # noqa: E402
+from lth_deploy.mask import load_masks, sparsity  # noqa: E402
 from lth_deploy.pruning.allocation import prune  # noqa: E402
 from lth_deploy.pruning.criteria import magnitude  # noqa: E402
 from lth_deploy.pruning.structure import STRUCTURES  # noqa: E402
@@ -113,12 +113,12 @@ def test_the_mask_ranks_trained_weights_not_rewound_ones(tmp_path: Path) -> None
     def ranked(state: TrainingState) -> dict[str, Any]:
         model = build(0)
         state.restore(model)
-        layers = search.layers(model, positions)
+        layers = search.trials.layers(model, positions)
         ones = {layer.name: np.ones(layer.weights.shape, np.bool_) for layer in layers}
         return prune(layers, ones, 0.5, magnitude, "global", STRUCTURES["single"])
 
     got = load_masks(run.trial("level_50").mask)
-    trained, rewound = ranked(search.state("dense")), ranked(search.state("rewind"))
+    trained, rewound = ranked(search.trials.state("dense")), ranked(search.trials.state("rewind"))
     assert all(np.array_equal(got[name], trained[name]) for name in got)
     assert any(not np.array_equal(got[name], rewound[name]) for name in got)
 
@@ -179,6 +179,22 @@ def test_a_ticket_is_quantised_from_where_its_training_ended(tmp_path: Path) -> 
     assert not dense.mask.exists()
 
 
+@pytest.mark.parametrize(
+    "pruning",
+    [{"schedule": "one_shot"}, {"schedule": "cubic", "cubic": {"every": 2}}, {"criterion": "movement"}],
+    ids=lambda pruning: next(iter(pruning.values())),
+)
+def test_tickets_of_every_schedule_are_quantised_under_their_mask(tmp_path: Path, pruning: dict[str, Any]) -> None:
+    search = toy_search(tmp_path / "run", toy_recipe(pruning=pruning, quantization=QUANTIZATION))
+    search.execute()
+    ticket, quantised = (search.run.trial(name) for name in ("level_80", "level_80_int8"))
+    weights = search.trials.state(quantised.name).model
+    for name, mask in load_masks(quantised.mask).items():
+        assert np.array_equal(mask, load_masks(ticket.mask)[name])
+        assert not weights[name].numpy()[~mask].any(), name
+    assert sparsity(load_masks(quantised.mask)) == pytest.approx(0.8, abs=0.01)
+
+
 def test_the_stored_quantised_trial_is_the_one_that_was_scored(tmp_path: Path) -> None:
     images = [torch.rand(3, 6, 6, generator=torch.Generator().manual_seed(1))]
     answers: list[Any] = []
@@ -190,7 +206,7 @@ def test_the_stored_quantised_trial_is_the_one_that_was_scored(tmp_path: Path) -
 
     search = toy_search(tmp_path / "run", toy_recipe(quantization=QUANTIZATION), score=score)
     search.execute()
-    again = search.trained("level_80_int8").eval()
+    again = search.trials.trained("level_80_int8").eval()
     assert torch.equal(again(images), answers[-1])
     # It computes with rounded numbers, which the same weights without its ranges do not.
     plain = fold_norm(build(0)).module

@@ -12,6 +12,8 @@ from lth_deploy.errors import RecipeError  # noqa: E402
 from lth_deploy.mask import load_masks  # noqa: E402
 from lth_deploy.pruning.permute import reordered, similarity_order  # noqa: E402
 from lth_deploy.pruning.structure import STRUCTURES, block_scores  # noqa: E402
+from lth_deploy.pruning.transfer import read_ticket  # noqa: E402
+from lth_deploy.search_spec import SourceSpec  # noqa: E402
 from lth_deploy.training.state import TrainingState  # noqa: E402
 from tests.pruning.toy_search import REWIND, ToyDetector, toy_recipe, toy_search  # noqa: E402
 
@@ -79,19 +81,23 @@ def test_channels_that_are_needed_alike_become_neighbours() -> None:
     assert before.min() > 0.5
 
 
-def test_another_order_computes_the_same_and_takes_the_optimizer_along() -> None:
+def test_another_order_computes_the_same_and_takes_optimizer_and_memory_along() -> None:
     model = build(1).eval()
     expected = model(images())
     order = similarity_order(model, images(), 4)
     state = TrainingState.capture(3, model)
     momentum = {f"{name}|momentum_buffer": value.clone() for name, value in state.model.items() if value.ndim}
-    moved = reordered(TrainingState(3, state.model, {**momentum, "fc.weight|step": torch.tensor(2.0)}), order)
+    memory = {f"movement|{name}": value.clone() for name, value in state.model.items() if value.ndim}
+    moved = reordered(
+        TrainingState(3, state.model, {**momentum, "fc.weight|step": torch.tensor(2.0)}, {}, memory), order
+    )
     assert not torch.equal(moved.model["mid.weight"], state.model["mid.weight"])
     moved.restore(model)
     torch.testing.assert_close(model(images()), expected)
     for name, value in moved.model.items():
         if value.ndim:
             assert torch.equal(moved.optimizer[f"{name}|momentum_buffer"], value), name
+            assert torch.equal(moved.memory[f"movement|{name}"], value), name
     assert moved.optimizer["fc.weight|step"] == 2
 
 
@@ -103,12 +109,12 @@ def test_tickets_of_a_permuted_search_start_from_the_permuted_snapshot(tmp_path:
         return search
 
     plain, permuted = run("plain", "none"), run("permuted", "similarity")
-    first, second = plain.trained("dense").eval(), permuted.trained("dense").eval()
+    first, second = plain.trials.trained("dense").eval(), permuted.trials.trained("dense").eval()
     torch.testing.assert_close(first(images()), second(images()))
     assert not torch.equal(first.mid.weight, second.mid.weight)
     # The snapshot is in the order of the dense weights: the same channels of both have changed places.
     order = similarity_order(first, images()[:1], 4)
-    snapshot, original = permuted.state("rewind"), plain.state("rewind")
+    snapshot, original = permuted.trials.state("rewind"), plain.trials.state("rewind")
     assert snapshot.step == REWIND
     for name, value in reordered(original, order).model.items():
         assert torch.equal(snapshot.model[name], value), name
@@ -119,3 +125,18 @@ def test_tickets_of_a_permuted_search_start_from_the_permuted_snapshot(tmp_path:
 def test_an_order_needs_blocks_of_inputs() -> None:
     with pytest.raises(RecipeError, match="permute 'similarity' is for structures with blocks of inputs"):
         toy_recipe(pruning={"permute": "similarity"})
+
+
+def test_an_order_goes_by_the_trained_weights_of_this_network() -> None:
+    permuted = {"structure": "in4", "permute": "similarity"}
+    with pytest.raises(RecipeError, match="ranked 'initial' comes before"):
+        toy_recipe(pruning={**permuted, "ranked": "initial"})
+    with pytest.raises(RecipeError, match=r"leave pruning\.permute out"):
+        toy_recipe(pruning=permuted, source={"run": "elsewhere"})
+
+
+def test_a_permuted_run_is_no_source(tmp_path: Path) -> None:
+    recipe = toy_recipe(pruning={"levels": [0.5], "structure": "in4", "permute": "similarity"})
+    toy_search(tmp_path / "run", recipe, build=build, positions=lambda model: POSITIONS).execute()
+    with pytest.raises(RecipeError, match="put its channels in another order"):
+        read_ticket(SourceSpec(run=str(tmp_path / "run")), 0.5)

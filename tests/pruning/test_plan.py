@@ -59,6 +59,19 @@ def test_levels_are_quantised_after_all_tickets_are_found(budget: str, control: 
     assert "int8" not in {plan.kind for plan in plan_trials(toy_recipe())}
 
 
+@pytest.mark.parametrize("schedule", ["one_shot", "cubic"])
+def test_what_is_quantised_is_the_ticket_of_its_level_on_every_schedule(schedule: str) -> None:
+    recipe = toy_recipe(pruning={"schedule": schedule}, quantization={"levels": [0.5, 0.8]})
+    assert [plan.parent for plan in plan_trials(recipe) if plan.kind == "int8"] == ["level_50", "level_80"]
+
+
+@pytest.mark.parametrize("schedule", ["one_shot", "cubic"])
+def test_one_shot_and_gradual_pruning_take_every_level_from_dense_weights(schedule: str) -> None:
+    recipe = recipe_with(schedule=schedule)
+    assert [plan.parent for plan in plan_trials(recipe) if plan.kind == "ticket"] == ["dense", "dense"]
+    assert plan_named(recipe, "random_80").parent == "level_80"
+
+
 @pytest.mark.parametrize("restart", ["weights", "learning_rate", "fine_tune"])
 @pytest.mark.parametrize("budget", ["continue", "full"])
 def test_the_dense_control_has_the_tickets_budget(restart: str, budget: str) -> None:

@@ -11,7 +11,19 @@ from lth_deploy.pruning.selection import Candidates, lowest
 
 # Few different values, so that ties are everywhere; among them neighbours that share their upper 16 bits.
 NEIGHBOURS = [np.float32(1.0), np.nextafter(np.float32(1), np.float32(2)), np.float32(1.0005)]
-VALUES = [0.0, 1e-42, 1e-30, 0.5, *map(float, NEIGHBOURS), 3.0, 3e38]
+VALUES = [
+    0.0,
+    -0.0,
+    *(-value for value in map(float, NEIGHBOURS)),
+    -3e38,
+    -1e-42,
+    1e-42,
+    1e-30,
+    0.5,
+    *map(float, NEIGHBOURS),
+    3.0,
+    3e38,
+]
 
 
 @st.composite

@@ -9,6 +9,7 @@ torch = pytest.importorskip("torch", reason="torch comes with the extra 'train'"
 
 from lth_deploy import strict_yaml  # noqa: E402
 from lth_deploy.pruning.imp import Search  # noqa: E402
+from lth_deploy.pruning.signals import loss_gradient, synaptic_flow  # noqa: E402
 from lth_deploy.recipe import Recipe, recipe_from  # noqa: E402
 from lth_deploy.ticket import RunDirectory  # noqa: E402
 
@@ -79,6 +80,14 @@ def toy_recipe(**sections: Any) -> Recipe:
     return recipe_from(strict_yaml.parse(strict_yaml.dump(document), "toy"))
 
 
+def measure(signal: str, model: Any) -> Any:
+    """Gradients of two batches; the flow into the answer."""
+    names = ["stem.weight", "up.weight", "fc.weight"]
+    if signal == "flow":
+        return synaptic_flow(model, names, lambda twin, ones: [twin(list(ones))], side=6)
+    return loss_gradient(model, names, map(ToyBatches().batch, range(2)), torch.device("cpu"), seed=0)
+
+
 def toy_search(path: Path, recipe: Recipe | None = None, **changes: Any) -> Search:
     """A search in the run directory `path`, made new or opened again; its score is a function of the weights."""
     recipe = recipe or toy_recipe()
@@ -91,6 +100,7 @@ def toy_search(path: Path, recipe: Recipe | None = None, **changes: Any) -> Sear
         "build": build,
         "score": lambda model: {"val": {"bbox": {"AP": model.fc.weight.sum().item()}}},
         "quantization_steps": recipe.quantization.steps or 1,
+        "measure": measure,
         "positions": lambda model: {"stem.weight": 36.0, "up.weight": 36.0, "fc.weight": 1.0},
         **changes,
     }

@@ -22,7 +22,7 @@ from lth_deploy.detections import Detections  # noqa: E402
 from lth_deploy.errors import DataError, RecipeError, StorageError, UsageError  # noqa: E402
 from lth_deploy.evaluation.coco_rows import compact  # noqa: E402
 from lth_deploy.mask import is_subset, load_masks  # noqa: E402
-from lth_deploy.pruning.imp import Search  # noqa: E402
+from lth_deploy.pruning.trials import Trials  # noqa: E402
 from lth_deploy.recipe import Recipe  # noqa: E402
 from lth_deploy.ticket import RunDirectory  # noqa: E402
 from lth_deploy.training import session  # noqa: E402
@@ -140,8 +140,8 @@ def test_finished_trials_are_skipped_and_litter_is_cleared(finished: Finished, m
 
 def test_a_summary_loads_control_and_ticket_once(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = []
-    trained = Search.trained
-    monkeypatch.setattr(Search, "trained", lambda self, name: (loaded.append(name), trained(self, name))[1])
+    trained = Trials.trained
+    monkeypatch.setattr(Trials, "trained", lambda self, name: (loaded.append(name), trained(self, name))[1])
     again = find_ticket(finished.recipe, finished.result.run, device="cpu", resume=True)
     shown = (again.summary["winner"] or {"trial": "level_80"})["trial"]
     assert loaded == ["dense", shown]
@@ -242,6 +242,7 @@ def test_augmented_training_in_bfloat16_resumes_to_the_same_bits(tmp_path: Path)
     [
         ({"pruning": {"criterion": "magnitud"}}, "magnitude"),
         ({"selection": {"metric": "segm"}}, "no metric of retinanet"),
+        ({"pruning": {"criterion": "movement", "block_score": "l2"}}, "choose auto, l1 or max"),
         ({"pruning": {"exclude": ["backbone.bottom_up.*"]}}, "matches no layer"),
         ({"pruning": {"include": ["head.classification_head.cls_logits"]}}, "no layer to prune"),
     ],
@@ -343,7 +344,7 @@ def test_the_interval_is_of_ticket_minus_control(
         return {image.id: compact(perfect(dataset, image.id, seen)) for image in dataset.images}
 
     monkeypatch.setattr("lth_deploy.workflow.prediction.detect", fake)
-    model = search.trained("dense")
+    model = search.trials.trained("dense")
     low, high = summary._interval(search, splits["test"], model, model)
     assert low == pytest.approx(sign)
     assert high == pytest.approx(sign)

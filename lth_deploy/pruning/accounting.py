@@ -1,0 +1,81 @@
+"""How many weights each part of a network has, may lose and has lost: the columns of Girish et al. 2021."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from lth_deploy.detectors.groups import layer_groups
+from lth_deploy.errors import RecipeError
+from lth_deploy.pruning.scope import ScopedLayer
+from lth_deploy.search_spec import PruningSpec
+
+# What table 3 of the paper calls the parts. There it is a network whose fourth stage runs on every region; with a
+# pyramid the heads before the predictors take that place.
+PAPER_PARTS = {
+    "backbone": "Base",
+    "fpn": "Base",
+    "box_head": "Top",
+    "mask_head": "Top",
+    "keypoint_head": "Top",
+    "dense_head": "Top",
+    "rpn": "RPN",
+    "predictor": "Head",
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a network: weights of its layers, those that may be pruned, and those that are zero under a mask."""
+
+    name: str
+    paper: str
+    weights: int
+    prunable: int
+    zeros: int
+
+
+def parameters(model: nn.Module) -> int:
+    """All parameters; statistics of norms are none, and neither is a frozen norm's scale."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def parts_of(model: nn.Module, layers: Sequence[ScopedLayer], masks: Mapping[str, npt.NDArray[np.bool_]]) -> list[Part]:
+    """The parts of `model` in its order; `layers` may be pruned, of which `masks` are left."""
+    groups = layer_groups(model)
+    prunable = {layer.module_name for layer in layers}
+    parts = []
+    for group in dict.fromkeys(groups.values()):
+        names = [name for name in groups if groups[name] == group]
+        sizes = {name: model.get_parameter(f"{name}.weight").numel() for name in names}
+        zeros = [np.count_nonzero(~masks[f"{name}.weight"]) for name in names if f"{name}.weight" in masks]
+        parts.append(
+            Part(
+                group,
+                PAPER_PARTS.get(group, ""),
+                sum(sizes.values()),
+                sum(size for name, size in sizes.items() if name in prunable),
+                int(sum(zeros)),
+            )
+        )
+    return parts
+
+
+def prunable_share(level: float, pruning: PruningSpec, model: nn.Module, layers: Sequence[ScopedLayer]) -> float:
+    """`level` as a share of the prunable weights, whatever the recipe means it to be a share of.
+
+    Raises:
+        RecipeError: no mask reaches it; the message has the most that can be reached.
+    """
+    prunable = sum(model.get_parameter(layer.name).numel() for layer in layers)
+    whole = parameters(model) if pruning.share_of == "all" else prunable
+    if pruning.allocation != "macs" and round(level * whole) >= prunable:
+        most = (prunable - 1) / whole
+        held = f"; {whole - prunable:,} of {whole:,} parameters are frozen, excluded or no weights" * (whole > prunable)
+        raise RecipeError(
+            f"pruning.levels: a sparsity of {level:g} of {pruning.share_of} weights leaves nothing to train{held}: "
+            f"the most that can be reached is {most:.6g}"
+        )
+    return level * whole / prunable

@@ -1,0 +1,40 @@
+"""Scoring a classifier over a data set whose images have one object each, its class."""
+
+from typing import TYPE_CHECKING
+
+from lth_deploy.evaluation.accuracy import correct, paired_accuracy
+from lth_deploy.recipe import Recipe
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from lth_deploy.data.records import CocoDataset
+    from lth_deploy.evaluation.bootstrap import Interval
+
+Answers = dict[int, list[int]]
+
+
+def top_accuracy(model: "nn.Module", dataset: "CocoDataset", device: "torch.device") -> dict[str, dict[str, float]]:
+    """Share of images whose class is the first answer, as `AP`, the headline figure of every kind; and among five."""
+    truth, answers = _truth(dataset), _answers(model, dataset, device)
+    return {"top1": {"AP": float(correct(truth, answers, 1).mean()), "top5": float(correct(truth, answers, 5).mean())}}
+
+
+def accuracy_interval(
+    models: "tuple[nn.Module, nn.Module]", dataset: "CocoDataset", device: "torch.device", recipe: Recipe
+) -> "Interval":
+    """Interval of the first model's accuracy minus the second's."""
+    truth = _truth(dataset)
+    first, second = (correct(truth, _answers(model, dataset, device), 1) for model in models)
+    return paired_accuracy(first, second, recipe.selection.bootstrap_samples, recipe.training.seed)
+
+
+def _truth(dataset: "CocoDataset") -> dict[int, int]:
+    return {record.id: dataset.labels[dataset.annotations[record.id][0].category_id] for record in dataset.images}
+
+
+def _answers(model: "nn.Module", dataset: "CocoDataset", device: "torch.device") -> Answers:
+    from lth_deploy.workflow.prediction import detect
+
+    return {image: one.labels.tolist() for image, one in detect(model, dataset, device).items()}

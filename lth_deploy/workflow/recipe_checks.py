@@ -1,0 +1,41 @@
+"""What can be said about a recipe before any work starts, once its network is built."""
+
+from lth_deploy.errors import RecipeError
+from lth_deploy.recipe import Recipe
+
+
+def metric_kinds(recipe: Recipe) -> tuple[str, ...]:
+    """The AP kinds that a detector is judged by."""
+    if recipe.detector.name == "classifier":
+        return ("top1",)
+    extra = {"mask_rcnn": ("segm",), "keypoint_rcnn": ("keypoints",)}
+    return ("bbox", *extra.get(recipe.detector.name, ()))
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Refuse what would fail only after the dense training, before anything is written.
+
+    Raises:
+        RecipeError: a metric that this detector has not, a pattern without a layer, or scores that cannot be squared.
+        UsageError: an unknown criterion.
+    """
+    from lth_deploy.detectors import build_detector
+    from lth_deploy.pruning.criteria import CRITERIA
+    from lth_deploy.pruning.scope import layers_of, quantized_layers
+
+    kinds, pruning = metric_kinds(recipe), recipe.pruning
+    if recipe.selection.metric not in kinds:
+        raise RecipeError(
+            f"selection.metric: '{recipe.selection.metric}' is no metric of {recipe.detector.name}; "
+            f"choose {' or '.join(kinds)}"
+        )
+    criterion = CRITERIA.get(pruning.criterion)
+    if pruning.block_score == "l2" and criterion.signed:
+        raise RecipeError(
+            f"pruning.block_score: 'l2' squares the scores of criterion '{pruning.criterion}', which may be negative; "
+            "choose auto, l1 or max"
+        )
+    model = build_detector(recipe.detector, 1, 1, load_weights=False)
+    layers_of(model, pruning)
+    if recipe.quantization.levels and not quantized_layers(model, recipe.quantization.float_layers):
+        raise RecipeError("quantization.float_layers leaves no layer to quantise; shorten it")
