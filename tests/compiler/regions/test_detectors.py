@@ -67,9 +67,9 @@ def test_quantised_detectors_are_as_few_regions_and_stay_quantised(name: str, re
     pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
     pytest.importorskip("sympy", reason="the int8 extra is not installed")
     from lth_deploy.compiler.capture import capture
-    from lth_deploy.compiler.fold_norm import fold_norm
     from lth_deploy.compiler.quantize import quantize
     from lth_deploy.detectors.exportable import ExportableDetector
+    from lth_deploy.detectors.fold_norm import fold_norm
     from lth_deploy.target import Target
     from tests.tiny_detectors import picture, tiny_detector
 
