@@ -72,10 +72,10 @@ struct Floats {
   typedef F Spread;  // a weight, as often as there are lanes
   static constexpr bool kQuads = false;
 
+  // Not memcpy, for which GCC loads an integer first: one instruction more for every weight on ARM.
   static inline __attribute__((always_inline)) float number(const uint32_t* bits) {
-    float x;
-    __builtin_memcpy(&x, bits, sizeof x);
-    return x;
+    typedef float Stored __attribute__((may_alias));
+    return *reinterpret_cast<const Stored*>(bits);
   }
   static inline __attribute__((always_inline)) Sum start(const uint32_t* bias) { return broadcast(number(bias)); }
   static inline __attribute__((always_inline)) Sum load(const void* p) { return load_line(p); }
