@@ -51,16 +51,16 @@ class Rates(Section):
 class ByteRates(Section):
     """Rates of layers between bytes: `dense` of a stock runtime's int8 kernels, `sparse` over weights of kept quads.
 
-    paired_traffic: share of the traffic where two outputs share their quads. layout_dense: rate of the kernels on a
-    dense layer, over the stock runtime's; of the stem, its `sparse` rate counts.
+    pairs: times as fast where two outputs share their quads. layout_dense: rate of the kernels on a dense layer, over
+    the stock runtime's; of the stem, its `sparse` rate counts.
     """
 
-    conv: Rates = Rates(dense=205, sparse=195, traffic=0.25, packing=15)
-    pointwise: Rates = Rates(dense=200, sparse=180, traffic=0.08, packing=5)
+    conv: Rates = Rates(dense=225, sparse=188, traffic=0.15, packing=15)
+    pointwise: Rates = Rates(dense=200, sparse=172, traffic=0.05, packing=5)
     stem: Rates = Rates(dense=60, sparse=150)
-    rows: Rates = Rates(dense=100, sparse=150, traffic=0.05, packing=5)
-    paired_traffic: Annotated[float, Field(ge=0)] = 0.5
-    layout_dense: Annotated[float, Field(gt=0)] = 0.97
+    rows: Rates = Rates(dense=100, sparse=145, traffic=0.05, packing=5)
+    pairs: Annotated[float, Field(gt=0)] = 1.19
+    layout_dense: Annotated[float, Field(gt=0)] = 0.98
 
 
 class CostTable(Section):

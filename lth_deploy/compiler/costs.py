@@ -79,14 +79,14 @@ def _bytes_cost(kind: LayerClass, weights: Array, times: int, table: ByteRates) 
     outputs, inputs = weights.shape[:2]
     quads, pairs = kept_quads(weights)
 
-    def ms(computed: int, traffic: float) -> float:
+    def ms(computed: int, rate: float) -> float:
         kept = max(computed, 4) / (outputs * inputs)
-        longer = 1.0 + traffic / kept + rates.packing / (kept * outputs)
-        return float(computed * times * longer / rates.sparse / 1e6)
+        longer = 1.0 + rates.traffic / kept + rates.packing / (kept * outputs)
+        return float(computed * times * longer / rate / 1e6)
 
     dense = weights.size * times / rates.dense / 1e6
     layout = weights.size * times / rates.sparse / 1e6 if kind == "stem" else dense / table.layout_dense
-    return Cost(min(ms(4 * quads, rates.traffic), ms(8 * pairs, rates.traffic * table.paired_traffic), layout), dense)
+    return Cost(min(ms(4 * quads, rates.sparse), ms(8 * pairs, rates.sparse * table.pairs), layout), dense)
 
 
 def conversion_ms(cut: Cut, stored: Mapping[str, StoredWeight], times: Mapping[str, int], table: CostTable) -> float:

@@ -29,7 +29,10 @@ def test_0_when_all_is_well(cli: Cli) -> None:
         (["export"], "give a run directory or --onnx FILE, one of the two"),
         (["export", "run", "--onnx", "x.onnx"], "one of the two"),
         (["export", "run", "--sparsity", "0.8"], "--sparsity, --images, --data, --decoder and --max-ap-drop go with"),
-        (["export", "--onnx", "x.onnx", "--values", "fp8"], "--values=fp8: values: Input should be 'fp32' or 'fp16'"),
+        (
+            ["export", "--onnx", "x.onnx", "--values", "fp8"],
+            "--values=fp8: values: Input should be 'fp32', 'fp16' or 'int8'",
+        ),
         (["export", "--onnx", "x.onnx", "--target", "ort"], "no target is called 'ort'"),
         (["find-ticket", "quickstrt"], "did you mean 'quickstart'?"),
         (["find-ticket", "quickstart", "--set", "training.stepz=3"], "did you mean 'steps'?"),

@@ -83,7 +83,7 @@ inline __attribute__((always_inline)) I join(F a, F b, F c, F d, int32_t zero) {
 
 template <int K>
 inline __attribute__((always_inline)) I zip_cells(I a, I b) {
-  I made;
+  I made{};
 #pragma GCC unroll 16
   for (int l = 0; l < kLanes; ++l) made[l] = (l % 2 == 0 ? a : b)[l / 4 * 4 + K + l % 4 / 2];
   return made;
