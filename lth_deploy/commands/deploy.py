@@ -42,6 +42,7 @@ def export(
     chosen = _target(target, {"format": format_, "values": values, "prefer": prefer, "tune": "true" if tune else None})
     if (run is None) == (onnx is None):
         raise UsageError("export: give a run directory or --onnx FILE, one of the two")
+    heading = ["what", "file", "bytes", "x smaller", "AP"]
     if onnx is not None:
         from lth_deploy.workflow.export_onnx import OnnxJob, export_onnx
 
@@ -70,13 +71,14 @@ def export(
         sizes = [result.dense.stat().st_size, result.artifact.stat().st_size]
         gates = [result.dense_gate, result.gate]
         rows = [
-            [name, str(path), f"{size:,}", f"{sizes[0] / size:.2f}", points(gate.file_ap["bbox"]["AP"])]
+            [name, str(path), f"{size:,}", f"{sizes[0] / size:.2f}", points(gate.file_ap["bbox"]["AP"]), gate.images]
             for name, path, size, gate in zip(
                 ("dense", result.trial), (result.dense, result.artifact), sizes, gates, strict=True
             )
         ]
+        heading.append("val images")  # a float artifact is scored on a part of them
         print(f"parity on {result.gate.images} val images: {result.gate.parity.describe()}", file=sys.stderr)
-    print_table(["what", "file", "bytes", "x smaller", "AP"], rows, to_stderr=as_json)
+    print_table(heading, rows, to_stderr=as_json)
     if as_json:
         print_json(plain)
 

@@ -161,3 +161,33 @@ def test_regions_are_read_at_the_true_stride_on_the_smallest_images() -> None:
     model = tiny_detector("faster_rcnn", min_size=66)
     predict(model, [picture(66, 66)])
     assert model.roi_heads.box_roi_pool.scales == [1 / 4, 1 / 8, 1 / 16, 1 / 32]
+
+
+def test_kaiming_towers_keep_the_signal_that_the_published_ones_lose() -> None:
+    features = torch.randn(1, 16, 12, 12, generator=torch.Generator().manual_seed(0))
+    left = {}
+    for init in ("published", "kaiming"):
+        torch.manual_seed(0)
+        model = build_detector(tiny_spec("retinanet", head_init=init), CLASSES)
+        left[init] = float(model.head.classification_head.conv(features).std())
+    assert left["published"] < 1e-3
+    assert 0.1 < left["kaiming"] < 10
+
+
+@pytest.mark.parametrize("loss", ["l1", "smooth_l1", "giou", "diou", "ciou"])
+def test_a_box_loss_is_what_it_is_called(loss: str) -> None:
+    from torchvision.models.detection._utils import _box_loss
+
+    torch.manual_seed(0)
+    head = build_detector(tiny_spec("retinanet", box_loss=loss), CLASSES).head.regression_head
+    anchors, boxes = torch.tensor([[10.0, 10, 30, 30]]), torch.tensor([[12.0, 8, 36, 28]])
+    offsets = torch.tensor([[0.2, 0.1, -0.1, 0.3]])
+    outputs = {"bbox_regression": offsets[None]}
+    got = head.compute_loss([{"boxes": boxes}], outputs, [anchors], [torch.tensor([0])])
+    torch.testing.assert_close(got, _box_loss(loss, head.box_coder, anchors, boxes, offsets))
+
+
+def test_box_loss_and_head_init_are_for_retinanet() -> None:
+    for settings in ({"box_loss": "giou"}, {"head_init": "kaiming"}):
+        with pytest.raises(ValueError, match="is for retinanet"):
+            tiny_spec("faster_rcnn", **settings)
