@@ -3,7 +3,8 @@
     python -m benchmarks.search --out benchmarks/results/search-CPU.json
 
 Masked and unmasked steps take turns, step by step, each on a model of its own, so that a slow phase of the machine
-meets both; the ratio is of medians, and every time is in the JSON. Times are wall-clock seconds.
+meets both; the ratio is of medians, and every time is in the JSON. Steps are in seconds of processor time, which other
+work on the machine lengthens least; everything else in wall-clock seconds.
 """
 
 import argparse
@@ -52,7 +53,7 @@ LAYERS_OF_44M = (
 
 @dataclass(frozen=True)
 class Steps:
-    """Paired training steps; ratio: median of masked over median of unmasked."""
+    """Paired training steps in processor time; ratio: median of masked over median of unmasked."""
 
     model: str
     image: tuple[int, int]
@@ -130,7 +131,7 @@ def measure_steps(pairs: int) -> Steps:
     hook_seconds: list[float] = []
 
     def keep() -> None:
-        hook_seconds.append(timed(lambda: hook.after_backward(0)))
+        hook_seconds.append(timed(lambda: hook.after_backward(0), time.process_time))
 
     times: tuple[list[float], list[float]] = ([], [])
     for step in range(pairs + 2):
@@ -140,7 +141,7 @@ def measure_steps(pairs: int) -> Steps:
             (1, lambda batch=batch: unmasked.step(batch, 1e-4, _nothing)),  # type: ignore[misc]
         ]
         for side, run in sides if step % 2 else reversed(sides):
-            seconds = timed(run)
+            seconds = timed(run, time.process_time)
             if step >= 2:  # the first steps allocate
                 times[side].append(seconds)
     ratio = statistics.median(times[0]) / statistics.median(times[1])
@@ -179,11 +180,11 @@ def measure_resume(rounds: int) -> Resume:
     return Resume(count, size, statistics.median(saves), statistics.median(resumes), saves, resumes)
 
 
-def timed(run: Callable[[], Any]) -> float:
-    """Seconds that one call takes."""
-    began = time.perf_counter()
+def timed(run: Callable[[], Any], clock: Callable[[], float] = time.perf_counter) -> float:
+    """Seconds by `clock` that one call takes."""
+    began = clock()
     run()
-    return time.perf_counter() - began
+    return clock() - began
 
 
 class _NoBatches:
