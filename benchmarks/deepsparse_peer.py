@@ -1,0 +1,148 @@
+"""Pruned backbones with pyramids: the kernels against DeepSparse, which lives in an interpreter of its own.
+
+    python3 -m venv DIR && DIR/bin/pip install deepsparse==1.8.0        # needs Python 3.11 or older
+    python -m benchmarks.deepsparse_peer --python DIR/bin/python --out benchmarks/results/deepsparse-CPU.json
+
+Both get the same weights, with random zeros that are as many in each layer. In every round each contender computes the
+same picture once, in rotating order; a ratio is the median over rounds. Every process measures itself, with --cpu-time
+its processor time. Sums of DeepSparse's outputs are compared with ours, so that both did the work.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from benchmarks.report import head
+from benchmarks.torsos import export, feeds_for, prune_randomly
+from lth_deploy import export_onnx, storage
+from lth_deploy.runtimes import RUNTIMES
+from lth_deploy.target import Target
+
+SCHEMA = "lth-deepsparse-benchmark/1"
+WORKER = Path(__file__).with_name("deepsparse_worker.py")
+WARM_UP = 3
+OWN, OWN_DENSE, PEER, PEER_DENSE = "lth_deploy", "onnxruntime dense", "deepsparse", "deepsparse dense"
+
+
+@dataclass
+class Contender:
+    """Something that computes the picture of a seed and returns its seconds and the sums of its outputs."""
+
+    name: str
+    sparsity: float
+    run: Callable[[int], tuple[float, list[float]]]
+    samples: list[float] = field(default_factory=list)
+    sums: list[float] = field(default_factory=list)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--python", type=Path, required=True, help="interpreter that has deepsparse")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--networks", nargs="+", default=["resnet18", "resnet50"])
+    parser.add_argument("--size", type=int, default=320)
+    parser.add_argument("--levels", nargs="+", type=float, default=[0.8, 0.9])
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--cpu-time", action="store_true")
+    options = parser.parse_args(arguments)
+    about = {**head(SCHEMA, "benchmarks.deepsparse_peer"), "clock": "processor time" if options.cpu_time else "wall"}
+    rows: list[dict[str, Any]] = []
+    for network in options.networks:
+        with tempfile.TemporaryDirectory(prefix="lth-deepsparse-") as folder:
+            rows += race(network, Path(folder), options)
+        storage.write_json(options.out, {**about, "rows": rows})
+    return 0
+
+
+def race(network: str, folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """All contenders of one network, timed in turns."""
+    dense = folder / "dense.onnx"
+    export(network, dense, options.size)
+    contenders = [own(OWN_DENSE, 0.0, "onnxruntime", dense, options), peer(PEER_DENSE, 0.0, dense, options)]
+    for level in options.levels:
+        pruned = folder / f"{level}.onnx"
+        onnx.save(prune_randomly(onnx.load(str(dense)), level, "single"), str(pruned))
+        packed = export_onnx(pruned, target=Target(values="fp32"), out=folder / pruned.stem).artifact
+        contenders += [own(OWN, level, "lth_deploy", packed, options), peer(PEER, level, pruned, options)]
+    for turn in range(-WARM_UP, options.rounds):
+        first = turn % len(contenders)
+        for contender in [*contenders[first:], *contenders[:first]]:
+            seconds, contender.sums = contender.run(turn + WARM_UP)
+            if turn >= 0:
+                contender.samples.append(1e3 * seconds)
+    check(contenders)
+    return [row(network, options.size, one, contenders) for one in contenders]
+
+
+def own(name: str, level: float, engine: str, path: Path, options: argparse.Namespace) -> Contender:
+    """A session in this process."""
+    session = RUNTIMES.get(engine).load(path, threads=1)
+    clock = time.process_time if options.cpu_time else time.perf_counter
+
+    def run(seed: int) -> tuple[float, list[float]]:
+        feeds = feeds_for(path, options.size, seed)
+        began = clock()
+        outputs = session.run(feeds).values()
+        seconds = clock() - began
+        return seconds, [float(np.abs(output, dtype=np.float64).sum()) for output in outputs]
+
+    return Contender(name, level, run)
+
+
+def peer(name: str, level: float, path: Path, options: argparse.Namespace) -> Contender:
+    """DeepSparse in a process of its own, which ends when its input does."""
+    command = [str(options.python), str(WORKER), str(path), str(options.size), str(options.size), "1"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    if process.stdin is None or process.stdout is None or not process.stdout.readline():
+        raise SystemExit(f"{options.python} could not open {path.name} with deepsparse; its messages are above")
+    ask, answers = process.stdin, process.stdout
+
+    def run(seed: int) -> tuple[float, list[float]]:
+        print(seed, file=ask, flush=True)
+        answer = json.loads(answers.readline())
+        return answer["processor_s" if options.cpu_time else "wall_s"], answer["sums"]
+
+    return Contender(name, level, run)
+
+
+def check(contenders: Sequence[Contender]) -> None:
+    """Both engines found the same, to float32's rounding."""
+    for ours, theirs in zip(contenders[::2], contenders[1::2], strict=True):
+        if not np.allclose(ours.sums, theirs.sums, rtol=1e-3):
+            raise SystemExit(f"{theirs.name} at {theirs.sparsity}: its outputs are not ours; the times mean nothing")
+
+
+def row(network: str, size: int, one: Contender, contenders: Sequence[Contender]) -> dict[str, Any]:
+    """Times, and how many times as fast as dense ONNX Runtime and as DeepSparse with the same weights."""
+    same = next(c for c in contenders if c.name.startswith("deepsparse") and c.sparsity == one.sparsity)
+    return {
+        "network": network,
+        "size": size,
+        "threads": 1,
+        "contender": one.name,
+        "sparsity": one.sparsity,
+        "ratio": round(ratio(contenders[0].samples, one.samples), 3),
+        "ratio_deepsparse": round(ratio(same.samples, one.samples), 3),
+        "ratio_deepsparse_dense": round(ratio(contenders[1].samples, one.samples), 3),
+        "median_ms": round(statistics.median(one.samples), 3),
+        "samples_ms": [round(ms, 3) for ms in one.samples],
+    }
+
+
+def ratio(base: list[float], mine: list[float]) -> float:
+    return statistics.median(b / m for b, m in zip(base, mine, strict=True))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
