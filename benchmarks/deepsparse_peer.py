@@ -9,9 +9,7 @@ its processor time. Sums of DeepSparse's outputs are compared with ours, so that
 """
 
 import argparse
-import json
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,12 +23,12 @@ import onnx
 
 from benchmarks.report import head
 from benchmarks.torsos import export, feeds_for, prune_randomly
+from benchmarks.workers import start_worker
 from lth_deploy import export_onnx, storage
 from lth_deploy.runtimes import RUNTIMES
 from lth_deploy.target import Target
 
 SCHEMA = "lth-deepsparse-benchmark/1"
-WORKER = Path(__file__).with_name("deepsparse_worker.py")
 WARM_UP = 3
 OWN, OWN_DENSE, PEER, PEER_DENSE = "lth_deploy", "onnxruntime dense", "deepsparse", "deepsparse dense"
 
@@ -101,16 +99,11 @@ def own(name: str, level: float, engine: str, path: Path, options: argparse.Name
 
 
 def peer(name: str, level: float, path: Path, options: argparse.Namespace) -> Contender:
-    """DeepSparse in a process of its own, which ends when its input does."""
-    command = [str(options.python), str(WORKER), str(path), str(options.size), str(options.size), "1"]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    if process.stdin is None or process.stdout is None or not process.stdout.readline():
-        raise SystemExit(f"{options.python} could not open {path.name} with deepsparse; its messages are above")
-    ask, answers = process.stdin, process.stdout
+    """DeepSparse in its own process."""
+    worker = start_worker(options.python, "deepsparse", path, options.size)
 
     def run(seed: int) -> tuple[float, list[float]]:
-        print(seed, file=ask, flush=True)
-        answer = json.loads(answers.readline())
+        answer = worker.run(seed)
         return answer["processor_s" if options.cpu_time else "wall_s"], answer["sums"]
 
     return Contender(name, level, run)

@@ -71,7 +71,14 @@ def export(
         sizes = [result.dense.stat().st_size, result.artifact.stat().st_size]
         gates = [result.dense_gate, result.gate]
         rows = [
-            [name, str(path), f"{size:,}", f"{sizes[0] / size:.2f}", points(gate.file_ap["bbox"]["AP"]), gate.images]
+            [
+                name,
+                str(path),
+                f"{size:,}",
+                f"{sizes[0] / size:.2f}",
+                points(gate.file_ap["bbox"]["AP"]),
+                str(gate.images),
+            ]
             for name, path, size, gate in zip(
                 ("dense", result.trial), (result.dense, result.artifact), sizes, gates, strict=True
             )

@@ -96,7 +96,8 @@ def retinanet(spec: DetectorSpec, classes: int, keypoints: int) -> nn.Module:
     if spec.head_init == "kaiming":
         _scale_towers(model)
     if spec.box_loss:
-        model.head.regression_head._loss_type = spec.box_loss
+        boxes: Any = model.get_submodule("head.regression_head")
+        boxes._loss_type = spec.box_loss
     return model
 
 
