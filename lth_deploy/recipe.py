@@ -31,9 +31,6 @@ class DetectorSpec(Section):
     head_init: Literal["published", "kaiming"] = Field(
         "published", description="first weights of RetinaNet's towers: N(0, 0.01) as published, or scaled by fan-in"
     )
-    box_loss: Literal["l1", "smooth_l1", "giou", "diou", "ciou"] | None = Field(
-        None, description="loss of RetinaNet's boxes; by default l1 on the offsets from the anchor, as published"
-    )
     anchor_sizes: list[Positive] | None = None
     aspect_ratios: list[Annotated[float, Field(gt=0)]] | None = None
     norm: Literal["batch", "frozen", "group"] = "batch"
@@ -60,8 +57,6 @@ class DetectorSpec(Section):
             raise ValueError(
                 f"head_init '{self.head_init}' is for retinanet; '{self.name}' has no towers of plain convs"
             )
-        if self.box_loss and self.name != "retinanet":
-            raise ValueError(f"box_loss '{self.box_loss}' is for retinanet; '{self.name}' keeps the loss of its paper")
         return self
 
 

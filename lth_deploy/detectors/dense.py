@@ -95,9 +95,6 @@ def retinanet(spec: DetectorSpec, classes: int, keypoints: int) -> nn.Module:
     model.transform = fit_transform(spec.min_size, spec.max_size)
     if spec.head_init == "kaiming":
         _scale_towers(model)
-    if spec.box_loss:
-        boxes: Any = model.get_submodule("head.regression_head")
-        boxes._loss_type = spec.box_loss
     return model
 
 

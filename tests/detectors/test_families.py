@@ -175,20 +175,6 @@ def test_kaiming_towers_keep_the_signal_that_the_published_ones_lose() -> None:
     assert 0.1 < left["kaiming"] < 10
 
 
-@pytest.mark.parametrize("loss", ["l1", "smooth_l1", "giou", "diou", "ciou"])
-def test_a_box_loss_is_what_it_is_called(loss: str) -> None:
-    from torchvision.models.detection._utils import _box_loss
-
-    torch.manual_seed(0)
-    head = build_detector(tiny_spec("retinanet", box_loss=loss), CLASSES).head.regression_head
-    anchors, boxes = torch.tensor([[10.0, 10, 30, 30]]), torch.tensor([[12.0, 8, 36, 28]])
-    offsets = torch.tensor([[0.2, 0.1, -0.1, 0.3]])
-    outputs = {"bbox_regression": offsets[None]}
-    got = head.compute_loss([{"boxes": boxes}], outputs, [anchors], [torch.tensor([0])])
-    torch.testing.assert_close(got, _box_loss(loss, head.box_coder, anchors, boxes, offsets))
-
-
-def test_box_loss_and_head_init_are_for_retinanet() -> None:
-    for settings in ({"box_loss": "giou"}, {"head_init": "kaiming"}):
-        with pytest.raises(ValueError, match="is for retinanet"):
-            tiny_spec("faster_rcnn", **settings)
+def test_head_init_is_for_retinanet() -> None:
+    with pytest.raises(ValueError, match="is for retinanet"):
+        tiny_spec("faster_rcnn", head_init="kaiming")
