@@ -29,6 +29,8 @@ def tiny_spec(name: str, **changes: Any) -> Any:
         "detections": 8,
         "score_threshold": 0.0,
     }
+    if changes.get("layout") == "c4":
+        del settings["fpn_width"], settings["head_width"]
     return DetectorSpec(**{**settings, **changes})
 
 
@@ -56,6 +58,8 @@ def tiny_detector(name: str, *, seed: int = 0, **changes: Any) -> Any:
 
 
 def _calibrate(model: Any) -> None:
+    from lth_deploy.detectors.raw_outputs import raw_outputs
+
     norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     momentum = [norm.momentum for norm in norms]
     for norm in norms:
@@ -64,7 +68,7 @@ def _calibrate(model: Any) -> None:
         norm.bias.data.normal_(0, 0.1)
     images = [torch.from_numpy(picture(128, 128, seed)).permute(2, 0, 1) / 255 for seed in range(4)]
     with torch.no_grad():
-        model.train().backbone((torch.stack(images) - 0.45) / 0.225)
+        raw_outputs(model.train(), (torch.stack(images) - 0.45) / 0.225)
     for norm, before in zip(norms, momentum, strict=True):
         norm.momentum = before
 
