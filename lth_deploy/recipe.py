@@ -75,7 +75,7 @@ class DetectorSpec(Section):
             if getattr(self, key) != type(self).model_fields[key].default:
                 yield f"{key} {getattr(self, key)} means nothing in layout '{self.layout}'; leave it out"
         if self.layout == "c4" and self.name != "faster_rcnn":
-            yield f"layout 'c4' is for faster_rcnn; '{self.name}' is built as it is without the key"
+            yield f"layout 'c4' is for faster_rcnn; '{self.name}' has no such form, so leave the key out"
         if self.layout == "c4" and self.frozen_layers > 4:
             yield "frozen_layers 5 would freeze layer4, which is the box head in layout 'c4'; freeze 4 at most"
 

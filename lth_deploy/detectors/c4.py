@@ -59,7 +59,7 @@ class LastStageHead(nn.Module):
 
 
 def c4_parts(spec: DetectorSpec, classes: int) -> dict[str, Any]:
-    """torchvision's arguments for a Faster R-CNN of this layout (Ren et al. 2015, He et al. 2016)."""
+    """Torchvision's arguments for a Faster R-CNN of this layout (Ren et al. 2015, He et al. 2016)."""
     resnet = torchvision.models.get_model(spec.backbone, weights=None, norm_layer=norm_layer(spec.norm))
     outputs = resnet.inplanes
     sizes = tuple(spec.anchor_sizes or ANCHOR_SIZES)
@@ -77,7 +77,7 @@ def c4_parts(spec: DetectorSpec, classes: int) -> dict[str, Any]:
 
 
 def with_last_stage_at_home(tensors: dict[str, Any], own: Collection[str]) -> dict[str, Any]:
-    """`tensors` of another network, by name, with the last stage of its ResNet where the network with the names `own` has it.
+    """`tensors` of a network, by name, with the last stage of its ResNet where another, of the names `own`, has it.
 
     Other layers of the head that the stage moves into are left out: they stand where layer4 does here.
     """
@@ -95,7 +95,7 @@ def _rpn_head(channels: int, anchors: int) -> RPNHead:
     # torchvision's is as wide as its input.
     conv = nn.Conv2d(channels, RPN_WIDTH, 3, padding=1)
     nn.init.normal_(conv.weight, std=0.01)
-    nn.init.zeros_(conv.bias)
+    nn.init.zeros_(conv.get_parameter("bias"))
     head.conv[0][0] = conv
     return head
 
