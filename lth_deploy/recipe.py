@@ -5,6 +5,7 @@ A recipe is validated in full before any work starts, and its resolved form is s
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -26,6 +27,12 @@ class DetectorSpec(Section):
     source: Literal["torchvision"] = "torchvision"
     name: Family
     backbone: Literal["resnet18", "resnet34", "resnet50", "resnet101", "mobilenet_v3_large"] = "resnet50"
+    layout: Literal["fpn", "c4"] = Field(
+        "fpn", description="of Faster R-CNN: a feature pyramid, or one level of stride 16 and layer4 on each region"
+    )
+    roi_cells: Annotated[int, Field(ge=2, le=64)] = Field(
+        14, description="layout c4: cells along a region's side before layer4, which halves them"
+    )
     fpn_width: Positive = 256
     head_width: Positive = 1024
     head_init: Literal["published", "kaiming"] = Field(
@@ -57,7 +64,20 @@ class DetectorSpec(Section):
             raise ValueError(
                 f"head_init '{self.head_init}' is for retinanet; '{self.name}' has no towers of plain convs"
             )
+        for fault in self._layout_faults():
+            raise ValueError(fault)
         return self
+
+    def _layout_faults(self) -> Iterator[str]:
+        """What the layout has no place for; a key counts as given where it is not its default."""
+        foreign = ("fpn_width", "head_width") if self.layout == "c4" else ("roi_cells",)
+        for key in foreign:
+            if getattr(self, key) != type(self).model_fields[key].default:
+                yield f"{key} {getattr(self, key)} means nothing in layout '{self.layout}'; leave it out"
+        if self.layout == "c4" and self.name != "faster_rcnn":
+            yield f"layout 'c4' is for faster_rcnn; '{self.name}' has no such form, so leave the key out"
+        if self.layout == "c4" and self.frozen_layers > 4:
+            yield "frozen_layers 5 would freeze layer4, which is the box head in layout 'c4'; freeze 4 at most"
 
 
 class SplitSpec(Section):

@@ -33,14 +33,19 @@ DIGESTS = {
     "paper/figure1_keypoint_rcnn_r50": "33308d3ef2fe726165344f2e04c8da8c758dec183d055f155a164518c0e5946f",
     "paper/figure1_mask_rcnn_r18": "8a7f7490055a986e0be114cc359b2eb71497695feacbf9319c7e23f246ed521c",
     "paper/figure1_mask_rcnn_r50": "48611f1ace08a8a7ece61ac4e04a7a74843f7f1b66e9dc2c6217ef87a8fe9b28",
+    "paper/figure2_faster_rcnn_r18": "3dfeabb6ea7666d76b43107481c58f25f18e608a84a75a01afacafccb2b7691b",
     "paper/imagenet_r18": "73360d8f7b186489a0d8d1d01e8075a4ff3cd793019c41e9056b68e9852a4e1e",
     "paper/imagenet_r50": "c4de1cbdbce8046f1124e91b2511c4b54f44b891947518811fa7d9eba0e19fe7",
+    "paper/table1_faster_rcnn_r18": "b68d1c7007ed4c8060e9f14657f872203189cbf9d666f9846ae300dd6bab479c",
     "paper/table1_keypoint_rcnn_r18": "c3408b41ae975e9ae74fc97e351ebef79e8cdad5a40cec9b8e8cc70ec0dfd1d0",
     "paper/table1_mask_rcnn_r18": "785e7ea1ffefaae9981f8f9ba358c5569585657160da2a8e709c9601ecb2753b",
+    "paper/table2_faster_rcnn_r50": "7a07dd244aed7defc6f6145ea382c1973a2701cdfefccd09264e2c486ae6c4f8",
     "paper/table2_keypoint_rcnn_r50": "20eeecd1fe84307ce2b03912e04d622d4af93192dbf3f797fc4a9faecf4b3c38",
     "paper/table2_mask_rcnn_r50": "181e366e08b389528c4556be1ce9911260d948c8145bdd247718208cb1347a02",
+    "paper/table3_faster_rcnn_r18": "f434587d89b9a768fea557d246f9ef8fccdd7b24e42ec4b7258a3aea6b4668c9",
     "paper/table4_keypoint_from_mask_r18": "e93e9ef699cf41df5f3fdfe62f13b4380b9bff8c646802674536f5f34c2c9065",
     "paper/table4_mask_from_keypoint_r18": "9a9ee8d8035e7230cd72ecd42c2d3997c086651adfce30d4ea1583644f2a2b25",
+    "paper/table5_faster_rcnn_r50": "dd692fc0002670664685ef1fb5dee8487a21362c7c5e730a6d82beb069f24dc3",
     "paper/table5_keypoint_rcnn_r50": "69f12b958ed62b62a78ec0f33bc989f695342d938ed61259990ed1c9ad1c3e02",
     "paper/table5_mask_rcnn_r50": "150b2d7fc39fb334774525c2c61346533712d2f87ac6c2964b5fb0849f182681",
     "quickstart": "e8787ab9fed0a391f957e5e70fac0c4e31a8fbf5e1632572abb610d4e6040a47",
@@ -85,6 +90,8 @@ def test_the_issues_recipes_are_bundled() -> None:
     paper = {"imagenet_r18", "imagenet_r50", "table4_mask_from_keypoint_r18", "table4_keypoint_from_mask_r18"}
     paper |= {f"figure1_{task}_rcnn_{depth}" for task in ("mask", "keypoint") for depth in ("r18", "r50")}
     paper |= {f"{which}_{task}_rcnn_{depth}" for which, depth in TABLES for task in ("mask", "keypoint")}
+    paper |= {"figure2_faster_rcnn_r18", "table3_faster_rcnn_r18"}
+    paper |= {f"{which}_faster_rcnn_{depth}" for which, depth in TABLES}
     assert {f"paper/{name}" for name in paper} == {name for name in NAMES if name.startswith("paper/")}
     assert coco | {"quickstart", "bccd_retinanet_r18", "bccd_faster_rcnn_r18"} <= set(NAMES)
 
@@ -105,7 +112,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PAPER)
 def test_every_recipe_of_the_paper_searches_from_its_source(name: str, sources: Path, tmp_path: Path) -> None:
-    """Their networks are those of recipes/coco, whose export is tested."""
+    """Their networks are those of recipes/coco, or have the layout of tests/workflow/test_c4.py, where export is tested."""
     pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
     from lth_deploy.mask import load_masks, sparsity
     from lth_deploy.ticket import RunDirectory

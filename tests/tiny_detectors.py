@@ -9,7 +9,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch comes with the extra 'train'")
 pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
 
-FAMILIES = ("faster_rcnn", "mask_rcnn", "keypoint_rcnn", "retinanet", "fcos", "ssdlite")
+FAMILIES = ("faster_rcnn", "faster_rcnn/c4", "mask_rcnn", "keypoint_rcnn", "retinanet", "fcos", "ssdlite")
+"""Names of detectors, with their layout where it is not the default."""
 CLASSES = 3
 KEYPOINTS = 4
 
@@ -18,11 +19,11 @@ def tiny_spec(name: str, **changes: Any) -> Any:
     """A recipe's detector section: 16 channels, images of about 64 x 96 pixels."""
     from lth_deploy.recipe import DetectorSpec
 
+    name, _, layout = name.partition("/")
     settings: dict[str, Any] = {
         "name": name,
         "backbone": "mobilenet_v3_large" if name == "ssdlite" else "resnet18",
-        "fpn_width": 16,
-        "head_width": 32,
+        **({"layout": layout, "roi_cells": 7} if layout else {"fpn_width": 16, "head_width": 32}),
         "min_size": 64,
         "max_size": 96,
         "proposals": 40,
@@ -56,6 +57,8 @@ def tiny_detector(name: str, *, seed: int = 0, **changes: Any) -> Any:
 
 
 def _calibrate(model: Any) -> None:
+    from lth_deploy.detectors.raw_outputs import raw_outputs
+
     norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     momentum = [norm.momentum for norm in norms]
     for norm in norms:
@@ -64,7 +67,11 @@ def _calibrate(model: Any) -> None:
         norm.bias.data.normal_(0, 0.1)
     images = [torch.from_numpy(picture(128, 128, seed)).permute(2, 0, 1) / 255 for seed in range(4)]
     with torch.no_grad():
-        model.train().backbone((torch.stack(images) - 0.45) / 0.225)
+        inputs = (torch.stack(images) - 0.45) / 0.225
+        if hasattr(model, "roi_heads"):
+            raw_outputs(model.train(), inputs)  # layer4 may be the box head
+        else:
+            model.train().backbone(inputs)
     for norm, before in zip(norms, momentum, strict=True):
         norm.momentum = before
 

@@ -33,6 +33,6 @@ def resnet_fpn(spec: DetectorSpec, stages: tuple[int, ...], extra: ExtraFPNBlock
 
 
 def freeze_resnet(backbone: nn.Module, count: int) -> None:
-    """Freeze the first `count` (0..5) stages of a `resnet_fpn`: stem, then residual stages C2..C5."""
+    """Freeze the first `count` (0..5) stages of a detector's ResNet: stem, then residual stages C2..C5."""
     for names in RESNET_STAGES[:count]:
         freeze_children(backbone.get_submodule("body"), names)

@@ -1,4 +1,4 @@
-"""Two-stage detectors on a feature pyramid: Faster, Mask and Keypoint R-CNN.
+"""Two-stage detectors: Faster, Mask and Keypoint R-CNN, on a feature pyramid if the recipe says nothing else.
 
 Where torchvision fixes a figure for 256 channels and a large machine, it is tied here to the recipe so that
 the default recipe gives torchvision's network: mask head as wide as the pyramid, keypoint head twice as
@@ -19,6 +19,7 @@ from torchvision.ops.poolers import initLevelMapper
 
 from lth_deploy.detectors.anchors import level_sizes
 from lth_deploy.detectors.backbones import resnet_fpn
+from lth_deploy.detectors.c4 import c4_parts
 from lth_deploy.detectors.transform import fit_transform
 from lth_deploy.errors import RecipeError
 from lth_deploy.recipe import DetectorSpec
@@ -32,8 +33,9 @@ SAMPLED_BOXES = 512
 
 
 def faster_rcnn(spec: DetectorSpec, classes: int, keypoints: int) -> nn.Module:
-    """Faster R-CNN with a feature pyramid (Ren et al. 2015, Lin et al. 2017)."""
-    model: nn.Module = FasterRCNN(**_shared_parts(spec, classes))
+    """Faster R-CNN (Ren et al. 2015) with a feature pyramid (Lin et al. 2017), or with layer4 on each region."""
+    parts = c4_parts(spec, classes) if spec.layout == "c4" else _pyramid_parts(spec, classes)
+    model: nn.Module = FasterRCNN(**{**_settings(spec), **parts})
     return _finish(model, spec)
 
 
@@ -41,7 +43,8 @@ def mask_rcnn(spec: DetectorSpec, classes: int, keypoints: int) -> nn.Module:
     """Mask R-CNN (He et al. 2017)."""
     width = spec.fpn_width
     model: nn.Module = MaskRCNN(
-        **_shared_parts(spec, classes),
+        **_settings(spec),
+        **_pyramid_parts(spec, classes),
         mask_roi_pool=_pool(14),
         mask_head=MaskRCNNHeads(width, (width,) * 4, 1),
         mask_predictor=MaskRCNNPredictor(width, width, classes + 1),
@@ -62,7 +65,8 @@ def keypoint_rcnn(spec: DetectorSpec, classes: int, keypoints: int) -> nn.Module
         )
     width = 2 * spec.fpn_width
     model: nn.Module = KeypointRCNN(
-        **_shared_parts(spec, classes),
+        **_settings(spec),
+        **_pyramid_parts(spec, classes),
         keypoint_roi_pool=_pool(14),
         keypoint_head=KeypointRCNNHeads(spec.fpn_width, (width,) * 8),
         keypoint_predictor=_KeypointPredictor(width, keypoints),
@@ -70,7 +74,7 @@ def keypoint_rcnn(spec: DetectorSpec, classes: int, keypoints: int) -> nn.Module
     return _finish(model, spec)
 
 
-def _shared_parts(spec: DetectorSpec, classes: int) -> dict[str, Any]:
+def _pyramid_parts(spec: DetectorSpec, classes: int) -> dict[str, Any]:
     sizes = level_sizes(spec, LEVELS, ANCHOR_SIZES)
     ratios = tuple(spec.aspect_ratios or (0.5, 1.0, 2.0))
     return {
@@ -79,6 +83,11 @@ def _shared_parts(spec: DetectorSpec, classes: int) -> dict[str, Any]:
         "box_roi_pool": _pool(BOX_CELLS),
         "box_head": TwoMLPHead(spec.fpn_width * BOX_CELLS**2, spec.head_width),
         "box_predictor": FastRCNNPredictor(spec.head_width, classes + 1),
+    }
+
+
+def _settings(spec: DetectorSpec) -> dict[str, Any]:
+    return {
         "rpn_pre_nms_top_n_train": 2 * spec.proposals,
         "rpn_post_nms_top_n_train": 2 * spec.proposals,
         "rpn_pre_nms_top_n_test": spec.proposals,

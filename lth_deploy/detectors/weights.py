@@ -137,6 +137,10 @@ def load_backbone(model: nn.Module, state: State, origin: str) -> None:
     if hasattr(model.get_submodule("backbone"), "body"):
         body = model.get_submodule("backbone.body")
         kept = {name: value for name, value in state.items() if not name.startswith("fc.")}
+        if not hasattr(body, "layer4"):
+            head = model.get_submodule("roi_heads.box_head")
+            last = {name: kept.pop(name) for name in list(kept) if name.startswith("layer4.")}
+            _load(head, last, origin, set())
     else:
         body = model.get_submodule("backbone.features")
         kept = _split_mobilenet(state, body)
@@ -208,11 +212,12 @@ def _tensors(content: Any, path: Path) -> State:
 
 
 def _published(spec: DetectorSpec) -> State:
-    name = PUBLISHED.get((spec.name, spec.backbone))
+    name = PUBLISHED.get((spec.name, spec.backbone)) if spec.layout == "fpn" else None
     if name is None:
         offers = ", ".join(f"{detector} on {backbone}" for detector, backbone in PUBLISHED)
+        layout = " in layout 'c4'" * (spec.layout == "c4")
         raise RecipeError(
-            f"detector.weights: torchvision publishes none for {spec.name} on {spec.backbone}; "
+            f"detector.weights: torchvision publishes none for {spec.name} on {spec.backbone}{layout}; "
             f"it has {offers}; or use weights 'backbone'"
         )
     state = _download(name)

@@ -1,4 +1,4 @@
-"""Average precision with pycocotools' metrics, silent, and defined where the reference crashes.
+"""Average precision with pycocotools' metrics and VOC's, silent, and defined where the reference crashes.
 
 No detections give AP 0; no ground truth gives None. All figures are fractions in 0..1.
 """
@@ -14,9 +14,10 @@ import numpy as np
 from lth_deploy.detections import Detections
 from lth_deploy.errors import DataError
 from lth_deploy.evaluation.coco_rows import KINDS, CompactDetections, Kind, result_rows
+from lth_deploy.evaluation.voc_ap import VocAp, voc_average_precision
 
 Metrics = dict[str, float | None]
-"""AP, AP50, AP75, APs, APm, APl; None where the data set has no object of that size."""
+"""AP, AP50, AP75, APs, APm, APl, and of boxes VOC07 and VOC10; None where the data set has no object of that size."""
 
 UNIFORM_SIGMA = 0.05
 """Keypoint tolerance where COCO's 17 do not apply; those run from .025 (eyes) to .107 (hips)."""
@@ -26,11 +27,12 @@ _COCO_KEYPOINTS = 17
 
 @dataclass(frozen=True)
 class ApResult:
-    """What one detector reaches on one data set; `metrics` by kind ('bbox', 'segm', 'keypoints')."""
+    """What one detector reaches on one data set; `metrics` by kind ('bbox', 'segm', 'keypoints'), `voc` of boxes."""
 
     metrics: dict[str, Metrics]
     n_images: int
     notes: list[str] = field(default_factory=list)
+    voc: VocAp | None = None
 
 
 def evaluate_detections(
@@ -39,7 +41,7 @@ def evaluate_detections(
     category_ids: Sequence[int],
     kinds: Sequence[str] = ("bbox",),
 ) -> ApResult:
-    """COCO average precision of `detections` (by image id; an absent image counts as one without detections).
+    """Average precision of `detections` (by image id; an absent image counts as one without detections).
 
     `category_ids[label - 1]` is the ground truth's id of a label.
 
@@ -49,11 +51,15 @@ def evaluate_detections(
     """
     metrics: dict[str, Metrics] = {}
     notes: list[str] = []
+    voc: VocAp | None = None
     for kind in kinds:
         evaluation = run_coco(ground_truth, detections, category_ids, kind)
         with contextlib.redirect_stdout(io.StringIO()):
             evaluation.accumulate()
         metrics[kind] = _read_metrics(evaluation)
+        if kind == "bbox":
+            voc = voc_average_precision(ground_truth, detections, category_ids)
+            metrics[kind] |= voc.metrics()
         if kind == "keypoints" and len(evaluation.params.kpt_oks_sigmas) != _COCO_KEYPOINTS:
             notes.append(
                 f"keypoint AP uses one tolerance of {UNIFORM_SIGMA} for all "
@@ -61,7 +67,7 @@ def evaluate_detections(
             )
     if kinds and all(value["AP"] is None for value in metrics.values()):
         notes.append("the data set has no ground-truth objects, so there is no AP")
-    return ApResult(metrics, len(ground_truth["images"]), notes)
+    return ApResult(metrics, len(ground_truth["images"]), notes, voc)
 
 
 def run_coco(

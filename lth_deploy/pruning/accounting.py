@@ -12,8 +12,8 @@ from lth_deploy.errors import RecipeError
 from lth_deploy.pruning.scope import ScopedLayer
 from lth_deploy.search_spec import PruningSpec
 
-# What table 3 of the paper calls the parts. There it is a network whose fourth stage runs on every region; with a
-# pyramid the heads before the predictors take that place.
+# What table 3 of the paper calls the parts. There it is a network in layout c4, whose box head is the last stage; with
+# a pyramid the heads before the predictors take that place.
 PAPER_PARTS = {
     "backbone": "Base",
     "fpn": "Base",

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor, nn
 
+from lth_deploy.detectors.c4 import with_last_stage_at_home
 from lth_deploy.detectors.groups import final_predictors, named_parts, part_of
 from lth_deploy.errors import DataError, RecipeError, UsageError
 from lth_deploy.mask import Masks, load_masks
@@ -67,12 +68,13 @@ def fit(ticket: Ticket, model: nn.Module, layers: Sequence[ScopedLayer], source:
     """What `model`, of which `layers` may be pruned, takes over from `ticket`.
 
     Parts that only one side has, and final predictors for other classes, are left out. A part that both have fits
-    as a whole or not at all.
+    as a whole or not at all. A ResNet's last stage counts where it hangs here: in the backbone, or in the box head.
 
     Raises:
         DataError: layers of a part differ; the message has names and shapes on both sides, and the parts that fit.
         RecipeError: the ticket prunes what the recipe leaves dense, or has no such part.
     """
+    ticket = _named_as_here(ticket, model)
     ours, theirs = _by_part(model.state_dict(), model), _by_part(ticket.weights, model)
     shared = [part for part in theirs if part in ours and part not in ("predictor", "other")]
     wanted = named_parts(source.groups, set(shared), f"source.groups: {ticket.origin} and this detector share no")
@@ -92,6 +94,13 @@ def fit(ticket: Ticket, model: nn.Module, layers: Sequence[ScopedLayer], source:
         tensors |= _fitting_predictors(theirs.get("predictor", {}), ours.get("predictor", {}))
     missing = tuple(layer.name for layer in layers if layer.name not in names)
     return Transfer(_masks(ticket, names, model, layers), tensors, missing)
+
+
+def _named_as_here(ticket: Ticket, model: nn.Module) -> Ticket:
+    own = model.state_dict().keys()
+    return Ticket(
+        ticket.origin, with_last_stage_at_home(ticket.masks, own), with_last_stage_at_home(ticket.weights, own)
+    )
 
 
 def _by_part(tensors: dict[str, Tensor], model: nn.Module) -> dict[str, dict[str, Tensor]]:

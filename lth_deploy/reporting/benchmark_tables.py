@@ -11,7 +11,7 @@ from lth_deploy.reporting.schema import BenchmarkResults, Difference, Ratio, Row
 from lth_deploy.reporting.tables import Cell, Column, Line, Table
 from lth_deploy.reporting.verdict import baseline_of, main_kind
 
-_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "VOC07", "VOC10")
 
 
 def main(results: BenchmarkResults) -> Table:

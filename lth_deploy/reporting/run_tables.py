@@ -9,7 +9,7 @@ from lth_deploy.reporting.schema import Layer, RunSummary, Trial
 from lth_deploy.reporting.tables import Cell, Column, Line, Table
 
 _MOST_LEVELS = 10
-_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "VOC07", "VOC10")
 
 
 def trials(run: RunSummary) -> Table:

@@ -92,9 +92,9 @@ def _compared(
 
 
 def hold_folding(trained: "nn.Module", folded: "nn.Module", dataset: "CocoDataset") -> None:
-    """Hold a network with folded norms against the trained one: feature maps and what dense heads make of them.
+    """Hold a network with folded norms against the trained one: feature maps, and what heads make of them.
 
-    These have neither NMS nor top-k, so they are compared element by element.
+    These have neither NMS nor top-k, so they are compared element by element. A box head sees the whole picture.
 
     Raises:
         ParityError: they differ by more than `FOLD_TOLERANCE` of the largest value.
@@ -117,7 +117,10 @@ def hold_folding(trained: "nn.Module", folded: "nn.Module", dataset: "CocoDatase
 
 
 def _raw_outputs(model: "nn.Module", image: "Tensor") -> Iterator[tuple[str, "Tensor"]]:
-    features = model.get_submodule("backbone")(model.get_submodule("transform")([image])[0].tensors)
+    import torch
+
+    images = model.get_submodule("transform")([image])[0]
+    features = model.get_submodule("backbone")(images.tensors)
     yield from (("backbone", level) for level in features.values())
     modules = dict(model.named_modules())
     for name in ("head", "rpn.head"):
@@ -125,6 +128,11 @@ def _raw_outputs(model: "nn.Module", image: "Tensor") -> Iterator[tuple[str, "Te
             made = modules[name](list(features.values()))
             outputs = made.values() if isinstance(made, dict) else itertools.chain(*made)
             yield from ((name, output) for output in outputs)
+    if "roi_heads.box_head" in modules:
+        ((height, width),) = images.image_sizes
+        whole = torch.tensor([[0.0, 0.0, width, height]])
+        regions = modules["roi_heads.box_roi_pool"](features, [whole], images.image_sizes)
+        yield "roi_heads.box_head", modules["roi_heads.box_head"](regions)
 
 
 def _limits(gates: GatesSpec, floor: float) -> ParityLimits:

@@ -42,14 +42,15 @@ def smoke_recipe(recipe: Recipe, weights: Path, sources: Path | None = None) -> 
     }
     detector = {
         "weights": "none",
-        "fpn_width": min(recipe.detector.fpn_width, 64),
-        "head_width": min(recipe.detector.head_width, 128),
         "min_size": 96,
         "max_size": 128,
         "proposals": 40,
         "detections": 8,
         "score_threshold": 0.0,
     }
+    if recipe.detector.layout == "fpn":
+        widths = {"fpn_width": 64, "head_width": 128}
+        detector |= {key: min(getattr(recipe.detector, key), most) for key, most in widths.items()}
     pictures = weights.with_name(f"{weights.name}.pictures")
     small = recipe.model_copy(
         update={
@@ -157,11 +158,13 @@ def _calibrate_norms(model: "nn.Module") -> None:
     """Give batch norms the statistics of what flows through them, as a trained network has."""
     import torch
 
+    from lth_deploy.detectors.raw_outputs import raw_outputs
+
     norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     momentum = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 1.0
     with torch.no_grad():
-        model.train().get_submodule("backbone")(torch.randn(4, 3, 128, 128))
+        raw_outputs(model.train(), torch.randn(4, 3, 128, 128))
     for norm, before in zip(norms, momentum, strict=True):
         norm.momentum = before

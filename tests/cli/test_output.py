@@ -55,6 +55,18 @@ def test_without_json_tables_are_on_stdout(cli: Cli, model_file: Path, tmp_path:
             json.loads(outcome.out)
 
 
+def test_an_evaluation_has_vocs_figures_and_each_class_where_asked(cli: Cli, tmp_path: Path) -> None:
+    command = _evaluation(tmp_path)
+    plain, asked = cli(*command), cli(*command, "--by-class", "--json")
+    assert plain.out.splitlines()[0].split()[-2:] == ["VOC07", "VOC10"]
+    report = json.loads(asked.out)
+    classes = report["voc_by_class"]
+    assert all(name in asked.err and name not in plain.out for name in classes)
+    for key in ("VOC07", "VOC10"):
+        present = [one[key] for one in classes.values() if one["objects"]]
+        assert report["ap"]["bbox"][key] == pytest.approx(sum(present) / len(present))
+
+
 def test_a_benchmarks_json_goes_to_a_file_or_to_stdout(cli: Cli, tmp_path: Path) -> None:
     _, model, *rest = _evaluation(tmp_path)
     command = ["benchmark", model, *rest, "--time", "0.01s", "--limit", 1]

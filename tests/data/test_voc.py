@@ -1,12 +1,15 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from lth_deploy.data.coco import load_coco
 from lth_deploy.data.voc import ALL, convert_voc
 from lth_deploy.data.voc_xml import read_voc_xml
+from lth_deploy.detections import Detections
 from lth_deploy.errors import DataError
+from lth_deploy.evaluation.voc_ap import voc_average_precision
 
 OBJECT = (
     "<object><name>{0}</name><difficult>{5}</difficult><bndbox><xmin>{1}</xmin><ymin>{2}</ymin>"
@@ -55,6 +58,18 @@ def test_a_split_becomes_a_sound_coco_file(voc: Path, tmp_path: Path) -> None:
 def test_difficult_objects_are_neither_trained_on_nor_counted(voc: Path, tmp_path: Path) -> None:
     dataset = load_coco(convert_voc(voc, "train", tmp_path / "a.json").annotations, voc / "JPEGImages")
     assert [a.iscrowd for a in dataset.annotations[2]] == [False, True]
+
+
+def test_finding_a_difficult_object_is_neither_right_nor_wrong(voc: Path, tmp_path: Path) -> None:
+    dataset = load_coco(convert_voc(voc, "train", tmp_path / "a.json").annotations, voc / "JPEGImages")
+    boxes = np.array([[1, 1, 4, 4], [0, 0, 40, 30]], np.float32)  # the difficult dog of `two`, the dog of `one`
+    found = {
+        2: Detections(boxes[:1], np.array([0.9], np.float32), np.array([2])),
+        1: Detections(boxes[1:], np.array([0.8], np.float32), np.array([2])),
+    }
+    cat, dog = voc_average_precision(dataset.ground_truth(), found, dataset.category_ids).classes
+    assert (dog.objects, dog.area, dog.eleven_points) == (1, 1.0, 1.0)
+    assert (cat.objects, cat.area) == (1, 0.0)
 
 
 def test_a_corner_of_zero_proves_that_pixels_count_from_zero(voc: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from lth_deploy.detectors.groups import final_predictors, layer_groups, prunable
 
 PARTS = {
     "faster_rcnn": {"backbone", "fpn", "rpn", "box_head", "predictor"},
+    "faster_rcnn/c4": {"backbone", "rpn", "box_head", "predictor"},
     "mask_rcnn": {"backbone", "fpn", "rpn", "box_head", "mask_head", "predictor"},
     "keypoint_rcnn": {"backbone", "fpn", "rpn", "box_head", "keypoint_head", "predictor"},
     "retinanet": {"backbone", "fpn", "dense_head", "predictor"},

@@ -30,6 +30,9 @@ PAPER = {
     ("keypoint_rcnn", "resnet50"): (76.04, 31.48),
 }
 
+# Table 3: prunable weights of each part, in per cent of all parameters of Faster R-CNN on VOC.
+TABLE_3_PARTS = {"backbone": 21.93, "box_head": 66.39, "rpn": 9.71, "predictor": 0.65}
+
 
 def published(family: str, backbone: str) -> Any:
     """The paper's network without memory for its weights; its norms are frozen and so no parameters."""
@@ -46,6 +49,25 @@ def test_nominal_sparsity_becomes_the_papers_column(family: str, backbone: str) 
         layers = scoped_layers(model, "paper", parts=groups)
         prunable = sum(part.prunable for part in parts_of(model, layers, {}))
         assert 100 * share * prunable / parameters(model) == pytest.approx(expected, abs=TOLERANCE)
+
+
+def test_without_a_pyramid_parts_have_the_shares_of_the_papers_table_3() -> None:
+    """Its stem stays dense and its norms are parameters; its proposals have two logits an anchor where here is one."""
+    spec = DetectorSpec(name="faster_rcnn", layout="c4", backbone="resnet18", anchor_sizes=[128, 256, 512])
+    with torch.device("meta"):
+        model = build_detector(spec, 20, load_weights=False)
+    layers = scoped_layers(model, "paper", exclude=["backbone.body.conv1"], parts=list(TABLE_3_PARTS))
+    extra_logits = 9 * 512
+    whole = parameters(model) + extra_logits + 9
+    shares = {part.name: part.prunable for part in parts_of(model, layers, {})}
+    shares["predictor"] += extra_logits
+    for name, expected in TABLE_3_PARTS.items():
+        only_final = sum(
+            model.get_parameter(f"rpn.head.{layer}.weight").numel() for layer in ("cls_logits", "bbox_pred")
+        )
+        # There the predictors of proposals count in RPN and in Head.
+        counted = shares[name] + (only_final + extra_logits if name == "rpn" else 0)
+        assert 100 * counted / whole == pytest.approx(expected, abs=TOLERANCE), name
 
 
 def test_parts_add_up_and_bear_the_papers_names() -> None:

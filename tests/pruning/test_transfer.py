@@ -134,3 +134,46 @@ def test_a_ticket_may_not_prune_what_the_recipe_leaves_dense() -> None:
 def test_a_part_that_is_not_shared_is_named() -> None:
     with pytest.raises(RecipeError, match="share no 'mask_head'; choose among backbone, box_head, fpn, rpn"):
         take(ticket("mask_rcnn"), network("faster_rcnn", 3), groups=["mask_head"])
+
+
+@pytest.mark.parametrize("family", ["classifier", "retinanet", "faster_rcnn"])
+def test_the_last_stage_moves_from_the_backbone_into_a_head_that_is_one(family: str) -> None:
+    """Of a detector with a head of its own, that head stands where layer4 does here, and stays behind."""
+    given, target = ticket(family), network("faster_rcnn/c4")
+    got = take(given, target, groups=["backbone", "box_head"])
+    stage = {name for name in target.state_dict() if name.startswith("roi_heads.box_head.layer4.")}
+    for name in stage - {name for name in stage if name.endswith("num_batches_tracked")}:
+        assert torch.equal(got.tensors[name], given.weights[name.replace("roi_heads.box_head", "backbone.body")])
+    pruned = {name for name in got.masks if "layer4" in name}
+    assert pruned == {name for name in stage if target.state_dict()[name].ndim == 4}
+    for name in pruned:
+        assert np.array_equal(got.masks[name], given.masks[name.replace("roi_heads.box_head", "backbone.body")])
+    assert not any("fc6" in name for name in (*got.tensors, *got.masks))
+    assert set(got.missing) == {"rpn.head.conv.0.0.weight"}
+
+
+def test_the_trunk_alone_takes_no_last_stage() -> None:
+    got = take(ticket("classifier"), network("faster_rcnn/c4"), groups=["backbone"])
+    assert got.masks
+    assert not any("layer4" in name for name in (*got.tensors, *got.masks))
+    assert any("layer4" in name for name in got.missing)
+
+
+def test_the_last_stage_moves_back_under_a_pyramid() -> None:
+    given = ticket("faster_rcnn/c4")
+    got = take(given, network("retinanet"), groups=["backbone"])
+    name = "layer4.1.conv2.weight"
+    assert torch.equal(got.tensors[f"backbone.body.{name}"], given.weights[f"roi_heads.box_head.{name}"])
+    assert np.array_equal(got.masks[f"backbone.body.{name}"], given.masks[f"roi_heads.box_head.{name}"])
+
+
+def test_between_two_networks_of_one_layout_nothing_moves() -> None:
+    given = ticket("faster_rcnn/c4")
+    got = take(given, network("faster_rcnn/c4", 5))
+    assert not got.missing
+    assert all(np.array_equal(mask, given.masks[name]) for name, mask in got.masks.items())
+
+
+def test_a_deeper_last_stage_does_not_fit_and_is_named_where_it_belongs_here() -> None:
+    with pytest.raises(DataError, match=r"roi_heads\.box_head\.layer4\.2\.conv1\.weight is 512x512x3x3 in the source"):
+        take(ticket("retinanet", backbone="resnet34"), network("faster_rcnn/c4"), groups=["box_head"])

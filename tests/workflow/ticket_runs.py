@@ -11,15 +11,15 @@ STEPS, REWIND = 5, 2
 
 
 def tiny_recipe(family: str = "retinanet", **sections: Any) -> Recipe:
-    """A ResNet-18 detector with a pyramid of 16 channels on 64 x 64 pixels; `sections` update its parts."""
+    """A ResNet-18 detector, its pyramid of 16 channels, on 64 x 64 pixels; `sections` update its parts."""
+    name, _, layout = family.partition("/")
     document: dict[str, Any] = {
         "version": 1,
         "name": "tiny",
         "detector": {
-            "name": family,
+            "name": name,
             "backbone": "resnet18",
-            "fpn_width": 16,
-            "head_width": 32,
+            **({"layout": layout, "roi_cells": 7} if layout else {"fpn_width": 16, "head_width": 32}),
             "min_size": 64,
             "max_size": 64,
             "proposals": 40,

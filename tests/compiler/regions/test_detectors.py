@@ -13,8 +13,9 @@ from lth_deploy.compiler.prepare import prepare
 from lth_deploy.compiler.prune import prune_onnx
 from lth_deploy.compiler.values import set_weights
 
-# Regions and layers inside them: pyramid with dense heads; box head; mask head.
-EXPECTED = {"retinanet": [78], "faster_rcnn": [43, 4], "mask_rcnn": [43, 4, 6]}
+# Regions and layers inside them: pyramid with dense heads; box head; mask head. The average behind a box head that is
+# layer4 has no instruction, so the predictors stand alone.
+EXPECTED = {"retinanet": [78], "faster_rcnn": [43, 4], "faster_rcnn/c4": [18, 5, 1, 1], "mask_rcnn": [43, 4, 6]}
 
 
 def _pruned_uniformly(model: ModelProto, zeros: float = 0.8) -> ModelProto:
@@ -62,8 +63,12 @@ def test_nanodet_lands_in_few_regions(shared_data: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "regions"), [("retinanet", 1), ("faster_rcnn", 2)])
-def test_quantised_detectors_are_as_few_regions_and_stay_quantised(name: str, regions: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "regions", "least"), [("retinanet", 1, 31), ("faster_rcnn", 2, 31), ("faster_rcnn/c4", 3, 23)]
+)
+def test_quantised_detectors_are_as_few_regions_and_stay_quantised(
+    name: str, regions: int, least: int, tmp_path: Path
+) -> None:
     pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
     pytest.importorskip("sympy", reason="the int8 extra is not installed")
     from lth_deploy.compiler.capture import capture
@@ -82,4 +87,4 @@ def test_quantised_detectors_are_as_few_regions_and_stay_quantised(name: str, re
     feeds = {"image": picture(72, 60)}
     for a, b in zip(run(packed, feeds), run(built, feeds), strict=True):
         assert np.array_equal(a, b)
-    assert optimised(built, tmp_path)["QLinearConv"] == optimised(made.model, tmp_path)["QLinearConv"] > 30
+    assert optimised(built, tmp_path)["QLinearConv"] == optimised(made.model, tmp_path)["QLinearConv"] >= least
