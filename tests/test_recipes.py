@@ -112,7 +112,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PAPER)
 def test_every_recipe_of_the_paper_searches_from_its_source(name: str, sources: Path, tmp_path: Path) -> None:
-    """Their networks are those of recipes/coco, or have the layout of tests/workflow/test_c4.py, where export is tested."""
+    """Their networks are those of recipes/coco, or of tests/workflow/test_c4.py, where export is tested."""
     pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
     from lth_deploy.mask import load_masks, sparsity
     from lth_deploy.ticket import RunDirectory

@@ -31,6 +31,7 @@ def shuffle(model, groups) -> int:
         ("retinanet", "frozen", {"head.classification_head.cls_logits", "head.regression_head.bbox_reg"}),
         ("ssdlite", "batch", None),
         ("mask_rcnn", "batch", None),
+        ("faster_rcnn/c4", "batch", None),
     ],
 )
 def test_any_order_of_free_channels_gives_the_same_answers(family: str, norm: str, fixed: set[str] | None) -> None:

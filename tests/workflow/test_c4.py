@@ -15,16 +15,21 @@ from lth_deploy.compiler.load import load_model  # noqa: E402
 from lth_deploy.compiler.metadata import read_metadata  # noqa: E402
 from lth_deploy.compiler.regions.expand import has_regions  # noqa: E402
 from lth_deploy.data.images import read_image  # noqa: E402
+from lth_deploy.detectors.fold_norm import fold_norm  # noqa: E402
+from lth_deploy.errors import ParityError  # noqa: E402
 from lth_deploy.mask import load_masks, sparsity  # noqa: E402
 from lth_deploy.target import GatesSpec, Target  # noqa: E402
 from lth_deploy.ticket import RunDirectory  # noqa: E402
 from lth_deploy.training import session  # noqa: E402
 from lth_deploy.training.state import TrainingState  # noqa: E402
 from lth_deploy.workflow.artifact import open_artifact  # noqa: E402
+from lth_deploy.workflow.detection_gate import hold_folding  # noqa: E402
 from lth_deploy.workflow.evaluate import evaluate  # noqa: E402
 from lth_deploy.workflow.export import export  # noqa: E402
 from lth_deploy.workflow.find_ticket import find_ticket  # noqa: E402
 from lth_deploy.workflow.smoke import smoke_recipe  # noqa: E402
+from lth_deploy.workflow.splits import load_splits  # noqa: E402
+from lth_deploy.workflow.trained import trained_model  # noqa: E402
 
 LAYER4 = "roi_heads.box_head.layer4."
 
@@ -108,6 +113,17 @@ def test_its_quantised_twin_is_exported_with_layer4_in_bytes(searched: Searched,
     assert metadata.quantization is not None
     assert metadata.quantization.method == "learned"
     assert set(_layers_of_the_head(searched)) <= metadata.quantization.errors.keys()
+
+
+def test_a_fault_in_folding_layer4_is_seen(searched: Searched) -> None:
+    """Feature maps end before it, and boxes and scores are held to the folded network."""
+    dataset = load_splits(searched.run.recipe(), searched.run.path)["val"]
+    trained = trained_model(searched.run.recipe(), searched.run.trial("level_80"), dataset)
+    folded = fold_norm(trained).module
+    hold_folding(trained, folded, dataset)
+    folded.get_parameter(f"{LAYER4}0.conv1.weight").data *= 1.05
+    with pytest.raises(ParityError, match=r"folding the norms changes 'roi_heads\.box_head'"):
+        hold_folding(trained, folded, dataset)
 
 
 def _layers_of_the_head(searched: Searched) -> list[str]:
