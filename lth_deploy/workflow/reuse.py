@@ -5,7 +5,9 @@ from pathlib import Path
 
 from lth_deploy import storage
 from lth_deploy.errors import UsageError
+from lth_deploy.pruning.early_files import EarlyFiles
 from lth_deploy.recipe import Recipe
+from lth_deploy.search_spec import PruningSpec
 from lth_deploy.ticket import RunDirectory
 
 logger = logging.getLogger(__name__)
@@ -31,12 +33,24 @@ def adopt_dense(run: RunDirectory, source: Path) -> None:
     ]
     if run.recipe().pruning.permute != "none":
         pairs.append((other.permuted_rewind, run.permuted_rewind))
+    if run.recipe().pruning.early_masks is not None:
+        pairs += _early_files(EarlyFiles(theirs), EarlyFiles(ours))
     for original, _ in pairs:
         other.verify(original)
     for original, copy in pairs:
         storage.write_bytes(copy, original.read_bytes())
     run.commit([copy for _, copy in pairs])
     logger.info("dense: taken from %s", source)
+
+
+def _early_files(theirs: EarlyFiles, ours: EarlyFiles) -> list[tuple[Path, Path]]:
+    copies = [ours.trial.path / file.relative_to(theirs.trial.path) for file in theirs.masks()]
+    return [(theirs.lines, ours.lines), *zip(theirs.masks(), copies, strict=True)]
+
+
+def dense_key(recipe: Recipe) -> str:
+    """Equal for recipes whose dense trainings are the same, so that one can serve all of them."""
+    return repr(_inputs(recipe))
 
 
 def _require_same(ours: Recipe, theirs: Recipe, source: Path) -> None:
@@ -64,4 +78,13 @@ def _inputs(recipe: Recipe) -> dict[str, object]:
         # The movement of its weights is summed only where a criterion asks for it.
         "pruning.criterion": "movement" if remembers else None,
         "pruning.scope": (pruning.scope, pruning.include, pruning.exclude, pruning.groups),
+        "pruning.early_masks": _early_inputs(pruning),
     }
+
+
+def _early_inputs(pruning: PruningSpec) -> object:
+    """Everything that early masks depend on, but for which of them a ticket takes."""
+    if pruning.early_masks is None:
+        return None
+    ranking = (pruning.criterion, pruning.allocation, pruning.structure, pruning.block_score, pruning.share_of)
+    return (pruning.early_masks.every, pruning.level_list(), ranking)
