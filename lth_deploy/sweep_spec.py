@@ -23,7 +23,7 @@ Control = Literal["random", "reinit"]
 class RowSpec(Section):
     """Runs that belong together; what is not given here is as the sweep has it."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")] = "ticket"
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ,_-]*$")] = "ticket"
     recipe: str | None = Field(None, description="a bundled recipe's name, or the path of a file")
     set: Overrides = Field({}, description="overrides of the recipe, key.path: value, after those of the sweep")
     axes: dict[str, Axis] | None = None

@@ -1,7 +1,7 @@
 """The plots of a sweep: AP along the axis that was swept, or by row; and how early the masks of tickets are there."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lth_deploy.reporting import figures
 from lth_deploy.reporting.plots import KIND_NAMES
@@ -16,8 +16,15 @@ _CONTROLS: dict[Measured, tuple[str, str, str]] = {
     "random": ("random mask", "X", "--"),
     "reinit": ("new weights", "s", ":"),
 }
-_AXIS_NAMES = {"pruning.levels": "zeros asked for, % of prunable weights", "pruning.rewind": "rewind point"}
+_AXIS_NAMES = {
+    "pruning.levels": "zeros asked for, % of prunable weights",
+    "pruning.rewind": "rewind point",
+    "pruning.early_masks.take": "optimizer step of the dense training at which the mask is taken",
+}
 _PALETTE = 8
+_MOST_TICKS = 12
+# Of the axis, between two series.
+_APART = 0.006
 _WIDTH = 8.4
 
 
@@ -91,36 +98,43 @@ def _split(groups: Sequence[Group]) -> str | None:
 
 
 def _ap_name(sweep: SweepSummary) -> str:
-    kind = next((run.metric for run in sweep.rows if run.shown and run.metric), "bbox")
-    return KIND_NAMES.get(kind, kind)
+    kinds = {run.metric for run in sweep.rows if run.shown and run.metric}
+    return KIND_NAMES.get(kinds.pop(), "AP") if len(kinds) == 1 else "AP"
 
 
 def _along_axis(canvas: Canvas, groups: Sequence[Group], split: str, percent: bool) -> None:
     scale = 100.0 if percent else 1.0
-    series = dict.fromkeys(group.first.series for group in groups)
-    alone = len(series) == 1
+    series = list(dict.fromkeys(group.first.series for group in groups))
+    places = sorted({scale * group.first.x for group in groups if group.first.x is not None})
+    _dense(canvas, groups, split, scale)
     for number, name in enumerate(series):
         members = sorted((one for one in groups if one.first.series == name), key=lambda one: one.first.x or 0.0)
+        alone = len(series) == 1
         color = THEME["ticket"] if alone else THEME[f"c{number % _PALETTE + 1}"]
         label = short("ticket" if alone else name)
-        _curve(canvas, members, "ticket", split, scale, (color, "o", "-", label))
+        # Side by side, so that one error bar does not hide another.
+        shift = _APART * (number - (len(series) - 1) / 2) * (places[-1] - places[0])
+        _curve(canvas, members, "ticket", split, (scale, shift), (color, "o", "-", label))
         for kind, (what, marker, line) in _CONTROLS.items():
-            shade = THEME[kind] if alone else color
-            _curve(canvas, members, kind, split, scale, (shade, marker, line, what if alone else f"{label}, {what}"))
-    _dense(canvas, groups, split, scale)
-    ticks = sorted({scale * group.first.x for group in groups if group.first.x is not None})
-    if len(ticks) <= 12:
-        canvas.axes.set_xticks(ticks, [f"{tick:.6g}" for tick in ticks])
+            look = (THEME[kind], marker, line, what) if alone else (color, marker, line, f"{label}, {what}")
+            _curve(canvas, members, kind, split, (scale, shift), look)
+    if len(places) <= _MOST_TICKS:
+        canvas.axes.set_xticks(places, [f"{place:.6g}" for place in places])
     canvas.axes.margins(0.06, 0.14)
 
 
 def _curve(
-    canvas: Canvas, groups: Sequence[Group], what: Measured, split: str, scale: float, look: tuple[str, str, str, str]
+    canvas: Canvas,
+    groups: Sequence[Group],
+    what: Measured,
+    split: str,
+    to_axis: tuple[float, float],
+    look: tuple[str, str, str, str],
 ) -> None:
-    points = [
-        (scale * group.first.x, group, group.of(what, f"{split}_ap")) for group in groups if group.first.x is not None
-    ]
-    known = [(x, group, found) for x, group, found in points if found is not None]
+    """One line through the groups of a series; `to_axis` is what their numbers are multiplied by and moved by."""
+    scale, shift = to_axis
+    points = [(one.first.x, one, one.of(what, f"{split}_ap")) for one in groups]
+    known = [(scale * x + shift, one, found) for x, one, found in points if x is not None and found is not None]
     if not known:
         return
     _errors(canvas.axes, [x for x, _, _ in known], [found for _, _, found in known], *look)
@@ -129,23 +143,28 @@ def _curve(
 
 
 def _dense(canvas: Canvas, groups: Sequence[Group], split: str, scale: float) -> None:
-    """The dense controls: one line where all rows have the same, else their mean at each place of the axis."""
-    by_x: dict[float, Spread] = {}
-    for x in sorted({group.first.x for group in groups if group.first.x is not None}):
-        runs = [run for group in groups if group.first.x == x for run in group.runs if run.dense is not None]
-        # Rows that share a dense training count once.
-        by_seed = {(run.seed, getattr(run.dense, f"{split}_ap")) for run in runs}
-        found = spread(value for _, value in by_seed)
-        if found is not None:
-            by_x[scale * x] = found
-    if not by_x:
+    """The dense controls: a line and a band where no row changes them, else their mean at each place of the axis."""
+    # Rows that share a dense training count it once.
+    by_place: dict[float, dict[int, float]] = {}
+    for group in groups:
+        for run in group.runs:
+            value = getattr(run.dense, f"{split}_ap", None)
+            if run.x is not None and value is not None:
+                by_place.setdefault(scale * run.x, {})[run.seed] = value
+    every = {(seed, value) for values in by_place.values() for seed, value in values.items()}
+    same = len(every) == len({seed for seed, _ in every})
+    found = spread(value for _, value in every)
+    if found is None:
         return
-    if len({found.mean for found in by_x.values()}) == 1:
-        found = next(iter(by_x.values()))
-        line = canvas.axes.axhline(100 * found.mean, color=THEME["dense"], linewidth=1.6, dashes=(5, 3), label="dense")
-        canvas.tip(line, f"dense: {_text(found)}")
+    if not same:
+        curve = {place: one for place in sorted(by_place) if (one := spread(by_place[place].values())) is not None}
+        _errors(canvas.axes, list(curve), list(curve.values()), THEME["dense"], "D", "-.", "dense")
         return
-    _errors(canvas.axes, list(by_x), list(by_x.values()), THEME["dense"], "D", "-.", "dense")
+    line = canvas.axes.axhline(100 * found.mean, color=THEME["dense"], linewidth=1.6, dashes=(5, 3), label="dense")
+    canvas.tip(line, f"dense: {_text(found)}")
+    if found.deviation:
+        ends = (100 * (found.mean - found.deviation), 100 * (found.mean + found.deviation))
+        canvas.axes.axhspan(*ends, color=THEME["dense"], alpha=0.12, linewidth=0)
 
 
 def _by_row(canvas: Canvas, groups: Sequence[Group], split: str) -> None:
@@ -161,17 +180,18 @@ def _by_row(canvas: Canvas, groups: Sequence[Group], split: str) -> None:
         known = [(place, group, one) for place, group, one in found if one is not None]
         if not known:
             continue
-        axes.errorbar(
-            [100 * one.mean for _, _, one in known],
-            [place for place, _, _ in known],
-            xerr=[100 * (one.deviation or 0.0) for _, _, one in known],
-            fmt=marker,
-            color=THEME[color],
-            markersize=9 if what == "ticket" else 7,
-            markeredgecolor=THEME["surface"],
-            capsize=3,
-            label=label,
-        )
+        size = 9 if what == "ticket" else 7
+        means = [100 * one.mean for _, _, one in known]
+        rows = [row for row, _, _ in known]
+        wide = [100 * (one.deviation or 0.0) for _, _, one in known]
+        axes.errorbar(means, rows, xerr=wide, fmt="none", ecolor=THEME[color], elinewidth=1.4, capsize=3)
+        look: dict[str, Any] = {
+            "color": THEME[color],
+            "markeredgecolor": THEME["surface"],
+            "markersize": size,
+            "label": label,
+        }
+        axes.plot(means, rows, marker, **look)
         for place, group, one in known:
             _tip(canvas, 100 * one.mean, place, group, label, one)
     for place, group in enumerate(groups):
@@ -188,20 +208,14 @@ def _by_row(canvas: Canvas, groups: Sequence[Group], split: str) -> None:
 def _errors(
     axes: "Axes", x: Sequence[float], found: Sequence[Spread], color: str, marker: str, line: str, label: str
 ) -> None:
-    axes.errorbar(
-        x,
-        [100 * one.mean for one in found],
-        yerr=[100 * (one.deviation or 0.0) for one in found],
-        color=color,
-        marker=marker,
-        linestyle=line,
-        linewidth=2,
-        elinewidth=1.4,
-        capsize=3,
-        markersize=9 if marker == "X" else 7,
-        markeredgecolor=THEME["surface"],
-        label=label,
-    )
+    means, high = [100 * one.mean for one in found], [100 * (one.deviation or 0.0) for one in found]
+    axes.errorbar(x, means, yerr=high, fmt="none", ecolor=color, elinewidth=1.4, capsize=3)
+    look: dict[str, Any] = {
+        "color": color,
+        "markeredgecolor": THEME["surface"],
+        "markersize": 9 if marker == "X" else 7,
+    }
+    axes.plot(x, means, marker=marker, linestyle=line, linewidth=2, label=label, **look)
 
 
 def _tip(canvas: Canvas, x: float, y: float, group: Group, what: str, found: Spread) -> None:

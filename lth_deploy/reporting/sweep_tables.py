@@ -23,7 +23,11 @@ def rows(sweep: SweepSummary) -> Table:
         Column("Minutes", "of all its runs together"),
         Column("State", is_text=True),
     ]
-    return tables.compact(columns, [_group_line(group) for group in groups_of(sweep)])
+    # What AP means is said where it is not the same in all rows.
+    kinds = {run.metric for run in sweep.rows if run.metric}
+    named = KIND_NAMES if len(kinds) > 1 else {}
+    lines = [_group_line(group, named.get(group.first.metric or "", "")) for group in groups_of(sweep)]
+    return tables.compact(columns, lines)
 
 
 def runs(sweep: SweepSummary) -> Table:
@@ -42,9 +46,9 @@ def runs(sweep: SweepSummary) -> Table:
     return tables.compact(columns, [_run_line(run) for run in sweep.rows])
 
 
-def _group_line(group: Group) -> Line:
+def _group_line(group: Group, kind: str) -> Line:
     cells = [
-        tables.text(group.label),
+        tables.text(group.label, kind),
         *(_percent(group.of("ticket", figure)) for figure in ("sparsity_prunable", "sparsity_all", "zero_macs")),
         *(_spread(group.of("ticket", f"{split}_ap")) for split in ("val", "test")),
         *(_measured(group, what) for what in ("random", "reinit", "dense")),

@@ -83,7 +83,7 @@ def judge_sweep(sweep: SweepSummary) -> Verdict:
     lost = [run.id for run in sweep.rows if run.state in ("failed", "blocked")]
     headline = f"{done} of {len(sweep.rows)} runs are finished"
     if lost:
-        return Verdict("bad", headline, f"{len(lost)} were lost: {', '.join(lost)}; the table is empty there.")
+        return Verdict("bad", headline, f"Lost: {', '.join(lost)}. The table is empty there.")
     if done < len(sweep.rows):
         return Verdict("open", headline, "The table is empty where runs are missing.")
     return Verdict("good", headline, "Every cell of the table is measured.")
