@@ -137,9 +137,8 @@ def _needed(sweep: Sweep, draft: _Draft, name: str, before: list[_Draft]) -> _Dr
     named = [one for one in before if one.spec.name == name and one.place != draft.place]
     if not named:
         names = dict.fromkeys(one.spec.name for one in before if one.place != draft.place)
-        raise RecipeError(
-            f"{where} takes tickets from ${{rows.{name}}}, which no earlier row is{did_you_mean(name, names)}"
-        )
+        known = did_you_mean(name, names) if names else "; there is none before it"
+        raise RecipeError(f"{where} takes tickets from ${{rows.{name}}}, but no earlier row is called so{known}")
     fitting = [
         one
         for one in named
