@@ -139,7 +139,7 @@ def _curve(
         return
     _errors(canvas.axes, [x for x, _, _ in known], [found for _, _, found in known], *look)
     for x, group, found in known:
-        _tip(canvas, x, 100 * found.mean, group, look[3], found)
+        _tip(canvas, x, 100 * found.mean, group, "ticket" if what == "ticket" else _CONTROLS[what][0], found)
 
 
 def _dense(canvas: Canvas, groups: Sequence[Group], split: str, scale: float) -> None:
