@@ -79,7 +79,7 @@ def _draw(sweep: SweepSummary) -> Canvas | None:
     split = _split(groups)
     if split is None:
         return None
-    if sweep.x is None:
+    if sweep.x is None or all(group.first.x is None for group in groups):
         canvas = Canvas(_WIDTH, 1.3 + 0.42 * len(groups))
         _by_row(canvas, groups, split)
         canvas.axes.set_xlabel(f"{_ap_name(sweep)} on {split}")

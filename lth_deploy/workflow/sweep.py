@@ -34,7 +34,7 @@ from lth_deploy.workflow.sweeps.smoke import smoke_rows
 
 logger = logging.getLogger(__name__)
 
-POLL = 0.1
+POLL = 0.2
 """Seconds between two looks at the processes."""
 
 

@@ -126,6 +126,7 @@ def test_a_source_is_the_run_of_an_earlier_row_with_the_same_values(tmp_path: Pa
         ("rows: [{name: a}, {name: a}]", "the run a-seed0 is there twice"),
         ("set: {training.seed: 3}", "'training.seed' is given by the sweep's own key 'seeds'"),
         ("x: pruning.rewind", "x: 'pruning.rewind' is no axis of this sweep; its axes are none"),
+        ("x: pruning.allocation\naxes: {pruning.allocation: [erk, macs]}", "s.yaml, line 3: x: .* has no numbers"),
         ("axes: {training.batch_size: []}", "axes.training.batch_size"),
         (f"seeds: [{', '.join(map(str, range(501)))}]\n{LEVELS}", "multiply to 1002 runs, at most 1000"),
         ('rows: [{name: b, set: {source.run: "${rows.a}"}}, {name: a}]', "but no earlier row is called so"),

@@ -72,6 +72,12 @@ def rows_of(sweep: Sweep, out: Path, *, check_variables: bool = True) -> list[Sw
             raise RecipeError(f"{_line(sweep, draft)}: the run {draft.id} is there twice; name its row, or remove one")
         rows.append(_row(sweep, draft, seen, out, check_variables))
         seen[draft.id] = draft
+    x = sweep.spec.x
+    if x is not None and all(row.choices[x].number is None for row in rows if row.shown and x in row.choices):
+        line = sweep.document.line_of(("x",))
+        raise RecipeError(
+            f"{sweep.document.source}, line {line}: x: '{x}' has no numbers in any shown row; leave x out"
+        )
     return rows
 
 
