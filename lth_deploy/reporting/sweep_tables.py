@@ -10,6 +10,7 @@ def rows(sweep: SweepSummary) -> Table:
     """Every row with its ticket and controls, as mean and standard deviation over seeds; empty cells are dashes."""
     columns = [
         Column("Row", is_text=True),
+        Column("Asked", "nominal sparsity: the level that the recipe names"),
         Column("Zeros, prunable", "share of zeros among the weights that may be pruned, of the row's sparsest ticket"),
         Column("Zeros, all", "share of zeros among all parameters"),
         Column("Zero MACs", "share of multiplications by a zero weight for one image"),
@@ -49,7 +50,10 @@ def runs(sweep: SweepSummary) -> Table:
 def _group_line(group: Group, kind: str) -> Line:
     cells = [
         tables.text(group.label, kind),
-        *(_percent(group.of("ticket", figure)) for figure in ("sparsity_prunable", "sparsity_all", "zero_macs")),
+        *(
+            _percent(group.of("ticket", figure))
+            for figure in ("sparsity", "sparsity_prunable", "sparsity_all", "zero_macs")
+        ),
         *(_spread(group.of("ticket", f"{split}_ap")) for split in ("val", "test")),
         *(_measured(group, what) for what in ("random", "reinit", "dense")),
         _minutes(group),

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 PROGRAM = [sys.executable, "-c", "from lth_deploy.cli import main; main()"]
 PATIENCE = 30.0
-"""Seconds that an interrupted process is given to end by itself."""
+"""Seconds that a process is given to end when it is asked to."""
 _DEVICE = re.compile(r"auto|cpu|cuda(?::([0-9]+))?")
 _ERROR = "error: "
 
@@ -106,9 +106,9 @@ class Process:
         return message or f"ended with exit code {code} and no message"
 
     def interrupt(self) -> None:
-        """Ask it to end as Ctrl-C does."""
+        """Ask it and what it started to end; what a search has on disk is whole at any moment."""
         if self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)
+            os.killpg(self._process.pid, signal.SIGTERM)
 
     def stop(self) -> None:
         """Wait for its end after `interrupt`, and insist when it takes too long."""
