@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from lth_deploy.kernels.library import ops_library
     from lth_deploy.recipe import load_recipe
     from lth_deploy.runtimes.onnxruntime import session
+    from lth_deploy.sweep_spec import load_sweep
     from lth_deploy.workflow.artifact import open_artifact
     from lth_deploy.workflow.benchmark import benchmark
     from lth_deploy.workflow.evaluate import evaluate
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from lth_deploy.workflow.inspect import inspect_artifact as inspect
     from lth_deploy.workflow.predict import predict
     from lth_deploy.workflow.report import report
+    from lth_deploy.workflow.sweep import sweep
 
 try:
     __version__ = version("lth-deploy")
@@ -35,17 +37,20 @@ __all__ = [
     "find_ticket",
     "inspect",
     "load_recipe",
+    "load_sweep",
     "open_artifact",
     "ops_library",
     "predict",
     "report",
     "session",
+    "sweep",
 ]
 
 _HOMES = {
     **{name: (f"lth_deploy.workflow.{name}", name) for name in __all__},
     "inspect": ("lth_deploy.workflow.inspect", "inspect_artifact"),
     "load_recipe": ("lth_deploy.recipe", "load_recipe"),
+    "load_sweep": ("lth_deploy.sweep_spec", "load_sweep"),
     "open_artifact": ("lth_deploy.workflow.artifact", "open_artifact"),
     "ops_library": ("lth_deploy.kernels.library", "ops_library"),
     "session": ("lth_deploy.runtimes.onnxruntime", "session"),

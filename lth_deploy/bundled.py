@@ -1,4 +1,4 @@
-"""Recipes and export targets that come with the package."""
+"""Recipes, sweeps and export targets that come with the package."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ from lth_deploy.errors import RecipeError
 from lth_deploy.registry import did_you_mean
 
 _PACKAGE = Path(__file__).resolve().parent
+SWEEPS = "recipes/sweeps"
 
 
 def recipe_file(name: str) -> Path:
@@ -26,9 +27,23 @@ def target_file(name: str) -> Path:
     return _find("export", "target", name)
 
 
+def sweep_file(name: str) -> Path:
+    """The file of a bundled sweep, or `name` itself when it is the path of a file.
+
+    Raises:
+        RecipeError: neither exists.
+    """
+    return _find(SWEEPS, "sweep", name)
+
+
 def recipe_names() -> list[str]:
     """Names of all bundled recipes."""
     return _names("recipes")
+
+
+def sweep_names() -> list[str]:
+    """Names of all bundled sweeps."""
+    return _names(SWEEPS)
 
 
 def target_names() -> list[str]:
@@ -43,8 +58,9 @@ def _folder(kind: str) -> Path:
 
 
 def _names(kind: str) -> list[str]:
-    folder = _folder(kind)
-    return sorted(str(file.relative_to(folder).with_suffix("")) for file in folder.rglob("*.yaml"))
+    folder, sweeps = _folder(kind), _folder(SWEEPS)
+    files = (file for file in folder.rglob("*.yaml") if folder == sweeps or sweeps not in file.parents)
+    return sorted(str(file.relative_to(folder).with_suffix("")) for file in files)
 
 
 def _find(kind: str, noun: str, name: str) -> Path:

@@ -9,13 +9,13 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from lth_deploy.commands import data, deploy, recipes, search
+from lth_deploy.commands import data, deploy, recipes, search, sweep
 from lth_deploy.errors import LthError, StorageError
 
 INTERRUPTED = 130
 
 EPILOG = (
-    "Exit codes: 0 ok, 1 training failed, 2 usage or recipe, 3 data or file, 4 parity, "
+    "Exit codes: 0 ok, 1 training failed or a row of a sweep lost, 2 usage or recipe, 3 data or file, 4 parity, "
     "5 a gate missed, 6 disk, 130 interrupted."
 )
 
@@ -27,6 +27,7 @@ app = typer.Typer(
     help="Find sparse tickets of detectors, pack them into one ONNX file, and measure what that buys.",
 )
 app.command("find-ticket")(search.find_ticket)
+app.command("sweep")(sweep.sweep)
 app.command("export")(deploy.export)
 app.command("benchmark")(deploy.benchmark)
 app.command("evaluate")(deploy.evaluate)

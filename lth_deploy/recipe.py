@@ -99,14 +99,23 @@ class ShapesSpec(Section):
     seed: Seed = 0
 
 
+class CropsSpec(Section):
+    """How the objects of a detection data set are cut out for a classifier."""
+
+    pad: Annotated[float, Field(ge=0, le=4)] = Field(0.2, description="margin on each side, as a share of the box")
+    smallest: Positive = Field(8, description="least side of a box in pixels")
+    most: Annotated[int, Field(ge=0)] = Field(0, description="so many objects a class at most; 0 takes all")
+
+
 class DataSpec(Section):
     """Where images and annotations come from. Paths are relative to the recipe's folder."""
 
-    format: Literal["coco", "voc", "shapes", "folder"]
+    format: Literal["coco", "voc", "shapes", "folder", "crops"]
     train: SplitSpec | None = None
     val: SplitSpec | None = None
     test: SplitSpec | None = None
     shapes: ShapesSpec = ShapesSpec()
+    crops: CropsSpec = CropsSpec()
     drop_empty: bool = False
     drop_degenerate: bool = False
 
@@ -154,7 +163,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _classes_of_pictures_are_for_classifiers(self) -> "Recipe":
-        if (self.detector.name == "classifier") != (self.data.format == "folder"):
+        if (self.detector.name == "classifier") != (self.data.format in ("folder", "crops")):
             raise ValueError(f"detector '{self.detector.name}' cannot learn from data of format '{self.data.format}'")
         if self.detector.name == "classifier" and self.quantization.levels:
             raise ValueError("quantization.levels: a classifier is not exported; leave them out")
@@ -170,6 +179,7 @@ class Recipe(Section):
             "schedule": "levels",
             "share_of": "prunable",
             "permute": "none",
+            "early_masks": None,
         }
         for key, value in fixed.items():
             if self.source is not None and getattr(self.pruning, key) != value:
@@ -186,15 +196,18 @@ class Recipe(Section):
         return strict_yaml.dump(self.model_dump(mode="json"))
 
 
-def load_recipe(path: Path, overrides: list[str] | None = None, *, check_variables: bool = True) -> Recipe:
+def load_recipe(
+    path: Path, overrides: list[str] | None = None, *, check_variables: bool = True, option: str = "--set "
+) -> Recipe:
     """Read a recipe; paths in it become absolute, `overrides` are `key.path=value`.
 
-    `check_variables` refuses paths with environment variables that are not set.
+    `check_variables` refuses paths with environment variables that are not set. `option` is what stands before an
+    override in errors.
 
     Raises:
         RecipeError: file, line, key path, value and the nearest valid key of what is wrong.
     """
-    recipe = recipe_from(strict_yaml.load(path), overrides)
+    recipe = validate(Recipe, strict_yaml.load(path), overrides, option=option)
     return _absolute(recipe, path.resolve().parent, path, check_variables)
 
 

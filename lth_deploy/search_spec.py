@@ -66,6 +66,22 @@ class CubicSpec(Section):
         return self
 
 
+class EarlyMasksSpec(Section):
+    """Masks of the dense network while it trains (You et al. 2020): how early is a ticket's mask there?"""
+
+    every: Positive = Field(description="optimizer steps from one of these masks to the next")
+    take: Positive | None = Field(
+        None,
+        description="steps, a multiple of `every`, after which the tickets' masks are taken; at the end if not given",
+    )
+
+    @model_validator(mode="after")
+    def _taken_is_there(self) -> "EarlyMasksSpec":
+        if self.take is not None and self.take % self.every:
+            raise ValueError(f"take {self.take} is no multiple of every {self.every}, so that there is no such mask")
+        return self
+
+
 class PruningSpec(Section):
     """How the ticket is searched: every axis is its own key."""
 
@@ -95,6 +111,9 @@ class PruningSpec(Section):
     groups: list[Group] = Field([], description="parts of the network that are pruned; none given means all")
     include: list[str] = Field(["*"])
     exclude: list[str] = Field([])
+    early_masks: EarlyMasksSpec | None = Field(
+        None, description="record the masks of the dense network while it trains"
+    )
     fine_tune_lr: Annotated[float, Field(gt=0)] | None = None
 
     @model_validator(mode="after")
@@ -143,6 +162,21 @@ class PruningSpec(Section):
         if self.ranked == "initial" and (self.criterion == "movement" or self.schedule == "cubic"):
             what = "criterion 'movement'" if self.criterion == "movement" else "schedule 'cubic'"
             raise ValueError(f"{what} ranks weights in training; ranked 'initial' is for ranking before it")
+        return self
+
+    @model_validator(mode="after")
+    def _early_masks_are_of_dense_weights(self) -> "PruningSpec":
+        early = self.early_masks
+        fixed = {"criterion": ("magnitude", "lamp", "random"), "ranked": ("trained",), "permute": ("none",)}
+        for key, valid in fixed.items():
+            if early is not None and getattr(self, key) not in valid:
+                raise ValueError(f"early_masks rank the weights of a training: {key} must be {' or '.join(valid)}")
+        if early is not None and self.allocation == "macs":
+            raise ValueError("early_masks cannot count multiplications, which are measured after the training")
+        if early is not None and early.take is not None and self.schedule == "cubic":
+            raise ValueError("early_masks.take gives a ticket its mask at once; leave schedule cubic out")
+        if early is not None and early.take is not None and self.schedule == "levels" and len(self.level_list()) > 1:
+            raise ValueError("early_masks.take is of one shot: set schedule one_shot, or one level")
         return self
 
     def level_list(self) -> list[float]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -102,6 +103,26 @@ def require_space(path: Path, needed: int) -> None:
         free = shutil.disk_usage(path).free
     if free < needed:
         raise StorageError(f"{path} has {free / 1e6:.0f} MB free, {needed / 1e6:.0f} MB are needed; free some space")
+
+
+@contextlib.contextmanager
+def locked(directory: Path, name: str = ".lock") -> Iterator[None]:
+    """Hold `directory` for this process; the operating system lets go when the process ends, however it does.
+
+    Raises:
+        StorageError: another process holds it.
+    """
+    with disk_errors(f"cannot lock {directory}"):
+        directory.mkdir(parents=True, exist_ok=True)
+        handle = (directory / name).open("w")
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StorageError(
+                f"another process is working on {directory}; wait for it or use another --out"
+            ) from error
+        yield
 
 
 def remove_stale_temporaries(directory: Path) -> None:

@@ -12,7 +12,6 @@
 A trial counts as finished when its result is in the manifest; files that are not listed there never count.
 """
 
-import fcntl
 import json
 import os
 import platform
@@ -25,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from lth_deploy import storage, strict_yaml
-from lth_deploy.errors import DataError, StorageError, UsageError
+from lth_deploy.errors import DataError, UsageError
 from lth_deploy.recipe import Recipe, recipe_from
 
 MANIFEST_SCHEMA = "lth-manifest/1"
@@ -208,16 +207,7 @@ class RunDirectory:
         Raises:
             StorageError: another process holds it.
         """
-        with storage.disk_errors(f"cannot lock {self.path}"):
-            self.path.mkdir(parents=True, exist_ok=True)
-            handle = (self.path / LOCK).open("w")
-        with handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise StorageError(
-                    f"another process is working on {self.path}; wait for it or use another --out"
-                ) from error
+        with storage.locked(self.path, LOCK):
             yield
 
 

@@ -23,7 +23,7 @@ TIERS = tuple(
         "bundled validation",
         "search_spec result_spec training_spec",
         "recipe",
-        "target",
+        "target sweep_spec",
         "mask formats ticket",
         "evaluation measure reporting kernels",
         "data compiler runtimes decoders",

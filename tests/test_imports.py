@@ -32,6 +32,7 @@ def _heavy_after(code: str) -> set[str]:
         "from lth_deploy.cli import app\ntry: app(['export', '--help'])\nexcept SystemExit: pass",
         "from lth_deploy.cli import app\ntry: app(['recipe', 'list'])\nexcept SystemExit: pass",
         "from lth_deploy import load_recipe",
+        "from lth_deploy import load_sweep",
         "from lth_deploy import ops_library",
         "from lth_deploy.target import Target",
     ],
@@ -54,6 +55,7 @@ def test_the_probe_sees_a_heavy_package() -> None:
         "lth_deploy.workflow.predict",
         "lth_deploy.workflow.report",
         "lth_deploy.workflow.data",
+        "lth_deploy.workflow.sweep",
         "lth_deploy.workflow.checks",
     ],
 )
@@ -76,9 +78,9 @@ COMMANDS = sorted(_commands(_ROOT))
 
 
 def test_the_verbs_are_the_documented_ones() -> None:
-    verbs = "find-ticket export benchmark evaluate predict inspect report ops-library data recipe checks"
+    verbs = "find-ticket sweep export benchmark evaluate predict inspect report ops-library data recipe checks"
     assert {path[0] for path in COMMANDS} == set(verbs.split())
-    assert {path[1] for path in COMMANDS if path[0] == "data" and path[1:]} == {"check", "from-voc", "shapes"}
+    assert {path[1] for path in COMMANDS if path[0] == "data" and path[1:]} == {"check", "from-voc", "crops", "shapes"}
     assert {path[1] for path in COMMANDS if path[0] == "recipe" and path[1:]} == {"list", "show", "init"}
 
 
@@ -91,7 +93,8 @@ def test_every_command_explains_itself(path: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "verb", ["export", "export_onnx", "find_ticket", "inspect", "benchmark", "report", "ops_library", "session"]
+    "verb",
+    ["export", "export_onnx", "find_ticket", "inspect", "benchmark", "report", "ops_library", "session", "sweep"],
 )
 def test_verbs_are_functions_of_the_package(verb: str) -> None:
     import lth_deploy

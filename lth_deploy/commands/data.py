@@ -50,6 +50,22 @@ def from_voc(
 
 
 @app.command()
+def crops(
+    annotations: Annotated[Path, typer.Argument(help="COCO JSON.")],
+    images: Annotated[Path, typer.Argument(help="Folder of the images.")],
+    out: Annotated[Path, typer.Option(help="Image folder to write, CLASS/PICTURE.png.")],
+    pad: Annotated[float, typer.Option(help="Margin on each side, as a share of the box.")] = 0.2,
+    smallest: Annotated[int, typer.Option(min=1, help="Least side of a box in pixels.")] = 8,
+    most: Annotated[int, typer.Option(min=0, help="So many objects a class at most; 0 takes all.")] = 0,
+) -> None:
+    """Cut objects out of their images: an image folder by class, to train a classifier on."""
+    from lth_deploy.workflow.data import crop_objects
+
+    counts = crop_objects(annotations, images, out, pad=pad, smallest=smallest, most=most)
+    print_table(["class", "pictures"], [[name, str(count)] for name, count in counts.items()])
+
+
+@app.command()
 def shapes(
     out: Annotated[Path, typer.Argument(help="Folder to draw into.")],
     train: Annotated[int, typer.Option(min=1, help="Images to train on.")] = 200,

@@ -243,7 +243,7 @@ def _accounting(run: Path, as_json: bool) -> dict[str, Any]:
 
 
 def report(
-    source: Annotated[Path, typer.Argument(help="Run directory, or a benchmark's JSON.")],
+    source: Annotated[Path, typer.Argument(help="Run or sweep directory, or a benchmark's JSON.")],
     out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
 ) -> None:
     """One self-contained HTML page: plots, tables and pictures."""

@@ -9,9 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lth_deploy.errors import RecipeError
 from lth_deploy.mask import Masks, sparsity
 from lth_deploy.pruning.allocation import zero_macs
 from lth_deploy.pruning.criteria import CRITERIA
+from lth_deploy.pruning.early_files import EarlyFiles
+from lth_deploy.pruning.early_masks import RecordEarlyMasks
 from lth_deploy.pruning.gradual import RaiseSparsity
 from lth_deploy.pruning.permute import reordered, similarity_order
 from lth_deploy.pruning.plan import TrialPlan, plan_trials
@@ -77,7 +80,12 @@ class Search:
             DataError: the source is no sound run, or layers of its ticket do not fit.
             UsageError: the source has no ticket of a level.
         """
-        model, source = self.trials.fresh(), self.recipe.source
+        model, source, early = self.trials.fresh(), self.recipe.source, self.recipe.pruning.early_masks
+        if early is not None and (early.take or early.every) > self.total_steps:
+            raise RecipeError(
+                f"pruning.early_masks: step {early.take or early.every} is after the end of the training, step "
+                f"{self.total_steps}; lower it"
+            )
         for level in self.recipe.pruning.level_list():
             self.trials.share(level, model)
             if source is not None:
@@ -108,12 +116,15 @@ class Search:
             session.add(hook)
         if plan.kind == "dense":
             session.keep_state(self.rewind_step, self._keep_rewind)
+        early = self._record_early_masks(plan, session, course.steps)
         moved = self._sum_movement(plan, session)
         rise = self._rise(plan, session, course.steps, masks)
         seconds = session.run(course.start, course.steps, course.rate, self.batches, self.deadline)
         if rise is not None:
             masks = rise.masks
             self.masks.save(trial, masks)
+        if early is not None:
+            self.run.commit(early.finish())
         memory = moved.memory() if moved else None
         final = TrainingState.capture(course.steps.stop, model, memory=memory).masked(_tensors(masks))
         if plan.kind == "dense" and self.recipe.pruning.permute == "similarity":
@@ -180,6 +191,16 @@ class Search:
         moved = SumMovement(session.model, [layer.name for layer in self.trials.scoped(session.model)])
         session.add(moved)
         return moved
+
+    def _record_early_masks(self, plan: TrialPlan, session: Session, steps: range) -> RecordEarlyMasks | None:
+        """The hook of a dense training whose masks are looked at while it goes on."""
+        early, levels = self.recipe.pruning.early_masks, self.recipe.pruning.level_list()
+        if plan.kind != "dense" or early is None:
+            return None
+        files = EarlyFiles(session.trial)
+        record = RecordEarlyMasks(files, session.model, steps, early.every, levels, self.masks.of_weights)
+        session.add(record)
+        return record
 
     def _rise(self, plan: TrialPlan, session: Session, steps: range, masks: Masks) -> RaiseSparsity | None:
         """The hook of a gradual ticket, which prunes while it trains."""

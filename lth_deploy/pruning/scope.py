@@ -39,6 +39,14 @@ def layers_of(model: nn.Module, pruning: PruningSpec) -> list[ScopedLayer]:
     return scoped_layers(model, pruning.scope, pruning.include, pruning.exclude, pruning.groups)
 
 
+def prunable_layers(model: nn.Module) -> list[ScopedLayer]:
+    """Every layer that some recipe may prune, in module order."""
+    groups = layer_groups(model)
+    return [
+        ScopedLayer(f"{name}.weight", name, module, groups[name]) for name, module in prunable_modules(model).items()
+    ]
+
+
 def scoped_layers(
     model: nn.Module,
     scope: Literal["default", "paper"],
@@ -66,9 +74,12 @@ def scoped_layers(
     elif not modules[stem(model)].weight.requires_grad:
         left_out.add(stem(model))
     layers = [
-        ScopedLayer(f"{name}.weight", name, module, groups[name])
-        for name, module in modules.items()
-        if name not in left_out and groups[name] in wanted and _matches(name, include) and not _matches(name, exclude)
+        layer
+        for layer in prunable_layers(model)
+        if layer.module_name not in left_out
+        and layer.group in wanted
+        and _matches(layer.module_name, include)
+        and not _matches(layer.module_name, exclude)
     ]
     if not layers:
         raise RecipeError("pruning.groups, include and exclude leave no layer to prune")

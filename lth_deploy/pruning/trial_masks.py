@@ -1,13 +1,15 @@
 """The mask of each trial: ranked, taken over from a source, permuted, or its parent's."""
 
 import logging
+from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from torch import nn
 
-from lth_deploy.mask import Masks, save_masks, sparsity
+from lth_deploy.mask import Masks, load_masks, save_masks, sparsity
 from lth_deploy.pruning.controls import permuted
+from lth_deploy.pruning.early_files import EarlyFiles
 from lth_deploy.pruning.layer import PrunableLayer
 from lth_deploy.pruning.plan import TrialPlan
 from lth_deploy.pruning.ranking import Measure, Ranking, ones
@@ -65,7 +67,24 @@ class TrialMasks:
 
         return Ranking(self.trials.recipe.pruning, self.trials.recipe.training.seed, layers, self.measure)
 
+    def of_weights(self, model: nn.Module, level: float) -> Masks:
+        """The masks of one shot from the weights of `model`, before multiply positions are known."""
+        pruning, seed = self.trials.recipe.pruning, self.trials.recipe.training.seed
+        alike: Mapping[str, float] = defaultdict(lambda: 1.0)
+        ranking = Ranking(pruning, seed, lambda one, signals: self.trials.layers(one, alike, signals), self.measure)
+        before = ones(self.trials.layers(model, alike))
+        return ranking.masks(model, before, self.trials.share(level, model), {})
+
+    def _early(self, plan: TrialPlan, step: int) -> Masks:
+        """The masks that the dense network had after `step` steps."""
+        file = EarlyFiles(self.trials.run.trial("dense")).mask(step, plan.sparsity)
+        self.trials.run.verify(file)
+        return load_masks(file)
+
     def _pruned(self, plan: TrialPlan) -> Masks:
+        early = self.trials.recipe.pruning.early_masks
+        if early is not None and early.take is not None:
+            return self._early(plan, early.take)
         trials, parent = self.trials, self.trials.run.trial(plan.parent or "dense")
         state = trials.state("initial" if trials.recipe.pruning.ranked == "initial" else parent.name)
         model = trials.fresh()

@@ -12,11 +12,21 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
-from lth_deploy.reporting import benchmark_tables, cost_plots, figures, fronts, plots, run_tables
+from lth_deploy.reporting import (
+    benchmark_tables,
+    cost_plots,
+    figures,
+    fronts,
+    plots,
+    run_tables,
+    sweep_plots,
+    sweep_tables,
+)
 from lth_deploy.reporting.cost_plots import Bar
 from lth_deploy.reporting.schema import BenchmarkResults, RunSummary, Trial
 from lth_deploy.reporting.shots import Shot
-from lth_deploy.reporting.verdict import Verdict, baseline_of, judge_benchmark, judge_run, smallest
+from lth_deploy.reporting.sweep_schema import SweepSummary
+from lth_deploy.reporting.verdict import Verdict, baseline_of, judge_benchmark, judge_run, judge_sweep, smallest
 
 
 @dataclass(frozen=True)
@@ -26,6 +36,7 @@ class Source:
     title: str
     run: RunSummary | None = None
     benchmark: BenchmarkResults | None = None
+    sweep: SweepSummary | None = None
     shots: Sequence[Shot] = ()
     warnings: Sequence[str] = ()
     commands: Sequence[str] = ()
@@ -60,13 +71,15 @@ def render(source: Source) -> str:
         **(_run_parts(source.run) if source.run else {"run": None}),
         **(_benchmark_parts(source.benchmark) if source.benchmark else {"bench": None}),
         **_cost_plots(source),
+        **(_sweep_parts(source.sweep) if source.sweep else {"sweep": None}),
     }
     return environment.get_template("report.html").render(context)
 
 
 def _verdicts(source: Source) -> list[Verdict]:
     verdicts = [judge_run(source.run)] if source.run else []
-    return verdicts + ([judge_benchmark(source.benchmark)] if source.benchmark else [])
+    verdicts += [judge_benchmark(source.benchmark)] if source.benchmark else []
+    return verdicts + ([judge_sweep(source.sweep)] if source.sweep else [])
 
 
 def _tiles(source: Source) -> list[tuple[str, str, str]]:
@@ -103,6 +116,8 @@ def _warnings(source: Source) -> list[str]:
             found.append("No trial was measured on test: AP on val is flattered by the choice of the level.")
     for row in source.benchmark.rows if source.benchmark else []:
         found += [f"{row.name} ({row.engine}): {note}" for note in row.notes]
+    for one in source.sweep.rows if source.sweep else []:
+        found += [f"{one.id} was lost: {one.error}"] if one.error else []
     return list(dict.fromkeys(found))
 
 
@@ -148,6 +163,16 @@ def _benchmark_parts(results: BenchmarkResults) -> dict[str, Any]:
         "bench_bytes": benchmark_tables.bytes_table(results) if results.rows else None,
         "bench_latencies": benchmark_tables.latencies(results),
         "bench_metrics": benchmark_tables.metrics(results),
+    }
+
+
+def _sweep_parts(sweep: SweepSummary) -> dict[str, Any]:
+    drawn = [sweep_plots.ap_of_sweep(sweep), sweep_plots.early_masks(sweep)]
+    return {
+        "sweep": sweep,
+        "sweep_plots": [plot for plot in drawn if plot],
+        "sweep_rows": sweep_tables.rows(sweep),
+        "sweep_runs": sweep_tables.runs(sweep),
     }
 
 

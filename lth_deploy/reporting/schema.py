@@ -269,16 +269,16 @@ class BenchmarkResults(Section):
 
 
 def load_run(path: Path) -> tuple[RunSummary, dict[str, Any]]:
-    """A run summary, checked, and the same as clean JSON data; see `_load` for what is raised."""
-    return _load(path, RunSummary, RUN_SCHEMA)
+    """A run summary, checked, and the same as clean JSON data; see `load_document` for what is raised."""
+    return load_document(path, RunSummary, RUN_SCHEMA)
 
 
 def load_benchmark(path: Path) -> tuple[BenchmarkResults, dict[str, Any]]:
-    """Benchmark results, checked, and the same as clean JSON data; see `_load` for what is raised."""
-    return _load(path, BenchmarkResults, BENCHMARK_SCHEMA)
+    """Benchmark results, checked, and the same as clean JSON data; see `load_document` for what is raised."""
+    return load_document(path, BenchmarkResults, BENCHMARK_SCHEMA)
 
 
-def _load(path: Path, model: type[M], schema: str) -> tuple[M, dict[str, Any]]:
+def load_document(path: Path, model: type[M], schema: str) -> tuple[M, dict[str, Any]]:
     """Read and check one file.
 
     Raises:

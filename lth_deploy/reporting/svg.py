@@ -69,6 +69,12 @@ class Canvas:
         self.figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
         return _clean(buffer.getvalue(), name, description, self._tips)
 
+    def png(self) -> bytes:
+        """The figure as the bytes of a PNG file, in light colours on white."""
+        buffer = io.BytesIO()
+        self.figure.savefig(buffer, format="png", dpi=150, facecolor=THEME["surface"])
+        return buffer.getvalue()
+
 
 @contextmanager
 def drawing() -> Iterator[None]:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from lth_deploy.reporting import figures
 from lth_deploy.reporting.schema import BenchmarkResults, Row, RunSummary, Trial, Winner
+from lth_deploy.reporting.sweep_schema import SweepSummary
 
 # A random mask that comes closer than this to the ticket casts doubt on the ticket.
 RANDOM_MARGIN = 0.03
@@ -74,6 +75,18 @@ def judge_benchmark(results: BenchmarkResults) -> Verdict:
         facts.append(f"AP {figures.ap(one)} against {figures.ap(other)} ({figures.points(one - other)})")
     lossless = one is not None and other is not None and one >= other - SMALL_LOSS
     return Verdict("good" if lossless and best.bytes < base.bytes else "open", headline, "; ".join(facts) + ".")
+
+
+def judge_sweep(sweep: SweepSummary) -> Verdict:
+    """How much of a sweep there is; what it shows is in its plot."""
+    done = sum(run.state == "finished" for run in sweep.rows)
+    lost = [run.id for run in sweep.rows if run.state in ("failed", "blocked")]
+    headline = f"{done} of {len(sweep.rows)} runs are finished"
+    if lost:
+        return Verdict("bad", headline, f"Lost: {', '.join(lost)}. The table is empty there.")
+    if done < len(sweep.rows):
+        return Verdict("open", headline, "The table is empty where runs are missing.")
+    return Verdict("good", headline, "Every cell of the table is measured.")
 
 
 def smallest(rows: Sequence[Row]) -> Row:

@@ -1,10 +1,11 @@
-"""What `lth-deploy data check | from-voc | shapes` do, as functions that return what they found."""
+"""What `lth-deploy data check | from-voc | crops | shapes` do, as functions that return what they found."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Unpack
 
 from lth_deploy.data.check import check_coco
+from lth_deploy.data.crops import CropsPlan, cut_objects
 from lth_deploy.data.findings import CheckReport
 from lth_deploy.data.shapes import ShapesOptions, ShapesPlan, generate_shapes
 from lth_deploy.data.voc import VocConversion, convert_voc
@@ -23,6 +24,18 @@ def data_from_voc(voc_root: Path, split: str, out: Path) -> VocConversion:
         DataError: something in the folder is missing or damaged.
     """
     return convert_voc(voc_root, split, out)
+
+
+def crop_objects(
+    annotations: Path, images: Path, out: Path, *, pad: float = 0.2, smallest: int = 8, most: int = 0
+) -> dict[str, int]:
+    """Write the objects of a COCO data set as the image folder `out`; number of pictures by class. See `cut_objects`.
+
+    Raises:
+        DataError: the data set is faulty, or a class has no object to cut.
+        UsageError: `out` holds something else, or a parameter is out of range.
+    """
+    return cut_objects(annotations, images, out, CropsPlan(pad, smallest, most))
 
 
 def draw_shapes(out: Path, counts: Mapping[str, int], **options: Unpack[ShapesOptions]) -> dict[str, Path]:

@@ -139,7 +139,7 @@ def _prepare(
         rewind_step=rewind,
         build=lambda seed, pretrained: build_model(recipe, train_set, seed, pretrained),
         score=lambda model: score_splits(model, recipe, splits, device),
-        positions=lambda model: positions_of(model, recipe, splits["val"], device),
+        positions=lambda model: positions_of(model, splits["val"], device),
         measure=lambda signal, model: signal_of(signal, model, recipe, batches, device),
         deadline=deadline,
         quantization_steps=recipe.quantization.total_steps(batches.batches_per_epoch, total),

@@ -17,21 +17,22 @@ POSITION_IMAGES = 4
 """Images over which multiply positions are averaged; they vary only with image size and proposals."""
 
 
-def positions_of(
-    model: "nn.Module", recipe: Recipe, dataset: "CocoDataset", device: "torch.device"
-) -> dict[str, float]:
-    """Multiply positions by parameter name, on the first images of `dataset`."""
+def positions_of(model: "nn.Module", dataset: "CocoDataset", device: "torch.device") -> dict[str, float]:
+    """Multiply positions by parameter name, on the first images of `dataset`.
+
+    Of every layer that could be pruned, so that a dense training serves recipes that prune other parts.
+    """
     import torch
 
     from lth_deploy.data.images import read_image
     from lth_deploy.detectors.inference import to_input
     from lth_deploy.pruning.positions import measure_positions
-    from lth_deploy.pruning.scope import layers_of
+    from lth_deploy.pruning.scope import prunable_layers
 
     images = [
         to_input(torch.tensor(read_image(record.path), device=device)) for record in dataset.images[:POSITION_IMAGES]
     ]
-    return measure_positions(model, layers_of(model, recipe.pruning), images)
+    return measure_positions(model, prunable_layers(model), images)
 
 
 def signal_of(

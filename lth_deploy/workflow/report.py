@@ -1,4 +1,4 @@
-"""The verb `report`: one self-contained HTML page from a run directory or the results of a benchmark."""
+"""The verb `report`: one self-contained HTML page from a run, a sweep, or the results of a benchmark."""
 
 import shlex
 from pathlib import Path
@@ -6,20 +6,22 @@ from typing import Any
 
 from lth_deploy import storage
 from lth_deploy.errors import DataError, UsageError
-from lth_deploy.reporting import plots
+from lth_deploy.reporting import plots, sweep_plots
 from lth_deploy.reporting.page import Source, render
 from lth_deploy.reporting.schema import BenchmarkResults, RunSummary, load_benchmark, load_run
 from lth_deploy.reporting.shots import load_shots
 from lth_deploy.reporting.svg import standalone
+from lth_deploy.reporting.sweep_schema import load_sweep_record
 
 SUMMARY = "summary.json"
 BENCHMARK = "benchmark.json"
+SWEEP = "sweep.json"
 
 
 def report(source: Path, out: Path, *, benchmark: Path | None = None) -> Path:
     """Write the page about `source` to `out`, and return `out`.
 
-    source: a run directory, its summary, or the JSON of a benchmark. A run directory is searched for its own
+    source: a run or sweep directory, its summary, or the JSON of a benchmark. A run directory is searched for its own
     benchmark.json, at the top or under export/; `benchmark` names another one.
 
     Raises:
@@ -44,7 +46,19 @@ def plot(source: Path, out: Path, *, split: str = "test") -> Path:
     return out
 
 
+def write_sweep_pages(directory: Path) -> None:
+    """Write plot.svg, plot.png and report.html of a sweep into its directory; no plot before there is AP."""
+    sweep, _ = load_sweep_record(directory / SWEEP)
+    drawn, pixels = sweep_plots.ap_of_sweep(sweep), sweep_plots.ap_of_sweep_png(sweep)
+    if drawn is not None and pixels is not None:
+        storage.write_text(directory / "plot.svg", standalone(drawn))
+        storage.write_bytes(directory / "plot.png", pixels)
+    report(directory, directory / "report.html")
+
+
 def _gather(source: Path, benchmark: Path | None) -> Source:
+    if _is_sweep(source):
+        return _gather_sweep(source / SWEEP if source.is_dir() else source)
     run_file, bench_file = _files(source)
     bench_file = benchmark or bench_file
     run, results = None, None
@@ -63,6 +77,16 @@ def _gather(source: Path, benchmark: Path | None) -> Source:
         commands=_commands(source, run, results),
         data=data,
     )
+
+
+def _is_sweep(source: Path) -> bool:
+    return (source / SWEEP).is_file() if source.is_dir() else source.name == SWEEP
+
+
+def _gather_sweep(file: Path) -> Source:
+    sweep, data = load_sweep_record(file)
+    again = ["lth-deploy", "sweep", str(data.get("source", "SWEEP.yaml")), "--out", str(file.parent), "--resume"]
+    return Source(title=sweep.name or file.parent.name, sweep=sweep, commands=[_line(again)], data={"sweep": data})
 
 
 def _files(source: Path) -> tuple[Path | None, Path | None]:

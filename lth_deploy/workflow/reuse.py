@@ -5,8 +5,10 @@ from pathlib import Path
 
 from lth_deploy import storage
 from lth_deploy.errors import UsageError
+from lth_deploy.pruning.early_files import EarlyFiles
 from lth_deploy.recipe import Recipe
-from lth_deploy.ticket import RunDirectory
+from lth_deploy.search_spec import PruningSpec
+from lth_deploy.ticket import RunDirectory, Trial
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +25,8 @@ def adopt_dense(run: RunDirectory, source: Path) -> None:
     theirs, ours = other.trial("dense"), run.trial("dense")
     if not theirs.finished:
         raise UsageError(f"--dense-from {source}: its dense training is not finished; go on with it first")
+    if _scope(run.recipe().pruning) != _scope(other.recipe().pruning):
+        _require_positions(run.recipe(), theirs, source)
     pairs = [
         (other.rewind, run.rewind),
         (theirs.weights, ours.weights),
@@ -31,6 +35,8 @@ def adopt_dense(run: RunDirectory, source: Path) -> None:
     ]
     if run.recipe().pruning.permute != "none":
         pairs.append((other.permuted_rewind, run.permuted_rewind))
+    if run.recipe().pruning.early_masks is not None:
+        pairs += _early_files(EarlyFiles(theirs), EarlyFiles(ours))
     for original, _ in pairs:
         other.verify(original)
     for original, copy in pairs:
@@ -39,8 +45,18 @@ def adopt_dense(run: RunDirectory, source: Path) -> None:
     logger.info("dense: taken from %s", source)
 
 
+def _early_files(theirs: EarlyFiles, ours: EarlyFiles) -> list[tuple[Path, Path]]:
+    copies = [ours.trial.path / file.relative_to(theirs.trial.path) for file in theirs.masks()]
+    return [(theirs.lines, ours.lines), *zip(theirs.masks(), copies, strict=True)]
+
+
+def dense_key(recipe: Recipe) -> str:
+    """Equal for recipes whose dense trainings are the same, so that one can serve all of them."""
+    return repr(_inputs(recipe))
+
+
 def _require_same(ours: Recipe, theirs: Recipe, source: Path) -> None:
-    """Everything that the dense trial, its rewind state and its multiply positions depend on."""
+    """Everything that the dense trial and its rewind state depend on."""
     mine = _inputs(ours)
     for key, value in _inputs(theirs).items():
         if mine[key] != value:
@@ -63,5 +79,34 @@ def _inputs(recipe: Recipe) -> dict[str, object]:
         "pruning.permute": (pruning.permute, pruning.structure if pruning.permute != "none" else ""),
         # The movement of its weights is summed only where a criterion asks for it.
         "pruning.criterion": "movement" if remembers else None,
-        "pruning.scope": (pruning.scope, pruning.include, pruning.exclude, pruning.groups),
+        "pruning.scope": _scope(pruning) if remembers else None,
+        "pruning.early_masks": _early_inputs(pruning),
     }
+
+
+def _scope(pruning: PruningSpec) -> object:
+    return (pruning.scope, pruning.include, pruning.exclude, pruning.groups)
+
+
+def _require_positions(recipe: Recipe, dense: Trial, source: Path) -> None:
+    """Runs of earlier versions counted the multiplications of the layers that they pruned, and of no others."""
+    from lth_deploy.detectors import build_detector
+    from lth_deploy.pruning.scope import layers_of
+
+    wanted = {
+        layer.name for layer in layers_of(build_detector(recipe.detector, 1, 1, load_weights=False), recipe.pruning)
+    }
+    missing = sorted(wanted - dense.read_result()["positions"].keys())
+    if missing:
+        raise UsageError(
+            f"--dense-from {source}: its recipe prunes other layers, and how often {missing[0]} is multiplied was not "
+            "counted; train a dense control of your own"
+        )
+
+
+def _early_inputs(pruning: PruningSpec) -> object:
+    """Everything that early masks depend on, but for which of them a ticket takes."""
+    if pruning.early_masks is None:
+        return None
+    ranking = (pruning.criterion, pruning.allocation, pruning.structure, pruning.block_score, pruning.share_of)
+    return (pruning.early_masks.every, pruning.level_list(), ranking, _scope(pruning))

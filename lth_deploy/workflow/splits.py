@@ -38,6 +38,14 @@ def load_splits(recipe: Recipe, run: Path) -> dict[str, "CocoDataset"]:
 
             annotations = folder / f"{name}.json"
             images = convert_folder(Path(spec.images), annotations)
+        elif data.format == "crops":
+            from lth_deploy.data.crops import CropsPlan, cut_objects
+            from lth_deploy.data.folder import convert_folder
+
+            plan = CropsPlan(**data.crops.model_dump())
+            cut_objects(Path(spec.annotations), Path(spec.images), folder / name, plan)
+            annotations = folder / f"{name}.json"
+            images = convert_folder(folder / name, annotations)
         else:
             annotations, images = Path(spec.annotations), Path(spec.images)
         splits[name] = load_coco(annotations, images, drop_degenerate=data.drop_degenerate)

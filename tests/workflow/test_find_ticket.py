@@ -24,7 +24,7 @@ from lth_deploy.evaluation.coco_rows import compact  # noqa: E402
 from lth_deploy.mask import is_subset, load_masks  # noqa: E402
 from lth_deploy.pruning.trials import Trials  # noqa: E402
 from lth_deploy.recipe import Recipe  # noqa: E402
-from lth_deploy.ticket import RunDirectory  # noqa: E402
+from lth_deploy.ticket import RunDirectory, Trial  # noqa: E402
 from lth_deploy.training import session  # noqa: E402
 from lth_deploy.training.state import TrainingState  # noqa: E402
 from lth_deploy.workflow import find_ticket as verb  # noqa: E402
@@ -275,6 +275,23 @@ def test_a_new_run_is_cleared_when_there_is_no_dense_trial_to_take(finished: Fin
     with pytest.raises(DataError, match="no run directory"):
         find_ticket(finished.recipe, tmp_path / "new", device="cpu", dense_from=tmp_path)
     assert not (tmp_path / "new").exists()
+
+
+def test_a_dense_training_serves_a_recipe_that_prunes_another_part(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tiny_recipe(pruning={"levels": [0.5], "groups": ["predictor"]}, controls={"random": []})
+    with monkeypatch.context() as patch:
+        # As a run of an earlier version, which counted only what it pruned.
+        patch.setattr(Trial, "read_result", lambda self: {"positions": {}})
+        with pytest.raises(UsageError, match="its recipe prunes other layers"):
+            find_ticket(recipe, tmp_path / "run", device="cpu", dense_from=finished.result.run)
+    result = find_ticket(recipe, tmp_path / "run", device="cpu", dense_from=finished.result.run)
+    ours, theirs = (RunDirectory.open(run).trial("dense").weights for run in (result.run, finished.result.run))
+    assert ours.read_bytes() == theirs.read_bytes()
+    (ticket,) = (trial for trial in result.summary["trials"] if trial["name"] == "level_50")
+    assert {layer["group"] for layer in ticket["layers"]} == {"predictor"}
+    assert ticket["zero_macs"] == pytest.approx(0.5, abs=0.1)
 
 
 def test_a_refusal_keeps_what_a_run_has_done(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:

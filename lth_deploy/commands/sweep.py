@@ -1,0 +1,60 @@
+"""`lth-deploy sweep`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lth_deploy.commands.output import print_json, print_table, seconds_of
+
+
+def sweep(
+    file: Annotated[str, typer.Argument(metavar="SWEEP", help="A bundled sweep's name, or a YAML file.")],
+    out: Annotated[Path | None, typer.Option(help="Sweep directory; default runs/NAME.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda; several GPUs as cuda:0,cuda:1.")] = "auto",
+    jobs: Annotated[int | None, typer.Option(min=1, help="Runs at once; default one a device.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the sweep in --out.")] = False,
+    max_time: Annotated[str | None, typer.Option(help="Stop after this long, for instance 2h.")] = None,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Every row in two steps on generated data.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
+) -> None:
+    """Run every row of a sweep: many searches, one table and plot. Exit code 1 when a row was lost."""
+    from lth_deploy.bundled import sweep_file
+    from lth_deploy.errors import TrainingError
+    from lth_deploy.sweep_spec import load_sweep
+    from lth_deploy.workflow.sweep import sweep as run
+
+    loaded = load_sweep(sweep_file(file))
+    folder = out or Path("runs") / loaded.spec.name
+    result = run(
+        loaded,
+        folder,
+        devices=device.split(","),
+        jobs=jobs,
+        resume=resume,
+        max_seconds=seconds_of(max_time),
+        smoke=smoke,
+    )
+    print_table(*_table(result.path), to_stderr=as_json)
+    if as_json:
+        print_json(result.record)
+    again = f"lth-deploy sweep {file} --out {folder} --resume"
+    if result.lost:
+        reasons = [f"  {row['id']}: {row['error']}" for row in result.record["rows"] if row["error"]]
+        head = (
+            f"{len(result.lost)} of {len(result.record['rows'])} runs were lost; the others are done as far as they go"
+        )
+        raise TrainingError("\n".join([head, *reasons, f"remove the cause and go on with: {again}"]))
+    if not result.finished:
+        print(f"not finished; go on with: {again}", file=sys.stderr)
+    print(f"plot and page: {folder / 'report.html'}", file=sys.stderr)
+
+
+def _table(folder: Path) -> tuple[list[str], list[list[str]]]:
+    from lth_deploy.reporting.sweep_schema import load_sweep_record
+    from lth_deploy.reporting.sweep_tables import rows
+
+    table = rows(load_sweep_record(folder / "sweep.json")[0])
+    lines = [[f"{cell.text} {cell.note}".rstrip() for cell in line.cells] for line in table.lines]
+    return [column.title for column in table.columns], lines

@@ -1,0 +1,40 @@
+"""Which row is run next: the first that has what it needs, so that a dense training is never done twice."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from lth_deploy.workflow.sweeps.record import LOST, Progress
+from lth_deploy.workflow.sweeps.rows import SweepRow
+
+
+def block(rows: Sequence[SweepRow], progress: Mapping[str, Progress]) -> None:
+    """Mark the waiting rows that a lost row keeps from ever running."""
+    for row in rows:
+        one = progress[row.id]
+        lost = [need for need in row.needs if progress[need].state in LOST]
+        if one.state == "waiting" and lost:
+            one.state, one.error = "blocked", f"it takes tickets from '{lost[0]}', which was lost"
+
+
+def next_row(
+    rows: Sequence[SweepRow],
+    progress: Mapping[str, Progress],
+    dense_key: Callable[[SweepRow], str],
+    dense_is_finished: Callable[[SweepRow], bool],
+) -> tuple[SweepRow, SweepRow | None] | None:
+    """The next row to run, and the row whose dense training it can take; None while there is none.
+
+    A row waits for the tickets that it needs, and for a running row that is training the dense network that it needs
+    too.
+    """
+    for row in rows:
+        if progress[row.id].state != "waiting" or any(progress[need].state != "finished" for need in row.needs):
+            continue
+        if dense_is_finished(row):
+            return row, None
+        twins = [other for other in rows if other is not row and dense_key(other) == dense_key(row)]
+        done = next((other for other in twins if dense_is_finished(other)), None)
+        if done is not None:
+            return row, done
+        if not any(progress[other.id].state == "running" for other in twins):
+            return row, None
+    return None

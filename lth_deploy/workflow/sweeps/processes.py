@@ -1,0 +1,137 @@
+"""The processes that run rows: one `find-ticket` each, on a device of its own, with its share of the threads."""
+
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lth_deploy.errors import UsageError
+
+logger = logging.getLogger(__name__)
+
+PROGRAM = [sys.executable, "-c", "from lth_deploy.cli import main; main()"]
+PATIENCE = 30.0
+"""Seconds that a process is given to end when it is asked to."""
+_DEVICE = re.compile(r"auto|cpu|cuda(?::([0-9]+))?")
+_ERROR = "error: "
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place for one process at a time. device: as find-ticket takes it; variables: what its environment gets."""
+
+    name: str
+    device: str
+    variables: dict[str, str]
+
+
+def slots_of(devices: Sequence[str], jobs: int | None) -> list[Slot]:
+    """One slot a device, or `jobs` slots over the devices in turn; the processor's threads are divided among them.
+
+    Raises:
+        UsageError: a device of another name, or no jobs.
+    """
+    for device in devices:
+        if not _DEVICE.fullmatch(device):
+            raise UsageError(f"unknown --device '{device}'; choose auto, cpu, cuda, or GPUs such as cuda:0,cuda:1")
+    count = len(devices) if jobs is None else jobs
+    if not devices or count < 1:
+        raise UsageError(f"--jobs {count}: give the number of runs at once, 1 or more")
+    threads = max(1, len(os.sched_getaffinity(0)) // count)
+    return [_slot(devices[number % len(devices)], threads) for number in range(count)]
+
+
+def _slot(device: str, threads: int) -> Slot:
+    variables = {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": str(threads)}
+    number = device.partition(":")[2]
+    if number:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        # Numbers count the GPUs that this process sees, as torch counts them.
+        known = int(number) < len(visible) and visible[int(number)]
+        variables["CUDA_VISIBLE_DEVICES"] = known or number
+    return Slot(device, device.partition(":")[0], variables)
+
+
+@dataclass
+class Process:
+    """One running row. Its log lines go to ours, under its name; the last ones are kept for its error."""
+
+    name: str
+    slot: Slot
+    arguments: list[str]
+    began: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        """Start it, in a group of its own: Ctrl-C reaches it through `stop` only."""
+        self._lines: deque[str] = deque(maxlen=60)
+        self._process = subprocess.Popen(
+            [*PROGRAM, *self.arguments],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            env={**os.environ, **self.slot.variables},
+            start_new_session=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def poll(self) -> int | None:
+        """The exit code once the process has ended; None while it runs."""
+        code = self._process.poll()
+        if code is not None:
+            self._reader.join(PATIENCE)
+        return code
+
+    @property
+    def seconds(self) -> float:
+        """Time since its start."""
+        return time.monotonic() - self.began
+
+    def error(self, code: int) -> str:
+        """Why it ended with `code`: its own message, or its last words."""
+        if code < 0:
+            return f"ended by {signal.Signals(-code).name}; the system may be out of memory"
+        lines = list(self._lines)
+        starts = [number for number, line in enumerate(lines) if line.startswith(_ERROR)]
+        message = "\n".join(lines[starts[-1] :]).removeprefix(_ERROR) if starts else "\n".join(lines[-3:])
+        return message or f"ended with exit code {code} and no message"
+
+    def interrupt(self) -> None:
+        """Ask it and what it started to end; what a search has on disk is whole at any moment."""
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGTERM)
+
+    def stop(self) -> None:
+        """Wait for its end after `interrupt`, and insist when it takes too long."""
+        try:
+            self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            self._lines.append(line.rstrip())
+            logger.info("%s: %s", self.name, line.rstrip())
+
+
+def arguments_of(
+    recipe: Path, run: Path, device: str, dense_from: Path | None, seconds_left: float | None
+) -> list[str]:
+    """The command line of one row, after the program's name; a run that is there already is gone on with."""
+    arguments = ["find-ticket", str(recipe), "--out", str(run), "--device", device, "--resume"]
+    if dense_from is not None:
+        arguments += ["--dense-from", str(dense_from)]
+    if seconds_left is not None:
+        arguments += ["--max-time", f"{seconds_left:.1f}s"]
+    return arguments

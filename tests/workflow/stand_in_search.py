@@ -1,0 +1,79 @@
+"""What `sweep` starts in its tests instead of `find-ticket`: the same arguments and files, no training.
+
+A row whose name has "lost" fails until SWEEP/mended is there; one with "endless" waits, its dense training done, until
+SWEEP/go is there; one with "killed" dies without a word. Every start is a line of SWEEP/starts.jsonl.
+"""
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from lth_deploy import storage
+from lth_deploy.recipe import Recipe, load_recipe
+from lth_deploy.ticket import RunDirectory
+
+
+def trial(name: str, kind: str, level: float, ap: float) -> dict[str, Any]:
+    shares = {"sparsity": level, "sparsity_prunable": level, "sparsity_all": 0.99 * level, "zero_macs": 0.7 * level}
+    scores = {split: {"bbox": {"AP": ap}} for split in ("val", "test")}
+    return {"name": name, "kind": kind, "seconds": 1.0, **shares, **scores}
+
+
+def finish_dense(run: RunDirectory) -> None:
+    dense = run.trial("dense")
+    for file in (dense.weights, dense.metrics):
+        storage.write_text(file, "")
+    if not dense.finished:
+        dense.commit({"name": "dense"})
+
+
+def finish(run: RunDirectory, recipe: Recipe) -> None:
+    """AP falls with the level, and differs by a point between seeds."""
+    level, seed = recipe.pruning.level_list()[-1], recipe.training.seed
+    ap = 0.6 - 0.2 * level + 0.01 * seed
+    trials = [trial("dense", "dense", 0.0, 0.55), trial(f"level_{100 * level:g}", "ticket", level, ap)]
+    if recipe.controls.random:
+        trials.append(trial(f"random_{100 * level:g}", "random", level, ap - 0.1))
+    summary = {"recipe": recipe.model_dump(mode="json"), "recipe_digest": recipe.digest(), "trials": trials}
+    storage.write_json(run.summary, {"schema": "lth-run/1", "finished": True, **summary})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("verb")
+    parser.add_argument("recipe", type=Path)
+    for option in ("--out", "--dense-from"):
+        parser.add_argument(option, type=Path)
+    for option in ("--device", "--max-time"):
+        parser.add_argument(option)
+    parser.add_argument("--resume", action="store_true")
+    arguments = parser.parse_args()
+    recipe, sweep = load_recipe(arguments.recipe), arguments.out.parent.parent
+    start = {"row": recipe.name, "device": arguments.device, "resumed": arguments.out.exists()}
+    start["dense_from"] = arguments.dense_from.name if arguments.dense_from else None
+    start |= {key: os.environ.get(key) for key in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")}
+    with (sweep / "starts.jsonl").open("a") as file:
+        file.write(json.dumps(start) + "\n")
+    known = (arguments.out / "manifest.json").exists()
+    run = RunDirectory.open(arguments.out) if known else RunDirectory.create(arguments.out, recipe)
+    if "killed" in recipe.name:
+        os.kill(os.getpid(), signal.SIGKILL)
+    finish_dense(run)
+    if "lost" in recipe.name and not (sweep / "mended").exists():
+        print("a line of the log\nerror: the loss stopped being finite;\nlower it", file=sys.stderr)
+        sys.exit(1)
+    while "endless" in recipe.name and not (sweep / "go").exists():
+        time.sleep(0.05)
+    finish(run, recipe)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
