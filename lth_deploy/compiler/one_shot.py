@@ -20,15 +20,10 @@ from lth_deploy.compiler.values import set_weights
 from lth_deploy.errors import UsageError
 from lth_deploy.reconstruction.falling import UNITS
 from lth_deploy.reconstruction.layer import LayerProblem
-from lth_deploy.reconstruction.obs import SHARES
-from lth_deploy.reconstruction.shares import Curve, spread_zeros
+from lth_deploy.reconstruction.moments import Matrix
+from lth_deploy.reconstruction.network import PROBED_IMAGES, error_curves, zeros_of
 
 log = logging.getLogger(__name__)
-
-PROBE = 0.6
-"""Share of zeros, by magnitude, with which the effect of each layer on the outputs is found."""
-
-PROBED_IMAGES = 4
 
 
 class OneShot:
@@ -65,7 +60,8 @@ class OneShot:
         for name, moments in collect(self._dense, self._layers, feeds):
             self._problems[name] = LayerProblem(moments, taps[name])
         step = max(1, len(feeds) // PROBED_IMAGES)
-        self._curves = {} if self._unit.keep else self._error_curves(feeds[::step][:PROBED_IMAGES])
+        probed = feeds[::step][:PROBED_IMAGES]
+        self._curves = error_curves(self._problems, self._unit, lambda probes: self._effects(probes, probed))
 
     def prune(self, sparsity: float) -> tuple[ModelProto, PruneReport]:
         """The model with a share of its weights zero, and what is left solved for.
@@ -77,7 +73,7 @@ class OneShot:
             UsageError: the sparsity is not in [0, 1), or more than the layers can take.
         """
         check_sparsity(sparsity)
-        zeros = self._spread(sparsity)
+        zeros = zeros_of(self._problems, self._unit, self._curves, sparsity)
         pruned = ModelProto()
         pruned.CopyFrom(self._dense)
         tensors = {tensor.name: tensor for tensor in pruned.graph.initializer}
@@ -97,30 +93,11 @@ class OneShot:
         elements, reached = sum(one.elements for one in losses.values()), sum(one.zeros for one in losses.values())
         return pruned, PruneReport(reached / elements, elements, reached, tuple(losses), self._left, losses)
 
-    def _error_curves(self, feeds: Sequence[Feeds]) -> dict[str, Curve]:
-        """What each layer adds to the error of the outputs, which is taken to be linear in its own."""
-        probed, changed = {}, {}
-        for layer in self._layers:
-            problem = self._problems[layer.name]
-            rows = problem.by_magnitude(round(PROBE * layer.weights.size))
-            probed[layer.name], changed[layer.name] = problem.error(rows) ** 2, layer.apply(rows)
-        effects = output_errors(self._dense, changed, feeds)
-        log.info("found what the errors of %d layers do to the outputs", len(effects))
-        return {
-            name: self._problems[name].curve(self._unit) * (effects[name] / error if error > 0 else 0.0)
-            for name, error in probed.items()
-        }
-
-    def _spread(self, sparsity: float) -> dict[str, int]:
-        sizes = {layer.name: layer.weights.size for layer in self._layers}
-        if self._unit.keep:
-            return sizes  # the groups say how many
-        zeros, most = round(sparsity * sum(sizes.values())), round(SHARES[-1] * sum(sizes.values()))
-        if zeros > most:
-            raise UsageError(
-                f"sparsity {sparsity}: reconstruction leaves each layer {1 - SHARES[-1]:.0%} of its weights"
-            )
-        return spread_zeros(sizes, self._curves, (0.0, *SHARES), zeros)
+    def _effects(self, probes: Mapping[str, Matrix], feeds: Sequence[Feeds]) -> dict[str, float]:
+        changed = {layer.name: layer.apply(probes[layer.name]) for layer in self._layers}
+        found = output_errors(self._dense, changed, feeds)
+        log.info("found what the errors of %d layers do to the outputs", len(found))
+        return found
 
     def _reconstruct(self, layer: SeenLayer, zeros: int, tensors: Mapping[str, TensorProto]) -> LayerLoss:
         """Put the pruned and solved weights of a layer, and its bias, in place of the old ones."""

@@ -2,11 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+Array = npt.NDArray[Any]
 FloatArray = npt.NDArray[np.float32]
 
 
@@ -26,7 +27,7 @@ class Geometry:
     more: tuple[int, ...] = ()
     group: int = 1
 
-    def rows(self, weights: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    def rows(self, weights: Array) -> Array:
         """The weights as [group, outputs, inputs x taps]; see `columns` for the same order."""
         if self.kind == "matmul":
             weights = weights.T
@@ -35,7 +36,7 @@ class Geometry:
             weights = cut.swapaxes(1, 2).reshape(-1, cut.shape[1], *weights.shape[2:])
         return weights.reshape(self.group, len(weights) // self.group, -1)
 
-    def weights(self, rows: npt.NDArray[np.generic], shape: tuple[int, ...]) -> npt.NDArray[np.generic]:
+    def weights(self, rows: Array, shape: tuple[int, ...]) -> Array:
         """The weights of this shape again, from their rows."""
         if self.kind == "matmul":
             return rows[0].T.reshape(shape)
@@ -63,12 +64,12 @@ def columns(x: FloatArray, geometry: Geometry, kernel: tuple[int, ...], most: in
         flat = x.reshape(-1, x.shape[-1])
         return flat[_chosen(len(flat), most, seed)][None]
     windows = _windows(x, geometry, kernel)
-    batch, channels, space = windows.shape[0], windows.shape[1], windows.shape[2 : 2 + len(kernel)]
+    batch, space = windows.shape[0], windows.shape[2 : 2 + len(kernel)]
     chosen = np.unravel_index(_chosen(batch * math.prod(space), most, seed), (batch, *space))
     # Advanced indices with a slice between them come first: [positions, channels, ...taps].
-    picked = windows[(chosen[0], slice(None), *chosen[1:])]
-    picked = picked.reshape(len(chosen[0]), geometry.group, -1)
-    return np.ascontiguousarray(picked.swapaxes(0, 1)) if channels else picked
+    places: tuple[Any, ...] = (chosen[0], slice(None), *chosen[1:])
+    picked = windows[places].reshape(len(chosen[0]), geometry.group, -1)
+    return np.ascontiguousarray(picked.swapaxes(0, 1))
 
 
 def _windows(x: FloatArray, geometry: Geometry, kernel: tuple[int, ...]) -> FloatArray:

@@ -1,11 +1,12 @@
 """Which weights of a layer fall: the cheapest ones, blocks, or those beyond the N of every M inputs."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Costs = npt.NDArray[np.float64]
+Costs = npt.NDArray[np.floating[Any]]
 Mask = npt.NDArray[np.bool_]
 
 

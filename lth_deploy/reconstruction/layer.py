@@ -29,6 +29,11 @@ class LayerProblem:
         self._problem = problem_of(moments, damping)
         self._alive = moments.rows[..., : moments.free] != 0
 
+    @property
+    def size(self) -> int:
+        """Weights that may fall, the bias not among them."""
+        return self._alive.size
+
     def prune(self, zeros: int, unit: Unit) -> Matrix:
         """Rows with at least `zeros` weights out, and the rest solved for; what was zero stays so."""
         if not unit.keep and zeros <= self._alive.size - np.count_nonzero(self._alive):

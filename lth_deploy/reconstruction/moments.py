@@ -1,11 +1,13 @@
 """What reconstruction knows of a layer: its weights, and the second moments of its inputs, summed over samples."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from lth_deploy.errors import DataError
 
-Matrix = npt.NDArray[np.float64]
+Matrix = npt.NDArray[np.floating[Any]]
 
 
 class Moments:

@@ -7,15 +7,12 @@ layer by the A of whole rows, and what is left is solved for anew, all rows at o
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from lth_deploy.reconstruction.falling import Mask, Unit, fallen
-from lth_deploy.reconstruction.moments import Moments
-
-Matrix = npt.NDArray[np.floating[Any]]
+from lth_deploy.reconstruction.moments import Matrix, Moments
 
 EXACT_WIDTH = 300
 """Widest rows that are taken apart weight by weight."""
