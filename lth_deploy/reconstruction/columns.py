@@ -34,16 +34,17 @@ class Geometry:
         elif self.kind == "transposed":
             cut = weights.reshape(self.group, -1, *weights.shape[1:])
             weights = cut.swapaxes(1, 2).reshape(-1, cut.shape[1], *weights.shape[2:])
-        return weights.reshape(self.group, len(weights) // self.group, -1)
+        rows: Array = weights.reshape(self.group, len(weights) // self.group, -1)
+        return rows
 
     def weights(self, rows: Array, shape: tuple[int, ...]) -> Array:
         """The weights of this shape again, from their rows."""
         if self.kind == "matmul":
-            return rows[0].T.reshape(shape)
-        if self.kind == "transposed":
-            cut = rows.reshape(self.group, shape[1], shape[0] // self.group, *shape[2:])
-            return cut.swapaxes(1, 2).reshape(shape)
-        return rows.reshape(shape)
+            rows = rows[0].T
+        elif self.kind == "transposed":
+            rows = rows.reshape(self.group, shape[1], shape[0] // self.group, *shape[2:]).swapaxes(1, 2)
+        weights: Array = rows.reshape(shape)
+        return weights
 
     def taps(self, shape: tuple[int, ...]) -> int:
         """Weights between one input channel and one output channel."""

@@ -32,7 +32,7 @@ class LayerProblem:
     @property
     def size(self) -> int:
         """Weights that may fall, the bias not among them."""
-        return self._alive.size
+        return int(self._alive.size)
 
     def prune(self, zeros: int, unit: Unit) -> Matrix:
         """Rows with at least `zeros` weights out, and the rest solved for; what was zero stays so."""

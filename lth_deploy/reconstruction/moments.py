@@ -30,7 +30,7 @@ class Moments:
     @property
     def free(self) -> int:
         """Columns before the bias, whose weights may fall."""
-        return self.rows.shape[2] - int(self.constant)
+        return int(self.rows.shape[2]) - int(self.constant)
 
     def add(self, samples: npt.NDArray[np.float32]) -> None:
         """Add inputs, float32 [group, n, inputs x taps]."""

@@ -3,11 +3,12 @@
 import heapq
 import itertools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Curve = npt.NDArray[np.float64]
+Curve = npt.NDArray[np.floating[Any]]
 
 _GRID = 100
 
