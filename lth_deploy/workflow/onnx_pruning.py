@@ -71,6 +71,8 @@ def pruned(
     else:
         model, report = _reconstructed(original, job.sparsity, job, decoder)
     log.info("%d of %d weights are zero after pruning", report.zeros, report.elements)
+    for name, reason in report.left.items():
+        log.info("%s was left as it is: %s", name, reason)
     return model, report.losses
 
 
