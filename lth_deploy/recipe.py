@@ -172,6 +172,16 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _controls_are_trained(self) -> "Recipe":
+        if self.pruning.schedule == "post_training" and (self.controls.random or self.controls.reinit):
+            raise ValueError("controls are trained, tickets of schedule 'post_training' are not; leave controls out")
+        if self.pruning.schedule != "post_training" and self.training.steps == 0:
+            raise ValueError("training.steps is 0, which only pruning.schedule 'post_training' can work with")
+        if self.training.steps == 0 and self.detector.weights == "none":
+            raise ValueError("training.steps is 0 and detector.weights 'none': there is nothing trained to prune")
+        return self
+
+    @model_validator(mode="after")
     def _a_source_is_trained_from_its_first_step(self) -> "Recipe":
         fixed = {
             "restart": "weights",

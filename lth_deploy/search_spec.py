@@ -89,9 +89,12 @@ class PruningSpec(Section):
     criterion: str = "magnitude"
     criterion_batches: Positive = Field(8, description="batches whose gradients a criterion sums")
     ranked: Literal["trained", "initial"] = Field("trained", description="the weights that a criterion ranks")
-    schedule: Literal["levels", "one_shot", "cubic"] = Field(
-        "levels", description="each level from the one before, each from dense weights, or rising within its training"
+    schedule: Literal["levels", "one_shot", "cubic", "post_training"] = Field(
+        "levels",
+        description="each level from the one before, each from dense weights, rising within its training, or each from "
+        "dense weights without any training, its layers reconstructed on a few images",
     )
+    calibration_images: Positive = Field(64, description="images that schedule 'post_training' looks at")
     cubic: CubicSpec = CubicSpec()
     allocation: Literal["global", "per_layer", "erk", "macs"] = "global"
     structure: Literal["single", "in4", "2x4", "out2", "1:4", "2:4", "4:8"] = "single"
@@ -134,6 +137,23 @@ class PruningSpec(Section):
         return self
 
     @model_validator(mode="after")
+    def _reconstruction_is_alone(self) -> "PruningSpec":
+        alone = {
+            "criterion": "magnitude",
+            "ranked": "trained",
+            "allocation": "global",
+            "block_score": "auto",
+            "restart": "weights",
+            "budget": "continue",
+        }
+        changed = [key for key, value in alone.items() if getattr(self, key) != value]
+        if self.schedule == "post_training" and changed:
+            raise ValueError(
+                f"schedule 'post_training' ranks by what layers lose and trains nothing: leave {', '.join(changed)} out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _groups_are_alone(self) -> "PruningSpec":
         keep, _, of = self.structure.partition(":")
         if not of:
@@ -143,7 +163,9 @@ class PruningSpec(Section):
             raise ValueError(
                 f"structure '{self.structure}' has {share:.0%} zeros in every group: levels must be [{share}]"
             )
-        alone = {"allocation": "global", "schedule": "levels", "share_of": "prunable", "block_score": "auto"}
+        alone = {"allocation": "global", "share_of": "prunable", "block_score": "auto"}
+        if self.schedule != "post_training":
+            alone["schedule"] = "levels"
         if any(getattr(self, key) != value for key, value in alone.items()):
             raise ValueError(
                 f"structure '{self.structure}' has the same zeros in every group and all at once: "

@@ -59,7 +59,7 @@ class AugmentSpec(Section):
 class TrainingSpec(Section):
     """One training of N steps."""
 
-    steps: Positive | None = None
+    steps: Annotated[int, Field(ge=0)] | None = Field(None, description="0 only with pruning.schedule 'post_training'")
     epochs: Positive | None = None
     batch_size: Positive = 16
     optimizer: OptimizerSpec = OptimizerSpec()
@@ -81,4 +81,4 @@ class TrainingSpec(Section):
 
     def total_steps(self, batches_per_epoch: int) -> int:
         """N, the number of optimizer steps of the dense training."""
-        return self.steps or int(self.epochs or 0) * batches_per_epoch
+        return self.steps if self.steps is not None else int(self.epochs or 0) * batches_per_epoch

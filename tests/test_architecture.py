@@ -24,7 +24,7 @@ TIERS = tuple(
         "search_spec result_spec training_spec",
         "recipe",
         "target sweep_spec",
-        "mask formats ticket",
+        "mask formats ticket reconstruction",
         "evaluation measure reporting kernels",
         "data compiler runtimes decoders",
         "detectors",

@@ -26,12 +26,20 @@ def export(
     format_: Annotated[str | None, typer.Option("--format", help="packed, dense or coo.")] = None,
     values: Annotated[str | None, typer.Option(help="fp32, fp16 or int8.")] = None,
     calibrate: Annotated[
-        Path | None, typer.Option(help="Images for --values int8; default those that the run was trained on.")
+        Path | None,
+        typer.Option(
+            help="Images for --values int8, default those of the run's training; with --onnx also to prune on."
+        ),
     ] = None,
     prefer: Annotated[str | None, typer.Option(help="Choose codings by size or load time.")] = None,
     tune: Annotated[bool, typer.Option("--tune", help="Keep regions that are faster on this machine.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder to write to; default RUN/export.")] = None,
     sparsity: Annotated[float | None, typer.Option(help="With --onnx: prune to this share of zeros.")] = None,
+    one_shot: Annotated[
+        str | None,
+        typer.Option(help="With --sparsity: obs or magnitude.", show_default="obs with --calibrate, else magnitude"),
+    ] = None,
+    structure: Annotated[str, typer.Option(help="With --one-shot obs: single, in4, 2x4, out2 or N:M.")] = "single",
     images: Annotated[Path | None, typer.Option(help="With --onnx: images to check parity on.")] = None,
     data: Annotated[Path | None, typer.Option(help="With --onnx: COCO annotations, for the AP lost.")] = None,
     decoder: DecoderOption = None,
@@ -45,9 +53,10 @@ def export(
     heading = ["what", "file", "bytes", "x smaller", "AP"]
     if onnx is not None:
         from lth_deploy.workflow.export_onnx import OnnxJob, export_onnx
+        from lth_deploy.workflow.onnx_pruning import loss_rows
 
         drop = None if max_ap_drop is None else max_ap_drop / 100
-        job = OnnxJob(sparsity, (), images, decoder, data, drop, calibrate)
+        job = OnnxJob(sparsity, (), images, decoder, data, drop, calibrate, one_shot, structure)
         made = export_onnx(onnx, job, target=chosen, out=out)
         rows = [
             ["original", str(made.dense), f"{made.dense_bytes:,}", "1.00", points(made.dense_ap)],
@@ -60,10 +69,18 @@ def export(
             ],
         ]
         print(f"parity on {made.checked_on}: largest difference {made.deviation:.2g}", file=sys.stderr)
+        if made.losses:
+            header, *lines = loss_rows(made.losses)
+            print_table(header, lines, to_stderr=as_json)
         plain = {"artifact": str(made.artifact), "dense": str(made.dense), "bytes": made.bytes, "ap": made.ap}
     else:
-        if any(option is not None for option in (sparsity, images, data, decoder, max_ap_drop)):
-            raise UsageError("export RUN: --sparsity, --images, --data, --decoder and --max-ap-drop go with --onnx")
+        if structure != "single" or any(
+            x is not None for x in (sparsity, one_shot, images, data, decoder, max_ap_drop)
+        ):
+            raise UsageError(
+                "export RUN: --sparsity, --one-shot, --structure, --images, --data, --decoder and --max-ap-drop go "
+                "with --onnx"
+            )
         from lth_deploy.workflow.export import export as compile_run
 
         result = compile_run(run or Path(), level=level, target=chosen, out=out, calibrate=calibrate)

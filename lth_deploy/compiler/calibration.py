@@ -15,26 +15,26 @@ log = logging.getLogger(__name__)
 Feeds = dict[str, np.ndarray[Any, Any]]
 
 
-def check_feeds(feeds: Sequence[Feeds], *, one_size: bool) -> None:
+def check_feeds(feeds: Sequence[Feeds], *, one_size: bool, purpose: str = "INT8 calibration") -> None:
     """Refuse calibration images that say nothing about ranges; one_size: the method stacks what they make.
 
     Raises:
         DataError: there are none, or all are alike, or of one colour, or not of one size.
     """
     if not feeds:
-        raise DataError("INT8 calibration: there are no images; give --calibrate a folder with some tens of them")
+        raise DataError(f"{purpose}: there are no images; give --calibrate a folder with some tens of them")
     digests = {b"".join(hashlib.sha256(array.tobytes()).digest() for array in feed.values()) for feed in feeds}
     if len(digests) < 2:
         raise DataError(
-            f"INT8 calibration: the {len(feeds)} images are all alike, so that ranges would be guessed; give "
+            f"{purpose}: the {len(feeds)} images are all alike, which is too little to go by; give "
             "different images of what the detector will see"
         )
     if all(array.min() == array.max() for feed in feeds for array in feed.values() if array.size > 1):
-        raise DataError("INT8 calibration: every image has one colour only; give images of what the detector will see")
+        raise DataError(f"{purpose}: every image has one colour only; give images of what the detector will see")
     sizes = {tuple(array.shape for array in feed.values()) for feed in feeds}
     if one_size and len(sizes) > 1:
         raise DataError(
-            f"INT8 calibration: the images have {len(sizes)} sizes, and entropy and percentile need one; give images "
+            f"{purpose}: the images have {len(sizes)} sizes, and entropy and percentile need one; give images "
             "of one size, or use the method minmax"
         )
 

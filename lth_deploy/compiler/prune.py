@@ -1,7 +1,7 @@
 """Pruning an ONNX model that nobody can train any more: by the magnitude of its weights."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -15,14 +15,28 @@ from lth_deploy.formats import Array
 
 
 @dataclass(frozen=True)
+class LayerLoss:
+    """A reconstructed layer: zeros, the relative error of its output, and that with as many zeros by magnitude."""
+
+    elements: int
+    zeros: int
+    error: float
+    magnitude_error: float
+
+
+@dataclass(frozen=True)
 class PruneReport:
-    """What was pruned: share of zeros over the pruned layers, and layers left alone with the reason."""
+    """What was pruned: share of zeros over the pruned layers, and layers left alone with the reason.
+
+    losses: of each reconstructed layer, none where only magnitudes were looked at.
+    """
 
     sparsity: float
     elements: int
     zeros: int
     pruned: tuple[str, ...]
     left: dict[str, str]
+    losses: dict[str, LayerLoss] = field(default_factory=dict)
 
 
 def prune_onnx(model: ModelProto, sparsity: float, *, exclude: Sequence[str] = ()) -> tuple[ModelProto, PruneReport]:
@@ -35,14 +49,9 @@ def prune_onnx(model: ModelProto, sparsity: float, *, exclude: Sequence[str] = (
     Raises:
         UsageError: the sparsity is not in [0, 1), a pattern matches nothing, or nothing can be pruned.
     """
-    if not 0.0 <= sparsity < 1.0:
-        raise UsageError(f"sparsity {sparsity} is not in [0, 1); 0.8 keeps one weight in five")
+    check_sparsity(sparsity)
     pruned = prepare(model)
-    layers = weight_layers(pruned)
-    left = _left_alone(layers, exclude)
-    chosen = [layer for layer in layers if layer.name not in left]
-    if not chosen:
-        raise UsageError(f"the model has no weights that can be pruned; layers and reasons: {left}")
+    chosen, left = prunable(pruned, exclude)
     weights = [layer.stored.weights() for layer in chosen]
     total = sum(tensor.size for tensor in weights)
     masks = keep_largest(weights, total - round(sparsity * total))
@@ -66,6 +75,30 @@ def keep_largest(weights: Sequence[Array], kept: int) -> list[Array]:
     ends = np.cumsum([tensor.size for tensor in weights])[:-1]
     parts = np.split(mask, ends)
     return [part.reshape(tensor.shape) for part, tensor in zip(parts, weights, strict=True)]
+
+
+def check_sparsity(sparsity: float) -> None:
+    """Refuse what is no share.
+
+    Raises:
+        UsageError: it is not in [0, 1).
+    """
+    if not 0.0 <= sparsity < 1.0:
+        raise UsageError(f"sparsity {sparsity} is not in [0, 1); 0.8 keeps one weight in five")
+
+
+def prunable(model: ModelProto, exclude: Sequence[str]) -> tuple[list[WeightLayer], dict[str, str]]:
+    """The layers of a prepared model that may be pruned, and why others are left alone.
+
+    Raises:
+        UsageError: a pattern of `exclude` matches nothing, or nothing can be pruned.
+    """
+    layers = weight_layers(model)
+    left = _left_alone(layers, exclude)
+    chosen = [layer for layer in layers if layer.name not in left]
+    if not chosen:
+        raise UsageError(f"the model has no weights that can be pruned; layers and reasons: {left}")
+    return chosen, left
 
 
 def _left_alone(layers: Sequence[WeightLayer], exclude: Sequence[str]) -> dict[str, str]:

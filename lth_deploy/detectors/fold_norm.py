@@ -44,6 +44,15 @@ def fold_norm(module: nn.Module) -> FoldedModel:
     return FoldedModel(folded_module, tuple(folded), kept)
 
 
+def norms_behind(module: nn.Module) -> dict[str, str]:
+    """Name of the batch norm that directly follows a convolution, by the convolution's name; see `fold_norm`."""
+    return {
+        f"{name}.{conv}".lstrip("."): f"{name}.{norm}".lstrip(".")
+        for name, parent in module.named_modules()
+        for conv, norm in _pairs(parent)
+    }
+
+
 def _pairs(parent: nn.Module) -> Iterator[tuple[str, str]]:
     children = list(parent.named_children())
     for (conv_name, conv), (norm_name, norm) in itertools.pairwise(children):

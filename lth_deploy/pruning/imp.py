@@ -1,5 +1,6 @@
 """Iterative magnitude pruning: a loop over planned trials, each of which is skipped when it is on disk already."""
 
+import itertools
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from lth_deploy.pruning.early_masks import RecordEarlyMasks
 from lth_deploy.pruning.gradual import RaiseSparsity
 from lth_deploy.pruning.permute import reordered, similarity_order
 from lth_deploy.pruning.plan import TrialPlan, plan_trials
+from lth_deploy.pruning.post_training import reconstruct
 from lth_deploy.pruning.quantized import quantized_start
 from lth_deploy.pruning.ranking import Measure
 from lth_deploy.pruning.restart import Course, course_of
@@ -27,7 +29,7 @@ from lth_deploy.pruning.transfer import fit, read_ticket
 from lth_deploy.pruning.trial_masks import TrialMasks, is_gradual
 from lth_deploy.pruning.trials import Trials
 from lth_deploy.recipe import Recipe
-from lth_deploy.ticket import RunDirectory
+from lth_deploy.ticket import RunDirectory, truncate_metrics
 from lth_deploy.training.hooks import Hook
 from lth_deploy.training.loop import BatchSource
 from lth_deploy.training.session import Session
@@ -109,6 +111,9 @@ class Search:
 
     def _execute(self, plan: TrialPlan) -> None:
         trial = self.run.trial(plan.name)
+        if self._is_reconstructed(plan):
+            self._reconstruct(plan)
+            return
         masks = self.masks.begin(plan)
         model, course, hooks = self._start(plan)
         session = Session(self.recipe.training, self.device, model, trial, _tensors(masks))
@@ -132,6 +137,30 @@ class Search:
         final.save(trial.weights)
         positions = dict(self.positions(model)) if plan.kind == "dense" else self.trials.positions()
         trial.commit(self._result(plan, model, masks, positions, course.steps, seconds))
+
+    def _is_reconstructed(self, plan: TrialPlan) -> bool:
+        return plan.kind == "ticket" and self.recipe.pruning.schedule == "post_training"
+
+    def _reconstruct(self, plan: TrialPlan) -> None:
+        """A ticket without training: the dense weights, pruned and solved for."""
+        began, trial, pruning = time.monotonic(), self.run.trial(plan.name), self.recipe.pruning
+        dense = self.trials.trained("dense").to(self.device)
+        layers, images = self.trials.scoped(dense), self._images(pruning.calibration_images)
+        share = self.trials.share(plan.sparsity, dense)
+        model, masks = reconstruct(dense, layers, images, share, pruning.structure)
+        self.masks.save(trial, masks)
+        truncate_metrics(trial.metrics, 0)  # there are none, but a trial has the file
+        TrainingState.capture(self.total_steps, model).masked(_tensors(masks)).save(trial.weights)
+        steps, seconds = range(self.total_steps, self.total_steps), time.monotonic() - began
+        trial.commit(self._result(plan, model, masks, self.trials.positions(), steps, seconds))
+
+    def _images(self, count: int) -> list[Tensor]:
+        """The images of the first batches of the training, as it sees them."""
+        images: list[Tensor] = []
+        for step in itertools.count():
+            images += [image.to(self.device) for image in self.batches.batch(step)[0]]
+            if len(images) >= count:
+                return images[:count]
 
     def _permuted(self, final: TrainingState, model: nn.Module) -> TrainingState:
         """The dense state with like channels together; the state to rewind to follows, in a file of its own.

@@ -12,6 +12,7 @@ from lth_deploy.errors import GateError, UsageError
 from lth_deploy.target import Target
 from lth_deploy.ticket import versions
 from lth_deploy.workflow.gates import Feeds, hold_raw_outputs
+from lth_deploy.workflow.onnx_pruning import check_pruning, method_of, pruned
 from lth_deploy.workflow.quantisation import Account, hold_quantised_ap, quantise, spread
 from lth_deploy.workflow.region_gate import hold_regions
 from lth_deploy.workflow.tune import emit_chosen
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from lth_deploy.compiler.metadata import ArtifactMetadata
     from lth_deploy.compiler.pack import LayerReport
+    from lth_deploy.compiler.prune import LayerLoss
     from lth_deploy.decoders import Decoder
 
 log = logging.getLogger(__name__)
@@ -35,7 +37,8 @@ class OnnxJob:
     sparsity: share of all weights to set to zero, None to leave them. exclude: patterns of weight names that
     are not pruned. images: folder for the gate, used through `decoder` (a registered name or
     'FILE.py:function'); noise without one. data: COCO annotations of `images`, for the AP before and after.
-    max_ap_drop: most box AP that may be lost, as a fraction. calibrate: folder of images for `values: int8`.
+    max_ap_drop: most box AP that may be lost, as a fraction. calibrate: folder of images for `values: int8` and for
+    pruning with `one_shot` obs, which is the default where there are some, else magnitude. structure: of its zeros.
     """
 
     sparsity: float | None = None
@@ -45,6 +48,8 @@ class OnnxJob:
     data: Path | None = None
     max_ap_drop: float | None = None
     calibrate: Path | None = None
+    one_shot: str | None = None
+    structure: str = "single"
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,8 @@ class OnnxExport:
 
     sparsity: share of zeros over the prunable weights. deviation: largest relative difference of a raw output
     from the same weights in a dense graph. kernel_deviation: the same of the regions' outputs, computed by the kernel
-    library; None without regions or library. ap, dense_ap: box AP; None when no data was given.
+    library; None without regions or library. ap, dense_ap: box AP; None when no data was given. losses: zeros and error
+    of each layer that was reconstructed.
     """
 
     artifact: Path
@@ -68,6 +74,7 @@ class OnnxExport:
     ap: float | None
     dense_ap: float | None
     layers: "tuple[LayerReport, ...]"
+    losses: "dict[str, LayerLoss]"
 
 
 def export_onnx(
@@ -107,7 +114,7 @@ def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Place
 
     decoder = _decoder(job, original)
     inputs, checked_on = _inputs(original, job, decoder, target.gates.images)
-    ticket = _pruned(original, job)
+    ticket, losses = pruned(original, job, decoder)
     account = _quantised(ticket, job, target, decoder)
     model = account.graph if account else ticket
     times = positions(model, inputs[0][1])
@@ -144,20 +151,10 @@ def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Place
         ap=ap,
         dense_ap=dense_ap,
         layers=tuple(layers),
+        losses=losses,
     )
     _write(result, file, dense, target)
     return result
-
-
-def _pruned(original: "ModelProto", job: OnnxJob) -> "ModelProto":
-    from lth_deploy.compiler.prepare import prepare
-    from lth_deploy.compiler.prune import prune_onnx
-
-    if job.sparsity is None:
-        return prepare(original)
-    model, pruned = prune_onnx(original, job.sparsity, exclude=job.exclude)
-    log.info("%d of %d weights are zero after pruning", pruned.zeros, pruned.elements)
-    return model
 
 
 def _quantised(ticket: "ModelProto", job: OnnxJob, target: Target, decoder: "Decoder | None") -> Account | None:
@@ -202,10 +199,7 @@ def _save_described(
 
 
 def _check_job(job: OnnxJob, target: Target) -> None:
-    if target.values == "int8" and job.calibrate is None:
-        raise UsageError("--values int8 takes the ranges of activations from images; give --calibrate DIR")
-    if target.values != "int8" and job.calibrate is not None:
-        raise UsageError("--calibrate goes with --values int8")
+    check_pruning(job, target)
     if job.data is not None and job.images is None:
         raise UsageError("--data needs the folder of its images; give --images DIR")
     if job.max_ap_drop is not None and job.data is None:
@@ -272,7 +266,7 @@ def _metadata(original: "ModelProto", job: OnnxJob, target: Target, decoder: "De
         names = enumerate(decoder.class_names, start=1)
         update["classes"] = [ClassName(id=number, name=name) for number, name in names]
     if job.sparsity is not None:
-        update["level"] = f"magnitude_{100 * job.sparsity:g}"
+        update["level"] = f"{method_of(job)}_{100 * job.sparsity:g}"
     return base.model_copy(update=update)
 
 

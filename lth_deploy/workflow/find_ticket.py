@@ -127,7 +127,7 @@ def _prepare(
     batches = Batches(dataset, training.batch_size, training.seed, training.workers)
     total = training.total_steps(batches.batches_per_epoch)
     rewind = recipe.pruning.rewind.at(batches.batches_per_epoch)
-    if rewind >= total:
+    if rewind >= total and recipe.pruning.schedule != "post_training":
         raise RecipeError(f"pruning.rewind: step {rewind} is not before the end of the training, step {total}")
     train_set = splits["train"]
     search = Search(

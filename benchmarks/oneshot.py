@@ -1,0 +1,114 @@
+"""One-shot pruning of a trained detector from elsewhere: what reconstruction from a few images keeps of its AP.
+
+    python -m benchmarks.oneshot MODEL.onnx --decoder nanodet --data ANN.json --images DIR --out FILE.json
+
+The first half of the images, by name, is what layers are reconstructed on, without their annotations; AP is measured on
+the other half, of global magnitude pruning and of reconstruction, with the paired bootstrap over images of their
+difference.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from onnx import ModelProto
+
+from lth_deploy import storage
+from lth_deploy.compiler.load import load_model
+from lth_deploy.compiler.one_shot import OneShot
+from lth_deploy.compiler.prune import prune_onnx
+from lth_deploy.compiler.save import save_model
+from lth_deploy.data.coco import load_coco
+from lth_deploy.data.images import read_image
+from lth_deploy.data.records import CocoDataset, ImageRecord
+from lth_deploy.decoders import load_decoder
+from lth_deploy.evaluation.bootstrap import paired_bootstrap
+from lth_deploy.evaluation.coco_rows import CompactDetections
+from lth_deploy.measure.machine import describe_machine
+from lth_deploy.ticket import versions
+from lth_deploy.workflow.artifact import open_artifact
+from lth_deploy.workflow.evaluate import detect_all, score
+
+LEVELS = (0.3, 0.5, 0.6)
+
+Found = dict[int, CompactDetections]
+
+
+def halves(dataset: CocoDataset) -> tuple[list[ImageRecord], CocoDataset]:
+    """The first half of the images, and a data set of the others."""
+    images = sorted(dataset.images, key=lambda record: record.file_name)
+    half = len(images) // 2
+    rest = {record.id: dataset.annotations[record.id] for record in images[half:]}
+    return images[:half], replace(dataset, images=tuple(images[half:]), annotations=rest)
+
+
+def detections(model: ModelProto, dataset: CocoDataset, decoder: str) -> Found:
+    """What the model finds in the images."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.onnx"
+        save_model(model, file)
+        return detect_all(open_artifact(file, threads=1, decoder=decoder), dataset)[0]
+
+
+def measure(file: Path, decoder: str, data: Path, images: Path, structure: str) -> dict[str, Any]:
+    """AP of the original, and of both ways at each level."""
+    model = load_model(file)
+    seen, dataset = halves(load_coco(data, images))
+    prepare = load_decoder(decoder).prepare
+    began, processor = time.monotonic(), time.process_time()
+    one_shot = OneShot(model, [prepare(read_image(record.path))[0] for record in seen], structure=structure)
+    spent = {"seconds": round(time.monotonic() - began), "processor_seconds": round(time.process_time() - processor)}
+    dense = score(dataset, detections(model, dataset, decoder)).metrics["bbox"]
+    rows = []
+    for level in LEVELS:
+        plain = detections(prune_onnx(model, level)[0], dataset, decoder)
+        processor = time.process_time()
+        pruned, report = one_shot.prune(level)
+        processor = time.process_time() - processor
+        better = detections(pruned, dataset, decoder)
+        found = {"magnitude": score(dataset, plain).metrics["bbox"], "obs": score(dataset, better).metrics["bbox"]}
+        lost = {name: dense["AP"] - metrics["AP"] for name, metrics in found.items()}
+        interval = paired_bootstrap(dataset.ground_truth(), better, plain, dataset.category_ids)
+        rows.append(
+            {
+                "sparsity": report.sparsity,
+                "bbox": found,
+                "share_of_loss": lost["obs"] / lost["magnitude"],
+                "difference": asdict(interval),
+                "processor_seconds": round(processor),
+                "layers": {name: asdict(loss) for name, loss in report.losses.items()},
+            }
+        )
+        print(f"{level:.0%}: AP {dense['AP']:.3f} dense, {found}", rows[-1]["difference"], file=sys.stderr)
+    return {"calibrated_on": len(seen), "evaluated_on": len(dataset.images), **spent, "dense": dense, "rows": rows}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--decoder", required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--structure", default="single")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    found = measure(arguments.model, arguments.decoder, arguments.data, arguments.images, arguments.structure)
+    result = {
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": f"python -m benchmarks.oneshot MODEL --structure {arguments.structure}",
+        "model": arguments.model.name,
+        "data": f"{arguments.data.parent.parent.name}/{arguments.data.name}",
+        "machine": describe_machine().model_dump(),
+        "versions": versions(),
+        **found,
+    }
+    storage.write_json(arguments.out, result)
+
+
+if __name__ == "__main__":
+    main()

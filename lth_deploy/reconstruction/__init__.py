@@ -1,0 +1,1 @@
+"""Layer-wise reconstruction: pruning a layer so that its output on sample inputs changes least. Arrays only."""

@@ -1,0 +1,104 @@
+"""How `export --onnx` prunes: by magnitude, or by layer-wise reconstruction on calibration images."""
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from lth_deploy.errors import UsageError
+from lth_deploy.target import Target
+from lth_deploy.workflow.quantisation import spread
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from lth_deploy.compiler.prune import LayerLoss, PruneReport
+    from lth_deploy.decoders import Decoder
+    from lth_deploy.workflow.export_onnx import OnnxJob
+
+log = logging.getLogger(__name__)
+
+METHODS = ("obs", "magnitude")
+
+IMAGES = 64
+"""Most images that reconstruction looks at, spread over the folder."""
+
+
+def method_of(job: "OnnxJob") -> str | None:
+    """How the job prunes: as it says, else `obs` where there are images to calibrate on; None where it does not."""
+    if job.sparsity is None:
+        return None
+    return job.one_shot or ("magnitude" if job.calibrate is None else "obs")
+
+
+def check_pruning(job: "OnnxJob", target: Target) -> None:
+    """Refuse options that do not go together.
+
+    Raises:
+        UsageError: they do not.
+    """
+    if job.one_shot is not None and job.one_shot not in METHODS:
+        raise UsageError(f"--one-shot '{job.one_shot}' is unknown; choose {' or '.join(METHODS)}")
+    if job.sparsity is None and (job.one_shot is not None or job.structure != "single"):
+        raise UsageError("--one-shot and --structure say how to prune; give --sparsity SHARE as well")
+    if job.one_shot == "obs" and job.calibrate is None:
+        raise UsageError(
+            "--one-shot obs looks at what reaches each layer; give --calibrate DIR with some tens of images"
+        )
+    if method_of(job) == "magnitude" and job.structure != "single":
+        raise UsageError(f"--structure {job.structure} is for --one-shot obs; give --calibrate DIR")
+    if target.values == "int8" and job.calibrate is None:
+        raise UsageError("--values int8 takes the ranges of activations from images; give --calibrate DIR")
+    if target.values != "int8" and job.calibrate is not None and method_of(job) != "obs":
+        raise UsageError("--calibrate goes with --values int8, or with --sparsity and --one-shot obs")
+
+
+def pruned(
+    original: "ModelProto", job: "OnnxJob", decoder: "Decoder | None"
+) -> "tuple[ModelProto, dict[str, LayerLoss]]":
+    """The model as the job wants it pruned, and what reconstruction did to each layer.
+
+    Raises:
+        UsageError, DataError, ArtifactError: see `prune_onnx` and `OneShot`.
+    """
+    from lth_deploy.compiler.prepare import prepare
+    from lth_deploy.compiler.prune import prune_onnx
+
+    method = method_of(job)
+    if job.sparsity is None or method is None:
+        return prepare(original), {}
+    if method == "magnitude":
+        model, report = prune_onnx(original, job.sparsity, exclude=job.exclude)
+    else:
+        model, report = _reconstructed(original, job.sparsity, job, decoder)
+    log.info("%d of %d weights are zero after pruning", report.zeros, report.elements)
+    for name, reason in report.left.items():
+        log.info("%s was left as it is: %s", name, reason)
+    return model, report.losses
+
+
+def _reconstructed(
+    original: "ModelProto", sparsity: float, job: "OnnxJob", decoder: "Decoder | None"
+) -> "tuple[ModelProto, PruneReport]":
+    from lth_deploy.compiler.one_shot import OneShot
+    from lth_deploy.data.images import image_files, read_image
+
+    assert decoder is not None, "_decoder finds one, or says that it is missing"
+    assert job.calibrate is not None, "held by check_pruning"
+
+    files = spread(image_files(job.calibrate), IMAGES)
+    feeds = [decoder.prepare(read_image(file))[0] for file in files]
+    return OneShot(original, feeds, exclude=job.exclude, structure=job.structure).prune(sparsity)
+
+
+def loss_rows(losses: "Mapping[str, LayerLoss]") -> list[list[str]]:
+    """A table of what reconstruction did to each layer, header first."""
+    header = ["layer", "weights", "zeros %", "error %", "by magnitude %"]
+    rows = [
+        [
+            name,
+            f"{one.elements:,}",
+            *(f"{100 * x:.1f}" for x in (one.zeros / one.elements, one.error, one.magnitude_error)),
+        ]
+        for name, one in losses.items()
+    ]
+    return [header, *rows]
