@@ -2,11 +2,14 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lth_deploy.commands.output import print_json, print_table, seconds_of
+
+if TYPE_CHECKING:
+    from lth_deploy.reporting.tables import Cell, Column
 
 
 def sweep(
@@ -56,5 +59,11 @@ def _table(folder: Path) -> tuple[list[str], list[list[str]]]:
     from lth_deploy.reporting.sweep_tables import rows
 
     table = rows(load_sweep_record(folder / "sweep.json")[0])
-    lines = [[f"{cell.text} {cell.note}".rstrip() for cell in line.cells] for line in table.lines]
+    lines = [[_cell(*pair) for pair in zip(table.columns, line.cells, strict=True)] for line in table.lines]
     return [column.title for column in table.columns], lines
+
+
+def _cell(column: "Column", cell: "Cell") -> str:
+    if not cell.note:
+        return cell.text
+    return f"{cell.text} ({cell.note})" if column.is_text else f"{cell.text} {cell.note}"

@@ -121,6 +121,10 @@ def _along_axis(canvas: Canvas, groups: Sequence[Group], split: str, percent: bo
     if len(places) <= _MOST_TICKS:
         canvas.axes.set_xticks(places, [f"{place:.6g}" for place in places])
     canvas.axes.margins(0.06, 0.14)
+    low, high = canvas.axes.get_ylim()
+    low = max(low, 0.0)
+    # Less than two points over the whole height would blow noise up to drama.
+    canvas.axes.set_ylim(low, max(high, low + 2))
 
 
 def _curve(
