@@ -12,7 +12,7 @@ from lth_deploy.compiler.regions.bytewise import Bytewise, quantised_layer
 from lth_deploy.compiler.regions.declined import Declined, need
 from lth_deploy.compiler.regions.known import Shapes, attribute, clamped, slice_bounds
 from lth_deploy.compiler.regions.qdq import DEQUANTIZE, lowest
-from lth_deploy.compiler.regions.resizing import is_nearest
+from lth_deploy.compiler.regions.resizing import linear_of
 from lth_deploy.compiler.regions.shape_rules import split_sizes
 from lth_deploy.compiler.regions.units import CONVERSIONS, Unit, Uses, Weights
 from lth_deploy.compiler.walk import all_graphs
@@ -219,8 +219,8 @@ class _Finder:
         source, made = self.shapes.of[node.input[0]], self.shapes.of.get(node.output[0])
         need(made is not None and made[:2] == source[:2], "the size that it makes is not known")
         assert made is not None
-        need(is_nearest(node, source, made), "it does not repeat the nearest pixel by floor")
-        return Unit("resize", place, (node,), (node.input[0],), (node.output[0],))
+        linear = linear_of(node, self.shapes)
+        return Unit("resize", place, (node,), (node.input[0],), (node.output[0],), linear=linear)
 
     def _add(self, place: int, node: NodeProto) -> Unit:
         ranks = [self._rank(name) for name in node.input]

@@ -120,16 +120,21 @@ inline void transpose4(Q& a, Q& b, Q& c, Q& d) {
 // Columns x .. x + 3 of all four lanes exist.
 inline bool whole_quad(const PlaneShape& s, int x) { return x + 4 <= s.w && 3 * s.w + x + 4 <= s.W; }
 
-// Lines [first, end) of row y, from the plane of one channel.
-void load_row(const float* nchw, const PlaneShape& s, int y, int first, int end, float* lines) {
+// Lines [first, end) of row y; rows(r) gives one column, or four, of row r of the plane.
+template <class Rows>
+inline __attribute__((always_inline)) void lay_row(const Rows& rows, const PlaneShape& s, int y, int first, int end,
+                                                   float* lines) {
   for (int ly = 0; ly < kGridY; ++ly) {
-    const int row = ly * s.h + y;
     float* const to = lines + ly * kGridX - static_cast<ptrdiff_t>(first) * kLanes;
-    const float* const from = nchw + static_cast<size_t>(row) * s.W;
+    if (ly * s.h + y >= s.H) {
+      for (int x = first; x < end; ++x) *reinterpret_cast<Q*>(to + x * kLanes) = Q{};
+      continue;
+    }
+    const auto from = rows(ly * s.h + y);
     for (int x = first; x < end;) {
-      if (row < s.H && x + 4 <= end && whole_quad(s, x)) {
+      if (x + 4 <= end && whole_quad(s, x)) {
         Q q[4];
-        for (int i = 0; i < 4; ++i) q[i] = *reinterpret_cast<const QU*>(from + i * s.w + x);
+        for (int i = 0; i < 4; ++i) q[i] = from.four(i * s.w + x);
         transpose4(q[0], q[1], q[2], q[3]);
         for (int i = 0; i < 4; ++i) *reinterpret_cast<Q*>(to + (x + i) * kLanes) = q[i];
         x += 4;
@@ -137,11 +142,22 @@ void load_row(const float* nchw, const PlaneShape& s, int y, int first, int end,
       }
       for (int lx = 0; lx < kGridX; ++lx) {
         const int column = lx * s.w + x;
-        to[x * kLanes + lx] = row < s.H && column < s.W ? from[column] : 0.f;
+        to[x * kLanes + lx] = column < s.W ? from.one(column) : 0.f;
       }
       ++x;
     }
   }
+}
+
+struct PlainRow {
+  const float* row;
+  Q four(int column) const { return *reinterpret_cast<const QU*>(row + column); }
+  float one(int column) const { return row[column]; }
+};
+
+// From the plane of one channel.
+void load_row(const float* nchw, const PlaneShape& s, int y, int first, int end, float* lines) {
+  lay_row([&](int row) { return PlainRow{nchw + static_cast<size_t>(row) * s.W}; }, s, y, first, end, lines);
 }
 
 void store_row(const float* lines, const PlaneShape& s, int y, int first, int end, float* nchw) {
