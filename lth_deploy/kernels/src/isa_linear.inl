@@ -2,7 +2,7 @@
 // get the output's width, and become the output's rows where lines are made of them.
 // Part of isa_kernels.inl.
 
-inline float between(const float* row, const Between& b) {
+inline float blend(const float* row, const Between& b) {
   return row[b.first] * b.first_weight + row[b.second] * b.second_weight;
 }
 
@@ -39,12 +39,12 @@ inline int halve_columns(const float* row, int out_width, float* to) {
 inline void widen(const float* row, int width, const LinearMap& map, int out_width, float* to) {
   int done = 0;
   if (map.step == Step::kDoubled) {
-    for (int x = 0; x < 2; ++x) to[x] = between(row, map.columns[x]);
+    for (int x = 0; x < 2; ++x) to[x] = blend(row, map.columns[x]);
     done = double_columns(row, width, to);
   } else if (map.step == Step::kHalved) {
     done = halve_columns(row, out_width, to);
   }
-  for (int x = done; x < out_width; ++x) to[x] = between(row, map.columns[x]);
+  for (int x = done; x < out_width; ++x) to[x] = blend(row, map.columns[x]);
 }
 
 struct BlendedRow {
