@@ -13,7 +13,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,11 +25,11 @@ from benchmarks.report import head
 from benchmarks.torsos import export, feeds_for, prune_randomly
 from lth_deploy import export_onnx, storage
 from lth_deploy.compiler.int8 import quantize_dense
-from lth_deploy.measure.memory import peak_rss_bytes
-from lth_deploy.runtimes import RUNTIMES
 from lth_deploy.target import Target
 
 SCHEMA = "lth-holding-benchmark/1"
+OPENER = Path(__file__).with_name("open_once.py")
+INPUT = "image"
 FORMS = (("fp32", "single"), ("fp32", "out2"), ("int8", "in4"), ("int8", "2x4"))
 
 
@@ -56,18 +55,12 @@ class Row:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--networks", nargs="+", default=["resnet18", "resnet50"])
     parser.add_argument("--levels", nargs="+", type=float, default=[0.8, 0.9])
     parser.add_argument("--size", type=int, default=320)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--open", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    if options.open:
-        print(json.dumps(opened(options.open[0], Path(options.open[1]), options.size)))
-        return 0
-    if options.out is None:
-        parser.error("--out is needed")
     about, rows = head(SCHEMA, "benchmarks.holding"), []
     with tempfile.TemporaryDirectory(prefix="lth-holding-") as scratch:
         for network in options.networks:
@@ -113,7 +106,7 @@ def kept_weights(path: Path) -> int:
 
 def fresh(engine: str, path: Path, size: int) -> dict[str, Any]:
     """Open a file in a new process."""
-    command = [sys.executable, "-m", "benchmarks.holding", "--size", str(size), "--open", engine, str(path)]
+    command = [sys.executable, str(OPENER), engine, str(path), INPUT, str(size)]
     with tempfile.TemporaryDirectory(prefix="lth-holding-") as folder:
         profile = Path(folder) / "profile"
         environment = {**os.environ, "LTH_PROFILE": str(profile)}
@@ -123,16 +116,6 @@ def fresh(engine: str, path: Path, size: int) -> dict[str, Any]:
     for key in ("weight_bytes", "made_s"):
         figures[key] = sum(region[key] for region in regions)
     return figures
-
-
-def opened(engine: str, path: Path, size: int) -> dict[str, Any]:
-    """Open a file here and run it once."""
-    feeds, runtime = feeds_for(path, size, 0), RUNTIMES.get(engine)
-    began = time.process_time()
-    session = runtime.load(path, threads=1)
-    load_s = time.process_time() - began
-    session.run(feeds)
-    return {"load_s": load_s, "peak_bytes": peak_rss_bytes()}
 
 
 if __name__ == "__main__":
