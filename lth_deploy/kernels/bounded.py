@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lth_deploy.kernels.instructions import Act, Quantized, Window
+from lth_deploy.kernels.instructions import Act, Linear, Quantized, Window
 
 Float = npt.NDArray[np.float64]
 
@@ -99,6 +99,25 @@ def nearest(x: Float, plane: tuple[int, ...]) -> Float:
     rows = np.arange(height) * x.shape[2] // height
     columns = np.arange(width) * x.shape[3] // width
     return x[:, :, rows][:, :, :, columns]
+
+
+def interpolated(x: Tensor, plane: tuple[int, ...], how: Linear) -> Tensor:
+    """Bilinear means; every weight costs a rounding, as do the product and the sum, in each direction."""
+    rows, columns = (_blend(x.value.shape[2 + i], plane[i], how) for i in (0, 1))
+    value, size, spread = (rows @ part @ columns.T for part in (x.value, np.abs(x.value) + x.bound, x.bound))
+    return Tensor(value, spread + gamma(np.float64(6)) * size + SMALLEST)
+
+
+def _blend(source: int, made: int, how: Linear) -> Float:
+    """[made, source]: what every pixel of one direction takes of each pixel of the source."""
+    index = np.arange(made, dtype=np.float64)
+    at = (index + 0.5) * source / made - 0.5 if how == "half_pixel" else index * source / made
+    at = np.clip(at, 0, source - 1)
+    first = np.floor(at).astype(np.int64)
+    weights = np.zeros((made, source))
+    np.add.at(weights, (np.arange(made), first), 1 - (at - first))
+    np.add.at(weights, (np.arange(made), np.minimum(first + 1, source - 1)), at - first)
+    return weights
 
 
 def same_shape(a: Float, b: Float) -> None:

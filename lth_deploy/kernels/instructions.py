@@ -5,6 +5,7 @@ from typing import Literal
 
 Coding = Literal["dense", "bitmask", "steps8", "gaps4", "gaps6", "gaps8", "gaps10", "gaps12", "gaps16"]
 ValueType = Literal["f32", "f16", "s8", "s32"]
+Linear = Literal["half_pixel", "asymmetric"]
 ActKind = Literal["none", "relu", "leaky", "clip", "silu", "hardswish"]
 Pair = tuple[int, int]
 Pads = tuple[int, int, int, int]
@@ -101,10 +102,14 @@ class MaxPool:
 
 @dataclass(frozen=True)
 class Resize:
-    """x brought to the plane of `like` by nearest neighbours: source index = floor(i * in / out)."""
+    """x brought to the plane of `like` by nearest neighbours: source index = floor(i * in / out).
+
+    linear: instead by bilinear means, at (i + 1/2) * in / out - 1/2 for `half_pixel` and i * in / out for `asymmetric`.
+    """
 
     x: int
     like: int
+    linear: Linear | None = None
 
 
 @dataclass(frozen=True)

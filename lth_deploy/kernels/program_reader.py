@@ -15,6 +15,7 @@ from lth_deploy.kernels.instructions import (
     ConvTranspose,
     Dequantize,
     Instruction,
+    Linear,
     Load,
     MaxPool,
     Output,
@@ -206,13 +207,17 @@ def _read_add(plain: list[str], keys: dict[str, str]) -> Add:
     return Add(_tensor(a), _tensor(b), _read_act(keys["act"]))
 
 
+def _read_resize(plain: list[str], keys: dict[str, str]) -> Resize:
+    return Resize(_tensor(plain[0]), _tensor(keys["like"]), cast(Linear | None, keys.get("linear")))
+
+
 _STEPS: dict[str, Callable[[list[str], dict[str, str]], Instruction]] = {
     "load": lambda plain, keys: Load(_number(plain[0]), _number(keys["channels"])),
     "loadrows": lambda plain, keys: Load(_number(plain[0]), _number(keys["channels"]), rows=True),
     "conv": _read_conv,
     "convtranspose": _read_conv_transpose,
     "maxpool": lambda plain, keys: MaxPool(_tensor(plain[0]), _read_window(keys)),
-    "resize": lambda plain, keys: Resize(_tensor(plain[0]), _tensor(keys["like"])),
+    "resize": _read_resize,
     "add": _read_add,
     "act": lambda plain, keys: Activate(_tensor(plain[0]), _read_act(keys["act"])),
     "concat": lambda plain, _: Concat(tuple(_tensor(part) for part in plain)),

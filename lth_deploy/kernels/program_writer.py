@@ -56,7 +56,7 @@ def _step_line(step: Instruction) -> str:
         case MaxPool():
             return f"maxpool t{step.x} {_window_text(step.window)}"
         case Resize():
-            return f"resize t{step.x} like=t{step.like}"
+            return f"resize t{step.x} like=t{step.like}{'' if step.linear is None else f' linear={step.linear}'}"
         case Add():
             return f"add t{step.a} t{step.b} act={_act_text(step.act)}"
         case Activate():

@@ -20,6 +20,7 @@ from lth_deploy.kernels.bounded import (
     column,
     convolved,
     gamma,
+    interpolated,
     nearest,
     pooled,
     same_shape,
@@ -88,6 +89,8 @@ def _step(step: Instruction, made: list[Tensor], weights: list[Float], inputs: S
             return replace(x, value=pooled(x.value, step.window, lowest), bound=pooled(x.bound, step.window, 0))
         case Resize():
             x, plane = made[step.x], made[step.like].value.shape[2:]
+            if step.linear is not None:
+                return interpolated(x, plane, step.linear)
             return replace(x, value=nearest(x.value, plane), bound=nearest(x.bound, plane))
         case Add():
             return activated(added(made[step.a], made[step.b]), step.act)

@@ -67,6 +67,8 @@ def made_by(step: Instruction, made: Sequence[Made], weights: Sequence[Weight], 
             _window(step.window, place)
         case Resize():
             need(not given[0].rows, place, "rows have no plane")
+            known = step.linear in (None, "half_pixel", "asymmetric")
+            need(known, place, f"linear is half_pixel or asymmetric, found '{step.linear!s:.40}'")
         case Add() | QAdd():
             same = given[0].channels == given[1].channels
             need(same, place, f"{given[0].channels} and {given[1].channels} channels cannot be added")
@@ -88,8 +90,10 @@ def made_by(step: Instruction, made: Sequence[Made], weights: Sequence[Weight], 
 def _quantized(step: Instruction, given: Sequence[Made], place: str) -> Quantized | None:
     """Scale and zero point of what an instruction makes that keeps the channels of its argument."""
     match step:
-        case MaxPool() | Resize():
+        case MaxPool() | Resize(linear=None):
             return given[0].quantized
+        case Resize():
+            _floats(given[:1], place)
         case Quantize():
             _floats(given, place)
             return _out(step.out, place)

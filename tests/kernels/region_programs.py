@@ -127,7 +127,7 @@ def programs(draw: st.DrawFn) -> Program:
             made.append((stop - start, scale))
         else:
             like = pick()
-            step = Resize(x, like)
+            step = Resize(x, like, draw(st.sampled_from([None, None, "half_pixel", "asymmetric"])))
             made.append((channels, made[like][1]))
         steps.append(step)
     read = {argument for step in steps for argument in arguments(step)}

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -128,6 +129,19 @@ def test_the_stem_and_the_block_of_a_resnet(kernels: Path, size: tuple[int, int]
     rng = np.random.default_rng(1)
     weights = random_constants(program, rng, 0.8, paired)
     hold(program, weights, [rng.standard_normal((1, 3, *size)).astype(np.float32)], kernels)
+
+
+@pytest.mark.parametrize("how", ["half_pixel", "asymmetric"])
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (13, 13), (26, 20), (64, 48)])
+def test_bilinear_means(kernels: Path, size: tuple[int, int], how: Literal["half_pixel", "asymmetric"]) -> None:
+    steps = (Load(0, 3), Load(1, 1), Resize(0, 1, how), Activate(2, Act("leaky", (0.1,))))
+    program = Program(2, (), steps, (Output(3),))
+    rng = np.random.default_rng(7)
+    height, width = size
+    halves = ((height + 1) // 2, (width + 1) // 2)
+    for plane in ((2 * height, 2 * width), halves, (3 * height, width), (2 * height + 1, 2 * width - 1), (7, 31)):
+        inputs = [rng.standard_normal((2, 3, *size)), rng.standard_normal((2, 1, *plane))]
+        hold(program, [], [array.astype(np.float32) for array in inputs], kernels)
 
 
 @pytest.mark.parametrize("rows", [1, 7, 8, 100, 1000])

@@ -32,7 +32,7 @@ t2 = conv t1 w1 w3 kernel=1,1 stride=1,1 pads=0,0,0,0 dilation=1,1 groups=1 act=
 t3 = conv t2 w2 w3 kernel=3,3 stride=1,1 pads=1,1,1,1 dilation=1,1 groups=1 add=t2 act=none
 t4 = maxpool t3 kernel=2,2 stride=2,2 pads=0,0,0,0 dilation=1,1
 t5 = conv t4 w2 - kernel=3,3 stride=1,1 pads=1,1,1,1 dilation=1,1 groups=1 act=clip:-0.5:6
-t6 = resize t5 like=t0
+t6 = resize t5 like=t0 linear=half_pixel
 t7 = concat t6 t0
 output t7
 output t3
@@ -185,6 +185,7 @@ def test_drawn_programs_are_accepted_by_both_parsers(program: object, plain: Pat
 _FIELDS = "0 1 2 3 5 8 15 16 64 65536 65537 2147483648 -1 01 t0 t1 w0 w1 - f16 dense gaps4 act=none act=relu rows"
 _FIELDS_2 = "act=leaky:0.10 act=leaky:1e-46 act=leaky:1e-05 act=clip:1:0 act=clip:0:6 groups=2 pads=1,1,1,1 add=t0"
 _FIELDS_3 = "out=f32 out=u8:0.02:7 out=u8:0.020:7 out=u8:1e-13:7 out=u8:1:256 s8 s32 gaps4:2x4 dense:1x4 gaps4:4x4"
+_FIELDS_4 = "linear=half_pixel linear=asymmetric linear=none linear= like=t0"
 
 
 def _changed(rng: np.random.Generator, source: str) -> str:
@@ -213,7 +214,7 @@ def _changed(rng: np.random.Generator, source: str) -> str:
     else:
         fields = lines[line].split(" ")
         at = int(rng.integers(len(fields)))
-        new = str(rng.choice(f"{_FIELDS} {_FIELDS_2} {_FIELDS_3} {source}".split()))
+        new = str(rng.choice(f"{_FIELDS} {_FIELDS_2} {_FIELDS_3} {_FIELDS_4} {source}".split()))
         key, equals, _ = fields[at].partition("=")
         fields[at] = f"{key}={rng.choice(_FIELDS.split())}" if equals and rng.random() < 0.5 else new
         lines[line] = " ".join(fields)

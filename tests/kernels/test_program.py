@@ -96,6 +96,7 @@ HOSTILE = [
     ("groups=1 act=relu", "groups=1 act=tanh", "line 10"),
     ("add=t2 act=relu", "add=t0 act=relu", "line 12.*channels"),
     ("resize t3 like=t1", "resize t3 like=t4", "line 13"),
+    ("resize t3 like=t1", "resize t3 like=t1 linear=cubic", "half_pixel or asymmetric"),
     ("add t4 t1 act=none", "add t4 t0 act=none", "line 14.*added"),
     ("act t5 act=leaky:0.1", "act t5 act=leaky:0.10", "line 15"),
     ("act t5 act=leaky:0.1", "act t5 act=leaky:nan", "line 15.*finite"),

@@ -100,6 +100,19 @@ def test_resize_is_the_nearest_by_floor() -> None:
     assert np.array_equal(ours, _onnx("Resize", [x, empty, empty, sizes], **how))
 
 
+@pytest.mark.parametrize("how", ["half_pixel", "asymmetric"])
+@pytest.mark.parametrize("plane", [(8, 6), (2, 1), (4, 9), (7, 5)])
+def test_resize_between_pixels_is_bilinear(how: str, plane: tuple[int, int]) -> None:
+    source = f"{HEAD[:-2]}2\nt0 = load 0 channels=2\nt1 = load 1 channels=1\n"
+    source += f"t2 = resize t0 like=t1 linear={how}\noutput t2\n"
+    x = np.random.default_rng(0).standard_normal((1, 2, 4, 3)).astype(np.float32)
+    (ours,) = run_bounded(parse(source), [], [x, np.zeros((1, 1, *plane), np.float32)])
+    empty = np.zeros(0, np.float32)
+    attributes = {"mode": "linear", "coordinate_transformation_mode": how}
+    theirs = _onnx("Resize", [x, empty, empty, np.array([1, 2, *plane])], **attributes)
+    assert (np.abs(ours.value - theirs) <= ours.bound + 1e-6).all()  # a runtime rounds positions, too
+
+
 def test_a_bound_holds_for_float32_and_is_not_slack() -> None:
     program = parse(
         f"{HEAD}weight dense f32 8,64,3,3 at 1\nt0 = load 0 channels=64\n"

@@ -1,9 +1,11 @@
 """`export --tune`: regions are timed against dense, and those that lose run dense."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import ModelProto
 
 from lth_deploy.compiler.prepare import unpack_model
 from lth_deploy.compiler.regions.expand import has_regions
@@ -13,19 +15,20 @@ from lth_deploy.measure.latency import Timing
 from lth_deploy.target import Target
 from lth_deploy.workflow import tune as tuning
 from lth_deploy.workflow.tune import WHOLE, emit_chosen, measure_regions
-from tests.hostile.make_corpus import valid_region
+from tests.hostile.make_corpus import valid_int8_region, valid_region
 
 QUICK = Timing(seconds=0.02, block_seconds=0.01, minimum_rounds=2)
 FEEDS = {"x": np.ones((1, 64, 12, 12), np.float32)}
 POSITIONS = {"w": 144, "v": 144}
 
 
-def test_every_region_and_the_whole_are_timed() -> None:
+@pytest.mark.parametrize("made", [valid_region, valid_int8_region])
+def test_every_region_and_the_whole_are_timed(made: Callable[[], ModelProto]) -> None:
     try:
         ops_library()
     except MissingLibraryError as error:
         pytest.skip(str(error))
-    times = measure_regions(valid_region(), FEEDS, QUICK)
+    times = measure_regions(made(), FEEDS, QUICK)
     assert set(times) == {WHOLE, "Region0"}
     assert all(time > 0 for pair in times.values() for time in pair)
 

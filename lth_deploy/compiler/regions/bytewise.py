@@ -127,7 +127,7 @@ class Bytewise:
         Raises:
             Declined: weights of 8 bits without an input of bytes.
         """
-        if unit.kind not in (*_KINDS, *MOVERS) or len(unit.outputs) != 1:
+        if unit.kind not in (*_KINDS, *MOVERS) or len(unit.outputs) != 1 or unit.linear is not None:
             return None
         before = [self._before(name) for name in unit.inputs]
         given = [one for one in before if one is not None]

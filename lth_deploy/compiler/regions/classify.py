@@ -12,7 +12,7 @@ from lth_deploy.compiler.regions.bytewise import Bytewise, quantised_layer
 from lth_deploy.compiler.regions.declined import Declined, need
 from lth_deploy.compiler.regions.known import Shapes, attribute, clamped, slice_bounds
 from lth_deploy.compiler.regions.qdq import DEQUANTIZE, lowest
-from lth_deploy.compiler.regions.resizing import is_nearest
+from lth_deploy.compiler.regions.resizing import linear_of
 from lth_deploy.compiler.regions.shape_rules import split_sizes
 from lth_deploy.compiler.regions.units import CONVERSIONS, Unit, Uses, Weights
 from lth_deploy.compiler.walk import all_graphs
@@ -138,11 +138,14 @@ class _Finder:
 
     def _layer(self, place: int, node: NodeProto) -> Unit:
         """A convolution or product with its constants, of floats or of 8 bits."""
-        dequantized = self.producers.get(node.input[1])
-        if dequantized is not None and dequantized[1].op_type == DEQUANTIZE:
+        if self._dequantized(node.input[1]):
             return quantised_layer(place, node, self.producers, self.weights)
         weight, bias = self._constants(node)
         return Unit("conv", place, (node,), (node.input[0],), (node.output[0],), weight, bias)
+
+    def _dequantized(self, name: str) -> bool:
+        made = self.producers.get(name)
+        return made is not None and made[1].op_type == DEQUANTIZE
 
     def _conv(self, place: int, node: NodeProto) -> Unit:
         layer = self._layer(place, node)
@@ -171,6 +174,7 @@ class _Finder:
         return Window(kernel, stride, pads, dilation)
 
     def _conv_transpose(self, place: int, node: NodeProto) -> Unit:
+        need(not self._dequantized(node.input[1]), "a transposed convolution of quantised weights has no kernel")
         weight, bias = self._constants(node)
         self._planes(node.input[0])
         need(node.output[0] in self.shapes.of, "a transposed convolution whose stride is not its kernel, or with pads")
@@ -179,11 +183,11 @@ class _Finder:
         return Unit("convtranspose", place, (node,), (node.input[0],), (node.output[0],), weight, bias, window)
 
     def _gemm(self, place: int, node: NodeProto) -> Unit:
-        layer = self._layer(place, node)
-        weight, bias = str(layer.weight), layer.bias
         need(attribute(node, "alpha", 1.0) == attribute(node, "beta", 1.0) == 1.0, "it scales its product")
         plain = attribute(node, "transB", 0) == 1 and attribute(node, "transA", 0) == 0
         need(plain, "its weight is stored as [inputs, outputs]")
+        layer = self._layer(place, node)
+        weight, bias = str(layer.weight), layer.bias
         need(self._rank(node.input[0]) == 2, "its input is no row of features")
         if bias is not None:
             dims = self.weights.stored[weight].shape
@@ -191,7 +195,7 @@ class _Finder:
         return replace(layer, rows=True)
 
     def _matmul(self, place: int, node: NodeProto) -> Unit | None:
-        need(node.input[1] in self.weights.stored, f"'{node.input[1]}' is computed, not stored")
+        need(self.weight(node) in self.weights.stored, f"'{node.input[1]}' is computed, not stored")
         raise Declined("its weight is stored as [inputs, outputs]")
 
     def _max_pool(self, place: int, node: NodeProto) -> Unit:
@@ -219,8 +223,8 @@ class _Finder:
         source, made = self.shapes.of[node.input[0]], self.shapes.of.get(node.output[0])
         need(made is not None and made[:2] == source[:2], "the size that it makes is not known")
         assert made is not None
-        need(is_nearest(node, source, made), "it does not repeat the nearest pixel by floor")
-        return Unit("resize", place, (node,), (node.input[0],), (node.output[0],))
+        linear = linear_of(node, self.shapes)
+        return Unit("resize", place, (node,), (node.input[0],), (node.output[0],), linear=linear)
 
     def _add(self, place: int, node: NodeProto) -> Unit:
         ranks = [self._rank(name) for name in node.input]

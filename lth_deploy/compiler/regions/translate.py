@@ -213,7 +213,8 @@ class _Writer:
                 self._add(MaxPool(self._parts(unit)[0], unit.window), draft.output)
             case "resize":
                 part = self._parts(unit)[0]
-                self._add(Resize(part, self._tensor(self.planes[unit.outputs[0]])), draft.output)
+                plane = self._tensor(self.planes[unit.outputs[0]])
+                self._add(Resize(part, plane, unit.linear), draft.output)
             case "add":
                 self._add(Add(x, self._tensor(unit.inputs[1]), draft.act), draft.output)
             case "act":

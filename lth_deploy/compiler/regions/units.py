@@ -7,7 +7,7 @@ from typing import Literal
 from onnx import NodeProto
 
 from lth_deploy.compiler.stored import StoredWeight
-from lth_deploy.kernels.instructions import NONE, Act, Quantized, Window
+from lth_deploy.kernels.instructions import NONE, Act, Linear, Quantized, Window
 
 Kind = Literal[
     "conv",
@@ -39,9 +39,9 @@ class Unit:
     """One step of a region, before fusion.
 
     place: index of its last node in the graph. nodes: in graph order. inputs, outputs: activations by name.
-    weight, bias, scales: names of stored weights. pieces: for `slice` the channels of each output. rows: it works on
-    [N, C]. out: for what makes bytes, how they are to be read. borders: of a group between bytes, the conversions at
-    its ends as units of their own, for when the rest of it stays outside.
+    weight, bias, scales: names of stored weights. pieces: for `slice` the channels of each output. linear: of a
+    `resize` between pixels. rows: it works on [N, C]. out: for what makes bytes, how they are to be read. borders: of
+    a group between bytes, the conversions at its ends as units of their own, for when the rest of it stays outside.
     """
 
     kind: Kind
@@ -55,6 +55,7 @@ class Unit:
     groups: int = 1
     act: Act = NONE
     pieces: tuple[tuple[int, int], ...] = ()
+    linear: Linear | None = None
     rows: bool = False
     scales: str | None = None
     out: Quantized | None = None

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "naive_quantised.h"
 #include "naive_shapes.h"
@@ -51,9 +52,13 @@ class Run {
 
   static bool is_load(const Instr& instr) { return instr.op == Op::kLoad || instr.op == Op::kLoadRows; }
 
+  static bool is_nearest(const Instr& instr) {
+    return instr.op == Op::kResize && instr.resampling == Resampling::kNearest;
+  }
+
   // What a result may be off by is at most what all arguments may be together, but where weights multiply it.
   void inherit(const Instr& instr, Tensor& out) const {
-    const bool copies = instr.op == Op::kMaxPool || instr.op == Op::kResize || instr.op == Op::kConcat || instr.op == Op::kSlice;
+    const bool copies = instr.op == Op::kMaxPool || is_nearest(instr) || instr.op == Op::kConcat || instr.op == Op::kSlice;
     out.exact = copies;
     for (int argument : instr.args) {
       out.off += tensors_[argument].off;
@@ -98,7 +103,7 @@ class Run {
       case Op::kMaxPool:
         return max_pool(instr.window, *in, instr.bytes ? 0. : -std::numeric_limits<double>::infinity(), out);
       case Op::kResize:
-        return resize(*in, out);
+        return is_nearest(instr) ? resize(*in, out) : interpolate(instr.resampling, *in, out);
       case Op::kAdd:
         for (size_t i = 0; i < out.data.size(); ++i) {
           out.data[i] = naive_activation(instr.act, in->data[i] + tensors_[instr.args[1]].data[i]);
@@ -236,6 +241,32 @@ class Run {
         for (int64_t x = 0; x < out.plane.w; ++x) {
           const int64_t iy = y * in.plane.h / out.plane.h, ix = x * in.plane.w / out.plane.w;
           out.channel(0, nc)[y * out.plane.w + x] = in.channel(0, nc)[iy * in.plane.w + ix];
+        }
+      }
+    }
+  }
+
+  // Where pixel i of `to` lies among `from`: the pixel before it, and its distance from that.
+  static std::pair<int64_t, double> position(Resampling resampling, int64_t i, int64_t from, int64_t to) {
+    const double scale = static_cast<double>(from) / static_cast<double>(to), index = static_cast<double>(i);
+    const double at = resampling == Resampling::kHalfPixel ? (index + 0.5) * scale - 0.5 : index * scale;
+    const double inside = std::min(std::max(at, 0.), static_cast<double>(from - 1));
+    return {static_cast<int64_t>(inside), inside - std::floor(inside)};
+  }
+
+  static void interpolate(Resampling resampling, const Tensor& in, Tensor& out) {
+    for (int64_t nc = 0; nc < out.plane.n * out.plane.c; ++nc) {
+      const double* from = in.channel(0, nc);
+      for (int64_t y = 0; y < out.plane.h; ++y) {
+        const auto [top, down] = position(resampling, y, in.plane.h, out.plane.h);
+        const int64_t bottom = std::min(top + 1, in.plane.h - 1);
+        for (int64_t x = 0; x < out.plane.w; ++x) {
+          const auto [left, over] = position(resampling, x, in.plane.w, out.plane.w);
+          const int64_t right = std::min(left + 1, in.plane.w - 1);
+          const auto across = [&](int64_t row) {
+            return from[row * in.plane.w + left] * (1 - over) + from[row * in.plane.w + right] * over;
+          };
+          out.channel(0, nc)[y * out.plane.w + x] = across(top) * (1 - down) + across(bottom) * down;
         }
       }
     }

@@ -81,12 +81,17 @@ class Runner {
 
   template <class F>
   void each_plane(int tensor, F&& f) {
+    each_plane_of_workers(tensor, [&](int, int n, int c) { f(n, c); });
+  }
+
+  template <class F>
+  void each_plane_of_workers(int tensor, F&& f) {
     const TensorPlan& t = plan_.tensors[tensor];
     const int64_t all = static_cast<int64_t>(t.n) * t.planes;
     const int64_t grain = std::max<int64_t>(1, kGrain / static_cast<int64_t>(cells(tensor)));
-    for_each_task(parallel_, (all + grain - 1) / grain, [&](int, int64_t task) {
+    for_each_task(parallel_, (all + grain - 1) / grain, [&](int worker, int64_t task) {
       for (int64_t k = task * grain; k < std::min(all, (task + 1) * grain); ++k) {
-        f(static_cast<int>(k / t.planes), static_cast<int>(k % t.planes));
+        f(worker, static_cast<int>(k / t.planes), static_cast<int>(k % t.planes));
       }
     });
   }
@@ -192,9 +197,19 @@ class Runner {
   }
 
   void resize(int i, const Instr& in) {
+    if (in.resampling != Resampling::kNearest) return interpolate(i, in.args[0]);
     each_plane(i, [&](int n, int c) {
       c_.isa->resample(reinterpret_cast<const uint32_t*>(plane(in.args[0], n, c)), plan_.instrs[i].map.view(),
                        plan_.tensors[i].plane, false, reinterpret_cast<uint32_t*>(plane(i, n, c)));
+    });
+  }
+
+  void interpolate(int i, int x) {
+    const PlaneShape &from = plan_.tensors[x].plane, &to = plan_.tensors[i].plane;
+    const size_t scratch = linear_cells(from, to, c_.isa->lanes) * sizeof(float);
+    each_plane_of_workers(i, [&](int worker, int n, int c) {
+      c_.isa->interpolate(plane(x, n, c), from, plan_.instrs[i].linear.view(), to,
+                          static_cast<float*>(workspace_.workers[worker].tile.at_least(scratch)), plane(i, n, c));
     });
   }
 

@@ -1,5 +1,7 @@
 #include "geometry.h"
 
+#include <algorithm>
+
 namespace lth {
 namespace {
 
@@ -74,6 +76,21 @@ std::vector<Axis> nearest_axis(const Direction& source, int out_pixels, int out_
   return axis;
 }
 
+std::vector<Between> linear_axis(int in, int out, Resampling resampling) {
+  std::vector<Between> axis(static_cast<size_t>(out));
+  const int64_t whole = int64_t{2} * out;  // one pixel of the source
+  for (int64_t i = 0; i < out; ++i) {
+    int64_t at = resampling == Resampling::kHalfPixel ? (2 * i + 1) * in - out : 2 * i * in;
+    at = std::min(std::max<int64_t>(at, 0), whole * (in - 1));
+    Between& b = axis[static_cast<size_t>(i)];
+    b.first = static_cast<int32_t>(at / whole);
+    b.second = std::min(b.first + 1, in - 1);
+    b.second_weight = static_cast<float>(static_cast<double>(at % whole) / static_cast<double>(whole));
+    b.first_weight = static_cast<float>(static_cast<double>(whole - at % whole) / static_cast<double>(whole));
+  }
+  return axis;
+}
+
 std::vector<Axis> phase_axis(const Direction& source, int out_pixels, int out_part, int stride, int phase, bool aligned) {
   std::vector<Axis> axis;
   for (int i = 0; i < out_part; ++i) {
@@ -122,6 +139,19 @@ Mapping nearest_map(const PlaneShape& in, const PlaneShape& out, int lanes) {
   map.rows = nearest_axis(vertical(in, lanes), out.H, out.h, map.aligned);
   map.columns = nearest_axis(horizontal(in, lanes), out.W, out.w, map.aligned);
   return map;
+}
+
+LinearMapping linear_map(const PlaneShape& in, const PlaneShape& out, Resampling resampling) {
+  LinearMapping map;
+  map.rows = linear_axis(in.H, out.H, resampling);
+  map.columns = linear_axis(in.W, out.W, resampling);
+  if (resampling == Resampling::kHalfPixel && out.W == int64_t{2} * in.W) map.step = Step::kDoubled;
+  if (resampling == Resampling::kHalfPixel && in.W == int64_t{2} * out.W) map.step = Step::kHalved;
+  return map;
+}
+
+size_t linear_cells(const PlaneShape& in, const PlaneShape& out, int lanes) {
+  return static_cast<size_t>(in.H) * in.W + static_cast<size_t>(2 * lanes / kGridX) * out.W;
 }
 
 Mapping phase_map(const PlaneShape& in, const PlaneShape& out, int sh, int sw, int ky, int kx, int lanes) {

@@ -36,6 +36,20 @@ Mapping window_map(const PlaneShape& in, const PlaneShape& out, const Window& wi
 // How each line of `out` reads its nearest pixel of `in`: floor(i * in / out).
 Mapping nearest_map(const PlaneShape& in, const PlaneShape& out, int lanes);
 
+// Owns the positions of a LinearMap.
+struct LinearMapping {
+  std::vector<Between> rows, columns;
+  Step step = Step::kAny;
+
+  LinearMap view() const { return {rows.data(), columns.data(), step}; }
+};
+
+// Where the pixels of `out` lie between those of `in`; beyond the outermost ones are these.
+LinearMapping linear_map(const PlaneShape& in, const PlaneShape& out, Resampling resampling);
+
+// Cells of the scratch memory in which that is done.
+size_t linear_cells(const PlaneShape& in, const PlaneShape& out, int lanes);
+
 // The pixels of `out`, stretched by (sh, sw), whose row modulo sh is ky and whose column modulo sw is kx; the others are
 // outside.
 Mapping phase_map(const PlaneShape& in, const PlaneShape& out, int sh, int sw, int ky, int kx, int lanes);

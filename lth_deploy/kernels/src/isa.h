@@ -33,6 +33,22 @@ struct LineMap {
   bool aligned = true;          // lanes agree; else every cell is gathered by its offset
 };
 
+// A row or column that lies between two of the source.
+struct Between {
+  int32_t first = 0, second = 0;
+  float first_weight = 1.f, second_weight = 0.f;
+};
+
+// Columns for which a loop knows the weights: at (i + 1/2) / 2 - 1/2, and at 2 * i + 1/2.
+enum class Step { kAny, kDoubled, kHalved };
+
+// Where each row and column of an output plane lies between those of the source.
+struct LinearMap {
+  const Between* rows = nullptr;
+  const Between* columns = nullptr;
+  Step step = Step::kAny;
+};
+
 // Copies the footprint of one tile for some channels into the packed tile.
 struct PackTile {
   const uint32_t* source = nullptr;  // channel 0 of the picture
@@ -178,6 +194,9 @@ struct Isa {
   // Line (y, x) of the output is the line (rows[y], columns[x]) of the source, one channel; zero where that is outside.
   // merge: bits are added to what the output holds.
   void (*resample)(const uint32_t* source, const LineMap&, const PlaneShape& out, bool merge, uint32_t* lines);
+  // Bilinear means, one channel. scratch: the source row by row, and two rows of the output for each row of the grid.
+  void (*interpolate)(const float* source, const PlaneShape& in, const LinearMap&, const PlaneShape& out, float* scratch,
+                      float* lines);
   void (*add)(const float* x, const float* y, size_t cells, const Finish&, float* out);  // y may be null
   // Bytes: cells of up to four channels of a picture, `pixels` from one to the next.
   void (*load_bytes)(const float* nchw, size_t pixels, int channels, const PlaneShape&, const Quantized&, uint32_t* lines);

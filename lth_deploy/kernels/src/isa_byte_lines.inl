@@ -40,25 +40,11 @@ void load_bytes(const float* nchw, size_t pixels, int channels, const PlaneShape
   }
 }
 
-// Four cells of four lines each, as if they were matrices: line i holds what was cell i of every four.
-inline __attribute__((always_inline)) void transpose_cells(I (&v)[4]) {
-  I low[2], high[2];
-  low[0] = zip_cells<0>(v[0], v[2]), high[0] = zip_cells<2>(v[0], v[2]);
-  low[1] = zip_cells<0>(v[1], v[3]), high[1] = zip_cells<2>(v[1], v[3]);
-  v[0] = zip_cells<0>(low[0], low[1]), v[1] = zip_cells<2>(low[0], low[1]);
-  v[2] = zip_cells<0>(high[0], high[1]), v[3] = zip_cells<2>(high[0], high[1]);
-}
-
 // One channel of 4 pixels in each row of the lane grid, `step` floats from one to the next.
 template <int K>
 inline __attribute__((always_inline)) void store_channel(I cells, F scale, F zero, int rows, size_t step, float* to) {
   const F v = (byte_of<K>(cells) - zero) * scale;
-#pragma GCC unroll 4
-  for (int ly = 0; ly < kGridY; ++ly) {
-    QU q;
-    __builtin_memcpy(&q, reinterpret_cast<const char*>(&v) + 16 * ly, sizeof q);
-    if (ly < rows) *reinterpret_cast<QU*>(to + ly * step) = q;
-  }
+  store_grid_rows(reinterpret_cast<I>(v), rows, step, 4, to);
 }
 
 void store_line_of_bytes(const uint32_t* line, const PlaneShape& s, int y, int x, const Quantized& q, float* nchw,
@@ -77,7 +63,7 @@ void store_line_of_bytes(const uint32_t* line, const PlaneShape& s, int y, int x
 void store_bytes(const uint32_t* lines, const PlaneShape& s, const Quantized& q, float* nchw, size_t pixels, int channels) {
   const F scale = broadcast(q.scale), zero = broadcast(static_cast<float>(q.zero));
   for (int y = 0; y < s.h; ++y) {
-    const int rows = y < s.H ? (s.H - 1 - y) / s.h + 1 : 0;  // of the lane grid, that have this row
+    const int rows = rows_with(s, y);
     for (int x = 0; x < s.w;) {
       const uint32_t* const from = lines + (static_cast<size_t>(y) * s.w + x) * kLanes;
       if (!whole_quad(s, x)) {

@@ -24,12 +24,6 @@ inline __attribute__((always_inline)) I join(F a, F b, F c, F d, int32_t zero) {
   return (I)_mm512_shuffle_epi8(all, _mm512_broadcast_i32x4(_mm_setr_epi8(LTH_ZIP4)));
 }
 
-// Cells K and K + 1 of every four of a and of b: a, b, a, b.
-template <int K>
-inline __attribute__((always_inline)) I zip_cells(I a, I b) {
-  return (I)(K == 0 ? _mm512_unpacklo_epi32((__m512i)a, (__m512i)b) : _mm512_unpackhi_epi32((__m512i)a, (__m512i)b));
-}
-
 template <int K>
 inline __attribute__((always_inline)) F byte_of(I cells) {
   constexpr char x = static_cast<char>(0x80);
@@ -48,11 +42,6 @@ inline __attribute__((always_inline)) I join(F a, F b, F c, F d, int32_t zero) {
   const __m256i cd = _mm256_packs_epi32((__m256i)rounded(smaller(c, far)), (__m256i)rounded(smaller(d, far)));
   const __m256i all = _mm256_packus_epi16(_mm256_adds_epi16(ab, z), _mm256_adds_epi16(cd, z));
   return (I)_mm256_shuffle_epi8(all, _mm256_broadcastsi128_si256(_mm_setr_epi8(LTH_ZIP4)));
-}
-
-template <int K>
-inline __attribute__((always_inline)) I zip_cells(I a, I b) {
-  return (I)(K == 0 ? _mm256_unpacklo_epi32((__m256i)a, (__m256i)b) : _mm256_unpackhi_epi32((__m256i)a, (__m256i)b));
 }
 
 template <int K>
@@ -79,14 +68,6 @@ inline __attribute__((always_inline)) I bounded(I x, int32_t zero) {
 inline __attribute__((always_inline)) I join(F a, F b, F c, F d, int32_t zero) {
   return bounded(rounded(a), zero) | bounded(rounded(b), zero) << 8 | bounded(rounded(c), zero) << 16 |
          bounded(rounded(d), zero) << 24;
-}
-
-template <int K>
-inline __attribute__((always_inline)) I zip_cells(I a, I b) {
-  I made{};
-#pragma GCC unroll 16
-  for (int l = 0; l < kLanes; ++l) made[l] = (l % 2 == 0 ? a : b)[l / 4 * 4 + K + l % 4 / 2];
-  return made;
 }
 
 template <int K>

@@ -120,60 +120,104 @@ inline void transpose4(Q& a, Q& b, Q& c, Q& d) {
 // Columns x .. x + 3 of all four lanes exist.
 inline bool whole_quad(const PlaneShape& s, int x) { return x + 4 <= s.w && 3 * s.w + x + 4 <= s.W; }
 
-// Lines [first, end) of row y, from the plane of one channel.
-void load_row(const float* nchw, const PlaneShape& s, int y, int first, int end, float* lines) {
-  for (int ly = 0; ly < kGridY; ++ly) {
-    const int row = ly * s.h + y;
-    float* const to = lines + ly * kGridX - static_cast<ptrdiff_t>(first) * kLanes;
-    const float* const from = nchw + static_cast<size_t>(row) * s.W;
-    for (int x = first; x < end;) {
-      if (row < s.H && x + 4 <= end && whole_quad(s, x)) {
-        Q q[4];
-        for (int i = 0; i < 4; ++i) q[i] = *reinterpret_cast<const QU*>(from + i * s.w + x);
-        transpose4(q[0], q[1], q[2], q[3]);
-        for (int i = 0; i < 4; ++i) *reinterpret_cast<Q*>(to + (x + i) * kLanes) = q[i];
-        x += 4;
-        continue;
+// Rows of the lane grid that have row y of their sub-image.
+inline int rows_with(const PlaneShape& s, int y) { return y < s.H ? (s.H - 1 - y) / s.h + 1 : 0; }
+
+// Lines [first, end) of row y; rows(r) gives one column, or four, of row r of the plane. What lies outside of the picture
+// gets anything.
+template <class Rows>
+inline __attribute__((always_inline)) void lay_row(const Rows& rows, const PlaneShape& s, int y, int first, int end,
+                                                   float* lines) {
+  float* const line0 = lines - static_cast<ptrdiff_t>(first) * kLanes;
+  const int there = rows_with(s, y);
+  decltype(rows(0)) row[kGridY];
+  row[0] = rows(there > 0 ? y : 0);
+  for (int ly = 1; ly < kGridY; ++ly) row[ly] = ly < there ? rows(ly * s.h + y) : row[0];
+  if (end - first < 4) {
+    for (int x = first; x < end; ++x) {
+      for (int l = 0; l < kLanes; ++l) {
+        const int column = l % kGridX * s.w + x;
+        line0[x * kLanes + l] = column < s.W ? row[l / kGridX].one(column) : 0.f;
       }
-      for (int lx = 0; lx < kGridX; ++lx) {
-        const int column = lx * s.w + x;
-        to[x * kLanes + lx] = row < s.H && column < s.W ? from[column] : 0.f;
-      }
-      ++x;
     }
+    return;
+  }
+  for (int x = first; x < end; x += 4) {
+    const int at = x + 4 <= end ? x : end - 4;
+    I v[4];
+    for (int lx = 0; lx < kGridX; ++lx) {
+      const int column = lx * s.w + at;
+      Q q[kGridY]{};
+      if (column + 4 <= s.W) {
+#pragma GCC unroll 4
+        for (int ly = 0; ly < kGridY; ++ly) q[ly] = row[ly].four(column);
+      } else {
+        for (int ly = 0; ly < kGridY; ++ly) {
+          for (int i = 0; column + i < s.W; ++i) q[ly][i] = row[ly].one(column + i);
+        }
+      }
+      v[lx] = of_grid_rows(q);
+    }
+    transpose_cells(v);
+    for (int i = 0; i < 4; ++i) store_cells(line0 + (at + i) * kLanes, v[i]);
   }
 }
 
-void store_row(const float* lines, const PlaneShape& s, int y, int first, int end, float* nchw) {
-  for (int ly = 0; ly < kGridY; ++ly) {
-    const int row = ly * s.h + y;
-    if (row >= s.H) continue;
-    const float* const from = lines + ly * kGridX - static_cast<ptrdiff_t>(first) * kLanes;
-    float* const to = nchw + static_cast<size_t>(row) * s.W;
-    for (int x = first; x < end;) {
-      if (x + 4 <= end && whole_quad(s, x)) {
-        Q q[4];
-        for (int i = 0; i < 4; ++i) q[i] = *reinterpret_cast<const Q*>(from + (x + i) * kLanes);
-        transpose4(q[0], q[1], q[2], q[3]);
-        for (int i = 0; i < 4; ++i) *reinterpret_cast<QU*>(to + i * s.w + x) = q[i];
-        x += 4;
-        continue;
-      }
-      for (int lx = 0; lx < kGridX; ++lx) {
-        const int column = lx * s.w + x;
-        if (column < s.W) to[column] = from[x * kLanes + lx];
-      }
-      ++x;
-    }
-  }
+struct PlainRow {
+  const float* row;
+  Q four(int column) const { return *reinterpret_cast<const QU*>(row + column); }
+  float one(int column) const { return row[column]; }
+};
+
+// From the plane of one channel.
+void load_row(const float* nchw, const PlaneShape& s, int y, int first, int end, float* lines) {
+  lay_row([&](int row) { return PlainRow{nchw + static_cast<size_t>(row) * s.W}; }, s, y, first, end, lines);
 }
 
 void load_plane(const float* nchw, const PlaneShape& s, float* lines) {
   for (int y = 0; y < s.h; ++y) load_row(nchw, s, y, 0, s.w, lines + static_cast<size_t>(y) * s.w * kLanes);
 }
 
+// `count` pixels, four at most, of each of the first `there` rows of the grid, `step` floats from one row to the next.
+template <int K = 0>
+inline __attribute__((always_inline)) void store_grid_rows(I v, int there, size_t step, int count, float* to) {
+  if (K >= there) return;
+  const Q q = grid_row<K>(v);
+  if (count >= 4) {
+    *reinterpret_cast<QU*>(to) = q;
+  } else {
+    for (int i = 0; i < count; ++i) to[i] = q[i];
+  }
+  if constexpr (K + 1 < kGridY) store_grid_rows<K + 1>(v, there, step, count, to + step);
+}
+
+void store_row(const float* lines, const PlaneShape& s, int y, float* nchw) {
+  const int there = rows_with(s, y);
+  float* const row0 = nchw + static_cast<size_t>(y) * s.W;
+  const size_t step = static_cast<size_t>(s.h) * s.W;
+  if (s.w < 4) {
+    for (int x = 0; x < s.w; ++x) {
+      for (int l = 0; l < there * kGridX; ++l) {
+        const int column = l % kGridX * s.w + x;
+        if (column < s.W) row0[l / kGridX * step + column] = lines[x * kLanes + l];
+      }
+    }
+    return;
+  }
+  for (int x = 0; x < s.w; x += 4) {
+    const int at = x + 4 <= s.w ? x : s.w - 4;
+    I v[4];
+    for (int i = 0; i < 4; ++i) v[i] = load_cells(lines + (at + i) * kLanes);
+    transpose_cells(v);
+    for (int lx = 0; lx < kGridX; ++lx) {
+      const int column = lx * s.w + at;
+      store_grid_rows(v[lx], there, step, s.W - column, row0 + column);
+    }
+  }
+}
+
 void store_plane(const float* lines, const PlaneShape& s, float* nchw) {
-  for (int y = 0; y < s.h; ++y) store_row(lines + static_cast<size_t>(y) * s.w * kLanes, s, y, 0, s.w, nchw);
+  for (int y = 0; y < s.h; ++y) store_row(lines + static_cast<size_t>(y) * s.w * kLanes, s, y, nchw);
 }
 
 // Rows lie on a plane of kGridY x W pixels, row by row; h = 1.

@@ -267,7 +267,13 @@ void plan_instr(const Compiled& c, Plan& plan, int i) {
       }
       break;
     case Op::kMaxPool: p.map = window_map(plan.tensors[in.args[0]].plane, t.plane, in.window, lanes); break;
-    case Op::kResize: p.map = nearest_map(plan.tensors[in.args[0]].plane, t.plane, lanes); break;
+    case Op::kResize:
+      if (in.resampling == Resampling::kNearest) {
+        p.map = nearest_map(plan.tensors[in.args[0]].plane, t.plane, lanes);
+      } else {
+        p.linear = linear_map(plan.tensors[in.args[0]].plane, t.plane, in.resampling);
+      }
+      break;
     default: break;
   }
 }

@@ -40,6 +40,7 @@ struct TensorPlan {
 
 struct InstrPlan {
   Mapping map;
+  LinearMapping linear;  // kResize between pixels
   std::vector<Tile> tiles;
   View scratch;  // kConvTranspose: the phases before they are interleaved
   std::vector<Mapping> phases;  // kConvTranspose

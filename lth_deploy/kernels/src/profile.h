@@ -1,6 +1,6 @@
 // Where the time of a region goes. With LTH_PROFILE=FILE in the environment each region appends, when it is destroyed,
-// one JSON line: its calls, and the nanoseconds of all calls, and of the median one, for each instruction and for the
-// outputs.
+// one JSON line: the bytes of its weights and the processor time that making them took, its calls, and the nanoseconds of
+// all calls, and of the median one, for each instruction and for the outputs.
 #pragma once
 
 #include <algorithm>
@@ -38,10 +38,13 @@ class Profile {
       medians += (medians.empty() ? "" : ", ") + std::to_string(samples.empty() ? 0 : samples[samples.size() / 2]);
     }
     const std::string line =
-        "{\"calls\": " + std::to_string(calls_) + ", \"ns\": [" + sums + "], \"median_ns\": [" + medians + "]}\n";
+        "{\"weight_bytes\": " + std::to_string(weight_bytes_) + ", \"made_s\": " + std::to_string(seconds_) +
+        ", \"calls\": " + std::to_string(calls_) + ", \"ns\": [" + sums + "], \"median_ns\": [" + medians + "]}\n";
     std::fwrite(line.data(), 1, line.size(), file);
     std::fclose(file);
   }
+
+  void made(size_t weight_bytes, double seconds) { weight_bytes_ = weight_bytes, seconds_ = seconds; }
 
   bool on() const { return !path_.empty(); }
   void count_call() { ++calls_; }
@@ -59,6 +62,8 @@ class Profile {
 
  private:
   std::string path_;
+  size_t weight_bytes_ = 0;
+  double seconds_ = 0;
   std::atomic<uint64_t> calls_{0};
   std::mutex mutex_;
   std::vector<std::vector<uint64_t>> samples_;  // of each instruction, a call each

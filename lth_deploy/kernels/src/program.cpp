@@ -108,6 +108,7 @@ class Parser {
     } else if (op == "resize") {
       instr.op = Op::kResize;
       instr.args = {tensor(fields, fields.next("a tensor")), tensor(fields, fields.value("like="))};
+      if (!fields.done()) instr.resampling = read_linear(fields);
     } else if (op == "add") {
       instr.op = Op::kAdd;
       for (int i = 0; i < 2; ++i) instr.args.push_back(tensor(fields, fields.next("a tensor")));

@@ -51,6 +51,10 @@ struct Window {
   int dh = 1, dw = 1;      // dilation
 };
 
+// What a kResize makes of the pixels around a position: the one at floor(i * in / out), or a bilinear mean at
+// (i + 1/2) * in / out - 1/2 or at i * in / out.
+enum class Resampling { kNearest, kHalfPixel, kAsymmetric };
+
 // Instruction i makes tensor i. `args` are earlier tensors, but for the loads, whose only argument is a node input.
 struct Instr {
   Op op = Op::kLoad;
@@ -65,6 +69,7 @@ struct Instr {
   int add = -1;         // kConv, kQConv: tensor added before the activation; -1 for none
   int groups = 1;       // kConv, kQConv
   int from = 0, to = 0; // kSlice: channels [from, to)
+  Resampling resampling = Resampling::kNearest;  // kResize
   Window window;        // kConv, kConvTranspose, kQConv, kMaxPool
   Act act;              // kConv, kConvTranspose, kQConv, kAdd, kQAdd, kAct, kRequantize
 };

@@ -49,6 +49,7 @@ bool keeps_type(Op op) { return op == Op::kMaxPool || op == Op::kResize || op ==
 
 // Sets type, scale and zero point of what keeps those of its argument, and checks the types of arguments.
 void check_types(const Fields& line, const Program& program, Instr& instr, const std::vector<int>& arguments) {
+  if (instr.resampling != Resampling::kNearest) return expect_bytes(line, program, arguments[0], false);
   const Instr& x = program.instrs[arguments[0]];
   if (keeps_type(instr.op)) {
     instr.bytes = x.bytes;

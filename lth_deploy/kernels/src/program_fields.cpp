@@ -69,6 +69,13 @@ bool read_out(Fields& fields, bool floats, Quantized& quantized) {
   return true;
 }
 
+Resampling read_linear(Fields& fields) {
+  const std::string_view text = fields.value("linear=");
+  if (text == "asymmetric") return Resampling::kAsymmetric;
+  if (text != "half_pixel") fields.fail("linear is half_pixel or asymmetric; found " + quoted(text));
+  return Resampling::kHalfPixel;
+}
+
 void read_coding(Fields& fields, WeightDecl& decl) {
   const std::string_view text = fields.next("a coding");
   const size_t colon = text.find(':');

@@ -1,6 +1,7 @@
 #include "region.h"
 
 #include <algorithm>
+#include <ctime>
 #include <list>
 #include <mutex>
 
@@ -53,8 +54,10 @@ class PlanCache {
 
 class CompiledRegion final : public Region {
  public:
-  explicit CompiledRegion(Compiled compiled)
-      : compiled_(std::move(compiled)), profile_(compiled_.program.instrs.size()) {}
+  CompiledRegion(Compiled compiled, double seconds)
+      : compiled_(std::move(compiled)), profile_(compiled_.program.instrs.size()) {
+    profile_.made(weight_bytes(), seconds);
+  }
 
   std::vector<Shape> output_shapes(const std::vector<Shape>& inputs) const override {
     if (!is_empty(inputs)) return plans_.get(compiled_, inputs)->outputs;
@@ -127,6 +130,7 @@ std::vector<bool> passed_by(const Program& program) {
 }  // namespace
 
 std::unique_ptr<Region> make_region(Program program, std::vector<Weight> weights, const std::string& isa) {
+  const std::clock_t began = std::clock();
   Compiled c;
   c.isa = &choose_isa(isa);
   c.conv_of.assign(program.instrs.size(), -1);
@@ -152,7 +156,8 @@ std::unique_ptr<Region> make_region(Program program, std::vector<Weight> weights
     }
   }
   c.program = std::move(program);
-  return std::make_unique<CompiledRegion>(std::move(c));
+  const double seconds = static_cast<double>(std::clock() - began) / CLOCKS_PER_SEC;
+  return std::make_unique<CompiledRegion>(std::move(c), seconds);
 }
 
 }  // namespace lth

@@ -310,7 +310,9 @@ def test_a_dense_layer_stays_in_the_middle_and_out_at_the_ends() -> None:
 @pytest.mark.parametrize(
     ("attributes", "size"),
     [
-        ({"mode": "linear", "coordinate_transformation_mode": "half_pixel"}, None),
+        ({"mode": "linear", "coordinate_transformation_mode": "align_corners"}, None),
+        ({"mode": "linear", "coordinate_transformation_mode": "half_pixel"}, 1.5),
+        ({"mode": "cubic", "coordinate_transformation_mode": "half_pixel"}, None),
         ({"mode": "nearest", "coordinate_transformation_mode": "align_corners"}, None),
         ({"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "ceil"}, None),
         ({"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}, 1.5),
@@ -342,3 +344,31 @@ def test_a_doubling_needs_a_tensor_of_that_plane(how: str) -> None:
         packed, built, plan = regions_of(g.model({"x": (1, 8, *sides)}, ["a", "y"]))
         assert len(plan.regions) == (1 if padded else 2)
         assert_same(packed, built, {"x": noise(1, 8, 12, 10)})
+
+
+@pytest.mark.parametrize("how", ["half_pixel", "pytorch_half_pixel", "asymmetric"])
+@pytest.mark.parametrize("factor", [2.0, 0.5])
+def test_bilinear_steps_between_levels_are_in_their_region(how: str, factor: float) -> None:
+    g = Graph()
+    large, small = g.conv("x", "a", (8, 16)), g.conv("x", "b", (8, 16), stride=2)
+    before, level = (small, large) if factor > 1 else (large, small)
+    scales = g.constant("scales", [1, 1, factor, factor], np.float32)
+    moved = g.op("Resize", [before, "", scales], "c", mode="linear", coordinate_transformation_mode=how)
+    g.conv(g.op("Add", [moved, level], "sum"), "y", (16, 16))
+    packed, built, plan = regions_of(g.model({"x": (1, 8, 24, 20)}, ["y"]))
+    one_pixel = how == "pytorch_half_pixel" and factor < 1
+    assert (len(plan.regions) == 1) == (not one_pixel)
+    assert_same(packed, built, {"x": noise(1, 8, 24, 20)})
+
+
+def test_scales_that_are_no_ratio_of_the_sizes_stay_outside() -> None:
+    """A runtime steps by the scale that it is given, also where 4 * 2.1 is rounded down to 8."""
+    g = Graph()
+    large, small = g.conv("x", "a", (8, 16)), g.conv("x", "b", (8, 16), stride=2)
+    scales = g.constant("scales", [1, 1, 2.1, 2.1], np.float32)
+    how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    up = g.op("Resize", [small, "", scales], "c", **how)
+    g.conv(g.op("Add", [up, large], "sum"), "y", (16, 16))
+    packed, built, plan = regions_of(g.model({"x": (1, 8, 8, 8)}, ["y"]))
+    assert len(plan.regions) > 1
+    assert_same(packed, built, {"x": noise(1, 8, 8, 8)})

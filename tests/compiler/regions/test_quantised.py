@@ -61,6 +61,23 @@ def test_bytes_are_pooled_resized_joined_and_cut() -> None:
     assert_same(packed, built, {"x": noise(1, 16, 8, 12)})
 
 
+def test_bilinear_means_of_bytes_are_taken_of_floats() -> None:
+    g = QuantisedGraph()
+    a = g.qconv(g.bytes_of("x"), "a", (16, 32), scale=0.02, zero=7)
+    g.constant("none", [], np.float32)
+    g.constant("scales", [1, 1, 0.5, 0.5], np.float32)
+    g.op("MaxPool", [a], "p", kernel_shape=[2, 2], strides=[2, 2])
+    c = g.qconv(g.bytes_of("p", 0.02, 7), "c", (32, 8), scale=0.04, zero=90)
+    g.op("Resize", [a, "none", "scales"], "r", mode="linear", coordinate_transformation_mode="half_pixel")
+    b = g.qconv(g.bytes_of("r", 0.02, 7), "b", (32, 8), scale=0.04, zero=90)
+    packed, built, _ = regions_of(g.model({"x": [1, 16, 8, 12]}, [b, c]), least=0.3)
+    steps = steps_of(built)
+    assert steps.count("Resize") == 1
+    assert "Dequantize" in steps[: steps.index("Resize")]
+    assert "Quantize" in steps[steps.index("Resize") :]
+    assert_same(packed, built, {"x": noise(1, 16, 8, 12)})
+
+
 @pytest.mark.parametrize(("zero", "fused"), [(120, True), (0, False)])
 def test_an_addition_is_fused_unless_the_bytes_before_it_may_be_those_of_a_relu(zero: int, fused: bool) -> None:
     g = QuantisedGraph()

@@ -1,0 +1,49 @@
+"""Quantised layers that the kernels do not compute: they stay dense, and the plan says why."""
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+from quantised_graphs import QuantisedGraph
+from region_graphs import regions_of
+
+PICTURE = {"x": [1, 16, 8, 8]}
+ROWS = {"x": [5, 16]}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "reason"), [(ml_dtypes.int4, "its weights are int4"), (ml_dtypes.float8_e4m3fn, "float8e4m3fn")]
+)
+def test_weights_of_other_types_stay_dense(dtype: Any, reason: str) -> None:
+    g = QuantisedGraph(opset=21)
+    a = g.qconv(g.bytes_of("x"), "a", (16, 16), zero=128)
+    g.tensors["a.weight"] = (g.tensors["a.weight"] // 10).astype(dtype)
+    g.tensors["a.weight.zero"] = np.zeros(16).astype(dtype)
+    b = g.qconv(a, "b", (16, 16), zero=128)
+    _, _, plan = regions_of(g.model(PICTURE, [b]), least=0.3)
+    assert reason in plan.outside["a.weight"]
+    assert [region.weights for region in plan.regions] == [("b.weight",)]
+
+
+@pytest.mark.parametrize(
+    ("operator", "shape", "reason"),
+    [
+        ("Gemm", (16, 32), "stored as [inputs, outputs]"),
+        ("MatMul", (16, 32), "stored as [inputs, outputs]"),
+        ("ConvTranspose", (16, 32, 2, 2), "transposed convolution of quantised weights"),
+    ],
+)
+def test_layers_whose_outputs_come_second_stay_dense(operator: str, shape: tuple[int, ...], reason: str) -> None:
+    g = QuantisedGraph()
+    values = g.rng.integers(-60, 60, shape) * (g.rng.random(shape) < 0.3)
+    g.tensors["w"] = values.astype(np.int8)
+    g.tensors["w.scale"] = g.rng.uniform(0.0005, 0.002, shape[1]).astype(np.float32)
+    weight = g.op("DequantizeLinear", ["w", "w.scale"], "w.dq", axis=1)
+    how = {"strides": [2, 2]} if operator == "ConvTranspose" else {}
+    g.op(operator, [g.bytes_of("x"), weight], "a", **how)
+    inputs = PICTURE if operator == "ConvTranspose" else ROWS
+    packed, built, plan = regions_of(g.model(inputs, [g.bytes_of("a", 0.05, 100)], rank=len(inputs["x"])), least=0.3)
+    assert not plan.regions
+    assert reason in plan.outside["w"]
+    assert packed.SerializeToString() == built.SerializeToString()
