@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from lth_deploy.kernels.library import ops_library
     from lth_deploy.recipe import load_recipe
     from lth_deploy.runtimes.onnxruntime import session
+    from lth_deploy.workflow.analyze import analyze
     from lth_deploy.workflow.artifact import open_artifact
     from lth_deploy.workflow.benchmark import benchmark
     from lth_deploy.workflow.evaluate import evaluate
@@ -28,6 +29,7 @@ except PackageNotFoundError:
     __version__ = "0"
 
 __all__ = [
+    "analyze",
     "benchmark",
     "evaluate",
     "export",

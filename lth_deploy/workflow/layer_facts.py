@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from lth_deploy.data.coco import CocoDataset
     from lth_deploy.pruning.criteria import Signal
+    from lth_deploy.pruning.scope import ScopedLayer
     from lth_deploy.pruning.signals import Signals
     from lth_deploy.training.loop import BatchSource
 
@@ -21,17 +22,28 @@ def positions_of(
     model: "nn.Module", recipe: Recipe, dataset: "CocoDataset", device: "torch.device"
 ) -> dict[str, float]:
     """Multiply positions by parameter name, on the first images of `dataset`."""
-    import torch
-
-    from lth_deploy.data.images import read_image
-    from lth_deploy.detectors.inference import to_input
     from lth_deploy.pruning.positions import measure_positions
     from lth_deploy.pruning.scope import layers_of
 
-    images = [
-        to_input(torch.tensor(read_image(record.path), device=device)) for record in dataset.images[:POSITION_IMAGES]
+    return measure_positions(model, layers_of(model, recipe.pruning), _first_images(dataset, device))
+
+
+def all_positions(model: "nn.Module", dataset: "CocoDataset", device: "torch.device") -> dict[str, float]:
+    """The same for every layer with weights, those that may not be pruned too."""
+    from lth_deploy.pruning.positions import measure_positions
+
+    return measure_positions(model, weight_layers(model), _first_images(dataset, device))
+
+
+def weight_layers(model: "nn.Module") -> "list[ScopedLayer]":
+    """Every layer with weights, in the order of the model."""
+    from lth_deploy.detectors.groups import layer_groups, prunable_modules
+    from lth_deploy.pruning.scope import ScopedLayer
+
+    groups = layer_groups(model)
+    return [
+        ScopedLayer(f"{name}.weight", name, module, groups[name]) for name, module in prunable_modules(model).items()
     ]
-    return measure_positions(model, layers_of(model, recipe.pruning), images)
 
 
 def signal_of(
@@ -51,3 +63,14 @@ def signal_of(
         return synaptic_flow(model, names, raw_outputs)
     chosen = (batches.batch(step) for step in range(recipe.pruning.criterion_batches))
     return loss_gradient(model, names, chosen, device, recipe.training.seed)
+
+
+def _first_images(dataset: "CocoDataset", device: "torch.device") -> "list[torch.Tensor]":
+    import torch
+
+    from lth_deploy.data.images import read_image
+    from lth_deploy.detectors.inference import to_input
+
+    return [
+        to_input(torch.tensor(read_image(record.path), device=device)) for record in dataset.images[:POSITION_IMAGES]
+    ]
