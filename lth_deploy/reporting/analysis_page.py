@@ -3,7 +3,7 @@
 import re
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from lth_deploy.reporting import analysis_plots, analysis_tables, cost_plots, figures, layer_plots, plots
@@ -17,9 +17,9 @@ from lth_deploy.reporting.tables import Table
 _PLAIN = {
     "sizes": "Objects are put into ranges by the square root of their area: COCO's, and ranges that hold equally many "
     "objects, relative to the size of their image. AP is the mean over the classes that have an object in the range.",
-    "frequency": "AP of each class against the number of its objects in training.",
-    "difficulty": "Each class's AP against the control's: left are the classes that the control finds hard. Bars are "
-    "95 % intervals by paired bootstrap over images; one that crosses the line is no sure change.",
+    "classes": "By frequency: AP of each class against its objects in training. By difficulty: its change against the "
+    "control's AP, so that classes that the control finds hard are left. Bars are 95 % intervals by paired bootstrap "
+    "over images; one that crosses the line is no sure change.",
     "errors": "Every false detection at IoU 0.5 has one type, every object that nothing was meant for is missed "
     "(Bolya et al. 2020). The AP50 lost is what repairing all errors of a type, and nothing else, would gain.",
     "layers": "Zeros in each layer from input to output. A random control has its ticket's sparsity in every layer.",
@@ -31,12 +31,13 @@ _PLAIN = {
 
 @dataclass(frozen=True)
 class Part:
-    """One analysis: plots by name, beside tables by caption; the first table is open."""
+    """One analysis: plots by name, in pairs unless they are `wide`, beside tables by caption."""
 
     title: str
     lead: str
-    plots: dict[str, str] = field(default_factory=dict)
-    tables: dict[str, Table] = field(default_factory=dict)
+    plots: dict[str, str]
+    tables: dict[str, Table]
+    wide: bool = True
 
 
 @dataclass(frozen=True)
@@ -111,32 +112,31 @@ def _parts(run: RunAnalysis, prefix: str) -> Iterator[Part]:
 
 def _kind_parts(run: RunAnalysis, kind: KindAnalysis, prefix: str) -> Iterator[Part]:
     unit = KIND_NAMES.get(kind.kind, kind.kind)
+    title = unit[0].upper() + unit[1:]
     series = [one for one in analysis_plots.series_of(run.trials) if kind.of(one.name)]
-    classes = analysis_tables.classes(run, kind)
 
     def named(plot: str) -> str:
         return f"{prefix}{plot}-{kind.kind}"
 
-    found = analysis_plots.sizes(kind, series, named("sizes"))
-    if found:
+    by_size = analysis_plots.sizes(kind, series, named("sizes"))
+    if by_size:
         tables = {
             "By COCO's sizes": analysis_tables.sizes(kind, relative=False),
             "By size relative to the image": analysis_tables.sizes(kind, relative=True),
         }
-        names = [named(f"sizes-{number}") for number in range(len(found))]
         kept = {caption: table for caption, table in tables.items() if table}
-        yield Part(f"{unit} by object size", _PLAIN["sizes"], dict(zip(names, found, strict=True)), kept)
-    plot = analysis_plots.frequency(kind, run.classes, series, named("frequency"))
-    if plot:
-        yield Part(f"{unit} by class frequency", _PLAIN["frequency"], {named("frequency"): plot}, {"Classes": classes})
-    plot = analysis_plots.difficulty(kind, run.classes, series, named("difficulty"))
-    if plot:
-        yield Part(f"{unit} by difficulty", _PLAIN["difficulty"], {named("difficulty"): plot}, {"Classes": classes})
-    found = analysis_plots.error_costs(kind, series, named("errors"))
-    table = analysis_tables.errors(kind)
-    if found and table:
-        names = [named(f"errors-{what}") for what in ("cost", "count")]
-        yield Part(f"Errors in {unit}", _PLAIN["errors"], dict(zip(names, found, strict=False)), {"Errors": table})
+        yield Part(f"{title} by object size", _PLAIN["sizes"], by_size, kept, wide=False)
+    by_class = {
+        named("frequency"): analysis_plots.frequency(kind, run.classes, series, named("frequency")),
+        named("difficulty"): analysis_plots.difficulty(kind, run.classes, series, named("difficulty")),
+    }
+    drawn = {name: plot for name, plot in by_class.items() if plot}
+    classes = {"Classes": analysis_tables.classes(run, kind)}
+    yield Part(f"{title} by class", _PLAIN["classes"], drawn, classes, wide=False)
+    errors = analysis_tables.errors(kind)
+    if errors:
+        plots_of_errors = analysis_plots.error_costs(kind, series, named("errors"))
+        yield Part(f"Errors in {unit}", _PLAIN["errors"], plots_of_errors, {"Errors": errors})
 
 
 def _cost_part(run: RunAnalysis, prefix: str) -> Part:

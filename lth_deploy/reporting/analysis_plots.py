@@ -43,14 +43,14 @@ def series_of(trials: Sequence[Trial]) -> list[Series]:
     return found
 
 
-def sizes(kind: KindAnalysis, series: Sequence[Series], name: str) -> list[str]:
+def sizes(kind: KindAnalysis, series: Sequence[Series], name: str) -> dict[str, str]:
     """AP by COCO's object sizes, and by sizes relative to the image: two plots, or those that there are."""
     unit = KIND_NAMES.get(kind.kind, kind.kind)
     absolute = [_pixels(one) for one in kind.coco_sizes]
     relative = [_share(one) for one in kind.relative_sizes]
     rows = [kind.of(one.name) for one in series]
-    plots = [
-        bars(
+    plots = {
+        f"{name}-coco": bars(
             f"{name}-coco",
             f"{unit} by COCO's object sizes",
             absolute,
@@ -59,7 +59,7 @@ def sizes(kind: KindAnalysis, series: Sequence[Series], name: str) -> list[str]:
             unit,
             "side of the object (√area), pixels",
         ),
-        bars(
+        f"{name}-relative": bars(
             f"{name}-relative",
             f"{unit} by object size relative to the image",
             relative,
@@ -68,8 +68,8 @@ def sizes(kind: KindAnalysis, series: Sequence[Series], name: str) -> list[str]:
             unit,
             "side of the object (√area) in % of the image's",
         ),
-    ]
-    return [plot for plot in plots if plot]
+    }
+    return {key: plot for key, plot in plots.items() if plot}
 
 
 def frequency(kind: KindAnalysis, classes: Sequence[ClassInfo], series: Sequence[Series], name: str) -> str | None:
@@ -125,11 +125,11 @@ def difficulty(kind: KindAnalysis, classes: Sequence[ClassInfo], series: Sequenc
         return canvas.svg(name, f"change of each class's {unit} against its {unit} in the control")
 
 
-def error_costs(kind: KindAnalysis, series: Sequence[Series], name: str) -> list[str]:
+def error_costs(kind: KindAnalysis, series: Sequence[Series], name: str) -> dict[str, str]:
     """What each type of error costs in AP50, and how often it occurs: two plots, none without errors."""
     rows = [row.errors if (row := kind.of(one.name)) else None for one in series]
     if not any(rows):
-        return []
+        return {}
     types = list(next(row for row in rows if row).types)
     everything = [*types, "false positives", "false negatives"]
     labels = [one.replace("false ", "all false\n") for one in everything]
@@ -138,11 +138,12 @@ def error_costs(kind: KindAnalysis, series: Sequence[Series], name: str) -> list
     ]
     gains = [_hundredfold([one.ap50_gain for one in row]) for row in costs]
     counts = [[float(one.count) for one in row] for row in costs]
-    found = [
-        bars(f"{name}-cost", "AP50 lost to each type of error", labels, series, gains, "AP50 lost, points", "", 11.4),
-        bars(f"{name}-count", "number of errors of each type", labels, series, counts, "errors", "", 11.4, decimals=0),
-    ]
-    return [plot for plot in found if plot]
+    cost, count = f"{name}-cost", f"{name}-count"
+    plots = {
+        cost: bars(cost, "AP50 lost to each type of error", labels, series, gains, "AP50 lost, points", "", 11.4),
+        count: bars(count, "number of errors of each type", labels, series, counts, "errors", "", 11.4, decimals=0),
+    }
+    return {key: plot for key, plot in plots.items() if plot}
 
 
 def bars(

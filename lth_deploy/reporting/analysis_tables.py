@@ -104,7 +104,7 @@ def errors(kind: KindAnalysis) -> Table | None:
     for name, found in types:
         cells = [tables.text(name)]
         for cost in found:
-            cells += [tables.count(cost.count), tables.points(cost.ap50_gain)]
+            cells += [tables.count(cost.count), _lost(cost.ap50_gain)]
         lines.append(Line(tuple(cells)))
     return Table(tuple(columns), tuple(lines))
 
@@ -249,6 +249,10 @@ def _range(one: SizeRange, relative: bool) -> str:
     low = f"{scale * one.low:.3g}"
     text = f"≥ {low}" if one.high is None else f"{low} to {scale * one.high:.3g}"
     return f"{one.name} {text}{unit}".strip()
+
+
+def _lost(gain: float | None) -> Cell:
+    return Cell(figures.points(gain).removeprefix("+"), gain)
 
 
 def _zeros(zeros: int, elements: int) -> float | None:

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _WIDTH = 11.4
-_LINES = ("-", "--", ":", "-.")
+_MOST_MASKS = 12
+_LINES = {"random": ":", "reinit": "--", "int8": "-."}
+"""Controls have a ticket's own sparsities: their lines lie on its line."""
 
 
 def zeros(trials: Sequence[Trial], series: Sequence[Series], name: str) -> str | None:
@@ -25,18 +27,17 @@ def zeros(trials: Sequence[Trial], series: Sequence[Series], name: str) -> str |
     with drawing():
         canvas = Canvas(_WIDTH, 3.5)
         axes = canvas.axes
-        for number, (trial, one) in enumerate(zip(trials, series, strict=True)):
+        for trial, one in zip(trials, series, strict=True):
             shares = [100 * layer.zeros / layer.elements if layer.elements else 0 for layer in trial.layers]
             (line,) = axes.plot(
                 range(len(shares)),
                 shares,
                 color=one.color,
                 alpha=one.alpha,
-                linewidth=1.8,
-                # Controls have a ticket's own sparsities: their lines lie on its line.
-                linestyle=_LINES[number % len(_LINES)],
-                marker=one.marker,
-                markersize=5,
+                linewidth=2.6 if trial.kind in _LINES else 1.8,
+                linestyle=_LINES.get(trial.kind, "-"),
+                marker="" if trial.kind in _LINES else one.marker,
+                markersize=6,
                 markeredgecolor=THEME["surface"],
                 label=short(one.name, 24),
             )
@@ -75,13 +76,12 @@ def multiplications(trials: Sequence[Trial], series: Sequence[Series], name: str
 
 
 def overlap_matrix(overlaps: Sequence[Overlap], name: str) -> str | None:
-    """IoU of every pair of masks as a field of a square, with the IoU by chance below it."""
+    """IoU of every pair of masks as a field of a triangle, above the IoU by chance; None for one pair, or too many."""
     names = list(dict.fromkeys(one for pair in overlaps for one in (pair.first, pair.second)))
-    if not overlaps or len(names) > 16:
+    if not 3 <= len(names) <= _MOST_MASKS:
         return None
     with drawing():
-        side = 1.6 + 0.75 * len(names)
-        canvas = Canvas(max(5.6, side + 2.2), max(2.4, side))
+        canvas = Canvas(_WIDTH, 0.8 + 0.8 * len(names))
         axes = canvas.axes
         axes.grid(visible=False)
         for pair in overlaps:
@@ -141,9 +141,13 @@ def _layer_axis(axes: "Axes", layers: Sequence[Layer]) -> None:
     axes.set_xlim(-0.6, len(layers) - 0.4)
     for start, _, _ in spans[1:]:
         axes.axvline(start - 0.5, color=THEME["line"], linewidth=1)
-    wide = [span for span in spans if span[1] - span[0] >= max(1, round(len(layers) / 40))]
-    labels = [group.replace("_", "\n") if end - start < len(layers) / 12 else group for start, end, group in wide]
-    axes.set_xticks([(start + end - 1) / 2 for start, end, _ in wide], labels)
+    inch = _WIDTH * 0.93 / len(layers)
+    labels: list[str] = []
+    for start, end, group in spans:
+        # A name wider than its part goes one line down when its neighbour's is up.
+        narrow = (end - start) * inch < 0.085 * len(group)
+        labels.append(f"\n{group}" if narrow and labels and not labels[-1].startswith("\n") else group)
+    axes.set_xticks([(start + end - 1) / 2 for start, end, _ in spans], labels)
     axes.tick_params(axis="x", length=0)
     axes.set_xlabel("layers from input to output, by part")
 

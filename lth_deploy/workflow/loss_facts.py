@@ -26,7 +26,9 @@ def loss_facts(trials: Sequence[Trial], parts: Mapping[str, dict[str, float]], c
     for name, curve in curves.items():
         if not curve:
             continue
-        reached = None if goal is None else next((step for step, loss in curve if loss <= goal), None)
+        reached = (
+            None if goal is None or name == control else next((step for step, loss in curve if loss <= goal), None)
+        )
         found.append(
             LossFacts(
                 trial=name,

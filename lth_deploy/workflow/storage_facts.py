@@ -17,7 +17,7 @@ Shapes = Mapping[str, Sequence[int]]
 
 def dense_storage(trial: str, parameters: int) -> Storage:
     """Every parameter in 32 bit."""
-    return Storage(trial=trial, name="dense, fp32", values=0, positions=0, dense=4 * parameters)
+    return Storage(trial=trial, name="all in fp32", values=0, positions=0, dense=4 * parameters)
 
 
 def sparse_storages(trial: str, masks: Masks, shapes: Shapes, parameters: int, *, quantised: bool) -> list[Storage]:
