@@ -85,9 +85,8 @@ def frequency(kind: KindAnalysis, classes: Sequence[ClassInfo], series: Sequence
         for one in series:
             _dots(canvas, one, classes, seen, [classes[position].train_objects for position in seen], kind, False)
         for position in _named(kind, seen):
-            values = [row.classes[position] for row in kind.trials]
-            top = max(value for value in values if value is not None)
-            _name(axes, classes[position].name, (classes[position].train_objects, 100 * top), above=True)
+            tops = [100 * value for row in kind.trials if (value := row.classes[position]) is not None]
+            _name(axes, classes[position].name, classes[position].train_objects, tops)
         axes.margins(x=0.14, y=0.16)
         _plain_log(axes, [classes[position].train_objects for position in seen])
         axes.set_xlabel("objects of the class in training (log scale)")
@@ -117,7 +116,7 @@ def difficulty(kind: KindAnalysis, classes: Sequence[ClassInfo], series: Sequenc
         for position in _named(kind, seen):
             changes = [row.changes[position] for row in kind.trials if row.changes]
             tops = [_top(change) for change in changes if change]
-            _name(axes, classes[position].name, (100 * (control.classes[position] or 0), max(tops)), above=True)
+            _name(axes, classes[position].name, 100 * (control.classes[position] or 0), tops)
         axes.margins(x=0.14, y=0.16)
         axes.set_xlabel(f"{unit} of the class in {short(kind.control or '', 24)}: hard to easy")
         axes.set_ylabel("change, points")
@@ -248,14 +247,17 @@ def _named(kind: KindAnalysis, seen: Sequence[int]) -> list[int]:
     return sorted(seen, key=largest, reverse=True)[: _MOST_NAMES // 2]
 
 
-def _name(axes: "Axes", text: str, place: tuple[float, float], *, above: bool) -> None:
+def _name(axes: "Axes", text: str, place: float, tops: Sequence[float]) -> None:
+    """The name of a class above the highest of its dots."""
+    if not tops:
+        return
     axes.annotate(
         short(text, 18),
-        place,
-        (0, 8 if above else -8),
+        (place, max(tops)),
+        (0, 8),
         textcoords="offset points",
         ha="center",
-        va="bottom" if above else "top",
+        va="bottom",
         fontsize=8.5,
     )
 

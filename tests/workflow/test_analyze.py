@@ -101,10 +101,10 @@ def test_page_figures_and_plots_are_written(analysed: tuple[Analysis, Path]) -> 
     assert document.pop("schema") == "lth-analysis/1"
     assert Analysis.model_validate(document) == analysis
     page = (out / "analysis.html").read_text(encoding="utf-8")
-    for title in ("by object size", "by class", "Errors in", "Zeros per layer", "Training loss", "Overlap of masks"):
+    for title in ("by object size", "by class", "Errors in", "Zeros per layer", "Multiplications", "Overlap of masks"):
         assert title in page
     plots = {file.stem for file in (out / "plots").iterdir()}
-    assert {"errors-bbox-cost", "frequency-bbox", "layers", "macs", "bytes", "losses", "overlap-layers"} <= plots
+    assert {"errors-bbox-cost", "frequency-bbox", "layers", "macs", "bytes", "overlap-layers"} <= plots
 
 
 def test_a_second_call_takes_the_detections_that_are_there(
