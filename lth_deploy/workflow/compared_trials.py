@@ -13,6 +13,7 @@ from lth_deploy.evaluation.bootstrap import difference_interval
 from lth_deploy.evaluation.breakdown import Breakdown, SizeFigures, break_down
 from lth_deploy.evaluation.error_types import ErrorCost, ErrorReport
 from lth_deploy.reporting.analysis_schema import Change, Cost, Errors, KindAnalysis, SizeRange, TrialFigures
+from lth_deploy.workflow.accuracy import true_labels
 from lth_deploy.workflow.kept_detections import Found
 
 if TYPE_CHECKING:
@@ -95,10 +96,7 @@ class Comparison:
         return found
 
     def _accuracy(self, found: Mapping[str, Found]) -> KindAnalysis:
-        truth = {
-            record.id: self.dataset.labels[self.dataset.annotations[record.id][0].category_id]
-            for record in self.dataset.images
-        }
+        truth = true_labels(self.dataset)
         answers = {
             name: {image: list(detections.labels) for image, detections in one.items()} for name, one in found.items()
         }

@@ -182,7 +182,7 @@ def test_files_are_compared_with_the_first(tmp_path: Path) -> None:
     assert first.metrics["AP"] == pytest.approx(1)
     assert [row.trial for row in kind.trials] == ["dense", "sparse"]
     assert second.errors is not None
-    assert second.errors.types["localisation"].count == 4, "a box of 20 x 24 moved by 8 overlaps by a third"
+    assert second.errors.types["localisation"].count == 8, "moved by 8, the boxes overlap by .25 and .42"
     assert all(change is not None and change.value < 0 for change in second.changes)
     assert run.storage[0].whole == files[0].stat().st_size
     assert any("training data is unknown" in note for note in run.notes)
