@@ -19,7 +19,7 @@ from lth_deploy.workflow import analyzed_run  # noqa: E402
 from lth_deploy.workflow.analyze import AnalyzeOptions  # noqa: E402
 from lth_deploy.workflow.find_ticket import TicketResult, find_ticket  # noqa: E402
 from tests.pictures import draw_folder  # noqa: E402
-from tests.tiny_artifact import CLASSES, save_data, save_decoder, save_tiny  # noqa: E402
+from tests.tiny_artifact import CLASSES, DECODER, save_data, save_decoder, save_tiny  # noqa: E402
 from tests.workflow.ticket_runs import tiny_recipe  # noqa: E402
 
 QUICK = AnalyzeOptions(samples=20, device="cpu")
@@ -189,17 +189,16 @@ def test_files_are_compared_with_the_first(tmp_path: Path) -> None:
     assert sum(layer.zeros for layer in run.trials[1].layers) > 0
 
 
-def test_an_exported_file_of_a_run_is_tried_on_the_runs_data(boxes: TicketResult, tmp_path: Path) -> None:
-    from lth_deploy.workflow.export import export
-
-    made = export(boxes.run, level="level_80", out=tmp_path / "export")
-    analysis = analyze([boxes.run, made.dense, made.artifact], tmp_path / "out", QUICK)
+def test_files_beside_a_run_are_tried_on_its_data(boxes: TicketResult, tmp_path: Path) -> None:
+    decoder = tmp_path / "named.py"
+    decoder.write_text(DECODER.replace('("cell", "dust")', str(tuple(boxes.summary["dataset"]["classes"][:2]))))
+    options = AnalyzeOptions(samples=20, device="cpu", trials=("level_80",), decoder=f"{decoder}:make")
+    analysis = analyze([boxes.run, save_tiny(tmp_path / "tiny.onnx")], tmp_path / "out", options)
     run, files = analysis.runs
-    assert files.split == "test of boxes"
-    assert [info.train_objects for info in files.classes] == [info.train_objects for info in run.classes]
-    torch_ap = run.kinds[0].of("level_80").metrics["AP50"]
-    assert files.kinds[0].of(made.artifact.stem).metrics["AP50"] == pytest.approx(torch_ap, abs=0.02)
-    assert files.trials[1].zero_macs is not None
+    assert (files.split, files.images) == ("test of boxes", run.images)
+    assert files.classes == run.classes
+    assert len(analysis.overlaps) == 0, "there is one mask only"
+    assert {"boxes-1-layers", "files-2-layers"} <= {file.stem for file in (tmp_path / "out" / "plots").iterdir()}
 
 
 def unfinished(boxes: TicketResult, folder: Path) -> Path:
