@@ -53,7 +53,6 @@ class TrialFigures(Section):
 
     trial: str
     metrics: dict[str, Figure]
-    recorded: Figure = None
     classes: list[Figure]
     classes_at_50: list[Figure]
     changes: list[Change | None]
