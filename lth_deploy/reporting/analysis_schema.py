@@ -139,10 +139,14 @@ class LayerOverlap(Section):
 
 
 class Overlap(Section):
-    """Two masks: IoU of what they keep, and the IoU of random masks that keep as many weights in each layer."""
+    """Two masks: IoU of what they keep, and the IoU of random masks that keep as many weights in each layer.
+
+    random: whether one of them is a random control, so that the two figures must be the same.
+    """
 
     first: str
     second: str
+    random: bool = False
     iou: Figure = None
     by_chance: Figure = None
     layers: list[LayerOverlap]

@@ -8,7 +8,7 @@ from lth_deploy.reporting.analysis_plots import Series
 from lth_deploy.reporting.analysis_schema import Overlap
 from lth_deploy.reporting.analysis_tables import MOST_PAIRS
 from lth_deploy.reporting.schema import Layer, Trial
-from lth_deploy.reporting.svg import THEME, Canvas, drawing, legend_below, short
+from lth_deploy.reporting.svg import THEME, Canvas, drawing, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -101,7 +101,9 @@ def overlap_matrix(overlaps: Sequence[Overlap], name: str) -> str | None:
 
 def overlap_layers(overlaps: Sequence[Overlap], name: str) -> str | None:
     """IoU of masks layer by layer, each with the IoU by chance as a dotted line of its colour."""
-    shown = [pair for pair in overlaps if pair.layers][:MOST_PAIRS]
+    # Random controls overlap by chance, which each pair's dotted line shows already.
+    pairs = [pair for pair in overlaps if pair.layers and not pair.random] or [pair for pair in overlaps if pair.layers]
+    shown = pairs[:MOST_PAIRS]
     if not shown:
         return None
     longest = max(shown, key=lambda pair: len(pair.layers)).layers
@@ -127,7 +129,7 @@ def overlap_layers(overlaps: Sequence[Overlap], name: str) -> str | None:
         axes.set_ylabel("IoU of kept weights")
         axes.set_xlabel("layers from input to output")
         axes.set_xticks([])
-        legend_below(axes)
+        _legend_above(axes, 3)
         return canvas.svg(name, "IoU of masks in each layer, and by chance")
 
 
@@ -181,11 +183,11 @@ def _two_lines(label: str) -> str:
     return "\n".join(short(part, 18) for part in label.split("/", 1))
 
 
-def _legend_above(axes: "Axes") -> None:
+def _legend_above(axes: "Axes", columns: int = 6) -> None:
     axes.legend(
         loc="lower left",
         bbox_to_anchor=(0, 1.0),
-        ncols=6,
+        ncols=columns,
         handlelength=2.2,
         handletextpad=0.6,
         columnspacing=1.6,

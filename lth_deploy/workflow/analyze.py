@@ -2,7 +2,7 @@
 
 import itertools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,6 +44,13 @@ class AnalyzeOptions:
     engine: str = "onnxruntime"
     decoder: str | None = None
     command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Mask:
+    run: "OpenedRun"
+    masks: Masks
+    random: bool
 
 
 def analyze(sources: Sequence[Path], out: Path, options: AnalyzeOptions | None = None) -> Analysis:
@@ -133,21 +140,26 @@ def _different_data(opened: "Sequence[OpenedRun]") -> list[str]:
 
 
 def _overlaps(opened: "Sequence[OpenedRun]") -> tuple[list[Overlap], list[str]]:
-    """Every pair of masks, those of different runs first; and why a pair is left out."""
+    """Every pair of masks, tickets of different runs first; and why a pair is left out."""
     from lth_deploy.evaluation.mask_overlap import mask_overlap
 
-    masks: dict[str, tuple[OpenedRun, Masks]] = {}
+    masks: dict[str, _Mask] = {}
     for one in opened:
         for trial, mine in one.masks.items():
-            masks[trial if len(opened) == 1 else f"{one.name}/{trial}"] = (one, mine)
+            kind = one.results[trial]["kind"]
+            # A quantised trial has the mask of its ticket, and so has one with new weights.
+            if kind not in ("int8", "reinit"):
+                label = trial if len(opened) == 1 else f"{one.name}/{trial}"
+                masks[label] = _Mask(one, mine, kind == "random")
     found, notes = [], []
-    for first, second in sorted(itertools.combinations(masks, 2), key=lambda pair: _within(pair, masks)):
-        (one, mine), (other, theirs) = masks[first], masks[second]
+    pairs = itertools.combinations(masks, 2)
+    for first, second in sorted(pairs, key=lambda pair: _last(masks[pair[0]], masks[pair[1]])):
+        one, other = masks[first].run, masks[second].run
         if one is not other and (one.reordered or other.reordered):
             notes.append(f"Masks of {first} and {second}: a run has its channels in an order of its own (permute).")
             continue
         try:
-            pair = mask_overlap(mine, theirs)
+            pair = mask_overlap(masks[first].masks, masks[second].masks)
         except DataError as error:
             notes.append(f"Masks of {first} and {second}: {error}.")
             continue
@@ -169,6 +181,7 @@ def _overlaps(opened: "Sequence[OpenedRun]") -> tuple[list[Overlap], list[str]]:
                 second=second,
                 iou=pair.iou,
                 by_chance=pair.by_chance,
+                random=masks[first].random or masks[second].random,
                 layers=layers,
                 left_out=list(pair.left_out),
             )
@@ -176,6 +189,6 @@ def _overlaps(opened: "Sequence[OpenedRun]") -> tuple[list[Overlap], list[str]]:
     return found, notes
 
 
-def _within(pair: tuple[str, str], masks: "Mapping[str, tuple[OpenedRun, Masks]]") -> bool:
-    first, second = pair
-    return masks[first][0] is masks[second][0]
+def _last(first: _Mask, second: _Mask) -> tuple[bool, bool]:
+    """Sorts pairs with a random control behind tickets, and those within a run behind those of two."""
+    return first.random or second.random, first.run is second.run
