@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lth_deploy.recipe import load_recipe
     from lth_deploy.runtimes.onnxruntime import session
     from lth_deploy.sweep_spec import load_sweep
+    from lth_deploy.workflow.analyze import analyze
     from lth_deploy.workflow.artifact import open_artifact
     from lth_deploy.workflow.benchmark import benchmark
     from lth_deploy.workflow.evaluate import evaluate
@@ -30,6 +31,7 @@ except PackageNotFoundError:
     __version__ = "0"
 
 __all__ = [
+    "analyze",
     "benchmark",
     "evaluate",
     "export",

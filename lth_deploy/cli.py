@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from lth_deploy.commands import data, deploy, recipes, search, sweep
+from lth_deploy.commands import analysis, data, deploy, recipes, search, sweep
 from lth_deploy.errors import LthError, StorageError
 
 INTERRUPTED = 130
@@ -34,6 +34,7 @@ app.command("evaluate")(deploy.evaluate)
 app.command("predict")(deploy.predict)
 app.command("inspect")(deploy.inspect)
 app.command("report")(deploy.report)
+app.command("analyze")(analysis.analyze)
 app.command("ops-library")(deploy.ops_library)
 app.command("checks")(recipes.checks)
 app.add_typer(data.app, name="data")

@@ -73,9 +73,16 @@ class Matches:
 
         A draw without any object is NaN.
         """
+        return self.average_precision(self.draws(samples, seed))
+
+    def draws(self, samples: int, seed: int) -> npt.NDArray[np.int64]:
+        """How often each image is in each of `samples` data sets drawn with replacement, int [S, I]."""
         drawn = np.random.default_rng(seed).integers(0, self.n_images, (samples, self.n_images))
-        weights = np.stack([np.bincount(one, minlength=self.n_images) for one in drawn])
-        return self.average_precision(weights)
+        return np.stack([np.bincount(one, minlength=self.n_images) for one in drawn])
+
+    def of_category(self, position: int) -> "Matches":
+        """The same for one category alone; `position` counts in the order of category ids."""
+        return Matches((self.categories[position],), self.recalls, self.n_images)
 
 
 def match_detections(
@@ -89,7 +96,11 @@ def match_detections(
     Raises:
         DataError: as `evaluate_detections`.
     """
-    evaluation = run_coco(ground_truth, detections, category_ids, kind)
+    return rank_matches(run_coco(ground_truth, detections, category_ids, kind))
+
+
+def rank_matches(evaluation: Any) -> Matches:
+    """Keep of a matched COCOeval what resampling needs."""
     params = evaluation.params
     n_areas, n_images = len(params.areaRng), len(params.imgIds)
     categories = []

@@ -56,7 +56,7 @@ def evaluate_detections(
         evaluation = run_coco(ground_truth, detections, category_ids, kind)
         with contextlib.redirect_stdout(io.StringIO()):
             evaluation.accumulate()
-        metrics[kind] = _read_metrics(evaluation)
+        metrics[kind] = read_metrics(evaluation)
         if kind == "bbox":
             voc = voc_average_precision(ground_truth, detections, category_ids)
             metrics[kind] |= voc.metrics()
@@ -158,7 +158,7 @@ def _set_sigmas(evaluation: Any, annotations: list[dict[str, Any]], rows: list[d
         annotation.setdefault("num_keypoints", sum(flag > 0 for flag in annotation["keypoints"][2::3]))
 
 
-def _read_metrics(evaluation: Any) -> Metrics:
+def read_metrics(evaluation: Any) -> Metrics:
     """Means over `eval['precision']` [threshold, recall, category, area, max detections], as summarize()."""
     precision = evaluation.eval["precision"]
     areas = list(evaluation.params.areaRngLbl)

@@ -72,7 +72,7 @@ def layers(bars: Sequence[Bar], name: str, x_label: str) -> str | None:
         return canvas.svg(name, f"share of zeros per layer; {x_label}")
 
 
-def sizes(stacks: Sequence[Stack], *, wide: bool = True) -> str | None:
+def sizes(stacks: Sequence[Stack], *, wide: bool = True, name: str = "sizes") -> str | None:
     """Bytes of each file as one bar, split by what they are spent on; None without files.
 
     wide: over the whole page, else as large as the plots of AP.
@@ -98,7 +98,7 @@ def sizes(stacks: Sequence[Stack], *, wide: bool = True) -> str | None:
         if len(axes.containers) > 1:
             columns = len(axes.containers) if wide else 2
             axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=columns, handlelength=1)
-        return canvas.svg("sizes", "bytes of each file by what they are spent on")
+        return canvas.svg(name, "bytes of each file by what they are spent on")
 
 
 def _layer(canvas: Canvas, bar: Bar, left: float, width: float) -> None:

@@ -1,15 +1,8 @@
-"""The report page: gathers verdict, plots and tables, and fills the template.
+"""The report page: gathers verdict, plots and tables, and fills the template."""
 
-The page loads nothing from anywhere. Its Content-Security-Policy admits exactly the one style sheet and the
-one script that it carries, by hash, so that nothing from a hostile file could run even if escaping failed.
-"""
-
-import base64
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from typing import Any
 
 from lth_deploy.reporting import (
@@ -23,6 +16,7 @@ from lth_deploy.reporting import (
     sweep_tables,
 )
 from lth_deploy.reporting.cost_plots import Bar
+from lth_deploy.reporting.html import render_page
 from lth_deploy.reporting.schema import BenchmarkResults, RunSummary, Trial
 from lth_deploy.reporting.shots import Shot
 from lth_deploy.reporting.sweep_schema import SweepSummary
@@ -45,25 +39,8 @@ class Source:
 
 def render(source: Source) -> str:
     """The whole page as HTML text. Same source, same text."""
-    import jinja2
-    from markupsafe import Markup
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("lth_deploy.reporting"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    style, script = _asset("report.css"), _asset("report.js")
     context: dict[str, Any] = {
-        "title": source.title,
         "source": source,
-        "style": Markup(style),
-        "script": Markup(script),
-        "policy": _policy(style, script),
-        "data": Markup(_embedded(source.data)),
-        "svg": Markup,
         "verdicts": _verdicts(source),
         "tiles": _tiles(source),
         "warnings": _warnings(source),
@@ -73,7 +50,7 @@ def render(source: Source) -> str:
         **_cost_plots(source),
         **(_sweep_parts(source.sweep) if source.sweep else {"sweep": None}),
     }
-    return environment.get_template("report.html").render(context)
+    return render_page("report.html", source.title, context, source.data)
 
 
 def _verdicts(source: Source) -> list[Verdict]:
@@ -236,23 +213,3 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         elif value is not None:
             facts.append((prefix + key, str(value)))
     return facts
-
-
-def _embedded(data: Mapping[str, Any]) -> str:
-    """JSON that cannot end its script element, whatever the strings in it."""
-    text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _asset(name: str) -> str:
-    return resources.files("lth_deploy.reporting").joinpath("templates", name).read_text(encoding="utf-8")
-
-
-def _policy(style: str, script: str) -> str:
-    def sha(text: str) -> str:
-        return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
-
-    return (
-        f"default-src 'none'; style-src {sha(style)}; script-src {sha(script)}; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )

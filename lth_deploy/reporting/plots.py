@@ -51,9 +51,9 @@ def ap_against_sparsity(run: RunSummary, split: str, kind: str) -> str | None:
         return canvas.svg(name, f"{KIND_NAMES.get(kind, kind)} on {split} against the share of zero weights")
 
 
-def losses(run: RunSummary) -> str | None:
+def losses(run: RunSummary, name: str = "losses") -> str | None:
     """Training loss of every trial over its steps, smoothed; None when no trial kept its losses."""
-    kept = [(trial, _smooth(trial.losses)) for trial in run.trials]
+    kept = [(trial, smooth(trial.losses)) for trial in run.trials]
     kept = [(trial, curve) for trial, curve in kept if len(curve) > 1]
     if not kept:
         return None
@@ -76,7 +76,7 @@ def losses(run: RunSummary) -> str | None:
         axes.legend(loc="upper right", handlelength=2)
         axes.set_xlabel("optimizer step")
         axes.set_ylabel("training loss, smoothed")
-        return canvas.svg("losses", "training loss of every trial")
+        return canvas.svg(name, "training loss of every trial")
 
 
 def _curve(canvas: Canvas, run: RunSummary, series: str, split: str, kind: str) -> None:
@@ -161,7 +161,7 @@ def _sparsity_axis(axes: "Axes", trials: Sequence[Trial]) -> None:
     axes.set_xlabel("zeros among prunable weights (log scale of what remains)")
 
 
-def _smooth(points: Sequence[tuple[int, float | None]]) -> list[tuple[int, float]]:
+def smooth(points: Sequence[tuple[int, float | None]]) -> list[tuple[int, float]]:
     """Exponential moving average, at most about 400 points."""
     every = max(1, len(points) // 400)
     curve: list[tuple[int, float]] = []
