@@ -100,7 +100,7 @@ def main() -> None:
     found = measure(arguments.model, arguments.decoder, arguments.data, arguments.images, arguments.structure)
     result = {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": f"python -m benchmarks.oneshot MODEL --structure {arguments.structure}",
+        "command": f"python -m benchmarks.oneshot {arguments.model.name} --structure {arguments.structure}",
         "model": arguments.model.name,
         "data": f"{arguments.data.parent.parent.name}/{arguments.data.name}",
         "machine": describe_machine().model_dump(),
