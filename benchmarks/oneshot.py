@@ -11,6 +11,7 @@ import argparse
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +28,7 @@ from lth_deploy.data.coco import load_coco
 from lth_deploy.data.images import read_image
 from lth_deploy.data.records import CocoDataset, ImageRecord
 from lth_deploy.decoders import load_decoder
+from lth_deploy.errors import DataError
 from lth_deploy.evaluation.bootstrap import paired_bootstrap
 from lth_deploy.evaluation.coco_rows import CompactDetections
 from lth_deploy.measure.machine import describe_machine
@@ -72,7 +74,7 @@ def measure(file: Path, decoder: str, data: Path, images: Path, structure: str) 
         processor = time.process_time() - processor
         better = detections(pruned, dataset, decoder)
         found = {"magnitude": score(dataset, plain).metrics["bbox"], "obs": score(dataset, better).metrics["bbox"]}
-        lost = {name: dense["AP"] - metrics["AP"] for name, metrics in found.items()}
+        lost = {name: _ap(dense) - _ap(metrics) for name, metrics in found.items()}
         interval = paired_bootstrap(dataset.ground_truth(), better, plain, dataset.category_ids)
         rows.append(
             {
@@ -88,6 +90,13 @@ def measure(file: Path, decoder: str, data: Path, images: Path, structure: str) 
     return {"calibrated_on": len(seen), "evaluated_on": len(dataset.images), **spent, "dense": dense, "rows": rows}
 
 
+def _ap(metrics: Mapping[str, float | None]) -> float:
+    value = metrics["AP"]
+    if value is None:
+        raise DataError("the second half of the images has no objects; give others")
+    return value
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
@@ -100,7 +109,7 @@ def main() -> None:
     found = measure(arguments.model, arguments.decoder, arguments.data, arguments.images, arguments.structure)
     result = {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": f"python -m benchmarks.oneshot MODEL --structure {arguments.structure}",
+        "command": f"python -m benchmarks.oneshot {arguments.model.name} --structure {arguments.structure}",
         "model": arguments.model.name,
         "data": f"{arguments.data.parent.parent.name}/{arguments.data.name}",
         "machine": describe_machine().model_dump(),

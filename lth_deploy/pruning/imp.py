@@ -1,6 +1,5 @@
 """Iterative magnitude pruning: a loop over planned trials, each of which is skipped when it is on disk already."""
 
-import itertools
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -157,10 +156,11 @@ class Search:
     def _images(self, count: int) -> list[Tensor]:
         """The images of the first batches of the training, as it sees them."""
         images: list[Tensor] = []
-        for step in itertools.count():
+        step = 0
+        while len(images) < count:
             images += [image.to(self.device) for image in self.batches.batch(step)[0]]
-            if len(images) >= count:
-                return images[:count]
+            step += 1
+        return images[:count]
 
     def _permuted(self, final: TrainingState, model: nn.Module) -> TrainingState:
         """The dense state with like channels together; the state to rewind to follows, in a file of its own.

@@ -69,7 +69,7 @@ class Problem:
 
     def whole(self, alive: Mask) -> tuple[Matrix, Matrix]:
         """The best weights where nothing falls that lives, and the diagonal of H's inverse, [group, 1, free]."""
-        weights = self.target @ self.inverse
+        weights: Matrix = self.target @ self.inverse
         if not alive.all():
             weights = self.approach(weights, alive, LAST_STEPS)
         return weights, np.diagonal(self.inverse, axis1=1, axis2=2)[:, None, : self.free]

@@ -109,3 +109,12 @@ def test_a_part_of_a_detector_is_reconstructed() -> None:
 def test_recipes_that_mean_nothing_are_refused(sections: Any) -> None:
     with pytest.raises(RecipeError):
         toy_recipe(**sections)
+
+
+def test_nothing_needs_to_be_trained_where_weights_come_along(tmp_path: Path) -> None:
+    recipe = toy_recipe(pruning=POST, training={"steps": 0}, detector={"weights": "backbone"})
+    search = toy_search(tmp_path / "run", recipe, total_steps=0, rewind_step=0)
+    search.execute()
+    dense = TrainingState.load(search.run.trial("dense").weights).model
+    assert torch.equal(dense["stem.weight"], build(recipe.training.seed, True).stem.weight)
+    assert search.run.trial("level_60").finished
