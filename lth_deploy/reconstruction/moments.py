@@ -36,8 +36,9 @@ class Moments:
         """Add inputs, float32 [group, n, inputs x taps]."""
         if self.constant:
             samples = np.concatenate([samples, np.ones((*samples.shape[:2], 1), np.float32)], axis=2)
-        for group, x in enumerate(samples):
-            self.hessian[group] += x.T @ x  # of one array with itself: half the work in BLAS
+        with np.errstate(invalid="ignore", over="ignore"):  # `check` tells of it, with the layer's name
+            for group, x in enumerate(samples):
+                self.hessian[group] += x.T @ x  # of one array with itself: half the work in BLAS
         self.samples += samples.shape[1]
 
     def check(self, name: str) -> None:
