@@ -53,6 +53,7 @@ def test_the_probe_sees_a_heavy_package() -> None:
         "lth_deploy.workflow.evaluate",
         "lth_deploy.workflow.predict",
         "lth_deploy.workflow.report",
+        "lth_deploy.workflow.analyze",
         "lth_deploy.workflow.data",
         "lth_deploy.workflow.checks",
     ],
@@ -76,7 +77,7 @@ COMMANDS = sorted(_commands(_ROOT))
 
 
 def test_the_verbs_are_the_documented_ones() -> None:
-    verbs = "find-ticket export benchmark evaluate predict inspect report ops-library data recipe checks"
+    verbs = "find-ticket export benchmark evaluate predict inspect report analyze ops-library data recipe checks"
     assert {path[0] for path in COMMANDS} == set(verbs.split())
     assert {path[1] for path in COMMANDS if path[0] == "data" and path[1:]} == {"check", "from-voc", "shapes"}
     assert {path[1] for path in COMMANDS if path[0] == "recipe" and path[1:]} == {"list", "show", "init"}
@@ -91,7 +92,8 @@ def test_every_command_explains_itself(path: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "verb", ["export", "export_onnx", "find_ticket", "inspect", "benchmark", "report", "ops_library", "session"]
+    "verb",
+    ["export", "export_onnx", "find_ticket", "inspect", "benchmark", "report", "analyze", "ops_library", "session"],
 )
 def test_verbs_are_functions_of_the_package(verb: str) -> None:
     import lth_deploy
