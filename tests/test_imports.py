@@ -54,6 +54,7 @@ def test_the_probe_sees_a_heavy_package() -> None:
         "lth_deploy.workflow.evaluate",
         "lth_deploy.workflow.predict",
         "lth_deploy.workflow.report",
+        "lth_deploy.workflow.analyze",
         "lth_deploy.workflow.data",
         "lth_deploy.workflow.sweep",
         "lth_deploy.workflow.checks",
@@ -78,7 +79,7 @@ COMMANDS = sorted(_commands(_ROOT))
 
 
 def test_the_verbs_are_the_documented_ones() -> None:
-    verbs = "find-ticket sweep export benchmark evaluate predict inspect report ops-library data recipe checks"
+    verbs = "find-ticket sweep export benchmark evaluate predict inspect report analyze ops-library data recipe checks"
     assert {path[0] for path in COMMANDS} == set(verbs.split())
     assert {path[1] for path in COMMANDS if path[0] == "data" and path[1:]} == {"check", "from-voc", "crops", "shapes"}
     assert {path[1] for path in COMMANDS if path[0] == "recipe" and path[1:]} == {"list", "show", "init"}
@@ -94,7 +95,7 @@ def test_every_command_explains_itself(path: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize(
     "verb",
-    ["export", "export_onnx", "find_ticket", "inspect", "benchmark", "report", "ops_library", "session", "sweep"],
+    "export export_onnx find_ticket inspect benchmark report analyze ops_library session sweep".split(),
 )
 def test_verbs_are_functions_of_the_package(verb: str) -> None:
     import lth_deploy
