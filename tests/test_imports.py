@@ -95,7 +95,18 @@ def test_every_command_explains_itself(path: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize(
     "verb",
-    "export export_onnx find_ticket inspect benchmark report analyze ops_library session sweep".split(),
+    [
+        "export",
+        "export_onnx",
+        "find_ticket",
+        "inspect",
+        "benchmark",
+        "report",
+        "analyze",
+        "ops_library",
+        "session",
+        "sweep",
+    ],
 )
 def test_verbs_are_functions_of_the_package(verb: str) -> None:
     import lth_deploy
