@@ -19,8 +19,8 @@ NAMES = recipe_names()
 DIGESTS = {
     "bccd_cells_r18": "9ddcb850714bf843e5f164393150d858371d2caf8a7a208a27e49c45078f1044",
     "bccd_faster_rcnn_r18": "f023f72de1dadb7ae16eb27134ef1e25b4acb590f8c20a0ed1261354fe78e9a6",
-    "bccd_retinanet_r18": "66d7bb201554bbba0582903a14378f9637b81aa742a859ae197f6501fcec1d83",
-    "bccd_retinanet_r18_int8": "d2a2d9a5d4072897d9cd6b558f0662a27897e8d99c37a1dbf6da02b669725d95",
+    "bccd_retinanet_r18": "ffa535eb055202fca22888acd3546252fb437e36981b80e5898ae26dda1d601e",
+    "bccd_retinanet_r18_int8": "19e2a7eb0df04abe1a76a7603042d17d1f87f6c0a5e172f63331639986e94b46",
     "bccd_retinanet_r18_wide": "faa6b584ca4fef79e389f21923d0dfbe2c32081408ff3896ab500d25a2c0e991",
     "coco/keypoint_rcnn_r18_iterative": "2d78922677e0ea61b4704b578b8b5b77279849b0d8b2cae2c0a521c9be00db92",
     "coco/keypoint_rcnn_r18_oneshot": "0ebeaf8e9f90e25236ca21f3edbf1af6e44654b53a55505f505adafa5c15d478",
@@ -50,6 +50,8 @@ DIGESTS = {
     "paper/table5_keypoint_rcnn_r50": "69f12b958ed62b62a78ec0f33bc989f695342d938ed61259990ed1c9ad1c3e02",
     "paper/table5_mask_rcnn_r50": "150b2d7fc39fb334774525c2c61346533712d2f87ac6c2964b5fb0849f182681",
     "quickstart": "e8787ab9fed0a391f957e5e70fac0c4e31a8fbf5e1632572abb610d4e6040a47",
+    "shapes_keypoint_rcnn_r18": "3534b2441aa6de3314faa145d2c91775f72ed9eed587bf076bb6ac24a7fb9467",
+    "shapes_mask_rcnn_r18": "9a0fd763c5aa97b83dcf55861c909d8d5f6372636e2bb8d57ec39bc0ffed0acd",
 }
 TABLES = (("table1", "r18"), ("table2", "r50"), ("table5", "r50"))
 PAPER = [name for name in NAMES if name.startswith("paper/")]

@@ -28,7 +28,10 @@ def test_0_when_all_is_well(cli: Cli) -> None:
         (["inspect", "x.onnx", "--jsn"], "No such option: --jsn"),
         (["export"], "give a run directory or --onnx FILE, one of the two"),
         (["export", "run", "--onnx", "x.onnx"], "one of the two"),
-        (["export", "run", "--sparsity", "0.8"], "--sparsity, --images, --data, --decoder and --max-ap-drop go with"),
+        (
+            ["export", "run", "--sparsity", "0.8"],
+            "--sparsity, --one-shot, --structure, --images, --data, --decoder and --max-ap-drop",
+        ),
         (
             ["export", "--onnx", "x.onnx", "--values", "fp8"],
             "--values=fp8: values: Input should be 'fp32', 'fp16' or 'int8'",

@@ -53,7 +53,8 @@ def test_a_wrong_key_is_named_with_file_line_path_and_the_nearest_key(right: str
         ("resnet18", "resnet19", "line 4: detector.backbone: "),
         ("resnet18", "mobilenet_v3_large", "cannot stand on backbone 'mobilenet_v3_large'"),
         ("min_size: 96", "min_size: 97", "min_size 97 is larger than max_size 96"),
-        ("steps: 10", "steps: 0", "line 10: training.steps: Input should be greater than 0; found 0"),
+        ("steps: 10", "steps: -1", "line 10: training.steps: Input should be greater than or equal to 0; found -1"),
+        ("steps: 10", "steps: 0", "training.steps is 0, which only pruning.schedule 'post_training' can work with"),
         ("steps: 10", "steps: true", "line 10: training.steps: Input should be a valid integer; found True"),
         ("steps: 10", "steps: '10'", "line 10: training.steps: Input should be a valid integer; found '10'"),
         ("steps: 10", "epochs: 1\n  steps: 10", "line 9: training: give the length of a training once"),
@@ -86,7 +87,7 @@ def test_a_wrong_value_is_named_with_what_was_found(right: str, wrong: str, mess
 
 
 def test_all_faults_are_told_at_once() -> None:
-    text = MINIMAL.replace("min_size", "min_sise").replace("steps: 10", "steps: 0")
+    text = MINIMAL.replace("min_size", "min_sise").replace("steps: 10", "steps: -1")
     assert [line.split(": ")[1] for line in _fault(text).splitlines()] == ["detector.min_sise", "training.steps"]
 
 
@@ -109,7 +110,10 @@ def test_overrides_are_laid_over_the_file() -> None:
     ("override", "message"),
     [
         ("training.stepz=3", "--set training.stepz=3: training.stepz: unknown key; did you mean 'steps'?"),
-        ("training.steps=-3", "--set training.steps=-3: training.steps: Input should be greater than 0; found -3"),
+        (
+            "training.steps=-3",
+            "--set training.steps=-3: training.steps: Input should be greater than or equal to 0; found -3",
+        ),
         ("training=3", "--set training=3: training: Input should be a valid dictionary"),
         ("training.steps.x=3", "--set training.steps.x=3: 'steps' holds the value 10, not keys"),
         ("training.steps", "--set training.steps: write it as key.path=value"),

@@ -27,7 +27,7 @@ def broken() -> Breakdown:
 def test_figures_are_those_of_pycocotools(broken: Breakdown) -> None:
     document, found = damaged()
     metrics = evaluate_detections(document, found, CATEGORY_IDS).metrics["bbox"]
-    assert broken.metrics == metrics
+    assert broken.metrics == {figure: metrics[figure] for figure in ("AP", "AP50", "AP75", "APs", "APm", "APl")}
     assert [one.ap for one in broken.coco_sizes] == [metrics[key] for key in ("APs", "APm", "APl")]
     assert np.mean([one.ap for one in broken.classes]) == pytest.approx(metrics["AP"])
     assert np.mean([one.ap50 for one in broken.classes]) == pytest.approx(metrics["AP50"])
