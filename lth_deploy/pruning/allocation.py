@@ -43,8 +43,8 @@ def prune(
 
     `sparsity` is the share of zero weights (global, erk: over all layers together; per_layer: in every layer) or,
     with `macs`, the share of zero MACs. It is reached and overshot by less than one block. With a structure of
-    groups, N:M, every group keeps its N, and neither `sparsity` nor `allocation` changes that. `seed` is of the
-    criterion.
+    groups, N:M, every group keeps its N, and neither `sparsity` nor `allocation` changes that. For whole filters see
+    `prune_filters`. `seed` is of the criterion.
 
     Raises:
         RecipeError: the masks already hold more zeros than asked for, so that the level cannot be a step on.

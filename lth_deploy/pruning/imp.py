@@ -100,7 +100,7 @@ class Search:
     def _counted(self, model: nn.Module) -> list[PrunableLayer]:
         """The prunable layers of a model that is not trained yet, as allocations count them."""
         macs = self.recipe.pruning.allocation == "macs"
-        positions: Mapping[str, float] = self.positions(model) if macs else defaultdict(lambda: 1.0)
+        positions: Mapping[str, float] = self.positions(model.to(self.device)) if macs else defaultdict(lambda: 1.0)
         return self.trials.layers(model, positions)
 
     def execute(self) -> None:

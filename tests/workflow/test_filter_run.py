@@ -16,7 +16,7 @@ from lth_deploy.compiler.metadata import read_metadata  # noqa: E402
 from lth_deploy.detectors.fold_norm import norms_behind  # noqa: E402
 from lth_deploy.errors import RecipeError  # noqa: E402
 from lth_deploy.mask import load_masks, sparsity  # noqa: E402
-from lth_deploy.target import Target  # noqa: E402
+from lth_deploy.target import GatesSpec, Target  # noqa: E402
 from lth_deploy.ticket import RunDirectory  # noqa: E402
 from lth_deploy.workflow.export import export  # noqa: E402
 from lth_deploy.workflow.find_ticket import find_ticket  # noqa: E402
@@ -101,3 +101,26 @@ def test_a_level_beyond_whole_filters_is_refused_before_training(tmp_path: Path)
     with pytest.raises(RecipeError, match=r"layer_blocks.*most that can be reached is 0\.9"):
         find_ticket(recipe, tmp_path / "run", device="cpu")
     assert not (tmp_path / "run" / "trials").exists() or not list((tmp_path / "run" / "trials").glob("*/weights*"))
+
+
+@pytest.mark.slow
+def test_a_ticket_fine_tuned_as_int8_loses_its_filters_too(tmp_path: Path) -> None:
+    pytest.importorskip("sympy", reason="the int8 extra is not installed")
+    recipe = tiny_recipe(
+        pruning={"levels": [0.5], "structure": "filter"},
+        quantization={"levels": [0.5], "lr": 1e-5},
+        controls={"random": []},
+    )
+    small = smoke_recipe(recipe, tmp_path / "initial.safetensors")
+    small = small.model_copy(update={"controls": small.controls.model_copy(update={"random": []})})
+    run = find_ticket(small, tmp_path / "run", device="cpu").run
+    # The network has hardly trained: steps that fall to either side reach its outputs without being averaged away.
+    target = Target(values="int8", gates=GatesSpec(int8_ap_drop=1.0, int8_steps=255))
+    for level in ("level_50_int8", "level_50"):
+        made = export(run, level=level, target=target, out=tmp_path / level)
+        metadata = read_metadata(load_model(made.artifact))
+        assert metadata is not None
+        assert metadata.quantization is not None
+        masks = load_masks(RunDirectory.open(run).trial(level).mask)
+        dead = {name for name, mask in masks.items() if not mask.reshape(len(mask), -1).any(1).all()}
+        assert metadata.removed_channels.keys() == dead
