@@ -230,3 +230,56 @@ def test_layers_tied_to_excluded_ones_stay(tmp_path: Path) -> None:
 def test_what_makes_no_sense_is_refused(pruning: dict[str, Any], message: str) -> None:
     with pytest.raises(LthError, match=message):
         toy_recipe(pruning={"structure": "filter", **pruning})
+
+
+class Named(torch.nn.Module):
+    """A backbone and a head under the names that detectors have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        first, second = torch.nn.Conv2d(3, 8, 3, bias=False), torch.nn.Conv2d(8, 6, 3, bias=False)
+        norms = [torch.nn.BatchNorm2d(channels) for channels in (8, 6)]
+        self.backbone = torch.nn.Sequential(first, norms[0], torch.nn.ReLU(), second, norms[1], torch.nn.ReLU())
+        self.head = torch.nn.Conv2d(6, 3, 1)
+        for norm in norms:
+            torch.nn.init.uniform_(norm.bias, 0.1, 0.5)
+
+    def forward(self, images: list[Any], targets: list[dict[str, Any]] | None = None) -> Any:
+        answer = self.head(self.backbone(torch.stack(images))).mean((2, 3))
+        if targets is None:
+            return answer
+        return {"fit": ((answer - torch.stack([target["answer"] for target in targets])) ** 2).mean()}
+
+
+def named(path: Path, **sections: Any) -> Any:
+    def make(seed: int, pretrained: bool = False) -> Any:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return Named()
+
+    pruning = {"structure": "filter", "levels": [0.5], "exclude": ["head"]}
+    positions = {"backbone.0.weight": 16.0, "backbone.3.weight": 4.0}
+    score = {"val": {"bbox": {"AP": 0.5}}}
+    recipe = toy_recipe(pruning=pruning, **sections)
+    return toy_search(path, recipe, build=make, positions=lambda model: positions, score=lambda model: score)
+
+
+@pytest.mark.parametrize("transfer", ["ticket", "mask"])
+def test_filters_of_another_run_are_silent_here_too(tmp_path: Path, transfer: str) -> None:
+    source = named(tmp_path / "source")
+    source.execute()
+    found = named(
+        tmp_path / "run",
+        source={"run": str(source.run.path), "transfer": transfer, "groups": ["backbone"]},
+        training={"seed": 5},
+    )
+    found.check()
+    found.execute()
+    masks, given = (load_masks(one.run.trial("level_50").mask) for one in (found, source))
+    state = TrainingState.load(found.run.trial("level_50").weights).model
+    for layer, norm in (("backbone.0", "backbone.1"), ("backbone.3", "backbone.4")):
+        np.testing.assert_array_equal(masks[f"{layer}.weight"], given[f"{layer}.weight"])
+        dead = torch.from_numpy(~left(masks[f"{layer}.weight"]))
+        assert not state[f"{norm}.weight"][dead].any()
+        assert not state[f"{norm}.bias"][dead].any()
+    assert sparsity(masks) == pytest.approx(0.5, abs=0.12)
