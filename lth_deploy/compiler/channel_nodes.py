@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from onnx import NodeProto, TensorProto, helper
+from onnx import NodeProto, TensorProto
 
+from lth_deploy.compiler.regions.known import attribute
 from lth_deploy.compiler.stored import array_of
 
 LAYERS = ("Conv", "Gemm")
@@ -76,7 +77,7 @@ def _picks_sizes(
 
 def _resizes_pictures(node: NodeProto, makers: Makers, tensors: Tensors) -> bool:
     """Whether a Resize leaves batch and channels as they are, however many these are."""
-    if attribute(node, "coordinate_transformation_mode", b"") == b"tf_crop_and_resize" or attribute(node, "axes", None):
+    if attribute(node, "coordinate_transformation_mode", "") == "tf_crop_and_resize" or attribute(node, "axes", None):
         return False
     if len(node.input) > 3 and node.input[3]:
         return _begins_as(node.input[3], node.input[0], makers, tensors)
@@ -106,9 +107,3 @@ def constant(name: str, makers: Makers, tensors: Tensors) -> npt.NDArray[Any] | 
     if maker is None or maker.op_type != "Constant" or maker.attribute[0].name != "value":
         return None
     return array_of(maker.attribute[0].t)
-
-
-def attribute(node: NodeProto, name: str, default: Any) -> Any:
-    """The value of a node's attribute, `default` where it has none."""
-    found = next((one for one in node.attribute if one.name == name), None)
-    return default if found is None else helper.get_attribute_value(found)

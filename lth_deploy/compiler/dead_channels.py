@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from onnx import GraphProto, ModelProto, NodeProto, helper
 
-from lth_deploy.compiler.channel_nodes import LAYERS, attribute, passes_zeros, reads_no_channels, weight_by_output
+from lth_deploy.compiler.channel_nodes import LAYERS, passes_zeros, reads_no_channels, weight_by_output
 from lth_deploy.compiler.prepare import prepare
+from lth_deploy.compiler.regions.known import attribute
 from lth_deploy.compiler.stored import array_of
 from lth_deploy.compiler.values import set_weights
 from lth_deploy.compiler.walk import all_graphs

@@ -6,18 +6,30 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.tiny_detectors import FAMILIES, tiny_detector
 from tests.workflow.ticket_runs import tiny_recipe
 
 torch = pytest.importorskip("torch", reason="torch comes with the extra 'train'")
 pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
 
+from lth_deploy.compiler.capture import capture  # noqa: E402
+from lth_deploy.compiler.dead_channels import remove_dead_channels  # noqa: E402
 from lth_deploy.compiler.load import load_model  # noqa: E402
 from lth_deploy.compiler.metadata import read_metadata  # noqa: E402
-from lth_deploy.detectors.fold_norm import norms_behind  # noqa: E402
+from lth_deploy.compiler.save import to_bytes  # noqa: E402
+from lth_deploy.detectors.exportable import ExportableDetector  # noqa: E402
+from lth_deploy.detectors.fold_norm import fold_norm, norms_behind  # noqa: E402
 from lth_deploy.errors import RecipeError  # noqa: E402
 from lth_deploy.mask import load_masks, sparsity  # noqa: E402
+from lth_deploy.pruning.allocation import prune  # noqa: E402
+from lth_deploy.pruning.criteria import CRITERIA  # noqa: E402
+from lth_deploy.pruning.layer import PrunableLayer  # noqa: E402
+from lth_deploy.pruning.scope import scoped_layers  # noqa: E402
+from lth_deploy.pruning.structure import STRUCTURES  # noqa: E402
+from lth_deploy.pruning.ties import silenced, tied_layers  # noqa: E402
 from lth_deploy.target import GatesSpec, Target  # noqa: E402
 from lth_deploy.ticket import RunDirectory  # noqa: E402
+from lth_deploy.training.state import TrainingState  # noqa: E402
 from lth_deploy.workflow.export import export  # noqa: E402
 from lth_deploy.workflow.find_ticket import find_ticket  # noqa: E402
 from lth_deploy.workflow.inspect import inspect_artifact  # noqa: E402
@@ -94,6 +106,36 @@ def test_a_two_stage_detector_loses_filters_of_its_box_head(tmp_path: Path) -> N
     metadata = read_metadata(load_model(made.artifact))
     assert metadata is not None
     assert {"roi_heads.box_head.fc6.weight", "roi_heads.box_head.fc7.weight"} <= metadata.removed_channels.keys()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_answers_alike_without_its_dead_channels(family: str) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    model = tiny_detector(family)
+    scoped = scoped_layers(model, "default")
+    tied, weights = tied_layers(model, scoped), dict(model.named_parameters())
+    layers = [
+        PrunableLayer(one.name, weights[one.name].detach().numpy(), one.transposed, 1.0, None, tied.get(one.name, ()))
+        for one in scoped
+    ]
+    free = sum(one.weights.size for one in layers if one.tied) / sum(one.weights.size for one in layers)
+    whole = {one.name: np.ones(one.weights.shape, np.bool_) for one in layers}
+    masks = prune(layers, whole, 0.4 * free, CRITERIA.get("magnitude"), "per_layer", STRUCTURES["filter"])
+    held = {name: torch.from_numpy(mask) for name, mask in silenced(model, masks).items()}
+    TrainingState.capture(0, model).masked(held).restore(model)
+    graph = capture(ExportableDetector(fold_norm(model).module), np.zeros((64, 96, 3), np.uint8))
+    smaller, report = remove_dead_channels(graph)
+    fallen = {name: (int((~mask.reshape(len(mask), -1).any(1)).sum()), len(mask)) for name, mask in masks.items()}
+    assert report.removed == {name: counts for name, counts in fallen.items() if counts[0]}
+    assert report.left == {}
+    image = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)
+    expected, found = (
+        onnxruntime.InferenceSession(to_bytes(one), providers=["CPUExecutionProvider"]).run(None, {"image": image})
+        for one in (graph, smaller)
+    )
+    assert len(expected[0])
+    for theirs, ours in zip(expected, found, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=2e-3)
 
 
 def test_a_level_beyond_whole_filters_is_refused_before_training(tmp_path: Path) -> None:
