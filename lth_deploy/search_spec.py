@@ -97,7 +97,7 @@ class PruningSpec(Section):
     calibration_images: Positive = Field(64, description="images that schedule 'post_training' looks at")
     cubic: CubicSpec = CubicSpec()
     allocation: Literal["global", "per_layer", "erk", "macs"] = "global"
-    structure: Literal["single", "in4", "2x4", "out2", "1:4", "2:4", "4:8"] = "single"
+    structure: Literal["single", "in4", "2x4", "out2", "1:4", "2:4", "4:8", "filter"] = "single"
     block_score: Literal["auto", "l2", "l1", "max"] = Field(
         "auto",
         description="what a block is worth: root mean square, mean or largest of the scores of its weights; auto is l1 "
@@ -171,6 +171,16 @@ class PruningSpec(Section):
                 f"structure '{self.structure}' has the same zeros in every group and all at once: "
                 f"leave {', '.join(alone)} out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _filters_are_trained(self) -> "PruningSpec":
+        if self.structure != "filter":
+            return self
+        if self.schedule == "post_training":
+            raise ValueError("schedule 'post_training' solves for single weights; structure 'filter' has to be trained")
+        if self.allocation == "erk":
+            raise ValueError("allocation 'erk' gives layers densities of single weights; leave it out for 'filter'")
         return self
 
     @model_validator(mode="after")

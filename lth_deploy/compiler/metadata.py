@@ -15,6 +15,7 @@ Name = Annotated[str, Field(max_length=512)]
 
 
 Milliseconds = Annotated[float, Field(ge=0)]
+Channels = Annotated[int, Field(ge=0)]
 
 
 class _Part(BaseModel):
@@ -60,6 +61,7 @@ class ArtifactMetadata(_Part):
     positions: weight name to multiplications of one weight in one inference.
     dense_because: weight name to the reason why no region computes its layer.
     predicted: weight name to milliseconds of its layer on one thread, sparse and dense.
+    removed_channels: weight name to output channels that were dead and left out, and how many there were before.
     measured, quantization: see there.
     control_sha256: digest of the dense control that the artifact is compared with.
     """
@@ -80,6 +82,7 @@ class ArtifactMetadata(_Part):
     positions: dict[Name, Annotated[int, Field(ge=0)]] = {}
     dense_because: dict[Name, Name] = {}
     predicted: dict[Name, tuple[Milliseconds, Milliseconds]] = {}
+    removed_channels: dict[Name, tuple[Channels, Channels]] = {}
     measured: Measured | None = None
     quantization: Quantization | None = None
     control_sha256: Name | None = None

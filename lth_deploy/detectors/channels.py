@@ -100,6 +100,8 @@ class _Trace(TorchFunctionMode):
             self._layer(self._names[id(args[1])], args, result)
         elif func in _KEEPERS and self._follows(args[0]):
             self._followed[result] = self._followed[args[0]]
+        elif func is Tensor.flatten and self._follows(args[0]) and args[0].shape == result.shape:
+            self._followed[result] = self._followed[args[0]]  # there was nothing to flatten
         elif func in _SUMS and len(args) == 2 and all(self._follows(one) for one in args):
             self._followed[result] = self._joined(*(self._followed[one] for one in args))
         elif _holds_tensor(result):

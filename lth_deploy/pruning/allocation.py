@@ -7,15 +7,17 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from lth_deploy.errors import RecipeError
 from lth_deploy.mask import Masks
+from lth_deploy.pruning.budget import Allocation, budget_left
 from lth_deploy.pruning.criteria import Criterion
 from lth_deploy.pruning.erdos_renyi import erk_zeros
+from lth_deploy.pruning.filters import prune_filters
 from lth_deploy.pruning.layer import PrunableLayer
 from lth_deploy.pruning.selection import Candidates, check_finite, lowest
 from lth_deploy.pruning.structure import (
     AnyStructure,
     BlockScore,
+    Filters,
     Groups,
     Structure,
     best_of_groups,
@@ -25,7 +27,6 @@ from lth_deploy.pruning.structure import (
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
-Allocation = Literal["global", "per_layer", "erk", "macs"]
 
 
 def prune(
@@ -42,8 +43,8 @@ def prune(
 
     `sparsity` is the share of zero weights (global, erk: over all layers together; per_layer: in every layer) or,
     with `macs`, the share of zero MACs. It is reached and overshot by less than one block. With a structure of
-    groups, N:M, every group keeps its N, and neither `sparsity` nor `allocation` changes that. `seed` is of the
-    criterion.
+    groups, N:M, every group keeps its N, and neither `sparsity` nor `allocation` changes that. For whole filters see
+    `prune_filters`. `seed` is of the criterion.
 
     Raises:
         RecipeError: the masks already hold more zeros than asked for, so that the level cannot be a step on.
@@ -54,6 +55,8 @@ def prune(
     if block_score == "auto":
         # Changes of the loss add up; magnitudes do as squares.
         block_score = "l1" if criterion.additive else "l2"
+    if isinstance(structure, Filters):
+        return prune_filters(layers, masks, sparsity, criterion, allocation, block_score, seed)
     blocks = [
         _candidates(layer, masks[layer.name], criterion, structure, allocation, block_score, seed) for layer in layers
     ]
@@ -61,7 +64,10 @@ def prune(
         zeros = _zeros_by_layer(layers, masks, sparsity, allocation, structure)
         falls = [lowest([block], count)[0] for block, count in zip(blocks, zeros, strict=True)]
     else:
-        falls = lowest(blocks, _budget(layers, masks, sparsity, structure, macs=allocation == "macs"))
+        falls = lowest(
+            blocks,
+            budget_left(layers, masks, sparsity, structure.outputs * structure.inputs, macs=allocation == "macs"),
+        )
     return {
         layer.name: masks[layer.name] & ~expand_blocks(fall, layer.weights.shape, structure, layer.transposed)
         for layer, fall in zip(layers, falls, strict=True)
@@ -120,34 +126,10 @@ def _zeros_by_layer(
     structure: Structure,
 ) -> list[float]:
     """How many weights are still to fall in each layer, where layers have shares of their own."""
+    block = structure.outputs * structure.inputs
     if allocation == "per_layer":
-        return [_budget([layer], masks, sparsity, structure, macs=False) for layer in layers]
-    _budget(layers, masks, sparsity, structure, macs=False)  # refuses a level that is passed already
+        return [budget_left([layer], masks, sparsity, block, macs=False) for layer in layers]
+    budget_left(layers, masks, sparsity, block, macs=False)  # refuses a level that is passed already
     wanted = erk_zeros([layer.weights.shape for layer in layers], sparsity)
     gone = [int(np.count_nonzero(~masks[layer.name])) for layer in layers]
     return [float(max(zeros - fallen, 0)) for zeros, fallen in zip(wanted, gone, strict=True)]
-
-
-def _budget(
-    layers: Sequence[PrunableLayer],
-    masks: Mapping[str, BoolArray],
-    sparsity: float,
-    structure: Structure,
-    macs: bool,
-) -> float:
-    """What is still to fall, in weights or in MACs; nothing when the level before overshot to here already."""
-    prices = [layer.positions if macs else 1.0 for layer in layers]
-    total = sum(layer.weights.size * price for layer, price in zip(layers, prices, strict=True))
-    gone = sum(
-        (layer.weights.size - int(np.count_nonzero(masks[layer.name]))) * price
-        for layer, price in zip(layers, prices, strict=True)
-    )
-    target = sparsity * total if macs else round(sparsity * total)
-    # A level before may have overshot by the block that crossed its line, and rounding by one weight more.
-    overshoot = (structure.outputs * structure.inputs + 1) * max(prices, default=0.0)
-    if gone > target + overshoot:
-        raise RecipeError(
-            f"a sparsity of {sparsity:.4g} is asked for, but {gone / total:.4g} is reached already; "
-            "levels must rise, and blocks that were pruned stay pruned"
-        )
-    return max(target - gone, 0.0)

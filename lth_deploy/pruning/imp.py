@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,9 @@ from lth_deploy.pruning.allocation import zero_macs
 from lth_deploy.pruning.criteria import CRITERIA
 from lth_deploy.pruning.early_files import EarlyFiles
 from lth_deploy.pruning.early_masks import RecordEarlyMasks
+from lth_deploy.pruning.filters import check_reachable
 from lth_deploy.pruning.gradual import RaiseSparsity
+from lth_deploy.pruning.layer import PrunableLayer
 from lth_deploy.pruning.permute import reordered, similarity_order
 from lth_deploy.pruning.plan import TrialPlan, plan_trials
 from lth_deploy.pruning.post_training import reconstruct
@@ -88,9 +91,17 @@ class Search:
                 f"{self.total_steps}; lower it"
             )
         for level in self.recipe.pruning.level_list():
-            self.trials.share(level, model)
+            share = self.trials.share(level, model)
+            if self.recipe.pruning.structure == "filter" and source is None:
+                check_reachable(level, share, self._counted(model), self.recipe.pruning.allocation)
             if source is not None:
                 fit(read_ticket(source, level), model, self.trials.scoped(model), source)
+
+    def _counted(self, model: nn.Module) -> list[PrunableLayer]:
+        """The prunable layers of a model that is not trained yet, as allocations count them."""
+        macs = self.recipe.pruning.allocation == "macs"
+        positions: Mapping[str, float] = self.positions(model.to(self.device)) if macs else defaultdict(lambda: 1.0)
+        return self.trials.layers(model, positions)
 
     def execute(self) -> None:
         """Run every trial of the plan that is not finished yet.
@@ -115,7 +126,7 @@ class Search:
             return
         masks = self.masks.begin(plan)
         model, course, hooks = self._start(plan)
-        session = Session(self.recipe.training, self.device, model, trial, _tensors(masks))
+        session = Session(self.recipe.training, self.device, model, trial, self.trials.held(masks))
         for hook in hooks:
             session.add(hook)
         if plan.kind == "dense":
@@ -130,7 +141,7 @@ class Search:
         if early is not None:
             self.run.commit(early.finish())
         memory = moved.memory() if moved else None
-        final = TrainingState.capture(course.steps.stop, model, memory=memory).masked(_tensors(masks))
+        final = TrainingState.capture(course.steps.stop, model, memory=memory).masked(self.trials.held(masks))
         if plan.kind == "dense" and self.recipe.pruning.permute == "similarity":
             final = self._permuted(final, model)
         final.save(trial.weights)
@@ -149,7 +160,7 @@ class Search:
         model, masks = reconstruct(dense, layers, images, share, pruning.structure)
         self.masks.save(trial, masks)
         truncate_metrics(trial.metrics, 0)  # there are none, but a trial has the file
-        TrainingState.capture(self.total_steps, model).masked(_tensors(masks)).save(trial.weights)
+        TrainingState.capture(self.total_steps, model).masked(self.trials.held(masks)).save(trial.weights)
         steps, seconds = range(self.total_steps, self.total_steps), time.monotonic() - began
         trial.commit(self._result(plan, model, masks, self.trials.positions(), steps, seconds))
 
@@ -242,7 +253,7 @@ class Search:
             self.trials.share(plan.sparsity, session.model),
             masks,
             lambda before, target: ranking.masks(session.model, before, target, session.memory()),
-            lambda after: session.prune(_tensors(after)),
+            lambda after: session.prune(self.trials.held(after)),
         )
         session.add(rise)
         return rise
@@ -250,10 +261,6 @@ class Search:
     def _keep_rewind(self, state: TrainingState) -> None:
         state.save(self.run.rewind)
         self.run.commit([self.run.rewind])
-
-
-def _tensors(masks: Masks) -> dict[str, Tensor]:
-    return {name: torch.from_numpy(mask) for name, mask in masks.items()}
 
 
 def _headline(scores: Scores) -> str:

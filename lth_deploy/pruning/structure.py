@@ -35,7 +35,12 @@ class Groups:
     of: int
 
 
-AnyStructure = Structure | Groups
+@dataclass(frozen=True)
+class Filters:
+    """All weights of an output channel share one mask bit; layers whose outputs are added lose the same channels."""
+
+
+AnyStructure = Structure | Groups | Filters
 
 STRUCTURES: dict[str, AnyStructure] = {
     "single": Structure(1, 1),
@@ -45,6 +50,7 @@ STRUCTURES: dict[str, AnyStructure] = {
     "1:4": Groups(1, 4),
     "2:4": Groups(2, 4),
     "4:8": Groups(4, 8),
+    "filter": Filters(),
 }
 
 

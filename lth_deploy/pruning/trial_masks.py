@@ -109,7 +109,8 @@ class TrialMasks:
         if plan.kind in ("reinit", "int8"):
             return ticket
         transposed = frozenset(layer.name for layer in trials.scoped(trials.fresh()) if layer.transposed)
-        return permuted(ticket, STRUCTURES[trials.recipe.pruning.structure], transposed, trials.recipe.training.seed)
+        structure, seed = STRUCTURES[trials.recipe.pruning.structure], trials.recipe.training.seed
+        return permuted(ticket, structure, transposed, seed, trials.tied)
 
 
 def is_gradual(plan: TrialPlan, trials: Trials) -> bool:

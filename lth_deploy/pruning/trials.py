@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from lth_deploy.mask import Masks, load_masks
 from lth_deploy.pruning.accounting import prunable_share
@@ -11,6 +13,7 @@ from lth_deploy.pruning.layer import PrunableLayer
 from lth_deploy.pruning.plan import plan_trials
 from lth_deploy.pruning.scope import ScopedLayer, layers_of
 from lth_deploy.pruning.signals import Signals
+from lth_deploy.pruning.ties import silenced, tied_layers
 from lth_deploy.pruning.transfer import Transfer, fit, read_ticket
 from lth_deploy.recipe import Recipe
 from lth_deploy.ticket import RunDirectory, Trial
@@ -78,9 +81,24 @@ class Trials:
                 layer.transposed,
                 positions[layer.name],
                 (signals or {}).get(layer.name),
+                self.tied.get(layer.name, ()),
             )
             for layer in self.scoped(model)
         ]
+
+    @cached_property
+    def tied(self) -> dict[str, tuple[str, ...]]:
+        """Layers that lose whole filters together, by name; none with structures that lose none."""
+        if self.recipe.pruning.structure != "filter":
+            return {}
+        model = self.fresh()
+        return tied_layers(model, self.scoped(model))
+
+    def held(self, masks: Masks) -> dict[str, Tensor]:
+        """What is zero under `masks`, as a training holds it: where whole filters fall, all that they put out."""
+        if self.recipe.pruning.structure == "filter":
+            masks = silenced(self.fresh(), masks)
+        return {name: torch.from_numpy(mask) for name, mask in masks.items()}
 
     def positions(self) -> dict[str, float]:
         """Multiply positions by parameter name, as measured on the dense model."""

@@ -59,7 +59,8 @@ class Session:
         self.masks = dict(masks)
         self._keep.keep(masks)
         with torch.no_grad():
-            for name, parameter in self.model.named_parameters():
+            # A frozen norm's scale and shift are buffers.
+            for name, parameter in (*self.model.named_parameters(), *self.model.named_buffers()):
                 if name in masks:
                     pruned = ~masks[name].to(parameter.device)
                     slots = self.optimizer.state.get(parameter, {}).values()

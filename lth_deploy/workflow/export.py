@@ -15,6 +15,7 @@ from lth_deploy.pruning.plan import control_of, level_name
 from lth_deploy.recipe import Recipe
 from lth_deploy.target import Target
 from lth_deploy.ticket import RunDirectory, Trial, versions
+from lth_deploy.workflow.dead_channels import without_dead_channels
 from lth_deploy.workflow.detection_gate import (
     GateResult,
     hold_detections,
@@ -215,12 +216,14 @@ def _compile(
         logger.warning("%s: the norm '%s' stays in the graph and costs time: %s", trial.name, name, reason)
     # The gate's reference is folded too, since rounded weights exist nowhere else; so folding has a gate of its own.
     hold_folding(trained, folded.module, dataset)
-    graph = _captured(folded.module, dataset, target)
+    whole = _captured(folded.module, dataset, target)
+    graph, removed = without_dead_channels(whole, recipe, trial.name)
     account = None
     if ranges:
         feeds = [{"image": read_image(path)} for path in ranges]
         account = quantise(graph, feeds, target, learned_grids(trial))
     metadata = _metadata(recipe, trial, dataset, target, graph, control)
+    metadata = metadata.model_copy(update={"removed_channels": removed})
     chosen = emit_chosen(account.graph if account else graph, target, metadata.positions, next(_pictures(dataset))[1])
     update = {"measured": chosen.measured, **told(chosen.layers)}
     update["quantization"] = account.quantization if account else None
@@ -232,7 +235,7 @@ def _compile(
         gate = hold_quantised_detections(file, quantised, dataset, recipe, target.gates, account.quantization)
         hold_quantised_ap(_float_ap(trial, gate), gate.file_ap, target.gates.int8_ap_drop, account.quantization)
     else:
-        reference = stored_reference(folded.module, round_values(graph, target.float_values))
+        reference = stored_reference(folded.module, round_values(whole, target.float_values))
         gate = hold_detections(file, reference, dataset, recipe, target.gates)
     hold_regions(file, _pictures(dataset), target.gates)
     logger.info("%s as %s: %.2f MB, %s", trial.name, target.format, size / 1e6, gate.parity.describe())

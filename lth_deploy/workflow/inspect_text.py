@@ -25,6 +25,9 @@ def facts(report: InspectReport) -> list[tuple[str, str]]:
         if metadata.quantization is not None:
             told = metadata.quantization
             lines.append(("int8", f"{told.method} over {told.images} images; {len(told.errors)} weights"))
+        if metadata.removed_channels:
+            gone, whole = (sum(counts) for counts in zip(*metadata.removed_channels.values(), strict=True))
+            lines.append(("channels removed", f"{gone:,} of {whole:,} in {len(metadata.removed_channels)} layers"))
         lines.extend(speed_facts(report.layers, metadata))
         lines.append(("recipe", metadata.recipe_digest or "none"))
     return lines + [("note", note) for note in report.notes]
@@ -47,6 +50,7 @@ def table(report: InspectReport) -> list[list[str]]:
         "int8 error",
         "why not",
     ]
+    removed = report.metadata.removed_channels if report.metadata else {}
     rows = [header]
     total = report.macs.elements if report.macs else 0
     for row in report.layers:
@@ -55,7 +59,7 @@ def table(report: InspectReport) -> list[list[str]]:
             [
                 row.name if row.uses == 1 else f"{row.name} (x{row.uses})",
                 row.op_type,
-                "x".join(map(str, row.shape)),
+                "x".join(map(str, row.shape)) + _removed(removed.get(row.name)),
                 f"{row.zeros / row.elements:.1%}" if row.elements else "-",
                 row.coding,
                 f"{row.bytes:,}",
@@ -69,6 +73,10 @@ def table(report: InspectReport) -> list[list[str]]:
             ]
         )
     return rows
+
+
+def _removed(channels: tuple[int, int] | None) -> str:
+    return "" if channels is None else f" ({channels[0]} of {channels[1]} outputs removed)"
 
 
 def _share(sparsity: Sparsity) -> str:

@@ -1,0 +1,168 @@
+"""Tickets of whole filters: found, exported without them, and smaller in every runtime."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.tiny_detectors import FAMILIES, tiny_detector
+from tests.workflow.ticket_runs import tiny_recipe
+
+torch = pytest.importorskip("torch", reason="torch comes with the extra 'train'")
+pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
+
+from lth_deploy.compiler.capture import capture  # noqa: E402
+from lth_deploy.compiler.dead_channels import remove_dead_channels  # noqa: E402
+from lth_deploy.compiler.load import load_model  # noqa: E402
+from lth_deploy.compiler.metadata import read_metadata  # noqa: E402
+from lth_deploy.compiler.save import to_bytes  # noqa: E402
+from lth_deploy.detectors.exportable import ExportableDetector  # noqa: E402
+from lth_deploy.detectors.fold_norm import fold_norm, norms_behind  # noqa: E402
+from lth_deploy.errors import RecipeError  # noqa: E402
+from lth_deploy.mask import load_masks, sparsity  # noqa: E402
+from lth_deploy.pruning.allocation import prune  # noqa: E402
+from lth_deploy.pruning.criteria import CRITERIA  # noqa: E402
+from lth_deploy.pruning.layer import PrunableLayer  # noqa: E402
+from lth_deploy.pruning.scope import scoped_layers  # noqa: E402
+from lth_deploy.pruning.structure import STRUCTURES  # noqa: E402
+from lth_deploy.pruning.ties import silenced, tied_layers  # noqa: E402
+from lth_deploy.target import GatesSpec, Target  # noqa: E402
+from lth_deploy.ticket import RunDirectory  # noqa: E402
+from lth_deploy.training.state import TrainingState  # noqa: E402
+from lth_deploy.workflow.export import export  # noqa: E402
+from lth_deploy.workflow.find_ticket import find_ticket  # noqa: E402
+from lth_deploy.workflow.inspect import inspect_artifact  # noqa: E402
+from lth_deploy.workflow.inspect_text import facts, table  # noqa: E402
+from lth_deploy.workflow.smoke import smoke_recipe  # noqa: E402
+from lth_deploy.workflow.splits import load_splits  # noqa: E402
+from lth_deploy.workflow.trained import trained_model  # noqa: E402
+
+
+def filter_run(folder: Path, family: str, level: float = 0.5, **pruning: Any) -> Path:
+    recipe = tiny_recipe(
+        family, pruning={"structure": "filter", "levels": [level], **pruning}, controls={"random": [level]}
+    )
+    return find_ticket(smoke_recipe(recipe, folder / "initial.safetensors"), folder / "run", device="cpu").run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return filter_run(tmp_path_factory.mktemp("filters"), "retinanet")
+
+
+def test_what_a_pruned_filter_puts_out_is_zero_after_training(run: Path) -> None:
+    directory = RunDirectory.open(run)
+    masks = load_masks(directory.trial("level_50").mask)
+    assert sparsity(masks) == pytest.approx(0.5, abs=0.02)
+    model = trained_model(directory.recipe(), directory.trial("level_50"), load_splits(directory.recipe(), run)["val"])
+    state, behind, silent = model.state_dict(), norms_behind(model), 0
+    for name, mask in masks.items():
+        fallen = ~mask.reshape(len(mask), -1).any(1)
+        np.testing.assert_array_equal(mask.reshape(len(mask), -1).all(1), ~fallen)
+        module = name.removesuffix(".weight")
+        for tensor in (f"{module}.bias", *(f"{behind.get(module)}.{one}" for one in ("weight", "bias"))):
+            if tensor in state:
+                assert not state[tensor][torch.from_numpy(fallen)].any()
+                silent += int(fallen.sum())
+    assert silent > 100
+
+
+def test_partners_of_a_sum_lose_the_same_filters(run: Path) -> None:
+    for trial in ("level_50", "random_50"):
+        masks = load_masks(RunDirectory.open(run).trial(trial).mask)
+        left = {name: mask.reshape(len(mask), -1).any(1) for name, mask in masks.items()}
+        for stage in (2, 3, 4):
+            body = f"backbone.body.layer{stage}"
+            partners = [f"{body}.0.conv2.weight", f"{body}.0.downsample.0.weight", f"{body}.1.conv2.weight"]
+            assert len({left[name].tobytes() for name in partners}) == 1
+    assert any(not kept.all() for kept in left.values())
+
+
+@pytest.mark.parametrize("format_", ["dense", pytest.param("packed", marks=pytest.mark.slow)])
+def test_the_file_has_no_dead_channels_and_says_how_many_went(run: Path, tmp_path: Path, format_: str) -> None:
+    made = export(run, level="50", target=Target(format=format_, values="fp32"), out=tmp_path)  # type: ignore[arg-type]
+    assert made.gate.parity.passed
+    assert made.gate.parity.compared > 0
+    masks = load_masks(RunDirectory.open(run).trial("level_50").mask)
+    fallen = {name: int((~mask.reshape(len(mask), -1).any(1)).sum()) for name, mask in masks.items()}
+    metadata = read_metadata(load_model(made.artifact))
+    assert metadata is not None
+    assert metadata.removed_channels == {n: (gone, len(masks[n])) for n, gone in fallen.items() if gone}
+    report = inspect_artifact(made.artifact)
+    shapes = {layer.name: layer.shape for layer in report.layers}
+    for name, gone in fallen.items():
+        assert shapes[name][0] == len(masks[name]) - gone
+    assert made.artifact.stat().st_size < 0.6 * made.dense.stat().st_size
+    assert any(label == "channels removed" for label, _ in facts(report))
+    assert any("outputs removed" in row[2] for row in table(report))
+
+
+@pytest.mark.slow
+def test_a_two_stage_detector_loses_filters_of_its_box_head(tmp_path: Path) -> None:
+    run = filter_run(tmp_path, "faster_rcnn", 0.4, allocation="per_layer")
+    made = export(run, level="40", target=Target(format="dense"), out=tmp_path / "out")
+    assert made.gate.parity.passed
+    metadata = read_metadata(load_model(made.artifact))
+    assert metadata is not None
+    assert {"roi_heads.box_head.fc6.weight", "roi_heads.box_head.fc7.weight"} <= metadata.removed_channels.keys()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_answers_alike_without_its_dead_channels(family: str) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    model = tiny_detector(family)
+    scoped = scoped_layers(model, "default")
+    tied, weights = tied_layers(model, scoped), dict(model.named_parameters())
+    layers = [
+        PrunableLayer(one.name, weights[one.name].detach().numpy(), one.transposed, 1.0, None, tied.get(one.name, ()))
+        for one in scoped
+    ]
+    free = sum(one.weights.size for one in layers if one.tied) / sum(one.weights.size for one in layers)
+    whole = {one.name: np.ones(one.weights.shape, np.bool_) for one in layers}
+    masks = prune(layers, whole, 0.4 * free, CRITERIA.get("magnitude"), "per_layer", STRUCTURES["filter"])
+    held = {name: torch.from_numpy(mask) for name, mask in silenced(model, masks).items()}
+    TrainingState.capture(0, model).masked(held).restore(model)
+    graph = capture(ExportableDetector(fold_norm(model).module), np.zeros((64, 96, 3), np.uint8))
+    smaller, report = remove_dead_channels(graph)
+    fallen = {name: (int((~mask.reshape(len(mask), -1).any(1)).sum()), len(mask)) for name, mask in masks.items()}
+    assert report.removed == {name: counts for name, counts in fallen.items() if counts[0]}
+    assert report.left == {}
+    image = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)
+    expected, found = (
+        onnxruntime.InferenceSession(to_bytes(one), providers=["CPUExecutionProvider"]).run(None, {"image": image})
+        for one in (graph, smaller)
+    )
+    assert len(expected[0])
+    for theirs, ours in zip(expected, found, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=2e-3)
+
+
+def test_a_level_beyond_whole_filters_is_refused_before_training(tmp_path: Path) -> None:
+    recipe = tiny_recipe("faster_rcnn", pruning={"structure": "filter", "levels": [0.999]}, controls={"random": []})
+    with pytest.raises(RecipeError, match=r"layer_blocks.*most that can be reached is 0\.9"):
+        find_ticket(recipe, tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run" / "trials").exists() or not list((tmp_path / "run" / "trials").glob("*/weights*"))
+
+
+@pytest.mark.slow
+def test_a_ticket_fine_tuned_as_int8_loses_its_filters_too(tmp_path: Path) -> None:
+    pytest.importorskip("sympy", reason="the int8 extra is not installed")
+    recipe = tiny_recipe(
+        pruning={"levels": [0.5], "structure": "filter"},
+        quantization={"levels": [0.5], "lr": 1e-5},
+        controls={"random": []},
+    )
+    small = smoke_recipe(recipe, tmp_path / "initial.safetensors")
+    small = small.model_copy(update={"controls": small.controls.model_copy(update={"random": []})})
+    run = find_ticket(small, tmp_path / "run", device="cpu").run
+    # The network has hardly trained: steps that fall to either side reach its outputs without being averaged away.
+    target = Target(values="int8", gates=GatesSpec(int8_ap_drop=1.0, int8_steps=255))
+    for level in ("level_50_int8", "level_50"):
+        made = export(run, level=level, target=target, out=tmp_path / level)
+        metadata = read_metadata(load_model(made.artifact))
+        assert metadata is not None
+        assert metadata.quantization is not None
+        masks = load_masks(RunDirectory.open(run).trial(level).mask)
+        dead = {name for name, mask in masks.items() if not mask.reshape(len(mask), -1).any(1).all()}
+        assert metadata.removed_channels.keys() == dead
