@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from cross import PROJECT, cmake_build
@@ -49,10 +50,5 @@ def kernels(request: pytest.FixtureRequest, instruction_sets: dict[str, Path]) -
     name = str(request.param)
     if name not in instruction_sets:
         pytest.skip(f"this processor has no {name}")
-    before = os.environ.get("LTH_ISA")
-    os.environ["LTH_ISA"] = name.split()[0]
-    yield instruction_sets[name]
-    if before is None:
-        del os.environ["LTH_ISA"]
-    else:
-        os.environ["LTH_ISA"] = before
+    with mock.patch.dict(os.environ, LTH_ISA=name.split()[0]):
+        yield instruction_sets[name]

@@ -1,13 +1,12 @@
 """Every kernel on every instruction set of this machine, held to the float64 oracle within its forward error bound."""
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pytest
-from held import hold
+from held import hold, hold_on_all
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from region_models import model_of, open_model, random_constants, run_model
@@ -72,10 +71,7 @@ def test_a_layer_of_any_kind(program: Program, data: st.DataObject, instruction_
         program, rng, data.draw(st.sampled_from([0.0, 0.5, 0.9, 0.99, 1.0])), data.draw(st.booleans())
     )
     inputs = [rng.standard_normal(shape).astype(np.float32)]
-    for name, library in instruction_sets.items():
-        os.environ["LTH_ISA"] = name.split()[0]
-        hold(program, weights, inputs, library)
-    del os.environ["LTH_ISA"]
+    hold_on_all(program, weights, inputs, instruction_sets)
 
 
 @SLOW_MACHINE
@@ -93,10 +89,7 @@ def test_programs_of_many_instructions(
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     weights = random_constants(program, rng, 0.6)
     inputs = [rng.standard_normal(shape).astype(np.float32)]
-    for name, library in instruction_sets.items():
-        os.environ["LTH_ISA"] = name.split()[0]
-        hold(program, weights, inputs, library)
-    del os.environ["LTH_ISA"]
+    hold_on_all(program, weights, inputs, instruction_sets)
 
 
 def test_every_instruction_and_every_coding(kernels: Path) -> None:

@@ -1,12 +1,11 @@
 """Bytes on every instruction set of this machine: exactly the oracle's, and exactly ONNX Runtime's QLinearConv."""
 
 import dataclasses
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
-from held import hold
+from held import hold, hold_on_all
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from quantised_programs import EVERY_QUANTISED, numbered, quantised_programs, quantized
@@ -78,10 +77,7 @@ def test_a_layer_of_any_kind(program: Program, data: st.DataObject, instruction_
     zeros = data.draw(st.sampled_from([0.0, 0.5, 0.9, 0.99, 1.0]))
     weights = random_constants(program, rng, zeros, data.draw(st.booleans()))
     inputs = [rng.standard_normal(shape).astype(np.float32)]
-    for name, library in instruction_sets.items():
-        os.environ["LTH_ISA"] = name.split()[0]
-        hold(program, weights, inputs, library)
-    del os.environ["LTH_ISA"]
+    hold_on_all(program, weights, inputs, instruction_sets)
 
 
 @SLOW_MACHINE
@@ -94,10 +90,7 @@ def test_programs_of_many_instructions(
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     weights = random_constants(program, rng, 0.6)
     inputs = [rng.standard_normal(shape).astype(np.float32)]
-    for name, library in instruction_sets.items():
-        os.environ["LTH_ISA"] = name.split()[0]
-        hold(program, weights, inputs, library)
-    del os.environ["LTH_ISA"]
+    hold_on_all(program, weights, inputs, instruction_sets)
 
 
 def test_every_instruction_and_every_coding(kernels: Path) -> None:
