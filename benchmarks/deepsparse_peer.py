@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from benchmarks.report import head
+from benchmarks.report import head, ratio
 from benchmarks.torsos import export, feeds_for, prune_randomly
 from benchmarks.workers import start_worker
 from lth_deploy import export_onnx, storage
@@ -131,10 +131,6 @@ def row(network: str, size: int, one: Contender, contenders: Sequence[Contender]
         "median_ms": round(statistics.median(one.samples), 3),
         "samples_ms": [round(ms, 3) for ms in one.samples],
     }
-
-
-def ratio(base: list[float], mine: list[float]) -> float:
-    return statistics.median(b / m for b, m in zip(base, mine, strict=True))
 
 
 if __name__ == "__main__":

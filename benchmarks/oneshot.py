@@ -13,12 +13,12 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from onnx import ModelProto
 
+from benchmarks.report import head
 from lth_deploy import storage
 from lth_deploy.compiler.load import load_model
 from lth_deploy.compiler.one_shot import OneShot
@@ -31,11 +31,10 @@ from lth_deploy.decoders import load_decoder
 from lth_deploy.errors import DataError
 from lth_deploy.evaluation.bootstrap import paired_bootstrap
 from lth_deploy.evaluation.coco_rows import CompactDetections
-from lth_deploy.measure.machine import describe_machine
-from lth_deploy.ticket import versions
 from lth_deploy.workflow.artifact import open_artifact
 from lth_deploy.workflow.evaluate import detect_all, score
 
+SCHEMA = "lth-oneshot-benchmark/1"
 LEVELS = (0.3, 0.5, 0.6)
 
 Found = dict[int, CompactDetections]
@@ -108,12 +107,9 @@ def main() -> None:
     arguments = parser.parse_args()
     found = measure(arguments.model, arguments.decoder, arguments.data, arguments.images, arguments.structure)
     result = {
-        "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": f"python -m benchmarks.oneshot {arguments.model.name} --structure {arguments.structure}",
+        **head(SCHEMA, "benchmarks.oneshot"),
         "model": arguments.model.name,
         "data": f"{arguments.data.parent.parent.name}/{arguments.data.name}",
-        "machine": describe_machine().model_dump(),
-        "versions": versions(),
         **found,
     }
     storage.write_json(arguments.out, result)

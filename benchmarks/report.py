@@ -1,7 +1,9 @@
-"""What every benchmark's JSON says of itself: command, time, machine, versions."""
+"""What every benchmark's JSON says of itself (command, time, machine, versions), and how two are compared."""
 
 import shlex
+import statistics
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,3 +20,8 @@ def head(schema: str, module: str) -> dict[str, Any]:
         "machine": describe_machine().model_dump(),
         "versions": versions(),
     }
+
+
+def ratio(base: Sequence[float], mine: Sequence[float]) -> float:
+    """How many times as fast as `base`: the median over samples that were taken side by side."""
+    return statistics.median(b / m for b, m in zip(base, mine, strict=True))

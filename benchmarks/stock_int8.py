@@ -8,7 +8,6 @@ in processes that measure themselves, with --cpu-time their processor time. Thei
 """
 
 import argparse
-import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from typing import Any
 
 import onnx
 
-from benchmarks.report import head
+from benchmarks.report import head, ratio
 from benchmarks.torsos import export, feeds_for, prune_randomly
 from benchmarks.workers import start_worker
 from lth_deploy import export_onnx, storage
@@ -75,15 +74,15 @@ def race(structure: str, plain: Path, packed: Path, python: Path, options: argpa
         if turn >= 0:
             for side in (0, 1):
                 samples[side].append(1e3 * answers[side][clock])
-    ratio = statistics.median(ours / theirs for theirs, ours in zip(*samples, strict=True))
-    print(f"onnxruntime {workers[0].version}, {structure}: {ratio:.3f} of the plain QDQ file's time, equal outputs")
+    share = ratio(samples[1], samples[0])
+    print(f"onnxruntime {workers[0].version}, {structure}: {share:.3f} of the plain QDQ file's time, equal outputs")
     return {
         "network": options.network,
         "size": options.size,
         "sparsity": options.sparsity,
         "structure": structure,
         "onnxruntime": workers[0].version,
-        "time_of_plain_qdq": round(ratio, 4),
+        "time_of_plain_qdq": round(share, 4),
         "load_s": [round(worker.load_s, 3) for worker in workers],
         "bytes": [plain.stat().st_size, packed.stat().st_size],
         "plain_ms": [round(ms, 3) for ms in samples[0]],

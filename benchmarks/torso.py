@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from benchmarks.report import head
+from benchmarks.report import head, ratio
 from benchmarks.torsos import STRUCTURES, export, feeds_for, prune_randomly
 from lth_deploy import export_onnx, storage
 from lth_deploy.compiler.int8 import quantize_dense
@@ -223,10 +223,6 @@ def measure(contenders: list[Contender], rounds: int, threads: int, clock: Calla
     runs = {str(number): (lambda _, run=one.run: run()) for number, one in enumerate(contenders)}
     for number, blocks in time_interleaved(runs, timing, clock).items():
         contenders[int(number)].samples = [statistics.median(block) for block in blocks]
-
-
-def ratio(base: list[float], mine: list[float]) -> float:
-    return statistics.median(b / m for b, m in zip(base, mine, strict=True))
 
 
 if __name__ == "__main__":
