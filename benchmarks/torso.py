@@ -31,7 +31,7 @@ from lth_deploy.compiler.int8 import quantize_dense
 from lth_deploy.measure.latency import Timing, time_interleaved
 from lth_deploy.measure.machine import describe_machine
 from lth_deploy.runtimes import RUNTIMES
-from lth_deploy.target import Target
+from lth_deploy.target import ByteRates, CostTable, Target
 
 SCHEMA = "lth-torso-benchmark/2"
 NETWORKS = ("resnet18", "resnet50")
@@ -39,6 +39,9 @@ LEVELS = (0.8, 0.9, 0.95)
 ONE_CALL = Timing(seconds=1e-9, block_seconds=1e-9, warm_up=3, settle=0, pause_seconds=0)
 BLOCKS = Timing(seconds=1e-9, block_seconds=0.25, warm_up=3, settle=2, pause_seconds=0.05)
 """With more than one thread: idle workers of one session slow down the other, so each gets a block of calls."""
+
+DENSE_LAYOUT = Target(values="fp32", region_quads=0, costs=CostTable(int8=ByteRates(layout_dense=10)))
+"""Takes INT8 layers into the kernels' layout that the planner leaves to the stock runtime: those without zeros."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +99,9 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS))
     parser.add_argument("--sizes", nargs="+", type=int, default=[320])
     parser.add_argument("--threads", nargs="+", type=int, default=[1])
-    parser.add_argument("--levels", nargs="+", type=float, default=list(LEVELS))
+    parser.add_argument("--levels", nargs="*", type=float, default=list(LEVELS))
     parser.add_argument("--structures", nargs="+", default=list(STRUCTURES))
+    parser.add_argument("--dense-layout", action="store_true", help="also dense INT8, computed by the kernels")
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--openvino", action="store_true")
     parser.add_argument("--cpu-time", action="store_true", help="one thread only")
@@ -120,6 +124,10 @@ def prepared(
         ("dense", None, None): dense,
         ("int8", None, None): quantised,
     }
+    if options.dense_layout:
+        done = export_onnx(quantised, target=DENSE_LAYOUT, out=folder / f"{stem}-layout")
+        files["lth_deploy int8", 0.0, "dense"] = done.artifact
+        files["twin of lth_deploy int8", 0.0, "dense"] = quantised
     model = onnx.load(str(dense))
     for level in options.levels:
         for structure in options.structures:
