@@ -26,12 +26,13 @@ import onnx
 
 from benchmarks.report import head, ratio
 from benchmarks.torsos import STRUCTURES, export, feeds_for, prune_randomly
-from lth_deploy import export_onnx, storage
+from lth_deploy import export_onnx, inspect, storage
 from lth_deploy.compiler.int8 import quantize_dense
 from lth_deploy.measure.latency import Timing, time_interleaved
 from lth_deploy.measure.machine import describe_machine
 from lth_deploy.runtimes import RUNTIMES
 from lth_deploy.target import ByteRates, CostTable, Target
+from lth_deploy.workflow.speed_facts import predicted_times
 
 SCHEMA = "lth-torso-benchmark/2"
 NETWORKS = ("resnet18", "resnet50")
@@ -48,7 +49,8 @@ DENSE_LAYOUT = Target(values="fp32", region_quads=0, costs=CostTable(int8=ByteRa
 class Row:
     """One contender; ratio, ratio_int8: times as fast as dense fp32 and dense INT8 ONNX Runtime, over paired rounds.
 
-    largest_relative_error: from a stock runtime with the same weights, quantised ones for int8.
+    largest_relative_error: from a stock runtime with the same weights, quantised ones for int8. predicted: what
+    `inspect` says of the layers without running them, over dense of the same values.
     """
 
     network: str
@@ -63,6 +65,7 @@ class Row:
     least_ms: float
     load_s: float
     largest_relative_error: float | None
+    predicted: float | None
     samples_ms: list[float]
 
 
@@ -75,8 +78,9 @@ class Contender:
     structure: str | None
     run: Callable[[], list[np.ndarray]]
     load_s: float
-    error: float | None
+    predicted: float | None
     samples: list[float]
+    error: float | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -190,6 +194,7 @@ def race(
             round(min(c.samples), 3),
             round(c.load_s, 3),
             c.error,
+            c.predicted,
             [round(ms, 3) for ms in c.samples],
         )
         for c in contenders
@@ -198,7 +203,8 @@ def race(
         print(
             f"{network}@{size} {threads}T {row.contender:17} {row.sparsity or ''!s:5} {row.structure or '':7} "
             f"{row.median_ms:8.2f} ms  x{row.ratio:.2f} fp32 x{row.ratio_int8:.2f} int8  "
-            f"error {row.largest_relative_error}"
+            f"error {row.largest_relative_error} "
+            f"predicted x{row.predicted or 1}"
         )
     return rows
 
@@ -215,7 +221,9 @@ def opened(
     began = time.perf_counter()
     session = RUNTIMES.get(engine).load(path, threads=threads)
     load_s = time.perf_counter() - began
-    return Contender(name, level, structure, lambda: list(session.run(feeds).values()), load_s, None, [])
+    times = predicted_times(inspect(path).layers) if engine == "lth_deploy" else None
+    predicted = None if times is None else round(times[1] / times[0], 3)
+    return Contender(name, level, structure, lambda: list(session.run(feeds).values()), load_s, predicted, [])
 
 
 def largest_error(found: list[np.ndarray], exact: list[np.ndarray]) -> float | None:

@@ -21,13 +21,21 @@ class Row(Protocol):
         """Milliseconds of its layer on one thread."""
 
 
+def predicted_times(rows: Iterable[Row]) -> tuple[float, float] | None:
+    """Milliseconds of all layers together, with the kernels and dense; None for files without regions."""
+    known = [(row.region, row.predicted_ms) for row in rows if row.predicted_ms is not None]
+    if all(region is None for region, _ in known):
+        return None
+    kernels = sum(times[0] if region is not None else times[1] for region, times in known)
+    return kernels, sum(times[1] for _, times in known)
+
+
 def speed_facts(rows: Iterable[Row], metadata: "ArtifactMetadata") -> list[tuple[str, str]]:
     """Label and text of what is known; nothing for files without regions."""
-    known = [(row.region, row.predicted_ms) for row in rows if row.predicted_ms is not None]
     lines = []
-    if any(region is not None for region, _ in known):
-        dense = sum(times[1] for _, times in known)
-        kernels = sum(times[0] if region is not None else times[1] for region, times in known)
+    predicted = predicted_times(rows)
+    if predicted is not None:
+        kernels, dense = predicted
         lines.append(
             ("layers, predicted", f"{dense / kernels:.2f}x ({kernels:.1f} ms with kernels, {dense:.1f} dense)")
         )
@@ -39,8 +47,8 @@ def speed_facts(rows: Iterable[Row], metadata: "ArtifactMetadata") -> list[tuple
         if WHOLE in times:
             ours, stock = times[WHOLE]
             saved = sum(pair[1] - pair[0] for pair in regions.values())
-            predicted = stock / (stock - saved) if stock > saved else float("inf")
-            lines.append(("model from its regions", f"{predicted:.2f}x"))
+            whole = stock / (stock - saved) if stock > saved else float("inf")
+            lines.append(("model from its regions", f"{whole:.2f}x"))
             lines.append(("model, measured", f"{stock / ours:.2f}x ({ours:.2f} ms with kernels, {stock:.2f} dense)"))
             lines.append(("measured on", metadata.measured.cpu))
     return lines
