@@ -56,13 +56,20 @@ def export_pyramid(name: str, path: Path, size: int) -> None:
 
 
 def export_detector(name: str, path: Path, size: int) -> None:
-    """Write an untrained detector, from picture to boxes: `faster_rcnn-resnet50`, resized to this height and width."""
+    """Write an untrained detector, from picture to boxes: `faster_rcnn-resnet50`, resized to this height and width.
+
+    One class of a two-stage detector scores above the threshold wherever it looks, so that suppression has as many
+    boxes to sort as there are proposals.
+    """
     family, backbone = name.split("-")
     torch.manual_seed(0)
     spec = DetectorSpec.model_validate(
         {"name": family, "backbone": backbone, "norm": "batch", "min_size": size, "max_size": size}
     )
-    detector = build_detector(spec, 90, 0, load_weights=False).eval()
+    detector = cast(Any, build_detector(spec, 90, 0, load_weights=False).eval())
+    if hasattr(detector, "roi_heads"):
+        with torch.no_grad():
+            detector.roi_heads.box_predictor.cls_score.bias[1] += 2
     picture = np.zeros((size, size, 3), np.uint8)
     onnx.save(prepare(capture(ExportableDetector(fold_norm(detector).module), picture)), str(path))
 
