@@ -38,6 +38,7 @@ def quantised_layer(place: int, node: NodeProto, producers: patterns.Producers, 
     need(stored.int8, f"its weights are {stored.type_name}; kernels take int8")
     values = stored.weights()
     scales = _scales(made, values, weights)
+    _zero_points(node, made, weights)
     nodes = [made]
     bias = node.input[2] if len(node.input) > 2 and node.input[2] else None
     if bias is not None:
@@ -67,9 +68,15 @@ def _scales(made: NodeProto, values: Array, weights: Weights) -> str:
         check_scales(scales, name)
     except RuleError as error:
         raise Declined(f"its weights: {error}") from error
-    zeros = len(made.input) < 3 or not made.input[2]
-    need(zeros, "its weights have a zero point other than zero: quantise them symmetrically")
     return name
+
+
+def _zero_points(node: NodeProto, made: NodeProto, weights: Weights) -> None:
+    name = made.input[2] if len(made.input) > 2 else ""
+    stored = weights.stored.get(name)
+    if name and not (stored is not None and name not in weights.overridable and not stored.weights().any()):
+        raise Declined("its weights have a zero point other than zero: quantise them symmetrically")
+    need(bool(name) or node.op_type != "Gemm", "its weights have no zero point: there a runtime multiplies floats")
 
 
 def _bias(node: NodeProto, made: NodeProto, weight: NodeProto, producers: patterns.Producers, weights: Weights) -> None:

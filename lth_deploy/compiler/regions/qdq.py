@@ -47,7 +47,8 @@ def quantized_of(node: NodeProto, shapes: Shapes) -> Quantized:
 def separated(model: ModelProto) -> ModelProto:
     """The model with a DequantizeLinear of its own for every layer; the model itself where nothing is quantised.
 
-    Zero points of constants that are zero are dropped: runtimes assume them.
+    Zero points of constants that are zero are dropped, since runtimes assume them; but of the weights of a Gemm:
+    ONNX Runtime multiplies floats where they have none.
     """
     if not any(node.op_type == QUANTIZE for node in model.graph.node):
         return model
@@ -133,12 +134,15 @@ def lowest(node: NodeProto, shapes: Shapes) -> bool:
 
 
 def _drop_zeros(model: ModelProto) -> None:
-    """Leave zero points of int8 and int32 constants out where they are zero."""
+    """Leave zero points of int8 and int32 constants out where they are zero, and no Gemm multiplies them."""
+    multiplied = {node.input[1] for node in model.graph.node if node.op_type == "Gemm"}
     overridable = {value.name for value in model.graph.input}
     tensors = {tensor.name: tensor for tensor in model.graph.initializer if tensor.name not in overridable}
     zero: dict[str, bool] = {}
     for node in model.graph.node:
-        if node.op_type == DEQUANTIZE and len(node.input) == 3 and node.input[2] in tensors:
+        if node.op_type != DEQUANTIZE or node.output[0] in multiplied:
+            continue
+        if len(node.input) == 3 and node.input[2] in tensors:
             tensor = tensors[node.input[2]]
             if tensor.data_type not in (TensorProto.INT8, TensorProto.INT32):
                 continue

@@ -217,7 +217,7 @@ def test_activations_of_int8_stay_dense_with_a_reason() -> None:
     assert np.array_equal(packed.SerializeToString(), built.SerializeToString())
 
 
-def test_rows_are_quantised_too() -> None:
+def test_rows_are_quantised_too(tmp_path: Path) -> None:
     g = QuantisedGraph()
     x = g.bytes_of("x")
     g.op("Gemm", [x, g.qweight("w", (32, 16)), g.qbias("b", x, "w")], "a", transB=1)
@@ -225,3 +225,15 @@ def test_rows_are_quantised_too() -> None:
     packed, built, _ = regions_of(g.model({"x": ["n", 16]}, [y], rank=2), least=0.3)
     assert steps_of(built) == ["Load", "Quantize", "QConv", "Dequantize"]
     assert_same(packed, built, {"x": noise(5, 16)})
+    assert "QGemm" in optimised(built, tmp_path), "without the kernels, bytes are multiplied too"
+
+
+def test_rows_that_a_runtime_multiplies_as_floats_stay_dense(tmp_path: Path) -> None:
+    g = QuantisedGraph()
+    x = g.bytes_of("x")
+    weight = g.qweight("w", (32, 16))
+    del g.nodes[-1].input[2]
+    g.op("Gemm", [x, weight, g.qbias("b", x, "w")], "a", transB=1)
+    packed, _, plan = regions_of(g.model({"x": ["n", 16]}, [g.bytes_of("a", 0.05, 100)], rank=2), least=0.3)
+    assert "no zero point" in plan.outside["w"]
+    assert "QGemm" not in optimised(packed, tmp_path)
