@@ -89,8 +89,7 @@ def sweep(
         work.record()
         with _ended_by_sigterm():
             work.run(slots)
-        record = work.record()
-        write_sweep_pages(out)
+        record = work.publish()
     lost = tuple(row.id for row in rows if progress[row.id].state in LOST)
     return SweepResult(out, record["finished"], lost, record)
 
@@ -107,6 +106,12 @@ class _Work:
 
     def record(self) -> dict[str, Any]:
         return write_record(self.out, self.plan, self.rows, self.progress)
+
+    def publish(self) -> dict[str, Any]:
+        """Write the record with its plot and page, which show a half-finished sweep too."""
+        record = self.record()
+        write_sweep_pages(self.out)
+        return record
 
     def run(self, slots: Sequence[Slot]) -> None:
         """Keep every slot busy until nothing is left that can run."""
@@ -163,7 +168,7 @@ class _Work:
             one.state, one.error = "failed", process.error(code)
             logger.error("%s failed: %s", name, one.error)
         block(self.rows, self.progress)
-        self.record()
+        self.publish()
         done = sum(self.progress[row.id].state == "finished" for row in self.rows)
         logger.info(
             "%s: %s after %.0f s; %d of %d runs are finished", name, one.state, one.seconds, done, len(self.rows)
@@ -179,7 +184,7 @@ class _Work:
             self.progress[name].state = "unfinished"
             self.progress[name].seconds += process.seconds
         if running:
-            self.record()
+            self.publish()
 
 
 def _require_place(out: Path, resume: bool) -> None:

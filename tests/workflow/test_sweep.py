@@ -225,6 +225,9 @@ def test_rows_run_at_once_and_wait_for_a_dense_training_that_is_under_way(tmp_pa
 
     with started(tmp_path, f"rows: {rows}", "--jobs", "2") as process:
         wait_until(lambda: len(begun()) == 3)
+        # What has ended is drawn at once, with the empty cells of what has not.
+        wait_until(lambda: (tmp_path / "out" / "plot.svg").exists() and (tmp_path / "out" / "report.html").exists())
+        assert "running" in (tmp_path / "out" / "report.html").read_text()
         (tmp_path / "out" / "go").touch()
         assert process.wait(240) == 0
     assert set(begun()[:2]) == {"endless-seed0", "third-seed1"} or begun()[0] == "endless-seed0"
@@ -241,6 +244,7 @@ def test_an_interruption_stops_all_rows_and_leaves_them_to_resume(tmp_path: Path
         wait_until(lambda: (run / "manifest.json").exists() and RunDirectory(run).trial("dense").finished)
         process.send_signal(sign)
         assert process.wait(240) == 130
+    assert "unfinished" in (tmp_path / "out" / "report.html").read_text()
     record = storage.read_json(tmp_path / "out" / "sweep.json")
     assert [row["state"] for row in record["rows"]] == ["unfinished", "waiting"]
     with storage.locked(tmp_path / "out"):
