@@ -25,7 +25,7 @@ from tests.cli.running import Cli, Outcome
 from tests.workflow.ticket_runs import tiny_recipe
 
 PROJECT = Path(__file__).parents[2]
-STAND_IN = [sys.executable, "-m", "tests.workflow.stand_in_search"]
+STAND_IN = "from tests.workflow.stand_in_search import main; main()"
 LEVELS = "axes: {pruning.levels: [[0.5], [0.8]]}"
 
 
@@ -251,6 +251,26 @@ def test_an_interruption_stops_all_rows_and_leaves_them_to_resume(tmp_path: Path
         pass
     (tmp_path / "out" / "go").touch()
     assert states(swept(tmp_path, text, resume=True)) == {"endless-seed0": "finished", "other-seed1": "finished"}
+
+
+def test_a_sweep_that_is_killed_leaves_no_run_behind(tmp_path: Path) -> None:
+    text = "rows: [{name: endless}]"
+    run = tmp_path / "out" / "runs" / "endless-seed0"
+    with started(tmp_path, text) as process:
+        wait_until(lambda: (run / "manifest.json").exists() and RunDirectory(run).trial("dense").finished)
+        process.kill()
+    (child,) = {one["process"] for one in starts(tmp_path)}
+    wait_until(lambda: has_ended(child))
+    (tmp_path / "out" / "go").touch()
+    assert states(swept(tmp_path, text, resume=True)) == {"endless-seed0": "finished"}
+
+
+def has_ended(process: int) -> bool:
+    """Whether a process of another parent has ended, of which nobody may have taken note."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
 
 
 def started(folder: Path, text: str, *options: str) -> "subprocess.Popen[bytes]":
