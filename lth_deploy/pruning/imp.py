@@ -74,7 +74,7 @@ class Search:
     @property
     def masks(self) -> TrialMasks:
         """Makes the trials' masks."""
-        return TrialMasks(self.trials, self.measure)
+        return TrialMasks(self.trials, self.measure, self.positions)
 
     def check(self) -> None:
         """Refuse before any training what no mask can reach.

@@ -2,6 +2,7 @@
 
 import logging
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -161,7 +162,7 @@ def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Place
 
 
 def _without_dead_channels(
-    ticket: "ModelProto", inputs: list[tuple[str, Feeds]], target: Target, places: _Places
+    ticket: "ModelProto", inputs: Sequence[tuple[str, Feeds]], target: Target, places: _Places
 ) -> "tuple[ModelProto, dict[str, tuple[int, int]]]":
     """The model without the channels that are zero on any input, held to what it computes with them."""
     from lth_deploy.compiler.save import save_model

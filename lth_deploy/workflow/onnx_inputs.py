@@ -4,13 +4,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lth_deploy.errors import UsageError
-from lth_deploy.workflow.gates import Feeds
 from lth_deploy.workflow.quantisation import spread
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-    from lth_deploy.decoders import Decoder
+    from lth_deploy.decoders import Decoder, Feeds
     from lth_deploy.workflow.export_onnx import OnnxJob
 
 NOISE_INPUTS = 4
@@ -43,7 +42,7 @@ def decoder_of(job: "OnnxJob", original: "ModelProto") -> "Decoder | None":
 
 def gate_inputs(
     model: "ModelProto", job: "OnnxJob", decoder: "Decoder | None", most: int
-) -> tuple[list[tuple[str, Feeds]], str]:
+) -> "tuple[list[tuple[str, Feeds]], str]":
     """Named feeds for the gate, of at most `most` images, and in words what they are."""
     from lth_deploy.compiler.noise import noise_feeds
     from lth_deploy.data.images import image_files
@@ -55,7 +54,7 @@ def gate_inputs(
     return feeds, f"{len(feeds)} images of {job.images.name}"
 
 
-def calibration_feeds(job: "OnnxJob", decoder: "Decoder | None", most: int) -> list[Feeds]:
+def calibration_feeds(job: "OnnxJob", decoder: "Decoder | None", most: int) -> "list[Feeds]":
     """Feeds of at most `most` images, spread over the folder to calibrate on."""
     from lth_deploy.data.images import image_files
 
@@ -64,7 +63,7 @@ def calibration_feeds(job: "OnnxJob", decoder: "Decoder | None", most: int) -> l
     return [_fed(file, decoder) for file in spread(image_files(job.calibrate), most)]
 
 
-def _fed(file: Path, decoder: "Decoder") -> Feeds:
+def _fed(file: Path, decoder: "Decoder") -> "Feeds":
     from lth_deploy.data.images import read_image
 
     return decoder.prepare(read_image(file))[0]
