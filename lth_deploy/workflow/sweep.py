@@ -31,6 +31,7 @@ from lth_deploy.workflow.sweeps.record import (
 )
 from lth_deploy.workflow.sweeps.rows import SweepRow, rows_of
 from lth_deploy.workflow.sweeps.smoke import smoke_rows
+from lth_deploy.workflow.sweeps.sources import check_sources
 
 logger = logging.getLogger(__name__)
 
@@ -205,6 +206,7 @@ def _check(rows: Sequence[SweepRow]) -> None:
             check_recipe(row.recipe)
         except (RecipeError, UsageError) as error:
             raise type(error)(f"row '{row.id}': {error}") from error
+    check_sources(rows)
 
 
 @contextmanager

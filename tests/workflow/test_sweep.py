@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
 
 from lth_deploy import storage
-from lth_deploy.errors import RecipeError, StorageError, UsageError
+from lth_deploy.errors import DataError, RecipeError, StorageError, UsageError
 from lth_deploy.sweep_spec import load_sweep
 from lth_deploy.ticket import RunDirectory
 from lth_deploy.workflow.report import report
@@ -147,6 +147,42 @@ def test_a_wrong_sweep_is_refused_with_its_place_before_anything_is_written(
 def test_what_one_row_would_be_refused_for_is_found_before_any_run(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"row 'b-seed0': pruning: the pattern 'nothing\*' matches no layer"):
         swept(tmp_path, 'rows: [{name: a}, {name: b, set: {pruning.include: ["nothing*"]}}]')
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("taking", "message"),
+    [
+        ("pruning.levels: [0.8, 0.9]", r"row 'b-seed0' takes tickets of 90 % zeros from 'a-seed0', which searches"),
+        (
+            "detector.backbone: resnet34",
+            r"the ticket of 'a-seed0' does not fit: backbone\.body\.layer1\.2\.conv1\.weight is absent in the "
+            r"source and 64x64x3x3 here;.* these parts fit: set source\.groups: \[fpn, dense_head\]",
+        ),
+        ("detector.frozen_layers: 2", r"row 'b-seed0': the ticket of 'a-seed0' prunes backbone\.body\.conv1"),
+    ],
+)
+def test_tickets_that_will_not_fit_are_refused_before_any_run(tmp_path: Path, taking: str, message: str) -> None:
+    text = f'rows: [{{name: a}}, {{name: b, set: {{source: {{run: "${{rows.a}}"}}, {taking}}}}}]'
+    with pytest.raises((RecipeError, DataError), match=message):
+        swept(tmp_path, text)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("pruning", "message"),
+    [
+        ("pruning.levels: [0.999999999]", "leaves nothing to train: the most that can be reached is 0.999"),
+        ("pruning.structure: filter, pruning.levels: [0.999]", "each layer keeps one.*most that can be reached is 0.9"),
+        (
+            "pruning.schedule: post_training, pruning.levels: [0.97]",
+            "which leaves each layer 5% of its weights: the most that can be reached is 0.95",
+        ),
+    ],
+)
+def test_what_no_mask_reaches_is_refused_before_any_run(tmp_path: Path, pruning: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=f"row 'b-seed0': pruning.levels: a sparsity of .*{message}"):
+        swept(tmp_path, f"rows: [{{name: a}}, {{name: b, set: {{{pruning}}}}}]")
     assert not (tmp_path / "out").exists()
 
 
