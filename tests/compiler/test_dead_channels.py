@@ -135,6 +135,21 @@ def test_a_weight_used_twice_loses_what_both_uses_can() -> None:
     assert shapes["a.weight"][0] == shapes["b.weight"][0] == 7
 
 
+def test_a_bias_that_different_weights_share_ties_them_not() -> None:
+    """torch's exporter stores equal biases once."""
+    net = Net()
+    a = net.conv("a", "x", (8, 3, 3, 3), (1, 2), bias=False)
+    b = net.conv("b", a, (8, 8, 3, 3), (2, 3), bias=False)
+    net.conv("c", b, (4, 8, 1, 1))
+    net.put("zeros", np.zeros(8, np.float32))
+    for node in net.nodes[:2]:
+        node.input.append("zeros")
+    shapes, _ = removed(net, "c")
+    assert shapes["a.weight"] == (6, 3, 3, 3)
+    assert shapes["b.weight"] == (6, 6, 3, 3)
+    assert shapes["c.weight"] == (4, 6, 1, 1)
+
+
 def test_what_the_model_returns_or_reshapes_stays() -> None:
     net = Net()
     a = net.conv("a", "x", (8, 3, 3, 3), (1,))
