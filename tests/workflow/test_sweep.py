@@ -343,6 +343,21 @@ def test_when_the_time_is_over_nothing_more_begins(tmp_path: Path) -> None:
     assert swept(tmp_path, text, resume=True).finished
 
 
+def test_some_rows_may_come_first_with_what_they_need(tmp_path: Path) -> None:
+    source = 'set: {source: {run: "${rows.a}"}}'
+    text = f"rows: [{{name: a, {LEVELS}}}, {{name: b, {LEVELS}, {source}}}]"
+    with pytest.raises(UsageError, match=r"--rows: no row is called 'b-0\.9'; valid: a, a-0\.5-seed0"):
+        swept(tmp_path, text, only=["b-0.9"])
+    assert not (tmp_path / "out").exists()
+    first = swept(tmp_path, text, only=["b-0.8*"])
+    assert [one["row"] for one in starts(tmp_path)] == ["a-0.8-seed0", "b-0.8-seed0"]
+    assert not first.finished
+    assert states(first)["a-0.5-seed0"] == "waiting"
+    assert swept(tmp_path, text, resume=True).finished
+    by_row = {one["row"]: one["dense_from"] for one in starts(tmp_path)}
+    assert by_row["a-0.5-seed0"] == "a-0.8-seed0"
+
+
 def test_a_sweep_may_grow_but_not_change(tmp_path: Path) -> None:
     swept(tmp_path, "rows: [{name: a}]")
     with pytest.raises(UsageError, match="go on with --resume"):
