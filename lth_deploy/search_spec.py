@@ -203,8 +203,6 @@ class PruningSpec(Section):
         for key, valid in fixed.items():
             if early is not None and getattr(self, key) not in valid:
                 raise ValueError(f"early_masks rank the weights of a training: {key} must be {' or '.join(valid)}")
-        if early is not None and self.allocation == "macs":
-            raise ValueError("early_masks cannot count multiplications, which are measured after the training")
         if early is not None and early.take is not None and self.schedule == "cubic":
             raise ValueError("early_masks.take gives a ticket its mask at once; leave schedule cubic out")
         if early is not None and early.take is not None and self.schedule == "levels" and len(self.level_list()) > 1:

@@ -17,6 +17,10 @@ def sweep(
     out: Annotated[Path | None, typer.Option(help="Sweep directory; default runs/NAME.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda; several GPUs as cuda:0,cuda:1.")] = "auto",
     jobs: Annotated[int | None, typer.Option(min=1, help="Runs at once; default one a device.")] = None,
+    rows: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Only rows of this name or id (* for any text), and their sources."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the sweep in --out.")] = False,
     max_time: Annotated[str | None, typer.Option(help="Stop after this long, for instance 2h.")] = None,
     smoke: Annotated[bool, typer.Option("--smoke", help="Every row in two steps on generated data.")] = False,
@@ -35,6 +39,7 @@ def sweep(
         folder,
         devices=device.split(","),
         jobs=jobs,
+        only=rows or (),
         resume=resume,
         max_seconds=seconds_of(max_time),
         smoke=smoke,

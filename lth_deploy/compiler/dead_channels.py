@@ -14,6 +14,7 @@ import numpy.typing as npt
 from onnx import GraphProto, ModelProto, NodeProto, helper
 
 from lth_deploy.compiler.channel_nodes import LAYERS, passes_zeros, reads_no_channels, weight_by_output
+from lth_deploy.compiler.own_biases import part_biases
 from lth_deploy.compiler.prepare import prepare
 from lth_deploy.compiler.regions.known import attribute
 from lth_deploy.compiler.stored import array_of
@@ -42,12 +43,14 @@ def remove_dead_channels(model: ModelProto) -> tuple[ModelProto, RemovedChannels
         ArtifactError: the model holds damaged tensors.
     """
     smaller = prepare(model)
+    part_biases(smaller)
     channels = _Channels(smaller)
     channels.settle()
     report = RemovedChannels(*channels.told())
-    if report.removed:
-        channels.remove()
-        del smaller.graph.value_info[:]  # their sizes are not true any more
+    if not report.removed:
+        return prepare(model), report
+    channels.remove()
+    del smaller.graph.value_info[:]  # their sizes are not true any more
     return smaller, report
 
 

@@ -13,7 +13,7 @@ from lth_deploy.compiler.layers import WeightLayer, weight_layers
 from lth_deploy.compiler.prepare import prepare, standard_opset, unpack_model
 from lth_deploy.compiler.stored import tensor_bytes
 from lth_deploy.compiler.values import ValueType, rounded
-from lth_deploy.compiler.walk import used_names
+from lth_deploy.compiler.walk import unused_name, used_names
 from lth_deploy.formats import FORMATS, LOAD_ZEROS, Array, Preference, entropy_bound, sizes
 
 __all__ = ["DENSE_FILE", "LayerReport", "pack", "unpack_model"]
@@ -166,11 +166,11 @@ def _protos(layer: WeightLayer, coding: str, weights: Array, names: set[str]) ->
     if coding == "dense" and weights.dtype != np.float16:
         return [numpy_helper.from_array(np.ascontiguousarray(weights), name)], None
     if coding == "dense":
-        half = numpy_helper.from_array(np.ascontiguousarray(weights), _fresh(f"{name}.fp16", names))
+        half = numpy_helper.from_array(np.ascontiguousarray(weights), unused_name(f"{name}.fp16", names))
         widen = helper.make_node("Cast", [half.name], [name], name=f"widen:{name}", to=TensorProto.FLOAT)
         return [half], widen
     arrays = FORMATS.get(coding).encode(weights)
-    tensors = [numpy_helper.from_array(array, _fresh(f"{name}.{key}", names)) for key, array in arrays.items()]
+    tensors = [numpy_helper.from_array(array, unused_name(f"{name}.{key}", names)) for key, array in arrays.items()]
     node = helper.make_node(
         operator_of(coding, weights.dtype == np.int8),
         [tensor.name for tensor in tensors],
@@ -180,13 +180,6 @@ def _protos(layer: WeightLayer, coding: str, weights: Array, names: set[str]) ->
         shape=list(layer.shape),
     )
     return tensors, node
-
-
-def _fresh(name: str, names: set[str]) -> str:
-    while name in names:
-        name += "_"
-    names.add(name)
-    return name
 
 
 def _replace(model: ModelProto, replacements: dict[str, Protos]) -> None:

@@ -45,6 +45,14 @@ def used_names(model: ModelProto) -> set[str]:
     return names
 
 
+def unused_name(name: str, names: set[str]) -> str:
+    """`name`, made longer until it is none of `names`, which it joins."""
+    while name in names:
+        name += "_"
+    names.add(name)
+    return name
+
+
 def consumed_names(model: ModelProto) -> set[str]:
     """Names that some node reads or that the model returns."""
     names = {value.name for value in model.graph.output}

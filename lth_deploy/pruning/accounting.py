@@ -9,7 +9,9 @@ from torch import nn
 
 from lth_deploy.detectors.groups import layer_groups
 from lth_deploy.errors import RecipeError
+from lth_deploy.pruning.budget import at_most
 from lth_deploy.pruning.scope import ScopedLayer
+from lth_deploy.reconstruction.obs import SHARES
 from lth_deploy.search_spec import PruningSpec
 
 # What table 3 of the paper calls the parts. There it is a network in layout c4, whose box head is the last stage; with
@@ -71,11 +73,14 @@ def prunable_share(level: float, pruning: PruningSpec, model: nn.Module, layers:
     """
     prunable = sum(model.get_parameter(layer.name).numel() for layer in layers)
     whole = parameters(model) if pruning.share_of == "all" else prunable
-    if pruning.allocation != "macs" and round(level * whole) >= prunable:
-        most = (prunable - 1) / whole
+    most, because = prunable - 1, "leaves nothing to train"
+    if pruning.schedule == "post_training":
+        most = round(SHARES[-1] * prunable)
+        because = f"is too much for reconstruction, which leaves each layer {1 - SHARES[-1]:.0%} of its weights"
+    if pruning.allocation != "macs" and round(level * whole) > most:
         held = f"; {whole - prunable:,} of {whole:,} parameters are frozen, excluded or no weights" * (whole > prunable)
         raise RecipeError(
-            f"pruning.levels: a sparsity of {level:g} of {pruning.share_of} weights leaves nothing to train{held}: "
-            f"the most that can be reached is {most:.6g}"
+            f"pruning.levels: a sparsity of {level:.12g} of {pruning.share_of} weights {because}{held}: "
+            f"the most that can be reached is {at_most(most / whole)}"
         )
     return level * whole / prunable

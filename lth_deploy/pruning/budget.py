@@ -1,5 +1,6 @@
 """What a level leaves to fall, in weights or in multiplications."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -42,3 +43,8 @@ def budget_left(
             "levels must rise, and blocks that were pruned stay pruned"
         )
     return max(target - gone, 0.0)
+
+
+def at_most(share: float) -> str:
+    """A share in digits that are never more than it is, so that a recipe may ask for it."""
+    return f"{math.floor(1e6 * share + 1e-6) / 1e6:.6g}"

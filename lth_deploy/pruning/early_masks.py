@@ -17,8 +17,8 @@ from lth_deploy.pruning.early_files import EarlyFiles
 from lth_deploy.ticket import append_metrics, read_metrics, truncate_metrics
 from lth_deploy.training.hooks import Hook
 
-Rank = Callable[[nn.Module, float], Masks]
-"""The masks of a level, from the present weights of a model."""
+Rank = Callable[[nn.Module, Sequence[float]], list[Masks]]
+"""The masks of each level, from the present weights of a model."""
 
 
 class RecordEarlyMasks(Hook):
@@ -42,8 +42,7 @@ class RecordEarlyMasks(Hook):
         done = step + 1
         if done % self._every and done != self._steps.stop:
             return
-        for level in self._levels:
-            masks = self._rank(self._model, level)
+        for level, masks in zip(self._levels, self._rank(self._model, self._levels), strict=True):
             save_masks(self._files.mask(done, level), masks)
             before = [record for record in read_metrics(self._files.lines) if record["level"] == level]
             changed = None

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from lth_deploy.errors import RecipeError
 from lth_deploy.mask import Masks
-from lth_deploy.pruning.budget import Allocation, budget_left
+from lth_deploy.pruning.budget import Allocation, at_most, budget_left
 from lth_deploy.pruning.criteria import Criterion
 from lth_deploy.pruning.layer import PrunableLayer
 from lth_deploy.pruning.selection import Candidates, check_finite, lowest
@@ -84,8 +84,8 @@ def check_reachable(level: float, share: float, layers: Sequence[PrunableLayer],
             f"adds to them: {', '.join(kept[:4])}{', ...' * (len(kept) > 4)}"
         ) * bool(kept)
         raise RecipeError(
-            f"pruning.levels: a sparsity of {level:g} cannot be reached with structure 'filter': each layer keeps one"
-            f"{because}; the most that can be reached is {most * level / share:.6g}"
+            f"pruning.levels: a sparsity of {level:.12g} cannot be reached with structure 'filter': each layer keeps "
+            f"one{because}; the most that can be reached is {at_most(most * level / share)}"
         )
 
 

@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,14 +15,13 @@ from lth_deploy.pruning.allocation import zero_macs
 from lth_deploy.pruning.criteria import CRITERIA
 from lth_deploy.pruning.early_files import EarlyFiles
 from lth_deploy.pruning.early_masks import RecordEarlyMasks
-from lth_deploy.pruning.filters import check_reachable
 from lth_deploy.pruning.gradual import RaiseSparsity
-from lth_deploy.pruning.layer import PrunableLayer
 from lth_deploy.pruning.permute import reordered, similarity_order
 from lth_deploy.pruning.plan import TrialPlan, plan_trials
 from lth_deploy.pruning.post_training import reconstruct
 from lth_deploy.pruning.quantized import quantized_start
 from lth_deploy.pruning.ranking import Measure
+from lth_deploy.pruning.reachable import check_levels
 from lth_deploy.pruning.restart import Course, course_of
 from lth_deploy.pruning.signals import SumMovement
 from lth_deploy.pruning.structure import STRUCTURES, Structure
@@ -74,7 +72,7 @@ class Search:
     @property
     def masks(self) -> TrialMasks:
         """Makes the trials' masks."""
-        return TrialMasks(self.trials, self.measure)
+        return TrialMasks(self.trials, self.measure, self.positions)
 
     def check(self) -> None:
         """Refuse before any training what no mask can reach.
@@ -90,18 +88,10 @@ class Search:
                 f"pruning.early_masks: step {early.take or early.every} is after the end of the training, step "
                 f"{self.total_steps}; lower it"
             )
-        for level in self.recipe.pruning.level_list():
-            share = self.trials.share(level, model)
-            if self.recipe.pruning.structure == "filter" and source is None:
-                check_reachable(level, share, self._counted(model), self.recipe.pruning.allocation)
-            if source is not None:
+        if source is not None:
+            for level in self.recipe.pruning.level_list():
                 fit(read_ticket(source, level), model, self.trials.scoped(model), source)
-
-    def _counted(self, model: nn.Module) -> list[PrunableLayer]:
-        """The prunable layers of a model that is not trained yet, as allocations count them."""
-        macs = self.recipe.pruning.allocation == "macs"
-        positions: Mapping[str, float] = self.positions(model.to(self.device)) if macs else defaultdict(lambda: 1.0)
-        return self.trials.layers(model, positions)
+        check_levels(self.recipe, model, self.trials.scoped(model), lambda one: self.positions(one.to(self.device)))
 
     def execute(self) -> None:
         """Run every trial of the plan that is not finished yet.

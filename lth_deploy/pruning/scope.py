@@ -1,11 +1,11 @@
 """Scope: which parameters may be pruned. Decided by module type, never by fragments of names."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from lth_deploy.detectors.groups import (
     final_predictors,
@@ -16,6 +16,7 @@ from lth_deploy.detectors.groups import (
     stem,
 )
 from lth_deploy.errors import RecipeError
+from lth_deploy.pruning.layer import FloatArray, PrunableLayer
 from lth_deploy.search_spec import PruningSpec
 
 
@@ -37,6 +38,23 @@ class ScopedLayer:
 def layers_of(model: nn.Module, pruning: PruningSpec) -> list[ScopedLayer]:
     """The layers of `model` that a recipe lets be pruned; see `scoped_layers`."""
     return scoped_layers(model, pruning.scope, pruning.include, pruning.exclude, pruning.groups)
+
+
+def ranked_layers(
+    layers: Sequence[ScopedLayer],
+    positions: Mapping[str, float],
+    signals: Mapping[str, FloatArray] | None = None,
+    tied: Mapping[str, tuple[str, ...]] | None = None,
+) -> list[PrunableLayer]:
+    """Layers with their present weights, as a ranking takes them; see `PrunableLayer` for what goes with each name."""
+    found = []
+    for layer in layers:
+        weight = layer.module.weight
+        assert isinstance(weight, Tensor)
+        weights = weight.detach().float().cpu().numpy()
+        signal, partners = (signals or {}).get(layer.name), (tied or {}).get(layer.name, ())
+        found.append(PrunableLayer(layer.name, weights, layer.transposed, positions[layer.name], signal, partners))
+    return found
 
 
 def prunable_layers(model: nn.Module) -> list[ScopedLayer]:

@@ -2,7 +2,8 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 
 from torch import nn
@@ -23,10 +24,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrialMasks:
-    """Makes the masks of a search's trials. measure: what criteria that depend on data look at, on a model."""
+    """Makes the masks of a search's trials.
+
+    measure: what criteria that depend on data look at, on a model. positions: multiply positions of a model.
+    """
 
     trials: Trials
     measure: Measure
+    positions: Callable[[nn.Module], Mapping[str, float]]
 
     def begin(self, plan: TrialPlan) -> Masks:
         """The mask that a trial begins with: read back if an interrupted call made it, else made now and saved."""
@@ -67,13 +72,15 @@ class TrialMasks:
 
         return Ranking(self.trials.recipe.pruning, self.trials.recipe.training.seed, layers, self.measure)
 
-    def of_weights(self, model: nn.Module, level: float) -> Masks:
-        """The masks of one shot from the weights of `model`, before multiply positions are known."""
+    def of_weights(self, model: nn.Module, levels: Sequence[float]) -> list[Masks]:
+        """The masks of one shot at each level from the weights of `model`, which is in the middle of its training."""
         pruning, seed = self.trials.recipe.pruning, self.trials.recipe.training.seed
-        alike: Mapping[str, float] = defaultdict(lambda: 1.0)
-        ranking = Ranking(pruning, seed, lambda one, signals: self.trials.layers(one, alike, signals), self.measure)
-        before = ones(self.trials.layers(model, alike))
-        return ranking.masks(model, before, self.trials.share(level, model), {})
+        positions: Mapping[str, float] = defaultdict(lambda: 1.0)
+        if pruning.allocation == "macs":
+            positions = self.positions(deepcopy(model))  # a training goes on with a model that nothing has touched
+        ranking = Ranking(pruning, seed, lambda one, signals: self.trials.layers(one, positions, signals), self.measure)
+        before = ones(self.trials.layers(model, positions))
+        return [ranking.masks(model, before, self.trials.share(level, model), {}) for level in levels]
 
     def _early(self, plan: TrialPlan, step: int) -> Masks:
         """The masks that the dense network had after `step` steps."""

@@ -11,7 +11,7 @@ from lth_deploy.mask import Masks, load_masks
 from lth_deploy.pruning.accounting import prunable_share
 from lth_deploy.pruning.layer import PrunableLayer
 from lth_deploy.pruning.plan import plan_trials
-from lth_deploy.pruning.scope import ScopedLayer, layers_of
+from lth_deploy.pruning.scope import ScopedLayer, layers_of, ranked_layers
 from lth_deploy.pruning.signals import Signals
 from lth_deploy.pruning.ties import silenced, tied_layers
 from lth_deploy.pruning.transfer import Transfer, fit, read_ticket
@@ -73,18 +73,7 @@ class Trials:
         self, model: nn.Module, positions: Mapping[str, float], signals: Signals | None = None
     ) -> list[PrunableLayer]:
         """The same layers with their present weights, as the ranking takes them."""
-        parameters = dict(model.named_parameters())
-        return [
-            PrunableLayer(
-                layer.name,
-                parameters[layer.name].detach().float().cpu().numpy(),
-                layer.transposed,
-                positions[layer.name],
-                (signals or {}).get(layer.name),
-                self.tied.get(layer.name, ()),
-            )
-            for layer in self.scoped(model)
-        ]
+        return ranked_layers(self.scoped(model), positions, signals, self.tied)
 
     @cached_property
     def tied(self) -> dict[str, tuple[str, ...]]:

@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Mapping
 
-import numpy as np
-
 from lth_deploy.errors import UsageError
 from lth_deploy.reconstruction.falling import Unit
 from lth_deploy.reconstruction.layer import LayerProblem
@@ -43,9 +41,10 @@ def zeros_of(
     sizes = {name: problem.size for name, problem in problems.items()}
     if unit.keep:
         return sizes
-    if sparsity > SHARES[-1]:
+    zeros, most = (round(share * sum(sizes.values())) for share in (sparsity, SHARES[-1]))
+    if zeros > most:
         raise UsageError(
             f"sparsity {sparsity}: reconstruction leaves each layer {1 - SHARES[-1]:.0%} of its weights; ask for at "
             f"most {SHARES[-1]}"
         )
-    return spread_zeros(sizes, curves, (0.0, *SHARES), int(np.round(sparsity * sum(sizes.values()))))
+    return spread_zeros(sizes, curves, (0.0, *SHARES), zeros)

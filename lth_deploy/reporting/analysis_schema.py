@@ -2,7 +2,8 @@
 
 from typing import Literal
 
-from lth_deploy.reporting.schema import Count, Figure, Parameters, Section, Trial
+from lth_deploy.reporting.documents import Count, Figure, Section
+from lth_deploy.reporting.schema import Parameters, Trial
 
 ANALYSIS_SCHEMA = "lth-analysis/1"
 

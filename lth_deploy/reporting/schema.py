@@ -1,43 +1,14 @@
-"""What a report reads: the summary of a run and the results of a benchmark, checked on the way in.
+"""What a report reads: the summary of a run and the results of a benchmark; see `load_document` for the checks."""
 
-Both come from files, so every value may be missing or odd. Missing figures become None, figures that are not
-finite become None as well, and whatever has the wrong type is refused with its place in the file. Characters
-that no one can see (control codes, lone surrogates) become spaces, so that texts fit in HTML, SVG and UTF-8.
-"""
-
-import math
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from lth_deploy import storage
-from lth_deploy.errors import DataError
-from lth_deploy.reporting.labels import one_line
+from lth_deploy.reporting.documents import Count, Figure, Metrics, Section, load_document
 
 RUN_SCHEMA = "lth-run/1"
 BENCHMARK_SCHEMA = "lth-benchmark/1"
-
-M = TypeVar("M", bound=BaseModel)
-
-_DEEPEST = 32
-
-
-def _finite(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else value
-
-
-Figure = Annotated[float | None, AfterValidator(_finite)]
-# Beyond 2**53 a count could not be told from its neighbours, and divisions would overflow.
-Count = Annotated[int, Field(ge=0, le=2**53)]
-# Kind of AP (bbox, segm, keypoints) to metric (AP, AP50, ...) to a fraction; None without such objects.
-Metrics = dict[str, dict[str, Figure]]
-
-
-class Section(BaseModel):
-    """A part of a file: keys that the report does not know are left alone."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
 
 
 class Layer(Section):
@@ -45,7 +16,7 @@ class Layer(Section):
 
     name: str
     group: str = "other"
-    shape: list[int] = []
+    shape: list[int] = Field([])
     elements: Count
     zeros: Count
     positions: Figure = None
@@ -80,9 +51,9 @@ class Trial(Section):
     seconds: Figure = None
     val: Metrics | None = None
     test: Metrics | None = None
-    layers: list[Layer] = []
-    parts: list[Part] = []
-    losses: list[tuple[Count, Figure]] = []
+    layers: list[Layer] = Field([])
+    parts: list[Part] = Field([])
+    losses: list[tuple[Count, Figure]] = Field([])
 
     @property
     def zeros(self) -> float:
@@ -120,7 +91,7 @@ class PictureFile(Section):
 class Dataset(Section):
     """Sizes of the splits, in images, and the names of the classes."""
 
-    classes: list[str] = []
+    classes: list[str] = Field([])
     train: Count | None = None
     val: Count | None = None
     test: Count | None = None
@@ -136,16 +107,16 @@ class Parameters(Section):
 class RunSummary(Section):
     """`summary.json` of a run directory."""
 
-    recipe: dict[str, Any] = {}
+    recipe: dict[str, Any] = Field({})
     recipe_digest: str | None = None
     finished: bool = False
     dataset: Dataset = Dataset()
     parameters: Parameters = Parameters()
-    trials: list[Trial] = []
+    trials: list[Trial] = Field([])
     winner: Winner | None = None
-    notes: list[str] = []
-    pictures: list[PictureFile] = []
-    versions: dict[str, Any] = {}
+    notes: list[str] = Field([])
+    pictures: list[PictureFile] = Field([])
+    versions: dict[str, Any] = Field({})
     command: str | list[str] | None = None
 
     @property
@@ -238,14 +209,14 @@ class Row(Section):
     parts: SizeParts | None = None
     zero_weights: Figure = None
     zero_macs: Figure = None
-    load_ms: list[Figure] = []
+    load_ms: list[Figure] = Field([])
     first_ms: Figure = None
     latency_ms: Latency | None = None
     ratio_to_baseline: Ratio | None = None
     peak_rss_bytes: Figure = None
     ap: Metrics | None = None
     ap_difference: dict[str, Difference] | None = None
-    notes: list[str] = []
+    notes: list[str] = Field([])
 
     @property
     def p50(self) -> float | None:
@@ -261,11 +232,11 @@ class BenchmarkResults(Section):
     """The JSON that `benchmark --json` writes."""
 
     when: str = ""
-    machine: dict[str, Any] = {}
-    versions: dict[str, Any] = {}
-    settings: dict[str, Any] = {}
+    machine: dict[str, Any] = Field({})
+    versions: dict[str, Any] = Field({})
+    settings: dict[str, Any] = Field({})
     command: str | list[str] | None = None
-    rows: list[Row] = []
+    rows: list[Row] = Field([])
 
 
 def load_run(path: Path) -> tuple[RunSummary, dict[str, Any]]:
@@ -276,35 +247,3 @@ def load_run(path: Path) -> tuple[RunSummary, dict[str, Any]]:
 def load_benchmark(path: Path) -> tuple[BenchmarkResults, dict[str, Any]]:
     """Benchmark results, checked, and the same as clean JSON data; see `load_document` for what is raised."""
     return load_document(path, BenchmarkResults, BENCHMARK_SCHEMA)
-
-
-def load_document(path: Path, model: type[M], schema: str) -> tuple[M, dict[str, Any]]:
-    """Read and check one file.
-
-    Raises:
-        DataError: not JSON, another schema, or a value of the wrong type, with its place.
-    """
-    document = _clean(storage.read_json(path), path)
-    found = document.get("schema") if isinstance(document, dict) else type(document).__name__
-    if found != schema:
-        raise DataError(f"{path}: schema '{schema}' is needed, found {found!r}; give a file of that kind")
-    try:
-        return model.model_validate(document), document
-    except ValidationError as error:
-        faults = [f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors()[:5]]
-        raise DataError(f"{path}: {'; '.join(faults)}; write the file again or correct it") from error
-
-
-def _clean(value: Any, path: Path, depth: int = 0) -> Any:
-    """A copy of JSON data without unprintable characters, and None for figures that are not finite."""
-    if depth > _DEEPEST:
-        raise DataError(f"{path}: nested more than {_DEEPEST} levels deep; this is no report data")
-    if isinstance(value, str):
-        return one_line(value)
-    if isinstance(value, float):
-        return _finite(value)
-    if isinstance(value, list):
-        return [_clean(item, path, depth + 1) for item in value]
-    if isinstance(value, dict):
-        return {one_line(key): _clean(item, path, depth + 1) for key, item in value.items()}
-    return value

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from lth_deploy.reporting.schema import Count, Figure, Section, load_document
+from lth_deploy.reporting.documents import Count, Figure, Section, load_document
 
 SWEEP_SCHEMA = "lth-sweep/1"
 Measured = Literal["ticket", "random", "reinit", "dense"]

@@ -217,7 +217,8 @@ def _compile(
     # The gate's reference is folded too, since rounded weights exist nowhere else; so folding has a gate of its own.
     hold_folding(trained, folded.module, dataset)
     whole = _captured(folded.module, dataset, target)
-    graph, removed = without_dead_channels(whole, recipe, trial.name)
+    filters = recipe.pruning.structure == "filter"
+    graph, removed = without_dead_channels(whole, trial.name) if filters else (whole, {})
     account = None
     if ranges:
         feeds = [{"image": read_image(path)} for path in ranges]

@@ -2,18 +2,20 @@
 
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lth_deploy import storage
-from lth_deploy.errors import GateError, UsageError
+from lth_deploy.errors import GateError, ParityError, UsageError
 from lth_deploy.target import Target
 from lth_deploy.ticket import versions
+from lth_deploy.workflow.dead_channels import without_dead_channels
 from lth_deploy.workflow.gates import Feeds, hold_raw_outputs
+from lth_deploy.workflow.onnx_inputs import calibration_feeds, decoder_of, gate_inputs
 from lth_deploy.workflow.onnx_pruning import check_pruning, method_of, pruned
-from lth_deploy.workflow.quantisation import Account, hold_quantised_ap, quantise, spread
+from lth_deploy.workflow.quantisation import Account, hold_quantised_ap, quantise
 from lth_deploy.workflow.region_gate import hold_regions
 from lth_deploy.workflow.tune import emit_chosen
 
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
     from lth_deploy.decoders import Decoder
 
 log = logging.getLogger(__name__)
-
-NOISE_INPUTS = 4
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,10 @@ class OnnxJob:
 class OnnxExport:
     """What was written: the artifact, the untouched original beside it, and the figures in `report`.
 
-    sparsity: share of zeros over the prunable weights. deviation: largest relative difference of a raw output
-    from the same weights in a dense graph. kernel_deviation: the same of the regions' outputs, computed by the kernel
-    library; None without regions or library. ap, dense_ap: box AP; None when no data was given. losses: zeros and error
-    of each layer that was reconstructed.
+    sparsity: share of the prunable weights that are zero or were removed with dead channels. deviation: largest
+    relative difference of a raw output from the same weights in a dense graph. kernel_deviation: the same of the
+    regions' outputs, computed by the kernel library; None without regions or library. ap, dense_ap: box AP; None where
+    there is no data. losses: zeros and error of each layer that was reconstructed.
     """
 
     artifact: Path
@@ -108,24 +108,28 @@ class _Places:
 
 def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Places) -> OnnxExport:
     from lth_deploy.compiler.emit import told
+    from lth_deploy.compiler.layers import weight_layers
     from lth_deploy.compiler.macs import positions
     from lth_deploy.compiler.save import save_model
     from lth_deploy.compiler.values import round_values
 
-    decoder = _decoder(job, original)
-    inputs, checked_on = _inputs(original, job, decoder, target.gates.images)
+    decoder = decoder_of(job, original)
+    inputs, checked_on = gate_inputs(original, job, decoder, target.gates.images)
     ticket, losses = pruned(original, job, decoder)
-    account = _quantised(ticket, job, target, decoder)
-    model = account.graph if account else ticket
+    whole = sum(layer.elements for layer in weight_layers(ticket))
+    smaller, removed = _without_dead_channels(ticket, inputs, target, places)
+    account = _quantised(smaller, job, target, decoder)
+    model = account.graph if account else smaller
     times = positions(model, inputs[0][1])
     chosen = emit_chosen(model, target, times, inputs[0][1])
     candidate, layers = chosen.model, chosen.layers
     update = {"positions": times, "measured": chosen.measured, **told(layers)}
     update["quantization"] = account.quantization if account else None
     metadata = _metadata(original, job, target, decoder).model_copy(update=update)
-    elements = sum(layer.elements for layer in layers)
-    sparsity = sum(layer.zeros for layer in layers) / elements if elements else 0.0
-    dense, file = _save_described(original, candidate, metadata, sparsity, places.scratch)
+    kept = sum(layer.elements - layer.zeros for layer in layers)
+    sparsity = 1 - kept / whole if whole else 0.0
+    left_out = {"sparsity": sparsity, "removed_channels": _together(metadata.removed_channels, removed)}
+    dense, file = _save_described(original, candidate, metadata, left_out, places.scratch)
     reference = places.scratch / "reference.onnx"
     save_model(round_values(model, target.float_values), reference)
     deviation = hold_raw_outputs(reference, file, inputs, target.gates.output_difference)
@@ -157,25 +161,51 @@ def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Place
     return result
 
 
+def _without_dead_channels(
+    ticket: "ModelProto", inputs: Sequence[tuple[str, Feeds]], target: Target, places: _Places
+) -> "tuple[ModelProto, dict[str, tuple[int, int]]]":
+    """The model without the channels that are zero on any input; with them where its outputs are others then.
+
+    Sums of fewer terms are rounded otherwise, which can exchange equal boxes of a detector that sorts them itself.
+    """
+    from lth_deploy.compiler.save import save_model
+
+    smaller, removed = without_dead_channels(ticket, places.source.name)
+    if removed:
+        whole, file = places.scratch / "whole.onnx", places.scratch / "smaller.onnx"
+        save_model(ticket, whole)
+        save_model(smaller, file)
+        try:
+            hold_raw_outputs(whole, file, inputs, target.gates.output_difference)
+        except ParityError as error:
+            log.warning("the channels that are always zero stay: without them, %s", error)
+            return ticket, {}
+    return smaller, removed
+
+
+def _together(before: "dict[str, tuple[int, int]]", now: "dict[str, tuple[int, int]]") -> "dict[str, tuple[int, int]]":
+    """Removed channels of an artifact's earlier export and of this one."""
+    sums = {name: (before[name][0] + gone, before[name][1]) for name, (gone, _) in now.items() if name in before}
+    return {**before, **now, **sums}
+
+
 def _quantised(ticket: "ModelProto", job: OnnxJob, target: Target, decoder: "Decoder | None") -> Account | None:
     if target.values != "int8" or job.calibrate is None:
         return None
-    from lth_deploy.data.images import image_files, read_image
-
-    assert decoder is not None, "_decoder finds one, or says that it is missing"
-
-    files = spread(image_files(job.calibrate), target.calibration.images)
-    return quantise(ticket, [decoder.prepare(read_image(file))[0] for file in files], target)
+    return quantise(ticket, calibration_feeds(job, decoder, target.calibration.images), target)
 
 
 def _save_described(
     original: "ModelProto",
     candidate: "ModelProto",
     metadata: "ArtifactMetadata",
-    sparsity: float,
+    left_out: dict[str, Any],
     folder: Path,
 ) -> tuple[Path, Path]:
-    """Write the dense original and the artifact with their metadata, and return both paths."""
+    """Write the dense original and the artifact with their metadata, and return both paths.
+
+    left_out: what the metadata of the artifact says of zeros and channels.
+    """
     from lth_deploy.compiler.metadata import write_metadata
     from lth_deploy.compiler.prepare import unpack_model
     from lth_deploy.compiler.save import save_model
@@ -192,7 +222,7 @@ def _save_described(
     of_dense |= {"dense_because": {}, "predicted": {}, "measured": None, "quantization": None}
     write_metadata(dense, metadata.model_copy(update=of_dense))
     save_model(dense, dense_file)
-    update = {"sparsity": sparsity, "control_sha256": storage.sha256(dense_file)}
+    update = {**left_out, "control_sha256": storage.sha256(dense_file)}
     write_metadata(candidate, metadata.model_copy(update=update))
     save_model(candidate, file)
     return dense_file, file
@@ -204,46 +234,6 @@ def _check_job(job: OnnxJob, target: Target) -> None:
         raise UsageError("--data needs the folder of its images; give --images DIR")
     if job.max_ap_drop is not None and job.data is None:
         raise UsageError("--max-ap-drop needs annotations to measure AP on; give --data ANN.json --images DIR")
-
-
-def _decoder(job: OnnxJob, original: "ModelProto") -> "Decoder | None":
-    from lth_deploy.compiler.metadata import read_metadata
-    from lth_deploy.decoders import DECODERS, load_decoder
-
-    if job.decoder is not None:
-        return load_decoder(job.decoder)
-    known = read_metadata(original)
-    if known is not None and known.decoder is not None:
-        return DECODERS.get(known.decoder)
-    if job.images is not None or job.calibrate is not None:
-        option, instead = ("--images", "or leave --images out to check on noise")
-        if job.calibrate is not None:
-            option, instead = "--calibrate", "which prepares the images"
-        raise UsageError(
-            f"{option} needs to know how the model wants them; give --decoder NAME ({', '.join(DECODERS)}) "
-            f"or --decoder FILE.py:function, {instead}"
-        )
-    return None
-
-
-def _inputs(
-    model: "ModelProto", job: OnnxJob, decoder: "Decoder | None", most: int
-) -> tuple[list[tuple[str, Feeds]], str]:
-    """Named feeds for the gate, and in words what they are."""
-    from lth_deploy.compiler.noise import noise_feeds
-
-    if decoder is None or job.images is None:
-        noise = [(f"noise {seed}", noise_feeds(model, seed)) for seed in range(NOISE_INPUTS)]
-        return list(noise), f"{NOISE_INPUTS} inputs of seeded noise"
-    feeds = list(_image_feeds(job.images, decoder, most))
-    return feeds, f"{len(feeds)} images of {job.images.name}"
-
-
-def _image_feeds(folder: Path, decoder: "Decoder", most: int) -> Iterator[tuple[str, Feeds]]:
-    from lth_deploy.data.images import image_files, read_image
-
-    for file in image_files(folder)[:most]:
-        yield file.name, decoder.prepare(read_image(file))[0]
 
 
 def _metadata(original: "ModelProto", job: OnnxJob, target: Target, decoder: "Decoder | None") -> "ArtifactMetadata":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lth_deploy.errors import UsageError
 from lth_deploy.target import Target
-from lth_deploy.workflow.quantisation import spread
+from lth_deploy.workflow.onnx_inputs import calibration_feeds
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -40,6 +40,12 @@ def check_pruning(job: "OnnxJob", target: Target) -> None:
         raise UsageError(f"--one-shot '{job.one_shot}' is unknown; choose {' or '.join(METHODS)}")
     if job.sparsity is None and (job.one_shot is not None or job.structure != "single"):
         raise UsageError("--one-shot and --structure say how to prune; give --sparsity SHARE as well")
+    if job.structure == "filter":
+        raise UsageError(
+            "--structure filter takes whole output channels away, which a network only stands when it is trained on: "
+            "search it with find-ticket and pruning.structure: filter. Channels of the file that are zero already "
+            "are removed without being asked for"
+        )
     if job.one_shot == "obs" and job.calibrate is None:
         raise UsageError(
             "--one-shot obs looks at what reaches each layer; give --calibrate DIR with some tens of images"
@@ -80,13 +86,8 @@ def _reconstructed(
     original: "ModelProto", sparsity: float, job: "OnnxJob", decoder: "Decoder | None"
 ) -> "tuple[ModelProto, PruneReport]":
     from lth_deploy.compiler.one_shot import OneShot
-    from lth_deploy.data.images import image_files, read_image
 
-    assert decoder is not None, "_decoder finds one, or says that it is missing"
-    assert job.calibrate is not None, "held by check_pruning"
-
-    files = spread(image_files(job.calibrate), IMAGES)
-    feeds = [decoder.prepare(read_image(file))[0] for file in files]
+    feeds = calibration_feeds(job, decoder, IMAGES)
     return OneShot(original, feeds, exclude=job.exclude, structure=job.structure).prune(sparsity)
 
 

@@ -16,11 +16,13 @@ def check_recipe(recipe: Recipe) -> None:
     """Refuse what would fail only after the dense training, before anything is written.
 
     Raises:
-        RecipeError: a metric that this detector has not, a pattern without a layer, or scores that cannot be squared.
+        RecipeError: a metric that this detector has not, a pattern without a layer, scores that cannot be squared, or
+            a level beyond what may be pruned.
         UsageError: an unknown criterion.
     """
     from lth_deploy.detectors import build_detector
     from lth_deploy.pruning.criteria import CRITERIA
+    from lth_deploy.pruning.reachable import check_levels
     from lth_deploy.pruning.scope import layers_of, quantized_layers
 
     kinds, pruning = metric_kinds(recipe), recipe.pruning
@@ -36,6 +38,8 @@ def check_recipe(recipe: Recipe) -> None:
             "choose auto, l1 or max"
         )
     model = build_detector(recipe.detector, 1, 1, load_weights=False)
-    layers_of(model, pruning)
+    layers = layers_of(model, pruning)
+    if pruning.share_of == "prunable" and "predictor" not in pruning.groups:
+        check_levels(recipe, model, layers)  # others depend on the classes, and wait for the data
     if recipe.quantization.levels and not quantized_layers(model, recipe.quantization.float_layers):
         raise RecipeError("quantization.float_layers leaves no layer to quantise; shorten it")

@@ -17,7 +17,7 @@ from lth_deploy.workflow.extras import require_torch
 from lth_deploy.workflow.recipe_checks import check_recipe
 from lth_deploy.workflow.report import write_sweep_pages
 from lth_deploy.workflow.reuse import dense_key
-from lth_deploy.workflow.sweeps.order import block, next_row
+from lth_deploy.workflow.sweeps.order import block, chosen_rows, next_row
 from lth_deploy.workflow.sweeps.processes import Process, Slot, arguments_of, slots_of
 from lth_deploy.workflow.sweeps.record import (
     LOST,
@@ -31,6 +31,7 @@ from lth_deploy.workflow.sweeps.record import (
 )
 from lth_deploy.workflow.sweeps.rows import SweepRow, rows_of
 from lth_deploy.workflow.sweeps.smoke import smoke_rows
+from lth_deploy.workflow.sweeps.sources import check_sources
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ def sweep(
     *,
     devices: Sequence[str] = ("auto",),
     jobs: int | None = None,
+    only: Sequence[str] = (),
     resume: bool = False,
     max_seconds: float | None = None,
     smoke: bool = False,
@@ -65,12 +67,13 @@ def sweep(
     """Run every row of `plan` below the directory `out`, and write its record, table, plot and page there.
 
     devices: one for each run at a time, such as cuda:0 and cuda:1; with `jobs`, so many runs at once, in turn on these.
+    only: names or ids of the rows to run in this call, with `*` for any text, and what those take tickets from.
     Rows are begun in the order of the file; equal dense trainings are shared. A row that fails does not stop the
     others. `resume` takes up what an earlier call left, within a run too. `smoke`: two steps on generated data.
 
     Raises:
         RecipeError: the file or one of its recipes asks for what cannot be done; nothing is written then.
-        UsageError: `out` holds something else, or there is no such device.
+        UsageError: `out` holds something else, or there is no such device or row.
         StorageError: the disk is full, or another process works on `out`.
         KeyboardInterrupt: the user's; the running rows were stopped first.
     """
@@ -78,6 +81,7 @@ def sweep(
     deadline = None if max_seconds is None else time.monotonic() + max_seconds
     slots = slots_of(devices, jobs)
     rows = rows_of(plan, out, check_variables=not smoke)
+    chosen = chosen_rows(rows, only)
     _require_place(out, resume)
     if smoke:
         rows = smoke_rows(rows, out)
@@ -85,12 +89,11 @@ def sweep(
     with storage.locked(out):
         storage.remove_stale_temporaries(out)
         progress = read_progress(out, rows) if (out / SWEEP).exists() else {row.id: Progress() for row in rows}
-        work = _Work(plan, out, rows, progress, deadline)
+        work = _Work(plan, out, rows, chosen, progress, deadline)
         work.record()
         with _ended_by_sigterm():
             work.run(slots)
-        record = work.record()
-        write_sweep_pages(out)
+        record = work.publish()
     lost = tuple(row.id for row in rows if progress[row.id].state in LOST)
     return SweepResult(out, record["finished"], lost, record)
 
@@ -102,11 +105,18 @@ class _Work:
     plan: Sweep
     out: Path
     rows: list[SweepRow]
+    chosen: set[str]
     progress: dict[str, Progress]
     deadline: float | None
 
     def record(self) -> dict[str, Any]:
         return write_record(self.out, self.plan, self.rows, self.progress)
+
+    def publish(self) -> dict[str, Any]:
+        """Write the record with its plot and page, which show a half-finished sweep too."""
+        record = self.record()
+        write_sweep_pages(self.out)
+        return record
 
     def run(self, slots: Sequence[Slot]) -> None:
         """Keep every slot busy until nothing is left that can run."""
@@ -119,7 +129,9 @@ class _Work:
                     found = (
                         None
                         if self._is_late()
-                        else next_row(self.rows, self.progress, lambda row: keys[row.id], dense_is_finished)
+                        else next_row(
+                            self.rows, self.chosen, self.progress, lambda row: keys[row.id], dense_is_finished
+                        )
                     )
                     if found is None:
                         break
@@ -163,7 +175,7 @@ class _Work:
             one.state, one.error = "failed", process.error(code)
             logger.error("%s failed: %s", name, one.error)
         block(self.rows, self.progress)
-        self.record()
+        self.publish()
         done = sum(self.progress[row.id].state == "finished" for row in self.rows)
         logger.info(
             "%s: %s after %.0f s; %d of %d runs are finished", name, one.state, one.seconds, done, len(self.rows)
@@ -179,7 +191,7 @@ class _Work:
             self.progress[name].state = "unfinished"
             self.progress[name].seconds += process.seconds
         if running:
-            self.record()
+            self.publish()
 
 
 def _require_place(out: Path, resume: bool) -> None:
@@ -200,6 +212,7 @@ def _check(rows: Sequence[SweepRow]) -> None:
             check_recipe(row.recipe)
         except (RecipeError, UsageError) as error:
             raise type(error)(f"row '{row.id}': {error}") from error
+    check_sources(rows)
 
 
 @contextmanager

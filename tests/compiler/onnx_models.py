@@ -1,6 +1,7 @@
 """Small ONNX models for the tests of the compiler."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ from lth_deploy.formats import Block
 Array = npt.NDArray[np.generic]
 
 IMAGE = (1, 3, 12, 10)
+SAME = {"pads": [1, 1, 1, 1]}
 
 
 def sparse(rng: np.random.Generator, shape: tuple[int, ...], zeros: float) -> npt.NDArray[np.float32]:
@@ -32,13 +34,12 @@ def detector(zeros: float = 0.8, opset: int = 18, seed: int = 0, width: int = 32
         "stem.bias": sparse(rng, (width,), 0.0),
         "gemm.bias": sparse(rng, (24,), 0.0),
     }
-    same = {"pads": [1, 1, 1, 1]}
     nodes = [
-        helper.make_node("Conv", ["image", "stem.weight", "stem.bias"], ["a"], "stem", **same),
-        helper.make_node("Conv", ["a", "depthwise.weight"], ["b"], "depthwise", group=width, **same),
+        helper.make_node("Conv", ["image", "stem.weight", "stem.bias"], ["a"], "stem", **SAME),
+        helper.make_node("Conv", ["a", "depthwise.weight"], ["b"], "depthwise", group=width, **SAME),
         helper.make_node("Relu", ["b"], ["c"], "relu"),
-        helper.make_node("Conv", ["c", "shared.weight"], ["d"], "shared_1", strides=[2, 2], **same),
-        helper.make_node("Conv", ["d", "shared.weight"], ["e"], "shared_2", **same),
+        helper.make_node("Conv", ["c", "shared.weight"], ["d"], "shared_1", strides=[2, 2], **SAME),
+        helper.make_node("Conv", ["d", "shared.weight"], ["e"], "shared_2", **SAME),
         helper.make_node("ConvTranspose", ["e", "up.weight"], ["f"], "up", strides=[2, 2]),
         helper.make_node("GlobalAveragePool", ["f"], ["g"], "pool"),
         helper.make_node("Flatten", ["g"], ["h"], "flatten"),
@@ -103,3 +104,54 @@ def run(model: ModelProto, feeds: Mapping[str, Array]) -> dict[str, Array]:
 
 def image(seed: int = 0, shape: tuple[int, ...] = IMAGE) -> dict[str, Array]:
     return {"image": np.random.default_rng(seed).standard_normal(shape).astype(np.float32)}
+
+
+class Net:
+    """Builds a model node by node, with random weights in which chosen filters are dead."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.nodes: list[Any] = []
+        self.tensors: dict[str, npt.NDArray[Any]] = {}
+
+    def put(self, name: str, value: Any) -> str:
+        self.tensors[name] = np.asarray(value)
+        return name
+
+    def node(self, op: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        self.nodes.append(helper.make_node(op, inputs, [output], output, **attributes))
+        return output
+
+    def conv(
+        self,
+        name: str,
+        x: str,
+        shape: tuple[int, ...],
+        dead: tuple[int, ...] = (),
+        bias: bool = True,
+        **attributes: Any,
+    ) -> str:
+        weight = self.rng.normal(0, 0.3, shape).astype(np.float32)
+        weight[list(dead)] = 0
+        inputs = [x, self.put(f"{name}.weight", weight)]
+        if bias:
+            values = self.rng.normal(0, 1, shape[0]).astype(np.float32)
+            values[list(dead)] = 0
+            inputs.append(self.put(f"{name}.bias", values))
+        return self.node("Conv", inputs, name, **({**SAME, **attributes} if shape[2] == 3 else attributes))
+
+    def gemm(self, name: str, x: str, shape: tuple[int, int], dead: tuple[int, ...] = (), flip: bool = False) -> str:
+        weight, bias = self.rng.normal(0, 0.3, shape).astype(np.float32), np.ones(shape[0], np.float32)
+        weight[list(dead)], bias[list(dead)] = 0, 0
+        stored = self.put(f"{name}.weight", weight.T.copy() if flip else weight)
+        return self.node("Gemm", [x, stored, self.put(f"{name}.bias", bias)], name, transB=int(not flip))
+
+    def model(self, *outputs: str) -> ModelProto:
+        graph = helper.make_graph(
+            self.nodes,
+            "net",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, "h", "w"])],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
+            [numpy_helper.from_array(value, name) for name, value in self.tensors.items()],
+        )
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)

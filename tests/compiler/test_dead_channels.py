@@ -5,66 +5,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from onnx import ModelProto, TensorProto, helper, numpy_helper, shape_inference
+from onnx import ModelProto, TensorProto, helper, shape_inference
 
 from lth_deploy.compiler.dead_channels import remove_dead_channels
 from lth_deploy.compiler.save import to_bytes
+from tests.compiler.onnx_models import SAME, Net
 
 ort = pytest.importorskip("onnxruntime")
 
 Array = npt.NDArray[Any]
-SAME = {"pads": [1, 1, 1, 1]}
-
-
-class Net:
-    """Builds a model node by node, with random weights in which chosen filters are dead."""
-
-    def __init__(self, seed: int = 0) -> None:
-        self.rng = np.random.default_rng(seed)
-        self.nodes: list[Any] = []
-        self.tensors: dict[str, Array] = {}
-
-    def put(self, name: str, value: Any) -> str:
-        self.tensors[name] = np.asarray(value)
-        return name
-
-    def node(self, op: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        self.nodes.append(helper.make_node(op, inputs, [output], output, **attributes))
-        return output
-
-    def conv(
-        self,
-        name: str,
-        x: str,
-        shape: tuple[int, ...],
-        dead: tuple[int, ...] = (),
-        bias: bool = True,
-        **attributes: Any,
-    ) -> str:
-        weight = self.rng.normal(0, 0.3, shape).astype(np.float32)
-        weight[list(dead)] = 0
-        inputs = [x, self.put(f"{name}.weight", weight)]
-        if bias:
-            values = self.rng.normal(0, 1, shape[0]).astype(np.float32)
-            values[list(dead)] = 0
-            inputs.append(self.put(f"{name}.bias", values))
-        return self.node("Conv", inputs, name, **({**SAME, **attributes} if shape[2] == 3 else attributes))
-
-    def gemm(self, name: str, x: str, shape: tuple[int, int], dead: tuple[int, ...] = (), flip: bool = False) -> str:
-        weight, bias = self.rng.normal(0, 0.3, shape).astype(np.float32), np.ones(shape[0], np.float32)
-        weight[list(dead)], bias[list(dead)] = 0, 0
-        stored = self.put(f"{name}.weight", weight.T.copy() if flip else weight)
-        return self.node("Gemm", [x, stored, self.put(f"{name}.bias", bias)], name, transB=int(not flip))
-
-    def model(self, *outputs: str) -> ModelProto:
-        graph = helper.make_graph(
-            self.nodes,
-            "net",
-            [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, "h", "w"])],
-            [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
-            [numpy_helper.from_array(value, name) for name, value in self.tensors.items()],
-        )
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
 
 
 def run(model: ModelProto, x: Array) -> list[Array]:
@@ -184,6 +133,21 @@ def test_a_weight_used_twice_loses_what_both_uses_can() -> None:
     shapes, _ = removed(net, "c", "d")
     assert shapes["shared.weight"] == (4, 7, 3, 3)
     assert shapes["a.weight"][0] == shapes["b.weight"][0] == 7
+
+
+def test_a_bias_that_different_weights_share_ties_them_not() -> None:
+    """torch's exporter stores equal biases once."""
+    net = Net()
+    a = net.conv("a", "x", (8, 3, 3, 3), (1, 2), bias=False)
+    b = net.conv("b", a, (8, 8, 3, 3), (2, 3), bias=False)
+    net.conv("c", b, (4, 8, 1, 1))
+    net.put("zeros", np.zeros(8, np.float32))
+    for node in net.nodes[:2]:
+        node.input.append("zeros")
+    shapes, _ = removed(net, "c")
+    assert shapes["a.weight"] == (6, 3, 3, 3)
+    assert shapes["b.weight"] == (6, 6, 3, 3)
+    assert shapes["c.weight"] == (4, 6, 1, 1)
 
 
 def test_what_the_model_returns_or_reshapes_stays() -> None:

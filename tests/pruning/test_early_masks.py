@@ -11,13 +11,14 @@ torch = pytest.importorskip("torch", reason="torch comes with the extra 'train'"
 
 from lth_deploy.errors import DataError, RecipeError  # noqa: E402
 from lth_deploy.mask import load_masks, sparsity  # noqa: E402
+from lth_deploy.pruning.allocation import zero_macs  # noqa: E402
 from lth_deploy.pruning.early_files import EarlyFiles  # noqa: E402
 from lth_deploy.pruning.early_masks import overlap  # noqa: E402
 from lth_deploy.ticket import RunDirectory, read_metrics  # noqa: E402
 from lth_deploy.training.state import TrainingState  # noqa: E402
 from lth_deploy.workflow.reuse import adopt_dense, dense_key  # noqa: E402
 from tests.pruning.test_imp import Killed  # noqa: E402
-from tests.pruning.toy_search import TOTAL, ToyBatches, toy_recipe, toy_search  # noqa: E402
+from tests.pruning.toy_search import TOTAL, ToyBatches, build, toy_recipe, toy_search  # noqa: E402
 from tests.workflow.ticket_runs import outcome  # noqa: E402
 
 LEVELS = (0.5, 0.8)
@@ -75,6 +76,33 @@ def test_the_last_mask_is_the_tickets_and_an_early_one_keeps_the_largest_weights
     kept = min(float(weights[name].abs()[torch.from_numpy(mask)].min()) for name, mask in masks.items())
     fallen = max(float(weights[name].abs()[torch.from_numpy(~mask)].max()) for name, mask in masks.items())
     assert kept >= fallen
+
+
+def test_multiplications_are_counted_on_the_network_of_the_step(tmp_path: Path) -> None:
+    def positions(model: Any) -> dict[str, float]:
+        """As a detector's: measured in evaluation mode, and another number for other weights."""
+        model.eval()
+        return {
+            "stem.weight": 36.0,
+            "up.weight": 30 + 6 * float(model.fc.weight.detach().sum().tanh()),
+            "fc.weight": 1.0,
+        }
+
+    toy_search(tmp_path / "run", early(allocation="macs"), positions=positions).execute()
+    run = RunDirectory.open(tmp_path / "run")
+    layers = toy_search(tmp_path / "run", early(allocation="macs")).trials.layers
+    for step, state in ((3, TrainingState.load(run.rewind)), (TOTAL, TrainingState.load(run.trial("dense").weights))):
+        model = build(0)
+        state.restore(model)
+        masks = load_masks(files_of(run).mask(step, 0.5))
+        assert 0.5 <= zero_macs(layers(model, positions(model)), masks) < 0.52
+    ticket, last = load_masks(run.trial("level_80").mask), load_masks(files_of(run).mask(TOTAL, 0.8))
+    assert all(np.array_equal(ticket[name], last[name]) for name in ticket)
+    # Counting leaves the training as it was.
+    plain = toy_recipe(pruning={"schedule": "one_shot", "allocation": "macs"}, controls={"random": [0.8]})
+    toy_search(tmp_path / "plain", plain, positions=positions).execute()
+    ours, theirs = outcome(run.path), outcome(tmp_path / "plain")
+    assert {name: ours[name] for name in theirs} == theirs
 
 
 def test_recording_changes_no_weight(recorded: RunDirectory, tmp_path: Path) -> None:
@@ -157,7 +185,6 @@ def test_a_mask_that_was_changed_is_refused(tmp_path: Path) -> None:
         ({"early_masks": {"every": 0}}, "greater than 0"),
         ({"criterion": "snip"}, "criterion must be magnitude or lamp or random"),
         ({"ranked": "initial"}, "ranked must be trained"),
-        ({"allocation": "macs"}, "cannot count multiplications"),
         ({"schedule": "cubic", "early_masks": {"every": 3, "take": 3}}, "leave schedule cubic out"),
         ({"schedule": "levels", "early_masks": {"every": 3, "take": 3}}, "set schedule one_shot, or one level"),
     ],

@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--resume", action="store_true")
     arguments = parser.parse_args()
     recipe, sweep = load_recipe(arguments.recipe), arguments.out.parent.parent
-    start = {"row": recipe.name, "device": arguments.device, "resumed": arguments.out.exists()}
+    start = {"process": os.getpid(), "row": recipe.name, "device": arguments.device, "resumed": arguments.out.exists()}
     start["dense_from"] = arguments.dense_from.name if arguments.dense_from else None
     start |= {key: os.environ.get(key) for key in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")}
     with (sweep / "starts.jsonl").open("a") as file:
@@ -70,10 +70,3 @@ def main() -> None:
     while "endless" in recipe.name and not (sweep / "go").exists():
         time.sleep(0.05)
     finish(run, recipe)
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)

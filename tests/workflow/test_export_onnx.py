@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import ModelProto, numpy_helper
+from onnx import ModelProto, numpy_helper, shape_inference
 
+from lth_deploy.compiler import dead_channels
 from lth_deploy.compiler import emit as emit_module
 from lth_deploy.compiler.load import load_model
 from lth_deploy.compiler.metadata import read_metadata
@@ -18,7 +19,7 @@ from lth_deploy.target import Target
 from lth_deploy.workflow import export_onnx as verb
 from lth_deploy.workflow.export_onnx import OnnxJob, export_onnx
 from lth_deploy.workflow.inspect import inspect_artifact
-from tests.compiler.onnx_models import detector
+from tests.compiler.onnx_models import Net, detector
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +64,64 @@ def test_an_artifact_can_be_exported_again(model_file: Path) -> None:
     assert inspect_artifact(again.dense).prunable.share == pytest.approx(0.5, abs=1e-3)
 
 
+def with_dead_filters(*dead: int) -> ModelProto:
+    """A network of which somebody pruned whole filters of the first layer."""
+    net = Net()
+    stem = net.node("Relu", [net.conv("stem", "x", (16, 3, 3, 3), dead)], "stem.relu")
+    body = net.node("Relu", [net.conv("body", stem, (12, 16, 3, 3))], "body.relu")
+    net.conv("head", body, (8, 12, 1, 1))
+    return shape_inference.infer_shapes(net.model("head"))
+
+
+@pytest.mark.parametrize("format_", ["packed", "dense"])
+def test_channels_that_are_zero_are_left_out(format_: str, tmp_path: Path) -> None:
+    save_model(with_dead_filters(1, 5, 6), tmp_path / "net.onnx")
+    made = export_onnx(tmp_path / "net.onnx", target=Target(format=format_, values="fp32"))  # type: ignore[arg-type]
+    report = inspect_artifact(made.artifact)
+    shapes = {layer.name: layer.shape for layer in report.layers}
+    assert shapes["stem.weight"] == (13, 3, 3, 3)
+    assert shapes["body.weight"] == (12, 13, 3, 3)
+    assert report.metadata is not None
+    assert report.metadata.removed_channels == {"stem.weight": (3, 16)}
+    whole, gone = 16 * 27 + 12 * 16 * 9 + 8 * 12, 3 * 27 + 12 * 3 * 9
+    assert made.sparsity == pytest.approx(gone / whole)
+    dense = inspect_artifact(made.dense)
+    assert {layer.name: layer.shape for layer in dense.layers}["stem.weight"] == (16, 3, 3, 3)
+    assert dense.metadata is not None
+    assert not dense.metadata.removed_channels
+    again = export_onnx(made.artifact, out=tmp_path / "again")
+    said = read_metadata(load_model(again.artifact))
+    assert said is not None
+    assert said.removed_channels == {"stem.weight": (3, 16)}
+
+
+def test_dead_channels_stay_where_a_file_without_them_computes_something_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    save_model(with_dead_filters(1, 5, 6), tmp_path / "net.onnx")
+    honest = dead_channels.remove_dead_channels
+
+    def faulty(model: ModelProto) -> object:
+        smaller, report = honest(model)
+        bias = next(tensor for tensor in smaller.graph.initializer if tensor.name == "body.bias")
+        bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias)[::-1].copy(), bias.name))
+        return smaller, report
+
+    monkeypatch.setattr(dead_channels, "remove_dead_channels", faulty)
+    made = export_onnx(tmp_path / "net.onnx", target=Target(values="fp32"))
+    assert "smaller.onnx does not compute" in caplog.text
+    assert made.deviation == 0.0
+    report = inspect_artifact(made.artifact)
+    assert {layer.name: layer.shape for layer in report.layers}["stem.weight"] == (16, 3, 3, 3)
+    assert report.metadata is not None
+    assert not report.metadata.removed_channels
+
+
+def test_whole_filters_are_not_pruned_without_training(model_file: Path) -> None:
+    with pytest.raises(UsageError, match=r"search it with find-ticket and pruning\.structure: filter"):
+        export_onnx(model_file, OnnxJob(sparsity=0.5, structure="filter"))
+
+
 def _swap_two_weights(model: ModelProto) -> None:
     tensor = next(t for t in model.graph.initializer if t.name == "stem.weight")
     weights = numpy_helper.to_array(tensor).copy()
@@ -97,7 +156,7 @@ def test_lost_ap_is_held_to_its_bound(model_file: Path, monkeypatch: pytest.Monk
     figures = iter([0.33, 0.29])
     monkeypatch.setattr(verb, "_ap", lambda file, job: next(figures))
     job = OnnxJob(sparsity=0.3, images=model_file.parent, data=model_file, max_ap_drop=0.01)
-    monkeypatch.setattr(verb, "_decoder", lambda job, original: None)
+    monkeypatch.setattr(verb, "decoder_of", lambda job, original: None)
     with pytest.raises(GateError, match=r"33\.0 to 29\.0"):
         export_onnx(model_file, job)
     assert not (model_file.parent / "net-export").exists()

@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
 
 from lth_deploy import storage
-from lth_deploy.errors import RecipeError, StorageError, UsageError
+from lth_deploy.errors import DataError, RecipeError, StorageError, UsageError
 from lth_deploy.sweep_spec import load_sweep
 from lth_deploy.ticket import RunDirectory
 from lth_deploy.workflow.report import report
@@ -25,7 +25,7 @@ from tests.cli.running import Cli, Outcome
 from tests.workflow.ticket_runs import tiny_recipe
 
 PROJECT = Path(__file__).parents[2]
-STAND_IN = [sys.executable, "-m", "tests.workflow.stand_in_search"]
+STAND_IN = "from tests.workflow.stand_in_search import main; main()"
 LEVELS = "axes: {pruning.levels: [[0.5], [0.8]]}"
 
 
@@ -150,6 +150,42 @@ def test_what_one_row_would_be_refused_for_is_found_before_any_run(tmp_path: Pat
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("taking", "message"),
+    [
+        ("pruning.levels: [0.8, 0.9]", r"row 'b-seed0' takes tickets of 90 % zeros from 'a-seed0', which searches"),
+        (
+            "detector.backbone: resnet34",
+            r"the ticket of 'a-seed0' does not fit: backbone\.body\.layer1\.2\.conv1\.weight is absent in the "
+            r"source and 64x64x3x3 here;.* these parts fit: set source\.groups: \[fpn, dense_head\]",
+        ),
+        ("detector.frozen_layers: 2", r"row 'b-seed0': the ticket of 'a-seed0' prunes backbone\.body\.conv1"),
+    ],
+)
+def test_tickets_that_will_not_fit_are_refused_before_any_run(tmp_path: Path, taking: str, message: str) -> None:
+    text = f'rows: [{{name: a}}, {{name: b, set: {{source: {{run: "${{rows.a}}"}}, {taking}}}}}]'
+    with pytest.raises((RecipeError, DataError), match=message):
+        swept(tmp_path, text)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("pruning", "message"),
+    [
+        ("pruning.levels: [0.999999999]", "leaves nothing to train: the most that can be reached is 0.999"),
+        ("pruning.structure: filter, pruning.levels: [0.999]", "each layer keeps one.*most that can be reached is 0.9"),
+        (
+            "pruning.schedule: post_training, pruning.levels: [0.97]",
+            "which leaves each layer 5% of its weights: the most that can be reached is 0.95",
+        ),
+    ],
+)
+def test_what_no_mask_reaches_is_refused_before_any_run(tmp_path: Path, pruning: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=f"row 'b-seed0': pruning.levels: a sparsity of .*{message}"):
+        swept(tmp_path, f"rows: [{{name: a}}, {{name: b, set: {{{pruning}}}}}]")
+    assert not (tmp_path / "out").exists()
+
+
 def test_equal_dense_trainings_are_done_once(tmp_path: Path) -> None:
     result = swept(tmp_path, f"seeds: [0, 1]\ncontrols: [random]\n{LEVELS}")
     assert result.finished
@@ -225,6 +261,9 @@ def test_rows_run_at_once_and_wait_for_a_dense_training_that_is_under_way(tmp_pa
 
     with started(tmp_path, f"rows: {rows}", "--jobs", "2") as process:
         wait_until(lambda: len(begun()) == 3)
+        # What has ended is drawn at once, with the empty cells of what has not.
+        wait_until(lambda: (tmp_path / "out" / "plot.svg").exists() and (tmp_path / "out" / "report.html").exists())
+        assert "running" in (tmp_path / "out" / "report.html").read_text()
         (tmp_path / "out" / "go").touch()
         assert process.wait(240) == 0
     assert set(begun()[:2]) == {"endless-seed0", "third-seed1"} or begun()[0] == "endless-seed0"
@@ -241,12 +280,33 @@ def test_an_interruption_stops_all_rows_and_leaves_them_to_resume(tmp_path: Path
         wait_until(lambda: (run / "manifest.json").exists() and RunDirectory(run).trial("dense").finished)
         process.send_signal(sign)
         assert process.wait(240) == 130
+    assert "unfinished" in (tmp_path / "out" / "report.html").read_text()
     record = storage.read_json(tmp_path / "out" / "sweep.json")
     assert [row["state"] for row in record["rows"]] == ["unfinished", "waiting"]
     with storage.locked(tmp_path / "out"):
         pass
     (tmp_path / "out" / "go").touch()
     assert states(swept(tmp_path, text, resume=True)) == {"endless-seed0": "finished", "other-seed1": "finished"}
+
+
+def test_a_sweep_that_is_killed_leaves_no_run_behind(tmp_path: Path) -> None:
+    text = "rows: [{name: endless}]"
+    run = tmp_path / "out" / "runs" / "endless-seed0"
+    with started(tmp_path, text) as process:
+        wait_until(lambda: (run / "manifest.json").exists() and RunDirectory(run).trial("dense").finished)
+        process.kill()
+    (child,) = {one["process"] for one in starts(tmp_path)}
+    wait_until(lambda: has_ended(child))
+    (tmp_path / "out" / "go").touch()
+    assert states(swept(tmp_path, text, resume=True)) == {"endless-seed0": "finished"}
+
+
+def has_ended(process: int) -> bool:
+    """Whether a process of another parent has ended, of which nobody may have taken note."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
 
 
 def started(folder: Path, text: str, *options: str) -> "subprocess.Popen[bytes]":
@@ -281,6 +341,21 @@ def test_when_the_time_is_over_nothing_more_begins(tmp_path: Path) -> None:
     assert not result.finished
     assert set(states(result).values()) == {"waiting"}
     assert swept(tmp_path, text, resume=True).finished
+
+
+def test_some_rows_may_come_first_with_what_they_need(tmp_path: Path) -> None:
+    source = 'set: {source: {run: "${rows.a}"}}'
+    text = f"rows: [{{name: a, {LEVELS}}}, {{name: b, {LEVELS}, {source}}}]"
+    with pytest.raises(UsageError, match=r"--rows: no row is called 'b-0\.9'; valid: a, a-0\.5-seed0"):
+        swept(tmp_path, text, only=["b-0.9"])
+    assert not (tmp_path / "out").exists()
+    first = swept(tmp_path, text, only=["b-0.8*"])
+    assert [one["row"] for one in starts(tmp_path)] == ["a-0.8-seed0", "b-0.8-seed0"]
+    assert not first.finished
+    assert states(first)["a-0.5-seed0"] == "waiting"
+    assert swept(tmp_path, text, resume=True).finished
+    by_row = {one["row"]: one["dense_from"] for one in starts(tmp_path)}
+    assert by_row["a-0.5-seed0"] == "a-0.8-seed0"
 
 
 def test_a_sweep_may_grow_but_not_change(tmp_path: Path) -> None:

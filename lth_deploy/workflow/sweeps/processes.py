@@ -17,7 +17,8 @@ from lth_deploy.errors import UsageError
 
 logger = logging.getLogger(__name__)
 
-PROGRAM = [sys.executable, "-c", "from lth_deploy.cli import main; main()"]
+PROGRAM = "from lth_deploy.cli import main; main()"
+_ENDING = "from lth_deploy.workflow.sweeps.orphans import end_with_parent; end_with_parent()"
 PATIENCE = 30.0
 """Seconds that a process is given to end when it is asked to."""
 _DEVICE = re.compile(r"auto|cpu|cuda(?::([0-9]+))?")
@@ -73,7 +74,8 @@ class Process:
         """Start it, in a group of its own: Ctrl-C reaches it through `stop` only."""
         self._lines: deque[str] = deque(maxlen=60)
         self._process = subprocess.Popen(
-            [*PROGRAM, *self.arguments],
+            [sys.executable, "-c", f"{_ENDING}; {PROGRAM}", *self.arguments],
+            stdin=subprocess.PIPE,  # never written to; it closes when this process ends, in whatever way
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,

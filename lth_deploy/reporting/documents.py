@@ -1,0 +1,69 @@
+"""Files that a report reads, as checked data.
+
+Every value may be missing or odd. Missing figures become None, figures that are not finite become None as well, and
+whatever has the wrong type is refused with its place in the file. Characters that no one can see (control codes, lone
+surrogates) become spaces, so that texts fit in HTML, SVG and UTF-8.
+"""
+
+import math
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from lth_deploy import storage
+from lth_deploy.errors import DataError
+from lth_deploy.reporting.labels import one_line
+
+M = TypeVar("M", bound=BaseModel)
+
+_DEEPEST = 32
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else value
+
+
+Figure = Annotated[float | None, AfterValidator(_finite)]
+# Beyond 2**53 a count could not be told from its neighbours, and divisions would overflow.
+Count = Annotated[int, Field(ge=0, le=2**53)]
+# Kind of AP (bbox, segm, keypoints) to metric (AP, AP50, ...) to a fraction; None without such objects.
+Metrics = dict[str, dict[str, Figure]]
+
+
+class Section(BaseModel):
+    """A part of a file: keys that the report does not know are left alone."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+def load_document(path: Path, model: type[M], schema: str) -> tuple[M, dict[str, Any]]:
+    """Read and check one file.
+
+    Raises:
+        DataError: not JSON, another schema, or a value of the wrong type, with its place.
+    """
+    document = _clean(storage.read_json(path), path)
+    found = document.get("schema") if isinstance(document, dict) else type(document).__name__
+    if found != schema:
+        raise DataError(f"{path}: schema '{schema}' is needed, found {found!r}; give a file of that kind")
+    try:
+        return model.model_validate(document), document
+    except ValidationError as error:
+        faults = [f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors()[:5]]
+        raise DataError(f"{path}: {'; '.join(faults)}; write the file again or correct it") from error
+
+
+def _clean(value: Any, path: Path, depth: int = 0) -> Any:
+    """A copy of JSON data without unprintable characters, and None for figures that are not finite."""
+    if depth > _DEEPEST:
+        raise DataError(f"{path}: nested more than {_DEEPEST} levels deep; this is no report data")
+    if isinstance(value, str):
+        return one_line(value)
+    if isinstance(value, float):
+        return _finite(value)
+    if isinstance(value, list):
+        return [_clean(item, path, depth + 1) for item in value]
+    if isinstance(value, dict):
+        return {one_line(key): _clean(item, path, depth + 1) for key, item in value.items()}
+    return value

@@ -1,0 +1,69 @@
+"""What a model from elsewhere is fed with: images as its decoder wants them, or noise where there are none."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lth_deploy.errors import UsageError
+from lth_deploy.workflow.quantisation import spread
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from lth_deploy.decoders import Decoder, Feeds
+    from lth_deploy.workflow.export_onnx import OnnxJob
+
+NOISE_INPUTS = 4
+
+
+def decoder_of(job: "OnnxJob", original: "ModelProto") -> "Decoder | None":
+    """The decoder that the job names, or the model; None where no image is read.
+
+    Raises:
+        UsageError: there are images, and nobody says how the model wants them.
+    """
+    from lth_deploy.compiler.metadata import read_metadata
+    from lth_deploy.decoders import DECODERS, load_decoder
+
+    if job.decoder is not None:
+        return load_decoder(job.decoder)
+    known = read_metadata(original)
+    if known is not None and known.decoder is not None:
+        return DECODERS.get(known.decoder)
+    if job.images is not None or job.calibrate is not None:
+        option, instead = ("--images", "or leave --images out to check on noise")
+        if job.calibrate is not None:
+            option, instead = "--calibrate", "which prepares the images"
+        raise UsageError(
+            f"{option} needs to know how the model wants them; give --decoder NAME ({', '.join(DECODERS)}) "
+            f"or --decoder FILE.py:function, {instead}"
+        )
+    return None
+
+
+def gate_inputs(
+    model: "ModelProto", job: "OnnxJob", decoder: "Decoder | None", most: int
+) -> "tuple[list[tuple[str, Feeds]], str]":
+    """Named feeds for the gate, of at most `most` images, and in words what they are."""
+    from lth_deploy.compiler.noise import noise_feeds
+    from lth_deploy.data.images import image_files
+
+    if decoder is None or job.images is None:
+        noise = [(f"noise {seed}", noise_feeds(model, seed)) for seed in range(NOISE_INPUTS)]
+        return list(noise), f"{NOISE_INPUTS} inputs of seeded noise"
+    feeds = [(file.name, _fed(file, decoder)) for file in image_files(job.images)[:most]]
+    return feeds, f"{len(feeds)} images of {job.images.name}"
+
+
+def calibration_feeds(job: "OnnxJob", decoder: "Decoder | None", most: int) -> "list[Feeds]":
+    """Feeds of at most `most` images, spread over the folder to calibrate on."""
+    from lth_deploy.data.images import image_files
+
+    assert decoder is not None, "decoder_of finds one, or says that it is missing"
+    assert job.calibrate is not None, "held by check_pruning"
+    return [_fed(file, decoder) for file in spread(image_files(job.calibrate), most)]
+
+
+def _fed(file: Path, decoder: "Decoder") -> "Feeds":
+    from lth_deploy.data.images import read_image
+
+    return decoder.prepare(read_image(file))[0]
