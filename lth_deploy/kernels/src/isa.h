@@ -66,6 +66,7 @@ struct PackTile {
   size_t channel_cells = 0;          // cells from one channel of the source to the next
   const int32_t* channels = nullptr;
   int n_channels = 0;
+  Ahead next;  // of the following block
   LineMap map;
   int row0 = 0, n_rows = 0;  // into map.rows
   int col0 = 0, n_cols = 0;

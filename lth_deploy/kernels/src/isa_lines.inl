@@ -113,7 +113,17 @@ inline void pack_inside(const PackTile& a, const PlainSpan& rows, const PlainSpa
   }
 }
 
+inline void ask_at_once(const Ahead& a) {
+  for (int k = 0; k < a.n_channels; ++k) {
+    const uint32_t* from = a.source + a.channels[k] * a.channel_cells + static_cast<size_t>(a.first) * kLanes;
+    for (int r = 0; r < a.n_rows; ++r, from += a.pitch * kLanes) {
+      for (int cell = 0; cell < a.length * kLanes; cell += 16) __builtin_prefetch(from + cell, 0, 2);
+    }
+  }
+}
+
 void pack_tile(const PackTile& a) {
+  if (!kAskWithSums) ask_at_once(a.next);
   const I fill = static_cast<int32_t>(a.fill) - I{};
   PlainSpan rows, columns;
   if (a.map.aligned) {

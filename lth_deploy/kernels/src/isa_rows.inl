@@ -47,6 +47,14 @@ inline __attribute__((always_inline)) void write_out(F (&acc)[TH * TW], const Ro
   }
 }
 
+// Whether lines are asked for while sums are made. With AVX2 rows are short and tiles fill the first cache: there the sums lose
+// more than the copies and stores gain.
+#ifdef LTH_ASK_WITH_SUMS
+constexpr bool kAskWithSums = true;
+#else
+constexpr bool kAskWithSums = false;
+#endif
+
 // The outputs of a large layer are cold, and no more stores wait for them than a few dozen. A row of a 1x1 layer takes about
 // as long as a miss: ask for them two rows ahead. Those of 3x3 layers are longer: asked for before the row's own sums,
 // they are there in time, and earlier the first cache would lose them again.
@@ -70,7 +78,7 @@ class Asker {
  public:
   Asker(const Ahead& ahead, int parts)
       : a_(ahead), share_((ahead.n_channels * ahead.n_rows + parts - 1) / parts) {
-    if (share_ > kMostAsked) share_ = 0;
+    if (!kAskWithSums || share_ > kMostAsked) share_ = 0;
   }
 
   inline __attribute__((always_inline)) void ask() {
@@ -130,7 +138,7 @@ __attribute__((noinline)) void single_rows(const Rows& a) {
 #pragma GCC unroll 32
       for (int i = 0; i < TH * TW; ++i) acc[i] = T::load(sums + i * kLanes);
     }
-    if (!T::kQuads && a.last) {
+    if (!T::kQuads && a.last && (PITCH == 0 || kAskWithSums)) {
       const size_t row = PITCH == 0 ? r + 2 : r;
       expect_out<TH, TW>(a, a.out + row * a.out_channel, a.add ? a.add + row * a.add_channel : nullptr);
     }
@@ -170,7 +178,7 @@ template <class T, int TH, int TW, int PITCH, int S>
 inline __attribute__((always_inline)) void pair_part(const Rows& a, const char* tile, const uint16_t* offset,
                                                      const uint32_t* value, int n, const uint32_t* bias, float* sums,
                                                      size_t second, float* out, const float* add, bool both, float* quad) {
-  if (!T::kQuads && PITCH != 0 && a.last) {
+  if (kAskWithSums && !T::kQuads && PITCH != 0 && a.last) {
     expect_out<TH, TW>(a, out, add);
     if (both) expect_out<TH, TW>(a, out + a.out_channel, add ? add + a.add_channel : nullptr);
   }

@@ -72,7 +72,7 @@ class ConvTask {
       } else if (conv_.family == kRun) {
         pack_run(block);
       } else {
-        pack_tile(block);
+        pack_tile(block, block.last ? Ahead() : soon(b));
       }
       sum(block, soon(b));
     }
@@ -125,12 +125,13 @@ class ConvTask {
     return a;
   }
 
-  void pack_tile(const Block& block) const {
+  void pack_tile(const Block& block, const Ahead& next) const {
     PackTile p;
     p.source = source();
     p.channel_cells = call_.source.channel;
     p.channels = block.channels.data();
     p.n_channels = static_cast<int>(block.channels.size());
+    p.next = next;
     p.map = call_.map;
     p.row0 = tile_.y * call_.window.sh;
     p.n_rows = (tile_.th - 1) * call_.window.sh + call_.window.kh;
