@@ -290,58 +290,7 @@ class Run {
   double scale_ = 0;
 };
 
-class NaiveRegion : public Region {
- public:
-  NaiveRegion(Program program, std::vector<Weight> weights)
-      : program_(std::move(program)), weights_(std::move(weights)) {}
-
-  std::vector<Shape> output_shapes(const std::vector<Shape>& inputs) const override {
-    return naive_output_shapes(program_, naive_planes(program_, inputs));
-  }
-
-  void run(const std::vector<Shape>& shapes, const std::vector<const float*>& inputs,
-           const std::vector<float*>& outputs, Parallel&) const override {
-    const NaiveResult result = run_naive(program_, weights_, shapes, inputs);
-    for (size_t i = 0; i < outputs.size(); ++i) {
-      std::transform(result.outputs[i].begin(), result.outputs[i].end(), outputs[i],
-                     [](double x) { return static_cast<float>(x); });
-    }
-  }
-
-  size_t weight_bytes() const override {
-    size_t bytes = 0;
-    for (const Weight& weight : weights_) bytes += 8 * weight.position.size();
-    return bytes;
-  }
-
- private:
-  Program program_;
-  std::vector<Weight> weights_;
-};
-
 }  // namespace
-
-double naive_activation(const Act& act, double x) {
-  switch (act.kind) {
-    case ActKind::kRelu:
-      return x > 0 ? x : 0;
-    case ActKind::kLeaky:
-      return x > 0 ? x : x * act.a;
-    case ActKind::kClip:
-      return std::min<double>(std::max<double>(x, act.a), act.b);
-    case ActKind::kSilu:
-      return x / (1 + std::exp(-x));
-    case ActKind::kHardSwish:
-      return x * std::min(std::max(x / 6 + 0.5, 0.), 1.);
-    default:
-      return x;
-  }
-}
-
-double naive_slope(const Act& act) {
-  if (act.kind == ActKind::kLeaky) return std::max(1., std::fabs(static_cast<double>(act.a)));
-  return act.kind == ActKind::kSilu || act.kind == ActKind::kHardSwish ? 1.5 : 1.;
-}
 
 NaiveResult run_naive(const Program& program, const std::vector<Weight>& weights, const std::vector<Shape>& shapes,
                       const std::vector<const float*>& inputs) {
@@ -356,10 +305,6 @@ NaiveResult run_naive(const Program& program, const std::vector<Weight>& weights
     result.tolerance.push_back(kFloatError * result.scale + run.tensor(output.tensor).off);
   }
   return result;
-}
-
-std::unique_ptr<Region> make_naive_region(Program program, std::vector<Weight> weights) {
-  return std::make_unique<NaiveRegion>(std::move(program), std::move(weights));
 }
 
 }  // namespace lth

@@ -26,7 +26,4 @@ class TooLarge : public std::runtime_error {
 NaiveResult run_naive(const Program& program, const std::vector<Weight>& weights, const std::vector<Shape>& shapes,
                       const std::vector<const float*>& inputs);
 
-// The region whose `run` is run_naive.
-std::unique_ptr<Region> make_naive_region(Program program, std::vector<Weight> weights);
-
 }  // namespace lth

@@ -49,14 +49,24 @@ struct LinearMap {
   Step step = Step::kAny;
 };
 
+// Lines that will be copied into a packed tile soon: they are asked for while the sums before it are made.
+struct Ahead {
+  const uint32_t* source = nullptr;  // channel 0 of the picture
+  size_t channel_cells = 0;
+  const int32_t* channels = nullptr;
+  int n_channels = 0;
+  int first = 0;              // line of each channel
+  int n_rows = 0, pitch = 0;  // rows of lines, and lines from one to the next
+  int length = 0;             // lines of a row
+};
+
 // Copies the footprint of one tile for some channels into the packed tile.
 struct PackTile {
   const uint32_t* source = nullptr;  // channel 0 of the picture
   size_t channel_cells = 0;          // cells from one channel of the source to the next
   const int32_t* channels = nullptr;
   int n_channels = 0;
-  const int32_t* next_channels = nullptr;  // of the following block, to prefetch; may be null
-  int n_next = 0;
+  Ahead next;  // of the following block
   LineMap map;
   int row0 = 0, n_rows = 0;  // into map.rows
   int col0 = 0, n_cols = 0;
@@ -127,6 +137,7 @@ struct Rows {
   bool first = false;                // sums start from the bias instead of from `scratch`
   bool last = false;                 // sums are finished and written to `out`
   bool odd = false;                  // the last pair has one row only
+  Ahead ahead;                       // what the next tile is made of
   Finish finish;
   const Requantize* requantize = nullptr;  // of bytes, whose `out` and `add` are cells of four rows
   float* quad = nullptr;                   // of bytes: the sums of four rows

@@ -1,5 +1,6 @@
 #define LTH_ISA_NAME "avx512vnni"
 #define LTH_LANES 16
+#define LTH_ASK_WITH_SUMS
 #define LTH_MAX_ACC 25
 #define LTH_TILE_W 5
 #define LTH_MAX_RUN 12

@@ -1,26 +1,40 @@
 // Moving lines: packing with halos, pools, resampling, element-wise sums.
 // Part of isa_kernels.inl.
 
-// Lane (ly, lx) takes lane (ly + sy, lx + sx); lanes that would come from outside take any.
-inline I lane_indexes(int sy, int sx) {
-  I index{};
-  for (int l = 0; l < kLanes; ++l) {
-    const int y = l / kGridX + sy, x = l % kGridX + sx;
-    index[l] = (y >= 0 && y < kGridY && x >= 0 && x < kGridX) ? y * kGridX + x : l;
-  }
-  return index;
+// The number of each lane.
+inline __attribute__((always_inline)) I lane_numbers() {
+  I number{};
+#pragma GCC unroll 16
+  for (int l = 0; l < kLanes; ++l) number[l] = l;
+  return number;
 }
 
-inline I inside_mask(const Axis& row, const Axis& column) {
-  I mask{};
-  for (int l = 0; l < kLanes; ++l) mask[l] = row.inside[l / kGridX] & column.inside[l % kGridX];
-  return mask;
+// Lane (ly, lx) takes lane (ly + sy, lx + sx), counted modulo all lanes; those from outside are masked out later.
+inline __attribute__((always_inline)) I lane_indexes(int sy, int sx) {
+  return lane_numbers() + broadcast_cell(static_cast<uint32_t>(sy * kGridX + sx));
 }
 
-inline I cell_indexes(const Axis& row, const Axis& column) {
-  I index{};
-  for (int l = 0; l < kLanes; ++l) index[l] = row.offset[l / kGridX] + column.offset[l % kGridX];
-  return index;
+// Each lane holds what belongs to its row of the grid, or to its column.
+inline __attribute__((always_inline)) I of_rows(const int32_t (&values)[4]) {
+  Q rows[kGridY];
+#pragma GCC unroll 4
+  for (int y = 0; y < kGridY; ++y) rows[y] = reinterpret_cast<Q>(CellsOfRow{} + values[y]);
+  return of_grid_rows(rows);
+}
+
+inline __attribute__((always_inline)) I of_columns(const int32_t (&values)[4]) {
+  Q rows[kGridY];
+#pragma GCC unroll 4
+  for (int y = 0; y < kGridY; ++y) __builtin_memcpy(&rows[y], values, sizeof rows[y]);
+  return of_grid_rows(rows);
+}
+
+inline __attribute__((always_inline)) I inside_mask(const Axis& row, const Axis& column) {
+  return of_rows(row.inside) & of_columns(column.inside);
+}
+
+inline __attribute__((always_inline)) I cell_indexes(const Axis& row, const Axis& column) {
+  return of_rows(row.offset) + of_columns(column.offset);
 }
 
 // What the footprint's line (row, column) reads, prepared once for all channels.
@@ -59,22 +73,71 @@ inline I fetch(const Fetch& f, bool aligned, const uint32_t* channel, I fill) {
   return (v & f.mask) | (fill & ~f.mask);
 }
 
+// The line (r, c) of one channel, where it is not worth preparing for others.
+inline __attribute__((always_inline)) I read_line(const LineMap& map, int r, int c, const uint32_t* channel, I fill) {
+  const Axis &row = map.rows[r], &column = map.columns[c];
+  if (map.aligned && row.plain && column.plain) {
+    return load_cells(channel + static_cast<size_t>(row.source * map.source_w + column.source) * kLanes);
+  }
+  return fetch(prepare(map, r, c), map.aligned, channel, fill);
+}
+
+// Positions [first, first + n) of an axis that read neighbouring lines of their own lanes.
+struct PlainSpan {
+  int first = 0, n = 0;
+  bool holds(int i) const { return i >= first && i < first + n; }
+};
+
+inline PlainSpan plain_span(const Axis* axis, int count) {
+  PlainSpan span;
+  while (span.first < count && !axis[span.first].plain) ++span.first;
+  for (int i = span.first; i < count && axis[i].plain; ++i, ++span.n) {
+    if (i > span.first && axis[i].source != axis[i - 1].source + 1) break;
+  }
+  return span;
+}
+
+// The lines of a tile that are copied as they are, channel by channel. The next channel is asked for meanwhile, since no
+// hardware foresees where it lies.
+inline void pack_inside(const PackTile& a, const PlainSpan& rows, const PlainSpan& columns) {
+  const int first = a.map.rows[a.row0 + rows.first].source * a.map.source_w + a.map.columns[a.col0 + columns.first].source;
+  for (int k = 0; k < a.n_channels; ++k) {
+    const I* from = reinterpret_cast<const I*>(a.source + a.channels[k] * a.channel_cells) + first;
+    const int next = a.channels[k + 1 < a.n_channels ? k + 1 : k];
+    const I* soon = reinterpret_cast<const I*>(a.source + next * a.channel_cells) + first;
+    I* to = reinterpret_cast<I*>(a.tile) + static_cast<size_t>(k) * a.channel_lines + rows.first * a.pitch + columns.first;
+    for (int r = 0; r < rows.n; ++r, from += a.map.source_w, soon += a.map.source_w, to += a.pitch) {
+      for (int c = 0; c < columns.n; ++c) __builtin_prefetch(soon + c);
+      for (int c = 0; c < columns.n; ++c) to[c] = from[c];
+    }
+  }
+}
+
+inline void ask_at_once(const Ahead& a) {
+  for (int k = 0; k < a.n_channels; ++k) {
+    const uint32_t* from = a.source + a.channels[k] * a.channel_cells + static_cast<size_t>(a.first) * kLanes;
+    for (int r = 0; r < a.n_rows; ++r, from += a.pitch * kLanes) {
+      for (int cell = 0; cell < a.length * kLanes; cell += 16) __builtin_prefetch(from + cell, 0, 2);
+    }
+  }
+}
+
 void pack_tile(const PackTile& a) {
+  if (!kAskWithSums) ask_at_once(a.next);
   const I fill = static_cast<int32_t>(a.fill) - I{};
+  PlainSpan rows, columns;
+  if (a.map.aligned) {
+    rows = plain_span(a.map.rows + a.row0, a.n_rows);
+    columns = plain_span(a.map.columns + a.col0, a.n_cols);
+    if (rows.n > 0 && columns.n > 0) pack_inside(a, rows, columns);
+  }
   for (int r = 0; r < a.n_rows; ++r) {
     for (int c = 0; c < a.n_cols; ++c) {
+      if (rows.holds(r) && columns.holds(c)) continue;
       const Fetch f = prepare(a.map, a.row0 + r, a.col0 + c);
       uint32_t* to = a.tile + static_cast<size_t>(r * a.pitch + c) * kLanes;
-      if (f.plain) {
-        const uint32_t* const from = a.source + static_cast<size_t>(f.line) * kLanes;
-        for (int k = 0; k < a.n_channels; ++k, to += a.channel_lines * kLanes) {
-          *reinterpret_cast<I*>(to) = *reinterpret_cast<const I*>(from + a.channels[k] * a.channel_cells);
-        }
-        for (int k = 0; k < a.n_next; ++k) __builtin_prefetch(from + a.next_channels[k] * a.channel_cells, 0, 2);
-      } else {
-        for (int k = 0; k < a.n_channels; ++k, to += a.channel_lines * kLanes) {
-          *reinterpret_cast<I*>(to) = fetch(f, a.map.aligned, a.source + a.channels[k] * a.channel_cells, fill);
-        }
+      for (int k = 0; k < a.n_channels; ++k, to += a.channel_lines * kLanes) {
+        store_cells(to, fetch(f, a.map.aligned, a.source + a.channels[k] * a.channel_cells, fill));
       }
     }
   }
@@ -126,7 +189,12 @@ inline __attribute__((always_inline)) void pool(const uint32_t* source, const Li
                                                 uint32_t* lines) {
   for (int y = 0; y < out.h; ++y) {
     const bool plain_rows = map.aligned && window_is_plain(map.rows, y * sh, kh, dh);
+    const int next = map.rows[y * sh + (kh - 1) * dh].source + 1;  // what the row behind this one will read first
     for (int x = 0; x < out.w; ++x) {
+      for (int r = next; map.aligned && r < next + sh; ++r) {
+        const uint32_t* const soon = source + (static_cast<size_t>(r) * map.source_w + x * sw) * kLanes;
+        for (int cell = 0; cell < sw * kLanes; cell += 16) __builtin_prefetch(soon + cell);
+      }
       const bool plain = plain_rows && window_is_plain(map.columns, x * sw, kw, dw);
       I best = lowest;
       for (int ky = 0; ky < kh; ++ky) {
@@ -136,7 +204,7 @@ inline __attribute__((always_inline)) void pool(const uint32_t* source, const Li
             const int line = map.rows[r].source * map.source_w + map.columns[c].source;
             best = larger(best, load_cells(source + static_cast<size_t>(line) * kLanes));
           } else {
-            best = larger(best, fetch(prepare(map, r, c), map.aligned, source, lowest));
+            best = larger(best, read_line(map, r, c, source, lowest));
           }
         }
       }
@@ -154,9 +222,8 @@ void max_pool(const float* source, const LineMap& map, const PlaneShape& out, in
 void resample(const uint32_t* source, const LineMap& map, const PlaneShape& out, bool merge, uint32_t* lines) {
   for (int y = 0; y < out.h; ++y) {
     for (int x = 0; x < out.w; ++x) {
-      const Fetch f = prepare(map, y, x);
       I* const to = reinterpret_cast<I*>(lines + (static_cast<size_t>(y) * out.w + x) * kLanes);
-      const I v = fetch(f, map.aligned, source, I{});
+      const I v = read_line(map, y, x, source, I{});
       *to = merge ? *to | v : v;
     }
   }

@@ -98,6 +98,10 @@ void store_row(const float* lines, const PlaneShape& s, int y, float* nchw) {
     }
     return;
   }
+  // A few dozen stores wait for the lines of memory that they write to, and each row begins new ones.
+  for (int ly = 0; ly < there; ++ly) {
+    for (int x = 0; x < s.W; x += 16) __builtin_prefetch(row0 + ly * step + s.W + x, 1);
+  }
   for (int x = 0; x < s.w; x += 4) {
     const int at = x + 4 <= s.w ? x : s.w - 4;
     I v[4];

@@ -47,8 +47,17 @@ inline __attribute__((always_inline)) void write_out(F (&acc)[TH * TW], const Ro
   }
 }
 
-// A row of a 1x1 layer takes about as long as a miss, and the outputs of a large layer are cold: ask for them two rows
-// ahead. (64 -> 256 channels on 80 x 80: a third faster; rows of 3x3 layers are longer and gain nothing.)
+// Whether lines are asked for while sums are made. With AVX2 rows are short and tiles fill the first cache: there the sums lose
+// more than the copies and stores gain.
+#ifdef LTH_ASK_WITH_SUMS
+constexpr bool kAskWithSums = true;
+#else
+constexpr bool kAskWithSums = false;
+#endif
+
+// The outputs of a large layer are cold, and no more stores wait for them than a few dozen. A row of a 1x1 layer takes about
+// as long as a miss: ask for them two rows ahead. Those of 3x3 layers are longer: asked for before the row's own sums,
+// they are there in time, and earlier the first cache would lose them again.
 template <int TH, int TW>
 inline __attribute__((always_inline)) void expect_out(const Rows& a, const float* out, const float* add) {
 #pragma GCC unroll 8
@@ -61,6 +70,31 @@ inline __attribute__((always_inline)) void expect_out(const Rows& a, const float
     }
   }
 }
+
+// Asks the second cache for the next tile's lines, a few with each part of a row. All at once they would keep the sums
+// waiting, and so they do where the parts are few; not asked for, the copy waits for each. (Whole rows of lines: one by
+// one, counting takes longer than asking.)
+class Asker {
+ public:
+  Asker(const Ahead& ahead, int parts)
+      : a_(ahead), share_((ahead.n_channels * ahead.n_rows + parts - 1) / parts) {
+    if (!kAskWithSums || share_ > kMostAsked) share_ = 0;
+  }
+
+  inline __attribute__((always_inline)) void ask() {
+    for (int i = 0; i < share_ && channel_ < a_.n_channels; ++i) {
+      const size_t line = static_cast<size_t>(a_.first) + static_cast<size_t>(row_) * a_.pitch;
+      const uint32_t* const from = a_.source + a_.channels[channel_] * a_.channel_cells + line * kLanes;
+      for (int cell = 0; cell < a_.length * kLanes; cell += 16) __builtin_prefetch(from + cell, 0, 2);
+      if (++row_ == a_.n_rows) row_ = 0, ++channel_;
+    }
+  }
+
+ private:
+  static constexpr int kMostAsked = 2;  // rows of lines
+  const Ahead& a_;
+  int share_, channel_ = 0, row_ = 0;
+};
 
 // What becomes of the sums of four rows from `row` on.
 __attribute__((noinline)) void finish_quad(const Rows& a, int row);
@@ -92,7 +126,9 @@ __attribute__((noinline)) void single_rows(const Rows& a) {
   const uint16_t* offset = a.offset;
   const uint32_t* value = a.value;
   float* sums = a.scratch;
+  Asker ahead(a.ahead, a.rows);
   for (int r = 0; r < a.rows; ++r) {
+    ahead.ask();
     typename T::Sum acc[TH * TW];
     if (a.first) {
       const typename T::Sum bias = T::start(a.bias + r);
@@ -102,9 +138,9 @@ __attribute__((noinline)) void single_rows(const Rows& a) {
 #pragma GCC unroll 32
       for (int i = 0; i < TH * TW; ++i) acc[i] = T::load(sums + i * kLanes);
     }
-    if (!T::kQuads && PITCH == 0 && a.last) {
-      const size_t ahead = r + 2;
-      expect_out<TH, TW>(a, a.out + ahead * a.out_channel, a.add ? a.add + ahead * a.add_channel : nullptr);
+    if (!T::kQuads && a.last && (PITCH == 0 || kAskWithSums)) {
+      const size_t row = PITCH == 0 ? r + 2 : r;
+      expect_out<TH, TW>(a, a.out + row * a.out_channel, a.add ? a.add + row * a.add_channel : nullptr);
     }
     const uint16_t* const end = offset + a.count[r];
     for (; offset != end; ++offset, ++value) {
@@ -142,6 +178,10 @@ template <class T, int TH, int TW, int PITCH, int S>
 inline __attribute__((always_inline)) void pair_part(const Rows& a, const char* tile, const uint16_t* offset,
                                                      const uint32_t* value, int n, const uint32_t* bias, float* sums,
                                                      size_t second, float* out, const float* add, bool both, float* quad) {
+  if (kAskWithSums && !T::kQuads && PITCH != 0 && a.last) {
+    expect_out<TH, TW>(a, out, add);
+    if (both) expect_out<TH, TW>(a, out + a.out_channel, add ? add + a.add_channel : nullptr);
+  }
   typename T::Sum one[TH * TW], two[TH * TW];
   if (a.first) {
     const typename T::Sum bias_one = T::start(bias), bias_two = T::start(bias + 1);
@@ -184,11 +224,13 @@ __attribute__((noinline)) void pair_rows(const Rows& a) {
   const uint16_t* offset = a.offset;
   const uint32_t* value = a.value;
   const size_t second = static_cast<size_t>(a.th) * TW * kLanes;
+  Asker ahead(a.ahead, a.rows * ((a.th + kPart - 1) / kPart));
   for (int r = 0; r < a.rows; ++r) {
     const int n = a.count[r];
     const bool both = !(a.odd && r == a.rows - 1);
     float* const row = a.scratch + r * 2 * second;
     for (int y = 0; y < a.th;) {
+      ahead.ask();
       const char* const tile = static_cast<const char*>(a.tile) + y * PITCH * S * kLine;
       float* const sums = row + y * TW * kLanes;
       float* const out = a.out + 2 * r * a.out_channel + static_cast<size_t>(y) * a.out_pitch * kLanes;
@@ -237,7 +279,9 @@ template <class T>
 __attribute__((noinline)) void pair_run(const Rows& a) {
   const uint16_t* offset = a.offset;
   const uint32_t* value = a.value;
+  Asker ahead(a.ahead, a.rows);
   for (int r = 0; r < a.rows; ++r) {
+    ahead.ask();
     const int n = a.count[r];
     const bool both = !(a.odd && r == a.rows - 1);
     if (!T::kQuads && a.last) {
@@ -245,6 +289,10 @@ __attribute__((noinline)) void pair_run(const Rows& a) {
         const size_t at = (2 * r + 2) * a.out_channel + x;
         __builtin_prefetch(a.out + at, 1);
         __builtin_prefetch(a.out + at + a.out_channel, 1);
+        if (a.add == nullptr) continue;
+        const size_t add_at = (2 * r + 2) * a.add_channel + x;
+        __builtin_prefetch(a.add + add_at, 0);
+        __builtin_prefetch(a.add + add_at + a.add_channel, 0);
       }
     }
     for (int x = 0; x < a.tw;) x = run_parts<T, LTH_PAIR_ACC>(a, x, r, offset, value, n, both);

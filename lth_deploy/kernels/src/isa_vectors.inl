@@ -8,6 +8,7 @@ constexpr int kLine = kLanes * 4;  // bytes
 typedef float F __attribute__((vector_size(LTH_LANES * 4)));
 typedef int32_t I __attribute__((vector_size(LTH_LANES * 4)));
 typedef float Q __attribute__((vector_size(16)));
+typedef int32_t CellsOfRow __attribute__((vector_size(16)));  // of the lane grid
 typedef float QU __attribute__((vector_size(16), aligned(4)));
 
 inline __attribute__((always_inline)) F broadcast(float x) { return x - F{}; }

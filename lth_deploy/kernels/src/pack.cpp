@@ -141,9 +141,8 @@ class Packer {
 
   void place(Block& block, int k, int first_channel) const {
     const int taps = window_.kh * window_.kw;
-    if (conv_.family != kRun) {
-      block.channels.push_back(first_channel + k);
-    } else {
+    if (conv_.family != kRun || taps == 1) block.channels.push_back(first_channel + k);
+    if (conv_.family == kRun) {
       const int tap = k % taps;
       block.units.push_back({first_channel + k / taps, static_cast<int16_t>(tap / window_.kw * window_.dh),
                              static_cast<int16_t>(tap % window_.kw * window_.dw)});

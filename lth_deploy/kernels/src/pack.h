@@ -18,7 +18,7 @@ constexpr int kStartEvery = 16;  // rows between two entries of Block::start
 struct Block {
   int row_begin = 0, row_end = 0;  // output rows of its group; pairs of rows where they share records
   bool first = false, last = false;  // of its group
-  std::vector<int32_t> channels;   // tiles: the input channels with any weight
+  std::vector<int32_t> channels;   // tiles and 1x1 runs: the input channels with any weight
   std::vector<Unit> units;         // runs: the (channel, tap) with any weight
   size_t first_count = 0;          // into PackedConv::count
   std::vector<uint32_t> start;     // record of row row_begin + 16 i; into PackedConv::offset

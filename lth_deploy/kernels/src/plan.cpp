@@ -1,8 +1,5 @@
 #include "plan.h"
 
-#include <algorithm>
-#include <map>
-
 namespace lth {
 namespace {
 
@@ -128,126 +125,6 @@ class Planner {
   std::vector<TensorPlan> found_;
 };
 
-// Gives every tensor a place; parts of a concat are made in place where nothing speaks against it.
-class Allocator {
- public:
-  Allocator(const Compiled& c, Plan& plan) : c_(c), plan_(plan) {}
-
-  void run() {
-    const auto& instrs = c_.program.instrs;
-    place_concats();
-    leave_matrices();
-    for (size_t i = 0; i < instrs.size(); ++i) {
-      TensorPlan& t = plan_.tensors[i];
-      for (int a : arguments(instrs[i])) live(plan_.tensors[a].view.buffer, static_cast<int>(i));
-      if (c_.passed_by[i] || t.in_place) continue;
-      if (instrs[i].op == Op::kSlice) {
-        const View& from = plan_.tensors[instrs[i].args[0]].view;
-        t.view = {from.buffer, from.plane + (instrs[i].bytes ? instrs[i].from / 4 : instrs[i].from)};
-      } else if (t.view.buffer < 0) {
-        t.view = {new_buffer(t, t.planes, static_cast<int>(i)), 0};
-      }
-      live(t.view.buffer, static_cast<int>(i));
-      if (instrs[i].op == Op::kConvTranspose) phases(static_cast<int>(i));
-    }
-    for (const Output& o : c_.program.outputs) {
-      const int stored = c_.passed_by[o.tensor] ? instrs[o.tensor].args[0] : o.tensor;
-      live(plan_.tensors[stored].view.buffer, static_cast<int>(instrs.size()));
-    }
-    arrange();
-  }
-
-  static std::vector<int> arguments(const Instr& in) {
-    if (in.op == Op::kLoad || in.op == Op::kLoadRows) return {};
-    std::vector<int> all = in.args;
-    if (in.add >= 0) all.push_back(in.add);
-    return all;
-  }
-
- private:
-  int new_buffer(const TensorPlan& t, int planes, int at) {
-    Buffer b;
-    b.planes = planes;
-    // A power of two between channels would put them all into the same few sets of the first cache.
-    const size_t lines = static_cast<size_t>(lines_of(t.plane));
-    b.cells = (lines % 32 == 0 ? lines + 1 : lines) * c_.isa->lanes;
-    b.bytes = b.cells * 4 * static_cast<size_t>(planes) * static_cast<size_t>(t.n);
-    b.first = b.last = at;
-    plan_.buffers.push_back(b);
-    return static_cast<int>(plan_.buffers.size()) - 1;
-  }
-
-  void live(int buffer, int at) {
-    if (buffer < 0) return;
-    plan_.buffers[buffer].first = std::min(plan_.buffers[buffer].first, at);
-    plan_.buffers[buffer].last = std::max(plan_.buffers[buffer].last, at);
-  }
-
-  void place_concats() {
-    const auto& instrs = c_.program.instrs;
-    for (size_t i = 0; i < instrs.size(); ++i) {
-      if (instrs[i].op != Op::kConcat) continue;
-      TensorPlan& t = plan_.tensors[i];
-      if (t.view.buffer < 0) t.view = {new_buffer(t, t.planes, static_cast<int>(i)), 0};
-      int plane = t.view.plane;
-      for (int a : instrs[i].args) {
-        TensorPlan& part = plan_.tensors[a];
-        const Op made = instrs[a].op;
-        const bool free = part.view.buffer < 0 && made != Op::kSlice && same_plane(part.plane, t.plane);
-        if (free) part.view = {t.view.buffer, plane};
-        plane += part.planes;
-      }
-    }
-  }
-
-  // A matrix that one convolution reads is changed to lines tile by tile: a copy of all of it would go through memory.
-  void leave_matrices() {
-    const auto& instrs = c_.program.instrs;
-    std::vector<int> uses(instrs.size(), 0), sources(instrs.size(), 0);
-    for (const Instr& in : instrs) {
-      for (int a : arguments(in)) ++uses[a];
-      if (in.op == Op::kConv) ++sources[in.args[0]];
-    }
-    for (const Output& o : c_.program.outputs) ++uses[o.tensor];
-    for (size_t i = 0; i < instrs.size(); ++i) {
-      plan_.tensors[i].in_place = instrs[i].op == Op::kLoadRows && uses[i] == 1 && sources[i] == 1;
-    }
-  }
-
-  void phases(int i) {
-    const TensorPlan& x = plan_.tensors[c_.program.instrs[i].args[0]];
-    const int channels = c_.convs[c_.conv_of[i]].out_channels;
-    plan_.instrs[i].scratch = {new_buffer(x, channels, i), 0};
-  }
-
-  // First fit, in order of size: buffers that are alive together do not overlap.
-  void arrange() {
-    std::vector<int> order(plan_.buffers.size());
-    for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int>(i);
-    std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return plan_.buffers[a].bytes > plan_.buffers[b].bytes; });
-    std::vector<int> placed;
-    for (int o : order) {
-      Buffer& b = plan_.buffers[o];
-      std::map<size_t, size_t> taken;  // begin -> end
-      for (int p : placed) {
-        const Buffer& q = plan_.buffers[p];
-        if (q.first <= b.last && b.first <= q.last) taken[q.offset] = std::max(taken[q.offset], q.offset + q.bytes);
-      }
-      size_t at = 0;
-      for (const auto& [begin, end] : taken) {
-        if (at + b.bytes <= begin) break;
-        at = std::max(at, (end + 63) / 64 * 64);
-      }
-      b.offset = at;
-      plan_.arena_bytes = std::max(plan_.arena_bytes, at + b.bytes);
-      placed.push_back(o);
-    }
-  }
-
-  const Compiled& c_;
-  Plan& plan_;
-};
-
 void plan_instr(const Compiled& c, Plan& plan, int i) {
   const Instr& in = c.program.instrs[i];
   const TensorPlan& t = plan.tensors[i];
@@ -313,7 +190,7 @@ std::shared_ptr<const Plan> make_plan(const Compiled& c, const std::vector<Shape
   plan->rows = rows_of(c.program, inputs);
   plan->outputs = output_shapes(c.program, plan->tensors, plan->rows);
   plan->instrs.resize(plan->tensors.size());
-  Allocator(c, *plan).run();
+  place_tensors(c, *plan);
   for (size_t i = 0; i < plan->instrs.size(); ++i) plan_instr(c, *plan, static_cast<int>(i));
   return plan;
 }

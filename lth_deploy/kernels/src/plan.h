@@ -68,6 +68,9 @@ struct Compiled {
 // Throws Error where the shapes do not fit the program or a tensor is too large.
 std::shared_ptr<const Plan> make_plan(const Compiled&, const std::vector<Shape>& inputs);
 
+// Gives every tensor of a plan, whose shapes are known, its place.
+void place_tensors(const Compiled&, Plan&);
+
 // The tiles that cover a plane at the least estimated cost.
 std::vector<Tile> choose_tiles(const PackedConv&, const PlaneShape& out, const Isa&);
 

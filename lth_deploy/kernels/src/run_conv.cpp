@@ -39,10 +39,26 @@ std::vector<Part> split_rows(const PackedConv& conv, int rows) {
   return parts;
 }
 
+// Neighbouring rows or columns of the source.
+struct Span {
+  int first = 0, n = 0;
+};
+
+// The first ones that the lanes read of their own, of `count` that a tile reads.
+Span plain_span(const Axis* axis, int count) {
+  const Axis* const end = axis + count;
+  while (axis != end && !axis->plain) ++axis;
+  Span span;
+  if (axis != end) span.first = axis->source;
+  for (; axis != end && axis->plain; ++axis) ++span.n;
+  return span;
+}
+
 class ConvTask {
  public:
-  ConvTask(const ConvCall& call, const Tile& tile, int image, const Part& part, Worker& worker)
-      : call_(call), conv_(*call.conv), tile_(tile), image_(image), part_(part),
+  // next: the tile that this worker is likely to be given afterwards, for all rows; may be null.
+  ConvTask(const ConvCall& call, const Tile& tile, const Tile* next, int image, const Part& part, Worker& worker)
+      : call_(call), conv_(*call.conv), tile_(tile), next_(next), image_(image), part_(part),
         packed_(static_cast<uint32_t*>(worker.tile.at_least((static_cast<size_t>(conv_.tile_lines) + 1) * line_bytes()))),
         sums_(static_cast<float*>(worker.sums.at_least(static_cast<size_t>(part.end - part.begin) * tile.th * tile.tw *
                                                        line_bytes() * (conv_.pairs ? 2 : 1) + quad_bytes()))) {}
@@ -56,9 +72,9 @@ class ConvTask {
       } else if (conv_.family == kRun) {
         pack_run(block);
       } else {
-        pack_tile(block, block.last ? nullptr : &conv_.blocks[b + 1]);
+        pack_tile(block, block.last ? Ahead() : soon(b));
       }
-      sum(block);
+      sum(block, soon(b));
     }
     const Epilogue kind = call_.finish.kind;
     if (kind == Epilogue::kSilu || kind == Epilogue::kHardSwish) finish();
@@ -79,16 +95,43 @@ class ConvTask {
   // Cells from the start of a channel to the tile's first line.
   size_t tile_start() const { return (static_cast<size_t>(tile_.y) * call_.out_w + tile_.x) * call_.isa->lanes; }
 
-  void pack_tile(const Block& block, const Block* next) const {
+  // What is copied after block b: the next block of this tile, or the first one of the next tile.
+  Ahead soon(size_t b) const {
+    if (call_.matrix.rows != nullptr) return {};
+    if (!conv_.blocks[b].last) return ahead(tile_, conv_.blocks[b + 1]);
+    return next_ == nullptr ? Ahead() : ahead(*next_, conv_.blocks.front());
+  }
+
+  // What a tile reads of each channel of a block, but for the lines that are put together from those of other lanes.
+  Ahead ahead(const Tile& tile, const Block& block) const {
+    Ahead a;
+    a.source = source();
+    a.channel_cells = call_.source.channel;
+    a.channels = block.channels.data();
+    a.n_channels = static_cast<int>(block.channels.size());
+    a.pitch = call_.map.source_w;
+    if (call_.contiguous) {
+      a.first = tile.x;
+      a.n_rows = 1;
+      a.length = tile.tw;
+    } else if (conv_.family != kRun && call_.map.aligned) {
+      const Window& k = call_.window;
+      const Span rows = plain_span(call_.map.rows + tile.y * k.sh, (tile.th - 1) * k.sh + k.kh);
+      const Span columns = plain_span(call_.map.columns + tile.x * k.sw, (tile.tw - 1) * k.sw + k.kw);
+      a.first = rows.first * a.pitch + columns.first;
+      a.n_rows = rows.n;
+      a.length = columns.n;
+    }
+    return a;
+  }
+
+  void pack_tile(const Block& block, const Ahead& next) const {
     PackTile p;
     p.source = source();
     p.channel_cells = call_.source.channel;
     p.channels = block.channels.data();
     p.n_channels = static_cast<int>(block.channels.size());
-    if (next != nullptr) {
-      p.next_channels = next->channels.data();
-      p.n_next = static_cast<int>(next->channels.size());
-    }
+    p.next = next;
     p.map = call_.map;
     p.row0 = tile_.y * call_.window.sh;
     p.n_rows = (tile_.th - 1) * call_.window.sh + call_.window.kh;
@@ -134,7 +177,7 @@ class ConvTask {
     }
   }
 
-  void sum(const Block& block) const {
+  void sum(const Block& block, const Ahead& ahead) const {
     const int skipped = part_.begin - block.row_begin, rows_a_record = conv_.pairs ? 2 : 1;
     const int channel = part_.begin * rows_a_record;
     const size_t record = block.start[skipped / kStartEvery];
@@ -158,6 +201,7 @@ class ConvTask {
       r.add_channel = call_.add.channel;
     }
     r.odd = conv_.pairs && conv_.out_channels % 2 == 1 && part_.end == conv_.rows();
+    r.ahead = ahead;
     r.finish = call_.finish;
     r.first = block.first;
     r.last = block.last;
@@ -193,6 +237,7 @@ class ConvTask {
   const ConvCall& call_;
   const PackedConv& conv_;
   const Tile& tile_;
+  const Tile* next_;
   size_t image_;
   Part part_;
   uint32_t* packed_;
@@ -209,9 +254,11 @@ void run_conv(const ConvCall& call, Parallel& parallel, Workspace& workspace, st
   const int64_t tasks = tiles * static_cast<int64_t>(parts.size());
   const int seen = for_each_task(parallel, tasks, [&](int worker, int64_t task) {
     const int64_t at = task / static_cast<int64_t>(parts.size());
-    const Tile& tile = (*call.tiles)[at % static_cast<int64_t>(call.tiles->size())];
+    const size_t tile = at % static_cast<int64_t>(call.tiles->size()), next = tile + threads;
     const int image = static_cast<int>(at / static_cast<int64_t>(call.tiles->size()));
-    ConvTask(call, tile, image, parts[task % static_cast<int64_t>(parts.size())], workspace.workers[worker]).run();
+    const Tile* const expected = parts.size() == 1 && next < call.tiles->size() ? &(*call.tiles)[next] : nullptr;
+    const Part& part = parts[task % static_cast<int64_t>(parts.size())];
+    ConvTask(call, (*call.tiles)[tile], expected, image, part, workspace.workers[worker]).run();
   });
   for (int before = threads; before < seen && !threads.compare_exchange_weak(before, seen);) {
   }
