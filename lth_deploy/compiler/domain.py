@@ -49,4 +49,7 @@ def region_name(number: int) -> str:
     return f"Region{number}"
 
 
+ROI_ALIGN = "RoiAlign"
+"""The operator that pools boxes from a picture, as the standard one of this name does."""
+
 REGION_NAMES = frozenset(region_name(number) for number in range(MAX_REGIONS))

@@ -7,6 +7,7 @@ from onnx import ModelProto
 
 from lth_deploy.compiler.pack import DENSE_FILE, LayerReport, pack
 from lth_deploy.compiler.plan import Facts, plan_regions
+from lth_deploy.compiler.roi_align import fast_roi_align
 from lth_deploy.compiler.sparse_initializers import coo_bytes, to_sparse_initializers
 from lth_deploy.compiler.values import round_values
 from lth_deploy.target import Target
@@ -50,7 +51,7 @@ def with_regions(
         reason = plan.outside.get(report.name, "it is inside a loop or branch")
         region = inside.get(report.name)
         rows.append(replace(report, region=region, dense_because=None if region else reason))
-    return built, rows
+    return fast_roi_align(built), rows
 
 
 def _as_coo(report: LayerReport, is_sparse: bool) -> LayerReport:

@@ -13,9 +13,11 @@ from lth_deploy.compiler.domain import (
     MIN_OPSET,
     REGION_NAMES,
 )
-from lth_deploy.compiler.prepare import MAX_DENSE_BYTES, standard_opset
+from lth_deploy.compiler.opset import standard_opset
+from lth_deploy.compiler.prepare import MAX_DENSE_BYTES
 from lth_deploy.compiler.regions.check import check_regions
 from lth_deploy.compiler.regions.expand import expand_regions, has_regions
+from lth_deploy.compiler.roi_align import check_roi_align, has_roi_align
 from lth_deploy.compiler.save import MAX_FILE_BYTES
 from lth_deploy.compiler.stored import stored_weights
 from lth_deploy.compiler.walk import all_graphs
@@ -67,9 +69,10 @@ def check_model(model: ModelProto) -> None:
     except (onnx.checker.ValidationError, ValueError, RuntimeError, TypeError) as error:
         raise ArtifactError(f"not a valid ONNX model: {str(error).splitlines()[0][:500]}") from error
     _check_packed(expand_regions(model))
-    if has_regions(model):
+    if has_regions(model) or has_roi_align(model):
         _check_versions(model)
     check_regions(model)
+    check_roi_align(model)
 
 
 def _check_versions(model: ModelProto) -> None:

@@ -10,7 +10,8 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from lth_deploy.compiler.bodies import body
 from lth_deploy.compiler.domain import DOMAIN, DOMAIN_VERSION, operator_of
 from lth_deploy.compiler.layers import WeightLayer, weight_layers
-from lth_deploy.compiler.prepare import prepare, standard_opset, unpack_model
+from lth_deploy.compiler.opset import standard_opset
+from lth_deploy.compiler.prepare import prepare, unpack_model
 from lth_deploy.compiler.stored import tensor_bytes
 from lth_deploy.compiler.values import ValueType, rounded
 from lth_deploy.compiler.walk import unused_name, used_names

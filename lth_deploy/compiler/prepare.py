@@ -6,6 +6,7 @@ import numpy as np
 from onnx import ModelProto, TensorProto, numpy_helper, version_converter
 
 from lth_deploy.compiler.domain import DOMAIN, MIN_IR_VERSION, MIN_OPSET
+from lth_deploy.compiler.opset import standard_opset
 from lth_deploy.compiler.regions.expand import expand_regions
 from lth_deploy.compiler.stored import array_of, stored_weights, tensor_bytes
 from lth_deploy.compiler.walk import all_graphs, all_nodes, consumed_names
@@ -120,18 +121,6 @@ def _modern(model: ModelProto) -> ModelProto:
         model.graph.input.extend(inputs)
     model.ir_version = max(model.ir_version, MIN_IR_VERSION)
     return model
-
-
-def standard_opset(model: ModelProto) -> int:
-    """Version of the standard operators that the model uses.
-
-    Raises:
-        ArtifactError: the model does not say.
-    """
-    versions = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
-    if not versions:
-        raise ArtifactError("the model names no version of the standard operators; it is no complete model")
-    return int(versions[0])
 
 
 def _lift_constants(model: ModelProto) -> None:

@@ -239,7 +239,7 @@ def _check_job(job: OnnxJob, target: Target) -> None:
 def _metadata(original: "ModelProto", job: OnnxJob, target: Target, decoder: "Decoder | None") -> "ArtifactMetadata":
     """What the artifact says; a decoder of the user's own is not named, as names must not run code."""
     from lth_deploy.compiler.metadata import ArtifactMetadata, ClassName, read_metadata
-    from lth_deploy.compiler.prepare import standard_opset
+    from lth_deploy.compiler.opset import standard_opset
     from lth_deploy.decoders import DECODERS
 
     base = read_metadata(original) or ArtifactMetadata()

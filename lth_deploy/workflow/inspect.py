@@ -108,7 +108,8 @@ def inspect_artifact(path: Path) -> InspectReport:
     from lth_deploy.compiler.layers import weight_layers
     from lth_deploy.compiler.load import load_model
     from lth_deploy.compiler.metadata import ArtifactMetadata, read_metadata
-    from lth_deploy.compiler.prepare import prepare, standard_opset
+    from lth_deploy.compiler.opset import standard_opset
+    from lth_deploy.compiler.prepare import prepare
     from lth_deploy.compiler.regions.expand import expand_regions
     from lth_deploy.compiler.regions.find import find_regions
     from lth_deploy.measure.size import file_bytes

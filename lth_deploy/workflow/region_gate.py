@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +21,9 @@ from lth_deploy.measure.parity import compare_tensors
 from lth_deploy.runtimes import RUNTIMES, Session
 from lth_deploy.target import GatesSpec
 from lth_deploy.workflow.gates import Feeds
+
+if TYPE_CHECKING:
+    from lth_deploy.compiler.regions.alone import LoneRegion
 
 _ROUNDING = 0.01
 """Of a step: equal bytes, read back as floats."""
@@ -75,20 +79,27 @@ def hold_regions(file: Path, inputs: Iterable[tuple[str, Feeds]], gates: GatesSp
     worst = 0.0
     with tempfile.TemporaryDirectory(prefix="lth-regions-") as folder:
         names = list(dict.fromkeys(name for region in regions for name in (*region.inputs, *region.outputs)))
+        types = {name: element for region in regions for name, element in region.types.items()}
         whole = Path(folder) / "whole.onnx"
-        save_model(showing(model, names), whole)
+        save_model(showing(model, names, types), whole)
         expected = stock.load(whole, threads=1)
         pairs = []
         for region in regions:
             path = Path(folder) / f"{region.name}.onnx"
             save_model(region.model, path)
-            steps, exact = tuple(byte_steps(region.program)), is_exact(region.program)
-            session, from_bytes = kernels.load(path, threads=1), reads_bytes(region.program)
-            pairs.append(_Pair(region.name, region.inputs, region.outputs, session, steps, exact, from_bytes))
+            pairs.append(_pair(region, kernels.load(path, threads=1)))
         for name, feeds in inputs:
             values = dict(zip(names, expected.run(feeds).values(), strict=True))
             worst = max([worst, *(_deviation(file, pair, values, gates, name) for pair in pairs)])
     return worst
+
+
+def _pair(region: "LoneRegion", kernels: Session) -> _Pair:
+    program = region.program
+    if program is None:
+        return _Pair(region.name, region.inputs, region.outputs, kernels, (None,) * len(region.outputs), False, False)
+    steps, exact, from_bytes = tuple(byte_steps(program)), is_exact(program), reads_bytes(program)
+    return _Pair(region.name, region.inputs, region.outputs, kernels, steps, exact, from_bytes)
 
 
 def _deviation(file: Path, pair: _Pair, values: Feeds, gates: GatesSpec, name: str) -> float:

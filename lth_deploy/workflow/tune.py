@@ -107,7 +107,8 @@ def measure_regions(model: "ModelProto", feeds: Feeds, timing: Timing = TIMING) 
         times[WHOLE] = _pair(whole, feeds, timing)
         names = list(dict.fromkeys(name for region in regions for name in region.inputs))
         if names:
-            save_model(showing(model, names), shown)
+            types = {name: element for region in regions for name, element in region.types.items()}
+            save_model(showing(model, names, types), shown)
             session = RUNTIMES.get("onnxruntime").load(shown, threads=1)
             values = dict(zip(names, session.run(feeds).values(), strict=True))
         for region in regions:

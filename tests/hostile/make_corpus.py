@@ -13,7 +13,9 @@ from onnx import AttributeProto, FunctionProto, ModelProto, TensorProto, helper,
 from lth_deploy.compiler.domain import DOMAIN, METADATA_KEY
 from lth_deploy.compiler.pack import pack
 from lth_deploy.compiler.regions.build import build_regions, zeros_from
+from lth_deploy.compiler.roi_align import fast_roi_align
 from lth_deploy.formats import Block, Preference
+from tests import roi_align_models
 from tests.compiler.onnx_models import conv, in_blocks, quantised_conv, sparse
 
 SHAPE = (64, 64, 3, 3)
@@ -366,6 +368,36 @@ INT8_REGION: dict[str, Callable[[ModelProto], None]] = {
 }
 
 
+def valid_roi_align() -> ModelProto:
+    """A RoiAlign under our name."""
+    return fast_roi_align(roi_align_models.model({**roi_align_models.TORCHVISION, **roi_align_models.BINS}))
+
+
+def _said(name: str, value: object) -> Callable[[ModelProto], None]:
+    """Gives the RoiAlign another attribute."""
+
+    def apply(model: ModelProto) -> None:
+        (said,) = (one for one in model.graph.node[-1].attribute if one.name == name)
+        said.CopyFrom(helper.make_attribute(name, value))
+
+    return apply
+
+
+ROI_ALIGN: dict[str, Callable[[ModelProto], None]] = {
+    "function_missing": lambda m: m.ClearField("functions"),
+    "function_twice": lambda m: m.functions.add().CopyFrom(m.functions[0]),
+    "function_computes_otherwise": lambda m: setattr(m.functions[0].node[0].attribute[0], "ref_attr_name", "mode"),
+    "function_of_another_opset": lambda m: setattr(m.functions[0].opset_import[0], "version", 16),
+    "bins_too_many": _said("output_width", 1 << 40),
+    "bins_negative": _said("output_height", -1),
+    "samples_adapt": _said("sampling_ratio", 0),
+    "scale_nan": _said("spatial_scale", float("nan")),
+    "scale_negative": _said("spatial_scale", -0.25),
+    "mode_max": _said("mode", "max"),
+    "attribute_missing": lambda m: m.graph.node[-1].attribute.pop(),
+}
+
+
 def corpus() -> dict[str, bytes]:
     """File name to content: every one must be refused."""
     files: dict[str, bytes] = {}
@@ -397,6 +429,10 @@ def corpus() -> dict[str, bytes]:
         model = valid_int8_region()
         edit(model)
         files[f"int8_region_{name}.onnx"] = model.SerializeToString(deterministic=True)
+    for name, edit in ROI_ALIGN.items():
+        model = valid_roi_align()
+        edit(model)
+        files[f"roi_align_{name}.onnx"] = model.SerializeToString(deterministic=True)
     sound = valid(0.5).SerializeToString(deterministic=True)
     files["empty.onnx"] = b""
     files["noise.onnx"] = np.random.default_rng(0).bytes(4096)

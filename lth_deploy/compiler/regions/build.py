@@ -8,7 +8,7 @@ import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, helper
 
 from lth_deploy.compiler.domain import DOMAIN, DOMAIN_VERSION, MAX_REGIONS, region_name
-from lth_deploy.compiler.prepare import standard_opset
+from lth_deploy.compiler.opset import standard_opset
 from lth_deploy.compiler.regions.body import PROGRAM, function
 from lth_deploy.compiler.regions.classify import classify
 from lth_deploy.compiler.regions.grow import grow, read_by

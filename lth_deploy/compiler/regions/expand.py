@@ -1,10 +1,11 @@
-"""Reading regions back: the model in which every region is the standard operators of its function body."""
+"""Reading regions back: the model in which each, and RoiAlign, is the standard operators of its function body."""
 
 from collections.abc import Iterator, Sequence
 
 from onnx import FunctionProto, ModelProto, NodeProto
 
 from lth_deploy.compiler.domain import DOMAIN, REGION_NAMES
+from lth_deploy.compiler.roi_align import standard_roi_align
 from lth_deploy.compiler.walk import used_names
 from lth_deploy.errors import ArtifactError
 
@@ -43,6 +44,7 @@ def expand_regions(model: ModelProto) -> ModelProto:
     Raises:
         ArtifactError: a region has no body, or one that does not fit its node.
     """
+    model = standard_roi_align(model)
     if not has_regions(model):
         return model
     functions = region_functions(model)

@@ -11,6 +11,7 @@
 #include "ort_access.h"
 #include "program.h"
 #include "region_kernel.h"
+#include "roi_kernel.h"
 
 namespace lth {
 namespace {
@@ -20,54 +21,73 @@ struct RegionOp : ort::CustomOp {
   std::array<char, 24> text;  // its name
 };
 
+template <class Kernel>
 ort::Status* create(const ort::CustomOp*, const ort::Api* api, const ort::KernelInfo* info, void** kernel) noexcept {
   *kernel = nullptr;
   std::string name;
   try {
     name = ort::node_name(*api, info);
-    *kernel = new RegionKernel(*api, info, name);
+    *kernel = new Kernel(*api, info, name);
     return nullptr;
   } catch (...) {
     return status_of_exception(*api, name.c_str());
   }
 }
 
+template <class Kernel>
 ort::Status* compute(void* kernel, ort::KernelContext* context) noexcept {
-  const RegionKernel& region = *static_cast<const RegionKernel*>(kernel);
+  const Kernel& made = *static_cast<const Kernel*>(kernel);
   try {
-    region.compute(context);
+    made.compute(context);
     return nullptr;
   } catch (...) {
-    return status_of_exception(region.api(), region.name().c_str());
+    return status_of_exception(made.api(), made.name().c_str());
   }
 }
 
-RegionOp describe(int index) {
-  RegionOp op{};
+// What all operators agree in; one output of floats, if no more is said.
+template <class Kernel>
+void describe(ort::CustomOp& op) {
   op.version = ort::kCustomOpVersion;
-  op.name = [](const ort::CustomOp* self) { return static_cast<const RegionOp*>(self)->text.data(); };
   op.provider = [](const ort::CustomOp*) -> const char* { return nullptr; };
-  op.input_type = [](const ort::CustomOp*, size_t) { return ort::kUndefined; };  // activations, positions and values
-  op.input_types = [](const ort::CustomOp*) { return size_t{1}; };
   op.output_type = [](const ort::CustomOp*, size_t) { return ort::kFloat; };
   op.output_types = [](const ort::CustomOp*) { return size_t{1}; };
-  op.destroy = [](void* kernel) { delete static_cast<RegionKernel*>(kernel); };
-  op.input_characteristic = [](const ort::CustomOp*, size_t) { return ort::kVariadic; };
+  op.destroy = [](void* kernel) { delete static_cast<Kernel*>(kernel); };
+  op.input_characteristic = [](const ort::CustomOp*, size_t) { return ort::kRequired; };
   op.output_characteristic = op.input_characteristic;
   op.input_memory = [](const ort::CustomOp*, size_t) { return 0; };
   op.min_inputs = [](const ort::CustomOp*) { return 1; };
   op.inputs_alike = [](const ort::CustomOp*) { return 0; };
   op.min_outputs = op.min_inputs;
   op.outputs_alike = op.min_inputs;
-  op.create_v2 = create;
-  op.compute_v2 = compute;
+  op.create_v2 = create<Kernel>;
+  op.compute_v2 = compute<Kernel>;
+}
+
+RegionOp describe_region(int index) {
+  RegionOp op{};
+  describe<RegionKernel>(op);
+  op.name = [](const ort::CustomOp* self) { return static_cast<const RegionOp*>(self)->text.data(); };
+  op.input_type = [](const ort::CustomOp*, size_t) { return ort::kUndefined; };  // activations, positions and values
+  op.input_types = [](const ort::CustomOp*) { return size_t{1}; };
+  op.input_characteristic = [](const ort::CustomOp*, size_t) { return ort::kVariadic; };
+  op.output_characteristic = op.input_characteristic;
   std::snprintf(op.text.data(), op.text.size(), "Region%d", index);
+  return op;
+}
+
+ort::CustomOp describe_roi_align() {
+  ort::CustomOp op{};
+  describe<RoiKernel>(op);
+  op.name = [](const ort::CustomOp*) { return "RoiAlign"; };
+  op.input_type = [](const ort::CustomOp*, size_t i) { return i == 2 ? ort::kInt64 : ort::kFloat; };
+  op.input_types = [](const ort::CustomOp*) { return size_t{3}; };
   return op;
 }
 
 std::array<RegionOp, kRegionOps> describe_all() {
   std::array<RegionOp, kRegionOps> ops;
-  for (int i = 0; i < kRegionOps; ++i) ops[static_cast<size_t>(i)] = describe(i);
+  for (int i = 0; i < kRegionOps; ++i) ops[static_cast<size_t>(i)] = describe_region(i);
   return ops;
 }
 
@@ -76,6 +96,11 @@ std::array<RegionOp, kRegionOps> describe_all() {
 const ort::CustomOp* region_op(int index) {
   static const std::array<RegionOp, kRegionOps> ops = describe_all();
   return &ops.at(static_cast<size_t>(index));
+}
+
+const ort::CustomOp* roi_align_op() {
+  static const ort::CustomOp op = describe_roi_align();
+  return &op;
 }
 
 ort::Status* status_of_exception(const ort::Api& api, const char* place) noexcept {

@@ -218,6 +218,8 @@ struct Isa {
   void (*add_bytes)(const uint32_t* x, const uint32_t* y, size_t cells, const Requantize&, uint32_t* out);  // y may be null
   void (*max_pool_bytes)(const uint32_t* source, const LineMap&, const PlaneShape& out, int kh, int kw, int sh, int sw,
                          int dh, int dw, uint32_t* lines);
+  // Sum of weight[i] times the lines at at[i].
+  void (*weighted_sum)(const float* const* at, const float* weight, int n, int lines, float* out);
   const ByteSums* sums;
   Tuning single_tuning, pair_tuning;
 };

@@ -22,7 +22,7 @@ struct TensorInfo;
 struct CustomOp;
 
 enum ErrorCode : int { kFail = 1, kInvalidArgument = 2 };
-enum ElementType : int { kUndefined = 0, kFloat = 1, kUint8 = 2, kInt8 = 3, kInt32 = 6, kFloat16 = 10 };
+enum ElementType : int { kUndefined = 0, kFloat = 1, kUint8 = 2, kInt8 = 3, kInt32 = 6, kInt64 = 7, kFloat16 = 10 };
 enum Characteristic : int { kRequired = 0, kOptional = 1, kVariadic = 2 };
 
 // The table of functions. After each slot: its number, and the version of the API that brought it.
@@ -43,7 +43,9 @@ struct Api {
   Status* (*dimensions)(const TensorInfo*, int64_t* out, size_t rank);  // 62, 1
   void* skipped_63[65 - 63];
   Status* (*tensor_info)(const Value*, TensorInfo** out);  // 65, 1
-  void* skipped_66[87 - 66];
+  void* skipped_66[85 - 66];
+  Status* (*float_attribute)(const KernelInfo*, const char* name, float* out);                // 85, 1
+  Status* (*int_attribute)(const KernelInfo*, const char* name, int64_t* out);                // 86, 1
   Status* (*string_attribute)(const KernelInfo*, const char* name, char* out, size_t* size);  // 87, 1
   void* skipped_88[90 - 88];
   Status* (*input)(const KernelContext*, size_t index, const Value** out);                         // 90, 1
@@ -67,6 +69,7 @@ struct Api {
 constexpr size_t slot(size_t offset) { return offset / sizeof(void*); }
 static_assert(slot(offsetof(Api, options_add_domain)) == 28 && slot(offsetof(Api, tensor_data)) == 51);
 static_assert(slot(offsetof(Api, dimensions)) == 62 && slot(offsetof(Api, tensor_info)) == 65);
+static_assert(slot(offsetof(Api, float_attribute)) == 85 && slot(offsetof(Api, int_attribute)) == 86);
 static_assert(slot(offsetof(Api, string_attribute)) == 87 && slot(offsetof(Api, output)) == 91);
 static_assert(slot(offsetof(Api, release_status)) == 93 && slot(offsetof(Api, release_tensor_info)) == 99);
 static_assert(slot(offsetof(Api, output_count)) == 231 && slot(offsetof(Api, node_name)) == 244);

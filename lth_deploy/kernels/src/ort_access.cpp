@@ -32,6 +32,12 @@ Tensor read_tensor(const Api& api, const Value* value) {
   return tensor;
 }
 
+std::string shape_text(const std::vector<int64_t>& dims) {
+  std::string text = "[";
+  for (int64_t dim : dims) text += (text.size() > 1 ? ", " : "") + std::to_string(dim);
+  return text + "]";
+}
+
 std::string string_attribute(const Api& api, const KernelInfo* info, const char* name, size_t limit) {
   size_t size = 0;
   check(api, api.string_attribute(info, name, nullptr, &size));
@@ -41,6 +47,18 @@ std::string string_attribute(const Api& api, const KernelInfo* info, const char*
   check(api, api.string_attribute(info, name, text.data(), &size));
   text.resize(size ? size - 1 : 0);
   return text;
+}
+
+float float_attribute(const Api& api, const KernelInfo* info, const char* name) {
+  float value = 0.f;
+  check(api, api.float_attribute(info, name, &value));
+  return value;
+}
+
+int64_t int_attribute(const Api& api, const KernelInfo* info, const char* name) {
+  int64_t value = 0;
+  check(api, api.int_attribute(info, name, &value));
+  return value;
 }
 
 std::string node_name(const Api& api, const KernelInfo* info) {

@@ -1,12 +1,11 @@
 #include "region_kernel.h"
 
 #include <cstdlib>
-#include <exception>
-#include <mutex>
 #include <utility>
 #include <vector>
 
 #include "ort_access.h"
+#include "ort_threads.h"
 #include "constant_checks.h"
 #include "program.h"
 #include "stored_values.h"
@@ -19,12 +18,6 @@ constexpr size_t kMaxText = size_t{1} << 20;
 
 [[noreturn]] void fail_at(const char* what, size_t index, const std::string& found) {
   throw Error(std::string(what) + " " + std::to_string(index) + ": " + found);
-}
-
-std::string shape_text(const std::vector<int64_t>& dims) {
-  std::string text = "[";
-  for (int64_t dim : dims) text += (text.size() > 1 ? ", " : "") + std::to_string(dim);
-  return text + "]";
 }
 
 const char* name_of(ort::ElementType type) {
@@ -62,8 +55,8 @@ ort::Tensor constant(const ort::Api& api, const ort::KernelInfo* info, int index
   const bool fits = dims.empty() ? tensor.dims.size() == 1 : tensor.dims == dims;
   if (!fits) {
     fail_at("input", at,
-            "the constant has the shape " + shape_text(tensor.dims) + " instead of " +
-                (dims.empty() ? "one dimension" : shape_text(dims)));
+            "the constant has the shape " + ort::shape_text(tensor.dims) + " instead of " +
+                (dims.empty() ? "one dimension" : ort::shape_text(dims)));
   }
   return tensor;
 }
@@ -93,46 +86,10 @@ std::vector<Weight> read_weights(const ort::Api& api, const ort::KernelInfo* inf
   return weights;
 }
 
-// Lends the threads of a call of ONNX Runtime's. An exception of a task is thrown again where `run` was called.
-class OrtParallel : public Parallel {
- public:
-  OrtParallel(const ort::Api& api, const ort::KernelContext* context) : api_(api), context_(context) {}
-
-  void run(int n, void (*fn)(void* context, int i), void* context) override {
-    if (n <= 0) return;
-    const auto count = static_cast<size_t>(n);
-    Job job{fn, context, {}, {}};
-    // As many batches as tasks: whoever is free takes the next one.
-    ort::check(api_, api_.parallel_for(context_, &step, count, count, &job));
-    if (job.error) std::rethrow_exception(job.error);
-  }
-
- private:
-  struct Job {
-    void (*fn)(void* context, int i);
-    void* context;
-    std::mutex lock;
-    std::exception_ptr error;
-  };
-
-  static void step(void* user, size_t i) noexcept {
-    Job& job = *static_cast<Job*>(user);
-    try {
-      job.fn(job.context, static_cast<int>(i));
-    } catch (...) {
-      const std::lock_guard<std::mutex> hold(job.lock);
-      job.error = std::current_exception();
-    }
-  }
-
-  const ort::Api& api_;
-  const ort::KernelContext* context_;
-};
-
 Shape shape_of(const ort::Tensor& tensor) {
   if (tensor.type != ort::kFloat) throw Error("it is not float32");
   if (tensor.dims.size() != 2 && tensor.dims.size() != 4) {
-    throw Error("its shape " + shape_text(tensor.dims) + " has neither 4 dimensions nor, for rows, 2");
+    throw Error("its shape " + ort::shape_text(tensor.dims) + " has neither 4 dimensions nor, for rows, 2");
   }
   Shape shape;
   shape.rank = static_cast<int>(tensor.dims.size());
@@ -185,7 +142,7 @@ void RegionKernel::compute(ort::KernelContext* context) const {
     ort::check(api_, api_.tensor_data(value, &data));
     outputs.push_back(static_cast<float*>(data));
   }
-  OrtParallel parallel(api_, context);
+  ort::Threads parallel(api_, context);
   region_->run(shapes, inputs, outputs, parallel);
 }
 

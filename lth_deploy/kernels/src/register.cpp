@@ -19,6 +19,7 @@ ort::CustomOpDomain* domain_of(const ort::Api& api) {
     ort::CustomOpDomain* made = nullptr;
     ort::check(api, api.create_domain("com.lth_deploy", &made));
     for (int i = 0; i < kRegionOps; ++i) ort::check(api, api.domain_add(made, region_op(i)));
+    ort::check(api, api.domain_add(made, roi_align_op()));
     domain = made;
   }
   return domain;

@@ -1,0 +1,96 @@
+#include "roi_kernel.h"
+
+#include <cmath>
+#include <cstdlib>
+#include <utility>
+
+#include "ort_access.h"
+#include "ort_threads.h"
+#include "program.h"
+
+namespace lth {
+namespace {
+
+constexpr int64_t kMaxBins = 256;  // in each direction
+constexpr int64_t kMaxSamples = 16;
+constexpr size_t kMaxText = 64;
+
+int64_t bounded(const ort::Api& api, const ort::KernelInfo* info, const char* name, int64_t most) {
+  const int64_t value = ort::int_attribute(api, info, name);
+  if (value < 1 || value > most) {
+    throw Error(std::string(name) + " is " + std::to_string(value) + ", it lies between 1 and " + std::to_string(most));
+  }
+  return value;
+}
+
+// Input `index` of a call, of this type and rank.
+ort::Tensor tensor_at(const ort::Api& api, const ort::KernelContext* context, size_t index, ort::ElementType type,
+                      size_t rank) {
+  const ort::Value* value = nullptr;
+  ort::check(api, api.input(context, index, &value));
+  ort::Tensor tensor = ort::read_tensor(api, value);
+  if (tensor.type != type || tensor.dims.size() != rank) {
+    throw Error("input " + std::to_string(index) + " has the shape " + ort::shape_text(tensor.dims) +
+                " or a type that does not fit");
+  }
+  return tensor;
+}
+
+void check_images(const Boxes& boxes) {
+  for (int64_t i = 0; i < boxes.count; ++i) {
+    if (boxes.image[i] < 0 || boxes.image[i] >= boxes.images) {
+      throw Error("box " + std::to_string(i) + " is of image " + std::to_string(boxes.image[i]) + ", there are " +
+                  std::to_string(boxes.images));
+    }
+  }
+}
+
+}  // namespace
+
+RoiKernel::RoiKernel(const ort::Api& api, const ort::KernelInfo* info, std::string name)
+    : api_(api), name_(std::move(name)) {
+  const std::string mode = ort::string_attribute(api, info, "mode", kMaxText);
+  const std::string place = ort::string_attribute(api, info, "coordinate_transformation_mode", kMaxText);
+  if (mode != "avg") throw Error("mode is '" + mode + "', the kernel knows avg");
+  if (place != "half_pixel" && place != "output_half_pixel") {
+    throw Error("coordinate_transformation_mode is '" + place + "', it is half_pixel or output_half_pixel");
+  }
+  how_.half_pixel = place == "half_pixel";
+  how_.height = bounded(api, info, "output_height", kMaxBins);
+  how_.width = bounded(api, info, "output_width", kMaxBins);
+  how_.samples = bounded(api, info, "sampling_ratio", kMaxSamples);
+  how_.scale = ort::float_attribute(api, info, "spatial_scale");
+  if (!std::isfinite(how_.scale) || how_.scale <= 0.f) throw Error("spatial_scale is no positive number");
+  const char* isa = std::getenv("LTH_ISA");
+  isa_ = isa ? isa : "";
+}
+
+void RoiKernel::compute(ort::KernelContext* context) const {
+  const ort::Tensor pictures = tensor_at(api_, context, 0, ort::kFloat, 4);
+  const ort::Tensor corners = tensor_at(api_, context, 1, ort::kFloat, 2);
+  const ort::Tensor image = tensor_at(api_, context, 2, ort::kInt64, 1);
+  Boxes boxes;
+  boxes.pictures = static_cast<const float*>(pictures.data);
+  boxes.images = pictures.dims[0], boxes.channels = pictures.dims[1];
+  boxes.rows = pictures.dims[2], boxes.columns = pictures.dims[3];
+  boxes.corners = static_cast<const float*>(corners.data);
+  boxes.image = static_cast<const int64_t*>(image.data);
+  boxes.count = corners.dims[0];
+  if (corners.dims[1] != 4 || image.dims[0] != boxes.count) {
+    throw Error("boxes have the shape " + ort::shape_text(corners.dims) + " and their images " +
+                ort::shape_text(image.dims) + "; they are [n, 4] and [n]");
+  }
+  check_images(boxes);
+  if (boxes.count > 0 && pictures.elements() == 0) throw Error("there are boxes and no pixels");
+  const int64_t dims[] = {boxes.count, boxes.channels, how_.height, how_.width};
+  ort::Value* value = nullptr;
+  ort::check(api_, api_.output(context, 0, dims, 4, &value));
+  if (!value) throw Error("output 0 is left out");
+  void* out = nullptr;
+  ort::check(api_, api_.tensor_data(value, &out));
+  if (boxes.count == 0) return;
+  ort::Threads threads(api_, context);
+  roi_align(how_, boxes, isa_, threads, static_cast<float*>(out));
+}
+
+}  // namespace lth
