@@ -2,25 +2,31 @@
 
     python -m benchmarks.tasks --runs runs --out benchmarks/results/tasks-CPU.json
 
-Searches a ticket with each recipe (going on where a run in --runs stopped), exports its highest level, and scores the
-file with stock ONNX Runtime on the test images, on which the search scored the torch model.
+Searches a ticket with each recipe (going on where a run in --runs stopped), exports its highest level with float32 and
+with float16 values, and scores the files with stock ONNX Runtime on the test images, on which the search scored the
+torch model.
 """
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lth_deploy
 from benchmarks.report import head
 from lth_deploy import storage
 from lth_deploy.bundled import recipe_file
+from lth_deploy.target import Target
 from lth_deploy.ticket import RunDirectory
 
 SCHEMA = "lth-tasks-benchmark/1"
 RECIPES = ("shapes_mask_rcnn_r18", "shapes_keypoint_rcnn_r18")
 FIGURES = ("AP", "AP50", "AP75")
+VALUES: tuple[Literal["fp32", "fp16"], ...] = ("fp32", "fp16")
+
+Accuracy = Mapping[str, Mapping[str, Any]]
+"""Figures by kind: bbox, segm, keypoints."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,25 +46,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measured(name: str, run: Path) -> dict[str, Any]:
-    """The trials' AP, and that of the exported ticket; `difference`: the largest, in points."""
+    """The trials' AP, and what the files of the highest ticket find."""
     trials = {trial.name: trial.read_result() for trial in RunDirectory.open(run).finished_trials()}
     level = max((one for one in trials.values() if one["kind"] == "ticket"), key=lambda one: one["sparsity"])["name"]
-    exported = lth_deploy.export(run, level=level)
-    scored = lth_deploy.evaluate(exported.artifact, run / "data" / "test.json", run / "data" / "test", threads=1)
-    file_ap = {kind: {figure: ap[figure] for figure in FIGURES} for kind, ap in scored.ap.metrics.items()}
-    torch_ap = {
-        trial: {kind: {figure: ap[figure] for figure in FIGURES} for kind, ap in result["test"].items()}
-        for trial, result in trials.items()
-    }
+    torch_ap = {trial: {kind: figures(ap) for kind, ap in result["test"].items()} for trial, result in trials.items()}
     return {
         "recipe": name,
         "trial": level,
         "torch_test_ap": torch_ap,
-        "file_test_ap": file_ap,
-        "difference": 100 * max(abs(file_ap[kind]["AP"] - torch_ap[level][kind]["AP"]) for kind in file_ap),
-        "bytes": {"dense": exported.dense.stat().st_size, "ticket": exported.artifact.stat().st_size},
-        "parity": exported.gate.parity.describe(),
+        "files": {values: exported(run, level, values, torch_ap[level]) for values in VALUES},
     }
+
+
+def exported(run: Path, level: str, values: Literal["fp32", "fp16"], torch_ap: Accuracy) -> dict[str, Any]:
+    """What the file with such values finds; `difference`: the largest of an AP to that of torch, in points."""
+    made = lth_deploy.export(run, level=level, target=Target(values=values), out=run / f"export-{values}")
+    scored = lth_deploy.evaluate(made.artifact, run / "data" / "test.json", run / "data" / "test", threads=1)
+    file_ap = {kind: figures(ap) for kind, ap in scored.ap.metrics.items()}
+    return {
+        "test_ap": file_ap,
+        "difference": 100 * max(abs(file_ap[kind]["AP"] - torch_ap[kind]["AP"]) for kind in file_ap),
+        "bytes": {"dense": made.dense.stat().st_size, "ticket": made.artifact.stat().st_size},
+        "parity": made.gate.parity.describe(),
+    }
+
+
+def figures(ap: Mapping[str, float | None]) -> dict[str, Any]:
+    return {figure: ap[figure] for figure in FIGURES}
 
 
 if __name__ == "__main__":
