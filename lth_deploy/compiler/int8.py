@@ -25,6 +25,7 @@ from lth_deploy.compiler.learned_grids import (
     overrides,
     place_grids,
 )
+from lth_deploy.compiler.own_biases import part_biases
 from lth_deploy.compiler.walk import all_graphs
 from lth_deploy.errors import ArtifactError, DataError
 
@@ -84,7 +85,8 @@ def quantize_dense(
     quantization = quantizer()
     model = onnx.load(str(dense), load_external_data=False)
     name_nodes(model.graph)
-    _own_biases(model.graph)
+    # A bias is stored in units of its layer's input scale, which differs where heads are shared by pyramid levels.
+    part_biases(model, each_use=True)
     grids = place_grids(model.graph, learned) if learned else {}
     kept = {node.name for node in model.graph.node if len(node.input) > 1 and node.input[1] in keep_float}
     weights, carriers = trunk(model.graph, learned.layers if learned else None)
@@ -192,27 +194,6 @@ def name_nodes(graph: onnx.GraphProto) -> None:
         if not node.name or node.name in seen:
             node.name = f"{node.op_type}_{number}"
         seen.add(node.name)
-
-
-def _own_biases(graph: onnx.GraphProto) -> None:
-    """Give every layer a bias of its own.
-
-    A bias is stored in units of its layer's input scale. Heads that share one over pyramid levels with
-    different scales would all get the first level's.
-    """
-    tensors = {tensor.name: tensor for tensor in graph.initializer}
-    taken: set[str] = set()
-    for node in graph.node:
-        if node.op_type not in ("Conv", "ConvTranspose", "Gemm") or len(node.input) < 3:
-            continue
-        name = node.input[2]
-        if name in taken and name in tensors:
-            copy = onnx.TensorProto()
-            copy.CopyFrom(tensors[name])
-            copy.name = f"{name}__of__{node.name}"
-            graph.initializer.append(copy)
-            node.input[2] = copy.name
-        taken.add(name)
 
 
 @contextmanager

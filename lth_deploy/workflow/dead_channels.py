@@ -16,6 +16,9 @@ def without_dead_channels(graph: "onnx.ModelProto", what: str) -> tuple["onnx.Mo
     smaller, report = remove_dead_channels(graph)
     for name, (gone, channels) in report.removed.items():
         logger.info("%s: %s: %d of %d channels removed", what, name, gone, channels)
-    for name, reason in report.left.items():
-        logger.warning("%s: %s: %s", what, name, reason)
+    if report.left:
+        name, reason = next(iter(report.left.items()))
+        logger.info(
+            "%s: channels that are always zero stay in %d layers (%s: %s)", what, len(report.left), name, reason
+        )
     return smaller, report.removed
