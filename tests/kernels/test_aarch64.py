@@ -10,8 +10,9 @@ import pytest
 from cross import EMULATOR, PROJECT, cross_build, needs_cross_tools, run_program
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from node_files import read_arrays
 from quantised_programs import EVERY_QUANTISED, quantised_programs
-from region_nodes import RegionNode, read_arrays, region_node, write_node
+from region_nodes import RegionNode, region_node, write_node
 from region_programs import EVERY_INSTRUCTION, programs
 
 from lth_deploy.kernels.program import text

@@ -9,8 +9,9 @@ import pytest
 from hosts import build_host, run_host
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from node_files import read_arrays, write_texts
 from quantised_programs import EVERY_QUANTISED, quantised_programs
-from region_nodes import read_arrays, region_node, write_node, write_texts
+from region_nodes import region_node, write_node
 from region_programs import EVERY_INSTRUCTION, programs
 
 from lth_deploy.errors import ArtifactError

@@ -1,7 +1,6 @@
-// RoiAlign from its definition, one sample at a time: it stands in for the kernel where the oracle does.
-#include <algorithm>
+#include "naive_roi_align.h"
 
-#include "../src/roi_align.h"
+#include <algorithm>
 
 namespace lth {
 namespace {
@@ -17,40 +16,48 @@ double pixel(const float* plane, const Boxes& boxes, double y, double x) {
   return (1 - v) * ((1 - u) * at(row, column) + u * at(row, right)) + v * ((1 - u) * at(below, column) + u * at(below, right));
 }
 
-// The mean over the samples of bin (i, j) of a box with its corner at (y, x).
-double bin(const RoiAlign& how, const Boxes& boxes, const float* plane, double y, double x, double height, double width,
-           int64_t i, int64_t j) {
+// One direction of a box.
+struct Side {
+  float start, bin;
+  int64_t samples;
+
+  Side(const RoiAlign& how, float low, float high, int64_t bins) : samples(how.samples) {
+    const float shift = how.half_pixel ? .5f : 0.f;
+    start = low * how.scale - shift;
+    const float length = high * how.scale - shift - start;
+    bin = (how.half_pixel ? length : std::max(length, 1.f)) / static_cast<float>(bins);
+  }
+
+  float at(int64_t i, int64_t sample) const {
+    return start + static_cast<float>(i) * bin + (static_cast<float>(sample) + .5f) * bin / static_cast<float>(samples);
+  }
+};
+
+double mean(const float* plane, const Boxes& boxes, const Side& y, const Side& x, int64_t i, int64_t j) {
   double sum = 0;
-  const auto n = static_cast<double>(how.samples);
-  const double tall = height / static_cast<double>(how.height), wide = width / static_cast<double>(how.width);
-  for (int64_t s = 0; s < how.samples; ++s) {
-    for (int64_t t = 0; t < how.samples; ++t) {
-      sum += pixel(plane, boxes, y + tall * (static_cast<double>(i) + (static_cast<double>(s) + .5) / n),
-                   x + wide * (static_cast<double>(j) + (static_cast<double>(t) + .5) / n));
+  for (int64_t s = 0; s < y.samples; ++s) {
+    for (int64_t t = 0; t < x.samples; ++t) {
+      sum += pixel(plane, boxes, static_cast<double>(y.at(i, s)), static_cast<double>(x.at(j, t)));
     }
   }
-  return sum / (n * n);
+  return sum / static_cast<double>(y.samples * x.samples);
 }
 
 }  // namespace
 
-void roi_align(const RoiAlign& how, const Boxes& boxes, const std::string&, Parallel&, float* out) {
+std::vector<double> naive_roi_align(const RoiAlign& how, const Boxes& boxes) {
+  std::vector<double> out;
   for (int64_t box = 0; box < boxes.count; ++box) {
     const float* corner = boxes.corners + 4 * box;
-    const double shift = how.half_pixel ? .5 : 0, least = how.half_pixel ? -1e30 : 1;
-    const double x = static_cast<double>(corner[0]) * static_cast<double>(how.scale) - shift;
-    const double y = static_cast<double>(corner[1]) * static_cast<double>(how.scale) - shift;
-    const double width = std::max(static_cast<double>(corner[2]) * static_cast<double>(how.scale) - shift - x, least);
-    const double height = std::max(static_cast<double>(corner[3]) * static_cast<double>(how.scale) - shift - y, least);
+    const Side x(how, corner[0], corner[2], how.width), y(how, corner[1], corner[3], how.height);
     for (int64_t c = 0; c < boxes.channels; ++c) {
       const float* plane = boxes.pictures + (boxes.image[box] * boxes.channels + c) * boxes.rows * boxes.columns;
       for (int64_t i = 0; i < how.height; ++i) {
-        for (int64_t j = 0; j < how.width; ++j) {
-          *out++ = static_cast<float>(bin(how, boxes, plane, y, x, height, width, i, j));
-        }
+        for (int64_t j = 0; j < how.width; ++j) out.push_back(mean(plane, boxes, y, x, i, j));
       }
     }
   }
+  return out;
 }
 
 }  // namespace lth
