@@ -7,7 +7,8 @@
 
 namespace lth {
 
-// Samples are placed in float32, which decides what is outside; everything else is double. `images` are in range.
+// Samples are placed in float32, which decides what is outside; everything else is double. Boxes are of images that there
+// are. Throws TooLarge.
 std::vector<double> naive_roi_align(const RoiAlign&, const Boxes&);
 
 }  // namespace lth

@@ -13,14 +13,14 @@ namespace lth {
 namespace {
 
 constexpr int64_t kMaxBins = 256;  // in each direction
-constexpr int64_t kMaxSamples = 16;
 constexpr size_t kMaxText = 64;
 constexpr double kMaxElements = 2147483647.;
 
-int64_t bounded(const ort::Api& api, const ort::KernelInfo* info, const char* name, int64_t most) {
+int64_t bounded(const ort::Api& api, const ort::KernelInfo* info, const char* name, int64_t least, int64_t most) {
   const int64_t value = ort::int_attribute(api, info, name);
-  if (value < 1 || value > most) {
-    throw Error(std::string(name) + " is " + std::to_string(value) + ", it lies between 1 and " + std::to_string(most));
+  if (value < least || value > most) {
+    throw Error(std::string(name) + " is " + std::to_string(value) + ", it lies between " + std::to_string(least) +
+                " and " + std::to_string(most));
   }
   return value;
 }
@@ -73,6 +73,9 @@ Boxes read_boxes(const ort::Api& api, const ort::KernelContext* context) {
     throw Error("boxes have the shape " + ort::shape_text(corners.dims) + " and their images " +
                 ort::shape_text(image.dims) + "; they are [n, 4] and [n]");
   }
+  if (static_cast<double>(pictures.elements()) > kMaxElements) {
+    throw Error("the pictures have the shape " + ort::shape_text(pictures.dims) + ", more than 2^31 - 1 elements");
+  }
   check_images(boxes);
   if (boxes.count > 0 && (boxes.rows == 0 || boxes.columns == 0)) throw Error("there are boxes and no pixels");
   return boxes;
@@ -104,9 +107,9 @@ RoiKernel::RoiKernel(const ort::Api& api, const ort::KernelInfo* info, std::stri
     throw Error("coordinate_transformation_mode is '" + place + "', it is half_pixel or output_half_pixel");
   }
   how_.half_pixel = place == "half_pixel";
-  how_.height = bounded(api, info, "output_height", kMaxBins);
-  how_.width = bounded(api, info, "output_width", kMaxBins);
-  how_.samples = bounded(api, info, "sampling_ratio", kMaxSamples);
+  how_.height = bounded(api, info, "output_height", 1, kMaxBins);
+  how_.width = bounded(api, info, "output_width", 1, kMaxBins);
+  how_.samples = bounded(api, info, "sampling_ratio", 0, kMaxFixedSamples);
   how_.scale = ort::float_attribute(api, info, "spatial_scale");
   if (!std::isfinite(how_.scale) || how_.scale <= 0.f) throw Error("spatial_scale is no positive number");
   const char* isa = std::getenv("LTH_ISA");
