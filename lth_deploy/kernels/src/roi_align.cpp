@@ -13,8 +13,7 @@
 namespace lth {
 namespace {
 
-constexpr int64_t kBlock = 16;  // pixels, or channels, that are transposed together
-
+constexpr int64_t kBlock = 16;              // pixels, or channels, that are transposed together
 constexpr float kMostSamples = 16777216.f;  // of a bin in one direction: beyond, float32 does not count
 
 // A row or a column of pixels, and what it weighs in a bin.
