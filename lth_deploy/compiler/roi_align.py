@@ -24,7 +24,7 @@ _DEFAULTS: Mapping[str, Any] = {
 
 MAX_BINS = 256
 MAX_SAMPLES = 16
-"""Limits of the kernel; a sampling_ratio of 0 adapts to each box and stays with the stock runtime."""
+"""Limits of the kernel; with a sampling_ratio of 0 the samples of a bin follow from its size."""
 
 
 def fast_roi_align(model: ModelProto) -> ModelProto:
@@ -108,7 +108,7 @@ def _computed(node: NodeProto) -> bool:
         said["mode"] == b"avg"
         and said["coordinate_transformation_mode"] in (b"half_pixel", b"output_half_pixel")
         and all(1 <= said[name] <= MAX_BINS for name in ("output_height", "output_width"))
-        and 1 <= said["sampling_ratio"] <= MAX_SAMPLES
+        and 0 <= said["sampling_ratio"] <= MAX_SAMPLES
         and 0 < said["spatial_scale"] < float("inf")
     )
 

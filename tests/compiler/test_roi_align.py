@@ -23,7 +23,7 @@ def test_a_stock_runtime_runs_it_as_the_standard_operator() -> None:
 
 @pytest.mark.parametrize(
     "said",
-    [{"mode": "max"}, {"sampling_ratio": 0}, {"sampling_ratio": 17}, {"output_height": 300}, {"spatial_scale": 0.0}],
+    [{"mode": "max"}, {"sampling_ratio": -1}, {"sampling_ratio": 17}, {"output_height": 300}, {"spatial_scale": 0.0}],
     ids=str,
 )
 def test_what_the_kernel_does_not_compute_stays_as_it_is(said: dict[str, Any]) -> None:

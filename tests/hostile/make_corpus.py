@@ -390,7 +390,7 @@ ROI_ALIGN: dict[str, Callable[[ModelProto], None]] = {
     "function_of_another_opset": lambda m: setattr(m.functions[0].opset_import[0], "version", 16),
     "bins_too_many": _said("output_width", 1 << 40),
     "bins_negative": _said("output_height", -1),
-    "samples_adapt": _said("sampling_ratio", 0),
+    "samples_negative": _said("sampling_ratio", -1),
     "scale_nan": _said("spatial_scale", float("nan")),
     "scale_negative": _said("spatial_scale", -0.25),
     "mode_max": _said("mode", "max"),

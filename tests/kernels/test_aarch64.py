@@ -10,9 +10,11 @@ import pytest
 from cross import EMULATOR, PROJECT, cross_build, needs_cross_tools, run_program
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from node_files import read_arrays
 from quantised_programs import EVERY_QUANTISED, quantised_programs
-from region_nodes import RegionNode, read_arrays, region_node, write_node
+from region_nodes import RegionNode, region_node, write_node
 from region_programs import EVERY_INSTRUCTION, programs
+from roi_nodes import ROI_NODES, exact_roi_align, write_roi_node
 
 from lth_deploy.kernels.program import text
 from lth_deploy.kernels.reference import run_bounded
@@ -105,6 +107,17 @@ def test_drawn_programs_are_computed(program: object, height: int, width: int, h
     _hold(host, node, tmp_path, "neon")
 
 
+@pytest.mark.parametrize("isa", ["neon", "portable"])
+@pytest.mark.parametrize("name", ROI_NODES)
+def test_roi_align_is_computed(name: str, isa: str, host: Path, tmp_path: Path) -> None:
+    file = write_roi_node(tmp_path / "node", ROI_NODES[name])
+    run_program([*EMULATOR, host / "lth_host", "run", file, tmp_path / "out", 2], LTH_ISA=isa)
+    (found,), (exact, bound) = read_arrays(tmp_path / "out"), exact_roi_align(ROI_NODES[name])
+    assert found.shape == exact.shape
+    assert found.any()
+    assert (np.abs(found - exact) <= bound).all()
+
+
 def test_an_instruction_set_of_others_is_refused(host: Path, tmp_path: Path) -> None:
     file = write_node(tmp_path / "node", region_node(EVERY_INSTRUCTION, [(2, 3, 21, 18), (5, 16)]))
     said = run_program([*EMULATOR, host / "lth_host", "run", file, tmp_path / "out", 1], fails=True, LTH_ISA="avx2")
@@ -112,8 +125,13 @@ def test_an_instruction_set_of_others_is_refused(host: Path, tmp_path: Path) -> 
     assert "neon, portable" in said
 
 
-def test_damaged_nodes_and_many_threads(host: Path, tmp_path: Path) -> None:
-    file = write_node(tmp_path / "node", region_node(EVERY_INSTRUCTION, [(2, 3, 21, 18), (5, 16)]))
+@pytest.mark.parametrize("pooled", [False, True])
+def test_damaged_nodes_and_many_threads(pooled: bool, host: Path, tmp_path: Path) -> None:
+    file = tmp_path / "node"
+    if pooled:
+        write_roi_node(file, ROI_NODES["adaptive, two bins"])
+    else:
+        write_node(file, region_node(EVERY_INSTRUCTION, [(2, 3, 21, 18), (5, 16)]))
     run_program([*EMULATOR, host / "lth_host", "threads", 8, file])
     tally = json.loads(run_program([*EMULATOR, host / "lth_host", "mutate", 300, 1, file]))
     assert sum(tally.values()) == 300

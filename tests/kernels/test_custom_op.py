@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import onnxruntime
 import pytest
+from node_files import AnyArray
 from onnx import TensorProto, helper, numpy_helper
 from region_models import open_model, run_model
-from region_nodes import AnyArray, RegionNode, region_node
+from region_nodes import RegionNode, region_node
 from region_programs import EVERY_INSTRUCTION
 
 from lth_deploy.kernels import ops_library

@@ -9,9 +9,11 @@ import pytest
 from hosts import build_host, run_host
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from node_files import read_arrays, write_texts
 from quantised_programs import EVERY_QUANTISED, quantised_programs
-from region_nodes import read_arrays, region_node, write_node, write_texts
+from region_nodes import region_node, write_node
 from region_programs import EVERY_INSTRUCTION, programs
+from roi_nodes import ROI_NODES, write_roi_node
 
 from lth_deploy.errors import ArtifactError
 from lth_deploy.kernels.program import parse, text
@@ -62,6 +64,7 @@ NODES = {
     "bytes": (EVERY_QUANTISED, [(2, 3, 21, 18), (5, 16)]),
     "quads": (QUADS, [(1, 8, 13, 17)]),
 }
+POOLED = ["of a mask head", "adaptive"]
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +73,8 @@ def plain() -> Path:
 
 
 def _files(folder: Path) -> list[Path]:
-    return [write_node(folder / f"{name}.node", region_node(*given)) for name, given in NODES.items()]
+    regions = [write_node(folder / f"{name}.node", region_node(*given)) for name, given in NODES.items()]
+    return regions + [write_roi_node(folder / f"{name}.node", ROI_NODES[name]) for name in POOLED]
 
 
 @pytest.mark.parametrize("name", NODES)

@@ -16,14 +16,18 @@ SHAPES = [(64, 20, 24), (3, 1, 7), (37, 13, 5), (1, 1, 1), (130, 9, 9)]
 
 @pytest.mark.parametrize("place", [ALIGNED, TORCHVISION], ids=["aligned", "torchvision"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("samples", [2, 0])
 def test_the_kernel_computes_what_a_stock_runtime_does(
+    samples: int,
     shape: tuple[int, int, int],
     place: dict[str, str],
     instruction_sets: dict[str, Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    plain = model({**place, **BINS})
+    plain = model({**place, **BINS, "sampling_ratio": samples})
     given = feeds(*shape)
+    if samples == 0:  # a stock runtime fails at boxes that are inside out
+        given["b"] = np.sort(given["b"].reshape(-1, 2, 2), axis=1).reshape(-1, 4)
     expected = run(plain, given)
     for name, library in instruction_sets.items():
         monkeypatch.setenv("LTH_ISA", name.split()[0])
@@ -51,18 +55,40 @@ def test_a_box_of_no_image_is_refused(image: int) -> None:
         run(fast_roi_align(model({**TORCHVISION, **BINS})), given, LIBRARY)
 
 
+@pytest.mark.parametrize("samples", [2, 0])
 @pytest.mark.parametrize("corner", [np.nan, np.inf, -np.inf, 1e38])
-def test_boxes_that_are_nowhere_pool_nothing(corner: float) -> None:
+def test_boxes_that_are_nowhere_pool_nothing(corner: float, samples: int) -> None:
     given = feeds(4, 6, 6)
     given["b"][:] = corner
-    assert not run(fast_roi_align(model({**TORCHVISION, **BINS})), given, LIBRARY).any()
+    said = {**TORCHVISION, **BINS, "sampling_ratio": samples}
+    assert not run(fast_roi_align(model(said)), given, LIBRARY).any()
+
+
+@pytest.mark.parametrize("place", [ALIGNED, TORCHVISION], ids=["aligned", "torchvision"])
+def test_as_many_samples_as_a_bin_has_pixels(place: dict[str, str]) -> None:
+    plain = model({**place, "output_height": 7, "output_width": 7, "spatial_scale": 0.0625})
+    given = feeds(33, 50, 84)
+    given["b"][:30] *= [3, 3, 5, 5]
+    given["b"] = np.sort(given["b"].reshape(-1, 2, 2), axis=1).reshape(-1, 4)
+    given["b"][:3] = [[0, 0, 1344, 800], [-1e4, -2e4, 1e4, 2e4], [3.5, 700, 1e5, 701]]
+    expected = run(plain, given)
+    assert np.ptp(expected[0]) > 0.1
+    np.testing.assert_allclose(run(fast_roi_align(plain), given, LIBRARY), expected, rtol=1e-5, atol=2e-6)
+
+
+def test_boxes_as_large_as_numbers_are_no_work() -> None:
+    given = feeds(4, 6, 6)
+    given["b"][:] = [-3e38, -3e38, 3e38, 3e38]
+    given["b"][1::2] = [-1e7, -2e7, 3e7, 1e7]
+    said = {**TORCHVISION, **BINS, "sampling_ratio": 0}
+    assert np.abs(run(fast_roi_align(model(said)), given, LIBRARY)).max() < 1e-6
 
 
 @pytest.mark.parametrize(
     ("name", "value", "refusal"),
     [
         ("output_height", 257, "output_height is 257, it lies between 1 and 256"),
-        ("sampling_ratio", 0, "sampling_ratio is 0"),
+        ("sampling_ratio", -1, "sampling_ratio is -1, it lies between 0 and 16"),
         ("spatial_scale", float("nan"), "no positive number"),
         ("mode", b"max", "the kernel knows avg"),
         ("coordinate_transformation_mode", b"asymmetric", "half_pixel or output_half_pixel"),

@@ -11,9 +11,8 @@
 #include <thread>
 
 #include "../src/program.h"
-#include "../src/weights.h"
 #include "mutate.h"
-#include "naive_region.h"
+#include "oracle.h"
 #include "ort_host.h"
 
 namespace lth::host {
@@ -25,33 +24,6 @@ struct Tally {
   int compared = 0;  // ran, and equals the oracle
   int unjudged = 0;  // ran, and is too large or too wild for the oracle
 };
-
-Weight decoded(const Node& node, const WeightDecl& decl) {
-  const auto bytes = [&](int input) {
-    const Array& array = node.inputs.at(static_cast<size_t>(input));
-    return Bytes{array.bytes.data(), array.bytes.size()};
-  };
-  return decode_weight(decl, decl.coding == Coding::kDense ? Bytes() : bytes(decl.positions_input),
-                       bytes(decl.values_input));
-}
-
-NaiveResult oracle(const Node& node) {
-  const Program program = parse_program(node.program, static_cast<int>(node.inputs.size()));
-  std::vector<Weight> weights;
-  for (const WeightDecl& decl : program.weights) weights.push_back(decoded(node, decl));
-  std::vector<Shape> shapes;
-  std::vector<const float*> inputs;
-  for (int i = 0; i < program.inputs; ++i) {
-    const Array& array = node.inputs[static_cast<size_t>(i)];
-    if (array.type != ort::kFloat || (array.dims.size() != 4 && array.dims.size() != 2)) throw Error("unfit input");
-    Shape shape;
-    shape.rank = static_cast<int>(array.dims.size());
-    std::copy(array.dims.begin(), array.dims.end(), shape.dims.begin());
-    shapes.push_back(shape);
-    inputs.push_back(reinterpret_cast<const float*>(array.bytes.data()));
-  }
-  return run_naive(program, weights, shapes, inputs);
-}
 
 // Empty, or how `found` differs from `wanted`.
 std::string difference(const std::vector<Array>& found, const NaiveResult& wanted) {
@@ -120,7 +92,7 @@ int mutate(int count, uint64_t seed, const std::vector<std::string>& paths) {
     const std::string wrong = judge(node, tally);
     if (!wrong.empty()) {
       write_node("failed.node", node);
-      std::cerr << "seed " << seed + static_cast<uint64_t>(i) << ": " << wrong << "\n" << node.program;
+      std::cerr << "seed " << seed + static_cast<uint64_t>(i) << ": " << wrong << "\n" << node.text;
       return 1;
     }
   }

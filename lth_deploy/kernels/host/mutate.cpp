@@ -151,8 +151,9 @@ void change_shape(Array& array, Random& random) {
 }
 
 void change_type(Array& array, Random& random) {
-  static const ort::ElementType kTypes[] = {ort::kFloat, ort::kFloat16, ort::kUint8, ort::kInt8, ort::kInt32};
-  array.type = kTypes[below(random, 5)];
+  static const ort::ElementType kTypes[] = {ort::kFloat, ort::kFloat16, ort::kUint8,
+                                             ort::kInt8,  ort::kInt32,   ort::kInt64};
+  array.type = kTypes[below(random, 6)];
   size_t bytes = width_of(array.type);
   for (int64_t dim : array.dims) bytes *= static_cast<size_t>(dim);
   array.bytes.resize(bytes);
@@ -164,14 +165,14 @@ void change(Node& node, Random& random) {
     case 0:
     case 1:
     case 2:
-      return change_number(node.program, random);
+      return change_number(node.text, random);
     case 3:
-      return change_lines(node.program, random);
+      return change_lines(node.text, random);
     case 4:
     case 5:
-      return change_field(node.program, random);
+      return change_field(node.text, random);
     case 6:
-      return change_byte(node.program, random);
+      return change_byte(node.text, random);
     case 7:
       node.outputs = below(random, 66);
       return;

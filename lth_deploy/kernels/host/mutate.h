@@ -9,7 +9,7 @@ namespace lth::host {
 
 using Random = std::mt19937_64;
 
-// `node` with one to four random changes to its program, its arrays or their shapes.
+// `node` with one to four random changes to its text, its arrays or their shapes.
 Node mutated(const Node& node, Random& random);
 
 }  // namespace lth::host

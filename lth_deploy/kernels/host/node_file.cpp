@@ -52,6 +52,11 @@ void write_number(std::ofstream& file, int64_t value) {
   file.write(reinterpret_cast<const char*>(&value), sizeof value);
 }
 
+void write_text(std::ofstream& file, const std::string& text) {
+  write_number(file, static_cast<int64_t>(text.size()));
+  file << text;
+}
+
 void write_all(std::ofstream& file, const std::vector<Array>& arrays) {
   write_number(file, static_cast<int64_t>(arrays.size()));
   for (const Array& array : arrays) {
@@ -70,6 +75,8 @@ size_t width_of(ort::ElementType type) {
     case ort::kFloat:
     case ort::kInt32:
       return 4;
+    case ort::kInt64:
+      return 8;
     case ort::kFloat16:
       return 2;
     case ort::kUint8:
@@ -86,8 +93,9 @@ Node read_node(const std::string& path) {
   reader.bytes(magic.data(), magic.size());
   if (magic != kMagic) throw std::runtime_error(path + " is no file of a node");
   Node node;
+  node.op = reader.text();
   node.outputs = reader.size();
-  node.program = reader.text();
+  node.text = reader.text();
   node.inputs.resize(reader.size());
   for (Array& array : node.inputs) array = reader.array();
   return node;
@@ -96,9 +104,9 @@ Node read_node(const std::string& path) {
 void write_node(const std::string& path, const Node& node) {
   std::ofstream file(path, std::ios::binary);
   file << kMagic;
+  write_text(file, node.op);
   write_number(file, static_cast<int64_t>(node.outputs));
-  write_number(file, static_cast<int64_t>(node.program.size()));
-  file << node.program;
+  write_text(file, node.text);
   write_all(file, node.inputs);
 }
 

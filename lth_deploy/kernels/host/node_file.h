@@ -15,15 +15,16 @@ struct Array {
 };
 
 struct Node {
-  std::string program;
+  std::string op;    // its operator: Region0 or RoiAlign
+  std::string text;  // of a region its program, otherwise a line name=value for each attribute
   size_t outputs = 0;
-  std::vector<Array> inputs;  // activations, then constants
+  std::vector<Array> inputs;  // of a region activations, then constants
 };
 
 // Bytes of an element; 0 for types that the host does not know.
 size_t width_of(ort::ElementType type);
 
-// "lthnode1", outputs, program (length, text), arrays. Throws std::runtime_error.
+// "lthnode1", operator (length, text), outputs, text (length, text), arrays. Throws std::runtime_error.
 Node read_node(const std::string& path);
 void write_node(const std::string& path, const Node& node);
 

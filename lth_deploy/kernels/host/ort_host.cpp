@@ -7,6 +7,8 @@
 #include <string>
 #include <thread>
 
+#include "attributes.h"
+
 // What the library only holds by pointer.
 namespace lth::ort {
 
@@ -51,6 +53,8 @@ namespace {
 
 using namespace ort;  // NOLINT: this file is about nothing else
 
+constexpr double kMaxElements = 1 << 25;  // of an output: what the oracle computes at most
+
 Status* refuse(const char* message) { return new Status{message}; }
 
 Status* create_domain(const char* name, CustomOpDomain** out) {
@@ -78,8 +82,29 @@ Status* copy_text(const std::string& text, char* out, size_t* size) {
 }
 
 Status* string_attribute(const KernelInfo* info, const char* name, char* out, size_t* size) {
-  if (std::strcmp(name, "program") != 0) return refuse("no such attribute");
-  return copy_text(info->node->program, out, size);
+  try {
+    return copy_text(string_of(*info->node, name), out, size);
+  } catch (const std::runtime_error& error) {
+    return refuse(error.what());
+  }
+}
+
+Status* int_attribute(const KernelInfo* info, const char* name, int64_t* out) {
+  try {
+    *out = int_of(*info->node, name);
+    return nullptr;
+  } catch (const std::runtime_error& error) {
+    return refuse(error.what());
+  }
+}
+
+Status* float_attribute(const KernelInfo* info, const char* name, float* out) {
+  try {
+    *out = float_of(*info->node, name);
+    return nullptr;
+  } catch (const std::runtime_error& error) {
+    return refuse(error.what());
+  }
 }
 
 Status* node_name(const KernelInfo*, char* out, size_t* size) { return copy_text("a node", out, size); }
@@ -141,9 +166,10 @@ Status* output(KernelContext* context, size_t index, const int64_t* dims, size_t
   Array& array = context->results[index];
   array.type = kFloat;
   array.dims.assign(dims, dims + rank);
-  size_t bytes = 4;
-  for (int64_t dim : array.dims) bytes *= static_cast<size_t>(dim);
-  array.bytes.assign(bytes, 0xAB);  // never what a kernel forgot to write
+  double elements = 1;
+  for (int64_t dim : array.dims) elements *= static_cast<double>(dim);
+  if (!(elements <= kMaxElements)) return refuse("there is no memory for the output");
+  array.bytes.assign(4 * static_cast<size_t>(elements), 0xAB);  // never what a kernel forgot to write
   *out = &context->outputs[index];
   return nullptr;
 }
@@ -175,6 +201,8 @@ const Api& api() {
     api.rank = rank;
     api.dimensions = dimensions;
     api.tensor_info = tensor_info;
+    api.float_attribute = float_attribute;
+    api.int_attribute = int_attribute;
     api.string_attribute = string_attribute;
     api.input = input;
     api.output = output;
@@ -204,11 +232,12 @@ const CustomOpDomain& register_library(uint32_t version) {
   return *options.domain;
 }
 
-const CustomOp* first_op() {
+const CustomOp* op_of(const std::string& name) {
   static const CustomOpDomain& domain = register_library(kApiVersion);
-  const CustomOp* op = domain.ops.at(0);
-  if (std::string(op->name(op)) != "Region0") throw std::runtime_error("the first operator is not Region0");
-  return op;
+  for (const CustomOp* op : domain.ops) {
+    if (name == op->name(op)) return op;
+  }
+  throw std::runtime_error("the library has no operator " + name);
 }
 
 void check(Status* status) {
@@ -221,7 +250,7 @@ void check(Status* status) {
 
 void register_with(uint32_t version) { register_library(version); }
 
-Kernel::Kernel(const Node& node) : node_(node), op_(first_op()) {
+Kernel::Kernel(const Node& node) : node_(node), op_(op_of(node.op)) {
   const KernelInfo info{&node};
   check(op_->create_v2(op_, &api(), &info, &kernel_));
 }

@@ -2,6 +2,9 @@
 #include "roi_align.h"
 
 #include <algorithm>
+#include <cmath>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "isa_choice.h"
@@ -10,17 +13,24 @@
 namespace lth {
 namespace {
 
-constexpr int64_t kBlock = 16;  // pixels, or channels, that are transposed together
+constexpr int64_t kBlock = 16;              // pixels, or channels, that are transposed together
+constexpr float kMostSamples = 16777216.f;  // of a bin in one direction: beyond, float32 does not count
 
-// Where a sample lies between two rows, or columns; both weights are 0 outside of the picture.
-struct Sample {
-  int64_t low = 0, high = 0;
-  float low_weight = 0.f, high_weight = 0.f;
+// A row or a column of pixels, and what it weighs in a bin.
+struct Line {
+  int64_t at;
+  float weight;
+};
+
+// Lines of all bins in one direction, those of bin b from ends[b] to ends[b + 1].
+struct Side {
+  std::vector<Line> lines;
+  std::vector<size_t> ends;
 };
 
 // What a worker needs for one box.
 struct Scratch {
-  std::vector<Sample> rows, columns;
+  Side rows, columns;
   std::vector<const float*> at;
   std::vector<float> weight;
   AlignedBytes sums;  // [bins][channels]
@@ -28,26 +38,60 @@ struct Scratch {
 
 int64_t rounded_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
 
-Sample sample_at(float at, int64_t size) {
-  Sample found;
-  if (!(at >= -1.f && at <= static_cast<float>(size))) return found;  // no number is outside too
-  const float inside = std::max(at, 0.f);
-  found.low = std::min(static_cast<int64_t>(inside), size - 1);
-  found.high = std::min(found.low + 1, size - 1);
-  found.high_weight = found.high == found.low ? 0.f : inside - static_cast<float>(found.low);
-  found.low_weight = 1.f - found.high_weight;
-  return found;
+int64_t samples_of(const RoiAlign& how, float bin) {
+  if (how.samples > 0) return how.samples;
+  const float samples = std::ceil(bin);
+  return samples >= 1.f && samples <= kMostSamples ? static_cast<int64_t>(samples) : 0;  // no number is none too
 }
 
-// The samples of all bins from `start` on, in one direction.
-void fill(float start, float length, int64_t bins, int64_t samples, int64_t size, std::vector<Sample>& to) {
-  const float bin = length / static_cast<float>(bins);
-  to.clear();
+// Samples move in one direction: if a line has been met before, it was lately.
+void add_line(Side& to, int64_t at, float weight) {
+  if (weight == 0.f) return;
+  const size_t count = to.lines.size(), oldest = std::max(to.ends.back(), count - std::min<size_t>(count, 3));
+  for (size_t i = count; i > oldest; --i) {
+    Line& line = to.lines[i - 1];
+    if (line.at != at) continue;
+    line.weight += weight;
+    return;
+  }
+  to.lines.push_back({at, weight});
+}
+
+void add_sample(Side& to, float at, int64_t size, float share) {
+  if (!(at >= -1.f && at <= static_cast<float>(size))) return;  // no number is outside too
+  const float inside = std::max(at, 0.f);
+  const int64_t low = std::min(static_cast<int64_t>(inside), size - 1), high = std::min(low + 1, size - 1);
+  const float high_weight = high == low ? 0.f : inside - static_cast<float>(low);
+  add_line(to, low, (1.f - high_weight) * share);
+  add_line(to, high, high_weight * share);
+}
+
+// The samples of a bin from `corner` on that may lie inside of the picture, as first and end: however many a box has, these
+// are not many more than pixels.
+std::pair<int64_t, int64_t> inside(double corner, double step, int64_t samples, int64_t size) {
+  constexpr double kSlack = 16;  // more than roundings move
+  const auto bounded = [&](double at) { return static_cast<int64_t>(std::clamp(at, 0., static_cast<double>(samples))); };
+  return {bounded((-1 - corner) / step - kSlack), bounded((static_cast<double>(size) - corner) / step + kSlack)};
+}
+
+// The bins of a box between two of its corners. Every sample is placed as ONNX Runtime does, rounding for rounding.
+void fill(const RoiAlign& how, float low, float high, int64_t bins, int64_t size, Side& to) {
+  const float shift = how.half_pixel ? .5f : 0.f;
+  const float start = low * how.scale - shift;
+  const float length = high * how.scale - shift - start;
+  const float bin = (how.half_pixel ? length : std::max(length, 1.f)) / static_cast<float>(bins);
+  const int64_t samples = samples_of(how, bin);
+  const auto count = static_cast<float>(samples);
+  to.lines.clear();
+  to.ends.assign(1, 0);
   for (int64_t b = 0; b < bins; ++b) {
-    for (int64_t s = 0; s < samples; ++s) {
-      const float within = (static_cast<float>(s) + .5f) * bin / static_cast<float>(samples);
-      to.push_back(sample_at(start + static_cast<float>(b) * bin + within, size));
+    const float corner = start + static_cast<float>(b) * bin;
+    auto [sample, end] = std::pair<int64_t, int64_t>(0, samples);
+    if (samples > kMaxFixedSamples) std::tie(sample, end) = inside(corner, bin / count, samples, size);
+    for (; sample < end; ++sample) {
+      add_sample(to, corner + (static_cast<float>(sample) + .5f) * bin / count, size, 1.f / count);
     }
+    to.ends.push_back(to.lines.size());
   }
 }
 
@@ -82,40 +126,28 @@ class Pooling {
 
   void pool(int64_t box, Scratch& own, float* out) const {
     const float* corner = boxes_.corners + 4 * box;
-    const float shift = how_.half_pixel ? .5f : 0.f;
-    const float x = corner[0] * how_.scale - shift, y = corner[1] * how_.scale - shift;
-    float width = corner[2] * how_.scale - shift - x, height = corner[3] * how_.scale - shift - y;
-    if (!how_.half_pixel) width = std::max(width, 1.f), height = std::max(height, 1.f);
-    fill(y, height, how_.height, how_.samples, boxes_.rows, own.rows);
-    fill(x, width, how_.width, how_.samples, boxes_.columns, own.columns);
+    fill(how_, corner[1], corner[3], how_.height, boxes_.rows, own.rows);
+    fill(how_, corner[0], corner[2], how_.width, boxes_.columns, own.columns);
     float* sums = static_cast<float*>(own.sums.at_least(static_cast<size_t>(bins_ * padded_) * sizeof(float)));
     const float* picture = picture_ + boxes_.image[box] * pixels_ * padded_;
     for (int64_t bin = 0; bin < bins_; ++bin) {
-      gather(picture, bin / how_.width, bin % how_.width, own);
+      gather(picture, static_cast<size_t>(bin / how_.width), static_cast<size_t>(bin % how_.width), own);
       isa_.weighted_sum(own.at.data(), own.weight.data(), static_cast<int>(own.at.size()),
                         static_cast<int>(padded_ / isa_.lanes), sums + bin * padded_);
     }
     channels_first(sums, out + box * boxes_.channels * bins_);
   }
 
-  // The corners around all samples of a bin, those that weigh something.
-  void gather(const float* picture, int64_t row, int64_t column, Scratch& own) const {
+  // The pixels that weigh something in a bin.
+  void gather(const float* picture, size_t row, size_t column, Scratch& own) const {
     own.at.clear();
     own.weight.clear();
-    const float share = 1.f / static_cast<float>(how_.samples * how_.samples);
-    const auto add = [&](int64_t y, int64_t x, float weight) {
-      if (weight == 0.f) return;
-      own.at.push_back(picture + (y * boxes_.columns + x) * padded_);
-      own.weight.push_back(weight * share);
-    };
-    for (int64_t i = row * how_.samples; i < (row + 1) * how_.samples; ++i) {
-      const Sample& y = own.rows[static_cast<size_t>(i)];
-      for (int64_t j = column * how_.samples; j < (column + 1) * how_.samples; ++j) {
-        const Sample& x = own.columns[static_cast<size_t>(j)];
-        add(y.low, x.low, y.low_weight * x.low_weight);
-        add(y.low, x.high, y.low_weight * x.high_weight);
-        add(y.high, x.low, y.high_weight * x.low_weight);
-        add(y.high, x.high, y.high_weight * x.high_weight);
+    for (size_t i = own.rows.ends[row]; i < own.rows.ends[row + 1]; ++i) {
+      const Line& y = own.rows.lines[i];
+      for (size_t j = own.columns.ends[column]; j < own.columns.ends[column + 1]; ++j) {
+        const Line& x = own.columns.lines[j];
+        own.at.push_back(picture + (y.at * boxes_.columns + x.at) * padded_);
+        own.weight.push_back(y.weight * x.weight);
       }
     }
   }

@@ -8,9 +8,11 @@
 
 namespace lth {
 
+constexpr int64_t kMaxFixedSamples = 16;
+
 struct RoiAlign {
   int64_t height = 0, width = 0;  // bins of a box
-  int64_t samples = 0;            // of a bin in each direction
+  int64_t samples = 0;            // of a bin in each direction; 0: one for each pixel of its size, rounded up
   float scale = 1.f;              // from the boxes' units to pixels of the picture
   bool half_pixel = false;        // boxes are shifted by half a pixel and keep their size; else they have a pixel at least
 };

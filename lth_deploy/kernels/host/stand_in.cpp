@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "naive_region.h"
+#include "naive_roi_align.h"
 #include "naive_shapes.h"
 
 namespace lth {
@@ -45,5 +46,9 @@ std::unique_ptr<Region> make_region(Program program, std::vector<Weight> weights
 }
 
 std::vector<std::string> isa_names() { return {"portable"}; }
+
+void roi_align(const RoiAlign& how, const Boxes& boxes, const std::string&, Parallel&, float* out) {
+  for (double x : naive_roi_align(how, boxes)) *out++ = static_cast<float>(x);
+}
 
 }  // namespace lth
