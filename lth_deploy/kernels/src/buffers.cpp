@@ -33,6 +33,7 @@ class Allocator {
       const int stored = c_.passed_by[o.tensor] ? instrs[o.tensor].args[0] : o.tensor;
       live(plan_.tensors[stored].view.buffer, static_cast<int>(instrs.size()));
     }
+    overwrite_residuals();
     arrange();
   }
 
@@ -97,6 +98,47 @@ class Allocator {
     const TensorPlan& x = plan_.tensors[c_.program.instrs[i].args[0]];
     const int channels = c_.convs[c_.conv_of[i]].out_channels;
     plan_.instrs[i].scratch = {new_buffer(x, channels, i), 0};
+  }
+
+  // Tensors of which the instruction reads just the line that it writes next.
+  static std::vector<int> read_in_step(const Instr& in) {
+    switch (in.op) {
+      case Op::kAdd:
+      case Op::kAct:
+      case Op::kQAdd:
+      case Op::kRequantize: return in.args;
+      default: return in.add >= 0 ? std::vector<int>{in.add} : std::vector<int>();
+    }
+  }
+
+  // What is read in step and never again, such as most residuals, makes room for the result: its lines are in a cache
+  // by then, where those of a buffer of its own would come from memory.
+  void overwrite_residuals() {
+    const auto& instrs = c_.program.instrs;
+    for (size_t i = 0; i < instrs.size(); ++i) {
+      for (int a : read_in_step(instrs[i])) {
+        if (!can_overwrite(static_cast<int>(i), a)) continue;
+        move(plan_.tensors[i].view.buffer, plan_.tensors[a].view.buffer);
+        break;
+      }
+    }
+  }
+
+  bool can_overwrite(int i, int residual) const {
+    const Instr& in = c_.program.instrs[i];
+    const int planes = plan_.tensors[i].planes, place = plan_.tensors[residual].view.buffer;
+    const Buffer &own = plan_.buffers[plan_.tensors[i].view.buffer], &old = plan_.buffers[place];
+    const bool read_out_of_step = in.add >= 0 && plan_.tensors[in.args[0]].view.buffer == place;
+    return own.planes == planes && old.planes == planes && own.first == i && old.last == i && !read_out_of_step;
+  }
+
+  // All that lies in one buffer goes into another of the same size; the first is needed no more.
+  void move(int from, int to) {
+    for (TensorPlan& t : plan_.tensors) {
+      if (t.view.buffer == from) t.view.buffer = to;
+    }
+    plan_.buffers[to].last = plan_.buffers[from].last;
+    plan_.buffers[from].bytes = 0;
   }
 
   // First fit, in order of size: buffers that are alive together do not overlap.

@@ -60,13 +60,14 @@ constexpr bool kAskWithSums = false;
 // they are there in time, and earlier the first cache would lose them again.
 template <int TH, int TW>
 inline __attribute__((always_inline)) void expect_out(const Rows& a, const float* out, const float* add) {
+  const bool apart = add != nullptr && add != out;
 #pragma GCC unroll 8
   for (int i = 0; i < TH; ++i) {
 #pragma GCC unroll 32
     for (int j = 0; j < TW * kLine; j += 64) {
       const size_t at = static_cast<size_t>(i) * a.out_pitch * kLanes + j / 4;
       __builtin_prefetch(out + at, 1);
-      if (add != nullptr) __builtin_prefetch(add + at, 0);
+      if (apart) __builtin_prefetch(add + at, 0);
     }
   }
 }
@@ -289,7 +290,7 @@ __attribute__((noinline)) void pair_run(const Rows& a) {
         const size_t at = (2 * r + 2) * a.out_channel + x;
         __builtin_prefetch(a.out + at, 1);
         __builtin_prefetch(a.out + at + a.out_channel, 1);
-        if (a.add == nullptr) continue;
+        if (a.add == nullptr || a.add == a.out) continue;
         const size_t add_at = (2 * r + 2) * a.add_channel + x;
         __builtin_prefetch(a.add + add_at, 0);
         __builtin_prefetch(a.add + add_at + a.add_channel, 0);
