@@ -1,10 +1,11 @@
-"""Results that take the place of what they were made of are the bits of those that do not."""
+"""Results that take the place of what they were made of are right, and the bits of those that do not."""
 
 import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
+from held import hold
 from region_models import model_of, open_model, random_constants, run_model
 
 from lth_deploy.kernels.instructions import Dequantize, Instruction, Output, Program
@@ -62,6 +63,12 @@ output t5
 t3 = slice t2 from=0 to=12
 t4 = conv t3 w1 - {THREE} add=t2 act=relu
 t5 = conv t1 w2 - {ONE} add=t4 act=none
+output t5
+""",
+    "in front of a concatenation": f"""\
+t3 = conv t2 w2 - {ONE} add=t1 act=relu
+t4 = conv t3 w1 - {THREE} act=relu
+t5 = concat t3 t4
 output t5
 """,
     "a part of a concatenation": f"""\
@@ -127,6 +134,7 @@ def test_a_residual_may_make_room_for_the_sum(name: str, threads: int, kernels: 
     picture = [rng.standard_normal((2, 8, 53, 38)).astype(np.float32)]
     found = run_model(open_model(model_of(program, weights), kernels, threads), picture)
     expected = run_model(open_model(model_of(_all_kept(program), weights), kernels), picture)
+    hold(program, weights, picture, kernels)
     for one, other in zip(found, expected[: len(found)], strict=True):
         assert one.std() > 0
         np.testing.assert_array_equal(one, other)
