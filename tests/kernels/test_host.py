@@ -13,6 +13,7 @@ from node_files import read_arrays, write_texts
 from quantised_programs import EVERY_QUANTISED, quantised_programs
 from region_nodes import region_node, write_node
 from region_programs import EVERY_INSTRUCTION, programs
+from residual_programs import RESIDUAL_PROGRAMS
 from roi_nodes import ROI_NODES, write_roi_node
 
 from lth_deploy.errors import ArtifactError
@@ -63,6 +64,8 @@ NODES = {
     "grouped": (GROUPED, [(1, 6, 13, 17)]),
     "bytes": (EVERY_QUANTISED, [(2, 3, 21, 18), (5, 16)]),
     "quads": (QUADS, [(1, 8, 13, 17)]),
+    "residuals": (RESIDUAL_PROGRAMS["one after the other"], [(2, 8, 13, 17)]),
+    "residuals in bytes": (RESIDUAL_PROGRAMS["one after the other, in bytes"], [(1, 8, 13, 17)]),
 }
 POOLED = ["of a mask head", "adaptive"]
 
