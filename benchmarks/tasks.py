@@ -20,7 +20,7 @@ from lth_deploy.bundled import recipe_file
 from lth_deploy.target import Target
 from lth_deploy.ticket import RunDirectory
 
-SCHEMA = "lth-tasks-benchmark/1"
+SCHEMA = "lth-tasks-benchmark/2"
 RECIPES = ("shapes_mask_rcnn_r18", "shapes_keypoint_rcnn_r18")
 FIGURES = ("AP", "AP50", "AP75")
 VALUES: tuple[Literal["fp32", "fp16"], ...] = ("fp32", "fp16")

@@ -127,7 +127,8 @@ class Allocator {
   // Neither lies beside other tensors of a concat or slice, and no window reaches for lines that are overwritten already.
   bool can_overwrite(int i, int residual) const {
     const Instr& in = c_.program.instrs[i];
-    const int planes = plan_.tensors[i].planes, made = plan_.tensors[i].view.buffer, place = plan_.tensors[residual].view.buffer;
+    const int planes = plan_.tensors[i].planes;
+    const int made = plan_.tensors[i].view.buffer, place = plan_.tensors[residual].view.buffer;
     if (made < 0 || place < 0) return false;
     const Buffer &own = plan_.buffers[made], &old = plan_.buffers[place];
     const bool read_out_of_step = in.add >= 0 && plan_.tensors[in.args[0]].view.buffer == place;
