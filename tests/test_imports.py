@@ -120,3 +120,10 @@ def test_an_unknown_name_of_the_package_is_an_attribute_error() -> None:
 
     with pytest.raises(AttributeError, match="no attribute 'find_tickets'"):
         lth_deploy.find_tickets  # noqa: B018
+
+
+def test_the_package_runs_as_a_module() -> None:
+    process = subprocess.run(
+        [sys.executable, "-m", "lth_deploy", "--help"], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "find-ticket" in process.stdout
