@@ -1,11 +1,15 @@
 // Where tensors lie: buffers that are alive together do not overlap.
 #include <algorithm>
+#include <limits>
 #include <map>
 
 #include "plan.h"
 
 namespace lth {
 namespace {
+
+constexpr size_t kPhaseBytes = size_t{4} << 20;
+constexpr size_t kMaxPhaseCells = std::numeric_limits<int32_t>::max();
 
 // Gives every tensor a place; parts of a concat are made in place where nothing speaks against it.
 class Allocator {
@@ -94,10 +98,19 @@ class Allocator {
     }
   }
 
+  // Of so many pictures that they stay in a cache until they are interleaved.
   void phases(int i) {
-    const TensorPlan& x = plan_.tensors[c_.program.instrs[i].args[0]];
-    const int channels = c_.convs[c_.conv_of[i]].out_channels;
-    plan_.instrs[i].scratch = {new_buffer(x, channels, i), 0};
+    TensorPlan x = plan_.tensors[c_.program.instrs[i].args[0]];
+    const int channels = c_.convs[c_.conv_of[i]].out_channels, all = x.n;
+    x.n = 1;
+    const int scratch = new_buffer(x, channels, i);
+    Buffer& b = plan_.buffers[scratch];
+    if (b.bytes / 4 > kMaxPhaseCells) {
+      throw Error("region: t" + std::to_string(i) + " has more than 2^31 - 1 elements before its phases are interleaved");
+    }
+    plan_.instrs[i].scratch = {scratch, 0};
+    plan_.instrs[i].pictures = static_cast<int>(std::clamp<size_t>(kPhaseBytes / b.bytes, 1, static_cast<size_t>(all)));
+    b.bytes *= static_cast<size_t>(plan_.instrs[i].pictures);
   }
 
   // Tensors of which the instruction reads just the line that it writes next.

@@ -86,12 +86,18 @@ class Runner {
 
   template <class F>
   void each_plane_of_workers(int tensor, F&& f) {
+    each_plane_of_workers(tensor, 0, plan_.tensors[tensor].n, f);
+  }
+
+  // Of `pictures` pictures from `first` on.
+  template <class F>
+  void each_plane_of_workers(int tensor, int first, int pictures, F&& f) {
     const TensorPlan& t = plan_.tensors[tensor];
-    const int64_t all = static_cast<int64_t>(t.n) * t.planes;
+    const int64_t all = static_cast<int64_t>(pictures) * t.planes;
     const int64_t grain = std::max<int64_t>(1, kGrain / static_cast<int64_t>(cells(tensor)));
     for_each_task(parallel_, (all + grain - 1) / grain, [&](int worker, int64_t task) {
       for (int64_t k = task * grain; k < std::min(all, (task + 1) * grain); ++k) {
-        f(worker, static_cast<int>(k / t.planes), static_cast<int>(k % t.planes));
+        f(worker, first + static_cast<int>(k / t.planes), static_cast<int>(k % t.planes));
       }
     });
   }
@@ -171,14 +177,17 @@ class Runner {
     call.out_w = plan_.tensors[in.args[0]].plane.w;
     call.contiguous = true;
     call.out = {phases, scratch.cells, scratch.cells * scratch.planes};
-    run_conv(call, parallel_, workspace_, threads_);
-    each_plane(i, [&](int n, int c) {
-      for (size_t k = 0; k < p.phases.size(); ++k) {
-        const size_t from = (static_cast<size_t>(n) * scratch.planes + k * in.channels + c) * scratch.cells;
-        c_.isa->resample(reinterpret_cast<const uint32_t*>(phases + from), p.phases[k].view(), plan_.tensors[i].plane,
-                         k > 0, reinterpret_cast<uint32_t*>(plane(i, n, c)));
-      }
-    });
+    const int all = call.n;
+    for (int first = 0; first < all; first += p.pictures) {
+      call.n = std::min(p.pictures, all - first);
+      call.source.first = plane(in.args[0], first, 0);
+      run_conv(call, parallel_, workspace_, threads_);
+      each_plane_of_workers(i, first, call.n, [&](int, int n, int c) {
+        const size_t from = (static_cast<size_t>(n - first) * scratch.planes + c) * scratch.cells;
+        c_.isa->resample(reinterpret_cast<const uint32_t*>(phases + from), p.phases.view(), plan_.tensors[i].plane,
+                         cells_of(i, n, c));
+      });
+    }
   }
 
   void max_pool(int i, const Instr& in) {
@@ -200,7 +209,7 @@ class Runner {
     if (in.resampling != Resampling::kNearest) return interpolate(i, in.args[0]);
     each_plane(i, [&](int n, int c) {
       c_.isa->resample(reinterpret_cast<const uint32_t*>(plane(in.args[0], n, c)), plan_.instrs[i].map.view(),
-                       plan_.tensors[i].plane, false, reinterpret_cast<uint32_t*>(plane(i, n, c)));
+                       plan_.tensors[i].plane, cells_of(i, n, c));
     });
   }
 

@@ -91,22 +91,16 @@ std::vector<Between> linear_axis(int in, int out, Resampling resampling) {
   return axis;
 }
 
-std::vector<Axis> phase_axis(const Direction& source, int out_pixels, int out_part, int stride, int phase, bool aligned) {
+// Pixel i of the output is pixel i / stride of phase i % stride; the next phase is phase_cells further on.
+std::vector<Axis> phase_axis(const Direction& source, int out_pixels, int out_part, int stride, int phase_cells) {
   std::vector<Axis> axis;
   for (int i = 0; i < out_part; ++i) {
-    if (aligned) {
-      Axis entry = shifted(source, i / stride);
-      entry.plain = i % stride == phase;
-      for (int32_t& inside : entry.inside) inside = entry.plain ? -1 : 0;
-      axis.push_back(entry);
-      continue;
-    }
     int at[4];
-    for (int p = 0; p < source.parts; ++p) {
-      const int to = p * out_part + i;
-      at[p] = to < out_pixels && to % stride == phase ? to / stride : -1;
-    }
+    for (int p = 0; p < source.parts; ++p) at[p] = p * out_part + i < out_pixels ? (p * out_part + i) / stride : -1;
     axis.push_back(gathered(source, at, source.parts));
+    for (int p = 0; p < source.parts; ++p) {
+      if (at[p] >= 0) axis.back().offset[p] += (p * out_part + i) % stride * phase_cells;
+    }
   }
   return axis;
 }
@@ -154,12 +148,12 @@ size_t linear_cells(const PlaneShape& in, const PlaneShape& out, int lanes) {
   return static_cast<size_t>(in.H) * in.W + static_cast<size_t>(2 * lanes / kGridX) * out.W;
 }
 
-Mapping phase_map(const PlaneShape& in, const PlaneShape& out, int sh, int sw, int ky, int kx, int lanes) {
+Mapping phase_map(const PlaneShape& in, const PlaneShape& out, int sh, int sw, int phase_cells, int lanes) {
   Mapping map;
   map.source_w = in.w;
-  map.aligned = out.h == sh * in.h && out.w == sw * in.w;
-  map.rows = phase_axis(vertical(in, lanes), out.H, out.h, sh, ky, map.aligned);
-  map.columns = phase_axis(horizontal(in, lanes), out.W, out.w, sw, kx, map.aligned);
+  map.aligned = false;
+  map.rows = phase_axis(vertical(in, lanes), out.H, out.h, sh, sw * phase_cells);
+  map.columns = phase_axis(horizontal(in, lanes), out.W, out.w, sw, phase_cells);
   return map;
 }
 

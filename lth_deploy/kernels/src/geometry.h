@@ -50,8 +50,8 @@ LinearMapping linear_map(const PlaneShape& in, const PlaneShape& out, Resampling
 // Cells of the scratch memory in which that is done.
 size_t linear_cells(const PlaneShape& in, const PlaneShape& out, int lanes);
 
-// The pixels of `out`, stretched by (sh, sw), whose row modulo sh is ky and whose column modulo sw is kx; the others are
-// outside.
-Mapping phase_map(const PlaneShape& in, const PlaneShape& out, int sh, int sw, int ky, int kx, int lanes);
+// How `out`, (sh, sw) times as large as `in`, reads its phases: those pixels whose row modulo sh is ky and whose column
+// modulo sw is kx lie in the plane of phase ky * sw + kx, that many times phase_cells behind the first.
+Mapping phase_map(const PlaneShape& in, const PlaneShape& out, int sh, int sw, int phase_cells, int lanes);
 
 }  // namespace lth

@@ -203,8 +203,7 @@ struct Isa {
   void (*max_pool)(const float* source, const LineMap&, const PlaneShape& out, int kh, int kw, int sh, int sw, int dh,
                    int dw, float* lines);
   // Line (y, x) of the output is the line (rows[y], columns[x]) of the source, one channel; zero where that is outside.
-  // merge: bits are added to what the output holds.
-  void (*resample)(const uint32_t* source, const LineMap&, const PlaneShape& out, bool merge, uint32_t* lines);
+  void (*resample)(const uint32_t* source, const LineMap&, const PlaneShape& out, uint32_t* lines);
   // Bilinear means, one channel. scratch: the source row by row, and two rows of the output for each row of the grid.
   void (*interpolate)(const float* source, const PlaneShape& in, const LinearMap&, const PlaneShape& out, float* scratch,
                       float* lines);

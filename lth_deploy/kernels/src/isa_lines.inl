@@ -219,13 +219,9 @@ void max_pool(const float* source, const LineMap& map, const PlaneShape& out, in
        reinterpret_cast<I>(broadcast(-__builtin_inff())), larger_floats, reinterpret_cast<uint32_t*>(lines));
 }
 
-void resample(const uint32_t* source, const LineMap& map, const PlaneShape& out, bool merge, uint32_t* lines) {
+void resample(const uint32_t* source, const LineMap& map, const PlaneShape& out, uint32_t* lines) {
   for (int y = 0; y < out.h; ++y) {
-    for (int x = 0; x < out.w; ++x) {
-      I* const to = reinterpret_cast<I*>(lines + (static_cast<size_t>(y) * out.w + x) * kLanes);
-      const I v = read_line(map, y, x, source, I{});
-      *to = merge ? *to | v : v;
-    }
+    for (int x = 0; x < out.w; ++x, lines += kLanes) store_cells(lines, read_line(map, y, x, source, I{}));
   }
 }
 

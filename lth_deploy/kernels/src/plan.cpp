@@ -138,10 +138,8 @@ void plan_instr(const Compiled& c, Plan& plan, int i) {
       break;
     case Op::kConvTranspose:
       p.tiles = choose_tiles(c.convs[c.conv_of[i]], plan.tensors[in.args[0]].plane, *c.isa);
-      for (int k = 0; k < in.window.kh * in.window.kw; ++k) {
-        p.phases.push_back(phase_map(plan.tensors[in.args[0]].plane, t.plane, in.window.sh, in.window.sw,
-                                     k / in.window.kw, k % in.window.kw, lanes));
-      }
+      p.phases = phase_map(plan.tensors[in.args[0]].plane, t.plane, in.window.sh, in.window.sw,
+                           in.channels * static_cast<int>(plan.buffers[p.scratch.buffer].cells), lanes);
       break;
     case Op::kMaxPool: p.map = window_map(plan.tensors[in.args[0]].plane, t.plane, in.window, lanes); break;
     case Op::kResize:

@@ -42,8 +42,9 @@ struct InstrPlan {
   Mapping map;
   LinearMapping linear;  // kResize between pixels
   std::vector<Tile> tiles;
-  View scratch;  // kConvTranspose: the phases before they are interleaved
-  std::vector<Mapping> phases;  // kConvTranspose
+  View scratch;     // kConvTranspose: the phases of some pictures before they are interleaved
+  int pictures = 0;  // of which the scratch holds phases
+  Mapping phases;
 };
 
 struct Plan {
