@@ -20,6 +20,8 @@ from lth_deploy.reporting.svg import THEME, Canvas, drawing, legend_below, stand
 LEVEL = re.compile(r"(?:^|-)(\d+)-")
 AXES = {"latency": "median latency of the whole detector, ms", "bytes": "file size, MB"}
 MARKERS = "oDs^vP"
+OFFSETS = ((5, 5), (-14, -10))
+"""Of labels, in points; curves that follow each other in the legend do not write over each other."""
 
 
 @dataclass(frozen=True)
@@ -58,24 +60,30 @@ def points(rows: Sequence[Row], against: str) -> list[Point]:
 
 
 def picture(found: Sequence[Point], x_label: str) -> str:
-    """One SVG; both axes linear, latency and bytes from zero."""
+    """One SVG; latency and bytes on a logarithmic axis, since tickets differ from each other by ratios."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     with drawing():
         canvas = Canvas(6.4, 4.4)
         axes = canvas.axes
         for number, kind in enumerate(dict.fromkeys(point.kind for point in found)):
             curve = sorted((point for point in found if point.kind == kind), key=lambda point: point.x)
+            color, offset = THEME[f"c{number % 8 + 1}"], OFFSETS[number % len(OFFSETS)]
             axes.plot(
                 [point.x for point in curve],
                 [100 * point.ap for point in curve],
                 "-",
                 marker=MARKERS[number % len(MARKERS)],
-                color=THEME[f"c{number % 8 + 1}"],
+                color=color,
                 label=kind,
             )
             for point in curve:
                 place = (point.x, 100 * point.ap)
-                axes.annotate(point.level, place, textcoords="offset points", xytext=(5, 5), fontsize=8)
-        axes.set_xlim(left=0)
+                axes.annotate(point.level, place, textcoords="offset points", xytext=offset, color=color, fontsize=8)
+        axes.set_xscale("log", subs=(2, 5))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.grid(axis="x", color=THEME["line"], linewidth=1)
         axes.set_xlabel(x_label)
         axes.set_ylabel("AP on test")
