@@ -33,6 +33,7 @@ TIERS = tuple(
         "workflow",
         "commands",
         "cli",
+        "__main__",
     )
 )
 # Finding a ticket and running one meet only in the workflow.
