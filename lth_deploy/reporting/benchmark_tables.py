@@ -9,7 +9,7 @@ from lth_deploy.reporting.fronts import Point
 from lth_deploy.reporting.plots import KIND_NAMES
 from lth_deploy.reporting.schema import BenchmarkResults, Difference, Ratio, Row, RunSummary, Trial
 from lth_deploy.reporting.tables import Cell, Column, Line, Table
-from lth_deploy.reporting.verdict import baseline_of, main_kind
+from lth_deploy.reporting.verdict import baseline_of, best_file, main_kind
 
 _METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "VOC07", "VOC10")
 
@@ -32,9 +32,11 @@ def main(results: BenchmarkResults) -> Table:
         Column("Load ms", "median time to open a session"),
         Column("Peak RSS", "largest resident memory of a fresh process"),
     ]
-    smallest = min((row.bytes for row in results.rows if row.kind == "packed" and row.bytes), default=None)
+    best = best_file(results)
     lines = [
-        Line(tuple(_main_cells(row, kind)), row.kind, row.kind == "packed" and row.bytes == smallest)
+        Line(
+            tuple(_main_cells(row, kind)), row.kind, best is not None and (row.name, row.path) == (best.name, best.path)
+        )
         for row in results.rows
     ]
     return tables.compact(columns, lines)

@@ -20,7 +20,7 @@ from lth_deploy.reporting.html import render_page
 from lth_deploy.reporting.schema import BenchmarkResults, RunSummary, Trial
 from lth_deploy.reporting.shots import Shot
 from lth_deploy.reporting.sweep_schema import SweepSummary
-from lth_deploy.reporting.verdict import Verdict, baseline_of, judge_benchmark, judge_run, judge_sweep, smallest
+from lth_deploy.reporting.verdict import Verdict, baseline_of, best_file, judge_benchmark, judge_run, judge_sweep
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,9 @@ def _tiles(source: Source) -> list[tuple[str, str, str]]:
             ("Zero weights", figures.percent(ticket.zeros), f"{figures.percent(ticket.sparsity_all)} of all"),
             ("Zero MACs", figures.percent(ticket.zero_macs), "saved at best"),
         ]
-    rows = source.benchmark.rows if source.benchmark else []
-    packed = [row for row in rows if row.kind == "packed" and row.bytes]
-    if packed:
-        best = smallest(packed)
-        base = baseline_of(best, rows)
+    best = best_file(source.benchmark) if source.benchmark else None
+    if source.benchmark and best:
+        base = baseline_of(best, source.benchmark.rows)
         remark = f"dense {figures.size(base.bytes)}" if base else best.name
         tiles.append(("Packed file", figures.size(best.bytes), remark))
         if best.p50 is not None:
@@ -91,8 +89,11 @@ def _warnings(source: Source) -> list[str]:
         found += source.run.notes
         if not any(trial.test for trial in source.run.trials):
             found.append("No trial was measured on test: AP on val is flattered by the choice of the level.")
+    noted: dict[str, list[str]] = {}
     for row in source.benchmark.rows if source.benchmark else []:
-        found += [f"{row.name} ({row.engine}): {note}" for note in row.notes]
+        for note in row.notes:
+            noted.setdefault(note, []).append(f"{row.name} ({row.engine})")
+    found += [f"{', '.join(dict.fromkeys(names))}: {note}" for note, names in noted.items()]
     for one in source.sweep.rows if source.sweep else []:
         found += [f"{one.id} was lost: {one.error}"] if one.error else []
     return list(dict.fromkeys(found))

@@ -51,12 +51,11 @@ def judge_run(run: RunSummary) -> Verdict:
 
 
 def judge_benchmark(results: BenchmarkResults) -> Verdict:
-    """The smallest packed file, on the engine that runs it fastest, against the dense baseline."""
-    packed = [row for row in results.rows if row.kind in ("packed", "coo") and row.bytes]
-    if not packed:
+    """The best packed file, on the engine that runs it fastest, against the dense baseline."""
+    best = best_file(results)
+    if best is None:
         text = f"{len(results.rows)} artifacts were measured; none of them is packed."
         return Verdict("open", "Benchmark", text)
-    best = smallest(packed)
     base = baseline_of(best, results.rows)
     if base is None or not base.bytes or not best.bytes:
         return Verdict("open", "Benchmark", f"{best.name} takes {figures.size(best.bytes)}; no dense row to compare.")
@@ -73,8 +72,8 @@ def judge_benchmark(results: BenchmarkResults) -> Verdict:
     one, other = best.ap_of(kind), base.ap_of(kind)
     if one is not None and other is not None:
         facts.append(f"AP {figures.ap(one)} against {figures.ap(other)} ({figures.points(one - other)})")
-    lossless = one is not None and other is not None and one >= other - SMALL_LOSS
-    return Verdict("good" if lossless and best.bytes < base.bytes else "open", headline, "; ".join(facts) + ".")
+    good = _keeps_ap(best, results) and best.bytes < base.bytes
+    return Verdict("good" if good else "open", headline, "; ".join(facts) + ".")
 
 
 def judge_sweep(sweep: SweepSummary) -> Verdict:
@@ -89,9 +88,20 @@ def judge_sweep(sweep: SweepSummary) -> Verdict:
     return Verdict("good", headline, "Every cell of the table is measured.")
 
 
-def smallest(rows: Sequence[Row]) -> Row:
-    """The row of the smallest file; of its rows with the fewest threads, the fastest."""
-    return min(rows, key=lambda row: (row.bytes or 0, row.threads or 0, row.p50 or math.inf))
+def best_file(results: BenchmarkResults) -> Row | None:
+    """The row of the smallest packed file that keeps the AP, or of the smallest where none does.
+
+    Of its rows with the fewest threads it is the fastest.
+    """
+    packed = [row for row in results.rows if row.kind in ("packed", "coo") and row.bytes]
+    keeping = [row for row in packed if _keeps_ap(row, results)]
+    return min(keeping or packed, key=lambda row: (row.bytes or 0, row.threads or 0, row.p50 or math.inf), default=None)
+
+
+def _keeps_ap(row: Row, results: BenchmarkResults) -> bool:
+    kind, base = main_kind(results), baseline_of(row, results.rows)
+    one, other = row.ap_of(kind), base.ap_of(kind) if base else None
+    return one is not None and other is not None and one >= other - SMALL_LOSS
 
 
 def baseline_of(row: Row, rows: Sequence[Row]) -> Row | None:

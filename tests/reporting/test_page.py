@@ -113,6 +113,15 @@ def test_a_benchmark_alone_needs_no_run(tmp_path: Path) -> None:
     assert "7.7 times smaller" in page
 
 
+def test_rows_with_the_same_note_share_a_warning(tmp_path: Path) -> None:
+    results = make_benchmark()
+    for row in results["rows"][:2]:
+        row["notes"] = ["rounded once"]
+    page = page_of(write(tmp_path / "bench.json", results))
+    names = ", ".join(f"{row['name']} ({row['engine']})" for row in results["rows"][:2])
+    assert page.count(f"{names}: rounded once") == 1
+
+
 def test_a_run_that_just_began_has_a_page(tmp_path: Path) -> None:
     write(tmp_path / "run" / "summary.json", {"schema": "lth-run/1"})
     assert "not finished" in page_of(tmp_path / "run")
