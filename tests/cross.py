@@ -1,5 +1,6 @@
 """Building C++ here and for 64-bit ARM, and running it on this machine, for the tests that need it."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -23,12 +24,18 @@ def needs_cross_tools() -> None:
 
 
 def cmake_build(source: Path, folder: Path, *options: str) -> Path:
-    """Configures and builds; the folder is kept, so that only what changed is compiled again."""
+    """Configures and builds; the folder is kept, so that only what changed is compiled again.
+
+    One process at a time: tests of several files build the same program.
+    """
     assert shutil.which("cmake") is not None, "building needs cmake: pip install cmake"
     configure = ["cmake", "-S", str(source), "-B", str(folder), *options]
-    for command in (configure, ["cmake", "--build", str(folder), "--parallel", "2"]):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
-        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for command in (configure, ["cmake", "--build", str(folder), "--parallel", "2"]):
+            done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
+            assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     return folder
 
 
