@@ -19,8 +19,6 @@ from region_nodes import RegionNode, write_node
 from lth_deploy.kernels.program import parse
 
 LANES = {"portable": 4, "avx2": 8}
-
-
 CHANNELS = 64
 ZEROS = (0.7, 0.9)
 SIDES = (16, 40)
