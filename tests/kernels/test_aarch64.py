@@ -1,12 +1,11 @@
 """The library for 64-bit ARM: cross-built, and held to the same oracle under qemu."""
 
 import json
-import re
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+from compiled_loops import AARCH64, inner_loops, spent, spilling
 from cross import EMULATOR, PROJECT, cross_build, needs_cross_tools, run_program
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -138,42 +137,12 @@ def test_damaged_nodes_and_many_threads(pooled: bool, host: Path, tmp_path: Path
     assert min(tally["refused"], tally["compared"]) > 20
 
 
-def _inner_loops(objects: Path) -> dict[str, list[Counter[str]]]:
-    """For every kernel its innermost loops that multiply: how often each instruction occurs, and "stack"."""
-    listing = run_program(["aarch64-linux-gnu-objdump", "-dC", "--no-show-raw-insn", objects])
-    found: dict[str, list[Counter[str]]] = {}
-    for name, body in re.findall(r"^[0-9a-f]+ <(.*_r(?:ows|un)<.*)>:\n((?:.+\n)+)", listing, re.M):
-        lines = re.findall(r"^ *([0-9a-f]+):\t(\S+)(.*)$", body, re.M)
-        at = {int(address, 16): number for number, (address, _, _) in enumerate(lines)}
-        loops = []
-        for end, (_, operation, rest) in enumerate(lines):
-            target = re.search(r"\b([0-9a-f]+) <", rest) if operation.startswith(("b.", "cb")) else None
-            start = at.get(int(target[1], 16), end) if target else end
-            if start < end:
-                loops.append((start, end))
-        inner = [
-            one for one in loops if not any(one != other and one[0] <= other[0] < other[1] <= one[1] for other in loops)
-        ]
-        for start, end in inner:
-            counts = Counter(operation for _, operation, _ in lines[start : end + 1])
-            counts["stack"] = sum("[sp" in rest for _, _, rest in lines[start : end + 1])
-            if counts["fmla"]:
-                found.setdefault(name.replace("lth::(anonymous namespace)::", "").split("(")[0], []).append(counts)
-    return found
-
-
 def test_inner_loops_keep_their_sums_in_registers(host: Path) -> None:
     """There is no ARM processor to measure on: the instructions of one nonzero are counted instead."""
-    kernels = _inner_loops(next(host.rglob("isa_neon.cpp.o")))
+    kernels = inner_loops(next(host.rglob("isa_neon.cpp.o")), AARCH64)
     assert len(kernels) > 60
-    spilling = [name for name, loops in kernels.items() if any(loop["stack"] for loop in loops)]
-    assert not spilling
-
-    def spent(start: str) -> float:
-        (name,) = (name for name in kernels if start in name)
-        return min((sum(loop.values()) - loop["stack"]) / loop["fmla"] for loop in kernels[name])
-
-    assert spent("single_rows<Floats, 4, 5, 7, 1>") <= 1.9
-    assert spent("single_rows<Floats, 4, 5, 11, 2>") <= 2.3
-    assert spent("single_rows<Floats, 1, 20, 0, 1>") <= 1.9
-    assert spent("pair_rows<Floats, 5, 7, 1>") <= 1.8
+    assert not spilling(kernels)
+    assert spent(kernels, "single_rows<Floats, 4, 5, 7, 1>") <= 1.9
+    assert spent(kernels, "single_rows<Floats, 4, 5, 11, 2>") <= 2.3
+    assert spent(kernels, "single_rows<Floats, 1, 20, 0, 1>") <= 1.9
+    assert spent(kernels, "pair_rows<Floats, 5, 7, 1>") <= 1.8

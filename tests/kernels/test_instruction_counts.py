@@ -6,11 +6,11 @@ Valgrind counts what runs; it has no AVX-512, whose loops are read off the compi
 import os
 import re
 import shutil
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+from compiled_loops import X86_64, inner_loops, spent, spilling
 from cross import run_program
 from hosts import build_host
 from region_models import random_constants
@@ -73,35 +73,9 @@ def test_a_nonzero_of_a_whole_layer(host: Path, tmp_path: Path, isa: str, block:
     assert 1 < spent <= most
 
 
-def inner_loops(objects: Path) -> dict[str, list[Counter[str]]]:
-    """For every kernel its innermost loops that multiply: how often each instruction occurs, and "stack"."""
-    listing = run_program(["objdump", "-dC", "--no-show-raw-insn", objects])
-    found: dict[str, list[Counter[str]]] = {}
-    for name, body in re.findall(r"^[0-9a-f]+ <(.*_r(?:ows|un)<.*)>:\n((?:.+\n)+)", listing, re.M):
-        lines = re.findall(r"^ *([0-9a-f]+):\t(\S+)(.*)$", body, re.M)
-        at = {int(address, 16): number for number, (address, _, _) in enumerate(lines)}
-        targets = [re.search(r"\b([0-9a-f]+) <", rest) if word[0] == "j" else None for _, word, rest in lines]
-        loops = [(at.get(int(to[1], 16), end), end) for end, to in enumerate(targets) if to]
-        loops = [(start, end) for start, end in loops if start < end]
-        for start, end in loops:
-            if any((start, end) != other and start <= other[0] < other[1] <= end for other in loops):
-                continue
-            counts = Counter(word for _, word, _ in lines[start : end + 1])
-            counts["stack"] = sum("rsp" in rest for _, _, rest in lines[start : end + 1])
-            counts["products"] = sum(counts[word] for word in counts if word.startswith("vfmadd"))
-            if counts["products"]:
-                found.setdefault(name.replace("lth::(anonymous namespace)::", "").split("(")[0], []).append(counts)
-    return found
-
-
 def test_loops_with_avx512_keep_their_sums_in_registers(host: Path) -> None:
-    kernels = inner_loops(next(host.parent.rglob("isa_avx512.cpp.o")))
+    kernels = inner_loops(next(host.parent.rglob("isa_avx512.cpp.o")), X86_64)
     assert len(kernels) > 60
-    assert not [name for name, loops in kernels.items() if any(loop["stack"] for loop in loops)]
-
-    def spent(start: str) -> float:
-        (name,) = (name for name in kernels if start in name)
-        return min((loop.total() - loop["stack"] - loop["products"]) / loop["products"] for loop in kernels[name])
-
-    assert spent("single_rows<Floats, 3, 5, 7, 1>") <= 1.5
-    assert spent("pair_rows<Floats, 5, 7, 1>") <= 1.5
+    assert not spilling(kernels)
+    assert spent(kernels, "single_rows<Floats, 3, 5, 7, 1>") <= 1.5
+    assert spent(kernels, "pair_rows<Floats, 5, 7, 1>") <= 1.5

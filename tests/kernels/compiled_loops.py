@@ -1,0 +1,75 @@
+"""The inner loops of compiled kernels, read off their disassembly: what a product costs, and what leaves registers."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cross import run_program
+
+_KERNEL = re.compile(r"^[0-9a-f]+ <(.*_r(?:ows|un)<.*)>:\n((?:.+\n)+)", re.M)
+_INSTRUCTION = re.compile(r"^ *([0-9a-f]+):\t(\S+)(.*)$", re.M)
+_TARGET = re.compile(r"\b([0-9a-f]+) <")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How one kind of machine writes what is looked for; jumps, product: beginnings of names."""
+
+    objdump: str
+    jumps: tuple[str, ...]
+    product: str
+    stack: str
+
+
+AARCH64 = Machine("aarch64-linux-gnu-objdump", ("b.", "cb"), "fmla", "[sp")
+X86_64 = Machine("objdump", ("j",), "vfmadd", "rsp")
+
+
+@dataclass(frozen=True)
+class Loop:
+    """How many instructions it has, how many of them are products and how many read or write the stack."""
+
+    instructions: int
+    products: int
+    spills: int
+
+
+def inner_loops(objects: Path, machine: Machine) -> dict[str, list[Loop]]:
+    """For every kernel its innermost loops that multiply."""
+    found: dict[str, list[Loop]] = {}
+    for name, body in _KERNEL.findall(run_program([machine.objdump, "-dC", "--no-show-raw-insn", objects])):
+        lines = _INSTRUCTION.findall(body)
+        short = name.replace("lth::(anonymous namespace)::", "").split("(")[0]
+        for start, end in _innermost(lines, machine):
+            words = [word for _, word, _ in lines[start : end + 1]]
+            products = sum(word.startswith(machine.product) for word in words)
+            spills = sum(machine.stack in rest for _, _, rest in lines[start : end + 1])
+            if products:
+                found.setdefault(short, []).append(Loop(len(words), products, spills))
+    return found
+
+
+def _innermost(lines: Sequence[tuple[str, str, str]], machine: Machine) -> list[tuple[int, int]]:
+    """First and last line of each loop, a jump back, that holds no other."""
+    at = {int(address, 16): number for number, (address, _, _) in enumerate(lines)}
+    loops = []
+    for end, (_, word, rest) in enumerate(lines):
+        target = _TARGET.search(rest) if word.startswith(machine.jumps) else None
+        start = at.get(int(target[1], 16), end) if target else end
+        if start < end:
+            loops.append((start, end))
+    return [
+        one for one in loops if not any(one != other and one[0] <= other[0] < other[1] <= one[1] for other in loops)
+    ]
+
+
+def spilling(kernels: dict[str, list[Loop]]) -> list[str]:
+    """Kernels with a loop that touches the stack."""
+    return [name for name, loops in kernels.items() if any(loop.spills for loop in loops)]
+
+
+def spent(kernels: dict[str, list[Loop]], start: str) -> float:
+    """Instructions a product, the product included, in the best loop of the only kernel of this name."""
+    (name,) = (name for name in kernels if start in name)
+    return min(loop.instructions / loop.products for loop in kernels[name])
