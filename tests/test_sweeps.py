@@ -14,7 +14,8 @@ from lth_deploy.workflow.sweeps.rows import SweepRow, rows_of
 NAMES = sweep_names()
 # How many runs there are, and the axis along which AP is drawn.
 EXPECTED = {
-    "bccd_sources": (13, "pruning.levels"),
+    "bccd_sources": (28, "pruning.levels"),
+    "bccd_wide": (8, "pruning.levels"),
     "shapes_allocation": (48, "pruning.levels"),
     "shapes_early_bird": (21, "pruning.early_masks.take"),
     "shapes_groups": (15, None),
@@ -22,7 +23,7 @@ EXPECTED = {
     "shapes_rewind_step": (21, "pruning.rewind"),
     "shapes_rounds": (12, "pruning.levels"),
     "shapes_sparsity": (20, "pruning.levels"),
-    "shapes_tasks": (14, None),
+    "shapes_tasks": (21, None),
 }
 
 

@@ -12,6 +12,7 @@ from lth_deploy.workflow.sweeps.rows import SweepRow
 
 def smoke_rows(rows: Sequence[SweepRow], out: Path) -> list[SweepRow]:
     """The rows with the smoke's recipes; their first weights are written below `out`."""
+    out = out.resolve()  # a recipe's paths begin at its own folder
     asked: dict[str, set[float]] = {}
     for row in rows:
         for need in row.needs:
