@@ -32,7 +32,6 @@ from lth_deploy.measure.latency import Timing, time_interleaved
 from lth_deploy.measure.machine import describe_machine
 from lth_deploy.runtimes import RUNTIMES
 from lth_deploy.target import ByteRates, CostTable, Target
-from lth_deploy.workflow.speed_facts import predicted_times
 
 SCHEMA = "lth-torso-benchmark/2"
 NETWORKS = ("resnet18", "resnet50")
@@ -50,7 +49,7 @@ class Row:
     """One contender; ratio, ratio_int8: times as fast as dense fp32 and dense INT8 ONNX Runtime, over paired rounds.
 
     largest_relative_error: from a stock runtime with the same weights, quantised ones for int8. predicted: what
-    `inspect` says of the layers without running them, over dense of the same values.
+    `inspect` says of the whole model without running it, over dense of the same values.
     """
 
     network: str
@@ -221,7 +220,7 @@ def opened(
     began = time.perf_counter()
     session = RUNTIMES.get(engine).load(path, threads=threads)
     load_s = time.perf_counter() - began
-    times = predicted_times(inspect(path).layers) if engine == "lth_deploy" else None
+    times = inspect(path).predicted_ms if engine == "lth_deploy" else None
     predicted = None if times is None else round(times[1] / times[0], 3)
     return Contender(name, level, structure, lambda: list(session.run(feeds).values()), load_s, predicted, [])
 

@@ -80,6 +80,9 @@ class CostTable(Section):
     layout_ns: Annotated[float, Field(ge=0)] = Field(
         1.2, description="to bring one value into the layout, or back, pools and resizing included"
     )
+    roi_align: Annotated[float, Field(gt=0)] = Field(
+        4.1, description="times as fast as the stock runtime's is our RoiAlign"
+    )
     int8: ByteRates = ByteRates()
 
 

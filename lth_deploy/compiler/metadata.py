@@ -61,6 +61,8 @@ class ArtifactMetadata(_Part):
     positions: weight name to multiplications of one weight in one inference.
     dense_because: weight name to the reason why no region computes its layer.
     predicted: weight name to milliseconds of its layer on one thread, sparse and dense.
+    rest: milliseconds of all that is no predicted layer, on one thread, with the kernel library and without; None when
+    nobody profiled the model.
     removed_channels: weight name to output channels that were dead and left out, and how many there were before.
     measured, quantization: see there.
     control_sha256: digest of the dense control that the artifact is compared with.
@@ -82,6 +84,7 @@ class ArtifactMetadata(_Part):
     positions: dict[Name, Annotated[int, Field(ge=0)]] = {}
     dense_because: dict[Name, Name] = {}
     predicted: dict[Name, tuple[Milliseconds, Milliseconds]] = {}
+    rest: tuple[Milliseconds, Milliseconds] | None = None
     removed_channels: dict[Name, tuple[Channels, Channels]] = {}
     measured: Measured | None = None
     quantization: Quantization | None = None

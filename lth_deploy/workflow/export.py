@@ -226,7 +226,7 @@ def _compile(
     metadata = _metadata(recipe, trial, dataset, target, graph, control)
     metadata = metadata.model_copy(update={"removed_channels": removed})
     chosen = emit_chosen(account.graph if account else graph, target, metadata.positions, next(_pictures(dataset))[1])
-    update = {"measured": chosen.measured, **told(chosen.layers)}
+    update = {"measured": chosen.measured, "rest": chosen.rest, **told(chosen.layers)}
     update["quantization"] = account.quantization if account else None
     write_metadata(chosen.model, metadata.model_copy(update=update))
     size = save_model(chosen.model, file)

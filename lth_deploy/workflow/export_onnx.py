@@ -123,7 +123,7 @@ def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Place
     times = positions(model, inputs[0][1])
     chosen = emit_chosen(model, target, times, inputs[0][1])
     candidate, layers = chosen.model, chosen.layers
-    update = {"positions": times, "measured": chosen.measured, **told(layers)}
+    update = {"positions": times, "measured": chosen.measured, "rest": chosen.rest, **told(layers)}
     update["quantization"] = account.quantization if account else None
     metadata = _metadata(original, job, target, decoder).model_copy(update=update)
     kept = sum(layer.elements - layer.zeros for layer in layers)
@@ -219,7 +219,7 @@ def _save_described(
         "sparsity": None,
         "control_sha256": None,
     }
-    of_dense |= {"dense_because": {}, "predicted": {}, "measured": None, "quantization": None}
+    of_dense |= {"dense_because": {}, "predicted": {}, "rest": None, "measured": None, "quantization": None}
     write_metadata(dense, metadata.model_copy(update=of_dense))
     save_model(dense, dense_file)
     update = {**left_out, "control_sha256": storage.sha256(dense_file)}

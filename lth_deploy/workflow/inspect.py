@@ -9,6 +9,7 @@ import numpy as np
 
 from lth_deploy.errors import LthError
 from lth_deploy.formats import FORMATS, bound_of, choose, entropy_bound, occupancy
+from lth_deploy.workflow.speed_facts import predicted_model, predicted_times
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -86,11 +87,17 @@ class InspectReport:
     metadata: "ArtifactMetadata | None"
     notes: tuple[str, ...]
 
+    @property
+    def predicted_ms(self) -> tuple[float, float] | None:
+        """Milliseconds of the whole model on one thread, with the kernels and dense; None where nobody predicted."""
+        return None if self.metadata is None else predicted_model(self.layers, self.metadata)
+
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON values."""
         plain = asdict(self)
         plain["path"] = str(self.path)
         plain["metadata"] = self.metadata.model_dump(mode="json") if self.metadata else None
+        plain["predicted_ms"] = {"layers": predicted_times(self.layers), "model": self.predicted_ms}
         for key in ("prunable", "parameters", "macs"):
             if plain[key] is not None:
                 plain[key]["share"] = getattr(self, key).share

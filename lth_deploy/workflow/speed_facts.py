@@ -1,6 +1,6 @@
 """What a file says of its speed with the kernel library: predicted from a table, or measured when it was tuned."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from lth_deploy.workflow.tune import WHOLE
@@ -30,15 +30,22 @@ def predicted_times(rows: Iterable[Row]) -> tuple[float, float] | None:
     return kernels, sum(times[1] for _, times in known)
 
 
-def speed_facts(rows: Iterable[Row], metadata: "ArtifactMetadata") -> list[tuple[str, str]]:
+def predicted_model(rows: Iterable[Row], metadata: "ArtifactMetadata") -> tuple[float, float] | None:
+    """The same of the whole model; None too where nobody profiled what is no layer."""
+    layers = predicted_times(rows)
+    if layers is None or metadata.rest is None:
+        return None
+    return layers[0] + metadata.rest[0], layers[1] + metadata.rest[1]
+
+
+def speed_facts(rows: Sequence[Row], metadata: "ArtifactMetadata") -> list[tuple[str, str]]:
     """Label and text of what is known; nothing for files without regions."""
     lines = []
-    predicted = predicted_times(rows)
-    if predicted is not None:
-        kernels, dense = predicted
-        lines.append(
-            ("layers, predicted", f"{dense / kernels:.2f}x ({kernels:.1f} ms with kernels, {dense:.1f} dense)")
-        )
+    layers, model = predicted_times(rows), predicted_model(rows, metadata)
+    if layers is not None:
+        lines.append(("layers, predicted", _gain(layers)))
+        unknown = "not known: what is no layer was not timed; export the file again"
+        lines.append(("model, predicted", unknown if model is None else _gain(model)))
     if metadata.measured is not None:
         times = metadata.measured.times
         regions = {name: pair for name, pair in times.items() if name != WHOLE}
@@ -52,3 +59,8 @@ def speed_facts(rows: Iterable[Row], metadata: "ArtifactMetadata") -> list[tuple
             lines.append(("model, measured", f"{stock / ours:.2f}x ({ours:.2f} ms with kernels, {stock:.2f} dense)"))
             lines.append(("measured on", metadata.measured.cpu))
     return lines
+
+
+def _gain(times: tuple[float, float]) -> str:
+    kernels, dense = times
+    return f"{dense / kernels:.2f}x ({kernels:.1f} ms with kernels, {dense:.1f} dense)"

@@ -3,12 +3,13 @@
 import logging
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lth_deploy.errors import ArtifactError
 from lth_deploy.kernels import ops_library
 from lth_deploy.measure.latency import Timing, time_interleaved
 from lth_deploy.measure.machine import describe_machine
@@ -36,11 +37,16 @@ GIVE_UP = 1.0
 
 @dataclass(frozen=True)
 class Chosen:
-    """An emitted model, what became of each layer, and the times that decided; None when none were measured."""
+    """An emitted model and what became of each layer.
+
+    measured: the times that decided; None when none were measured. rest: predicted milliseconds of all that is no
+    predicted layer, with the kernel library and without; None without regions, or when the profile failed.
+    """
 
     model: "ModelProto"
     layers: "list[LayerReport]"
     measured: "Measured | None"
+    rest: tuple[float, float] | None = None
 
 
 def emit_chosen(model: "ModelProto", target: Target, positions: Mapping[str, int], feeds: Feeds) -> Chosen:
@@ -54,8 +60,24 @@ def emit_chosen(model: "ModelProto", target: Target, positions: Mapping[str, int
     from lth_deploy.compiler.plan import Facts
 
     if target.tune and target.format == "packed" and target.regions == "auto":
-        return tune(model, target, positions, feeds)
-    return Chosen(*emit(model, target, Facts(positions)), None)
+        chosen = tune(model, target, positions, feeds)
+    else:
+        chosen = Chosen(*emit(model, target, Facts(positions)), None)
+    return replace(chosen, rest=_rest(chosen, target, feeds))
+
+
+def _rest(chosen: Chosen, target: Target, feeds: Feeds) -> tuple[float, float] | None:
+    from lth_deploy.compiler.rest import measured_shares, rest_ms
+
+    dense = {layer.name: layer.dense_ms for layer in chosen.layers if layer.dense_ms is not None}
+    if not dense or all(layer.region is None for layer in chosen.layers):
+        return None
+    try:
+        shares = measured_shares(chosen.model, dense, feeds)
+    except ArtifactError as error:
+        log.warning("inspect will predict the layers only, not the whole model: %s", error)
+        return None
+    return rest_ms(shares, sum(dense.values()), target.costs.roi_align)
 
 
 def tune(
