@@ -58,7 +58,7 @@ class ByteRates(Section):
     conv: Rates = Rates(dense=225, sparse=188, traffic=0.15, packing=15)
     pointwise: Rates = Rates(dense=200, sparse=172, traffic=0.05, packing=5)
     stem: Rates = Rates(dense=60, sparse=150)
-    rows: Rates = Rates(dense=100, sparse=145, traffic=0.05, packing=5)
+    rows: Rates = Rates(dense=185, sparse=145, traffic=0.05, packing=5)
     pairs: Annotated[float, Field(gt=0)] = 1.19
     layout_dense: Annotated[float, Field(gt=0)] = 0.98
 
@@ -81,7 +81,7 @@ class CostTable(Section):
         1.2, description="to bring one value into the layout, or back, pools and resizing included"
     )
     roi_align: Annotated[float, Field(gt=0)] = Field(
-        4.1, description="times as fast as the stock runtime's is our RoiAlign"
+        8.0, description="times as fast as the stock runtime's is our RoiAlign"
     )
     int8: ByteRates = ByteRates()
 

@@ -45,19 +45,23 @@ def layer_class(unit: Unit, shape: tuple[int, ...]) -> LayerClass:
     return "pointwise" if unit.window.kernel == (1, 1) else "conv"
 
 
-def layer_cost(unit: Unit, stored: StoredWeight, times: int, table: CostTable) -> Cost:
-    """Cost of a layer whose weights are multiplied `times` times each; shared ones over all their uses."""
+def layer_cost(unit: Unit, stored: StoredWeight, times: int, table: CostTable, batch: int = 1) -> Cost:
+    """Cost of a layer whose weights are multiplied `times` times each; shared ones over all their uses.
+
+    batch: how many planes that is.
+    """
     weights = stored.weights()
+    lanes = 1.0 if unit.rows else _idle_lanes(times / max(batch, 1))
     if unit.kind == "qconv":
-        return _bytes_cost(layer_class(unit, stored.shape), weights, times, table.int8)
+        # Of single pictures the rates know, as they were fitted to whole backbones.
+        cost = _bytes_cost(layer_class(unit, stored.shape), weights, times, table.int8)
+        return Cost(cost.sparse * lanes, cost.dense) if batch > 1 else cost
     rates: Rates = getattr(table, layer_class(unit, stored.shape))
     nonzeros = int(np.count_nonzero(weights))
     outputs, inputs = weights.shape[:2]
     kept = max(nonzeros, 1) / (outputs * inputs)
     traffic = rates.traffic * (table.paired_traffic if runs_in_pairs(weights) else 1.0)
-    longer = 1.0 + traffic / kept + rates.packing / (kept * outputs)
-    if not unit.rows:
-        longer *= _idle_lanes(times)
+    longer = lanes * (1.0 + traffic / kept + rates.packing / (kept * outputs))
     return Cost(nonzeros * times * longer / rates.sparse / 1e6, weights.size * times / rates.dense / 1e6)
 
 
@@ -68,9 +72,9 @@ def runs_in_pairs(weights: npt.NDArray[np.float32]) -> bool:
     return bool(places > 0 and np.count_nonzero(whole) >= _FULL_PAIRS * 2 * places)
 
 
-def _idle_lanes(pixels: int) -> float:
+def _idle_lanes(pixels: float) -> float:
     """How much longer a plane takes that does not fill the lanes: a square one, cut into 4 x 4 equal parts."""
-    return (4 * math.ceil(math.sqrt(pixels) / 4)) ** 2 / pixels
+    return (4 * math.ceil(math.sqrt(pixels) / 4)) ** 2 / pixels if pixels else 1.0
 
 
 def _bytes_cost(kind: LayerClass, weights: Array, times: int, table: ByteRates) -> Cost:
@@ -94,8 +98,11 @@ def conversion_ms(cut: Cut, stored: Mapping[str, StoredWeight], times: Mapping[s
     floats = 0
     counted: set[tuple[str, str]] = set()
     maker = {name: unit for unit in cut.units for name in unit.outputs}
+    floats_in = set(cut.inputs)
     for unit in cut.units:
-        if unit.weight is not None and ("in", unit.weight) not in counted and set(unit.inputs) & set(cut.inputs):
+        if unit.kind == "quantize" and set(unit.inputs) <= floats_in:
+            floats_in.update(unit.outputs)
+        if unit.weight is not None and ("in", unit.weight) not in counted and set(unit.inputs) & floats_in:
             counted.add(("in", unit.weight))
             strides = unit.window.stride[0] * unit.window.stride[1]
             floats += stored[unit.weight].shape[1] * unit.groups * strides * times.get(unit.weight, 0)

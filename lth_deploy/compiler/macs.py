@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper
@@ -31,8 +31,20 @@ class MacCount:
         return self.zero / self.total if self.total else 0.0
 
 
-def positions(model: ModelProto, feeds: Mapping[str, Array]) -> dict[str, int]:
-    """For each weight the number of times that one inference multiplies it, over all nodes that share it.
+@dataclass(frozen=True)
+class Uses:
+    """How one inference uses weights, by their names.
+
+    positions: the number of times that each weight of it is multiplied, over all nodes that share it. batches: how many
+    planes or rows at once one node takes at most: pictures, or regions of interest.
+    """
+
+    positions: dict[str, int] = field(default_factory=dict)
+    batches: dict[str, int] = field(default_factory=dict)
+
+
+def uses(model: ModelProto, feeds: Mapping[str, Array]) -> Uses:
+    """Count how the weights of a model are used.
 
     The dense model runs once in ONNX Runtime on `feeds`, reporting the shapes of inputs and outputs of its
     layers. A convolution multiplies each weight once per output position, a transposed one once per input
@@ -49,10 +61,17 @@ def positions(model: ModelProto, feeds: Mapping[str, Array]) -> dict[str, int]:
         if node.output[0] in top_level:
             probes.append((weight, node, _probe(probe, node, len(probes), names)))
     shapes = _run(probe, [output for _, _, output in probes], feeds)
-    counts: dict[str, int] = {}
+    counted = Uses()
     for weight, node, output in probes:
-        counts[weight] = counts.get(weight, 0) + _multiplications(node, shapes[output])
-    return counts
+        times, batch = _multiplications(node, shapes[output]), int(shapes[output][0])
+        counted.positions[weight] = counted.positions.get(weight, 0) + times
+        counted.batches[weight] = max(counted.batches.get(weight, 0), batch)
+    return counted
+
+
+def positions(model: ModelProto, feeds: Mapping[str, Array]) -> dict[str, int]:
+    """The positions of `uses` alone."""
+    return uses(model, feeds).positions
 
 
 def count_macs(layers: Iterable[WeightLayer], times: Mapping[str, int]) -> MacCount:

@@ -17,14 +17,15 @@ from lth_deploy.target import Target
 class Facts:
     """What is known beside the model.
 
-    positions: multiplications of each weight in one inference. slower: weights of regions that were measured to be
-    slower than dense, with the reason in words. by_table: whether predictions may keep a layer out; times that will
-    be measured know better.
+    positions, batches: how one inference uses each weight, see `Uses`. slower: weights of regions that were measured
+    to be slower than dense, with the reason in words. by_table: whether predictions may keep a layer out; times that
+    will be measured know better.
     """
 
     positions: Mapping[str, int] = field(default_factory=dict)
     slower: Mapping[str, str] = field(default_factory=dict)
     by_table: bool = True
+    batches: Mapping[str, int] = field(default_factory=dict)
 
 
 _CUT = 1.1
@@ -52,7 +53,8 @@ def plan_regions(packed: ModelProto, target: Target, facts: Facts) -> tuple[Mode
         times = facts.positions.get(weight.name)
         if times is None:
             return too_full
-        cost = costs.setdefault(weight.name, layer_cost(unit, weight, times, target.costs))
+        batch = facts.batches.get(weight.name, 1)
+        cost = costs.setdefault(weight.name, layer_cost(unit, weight, times, target.costs, batch))
         if unit.kind == "qconv":
             return None if cost.sparse <= _CUT * cost.dense or not facts.by_table else _predicted(cost)
         predicted_faster = cost.sparse < cost.dense

@@ -82,10 +82,11 @@ def shares_of(
     for one in times:
         node = _source(one, plain, makers)
         if node is None:
-            known = one.op_type in _LAYOUT or _is_weighted(one.op_type)
+            kind = "layers" if one.op_type in _LAYOUT or _is_weighted(one.op_type) else "others"
+        elif node.output[0] in pooled:
+            kind = "roi_align"
         else:
-            known = node.output[0] in layers
-        kind = "layers" if known else "roi_align" if node is not None and node.output[0] in pooled else "others"
+            kind = "layers" if node.output[0] in layers else "others"
         sums[kind] += one.us
     return Shares(**sums)
 
@@ -96,16 +97,10 @@ def _source(one: OperatorTime, plain: ModelProto, makers: Mapping[str, NodeProto
     A fused node is called after its first, or in the blocked layout after what it puts out.
     """
     match = _NODE.match(one.name)
-    if match is not None:
-        node = plain.graph.node[int(match[1])]
-    else:
-        found = makers.get(one.name.removesuffix(_BLOCKED))
-        if found is None:
-            return None
-        node = found
+    node = makers.get(one.name.removesuffix(_BLOCKED)) if match is None else plain.graph.node[int(match[1])]
     if not _is_weighted(one.op_type):
         return node
-    layer: NodeProto | None = node
+    layer = node
     for _ in range(CHAIN):
         if layer is None or layer.op_type in WEIGHT_INPUT:
             break

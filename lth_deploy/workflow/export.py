@@ -204,6 +204,7 @@ def _compile(
 ) -> GateResult:
     """Write `trial` as `target` says to `file`, and hold it against the torch model; ranges: calibration images."""
     from lth_deploy.compiler.emit import told
+    from lth_deploy.compiler.macs import uses
     from lth_deploy.compiler.metadata import write_metadata
     from lth_deploy.compiler.save import save_model
     from lth_deploy.compiler.values import round_values
@@ -223,10 +224,12 @@ def _compile(
     if ranges:
         feeds = [{"image": read_image(path)} for path in ranges]
         account = quantise(graph, feeds, target, learned_grids(trial))
-    metadata = _metadata(recipe, trial, dataset, target, graph, control)
-    metadata = metadata.model_copy(update={"removed_channels": removed})
-    chosen = emit_chosen(account.graph if account else graph, target, metadata.positions, next(_pictures(dataset))[1])
-    update = {"measured": chosen.measured, "rest": chosen.rest, **told(chosen.layers)}
+    metadata = _metadata(recipe, trial, dataset, target, control)
+    picture = next(_pictures(dataset))[1]
+    used = uses(graph, picture)
+    chosen = emit_chosen(account.graph if account else graph, target, used, picture)
+    update = {"positions": used.positions, "removed_channels": removed}
+    update |= {"measured": chosen.measured, "rest": chosen.rest, **told(chosen.layers)}
     update["quantization"] = account.quantization if account else None
     write_metadata(chosen.model, metadata.model_copy(update=update))
     size = save_model(chosen.model, file)
@@ -272,12 +275,9 @@ def _metadata(
     trial: Trial,
     dataset: "CocoDataset",
     target: Target,
-    graph: "onnx.ModelProto",
     control: str | None,
 ) -> Any:
-    from lth_deploy.compiler.macs import positions
     from lth_deploy.compiler.metadata import ArtifactMetadata, ClassName
-    from lth_deploy.data.images import read_image
 
     result: Mapping[str, Any] = trial.read_result()
     return ArtifactMetadata(
@@ -293,6 +293,5 @@ def _metadata(
         target=target.name,
         created_by=versions(),
         opset=target.opset,
-        positions=positions(graph, {"image": read_image(dataset.images[0].path)}),
         control_sha256=control,
     )

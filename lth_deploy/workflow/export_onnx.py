@@ -109,7 +109,7 @@ class _Places:
 def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Places) -> OnnxExport:
     from lth_deploy.compiler.emit import told
     from lth_deploy.compiler.layers import weight_layers
-    from lth_deploy.compiler.macs import positions
+    from lth_deploy.compiler.macs import uses
     from lth_deploy.compiler.save import save_model
     from lth_deploy.compiler.values import round_values
 
@@ -120,10 +120,10 @@ def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Place
     smaller, removed = _without_dead_channels(ticket, inputs, target, places)
     account = _quantised(smaller, job, target, decoder)
     model = account.graph if account else smaller
-    times = positions(model, inputs[0][1])
-    chosen = emit_chosen(model, target, times, inputs[0][1])
+    used = uses(model, inputs[0][1])
+    chosen = emit_chosen(model, target, used, inputs[0][1])
     candidate, layers = chosen.model, chosen.layers
-    update = {"positions": times, "measured": chosen.measured, "rest": chosen.rest, **told(layers)}
+    update = {"positions": used.positions, "measured": chosen.measured, "rest": chosen.rest, **told(layers)}
     update["quantization"] = account.quantization if account else None
     metadata = _metadata(original, job, target, decoder).model_copy(update=update)
     kept = sum(layer.elements - layer.zeros for layer in layers)

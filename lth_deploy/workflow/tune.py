@@ -2,7 +2,7 @@
 
 import logging
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ from lth_deploy.workflow.gates import Feeds
 if TYPE_CHECKING:
     from onnx import ModelProto
 
+    from lth_deploy.compiler.macs import Uses
     from lth_deploy.compiler.metadata import Measured
     from lth_deploy.compiler.pack import LayerReport
 
@@ -49,7 +50,7 @@ class Chosen:
     rest: tuple[float, float] | None = None
 
 
-def emit_chosen(model: "ModelProto", target: Target, positions: Mapping[str, int], feeds: Feeds) -> Chosen:
+def emit_chosen(model: "ModelProto", target: Target, used: "Uses", feeds: Feeds) -> Chosen:
     """Emit a model for a target; where the target says `tune`, with the regions that are faster on this machine.
 
     Raises:
@@ -60,9 +61,9 @@ def emit_chosen(model: "ModelProto", target: Target, positions: Mapping[str, int
     from lth_deploy.compiler.plan import Facts
 
     if target.tune and target.format == "packed" and target.regions == "auto":
-        chosen = tune(model, target, positions, feeds)
+        chosen = tune(model, target, used, feeds)
     else:
-        chosen = Chosen(*emit(model, target, Facts(positions)), None)
+        chosen = Chosen(*emit(model, target, Facts(used.positions, batches=used.batches)), None)
     return replace(chosen, rest=_rest(chosen, target, feeds))
 
 
@@ -80,9 +81,7 @@ def _rest(chosen: Chosen, target: Target, feeds: Feeds) -> tuple[float, float] |
     return rest_ms(shares, sum(dense.values()), target.costs.roi_align)
 
 
-def tune(
-    model: "ModelProto", target: Target, positions: Mapping[str, int], feeds: Feeds, timing: Timing = TIMING
-) -> Chosen:
+def tune(model: "ModelProto", target: Target, used: "Uses", feeds: Feeds, timing: Timing = TIMING) -> Chosen:
     """Emit a model for the target, measure its regions on `feeds`, and emit it again without those that lose.
 
     Raises:
@@ -95,7 +94,7 @@ def tune(
     ops_library()
     slower: dict[str, str] = {}
     while True:
-        made, layers = emit(model, target, Facts(positions, slower, by_table=False))
+        made, layers = emit(model, target, Facts(used.positions, slower, by_table=False, batches=used.batches))
         times = measure_regions(made, feeds, timing)
         lost = {
             layer.name: f"measured for its region: {times[layer.region][0]:.2f} ms with kernels, "
