@@ -38,14 +38,14 @@ def test_broken_quads_count_as_whole(outputs: int, inputs: int) -> None:
     assert quad_density(weights) == 1.0
 
 
-def cost_of(weights: Array, table: CostTable) -> tuple[float, float]:
+def cost_of(weights: Array, table: CostTable, times: int = 1600, batch: int = 1) -> tuple[float, float]:
     unit = Unit("qconv", 0, (), ("x",), ("y",), "w", window=Window((3, 3), pads=(1, 1, 1, 1)))
 
     class Known(StoredWeight):
         def weights(self) -> Array:
             return weights
 
-    cost = layer_cost(unit, Known("w", "dense", weights.shape, {}), 1600, table)
+    cost = layer_cost(unit, Known("w", "dense", weights.shape, {}), times, table, batch)
     return cost.sparse, cost.dense
 
 
@@ -68,14 +68,37 @@ def test_a_full_layer_costs_what_the_layout_costs_and_pairs_are_cheaper() -> Non
     assert cost_of(masked(Block(2, 4), 0.8), CostTable())[0] < 0.85 * cost_of(masked(Block(1, 4), 0.8), CostTable())[0]
 
 
+def test_small_planes_of_many_regions_leave_lanes_idle() -> None:
+    weights = masked(Block(1, 4), 0.8)
+    one, dense = cost_of(weights, CostTable(), 100 * 196)
+    many, same = cost_of(weights, CostTable(), 100 * 196, batch=100)
+    assert many == pytest.approx(one * 256 / 196)
+    assert same == dense
+
+
+def test_floats_that_a_region_makes_bytes_of_are_brought_into_the_layout() -> None:
+    def sparse_ms(layout_ns: float) -> float:
+        g = QuantisedGraph()
+        c = g.qconv(g.bytes_of("x"), "a", (64, 64), zeros=0.9, zero=10)
+        target = Target(costs=CostTable(layout_ns=layout_ns))
+        model = g.model({"x": ["n", 64, "h", "w"]}, [c])
+        _, (report,) = emit(model, target, Facts({"a.weight": 6400}))
+        assert report.region is not None
+        assert report.sparse_ms is not None
+        return report.sparse_ms
+
+    floats = 2 * 64 * 6400  # one plane of 64 channels in, one out
+    assert sparse_ms(0.01) - sparse_ms(0) == pytest.approx(floats * 0.01e-6, rel=1e-3)
+
+
 def test_dense_layers_stay_inside_a_region_that_pays_and_alone_outside() -> None:
     def layers(zeros: float) -> dict[str, str | None]:
         g = QuantisedGraph()
-        a = g.qconv(g.bytes_of("x"), "a", (64, 64), zeros=0.9, zero=10)
-        b = g.qconv(a, "b", (64, 64), zeros=zeros, zero=10)
-        c = g.qconv(b, "c", (64, 64), zeros=zeros, zero=10)
+        a = g.qconv(g.bytes_of("x"), "a", (128, 128), zeros=0.9, zero=10)
+        b = g.qconv(a, "b", (128, 128), zeros=zeros, zero=10)
+        c = g.qconv(b, "c", (128, 128), zeros=zeros, zero=10)
         times = dict.fromkeys(("a.weight", "b.weight", "c.weight"), 6400)
-        _, reports = emit(g.model({"x": ["n", 64, "h", "w"]}, [c]), Target(), Facts(times))
+        _, reports = emit(g.model({"x": ["n", 128, "h", "w"]}, [c]), Target(), Facts(times))
         return {report.name: report.region for report in reports}
 
     assert layers(0.0) == dict.fromkeys(("a.weight", "b.weight", "c.weight"), "Region0")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lth_deploy.compiler.layers import weight_layers
-from lth_deploy.compiler.macs import count_macs, positions
+from lth_deploy.compiler.macs import count_macs, positions, uses
 from lth_deploy.compiler.noise import noise_feeds
 from lth_deploy.compiler.pack import pack
 from lth_deploy.errors import ArtifactError
@@ -25,6 +25,15 @@ def test_positions_follow_the_sizes() -> None:
     doubled = positions(detector(), image(shape=(1, 3, 24, 20)))
     assert doubled["stem.weight"] == 4 * EXPECTED["stem.weight"]
     assert doubled["gemm.weight"] == 1
+
+
+def test_batches_are_the_most_planes_that_one_node_takes() -> None:
+    assert set(uses(detector(), image()).batches.values()) == {1}
+    model = detector()
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "n"
+    two = uses(model, image(shape=(2, 3, 12, 10)))
+    assert two.batches == dict.fromkeys(EXPECTED, 2)
+    assert two.positions == {name: 2 * times for name, times in EXPECTED.items()}
 
 
 def test_packed_and_dense_models_count_the_same() -> None:

@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 
 from lth_deploy.compiler.load import load_model
-from lth_deploy.compiler.metadata import MAX_BYTES, ArtifactMetadata, ClassName, read_metadata, write_metadata
+from lth_deploy.compiler.metadata import (
+    MAX_BYTES,
+    ArtifactMetadata,
+    ClassName,
+    parse_metadata,
+    read_metadata,
+    write_metadata,
+)
 from lth_deploy.compiler.save import save_model, to_bytes
 from lth_deploy.errors import ArtifactError
 from tests.compiler.onnx_models import detector
@@ -20,6 +27,7 @@ FULL = ArtifactMetadata(
     sparsity=0.8,
     values="fp16",
     positions={"stem.weight": 120},
+    rest=(2.5, 7.0),
 )
 
 
@@ -53,3 +61,15 @@ def test_metadata_beyond_the_cap_is_refused_on_both_sides() -> None:
     model.metadata_props.add(key="lth_deploy", value=" " * (MAX_BYTES + 1))
     with pytest.raises(ArtifactError, match="characters"):
         read_metadata(model)
+
+
+@pytest.mark.parametrize("rest", ["[1.0]", "[1.0, -0.5]", "[1.0, NaN]", "[1.0, Infinity]", '["1", "x"]', "3"])
+def test_a_rest_that_is_no_pair_of_times_is_refused(rest: str) -> None:
+    with pytest.raises(ArtifactError, match="rest"):
+        parse_metadata({"lth_deploy": f'{{"rest": {rest}}}'})
+
+
+def test_a_file_without_a_rest_is_read() -> None:
+    told = parse_metadata({"lth_deploy": '{"predicted": {"w": [1.0, 2.0]}}'})
+    assert told is not None
+    assert told.rest is None

@@ -59,6 +59,15 @@ def test_planes_that_do_not_fill_the_lanes_take_longer(pixels: int, longer: floa
         assert layer.sparse_ms == pytest.approx((layer.elements - layer.zeros) * pixels * longer / 50e6)
 
 
+def test_lanes_are_filled_plane_by_plane() -> None:
+    table = CostTable(conv=Rates(dense=100, sparse=50), layout_ns=0)
+    planes = dict.fromkeys(_positions(), 100 * 196)
+    facts = Facts(planes, batches=dict.fromkeys(planes, 100))
+    _, layers = emit(_chain(3, 0.9), Target(costs=table), facts)
+    for layer in layers:
+        assert layer.sparse_ms == pytest.approx((layer.elements - layer.zeros) * 100 * 256 / 50e6)
+
+
 @pytest.mark.parametrize(("shared", "expected"), [(True, True), (False, False)])
 def test_rows_that_share_their_zeros_run_in_pairs(shared: bool, expected: bool) -> None:
     rng = np.random.default_rng(0)

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from onnx import ModelProto
 
+from lth_deploy.compiler.macs import Uses
 from lth_deploy.compiler.prepare import unpack_model
 from lth_deploy.compiler.regions.expand import has_regions
-from lth_deploy.errors import MissingLibraryError
+from lth_deploy.errors import ArtifactError, MissingLibraryError
 from lth_deploy.kernels import ops_library
 from lth_deploy.measure.latency import Timing
 from lth_deploy.target import Target
@@ -19,7 +20,7 @@ from tests.hostile.make_corpus import valid_int8_region, valid_region
 
 QUICK = Timing(seconds=0.02, block_seconds=0.01, minimum_rounds=2)
 FEEDS = {"x": np.ones((1, 64, 12, 12), np.float32)}
-POSITIONS = {"w": 144, "v": 144}
+USED = Uses({"w": 144, "v": 144}, {"w": 1, "v": 1})
 
 
 @pytest.mark.parametrize("made", [valid_region, valid_int8_region])
@@ -41,7 +42,7 @@ def test_a_region_that_loses_is_given_up(kernels: float, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(tuning, "measure_regions", measured)
     monkeypatch.setattr(tuning, "ops_library", Path)
-    made = emit_chosen(unpack_model(valid_region()), Target(tune=True), POSITIONS, FEEDS)
+    made = emit_chosen(unpack_model(valid_region()), Target(tune=True), USED, FEEDS)
     assert made.measured is not None
     assert has_regions(made.model) == (kernels < 2.0)
     reasons = {layer.dense_because for layer in made.layers}
@@ -50,6 +51,25 @@ def test_a_region_that_loses_is_given_up(kernels: float, monkeypatch: pytest.Mon
 
 def test_nothing_is_timed_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tuning, "measure_regions", None)
-    made = emit_chosen(unpack_model(valid_region()), Target(), POSITIONS, FEEDS)
+    made = emit_chosen(unpack_model(valid_region()), Target(), USED, FEEDS)
     assert made.measured is None
     assert has_regions(made.model)
+
+
+def test_the_rest_is_known_where_regions_are() -> None:
+    assert emit_chosen(unpack_model(valid_region()), Target(), USED, FEEDS).rest is not None
+    assert emit_chosen(unpack_model(valid_region()), Target(regions="none"), USED, FEEDS).rest is None
+
+
+def test_without_a_profile_only_layers_are_predicted(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def failing(*_: object) -> None:
+        raise ArtifactError("no space left for a profile")
+
+    monkeypatch.setattr("lth_deploy.compiler.rest.stock_times", failing)
+    made = emit_chosen(unpack_model(valid_region()), Target(), USED, FEEDS)
+    assert made.rest is None
+    assert has_regions(made.model)
+    assert "predict the layers only" in caplog.text
+    assert "no space left" in caplog.text

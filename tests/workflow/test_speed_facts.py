@@ -1,0 +1,61 @@
+"""What `inspect` says of the speed of a file: of its layers, and of the whole model with what is no layer."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lth_deploy.compiler.load import load_model
+from lth_deploy.compiler.metadata import ArtifactMetadata, read_metadata
+from lth_deploy.compiler.save import save_model
+from lth_deploy.target import Target
+from lth_deploy.workflow.export_onnx import export_onnx
+from lth_deploy.workflow.inspect import LayerRow, inspect_artifact
+from lth_deploy.workflow.inspect_text import facts
+from lth_deploy.workflow.speed_facts import predicted_model, speed_facts
+from tests.roi_align_models import pooling_detector
+
+
+def row(region: str | None, times: tuple[float, float] | None) -> LayerRow:
+    return LayerRow("w", "Conv", (1, 1), 1, 0, 1, "dense", 4, 4.0, 1, None, region=region, predicted_ms=times)
+
+
+ROWS = [row("Region0", (10.0, 40.0)), row(None, (9.0, 5.0)), row(None, None)]
+
+
+def test_the_model_is_its_layers_and_the_rest() -> None:
+    told = ArtifactMetadata(rest=(5.0, 15.0))
+    assert predicted_model(ROWS, told) == (10 + 5 + 5, 40 + 5 + 15)
+    said = dict(speed_facts(ROWS, told))
+    assert said["layers, predicted"] == "3.00x (15.0 ms with kernels, 45.0 dense)"
+    assert said["model, predicted"] == "3.00x (20.0 ms with kernels, 60.0 dense)"
+
+
+def test_without_a_rest_the_layers_are_all_that_is_said() -> None:
+    assert predicted_model(ROWS, ArtifactMetadata()) is None
+    said = dict(speed_facts(ROWS, ArtifactMetadata()))
+    assert said["layers, predicted"].startswith("3.00x")
+    assert said["model, predicted"].startswith("not known")
+
+
+def test_without_regions_nothing_is_said() -> None:
+    dense = [row(None, (9.0, 5.0))]
+    assert predicted_model(dense, ArtifactMetadata(rest=(5.0, 15.0))) is None
+    assert speed_facts(dense, ArtifactMetadata(rest=(5.0, 15.0))) == []
+
+
+def test_an_exported_model_that_pools_is_predicted_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lth_deploy.compiler.noise.SIDE", 32)
+    save_model(pooling_detector(), tmp_path / "net.onnx")
+    made = export_onnx(tmp_path / "net.onnx", target=Target(values="fp32"))
+    report = inspect_artifact(made.artifact)
+    assert report.metadata is not None
+    rest = report.metadata.rest
+    assert rest is not None
+    assert 0 < rest[0] < rest[1]
+    plain = json.loads(json.dumps(report.to_json()))["predicted_ms"]
+    assert plain["model"] == pytest.approx([a + b for a, b in zip(plain["layers"], rest, strict=True)])
+    assert {"layers, predicted", "model, predicted"} <= dict(facts(report)).keys()
+    control = read_metadata(load_model(made.dense))
+    assert control is not None
+    assert control.rest is None
