@@ -98,11 +98,14 @@ def conversion_ms(cut: Cut, stored: Mapping[str, StoredWeight], times: Mapping[s
     floats = 0
     counted: set[tuple[str, str]] = set()
     maker = {name: unit for unit in cut.units for name in unit.outputs}
-    floats_in = set(cut.inputs)
+    given = set(cut.inputs)
+    quantized = {unit.outputs[0] for unit in cut.units if unit.kind == "quantize" and given.issuperset(unit.inputs)}
     for unit in cut.units:
-        if unit.kind == "quantize" and set(unit.inputs) <= floats_in:
-            floats_in.update(unit.outputs)
-        if unit.weight is not None and ("in", unit.weight) not in counted and set(unit.inputs) & floats_in:
+        if unit.weight is None or ("in", unit.weight) in counted:
+            continue
+        # Of pictures that become bytes, the stem's rate knows.
+        made = quantized if stored[unit.weight].shape[1] > _STEM_CHANNELS else set()
+        if set(unit.inputs) & (given | made):
             counted.add(("in", unit.weight))
             strides = unit.window.stride[0] * unit.window.stride[1]
             floats += stored[unit.weight].shape[1] * unit.groups * strides * times.get(unit.weight, 0)
