@@ -103,7 +103,7 @@ def conversion_ms(cut: Cut, stored: Mapping[str, StoredWeight], times: Mapping[s
     for unit in cut.units:
         if unit.weight is None or ("in", unit.weight) in counted:
             continue
-        # Of pictures that become bytes, the stem's rate knows.
+        # Pictures are read as bytes, of which the stem's rate knows.
         made = quantized if stored[unit.weight].shape[1] > _STEM_CHANNELS else set()
         if set(unit.inputs) & (given | made):
             counted.add(("in", unit.weight))
