@@ -21,7 +21,7 @@ from lth_deploy.formats import Array
 NEGLIGIBLE = 0.03
 """A smaller share of the time is taken for none: it is within the noise of a profile."""
 
-_NODE = re.compile(r"(?:fused )?lth_deploy\.node\.(\d+)(?!\d)")
+_NODE = re.compile(r"(?:fused )?lth_deploy\.node\.(\d+)")
 _BLOCKED = "_nchwc"
 _LAYOUT = frozenset({"ReorderInput", "ReorderOutput", "Transpose", "QuantizeLinear", "DequantizeLinear"})
 """What ONNX Runtime adds of its own between layers, to change the layout or the type of what they read."""

@@ -22,12 +22,12 @@ class Row(Protocol):
 
 
 def predicted_times(rows: Iterable[Row]) -> tuple[float, float] | None:
-    """Milliseconds of all layers together, with the kernels and dense; None for files without regions."""
+    """Milliseconds of all layers together, with the kernels and dense; None without regions, or when a file claims no time."""
     known = [(row.region, row.predicted_ms) for row in rows if row.predicted_ms is not None]
     if all(region is None for region, _ in known):
         return None
     kernels = sum(times[0] if region is not None else times[1] for region, times in known)
-    return kernels, sum(times[1] for _, times in known)
+    return (kernels, sum(times[1] for _, times in known)) if kernels > 0 else None
 
 
 def predicted_model(rows: Iterable[Row], metadata: "ArtifactMetadata") -> tuple[float, float] | None:

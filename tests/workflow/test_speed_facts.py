@@ -44,6 +44,12 @@ def test_without_regions_nothing_is_said() -> None:
     assert speed_facts(dense, ArtifactMetadata(rest=(5.0, 15.0))) == []
 
 
+def test_layers_that_take_no_time_are_not_believed() -> None:
+    told = ArtifactMetadata(rest=(0.0, 0.0))
+    assert predicted_model([row("Region0", (0.0, 40.0))], told) is None
+    assert speed_facts([row("Region0", (0.0, 40.0))], told) == []
+
+
 def test_an_exported_model_that_pools_is_predicted_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lth_deploy.compiler.noise.SIDE", 32)
     save_model(pooling_detector(), tmp_path / "net.onnx")
