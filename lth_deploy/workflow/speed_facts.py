@@ -22,7 +22,7 @@ class Row(Protocol):
 
 
 def predicted_times(rows: Iterable[Row]) -> tuple[float, float] | None:
-    """Milliseconds of all layers together, with the kernels and dense; None without regions, or when a file claims no time."""
+    """Milliseconds of all layers together, with the kernels and dense; None without regions, or of no time."""
     known = [(row.region, row.predicted_ms) for row in rows if row.predicted_ms is not None]
     if all(region is None for region, _ in known):
         return None
