@@ -84,13 +84,14 @@ def export(name: str, path: Path, size: int) -> None:
         export_pyramid(name, path, size)
 
 
-def feeds_for(path: Path, size: int, seed: int) -> dict[str, np.ndarray]:
-    """A random picture for the only input of a network."""
-    (source,) = onnx.load(str(path)).graph.input
+def feeds_for(path: Path, size: int | tuple[int, int], seed: int) -> dict[str, np.ndarray]:
+    """A random picture, square or of height and width, for the only input of a network."""
+    (source,) = onnx.load(str(path), load_external_data=False).graph.input
+    height, width = (size, size) if isinstance(size, int) else size
     rng = np.random.default_rng(seed)
     if source.type.tensor_type.elem_type == onnx.TensorProto.UINT8:
-        return {source.name: rng.integers(0, 256, (size, size, 3), dtype=np.uint8)}
-    return {source.name: rng.standard_normal((1, 3, size, size)).astype(np.float32)}
+        return {source.name: rng.integers(0, 256, (height, width, 3), dtype=np.uint8)}
+    return {source.name: rng.standard_normal((1, 3, height, width)).astype(np.float32)}
 
 
 def prune_randomly(model: ModelProto, sparsity: float, structure: str, seed: int = 0) -> ModelProto:
