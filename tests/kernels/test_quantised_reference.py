@@ -35,8 +35,9 @@ def test_every_quantised_instruction_runs() -> None:
     weights = random_constants(program, rng, 0.5)
     inputs = [rng.standard_normal((2, 3, 21, 18)).astype(np.float32), rng.standard_normal((5, 16)).astype(np.float32)]
     check_arrays(program, weights)
-    byte, real, _, rows = run_bounded(program, weights, inputs)
+    byte, real, _, wide, wide_real, rows = run_bounded(program, weights, inputs)
     assert byte.value.shape == real.value.shape == (2, 8, 11, 9)
+    assert wide.value.shape == wide_real.value.shape == (2, 6, 22, 27)
     assert rows.value.shape == (5, 6)
     assert (rows.bound == 0).all()
     assert np.mean(byte.bound > 0) < 0.2
