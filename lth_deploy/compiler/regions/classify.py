@@ -175,6 +175,8 @@ class _Finder:
         return Window(kernel, stride, pads, dilation)
 
     def _conv_transpose(self, place: int, node: NodeProto) -> Unit:
+        groups = attribute(node, "group", 1)
+        need(groups == 1, f"a transposed convolution of {groups} groups")
         layer = self._layer(place, node)
         self._planes(node.input[0])
         need(node.output[0] in self.shapes.of, "a transposed convolution whose stride is not its kernel, or with pads")
