@@ -17,6 +17,7 @@ from lth_deploy.compiler.regions.quads import kept_quads
 from lth_deploy.compiler.regions.units import HEAVY, OF_BYTES, TRANSPOSED, Unit, outputs_first
 from lth_deploy.compiler.stored import StoredWeight
 from lth_deploy.formats import Array
+from lth_deploy.kernels.step_rules import QUAD
 from lth_deploy.target import ByteRates, CostTable, Rates
 
 LayerClass = Literal["stem", "conv", "pointwise", "rows"]
@@ -51,10 +52,7 @@ def layer_cost(unit: Unit, stored: StoredWeight, times: int, table: CostTable) -
     kind = layer_class(unit, stored.shape)
     rates: Rates = getattr(table, kind)
     if unit.kind == "qconvtranspose":
-        phases = weights.transpose(2, 3, 0, 1).reshape(-1, weights.shape[1], 1, 1)
-        # A stock runtime computes it in floats.
-        floats = weights.size * times / rates.dense / 1e6
-        return Cost(_bytes_cost("pointwise", phases, times, table.int8).sparse, floats)
+        return _transposed_cost(weights, times, rates.dense, table)
     if unit.kind in OF_BYTES:
         return _bytes_cost(kind, weights, times, table.int8)
     nonzeros = int(np.count_nonzero(weights))
@@ -93,6 +91,14 @@ def _bytes_cost(kind: LayerClass, weights: Array, times: int, table: ByteRates) 
     dense = weights.size * times / rates.dense / 1e6
     layout = weights.size * times / rates.sparse / 1e6 if kind == "stem" else dense / table.layout_dense
     return Cost(min(ms(4 * quads, rates.sparse), ms(8 * pairs, rates.sparse * table.pairs), layout), dense)
+
+
+def _transposed_cost(weights: Array, times: int, dense_rate: float, table: CostTable) -> Cost:
+    """Of bytes: a 1x1 layer whose outputs are interleaved, four channels a cell. A stock runtime computes floats."""
+    phases = weights.transpose(2, 3, 0, 1).reshape(-1, weights.shape[1], 1, 1)
+    sums = _bytes_cost("pointwise", phases, times, table.int8).sparse
+    interleaving = len(phases) * times / QUAD * table.layout_ns / 1e6
+    return Cost(sums + interleaving, weights.size * times / dense_rate / 1e6)
 
 
 def conversion_ms(cut: Cut, stored: Mapping[str, StoredWeight], times: Mapping[str, int], table: CostTable) -> float:

@@ -8,7 +8,7 @@
 namespace lth {
 namespace {
 
-constexpr size_t kPhaseBytes = size_t{4} << 20;
+constexpr size_t kPhaseBytes = size_t{1} << 20;
 constexpr size_t kMaxPhaseCells = std::numeric_limits<int32_t>::max();
 
 // Gives every tensor a place; parts of a concat are made in place where nothing speaks against it.
