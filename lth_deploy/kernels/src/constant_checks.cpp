@@ -47,7 +47,8 @@ void check_constants(const Program& program, const std::vector<Weight>& weights)
   for (const Instr& instr : program.instrs) {
     if (!sums_bytes(instr.op)) continue;
     check_scales(instr.scales, weights[instr.scales]);
-    check_sums(instr.weight, weights[instr.weight], is_transposed(instr.op) ? 1 : 0, instr.bias < 0 ? nullptr : &weights[instr.bias]);
+    const Weight* const bias = instr.bias < 0 ? nullptr : &weights[instr.bias];
+    check_sums(instr.weight, weights[instr.weight], is_transposed(instr.op) ? 1 : 0, bias);
   }
 }
 
