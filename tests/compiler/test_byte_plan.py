@@ -14,7 +14,7 @@ from lth_deploy.compiler.costs import layer_cost
 from lth_deploy.compiler.emit import emit
 from lth_deploy.compiler.plan import Facts
 from lth_deploy.compiler.regions.quads import kept_quads, quad_density
-from lth_deploy.compiler.regions.units import Unit
+from lth_deploy.compiler.regions.units import Kind, Unit
 from lth_deploy.compiler.stored import StoredWeight
 from lth_deploy.formats import Array, Block
 from lth_deploy.kernels.instructions import Window
@@ -38,8 +38,10 @@ def test_broken_quads_count_as_whole(outputs: int, inputs: int) -> None:
     assert quad_density(weights) == 1.0
 
 
-def cost_of(weights: Array, table: CostTable) -> tuple[float, float]:
-    unit = Unit("qconv", 0, (), ("x",), ("y",), "w", window=Window((3, 3), pads=(1, 1, 1, 1)))
+def cost_of(
+    weights: Array, table: CostTable, kind: Kind = "qconv", kernel: tuple[int, int] = (3, 3)
+) -> tuple[float, float]:
+    unit = Unit(kind, 0, (), ("x",), ("y",), "w", window=Window(kernel))
 
     class Known(StoredWeight):
         def weights(self) -> Array:
@@ -66,6 +68,19 @@ def test_a_full_layer_costs_what_the_layout_costs_and_pairs_are_cheaper() -> Non
     full, dense = cost_of(masked(Block(1, 4), 0.0), CostTable())
     assert full == pytest.approx(dense / ByteRates().layout_dense)
     assert cost_of(masked(Block(2, 4), 0.8), CostTable())[0] < 0.85 * cost_of(masked(Block(1, 4), 0.8), CostTable())[0]
+
+
+def test_a_transposed_layer_costs_its_phases_and_floats_outside() -> None:
+    table = CostTable()
+    rng = np.random.default_rng(0)
+    weights = in_blocks(rng.integers(1, 127, (64, 256, 2, 2)).astype(np.int8), Block(1, 4), 0.8, rng)
+    stored = np.ascontiguousarray(weights.swapaxes(0, 1))
+    cost = cost_of(stored, table, "qconvtranspose", (2, 2))
+    phases = weights.transpose(2, 3, 0, 1).reshape(256, 256, 1, 1)
+    sums, moved = cost_of(phases, table, kernel=(1, 1))[0], 256 * 1600 / 4 * table.layout_ns / 1e6
+    assert cost == (pytest.approx(sums + moved), weights.size * 1600 / table.conv.dense / 1e6)
+    floats = cost_of(stored.astype(np.float32), table, "convtranspose", (2, 2))
+    assert cost[0] < floats[0] < floats[1] == cost[1]
 
 
 def test_dense_layers_stay_inside_a_region_that_pays_and_alone_outside() -> None:
