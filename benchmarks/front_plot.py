@@ -51,7 +51,7 @@ def points(rows: Sequence[Row], against: str) -> list[Point]:
     for row in rows:
         ap, x = row.ap_of("bbox"), row.p50 if against == "latency" else row.bytes
         dense = row.kind != "packed"
-        if ap is None or x is None or (not dense and row.engine != "lth_deploy"):
+        if ap is None or x is None or row.engine != ("onnxruntime" if dense else "lth_deploy"):
             continue
         level = None if dense else LEVEL.search(row.name)
         kind = row.name[level.end() :] if level else row.name

@@ -23,6 +23,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from benchmarks.report import head, ratio
 from benchmarks.torso import ONE_CALL
+from benchmarks.torsos import feeds_for
 from lth_deploy import storage
 from lth_deploy.compiler.int8 import quantize_dense
 from lth_deploy.errors import DataError
@@ -68,7 +69,7 @@ def measured(options: argparse.Namespace, folder: Path) -> list[Row]:
     """All rows: dense fp32, dense INT8, then the tickets."""
     dense = onnx.load(str(options.dense))
     maps = last_maps(dense)
-    pictures = [random_picture(dense, options.picture, seed) for seed in range(5)]
+    pictures = [feeds_for(options.dense, tuple(options.picture), seed) for seed in range(5)]
     contenders = {"dense": ("onnxruntime", cut(dense, maps, folder / "dense.onnx"))}
     quantize_dense(
         contenders["dense"][1], pictures[1:], folder / "int8.onnx", reduce_range=not describe_machine().exact_u8s8
@@ -140,13 +141,6 @@ def cut(model: ModelProto, maps: Sequence[str], path: Path) -> Path:
     model.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in maps)
     onnx.save(model, str(path))
     return path
-
-
-def random_picture(model: ModelProto, size: Sequence[int], seed: int) -> dict[str, np.ndarray]:
-    """A picture of noise for the only input of a detector."""
-    (source,) = model.graph.input
-    rng = np.random.default_rng(seed)
-    return {source.name: rng.integers(0, 256, (*size, 3), dtype=np.uint8)}
 
 
 if __name__ == "__main__":

@@ -84,13 +84,14 @@ def export(name: str, path: Path, size: int) -> None:
         export_pyramid(name, path, size)
 
 
-def feeds_for(path: Path, size: int, seed: int) -> dict[str, np.ndarray]:
-    """A random picture for the only input of a network."""
-    (source,) = onnx.load(str(path)).graph.input
+def feeds_for(path: Path, size: int | tuple[int, int], seed: int) -> dict[str, np.ndarray]:
+    """A random picture, square or of height and width, for the only input of a network."""
+    (source,) = onnx.load(str(path), load_external_data=False).graph.input
+    height, width = (size, size) if isinstance(size, int) else size
     rng = np.random.default_rng(seed)
     if source.type.tensor_type.elem_type == onnx.TensorProto.UINT8:
-        return {source.name: rng.integers(0, 256, (size, size, 3), dtype=np.uint8)}
-    return {source.name: rng.standard_normal((1, 3, size, size)).astype(np.float32)}
+        return {source.name: rng.integers(0, 256, (height, width, 3), dtype=np.uint8)}
+    return {source.name: rng.standard_normal((1, 3, height, width)).astype(np.float32)}
 
 
 def prune_randomly(model: ModelProto, sparsity: float, structure: str, seed: int = 0) -> ModelProto:
@@ -102,12 +103,15 @@ def prune_randomly(model: ModelProto, sparsity: float, structure: str, seed: int
     pruned = ModelProto()
     pruned.CopyFrom(model)
     rng = np.random.default_rng(seed)
-    weights = {node.input[1] for node in pruned.graph.node if node.op_type in ("Conv", "ConvTranspose", "Gemm")}
+    layers = {n.input[1]: n.op_type for n in pruned.graph.node if n.op_type in ("Conv", "ConvTranspose", "Gemm")}
     for tensor in pruned.graph.initializer:
-        if tensor.name not in weights or tensor.dims[1] == 3 or not block.fits(tensor.dims):
+        if tensor.name not in layers or tensor.dims[1] == 3 or not block.fits(tensor.dims):
             continue
-        rows = block.split(numpy_helper.to_array(tensor)).copy()
+        # Of a transposed convolution the inputs come first.
+        axes = (1, 0) if layers[tensor.name] == "ConvTranspose" else (0, 1)
+        weight = np.moveaxis(numpy_helper.to_array(tensor), axes, (0, 1))
+        rows = block.split(weight).copy()
         rows[rng.random(len(rows)) < sparsity] = 0
-        values = block.join(rows, tuple(tensor.dims))
-        tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+        values = np.moveaxis(block.join(rows, weight.shape), (0, 1), axes)
+        tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values), tensor.name))
     return pruned

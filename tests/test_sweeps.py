@@ -68,9 +68,9 @@ def test_the_sources_of_blood_cells_come_first_and_the_cells_by_value(tmp_path: 
 
     found = rows("bccd_sources", tmp_path)
     levels = [row.recipe.pruning.level_list()[-1] for row in found[1:]]
-    assert levels == [0.8] * 6 + [0.9] * 3 + [0.5] * 3
-    assert len({dense_key(row.recipe) for row in found}) == 3, "one of the cells, and one of each seed"
-    assert [row.seed for row in found[1:7]] == [0, 1] * 3
+    assert levels == [0.8] * 9 + [0.9] * 9 + [0.5] * 9
+    assert len({dense_key(row.recipe) for row in found}) == 4, "one of the cells, and one of each seed"
+    assert [row.seed for row in found[1:]] == [0, 1, 2] * 9
     for row in found[1:]:
         needs = (found[0].id,) if row.name != "direct" else ()
         assert row.needs == needs

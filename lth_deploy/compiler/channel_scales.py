@@ -35,6 +35,7 @@ def mend_scales(model: ModelProto, floats: Mapping[str, TensorProto]) -> None:
     makers = {name: node for node in model.graph.node for name in node.output}
     uses: dict[str, list[_Use]] = {}
     weights: dict[str, NodeProto] = {}
+    outputs_at: dict[str, int] = {}
     for node in model.graph.node:
         if node.op_type not in WEIGHT_OPS or len(node.input) < 3:
             continue
@@ -43,16 +44,21 @@ def mend_scales(model: ModelProto, floats: Mapping[str, TensorProto]) -> None:
             continue
         if bias.op_type == "DequantizeLinear" and weight.input[1] in tensors and x.input[1] in tensors:
             weights[weight.input[0]] = weight
+            outputs_at[weight.input[0]] = int(node.op_type == "ConvTranspose")
             scale = float(numpy_helper.to_array(tensors[x.input[1]]))
             exact = numpy_helper.to_array(floats[node.input[2]])
             uses.setdefault(weight.input[0], []).append(_Use(bias, scale, exact))
     for name, layers in uses.items():
         axis = next((int(one.i) for one in weights[name].attribute if one.name == "axis"), 1)
-        if axis == 0:
-            _mend(name, weights[name].input[1], numpy_helper.to_array(floats[name]), layers, tensors)
+        if axis == outputs_at[name]:
+            exact = numpy_helper.to_array(floats[name]).swapaxes(0, axis)
+            _mend(name, axis, weights[name].input[1], exact, layers, tensors)
 
 
-def _mend(name: str, scales_name: str, exact: Array, layers: list[_Use], tensors: dict[str, TensorProto]) -> None:
+def _mend(
+    name: str, axis: int, scales_name: str, exact: Array, layers: list[_Use], tensors: dict[str, TensorProto]
+) -> None:
+    """axis: that of the outputs where the weight is stored; `exact` has them first."""
     scales = numpy_helper.to_array(tensors[scales_name]).copy()
     if scales.shape != (len(exact),):
         return
@@ -65,9 +71,9 @@ def _mend(name: str, scales_name: str, exact: Array, layers: list[_Use], tensors
     scales[fine] = (needed / _FINE)[fine]
     scales[coarse] = (needed / _COARSE)[coarse]
     columns = scales.reshape(-1, *(1,) * (exact.ndim - 1))
-    rounded = numpy_helper.to_array(tensors[name]).copy()
+    rounded = numpy_helper.to_array(tensors[name]).swapaxes(0, axis).copy()
     rounded[coarse] = np.clip(np.rint(exact / columns), -127, 127).astype(np.int8)[coarse]
-    _set(tensors[name], rounded)
+    _set(tensors[name], rounded.swapaxes(0, axis))
     _set(tensors[scales_name], scales)
     for use in layers:
         units = np.float32(use.input_scale) * scales

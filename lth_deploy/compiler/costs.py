@@ -14,9 +14,10 @@ import numpy.typing as npt
 
 from lth_deploy.compiler.regions.outputs import Cut
 from lth_deploy.compiler.regions.quads import kept_quads
-from lth_deploy.compiler.regions.units import HEAVY, Unit
+from lth_deploy.compiler.regions.units import HEAVY, OF_BYTES, TRANSPOSED, Unit, outputs_first
 from lth_deploy.compiler.stored import StoredWeight
 from lth_deploy.formats import Array
+from lth_deploy.kernels.step_rules import QUAD
 from lth_deploy.target import ByteRates, CostTable, Rates
 
 LayerClass = Literal["stem", "conv", "pointwise", "rows"]
@@ -37,10 +38,10 @@ class Cost:
 
 
 def layer_class(unit: Unit, shape: tuple[int, ...]) -> LayerClass:
-    """The class that a layer's rates are kept under."""
+    """The class that a layer's rates are kept under. shape: of its weight, as it is stored."""
     if unit.rows:
         return "rows"
-    if shape[1] <= _STEM_CHANNELS:
+    if unit.kind not in TRANSPOSED and shape[1] <= _STEM_CHANNELS:
         return "stem"
     return "pointwise" if unit.window.kernel == (1, 1) else "conv"
 
@@ -50,13 +51,17 @@ def layer_cost(unit: Unit, stored: StoredWeight, times: int, table: CostTable, b
 
     batch: how many planes that is.
     """
-    weights = stored.weights()
+    weights = outputs_first(unit, stored.weights())
+    kind = layer_class(unit, stored.shape)
+    rates: Rates = getattr(table, kind)
     lanes = 1.0 if unit.rows else _idle_lanes(times / max(batch, 1))
-    if unit.kind == "qconv":
+    if unit.kind in OF_BYTES:
+        if unit.kind == "qconvtranspose":
+            cost = _transposed_cost(weights, times, rates.dense, table)
+        else:
+            cost = _bytes_cost(kind, weights, times, table.int8)
         # Of single pictures the rates know, as they were fitted to whole backbones.
-        cost = _bytes_cost(layer_class(unit, stored.shape), weights, times, table.int8)
         return Cost(cost.sparse * lanes, cost.dense) if batch > 1 else cost
-    rates: Rates = getattr(table, layer_class(unit, stored.shape))
     nonzeros = int(np.count_nonzero(weights))
     outputs, inputs = weights.shape[:2]
     kept = max(nonzeros, 1) / (outputs * inputs)
@@ -93,6 +98,14 @@ def _bytes_cost(kind: LayerClass, weights: Array, times: int, table: ByteRates) 
     return Cost(min(ms(4 * quads, rates.sparse), ms(8 * pairs, rates.sparse * table.pairs), layout), dense)
 
 
+def _transposed_cost(weights: Array, times: int, dense_rate: float, table: CostTable) -> Cost:
+    """Of bytes: a 1x1 layer whose outputs are interleaved, four channels a cell. A stock runtime computes floats."""
+    phases = weights.transpose(2, 3, 0, 1).reshape(-1, weights.shape[1], 1, 1)
+    sums = _bytes_cost("pointwise", phases, times, table.int8).sparse
+    interleaving = len(phases) * times / QUAD * table.layout_ns / 1e6
+    return Cost(sums + interleaving, weights.size * times / dense_rate / 1e6)
+
+
 def conversion_ms(cut: Cut, stored: Mapping[str, StoredWeight], times: Mapping[str, int], table: CostTable) -> float:
     """Milliseconds that a region spends on bringing activations into its layout and back."""
     floats = 0
@@ -104,18 +117,24 @@ def conversion_ms(cut: Cut, stored: Mapping[str, StoredWeight], times: Mapping[s
         if unit.weight is None or ("in", unit.weight) in counted:
             continue
         # Pictures are read as bytes, of which the stem's rate knows.
-        made = quantized if stored[unit.weight].shape[1] > _STEM_CHANNELS else set()
+        made = set() if layer_class(unit, stored[unit.weight].shape) == "stem" else quantized
         if set(unit.inputs) & (given | made):
             counted.add(("in", unit.weight))
-            strides = unit.window.stride[0] * unit.window.stride[1]
-            floats += stored[unit.weight].shape[1] * unit.groups * strides * times.get(unit.weight, 0)
+            floats += _crossing(unit, stored[unit.weight].shape)[0] * times.get(unit.weight, 0)
     for name in cut.outputs:
         unit_or_none = _layer_behind(name, maker)
         if unit_or_none is not None and ("out", str(unit_or_none.weight)) not in counted:
             counted.add(("out", str(unit_or_none.weight)))
             weight = str(unit_or_none.weight)
-            floats += stored[weight].shape[0] * times.get(weight, 0)
+            floats += _crossing(unit_or_none, stored[weight].shape)[1] * times.get(weight, 0)
     return floats * table.layout_ns / 1e6
+
+
+def _crossing(unit: Unit, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Values that a layer reads, and that it makes, for each time that its weights are multiplied."""
+    if unit.kind in TRANSPOSED:
+        return shape[0], math.prod(shape[1:])
+    return shape[1] * unit.groups * math.prod(unit.window.stride), shape[0]
 
 
 def _layer_behind(name: str, maker: Mapping[str, Unit]) -> Unit | None:

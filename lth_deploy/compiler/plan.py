@@ -8,7 +8,7 @@ from onnx import ModelProto
 from lth_deploy.compiler.costs import Cost, conversion_ms, layer_class, layer_cost
 from lth_deploy.compiler.regions.build import RegionPlan, Verdict, build_regions, zeros_from
 from lth_deploy.compiler.regions.outputs import Cut
-from lth_deploy.compiler.regions.units import HEAVY, Unit
+from lth_deploy.compiler.regions.units import HEAVY, OF_BYTES, Unit
 from lth_deploy.compiler.stored import StoredWeight, stored_weights
 from lth_deploy.target import Target
 
@@ -55,7 +55,7 @@ def plan_regions(packed: ModelProto, target: Target, facts: Facts) -> tuple[Mode
             return too_full
         batch = facts.batches.get(weight.name, 1)
         cost = costs.setdefault(weight.name, layer_cost(unit, weight, times, target.costs, batch))
-        if unit.kind == "qconv":
+        if unit.kind in OF_BYTES:
             return None if cost.sparse <= _CUT * cost.dense or not facts.by_table else _predicted(cost)
         predicted_faster = cost.sparse < cost.dense
         if predicted_faster and facts.by_table and layer_class(unit, weight.shape) == "stem":

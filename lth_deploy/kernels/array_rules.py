@@ -5,22 +5,24 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from lth_deploy.kernels.instructions import Program, QConv
+from lth_deploy.kernels.instructions import Program, QConv, QConvTranspose
 from lth_deploy.kernels.limits import MAX_SUM, WEIGHT_SCALES, need
 
 Constant = npt.NDArray[np.generic]
 
 
 def check_arrays(program: Program, weights: Sequence[Constant]) -> None:
-    """Hold the decoded constants of a checked program, in their dims, to the rules of `qconv`.
+    """Hold the decoded constants of a checked program, in their dims, to the rules of convolutions of bytes.
 
     Raises:
         RuleError: what is wrong, and with which weight.
     """
     for step in program.instructions:
-        if isinstance(step, QConv):
+        if isinstance(step, QConv | QConvTranspose):
             check_scales(weights[step.scales], f"weight {step.scales}")
-            check_sums(weights[step.weight], None if step.bias is None else weights[step.bias], f"weight {step.weight}")
+            weight = weights[step.weight]
+            by_output = weight.swapaxes(0, 1) if isinstance(step, QConvTranspose) else weight
+            check_sums(by_output, None if step.bias is None else weights[step.bias], f"weight {step.weight}")
 
 
 def check_scales(scales: Constant, place: str) -> None:
@@ -38,6 +40,8 @@ def check_scales(scales: Constant, place: str) -> None:
 
 def check_sums(weight: Constant, bias: Constant | None, place: str) -> None:
     """No sum of an output channel leaves 32 bits, whatever the bytes are.
+
+    weight: [OC, ...].
 
     Raises:
         RuleError: the first channel where one may, or a weight of -128.

@@ -1,6 +1,16 @@
 """How closely a kernel must follow the function of its region: what a program promises of each output."""
 
-from lth_deploy.kernels.instructions import Add, Conv, ConvTranspose, Dequantize, Program, QAdd, QConv, Requantize
+from lth_deploy.kernels.instructions import (
+    Add,
+    Conv,
+    ConvTranspose,
+    Dequantize,
+    Program,
+    QAdd,
+    QConv,
+    QConvTranspose,
+    Requantize,
+)
 from lth_deploy.kernels.rules import check
 
 _CLAMPS = ("none", "relu", "clip")
@@ -25,12 +35,12 @@ def is_exact(program: Program) -> bool:
     """Whether all that a program does with bytes is what a stock runtime does, bit for bit.
 
     A fused addition or activation is rounded once where a stock runtime rounds twice, and floats may be summed in
-    another order before they are rounded.
+    another order before they are rounded. It has no transposed convolution of bytes, and sums floats instead.
     """
     for step in program.instructions:
         if isinstance(step, QConv) and (step.add is not None or step.act.kind not in _CLAMPS):
             return False
-        if isinstance(step, QAdd | Conv | ConvTranspose | Add):
+        if isinstance(step, QAdd | QConvTranspose | Conv | ConvTranspose | Add):
             return False
         if isinstance(step, Requantize) and step.act.kind not in _CLAMPS:
             return False
@@ -39,4 +49,6 @@ def is_exact(program: Program) -> bool:
 
 def reads_bytes(program: Program) -> bool:
     """Whether floats that a program makes may come from bytes."""
-    return any(isinstance(step, QConv | QAdd | Requantize | Dequantize) for step in program.instructions)
+    return any(
+        isinstance(step, QConv | QConvTranspose | QAdd | Requantize | Dequantize) for step in program.instructions
+    )

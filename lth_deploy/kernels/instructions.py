@@ -173,6 +173,19 @@ class QConv:
 
 
 @dataclass(frozen=True)
+class QConvTranspose:
+    """act(transposed convolution(x) + bias) of bytes whose stride is its kernel; constants and `out` as of QConv."""
+
+    x: int
+    weight: int
+    scales: int
+    bias: int | None
+    kernel: Pair
+    act: Act = NONE
+    out: Quantized | None = None
+
+
+@dataclass(frozen=True)
 class QAdd:
     """act(a + b) of two tensors of bytes, rounded once."""
 
@@ -210,6 +223,7 @@ Instruction = (
     | Slice
     | Quantize
     | QConv
+    | QConvTranspose
     | QAdd
     | Requantize
     | Dequantize
@@ -261,7 +275,7 @@ def arguments(step: Instruction) -> tuple[int, ...]:
 
 def constants(step: Instruction) -> tuple[int, ...]:
     """Weights, scales and biases that an instruction reads."""
-    if isinstance(step, QConv):
+    if isinstance(step, QConv | QConvTranspose):
         return (step.weight, step.scales) if step.bias is None else (step.weight, step.scales, step.bias)
     if isinstance(step, Conv | ConvTranspose):
         return (step.weight,) if step.bias is None else (step.weight, step.bias)

@@ -24,6 +24,7 @@ from lth_deploy.kernels.instructions import (
     Program,
     QAdd,
     QConv,
+    QConvTranspose,
     Quantize,
     Quantized,
     Requantize,
@@ -202,6 +203,13 @@ def _read_conv_transpose(plain: list[str], keys: dict[str, str]) -> ConvTranspos
     return ConvTranspose(_tensor(x), _named(weight, "w"), _bias(bias), _pair(keys["kernel"]), _read_act(keys["act"]))
 
 
+def _read_qconv_transpose(plain: list[str], keys: dict[str, str]) -> QConvTranspose:
+    x, weight, scales, bias = plain
+    conv = _read_conv_transpose([x, weight, bias], keys)
+    scales_of = _named(scales, "w")
+    return QConvTranspose(conv.x, conv.weight, scales_of, conv.bias, conv.kernel, conv.act, _read_out(keys["out"]))
+
+
 def _read_add(plain: list[str], keys: dict[str, str]) -> Add:
     a, b = plain
     return Add(_tensor(a), _tensor(b), _read_act(keys["act"]))
@@ -224,6 +232,7 @@ _STEPS: dict[str, Callable[[list[str], dict[str, str]], Instruction]] = {
     "slice": lambda plain, keys: Slice(_tensor(plain[0]), _number(keys["from"]), _number(keys["to"])),
     "quantize": lambda plain, keys: Quantize(_tensor(plain[0]), _read_quantized(keys)),
     "qconv": _read_qconv,
+    "qconvtranspose": _read_qconv_transpose,
     "qadd": _read_qadd,
     "requantize": lambda plain, keys: Requantize(_tensor(plain[0]), _read_act(keys["act"]), _read_quantized(keys)),
     "dequantize": lambda plain, _: Dequantize(_tensor(plain[0])),

@@ -14,6 +14,7 @@ from lth_deploy.kernels.instructions import (
     Program,
     QAdd,
     QConv,
+    QConvTranspose,
     Quantize,
     Quantized,
     Requantize,
@@ -50,9 +51,10 @@ def _step_line(step: Instruction) -> str:
             weights = f"w{step.weight} w{step.scales} {_bias_text(step.bias)}"
             return f"qconv t{step.x} {weights} {_sum_text(step)} {_out_text(step.out)}"
         case ConvTranspose():
-            kernel = _joined(step.kernel)
-            head = f"convtranspose t{step.x} w{step.weight} {_bias_text(step.bias)}"
-            return f"{head} kernel={kernel} stride={kernel} act={_act_text(step.act)}"
+            return f"convtranspose t{step.x} w{step.weight} {_bias_text(step.bias)} {_spread_text(step)}"
+        case QConvTranspose():
+            weights = f"w{step.weight} w{step.scales} {_bias_text(step.bias)}"
+            return f"qconvtranspose t{step.x} {weights} {_spread_text(step)} {_out_text(step.out)}"
         case MaxPool():
             return f"maxpool t{step.x} {_window_text(step.window)}"
         case Resize():
@@ -90,6 +92,11 @@ def _act_text(act: Act) -> str:
 def _sum_text(step: Conv | QConv) -> str:
     added = "" if step.add is None else f" add=t{step.add}"
     return f"{_window_text(step.window)} groups={step.groups}{added} act={_act_text(step.act)}"
+
+
+def _spread_text(step: ConvTranspose | QConvTranspose) -> str:
+    kernel = _joined(step.kernel)
+    return f"kernel={kernel} stride={kernel} act={_act_text(step.act)}"
 
 
 def _out_text(out: Quantized | None) -> str:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from lth_deploy.kernels.bounded import UNIT, Float, Tensor, activated, column, convolved, same_shape
-from lth_deploy.kernels.instructions import Act, QConv, Quantized
+from lth_deploy.kernels.bounded import UNIT, Float, Tensor, activated, column, convolved, same_shape, spread_out
+from lth_deploy.kernels.instructions import Act, QConv, QConvTranspose, Quantized
 
 _ROUNDINGS = 8
 """Roundings to float32, at most, of a value that is brought to another scale."""
@@ -42,19 +42,39 @@ def convolution(step: QConv, made: Sequence[Tensor], weights: Sequence[Float]) -
     weight = weight.reshape(*weight.shape, *(1, 1)[: 4 - weight.ndim])
     total = convolved(x.value - x.quantized.zero, weight, step.window, step.groups)
     spread = convolved(x.bound, np.abs(weight), step.window, step.groups)
+    return _brought(step, total, spread, x.quantized, None if step.add is None else made[step.add], weights)
+
+
+def transposed(step: QConvTranspose, x: Tensor, weights: Sequence[Float]) -> Tensor:
+    """As `convolution`: what a QLinearConv of every tap of the kernel would make, one beside the other."""
+    assert x.quantized is not None
+    weight = weights[step.weight]
+    total = spread_out(x.value - x.quantized.zero, weight)
+    return _brought(step, total, spread_out(x.bound, np.abs(weight)), x.quantized, None, weights)
+
+
+def _brought(
+    step: QConv | QConvTranspose,
+    total: Float,
+    spread: Float,
+    of_x: Quantized,
+    add: Tensor | None,
+    weights: Sequence[Float],
+) -> Tensor:
+    """Sums that may be off by `spread`, and the bias, brought to the scale of the result."""
     if step.bias is not None:
         total = total + column(weights[step.bias])
-    unit = np.float32(x.quantized.scale) * column(weights[step.scales]).astype(np.float32)
+    unit = np.float32(of_x.scale) * column(weights[step.scales]).astype(np.float32)
     if step.out is None:
         return activated(_times(total, spread, unit), step.act)
-    if step.add is None and step.act.kind in ("none", "relu", "clip"):
+    if add is None and step.act.kind in ("none", "relu", "clip"):
         return _requantized(total, spread, unit / np.float32(step.out.scale), step.act, step.out)
     value, size = total * unit, np.abs(total * unit)
     bound = spread * unit
-    if step.add is not None:
-        same_shape(value, made[step.add].value)
-        residual = dequantized(made[step.add])
-        value, size, bound = value + residual.value, size + _terms(made[step.add]), bound + residual.bound
+    if add is not None:
+        same_shape(value, add.value)
+        residual = dequantized(add)
+        value, size, bound = value + residual.value, size + _terms(add), bound + residual.bound
     return _rounded_once(value, bound + _ROUNDINGS * UNIT * size, step.act, step.out)
 
 

@@ -39,6 +39,7 @@ from lth_deploy.kernels.instructions import (
     Program,
     QAdd,
     QConv,
+    QConvTranspose,
     Quantize,
     Requantize,
     Resize,
@@ -107,6 +108,8 @@ def _step(step: Instruction, made: list[Tensor], weights: list[Float], inputs: S
             return quantised.quantized(made[step.x], step.out)
         case QConv():
             return quantised.convolution(step, made, weights)
+        case QConvTranspose():
+            return quantised.transposed(step, made[step.x], weights)
         case QAdd():
             return quantised.rescaled([made[step.a], made[step.b]], step.act, step.out)
         case Requantize():

@@ -19,6 +19,7 @@ from lth_deploy.kernels.instructions import (
     MaxPool,
     QAdd,
     QConv,
+    QConvTranspose,
     Quantize,
     Quantized,
     Requantize,
@@ -62,6 +63,10 @@ def made_by(step: Instruction, made: Sequence[Made], weights: Sequence[Weight], 
         case ConvTranspose():
             _floats(given, place)
             return Made(_conv_transpose(step, given[0], weights, place))
+        case QConvTranspose():
+            _bytes(given, place)
+            _typed(weights[step.weight], ("s8",), f"w{step.weight}", place)
+            return _made_by_sums(step, _transposed(step, given[0], weights, place), given[0], weights, place)
         case MaxPool():
             need(not given[0].rows, place, "rows have no plane")
             _window(step.window, place)
@@ -145,12 +150,17 @@ def _qconv(step: QConv, given: Sequence[Made], weights: Sequence[Weight], place:
     if step.groups > 1:
         quads = weight.dims[1] % QUAD == 0 and (outputs // step.groups) % QUAD == 0
         need(quads, place, "groups of bytes take and make a multiple of 4 channels")
+    need(step.out is not None or step.add is None, place, "nothing is added where float32 is made")
+    return _made_by_sums(step, outputs, given[0], weights, place)
+
+
+def _made_by_sums(step: QConv | QConvTranspose, outputs: int, x: Made, weights: Sequence[Weight], place: str) -> Made:
+    """What sums of bytes are brought to by the scales of their channels."""
     scales = weights[step.scales]
     fits = scales.dims == (outputs,) and scales.coding == "dense" and scales.value_type == "f32"
     need(fits, place, f"the scales w{step.scales} must be dense f32, [{outputs}]")
     _bias(step.bias, outputs, weights, ("s32",), place)
-    need(step.out is not None or step.add is None, place, "nothing is added where float32 is made")
-    return Made(outputs, given[0].rows, None if step.out is None else _out(step.out, place))
+    return Made(outputs, x.rows, None if step.out is None else _out(step.out, place))
 
 
 def _conv(step: Conv, given: Sequence[Made], weights: Sequence[Weight], place: str) -> int:
@@ -189,14 +199,19 @@ def _convolution(step: Conv | QConv, given: Sequence[Made], dims: tuple[int, ...
 
 
 def _conv_transpose(step: ConvTranspose, x: Made, weights: Sequence[Weight], place: str) -> int:
-    weight = weights[step.weight]
-    dims = weight.dims
-    _typed(weight, ("f32", "f16"), f"w{step.weight}", place)
+    _typed(weights[step.weight], ("f32", "f16"), f"w{step.weight}", place)
+    outputs = _transposed(step, x, weights, place)
+    _bias(step.bias, outputs, weights, ("f32", "f16"), place)
+    return outputs
+
+
+def _transposed(step: ConvTranspose | QConvTranspose, x: Made, weights: Sequence[Weight], place: str) -> int:
+    """What holds for transposed convolutions of either type; the channels that they make."""
+    dims = weights[step.weight].dims
     need(not x.rows, place, "rows have no plane")
     need(len(dims) == 4 and dims[2:] == step.kernel, place, f"the kernel is not that of w{step.weight}")
     _window(Window(step.kernel, step.kernel), place)
     need(dims[0] == x.channels, place, f"w{step.weight} takes {dims[0]} channels, t{step.x} has {x.channels}")
-    _bias(step.bias, dims[1], weights, ("f32", "f16"), place)
     _act(step.act, place)
     return dims[1]
 

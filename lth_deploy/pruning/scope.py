@@ -112,7 +112,7 @@ def quantized_layers(model: nn.Module, keep_float: Sequence[str]) -> list[str]:
     """
     modules = prunable_modules(model)
     _check_globs(keep_float, list(modules), "quantization.float_layers")
-    # Kernels for transposed convolutions compute in float32 only.
+    # Training rounds weights per output channel, the first dimension; that of a transposed convolution is the second.
     able = [name for name, module in modules.items() if not isinstance(module, nn.ConvTranspose2d)]
     return [name for name in able if not _matches(name, keep_float)]
 

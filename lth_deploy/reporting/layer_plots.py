@@ -84,14 +84,16 @@ def overlap_matrix(overlaps: Sequence[Overlap], name: str) -> str | None:
         canvas = Canvas(_WIDTH, 0.8 + 0.8 * len(names))
         axes = canvas.axes
         axes.grid(visible=False)
+        columns = 0
         for pair in overlaps:
             # The earlier name is the column, so that the lower left triangle is filled.
             column, row = sorted((names.index(pair.first), names.index(pair.second)))
+            columns = max(columns, column + 1)
             _field(canvas, pair, column, row)
-        axes.set_xlim(-0.5, len(names) - 1.5)
+        axes.set_xlim(-0.5, columns - 0.5)
         axes.set_ylim(len(names) - 0.5, 0.5)
         labels = [_two_lines(one) for one in names]
-        axes.set_xticks(range(len(names) - 1), labels[:-1])
+        axes.set_xticks(range(columns), labels[:columns])
         axes.set_yticks(range(1, len(names)), labels[1:])
         axes.tick_params(length=0)
         axes.spines["bottom"].set_visible(False)

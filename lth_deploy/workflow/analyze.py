@@ -140,7 +140,7 @@ def _different_data(opened: "Sequence[OpenedRun]") -> list[str]:
 
 
 def _overlaps(opened: "Sequence[OpenedRun]") -> tuple[list[Overlap], list[str]]:
-    """Every pair of masks, tickets of different runs first; and why a pair is left out."""
+    """Every pair of masks but two random ones, tickets of different runs first; and why a pair is left out."""
     from lth_deploy.evaluation.mask_overlap import mask_overlap
 
     masks: dict[str, _Mask] = {}
@@ -152,7 +152,8 @@ def _overlaps(opened: "Sequence[OpenedRun]") -> tuple[list[Overlap], list[str]]:
                 label = trial if len(opened) == 1 else f"{one.name}/{trial}"
                 masks[label] = _Mask(one, mine, kind == "random")
     found, notes = [], []
-    pairs = itertools.combinations(masks, 2)
+    # Random masks are shuffled by the seed: in two runs of one seed they would overlap just as their tickets do.
+    pairs = [pair for pair in itertools.combinations(masks, 2) if not all(masks[one].random for one in pair)]
     for first, second in sorted(pairs, key=lambda pair: _last(masks[pair[0]], masks[pair[1]])):
         one, other = masks[first].run, masks[second].run
         if one is not other and (one.reordered or other.reordered):

@@ -170,6 +170,7 @@ def _row(layer: "WeightLayer", times: int | None, coordinates: bool) -> LayerRow
     from lth_deploy.compiler.regions.quads import quad_density
 
     weights = layer.stored.weights()
+    outputs_first = weights.swapaxes(0, 1) if layer.op_type == "ConvTranspose" else weights
     coding, size = layer.stored.coding, layer.stored.nbytes
     reason = layer.obstacle if coding == "dense" else None
     if coding == "dense" and reason is None and coordinates and 12 * (layer.elements - layer.zeros) < size:
@@ -194,7 +195,7 @@ def _row(layer: "WeightLayer", times: int | None, coordinates: bool) -> LayerRow
         else bound_of(layer.elements, layer.elements, weights.dtype.itemsize),
         positions=times,
         reason=reason,
-        empty_quads=1.0 - quad_density(weights) if layer.stored.int8 else None,
+        empty_quads=1.0 - quad_density(outputs_first) if layer.stored.int8 else None,
     )
 
 

@@ -14,7 +14,7 @@ from lth_deploy.compiler.costs import layer_cost
 from lth_deploy.compiler.emit import emit
 from lth_deploy.compiler.plan import Facts
 from lth_deploy.compiler.regions.quads import kept_quads, quad_density
-from lth_deploy.compiler.regions.units import Unit
+from lth_deploy.compiler.regions.units import Kind, Unit
 from lth_deploy.compiler.stored import StoredWeight
 from lth_deploy.formats import Array, Block
 from lth_deploy.kernels.instructions import Window
@@ -38,8 +38,15 @@ def test_broken_quads_count_as_whole(outputs: int, inputs: int) -> None:
     assert quad_density(weights) == 1.0
 
 
-def cost_of(weights: Array, table: CostTable, times: int = 1600, batch: int = 1) -> tuple[float, float]:
-    unit = Unit("qconv", 0, (), ("x",), ("y",), "w", window=Window((3, 3), pads=(1, 1, 1, 1)))
+def cost_of(
+    weights: Array,
+    table: CostTable,
+    kind: Kind = "qconv",
+    kernel: tuple[int, int] = (3, 3),
+    times: int = 1600,
+    batch: int = 1,
+) -> tuple[float, float]:
+    unit = Unit(kind, 0, (), ("x",), ("y",), "w", window=Window(kernel))
 
     class Known(StoredWeight):
         def weights(self) -> Array:
@@ -70,8 +77,8 @@ def test_a_full_layer_costs_what_the_layout_costs_and_pairs_are_cheaper() -> Non
 
 def test_small_planes_of_many_regions_leave_lanes_idle() -> None:
     weights = masked(Block(1, 4), 0.8)
-    one, dense = cost_of(weights, CostTable(), 100 * 196)
-    many, same = cost_of(weights, CostTable(), 100 * 196, batch=100)
+    one, dense = cost_of(weights, CostTable(), times=100 * 196)
+    many, same = cost_of(weights, CostTable(), times=100 * 196, batch=100)
     assert many == pytest.approx(one * 256 / 196)
     assert same == dense
 
@@ -89,6 +96,19 @@ def test_floats_that_a_region_makes_bytes_of_are_brought_into_the_layout() -> No
 
     floats = 2 * 64 * 6400  # one plane of 64 channels in, one out
     assert sparse_ms(0.01) - sparse_ms(0) == pytest.approx(floats * 0.01e-6, rel=1e-3)
+
+
+def test_a_transposed_layer_costs_its_phases_and_floats_outside() -> None:
+    table = CostTable()
+    rng = np.random.default_rng(0)
+    weights = in_blocks(rng.integers(1, 127, (64, 256, 2, 2)).astype(np.int8), Block(1, 4), 0.8, rng)
+    stored = np.ascontiguousarray(weights.swapaxes(0, 1))
+    cost = cost_of(stored, table, "qconvtranspose", (2, 2))
+    phases = weights.transpose(2, 3, 0, 1).reshape(256, 256, 1, 1)
+    sums, moved = cost_of(phases, table, kernel=(1, 1))[0], 256 * 1600 / 4 * table.layout_ns / 1e6
+    assert cost == (pytest.approx(sums + moved), weights.size * 1600 / table.conv.dense / 1e6)
+    floats = cost_of(stored.astype(np.float32), table, "convtranspose", (2, 2))
+    assert cost[0] < floats[0] < floats[1] == cost[1]
 
 
 def test_dense_layers_stay_inside_a_region_that_pays_and_alone_outside() -> None:

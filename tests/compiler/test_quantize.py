@@ -16,13 +16,16 @@ from tests.compiler.onnx_models import run
 INT8 = Target(values="int8")
 
 
-def layer(weights: np.ndarray, bias: np.ndarray) -> ModelProto:
+def layer(weights: np.ndarray, bias: np.ndarray, transposed: bool = False) -> ModelProto:
+    node = helper.make_node("Conv", ["x", "w", "b"], ["y"], "conv", pads=[1] * 4)
+    if transposed:
+        node = helper.make_node("ConvTranspose", ["x", "w", "b"], ["y"], "up", strides=weights.shape[2:])
     graph = helper.make_graph(
-        [helper.make_node("Conv", ["x", "w", "b"], ["y"], "conv", pads=[1] * 4)],
+        [node],
         "layer",
-        [helper.make_tensor_value_info("x", 1, [1, weights.shape[1], "h", "w_"])],
+        [helper.make_tensor_value_info("x", 1, [1, weights.shape[0 if transposed else 1], "h", "w_"])],
         [helper.make_tensor_value_info("y", 1, None)],
-        [numpy_helper.from_array(weights, "w"), numpy_helper.from_array(bias, "b")],
+        [numpy_helper.from_array(np.ascontiguousarray(weights), "w"), numpy_helper.from_array(bias, "b")],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
 
@@ -32,14 +35,15 @@ def pictures(channels: int, count: int = 3) -> list[dict[str, np.ndarray]]:
     return [{"x": rng.standard_normal((1, channels, 9, 11)).astype(np.float32)} for _ in range(count)]
 
 
-@pytest.fixture(scope="module")
-def thin() -> tuple[ModelProto, Quantised]:
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "transposed"])
+def thin(request: pytest.FixtureRequest) -> tuple[ModelProto, Quantised]:
     """Channel 2 has no weights, channel 3 tiny ones; both have biases."""
     rng = np.random.default_rng(0)
     weights = rng.normal(0, 0.2, (8, 16, 3, 3)).astype(np.float32)
     weights[2] = 0
     weights[3] *= 1e-7
-    model = layer(weights, rng.normal(0, 1, 8).astype(np.float32))
+    stored = weights.swapaxes(0, 1) if request.param else weights
+    model = layer(stored, rng.normal(0, 1, 8).astype(np.float32), transposed=request.param)
     return model, quantize(model, pictures(16), INT8)
 
 

@@ -13,6 +13,7 @@ from lth_deploy.kernels.instructions import (
     Program,
     QAdd,
     QConv,
+    QConvTranspose,
     Quantize,
     Quantized,
     Requantize,
@@ -34,6 +35,8 @@ weight bitmask:2x4 s8 8,8,3,3 at 7,8
 weight steps8:1x4 s8 6,16 at 9,10
 weight dense f32 6 at 11
 weight gaps4:2x1 f32 8,3,1,1 at 12,13
+weight bitmask s8 8,6,2,3 at 14,15
+weight dense s32 6 at 16
 t0 = load 0 channels=3
 t1 = quantize t0 out=u8:0.0171:128
 t2 = qconv t1 w0 w1 w2 kernel=7,7 stride=2,2 pads=3,3,3,3 dilation=1,1 groups=1 act=relu out=u8:0.02:0
@@ -48,13 +51,18 @@ t10 = qadd t9 t2 act=none out=u8:0.0337:90
 t11 = dequantize t10
 t12 = qconv t10 w4 w1 - kernel=3,3 stride=1,1 pads=1,1,1,1 dilation=1,1 groups=1 act=hardswish out=f32
 t13 = conv t0 w7 - kernel=1,1 stride=1,1 pads=0,0,0,0 dilation=1,1 groups=1 act=none
-t14 = loadrows 1 channels=16
-t15 = quantize t14 out=u8:0.0171:128
-t16 = qconv t15 w5 w6 - kernel=1,1 stride=1,1 pads=0,0,0,0 dilation=1,1 groups=1 act=none out=f32
+t14 = qconvtranspose t10 w8 w6 w9 kernel=2,3 stride=2,3 act=relu out=u8:0.0151:9
+t15 = dequantize t14
+t16 = qconvtranspose t10 w8 w6 - kernel=2,3 stride=2,3 act=leaky:0.1 out=f32
+t17 = loadrows 1 channels=16
+t18 = quantize t17 out=u8:0.0171:128
+t19 = qconv t18 w5 w6 - kernel=1,1 stride=1,1 pads=0,0,0,0 dilation=1,1 groups=1 act=none out=f32
 output t11
 output t12
 output t13
-output t16 rows
+output t15
+output t16
+output t19 rows
 """
 
 
@@ -115,7 +123,7 @@ def quantised_programs(draw: st.DrawFn) -> Program:
 
     for _ in range(draw(st.integers(1, 7))):
         kind = draw(
-            st.sampled_from(["conv", "conv", "conv", "pool", "add", "re", "concat", "slice", "resize", "float"])
+            st.sampled_from(["conv", "conv", "conv", "up", "pool", "add", "re", "concat", "slice", "resize", "float"])
         )
         x = pick()
         channels, plane, of_x = made[x]
@@ -130,6 +138,13 @@ def quantised_programs(draw: st.DrawFn) -> Program:
             constants = weight("s8", outputs, channels, *window.kernel), weight("f32", outputs)
             step: Instruction = QConv(x, *constants, bias, window, 1, add, draw(acts()), out)
             made.append((outputs, after, out))
+        elif kind == "up":
+            outputs = draw(st.integers(1, 9))
+            kernel = draw(st.sampled_from([(2, 2), (1, 2), (3, 3)]))
+            constants = weight("s8", channels, outputs, *kernel), weight("f32", outputs)
+            bias = weight("s32", outputs) if draw(st.booleans()) else None
+            step = QConvTranspose(x, *constants, bias, kernel, draw(acts()), out)
+            made.append((outputs, 100 + len(made), out))
         elif kind == "pool":
             step = MaxPool(x, _STRIDED)
             made.append((channels, plane + 1, of_x))

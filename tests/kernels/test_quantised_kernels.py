@@ -22,6 +22,7 @@ from lth_deploy.kernels.instructions import (
     Program,
     QAdd,
     QConv,
+    QConvTranspose,
     Quantize,
     Quantized,
     Resize,
@@ -73,6 +74,38 @@ def test_a_layer_of_any_kind(program: Program, data: st.DataObject, instruction_
     least = [(window.kernel[axis] - 1) * window.dilation[axis] + 1 for axis in (0, 1)]
     sides = (data.draw(st.integers(least[axis], least[axis] + 40)) for axis in (0, 1))
     shape = (data.draw(st.integers(1, 2)), program.instructions[0].channels, *sides)  # type: ignore[union-attr]
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    zeros = data.draw(st.sampled_from([0.0, 0.5, 0.9, 0.99, 1.0]))
+    weights = random_constants(program, rng, zeros, data.draw(st.booleans()))
+    inputs = [rng.standard_normal(shape).astype(np.float32)]
+    hold_on_all(program, weights, inputs, instruction_sets)
+
+
+@st.composite
+def transposed_layers(draw: st.DrawFn) -> Program:
+    """A transposed convolution of any kind to bytes, and to floats."""
+    inputs, outputs = draw(st.integers(1, 70)), draw(st.integers(1, 40))
+    kernel = draw(st.sampled_from([(1, 1), (2, 2), (2, 2), (3, 3), (1, 2), (4, 1), (8, 5)]))
+    constants = [
+        Weight("dense", "s8", (inputs, outputs, *kernel), None, 1),
+        Weight("dense", "f32", (outputs,), None, 2),
+    ]
+    bias = 2 if draw(st.booleans()) else None
+    if bias is not None:
+        constants.append(Weight("dense", "s32", (outputs,), None, 3))
+    first = QConvTranspose(1, 0, 1, bias, kernel, draw(acts()), draw(quantized()))
+    second = dataclasses.replace(first, act=draw(acts()), out=None)
+    steps = (Load(0, inputs), Quantize(0, draw(quantized())), first, second, Dequantize(2))
+    return Program(1, tuple(constants), steps, (Output(4), Output(3)))
+
+
+@SLOW_MACHINE
+@given(program=transposed_layers(), data=st.data())
+def test_a_transposed_layer_of_any_kind(
+    program: Program, data: st.DataObject, instruction_sets: dict[str, Path]
+) -> None:
+    sides = (data.draw(st.integers(1, 21)) for _ in range(2))
+    shape = (data.draw(st.integers(1, 4)), program.instructions[0].channels, *sides)  # type: ignore[union-attr]
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     zeros = data.draw(st.sampled_from([0.0, 0.5, 0.9, 0.99, 1.0]))
     weights = random_constants(program, rng, zeros, data.draw(st.booleans()))
@@ -162,6 +195,30 @@ def test_the_stem_and_the_block_of_a_resnet(kernels: Path, size: tuple[int, int]
     program = Program(1, constants, steps, (Output(11), Output(12)))
     rng = np.random.default_rng(1)
     hold(program, random_constants(program, rng, 0.8), [rng.standard_normal((1, 3, *size)).astype(np.float32)], kernels)
+
+
+# 200 regions of 24 channels have more phases than are held at once.
+@pytest.mark.parametrize(("regions", "size"), [(9, (14, 14)), (200, (14, 14)), (200, (9, 17))])
+@pytest.mark.parametrize("outputs", [24, 22])
+def test_a_mask_head_over_many_regions(kernels: Path, outputs: int, regions: int, size: tuple[int, int]) -> None:
+    parts = [((24, 24, 3, 3), 24), ((24, outputs, 2, 2), outputs), ((5, outputs, 1, 1), 5)]
+    rows = [
+        [("bitmask", "s8", dims, None), ("dense", "f32", (made,), None), ("dense", "s32", (made,), None)]
+        for dims, made in parts
+    ]
+    relu = Act("relu")
+    steps = (
+        Load(0, 24),
+        Quantize(0, Quantized(0.0171, 128)),
+        QConv(1, 0, 1, 2, THREE, 1, None, relu, Quantized(0.0317, 0)),
+        QConvTranspose(2, 3, 4, 5, (2, 2), relu, Quantized(0.0291, 0)),
+        QConv(3, 6, 7, 8, ONE, out=Quantized(0.0553, 120)),
+        Dequantize(4),
+    )
+    program = Program(1, numbered(*(part for row in rows for part in row)), steps, (Output(5),))
+    rng = np.random.default_rng(3)
+    inputs = [rng.standard_normal((regions, 24, *size)).astype(np.float32)]
+    hold(program, random_constants(program, rng, 0.8), inputs, kernels)
 
 
 @pytest.mark.parametrize("rows", [1, 7, 100, 1000])

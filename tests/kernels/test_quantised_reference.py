@@ -18,6 +18,7 @@ from lth_deploy.kernels.instructions import (
     Program,
     QAdd,
     QConv,
+    QConvTranspose,
     Quantize,
     Quantized,
     Weight,
@@ -35,8 +36,9 @@ def test_every_quantised_instruction_runs() -> None:
     weights = random_constants(program, rng, 0.5)
     inputs = [rng.standard_normal((2, 3, 21, 18)).astype(np.float32), rng.standard_normal((5, 16)).astype(np.float32)]
     check_arrays(program, weights)
-    byte, real, _, rows = run_bounded(program, weights, inputs)
+    byte, real, _, wide, wide_real, rows = run_bounded(program, weights, inputs)
     assert byte.value.shape == real.value.shape == (2, 8, 11, 9)
+    assert wide.value.shape == wide_real.value.shape == (2, 6, 22, 27)
     assert rows.value.shape == (5, 6)
     assert (rows.bound == 0).all()
     assert np.mean(byte.bound > 0) < 0.2
@@ -92,6 +94,32 @@ def test_a_convolution_is_qlinearconv(window: Window, groups: int, zero: int, ou
     scale = np.float32(out.scale)
     assert np.array_equal(ours.value.astype(np.float32), (theirs.astype(np.float32) - out.zero) * scale)
     assert len(np.unique(theirs)) > 30
+
+
+@pytest.mark.parametrize(("out", "act"), [(ANY, Act()), (Quantized(0.1, 0), Act("relu"))])
+def test_every_tap_of_a_transposed_convolution_is_a_qlinearconv(out: Quantized, act: Act) -> None:
+    of_x = Quantized(0.02, 77)
+    weights = (
+        Weight("dense", "s8", (9, 6, 2, 3), None, 1),
+        Weight("dense", "f32", (6,), None, 2),
+        Weight("dense", "s32", (6,), None, 3),
+    )
+    step = QConvTranspose(1, 0, 1, 2, (2, 3), act, out)
+    program = Program(1, weights, (Load(0, 9), Quantize(0, of_x), step, Dequantize(2)), (Output(3),))
+    rng = np.random.default_rng(4)
+    constants = random_constants(program, rng, 0.2)
+    x = rng.standard_normal((2, 9, 5, 7)).astype(np.float32)
+    (ours,) = run_bounded(program, constants, [x])
+    assert (ours.bound == 0).all()
+    assert ours.value.shape == (2, 6, 10, 21)
+    conv = QConv(1, 0, 1, 2, Window(), 1, None, act, out)
+    for ky in range(2):
+        for kx in range(3):
+            tap = constants[0][:, :, ky, kx].T[:, :, None, None]
+            theirs = stock_qconv(stock_quantize(x, of_x), of_x, [tap, *constants[1:]], conv)  # type: ignore[arg-type]
+            reals = (theirs.astype(np.float32) - out.zero) * np.float32(out.scale)
+            assert np.array_equal(ours.value[:, :, ky::2, kx::3].astype(np.float32), reals)
+            assert len(np.unique(theirs)) > 10
 
 
 def test_an_addition_is_qlinearadd_to_a_step() -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument, RuntimeException
 
@@ -100,3 +101,12 @@ def test_a_node_that_lies_is_refused_when_the_session_opens(name: str, value: ob
     setattr(said, {2: "i", 1: "f", 3: "s"}[said.type], value)
     with pytest.raises(RuntimeException, match=refusal):
         run(fast, feeds(4, 6, 6), LIBRARY)
+
+
+def test_an_unknown_instruction_set_is_refused_when_the_session_opens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LTH_ISA", "sse9")
+    options = onnxruntime.SessionOptions()
+    options.register_custom_ops_library(str(LIBRARY))
+    fast = fast_roi_align(model({**TORCHVISION, **BINS}))
+    with pytest.raises(RuntimeException, match="sse9"):
+        onnxruntime.InferenceSession(fast.SerializeToString(), options, providers=["CPUExecutionProvider"])

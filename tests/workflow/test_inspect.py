@@ -90,3 +90,23 @@ def test_the_report_is_json_and_a_table(tmp_path: Path) -> None:
     assert len(rows) == 1 + len(report.layers)
     assert all(len(row) == len(rows[0]) for row in rows)
     assert dict(facts(report))["format"].startswith("packed")
+
+
+@pytest.mark.parametrize(("operator", "full"), [("Conv", 4 * 3 / (8 * 4)), ("ConvTranspose", 10 * 1 / (16 * 2))])
+def test_quads_lie_along_the_inputs(operator: str, full: float, tmp_path: Path) -> None:
+    weights = np.zeros((8, 16, 2, 2), np.int8)
+    weights[:4, :10] = 1
+    outputs = 8 if operator == "Conv" else 16
+    graph = helper.make_graph(
+        [
+            helper.make_node("DequantizeLinear", ["w", "s"], ["d"], axis=int(operator != "Conv")),
+            helper.make_node(operator, ["x", "d"], ["y"], strides=[2, 2]),
+        ],
+        "layer",
+        [helper.make_tensor_value_info("x", 1, [1, 24 - outputs, 8, 8])],
+        [helper.make_tensor_value_info("y", 1, ["a", "b", "c", "d"])],
+        [numpy_helper.from_array(weights, "w"), numpy_helper.from_array(np.ones(outputs, np.float32), "s")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    (row,) = inspected(model, tmp_path).layers
+    assert row.empty_quads == 1.0 - full

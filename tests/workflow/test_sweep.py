@@ -398,14 +398,17 @@ def test_every_device_gets_its_gpu_and_its_share_of_the_threads(monkeypatch: pyt
 
 
 @pytest.mark.slow
-def test_the_smoke_of_a_sweep_trains_every_row_from_its_source(really: None, cli: Cli, tmp_path: Path) -> None:
+def test_the_smoke_of_a_sweep_trains_every_row_from_its_source(
+    really: None, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # a folder named from here is not one beside the recipes
     text = """\
 controls: [random]
 set: {pruning.levels: [0.8]}
 rows:
   - {name: early, set: {pruning.early_masks: {every: 2, take: 4}}}
   - {name: carried, set: {source: {run: "${rows.early}", groups: [backbone]}}}"""
-    outcome = cli("sweep", written(tmp_path, text), "--out", tmp_path / "out", "--smoke", "--device", "cpu")
+    outcome = cli("sweep", written(tmp_path, text), "--out", "out", "--smoke", "--device", "cpu")
     assert outcome.code == 0, outcome.err
     record = storage.read_json(tmp_path / "out" / "sweep.json")
     early, carried = record["rows"]

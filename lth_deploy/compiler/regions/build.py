@@ -18,7 +18,7 @@ from lth_deploy.compiler.regions.qdq import rejoined, separated
 from lth_deploy.compiler.regions.quads import quad_density
 from lth_deploy.compiler.regions.shapes import infer
 from lth_deploy.compiler.regions.translate import Translation, translate
-from lth_deploy.compiler.regions.units import HEAVY, Unit, Weights
+from lth_deploy.compiler.regions.units import HEAVY, OF_BYTES, Unit, Weights, outputs_first
 from lth_deploy.compiler.stored import StoredWeight, stored_weights
 from lth_deploy.errors import ArtifactError
 from lth_deploy.kernels.program import text
@@ -59,8 +59,8 @@ def zeros_from(least: float, quads: float | None = None) -> Verdict:
     least_quads = least if quads is None else quads
 
     def verdict(unit: Unit, stored: StoredWeight) -> str | None:
-        weights = stored.weights()
-        if unit.kind == "qconv":
+        weights = outputs_first(unit, stored.weights())
+        if unit.kind in OF_BYTES:
             share = 1.0 - quad_density(weights)
             if share >= least_quads:
                 return None

@@ -9,7 +9,7 @@ from lth_deploy.compiler.regions import patterns
 from lth_deploy.compiler.regions.declined import Declined, need
 from lth_deploy.compiler.regions.known import Shapes, attribute
 from lth_deploy.compiler.regions.qdq import DEQUANTIZE, QUANTIZE, READERS, quantized_of
-from lth_deploy.compiler.regions.units import Kind, Unit, Uses, Weights
+from lth_deploy.compiler.regions.units import OF_BYTES, Kind, Unit, Uses, Weights
 from lth_deploy.formats import Array
 from lth_deploy.kernels.array_rules import check_scales, check_sums
 from lth_deploy.kernels.instructions import NONE, Quantized
@@ -19,13 +19,18 @@ from lth_deploy.kernels.step_rules import QUAD
 _SAME_SCALE = 1e-5
 """Most that a bias's scale may differ from the product of input and weight scale, which a runtime takes it for."""
 
-_KINDS: dict[str, Kind] = {"qconv": "qconv", "add": "qadd", "act": "requantize"}
+_KINDS: dict[str, Kind] = {
+    "qconv": "qconv",
+    "qconvtranspose": "qconvtranspose",
+    "add": "qadd",
+    "act": "requantize",
+}
 MOVERS = ("maxpool", "resize", "concat", "slice")
 """Kinds that keep scale and zero point."""
 
 
 def quantised_layer(place: int, node: NodeProto, producers: patterns.Producers, weights: Weights) -> Unit:
-    """A Conv or Gemm whose weight comes from a DequantizeLinear: per-channel symmetric int8, bias int32.
+    """A layer whose weight comes from a DequantizeLinear: per-channel symmetric int8, bias int32.
 
     Raises:
         Declined: it is quantised in a way that the kernels do not compute.
@@ -36,8 +41,10 @@ def quantised_layer(place: int, node: NodeProto, producers: patterns.Producers, 
     need(weight not in weights.overridable, f"a caller may replace '{weight}': it is an input of the graph")
     stored = weights.stored[weight]
     need(stored.int8, f"its weights are {stored.type_name}; kernels take int8")
-    values = stored.weights()
-    scales = _scales(made, values, weights)
+    values, axis = stored.weights(), 0
+    if node.op_type == "ConvTranspose":
+        values, axis = values.swapaxes(0, 1), 1
+    scales = _scales(made, values, axis, weights)
     _zero_points(node, made, weights)
     nodes = [made]
     bias = node.input[2] if len(node.input) > 2 and node.input[2] else None
@@ -54,15 +61,17 @@ def quantised_layer(place: int, node: NodeProto, producers: patterns.Producers, 
         check_sums(values, None if bias is None else weights.stored[bias].weights(), "its weights")
     except RuleError as error:
         raise Declined(f"its weights: {error}") from error
-    return Unit("qconv", place, (*nodes, node), (node.input[0],), (node.output[0],), weight, bias, scales=scales)
+    kind: Kind = "qconvtranspose" if node.op_type == "ConvTranspose" else "qconv"
+    return Unit(kind, place, (*nodes, node), (node.input[0],), (node.output[0],), weight, bias, scales=scales)
 
 
-def _scales(made: NodeProto, values: Array, weights: Weights) -> str:
+def _scales(made: NodeProto, values: Array, axis: int, weights: Weights) -> str:
+    """Name of the scales. values: [outputs, inputs, ...]. axis: that of the outputs as they are stored."""
     name = str(made.input[1])
     need(name in weights.stored and name not in weights.overridable, "the scales of its weights are not constant")
     scales = weights.stored[name].weights()
     need(scales.size > 1 or len(values) == 1, "its weights have one scale for all outputs; quantise them per channel")
-    per_output = scales.shape == (len(values),) and attribute(made, "axis", 1) == 0
+    per_output = scales.shape == (len(values),) and attribute(made, "axis", 1) == axis
     need(per_output and scales.dtype == np.float32, "the scales of its weights are not those of its output channels")
     try:
         check_scales(scales, name)
@@ -139,13 +148,13 @@ class Bytewise:
         before = [self._before(name) for name in unit.inputs]
         given = [one for one in before if one is not None]
         if len(given) != len(before):
-            need(unit.kind != "qconv", "its input is not quantised, or shared with another kind of layer")
+            need(unit.kind not in OF_BYTES, "its input is not quantised, or shared with another kind of layer")
             return None
         sources = tuple(one.inputs[0] for one in given)
         nodes = (*(one.nodes[0] for one in given), *unit.nodes)
         closed = self._behind(unit)
         if closed is None:
-            return replace(unit, nodes=nodes, inputs=sources, borders=tuple(given)) if unit.kind == "qconv" else None
+            return replace(unit, nodes=nodes, inputs=sources, borders=tuple(given)) if unit.kind in OF_BYTES else None
         act, end = closed
         assert end.out is not None
         if unit.kind in MOVERS and not self._movable(unit):
@@ -176,7 +185,7 @@ class Bytewise:
     def _behind(self, unit: Unit) -> tuple[patterns.Activation | None, Unit] | None:
         """The QuantizeLinear that alone reads what a unit makes, and an activation between."""
         act, name = None, unit.outputs[0]
-        if unit.act == NONE and unit.kind in ("qconv", "add") and self.uses.only(name):
+        if unit.act == NONE and unit.kind in (*OF_BYTES, "add") and self.uses.only(name):
             ((_, reader),) = self.readers[name]
             found = None
             if reader.op_type in READERS:

@@ -14,7 +14,7 @@ from lth_deploy.compiler.regions.known import Shapes, attribute, clamped, slice_
 from lth_deploy.compiler.regions.qdq import DEQUANTIZE, lowest
 from lth_deploy.compiler.regions.resizing import linear_of
 from lth_deploy.compiler.regions.shape_rules import split_sizes
-from lth_deploy.compiler.regions.units import CONVERSIONS, Unit, Uses, Weights
+from lth_deploy.compiler.regions.units import CONVERSIONS, Kind, Unit, Uses, Weights
 from lth_deploy.compiler.walk import all_graphs
 from lth_deploy.kernels.instructions import Window
 from lth_deploy.kernels.limits import MAX_CHANNELS, MAX_DILATION, MAX_KERNEL, MAX_PAD, MAX_STRIDE
@@ -141,7 +141,8 @@ class _Finder:
         if self._dequantized(node.input[1]):
             return quantised_layer(place, node, self.producers, self.weights)
         weight, bias = self._constants(node)
-        return Unit("conv", place, (node,), (node.input[0],), (node.output[0],), weight, bias)
+        kind: Kind = "convtranspose" if node.op_type == "ConvTranspose" else "conv"
+        return Unit(kind, place, (node,), (node.input[0],), (node.output[0],), weight, bias)
 
     def _dequantized(self, name: str) -> bool:
         made = self.producers.get(name)
@@ -174,13 +175,13 @@ class _Finder:
         return Window(kernel, stride, pads, dilation)
 
     def _conv_transpose(self, place: int, node: NodeProto) -> Unit:
-        need(not self._dequantized(node.input[1]), "a transposed convolution of quantised weights has no kernel")
-        weight, bias = self._constants(node)
+        groups = attribute(node, "group", 1)
+        need(groups == 1, f"a transposed convolution of {groups} groups")
+        layer = self._layer(place, node)
         self._planes(node.input[0])
         need(node.output[0] in self.shapes.of, "a transposed convolution whose stride is not its kernel, or with pads")
-        dims = self.weights.stored[weight].shape
-        window = self._window(node, (dims[2], dims[3]))
-        return Unit("convtranspose", place, (node,), (node.input[0],), (node.output[0],), weight, bias, window)
+        dims = self.weights.stored[str(layer.weight)].shape
+        return replace(layer, window=self._window(node, (dims[2], dims[3])))
 
     def _gemm(self, place: int, node: NodeProto) -> Unit:
         need(attribute(node, "alpha", 1.0) == attribute(node, "beta", 1.0) == 1.0, "it scales its product")

@@ -18,8 +18,21 @@ QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 
 LOWEST = float(np.finfo(np.float32).min)
 
-READERS = ("Conv", "Gemm", "Add", "MaxPool", "Resize", "Concat", "Slice", "Relu", "LeakyRelu", "Clip", "HardSwish")
-"""Operators that a runtime computes on bytes, with the nodes around them."""
+READERS = (
+    "Conv",
+    "ConvTranspose",
+    "Gemm",
+    "Add",
+    "MaxPool",
+    "Resize",
+    "Concat",
+    "Slice",
+    "Relu",
+    "LeakyRelu",
+    "Clip",
+    "HardSwish",
+)
+"""Operators that a runtime or the kernels compute on bytes, with the nodes around them."""
 
 
 def quantized_of(node: NodeProto, shapes: Shapes) -> Quantized:

@@ -43,6 +43,7 @@ def _conv_transpose(shapes: Shapes, node: NodeProto) -> list[Shape] | None:
     height, width = weight[2].known, weight[3].known
     plain = attribute(node, "strides", [1, 1]) == [height, width] and attribute(node, "group", 1) == 1
     plain = plain and not any(attribute(node, "pads", [0])) and not attribute(node, "output_shape")
+    plain = plain and attribute(node, "dilations", [1, 1]) == [1, 1]
     if not plain or any(attribute(node, "output_padding", [0])) or height is None or width is None:
         return None
     x = shapes.planes(node.input[0], weight[0].known)

@@ -30,6 +30,7 @@ from lth_deploy.kernels.instructions import (
     Program,
     QAdd,
     QConv,
+    QConvTranspose,
     Quantize,
     Quantized,
     Requantize,
@@ -209,6 +210,10 @@ class _Writer:
             case "convtranspose":
                 weight, bias = self._constants_of(unit)
                 self._add(ConvTranspose(x, weight, bias, unit.window.kernel, draft.act), draft.output)
+            case "qconvtranspose":
+                constants = self._constants_of_bytes(unit)
+                step = QConvTranspose(x, *constants, unit.window.kernel, draft.act, draft.out)
+                self._add(step, draft.output)
             case "maxpool":
                 self._add(MaxPool(self._parts(unit)[0], unit.window), draft.output)
             case "resize":
@@ -253,13 +258,16 @@ class _Writer:
         return QAdd(x, self._tensor(draft.unit.inputs[1]), draft.act, draft.out)
 
     def _qconv(self, draft: _Draft, x: int) -> QConv:
-        unit = draft.unit
+        constants = self._constants_of_bytes(draft.unit)
+        add = None if draft.add is None else self._tensor(draft.add)
+        return QConv(x, *constants, draft.unit.window, draft.unit.groups, add, draft.act, draft.out)
+
+    def _constants_of_bytes(self, unit: Unit) -> tuple[int, int, int | None]:
+        """Weight, scales and bias."""
         assert unit.scales is not None, f"'{unit.name}' has no scales"
         weight = self._weight(str(unit.weight))
         scales = self._weight(unit.scales)
-        bias = None if unit.bias is None else self._weight(unit.bias)
-        add = None if draft.add is None else self._tensor(draft.add)
-        return QConv(x, weight, scales, bias, unit.window, unit.groups, add, draft.act, draft.out)
+        return weight, scales, None if unit.bias is None else self._weight(unit.bias)
 
     def _conv(self, draft: _Draft, x: int) -> Conv:
         weight, bias = self._constants_of(draft.unit)

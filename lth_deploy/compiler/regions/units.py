@@ -7,6 +7,7 @@ from typing import Literal
 from onnx import NodeProto
 
 from lth_deploy.compiler.stored import StoredWeight
+from lth_deploy.formats import Array
 from lth_deploy.kernels.instructions import NONE, Act, Linear, Quantized, Window
 
 Kind = Literal[
@@ -20,6 +21,7 @@ Kind = Literal[
     "slice",
     "same",
     "qconv",
+    "qconvtranspose",
     "qadd",
     "quantize",
     "requantize",
@@ -30,8 +32,14 @@ ONE_BY_ONE = Window()
 
 CONVERSIONS = ("QuantizeLinear", "DequantizeLinear")
 
-HEAVY = ("conv", "convtranspose", "qconv")
+HEAVY = ("conv", "convtranspose", "qconv", "qconvtranspose")
 """Kinds with a weight."""
+
+OF_BYTES = ("qconv", "qconvtranspose")
+"""Kinds with a weight of 8 bits."""
+
+TRANSPOSED = ("convtranspose", "qconvtranspose")
+"""Kinds whose weight is stored as [inputs, outputs, ...]."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,11 @@ class Unit:
         working = [node for node in self.nodes if node.op_type not in CONVERSIONS]
         first = (working or self.nodes)[0]
         return first.name or first.output[0]
+
+
+def outputs_first(unit: Unit, weights: Array) -> Array:
+    """The weights of a layer as [outputs, inputs, ...]."""
+    return weights.swapaxes(0, 1) if unit.kind in TRANSPOSED else weights
 
 
 @dataclass(frozen=True)

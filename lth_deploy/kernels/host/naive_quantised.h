@@ -11,8 +11,8 @@ namespace lth {
 void naive_quantize(const Quantized& out, const NaiveTensor& x, double error, NaiveTensor& made);
 void naive_dequantize(const Quantized& in, const NaiveTensor& x, NaiveTensor& made);
 
-// A kQConv: `made` holds its sums of (byte - zero) times weight, and the bias. largest: sum of the magnitudes of the
-// weights of an output channel, at most. add: the residual, or null.
+// A convolution of bytes: `made` holds its sums of (byte - zero) times weight, and the bias. largest: sum of the
+// magnitudes of the weights of an output channel, at most. add: the residual, or null.
 void naive_requantize_sums(const Program& program, const Instr& instr, const std::vector<float>& scales,
                            const NaiveTensor& x, double largest, const NaiveTensor* add, NaiveTensor& made);
 

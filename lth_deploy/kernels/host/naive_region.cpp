@@ -82,14 +82,14 @@ class Run {
         return finish(instr, out);
       case Op::kConvTranspose:
         out.off *= largest_row(weights_[instr.weight], 1);
-        return conv_transpose(instr, *in, out);
-      case Op::kQConv: {
-        const double largest = largest_row(weights_[instr.weight], 0);
-        conv(instr, *in, program_.instrs[instr.args[0]].quantized.zero, weights_[instr.weight].integer, out);
-        naive_requantize_sums(program_, instr, weights_[instr.scales].value, *in, largest,
-                              instr.add < 0 ? nullptr : &tensors_[instr.add], out);
-        return;
-      }
+        conv_transpose(instr, *in, 0., weights_[instr.weight].value, out);
+        return finish(instr, out);
+      case Op::kQConv:
+        conv(instr, *in, zero_of(instr.args[0]), weights_[instr.weight].integer, out);
+        return requantize(instr, *in, 0, out);
+      case Op::kQConvTranspose:
+        conv_transpose(instr, *in, zero_of(instr.args[0]), weights_[instr.weight].integer, out);
+        return requantize(instr, *in, 1, out);
       case Op::kQuantize:
         return naive_quantize(instr.quantized, *in, kFloatError * scale_, out);
       case Op::kDequantize:
@@ -122,6 +122,14 @@ class Run {
     }
   }
 
+  double zero_of(int tensor) const { return program_.instrs[tensor].quantized.zero; }
+
+  // axis: see largest_row.
+  void requantize(const Instr& instr, const Tensor& in, size_t axis, Tensor& out) {
+    naive_requantize_sums(program_, instr, weights_[instr.scales].value, in, largest_row(weights_[instr.weight], axis),
+                          instr.add < 0 ? nullptr : &tensors_[instr.add], out);
+  }
+
   void work(double multiplications) {
     work_ += multiplications;
     if (work_ > kMaxWork) throw TooLarge("too many multiplications for the oracle");
@@ -130,7 +138,7 @@ class Run {
   void start_with_bias(const Instr& instr, Tensor& out) {
     if (instr.bias < 0) return;
     const Weight& bias = weights_[instr.bias];
-    const bool quantised = instr.op == Op::kQConv;
+    const bool quantised = sums_bytes(instr.op);
     for (size_t i = 0; i < bias.position.size(); ++i) {
       const double value = quantised ? bias.integer[i] : static_cast<double>(bias.value[i]);
       if (!quantised) seen(value);
@@ -172,7 +180,7 @@ class Run {
       const int64_t at = weight.position[i];
       const int64_t oc = at / (group_in * taps), ic = at / taps % group_in + oc / group_out * group_in;
       const int64_t ky = at % taps / w.kw * w.dh - w.pt, kx = at % w.kw * w.dw - w.pl;
-      if (instr.op != Op::kQConv) seen(static_cast<double>(values[i]));
+      if (!sums_bytes(instr.op)) seen(static_cast<double>(values[i]));
       for (int64_t n = 0; n < out.plane.n; ++n) {
         const double* from = in.channel(n, ic);
         double* to = out.channel(n, oc);
@@ -183,7 +191,7 @@ class Run {
             const int64_t ix = x * w.sw + kx;
             if (ix < 0 || ix >= in.plane.w) continue;
             const double product = static_cast<double>(values[i]) * (from[iy * in.plane.w + ix] - zero);
-            if (instr.op != Op::kQConv) seen(product);
+            if (!sums_bytes(instr.op)) seen(product);
             to[y * out.plane.w + x] += product;
           }
         }
@@ -191,28 +199,29 @@ class Run {
     }
   }
 
-  void conv_transpose(const Instr& instr, const Tensor& in, Tensor& out) {
+  // Sums as those of conv.
+  template <class T>
+  void conv_transpose(const Instr& instr, const Tensor& in, double zero, const std::vector<T>& values, Tensor& out) {
     const Weight& weight = weights_[instr.weight];
     const Window& w = instr.window;
     const int64_t taps = w.kh * w.kw;
-    work(static_cast<double>(weight.value.size()) * static_cast<double>(in.plane.elements() / in.plane.c));
+    work(static_cast<double>(values.size()) * static_cast<double>(in.plane.elements() / in.plane.c));
     start_with_bias(instr, out);
-    for (size_t i = 0; i < weight.value.size(); ++i) {
+    for (size_t i = 0; i < values.size(); ++i) {
       const int64_t at = weight.position[i];
       const int64_t ic = at / (out.plane.c * taps), oc = at / taps % out.plane.c;
       const int64_t ky = at % taps / w.kw, kx = at % w.kw;
-      seen(weight.value[i]);
+      if (!sums_bytes(instr.op)) seen(static_cast<double>(values[i]));
       for (int64_t n = 0; n < in.plane.n; ++n) {
         for (int64_t y = 0; y < in.plane.h; ++y) {
           for (int64_t x = 0; x < in.plane.w; ++x) {
-            const double product = weight.value[i] * in.channel(n, ic)[y * in.plane.w + x];
-            seen(product);
+            const double product = static_cast<double>(values[i]) * (in.channel(n, ic)[y * in.plane.w + x] - zero);
+            if (!sums_bytes(instr.op)) seen(product);
             out.channel(n, oc)[(y * w.kh + ky) * out.plane.w + x * w.kw + kx] += product;
           }
         }
       }
     }
-    finish(instr, out);
   }
 
   void max_pool(const Window& w, const Tensor& in, double lowest, Tensor& out) {

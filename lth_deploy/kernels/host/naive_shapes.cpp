@@ -54,6 +54,7 @@ std::vector<Plane> naive_planes(const Program& program, const std::vector<Shape>
         if (instr.add >= 0) expect_same_plane(plane, planes[instr.add]);
         break;
       case Op::kConvTranspose:
+      case Op::kQConvTranspose:
         plane.h *= instr.window.kh;
         plane.w *= instr.window.kw;
         break;

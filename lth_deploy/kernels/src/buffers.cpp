@@ -8,7 +8,7 @@
 namespace lth {
 namespace {
 
-constexpr size_t kPhaseBytes = size_t{4} << 20;
+constexpr size_t kPhaseBytes = size_t{1} << 20;
 constexpr size_t kMaxPhaseCells = std::numeric_limits<int32_t>::max();
 
 // Gives every tensor a place; parts of a concat are made in place where nothing speaks against it.
@@ -31,7 +31,7 @@ class Allocator {
         t.view = {new_buffer(t, t.planes, static_cast<int>(i)), 0};
       }
       live(t.view.buffer, static_cast<int>(i));
-      if (instrs[i].op == Op::kConvTranspose) phases(static_cast<int>(i));
+      if (is_transposed(instrs[i].op)) phases(static_cast<int>(i));
     }
     for (const Output& o : c_.program.outputs) {
       const int stored = c_.passed_by[o.tensor] ? instrs[o.tensor].args[0] : o.tensor;
@@ -100,10 +100,11 @@ class Allocator {
 
   // Of so many pictures that they stay in a cache until they are interleaved.
   void phases(int i) {
-    TensorPlan x = plan_.tensors[c_.program.instrs[i].args[0]];
-    const int channels = c_.convs[c_.conv_of[i]].out_channels, all = x.n;
+    const Instr& in = c_.program.instrs[i];
+    TensorPlan x = plan_.tensors[in.args[0]];
+    const int rows = c_.convs[c_.conv_of[i]].out_channels, all = x.n;
     x.n = 1;
-    const int scratch = new_buffer(x, channels, i);
+    const int scratch = new_buffer(x, in.bytes ? rows / 4 : rows, i);
     Buffer& b = plan_.buffers[scratch];
     if (b.bytes / 4 > kMaxPhaseCells) {
       throw Error("region: t" + std::to_string(i) + " has more than 2^31 - 1 elements before its phases are interleaved");

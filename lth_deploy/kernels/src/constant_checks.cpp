@@ -22,11 +22,15 @@ void check_scales(int number, const Weight& scales) {
   }
 }
 
-void check_sums(int number, const Weight& weight, const Weight* bias) {
-  std::vector<int64_t> sums(static_cast<size_t>(weight.dims[0]));
-  int64_t a_row = 1;
-  for (size_t i = 1; i < weight.dims.size(); ++i) a_row *= weight.dims[i];
-  for (size_t i = 0; i < weight.position.size(); ++i) sums[weight.position[i] / a_row] += kMaxByte * std::abs(weight.integer[i]);
+// axis: the dimension of the weight that counts output channels.
+void check_sums(int number, const Weight& weight, size_t axis, const Weight* bias) {
+  const int64_t channels = weight.dims[axis];
+  std::vector<int64_t> sums(static_cast<size_t>(channels));
+  int64_t a_channel = 1;
+  for (size_t i = axis + 1; i < weight.dims.size(); ++i) a_channel *= weight.dims[i];
+  for (size_t i = 0; i < weight.position.size(); ++i) {
+    sums[weight.position[i] / a_channel % channels] += kMaxByte * std::abs(weight.integer[i]);
+  }
   for (size_t i = 0; bias != nullptr && i < bias->position.size(); ++i) {
     sums[bias->position[i]] += std::abs(int64_t{bias->integer[i]});
   }
@@ -41,9 +45,10 @@ void check_sums(int number, const Weight& weight, const Weight* bias) {
 
 void check_constants(const Program& program, const std::vector<Weight>& weights) {
   for (const Instr& instr : program.instrs) {
-    if (instr.op != Op::kQConv) continue;
+    if (!sums_bytes(instr.op)) continue;
     check_scales(instr.scales, weights[instr.scales]);
-    check_sums(instr.weight, weights[instr.weight], instr.bias < 0 ? nullptr : &weights[instr.bias]);
+    const Weight* const bias = instr.bias < 0 ? nullptr : &weights[instr.bias];
+    check_sums(instr.weight, weights[instr.weight], is_transposed(instr.op) ? 1 : 0, bias);
   }
 }
 

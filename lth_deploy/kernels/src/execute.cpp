@@ -27,7 +27,8 @@ class Runner {
       case Op::kLoadRows: return load_rows(i, in);
       case Op::kConv:
       case Op::kQConv: return conv(i, in);
-      case Op::kConvTranspose: return conv_transpose(i, in);
+      case Op::kConvTranspose:
+      case Op::kQConvTranspose: return conv_transpose(i, in);
       case Op::kMaxPool: return max_pool(i, in);
       case Op::kResize: return resize(i, in);
       case Op::kAdd:
@@ -155,15 +156,19 @@ class Runner {
                       same_plane(plan_.tensors[i].plane, plan_.tensors[in.args[0]].plane) && in.window.pt + in.window.pl == 0;
     call.out = planes(i);
     if (in.add >= 0) call.add = planes(in.add);
-    if (in.op == Op::kQConv) {
-      Requantize requantize = c_.quads[i].requantize;
+    sum(i, in, call);
+  }
+
+  // Sums of floats; or of bytes, which are brought to the scale of the result.
+  void sum(int i, const Instr& in, ConvCall call) {
+    Requantize requantize;
+    if (sums_bytes(in.op)) {
+      requantize = c_.quads[i].requantize;
       requantize.multiplier = c_.quads[i].multiplier.data();
       call.bias = c_.quads[i].bias.data();
       call.requantize = &requantize;
       call.fill = 0x01010101u * static_cast<uint32_t>(quantized(in.args[0]).zero);
       call.finish = {};
-      run_conv(call, parallel_, workspace_, threads_);
-      return;
     }
     run_conv(call, parallel_, workspace_, threads_);
   }
@@ -181,7 +186,7 @@ class Runner {
     for (int first = 0; first < all; first += p.pictures) {
       call.n = std::min(p.pictures, all - first);
       call.source.first = plane(in.args[0], first, 0);
-      run_conv(call, parallel_, workspace_, threads_);
+      sum(i, in, call);
       each_plane_of_workers(i, first, call.n, [&](int, int n, int c) {
         const size_t from = (static_cast<size_t>(n - first) * scratch.planes + c) * scratch.cells;
         c_.isa->resample(reinterpret_cast<const uint32_t*>(phases + from), p.phases.view(), plan_.tensors[i].plane,

@@ -259,29 +259,4 @@ PackedConv pack_conv(const Weight& weight, const Weight* bias, int groups, const
   return conv;
 }
 
-PackedConv pack_phases(const Weight& weight, const Weight* bias, const Isa& isa) {
-  const int64_t in = weight.dims[0], out = weight.dims[1], taps = weight.dims[2] * weight.dims[3];
-  Weight phases;
-  phases.dims = {taps * out, in, 1, 1};
-  std::vector<std::pair<uint32_t, float>> entries(weight.position.size());
-  for (size_t i = 0; i < entries.size(); ++i) {
-    const int64_t p = weight.position[i], tap = p % taps, oc = p / taps % out, ic = p / (taps * out);
-    entries[i] = {static_cast<uint32_t>((tap * out + oc) * in + ic), weight.value[i]};
-  }
-  std::sort(entries.begin(), entries.end());
-  for (const auto& [position, value] : entries) {
-    phases.position.push_back(position);
-    phases.value.push_back(value);
-  }
-  Weight repeated;
-  repeated.dims = {taps * out};
-  for (int64_t tap = 0; bias != nullptr && tap < taps; ++tap) {
-    for (size_t i = 0; i < bias->position.size(); ++i) {
-      repeated.position.push_back(static_cast<uint32_t>(tap * out + bias->position[i]));
-      repeated.value.push_back(bias->value[i]);
-    }
-  }
-  return pack_conv(phases, &repeated, 1, Window{}, isa);
-}
-
 }  // namespace lth

@@ -49,10 +49,6 @@ const Tuning& tuning_of(const PackedConv&, const Isa&);
 // weight: [OC, IC / groups, kh, kw] or [OC, IC]. bias: [OC], or null for zeros.
 PackedConv pack_conv(const Weight& weight, const Weight* bias, int groups, const Window& window, const Isa& isa);
 
-// The 1x1 convolution from which a transposed convolution with kernel = stride is made: row (ky * kw + kx) * OC + oc.
-// weight: [IC, OC, kh, kw].
-PackedConv pack_phases(const Weight& weight, const Weight* bias, const Isa& isa);
-
 // As pack_conv, for weights of s8, closed to quads of four channels.
 PackedConv pack_quads(const Weight& weight, int groups, const Window& window, const Isa& isa);
 

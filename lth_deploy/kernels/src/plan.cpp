@@ -50,7 +50,8 @@ class Planner {
       case Op::kConv:
       case Op::kQConv:
       case Op::kMaxPool: windowed(i, in, t); break;
-      case Op::kConvTranspose: {
+      case Op::kConvTranspose:
+      case Op::kQConvTranspose: {
         const TensorPlan& x = found_[in.args[0]];
         t.n = x.n;
         const int64_t H = int64_t{x.plane.H} * in.window.sh, W = int64_t{x.plane.W} * in.window.sw;
@@ -137,10 +138,14 @@ void plan_instr(const Compiled& c, Plan& plan, int i) {
       p.map = window_map(plan.tensors[in.args[0]].plane, t.plane, in.window, lanes);
       break;
     case Op::kConvTranspose:
+    case Op::kQConvTranspose: {
+      const Buffer& scratch = plan.buffers[p.scratch.buffer];
+      const int planes = scratch.planes / (in.window.sh * in.window.sw);
       p.tiles = choose_tiles(c.convs[c.conv_of[i]], plan.tensors[in.args[0]].plane, *c.isa);
       p.phases = phase_map(plan.tensors[in.args[0]].plane, t.plane, in.window.sh, in.window.sw,
-                           in.channels * static_cast<int>(plan.buffers[p.scratch.buffer].cells), lanes);
+                           planes * static_cast<int>(scratch.cells), lanes);
       break;
+    }
     case Op::kMaxPool: p.map = window_map(plan.tensors[in.args[0]].plane, t.plane, in.window, lanes); break;
     case Op::kResize:
       if (in.resampling == Resampling::kNearest) {

@@ -42,7 +42,7 @@ struct InstrPlan {
   Mapping map;
   LinearMapping linear;  // kResize between pixels
   std::vector<Tile> tiles;
-  View scratch;     // kConvTranspose: the phases of some pictures before they are interleaved
+  View scratch;     // transposed convolutions: the phases of some pictures before they are interleaved
   int pictures = 0;  // of which the scratch holds phases
   Mapping phases;
 };
@@ -59,9 +59,9 @@ struct Plan {
 // The immutable part of a region.
 struct Compiled {
   Program program;
-  std::vector<PackedConv> convs;  // of kConv and kConvTranspose; instructions with the same weights share one
+  std::vector<PackedConv> convs;  // of convolutions, transposed or not; instructions with the same weights share one
   std::vector<int> conv_of;       // instruction -> index into convs, or -1
-  std::vector<QuadRows> quads;    // of kQConv, for each instruction
+  std::vector<QuadRows> quads;    // of what sums bytes, for each instruction
   std::vector<bool> passed_by;    // instructions whose neighbour reads an input, or writes an output, in their place
   const Isa* isa = nullptr;
 };

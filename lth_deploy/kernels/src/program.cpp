@@ -102,7 +102,10 @@ class Parser {
       conv(fields, instr, Op::kQConv);
       instr.bytes = read_out(fields, true, instr.quantized);
     } else if (op == "convtranspose") {
-      conv_transpose(fields, instr);
+      conv_transpose(fields, instr, Op::kConvTranspose);
+    } else if (op == "qconvtranspose") {
+      conv_transpose(fields, instr, Op::kQConvTranspose);
+      instr.bytes = read_out(fields, true, instr.quantized);
     } else if (op == "maxpool") {
       max_pool(fields, instr);
     } else if (op == "resize") {
@@ -163,15 +166,15 @@ class Parser {
     instr.act = read_act(fields);
   }
 
-  void conv_transpose(Fields& fields, Instr& instr) {
-    instr.op = Op::kConvTranspose;
+  void conv_transpose(Fields& fields, Instr& instr, Op op) {
+    instr.op = op;
     weighted(fields, instr);
     Window& window = instr.window;
     const auto kernel = fields.numbers<2>("kernel=", 1, 15);
     const auto stride = fields.numbers<2>("stride=", 1, 8);
     window.kh = kernel[0], window.kw = kernel[1];
     window.sh = stride[0], window.sw = stride[1];
-    if (kernel != stride) fields.fail("a convtranspose has stride = kernel");
+    if (kernel != stride) fields.fail("a transposed convolution has stride = kernel");
     instr.act = read_act(fields);
   }
 
@@ -185,7 +188,7 @@ class Parser {
   void weighted(Fields& fields, Instr& instr) {
     instr.args = {tensor(fields, fields.next("a tensor"))};
     instr.weight = named(fields, fields.next("a weight"), 'w', program_.weights.size());
-    if (instr.op == Op::kQConv) instr.scales = named(fields, fields.next("scales"), 'w', program_.weights.size());
+    if (sums_bytes(instr.op)) instr.scales = named(fields, fields.next("scales"), 'w', program_.weights.size());
     const std::string_view bias = fields.next("a bias, or -");
     if (bias != "-") instr.bias = named(fields, bias, 'w', program_.weights.size());
   }

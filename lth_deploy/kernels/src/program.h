@@ -40,8 +40,12 @@ struct WeightDecl {
 };
 
 enum class Op { kLoad, kLoadRows, kConv, kConvTranspose, kMaxPool, kResize, kAdd, kAct, kConcat, kSlice,
-                kQuantize, kQConv, kQAdd, kRequantize, kDequantize };
+                kQuantize, kQConv, kQConvTranspose, kQAdd, kRequantize, kDequantize };
 
+inline bool is_transposed(Op op) { return op == Op::kConvTranspose || op == Op::kQConvTranspose; }
+
+// Whether weights are of s8, and sums of integers.
+inline bool sums_bytes(Op op) { return op == Op::kQConv || op == Op::kQConvTranspose; }
 
 struct Window {
   int kh = 1, kw = 1;      // kernel
@@ -63,15 +67,15 @@ struct Instr {
   bool bytes = false;   // whether that tensor has bytes, else float32
   Quantized quantized;  // ... and what they stand for
   bool rows = false;    // whether that tensor is [N, channels]: it comes from a kLoadRows
-  int weight = -1;      // kConv, kConvTranspose, kQConv
-  int scales = -1;      // kQConv: of the output channels
-  int bias = -1;        // kConv, kConvTranspose, kQConv; -1 for none
+  int weight = -1;      // of convolutions, transposed or not, as the next two
+  int scales = -1;      // of the output channels, where bytes are summed
+  int bias = -1;        // -1 for none
   int add = -1;         // kConv, kQConv: tensor added before the activation; -1 for none
   int groups = 1;       // kConv, kQConv
   int from = 0, to = 0; // kSlice: channels [from, to)
   Resampling resampling = Resampling::kNearest;  // kResize
-  Window window;        // kConv, kConvTranspose, kQConv, kMaxPool
-  Act act;              // kConv, kConvTranspose, kQConv, kAdd, kQAdd, kAct, kRequantize
+  Window window;        // of convolutions, and kMaxPool
+  Act act;              // of convolutions, kAdd, kQAdd, kAct, kRequantize
 };
 
 struct Output {

@@ -24,14 +24,20 @@ void check_bias(const Fields& line, const Program& program, const Instr& instr) 
   if (instr.bias < 0) return;
   const WeightDecl& bias = program.weights[instr.bias];
   expect_dims(line, "the bias", bias.dims, {instr.channels});
-  const bool fits = instr.op == Op::kQConv ? bias.type == ValueType::kInt32 : is_real(bias);
-  if (!fits) line.fail("a qconv has a bias of s32, other convolutions of f32 or f16");
+  const bool fits = sums_bytes(instr.op) ? bias.type == ValueType::kInt32 : is_real(bias);
+  if (!fits) line.fail("convolutions of bytes have a bias of s32, others of f32 or f16");
 }
 
 void check_scales(const Fields& line, const Program& program, const Instr& instr) {
   const WeightDecl& scales = program.weights[instr.scales];
   expect_dims(line, "the scales", scales.dims, {instr.channels});
   if (scales.type != ValueType::kFloat || scales.coding != Coding::kDense) line.fail("scales are dense f32");
+}
+
+void check_weight_type(const Fields& line, const Program& program, const Instr& instr) {
+  const WeightDecl& weight = program.weights[instr.weight];
+  const bool fits = sums_bytes(instr.op) ? weight.type == ValueType::kInt8 : is_real(weight);
+  if (!fits) line.fail("convolutions of bytes have a weight of s8, others of f32 or f16");
 }
 
 bool same(const Quantized& a, const Quantized& b) { return a.scale == b.scale && a.zero == b.zero; }
@@ -56,7 +62,7 @@ void check_types(const Fields& line, const Program& program, Instr& instr, const
     instr.quantized = x.quantized;
     return;
   }
-  const bool bytes = instr.op == Op::kQConv || instr.op == Op::kQAdd || instr.op == Op::kRequantize || instr.op == Op::kDequantize;
+  const bool bytes = sums_bytes(instr.op) || instr.op == Op::kQAdd || instr.op == Op::kRequantize || instr.op == Op::kDequantize;
   for (int argument : arguments) expect_bytes(line, program, argument, bytes);
 }
 
@@ -93,10 +99,7 @@ int checked_channels(const Fields& line, int64_t channels) {
 
 void check_conv(const Fields& line, const Program& program, Instr& instr) {
   const WeightDecl& weight = program.weights[instr.weight];
-  const bool quantised = instr.op == Op::kQConv;
-  if (quantised ? weight.type != ValueType::kInt8 : !is_real(weight)) {
-    line.fail("a qconv has a weight of s8, other convolutions of f32 or f16");
-  }
+  check_weight_type(line, program, instr);
   const std::vector<int64_t>& dims = weight.dims;
   const int in = program.instrs[instr.args[0]].channels;
   if (dims.size() < 2) line.fail("the weight of a conv has one dimension");
@@ -114,7 +117,7 @@ void check_conv(const Fields& line, const Program& program, Instr& instr) {
     expect_dims(line, "the weight", dims, {instr.channels, in / instr.groups, instr.window.kh, instr.window.kw});
   }
   check_bias(line, program, instr);
-  if (quantised) {
+  if (sums_bytes(instr.op)) {
     check_scales(line, program, instr);
     if (instr.groups > 1 && !(whole_quads(in / instr.groups) && whole_quads(instr.channels / instr.groups))) {
       line.fail("groups of bytes take and make a multiple of 4 channels");
@@ -126,12 +129,13 @@ void check_conv(const Fields& line, const Program& program, Instr& instr) {
 
 void check_conv_transpose(const Fields& line, const Program& program, Instr& instr) {
   const std::vector<int64_t>& dims = program.weights[instr.weight].dims;
-  if (!is_real(program.weights[instr.weight])) line.fail("a convtranspose has a weight of f32 or f16");
-  if (dims.size() != 4) line.fail("the weight of a convtranspose has " + std::to_string(dims.size()) + " dimensions");
+  check_weight_type(line, program, instr);
+  if (dims.size() != 4) line.fail("the weight of a transposed convolution has " + std::to_string(dims.size()) + " dimensions");
   instr.channels = checked_channels(line, dims[1]);
   const int in = program.instrs[instr.args[0]].channels;
   expect_dims(line, "the weight", dims, {in, instr.channels, instr.window.kh, instr.window.kw});
   check_bias(line, program, instr);
+  if (sums_bytes(instr.op)) check_scales(line, program, instr);
 }
 
 // The tensors that an instruction reads; a load reads an input of the node instead.
@@ -185,7 +189,7 @@ void check_instr(const Fields& line, const Program& program, Instr& instr) {
   for (int argument : arguments) {
     if (program.instrs[argument].rows != instr.rows) line.fail("rows and planes in one operator");
   }
-  if (instr.rows && (instr.op == Op::kConvTranspose || instr.op == Op::kMaxPool || instr.op == Op::kResize)) {
+  if (instr.rows && (is_transposed(instr.op) || instr.op == Op::kMaxPool || instr.op == Op::kResize)) {
     line.fail("this operator takes planes, and t" + std::to_string(arguments[0]) + " is rows");
   }
   check_types(line, program, instr, arguments);
@@ -197,6 +201,7 @@ void check_instr(const Fields& line, const Program& program, Instr& instr) {
       check_conv(line, program, instr);
       break;
     case Op::kConvTranspose:
+    case Op::kQConvTranspose:
       check_conv_transpose(line, program, instr);
       break;
     case Op::kAdd:

@@ -7,6 +7,7 @@
 
 #include "execute.h"
 #include "isa_choice.h"
+#include "phases.h"
 #include "plan.h"
 
 namespace lth {
@@ -95,7 +96,7 @@ class CompiledRegion final : public Region {
 // How a window walks decides how weights are packed; where it starts does not.
 bool same_packing(const Instr& a, const Instr& b) {
   const Window &x = a.window, &y = b.window;
-  return a.op == b.op && a.weight == b.weight && (a.op == Op::kQConv || a.bias == b.bias) && a.groups == b.groups && x.kh == y.kh &&
+  return a.op == b.op && a.weight == b.weight && (sums_bytes(a.op) || a.bias == b.bias) && a.groups == b.groups && x.kh == y.kh &&
          x.kw == y.kw && x.sh == y.sh && x.sw == y.sw && x.dh == y.dh && x.dw == y.dw;
 }
 
@@ -127,6 +128,32 @@ std::vector<bool> passed_by(const Program& program) {
   return result;
 }
 
+// What is packed of a weighted instruction: its own constants, or those of the 1x1 convolution that stands for it.
+class LayerConstants {
+ public:
+  LayerConstants(const Instr& in, const std::vector<Weight>& weights) {
+    if (is_transposed(in.op)) {
+      phases_ = phases_of(in, weights);
+      weight = &phases_.weight;
+      bias = in.bias >= 0 ? &phases_.bias : nullptr;
+      scales = &phases_.scales;
+      return;
+    }
+    weight = &weights[in.weight];
+    bias = in.bias >= 0 ? &weights[in.bias] : nullptr;
+    scales = in.scales >= 0 ? &weights[in.scales] : nullptr;
+    window = in.window;
+  }
+  LayerConstants(const LayerConstants&) = delete;
+  LayerConstants& operator=(const LayerConstants&) = delete;
+
+  const Weight *weight = nullptr, *bias = nullptr, *scales = nullptr;
+  Window window;
+
+ private:
+  Phases phases_;
+};
+
 }  // namespace
 
 std::unique_ptr<Region> make_region(Program program, std::vector<Weight> weights, const std::string& isa) {
@@ -139,20 +166,20 @@ std::unique_ptr<Region> make_region(Program program, std::vector<Weight> weights
   for (size_t i = 0; i < program.instrs.size(); ++i) {
     const Instr& in = program.instrs[i];
     if (in.weight < 0) continue;
-    if (in.op == Op::kQConv) c.quads[i] = quad_rows(program, in, weights, *c.isa);
+    const LayerConstants constants(in, weights);
+    if (sums_bytes(in.op)) {
+      c.quads[i] = quad_rows(program, in, *constants.weight, constants.bias, *constants.scales, *c.isa);
+    }
     const int twin = packed_before(program, i);
     if (twin >= 0) {
       c.conv_of[i] = c.conv_of[twin];
       continue;
     }
-    const Weight* const bias = in.bias >= 0 ? &weights[in.bias] : nullptr;
     c.conv_of[i] = static_cast<int>(c.convs.size());
-    if (in.op == Op::kQConv) {
-      c.convs.push_back(pack_quads(weights[in.weight], in.groups, in.window, *c.isa));
-    } else if (in.op == Op::kConvTranspose) {
-      c.convs.push_back(pack_phases(weights[in.weight], bias, *c.isa));
+    if (sums_bytes(in.op)) {
+      c.convs.push_back(pack_quads(*constants.weight, in.groups, constants.window, *c.isa));
     } else {
-      c.convs.push_back(pack_conv(weights[in.weight], bias, in.groups, in.window, *c.isa));
+      c.convs.push_back(pack_conv(*constants.weight, constants.bias, in.groups, constants.window, *c.isa));
     }
   }
   c.program = std::move(program);

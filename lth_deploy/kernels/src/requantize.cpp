@@ -61,17 +61,16 @@ Finish finish_of(const Act& act) {
   return {};
 }
 
-QuadRows quad_rows(const Program& program, const Instr& instr, const std::vector<Weight>& weights, const Isa& isa) {
+QuadRows quad_rows(const Program& program, const Instr& instr, const Weight& weight, const Weight* bias,
+                   const Weight& scales, const Isa& isa) {
   const Quantized& in = program.instrs[instr.args[0]].quantized;
-  const Weight* const bias = instr.bias < 0 ? nullptr : &weights[instr.bias];
   QuadRows rows;
-  rows.bias = folded_bias(weights[instr.weight], bias, in.zero - isa.sums->byte_shift);
-  rows.multiplier.assign(static_cast<size_t>(instr.channels) + kQuad, 0.f);
-  const std::vector<float>& scales = weights[instr.scales].value;
+  rows.bias = folded_bias(weight, bias, in.zero - isa.sums->byte_shift);
+  rows.multiplier.assign(static_cast<size_t>(weight.dims[0]) + kQuad, 0.f);
   const bool to_steps = instr.bytes && !needs_reals(instr.act);
-  for (size_t i = 0; i < scales.size(); ++i) {
-    const float unit = in.scale * scales[i];
-    rows.multiplier[i] = to_steps ? unit / instr.quantized.scale : unit;
+  for (size_t i = 0; i < scales.value.size(); ++i) {
+    const float unit = in.scale * scales.value[i];
+    rows.multiplier[scales.position[i]] = to_steps ? unit / instr.quantized.scale : unit;
   }
   if (instr.bytes) {
     rows.requantize = result_of(instr.act, instr.quantized);

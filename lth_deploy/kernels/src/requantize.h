@@ -13,7 +13,7 @@ namespace lth {
 // Activations as the kernels apply them to floats.
 Finish finish_of(const Act& act);
 
-// What the rows of a kQConv need beside their records. Instructions that share records may differ in it.
+// What the rows of a convolution of bytes need beside their records. Instructions that share records may differ in it.
 struct QuadRows {
   std::vector<uint32_t> bias;     // what each sum starts with
   std::vector<float> multiplier;  // of each sum, and zeros up to a quad
@@ -22,7 +22,9 @@ struct QuadRows {
   size_t bytes() const { return 4 * (bias.size() + multiplier.size()); }
 };
 
-QuadRows quad_rows(const Program& program, const Instr& instr, const std::vector<Weight>& weights, const Isa& isa);
+// weight, bias, scales: of each row that is computed; the bias may be null.
+QuadRows quad_rows(const Program& program, const Instr& instr, const Weight& weight, const Weight* bias,
+                   const Weight& scales, const Isa& isa);
 
 // Of a kQAdd or kRequantize.
 Requantize requantize_of(const Program& program, const Instr& instr);

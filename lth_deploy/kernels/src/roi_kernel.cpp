@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "isa_choice.h"
 #include "ort_access.h"
 #include "ort_threads.h"
 #include "program.h"
@@ -114,6 +115,7 @@ RoiKernel::RoiKernel(const ort::Api& api, const ort::KernelInfo* info, std::stri
   if (!std::isfinite(how_.scale) || how_.scale <= 0.f) throw Error("spatial_scale is no positive number");
   const char* isa = std::getenv("LTH_ISA");
   isa_ = isa ? isa : "";
+  choose_isa(isa_);  // an unknown name is refused with the session, not with its first call
 }
 
 void RoiKernel::compute(ort::KernelContext* context) const {

@@ -26,14 +26,15 @@ class QuantisedGraph(Graph):
         self.scales[out] = scale
         return out
 
-    def qweight(self, name: str, shape: tuple[int, ...], zeros: float = 0.7) -> str:
-        """An int8 weight with one scale an output, behind its DQ."""
+    def qweight(self, name: str, shape: tuple[int, ...], zeros: float = 0.7, axis: int = 0) -> str:
+        """An int8 weight with one scale an output, behind its DQ. shape: outputs first; stored with them at `axis`."""
         values = self.rng.integers(-60, 60, shape).astype(np.int8)
         block = Block(1, 4)
-        self.tensors[name] = np.asarray(in_blocks(values, block, zeros, self.rng) if block.fits(shape) else values)
+        values = np.asarray(in_blocks(values, block, zeros, self.rng) if block.fits(shape) else values)
+        self.tensors[name] = np.ascontiguousarray(values.swapaxes(0, axis))
         self.tensors[f"{name}.scale"] = self.rng.uniform(0.0005, 0.002, shape[0]).astype(np.float32)
         self.tensors[f"{name}.zero"] = np.zeros(shape[0], np.int8)
-        return self.op("DequantizeLinear", [name, f"{name}.scale", f"{name}.zero"], f"{name}.dq", axis=0)
+        return self.op("DequantizeLinear", [name, f"{name}.scale", f"{name}.zero"], f"{name}.dq", axis=axis)
 
     def qbias(self, name: str, x: str, weight: str) -> str:
         """An int32 bias in units of the product of both scales."""
@@ -59,4 +60,20 @@ class QuantisedGraph(Graph):
         shape = (channels[1], channels[0] // group, kernel, kernel)
         inputs = [x, self.qweight(weight, shape, zeros), self.qbias(f"{output}.bias", x, weight)]
         self.op("Conv", inputs, output, pads=[kernel // 2] * 4, group=group)
+        return self.bytes_of(output, **params) if quantised else output
+
+    def qup(
+        self,
+        x: str,
+        output: str,
+        channels: tuple[int, int],
+        kernel: tuple[int, int] = (2, 2),
+        quantised: bool = True,
+        **params: Any,
+    ) -> str:
+        """A transposed convolution between bytes, as `qconv`."""
+        weight = f"{output}.weight"
+        shape = (channels[1], channels[0], *kernel)
+        inputs = [x, self.qweight(weight, shape, axis=1), self.qbias(f"{output}.bias", x, weight)]
+        self.op("ConvTranspose", inputs, output, strides=list(kernel))
         return self.bytes_of(output, **params) if quantised else output
