@@ -21,7 +21,7 @@ DIGESTS = {
     "bccd_faster_rcnn_r18": "f023f72de1dadb7ae16eb27134ef1e25b4acb590f8c20a0ed1261354fe78e9a6",
     "bccd_retinanet_r18": "ffa535eb055202fca22888acd3546252fb437e36981b80e5898ae26dda1d601e",
     "bccd_retinanet_r18_int8": "a8d26cfc7f1165f2d19886ae805f36296fc2d61b99530452740a0bc315662dc6",
-    "bccd_retinanet_r18_wide": "faa6b584ca4fef79e389f21923d0dfbe2c32081408ff3896ab500d25a2c0e991",
+    "bccd_retinanet_r18_wide": "d766a6417b248c0a8b981eab3e3b9c67c0a3472770290350b455a6d916772e85",
     "coco/keypoint_rcnn_r18_iterative": "2d78922677e0ea61b4704b578b8b5b77279849b0d8b2cae2c0a521c9be00db92",
     "coco/keypoint_rcnn_r18_oneshot": "0ebeaf8e9f90e25236ca21f3edbf1af6e44654b53a55505f505adafa5c15d478",
     "coco/keypoint_rcnn_r50_iterative": "c62ccce06a8f3de4a5ce51d45d130e16897ff1b636c5164e0b70ee8d17a2d289",

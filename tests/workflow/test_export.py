@@ -174,7 +174,7 @@ def sound(run: Path) -> Sound:
     dataset = load_splits(recipe, run)["val"]
     folded = fold_module.fold_norm(trained_model(recipe, trial, dataset)).module
     graph = verb._captured(folded, dataset, Target())
-    metadata = verb._metadata(recipe, trial, dataset, Target(), graph, None)
+    metadata = verb._metadata(recipe, trial, dataset, Target(), None)
     return Sound(recipe, dataset, graph, stored_reference(folded, round_values(graph, "fp16")), metadata)
 
 
