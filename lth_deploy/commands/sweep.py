@@ -47,7 +47,7 @@ def sweep(
     print_table(*_table(result.path), to_stderr=as_json)
     if as_json:
         print_json(result.record)
-    again = f"lth-deploy sweep {file} --out {folder} --resume"
+    again = f"lth-deploy sweep {file} --out {folder} --resume{' --smoke' if smoke else ''}"
     if result.lost:
         reasons = [f"  {row['id']}: {row['error']}" for row in result.record["rows"] if row["error"]]
         head = (
