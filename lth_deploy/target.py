@@ -109,6 +109,9 @@ class Target(Section):
         0.25, description="the same for int8 layers, in empty quads: 4 inputs of an output at a tap"
     )
     tune: bool = Field(False, description="keep only regions that are measured to be faster on this machine")
+    profile: bool = Field(
+        True, description="time what is no layer, for `inspect`; with neither this nor `tune`, same input, same bytes"
+    )
     costs: CostTable = CostTable()
     gates: GatesSpec = GatesSpec()
 

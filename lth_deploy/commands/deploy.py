@@ -33,6 +33,9 @@ def export(
     ] = None,
     prefer: Annotated[str | None, typer.Option(help="Choose codings by size or load time.")] = None,
     tune: Annotated[bool, typer.Option("--tune", help="Keep regions that are faster on this machine.")] = False,
+    no_profile: Annotated[
+        bool, typer.Option("--no-profile", help="Same input, same bytes: no times of this machine in the file.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder to write to; default RUN/export.")] = None,
     sparsity: Annotated[float | None, typer.Option(help="With --onnx: prune to this share of zeros.")] = None,
     one_shot: Annotated[
@@ -47,7 +50,8 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Compile a ticket, or any ONNX model, into one packed ONNX file."""
-    chosen = _target(target, {"format": format_, "values": values, "prefer": prefer, "tune": "true" if tune else None})
+    timed = {"tune": "true" if tune else None, "profile": "false" if no_profile else None}
+    chosen = _target(target, {"format": format_, "values": values, "prefer": prefer} | timed)
     if (run is None) == (onnx is None):
         raise UsageError("export: give a run directory or --onnx FILE, one of the two")
     heading = ["what", "file", "bytes", "x smaller", "AP"]

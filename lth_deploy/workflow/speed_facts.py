@@ -44,7 +44,7 @@ def speed_facts(rows: Sequence[Row], metadata: "ArtifactMetadata") -> list[tuple
     layers, model = predicted_times(rows), predicted_model(rows, metadata)
     if layers is not None:
         lines.append(("layers, predicted", _gain(layers)))
-        unknown = "not known: what is no layer was not timed; export the file again"
+        unknown = "not known: what is no layer was not timed; export again, with a profile"
         lines.append(("model, predicted", unknown if model is None else _gain(model)))
     if metadata.measured is not None:
         times = metadata.measured.times

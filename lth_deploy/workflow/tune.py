@@ -41,7 +41,7 @@ class Chosen:
     """An emitted model and what became of each layer.
 
     measured: the times that decided; None when none were measured. rest: predicted milliseconds of all that is no
-    predicted layer, with the kernel library and without; None without regions, or when the profile failed.
+    predicted layer, with the kernel library and without; None without regions, or when no profile was made.
     """
 
     model: "ModelProto"
@@ -64,7 +64,7 @@ def emit_chosen(model: "ModelProto", target: Target, used: "Uses", feeds: Feeds)
         chosen = tune(model, target, used, feeds)
     else:
         chosen = Chosen(*emit(model, target, Facts(used.positions, batches=used.batches)), None)
-    return replace(chosen, rest=_rest(chosen, target, feeds))
+    return replace(chosen, rest=_rest(chosen, target, feeds)) if target.profile else chosen
 
 
 def _rest(chosen: Chosen, target: Target, feeds: Feeds) -> tuple[float, float] | None:

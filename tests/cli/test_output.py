@@ -81,7 +81,7 @@ def test_a_benchmarks_json_goes_to_a_file_or_to_stdout(cli: Cli, tmp_path: Path)
 
 
 def test_logs_go_to_stderr_as_loudly_as_asked(cli: Cli, model_file: Path) -> None:
-    command = ["export", "--onnx", model_file, "--sparsity", 0.8]
+    command = ["export", "--onnx", model_file, "--sparsity", 0.8, "--no-profile"]
     normal, quiet = cli(*command), cli("--quiet", *command)
     assert "weights are zero after pruning" in normal.err
     assert "weights are zero after pruning" not in quiet.err

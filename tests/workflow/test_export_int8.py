@@ -52,6 +52,12 @@ def optimised(path: Path, folder: Path) -> Counter[str]:
     return Counter(node.op_type for node in onnx.load(folder / "optimised.onnx").graph.node)
 
 
+def test_without_a_profile_the_same_input_gives_the_same_bytes(source: Path, job: OnnxJob, tmp_path: Path) -> None:
+    target = Target(values="int8", profile=False)
+    first, second = (export_onnx(source, job, target=target, out=tmp_path / name) for name in ("a", "b"))
+    assert first.artifact.read_bytes() == second.artifact.read_bytes()
+
+
 @pytest.mark.parametrize("method", ["minmax", "entropy", "percentile"])
 def test_zeros_stay_zero_and_every_layer_has_its_error(source: Path, job: OnnxJob, method: str, tmp_path: Path) -> None:
     target = Target(values="int8", calibration=CalibrationSpec(method=method))  # type: ignore[arg-type]

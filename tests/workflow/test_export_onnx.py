@@ -57,6 +57,13 @@ def test_without_sparsity_nothing_is_pruned_and_fp16_halves_the_file(model_file:
     assert made.bytes < 0.56 * made.dense_bytes
 
 
+def test_without_a_profile_the_same_input_gives_the_same_bytes(model_file: Path, tmp_path: Path) -> None:
+    job, target = OnnxJob(sparsity=0.8), Target(profile=False)
+    first, second = (export_onnx(model_file, job, target=target, out=tmp_path / name) for name in ("a", "b"))
+    assert first.artifact.read_bytes() == second.artifact.read_bytes()
+    assert first.dense.read_bytes() == second.dense.read_bytes()
+
+
 def test_an_artifact_can_be_exported_again(model_file: Path) -> None:
     first = export_onnx(model_file, OnnxJob(sparsity=0.5), target=Target(values="fp32"))
     again = export_onnx(first.artifact, OnnxJob(sparsity=0.9), target=Target(values="fp32"))

@@ -59,6 +59,7 @@ def test_nothing_is_timed_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_rest_is_known_where_regions_are() -> None:
     assert emit_chosen(unpack_model(valid_region()), Target(), USED, FEEDS).rest is not None
     assert emit_chosen(unpack_model(valid_region()), Target(regions="none"), USED, FEEDS).rest is None
+    assert emit_chosen(unpack_model(valid_region()), Target(profile=False), USED, FEEDS).rest is None
 
 
 def test_without_a_profile_only_layers_are_predicted(
