@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from drawn_inputs import SLOW_MACHINE, ZEROS, drawn_pictures, reach
 from held import hold, hold_on_all
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from quantised_programs import EVERY_QUANTISED, numbered, quantised_programs, quantized
 from region_models import model_of, open_model, random_constants, run_model
@@ -32,9 +33,6 @@ from lth_deploy.kernels.instructions import (
 )
 from lth_deploy.kernels.program import parse
 
-SLOW_MACHINE = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
 ONE, THREE = Window(), Window((3, 3), (1, 1), (1, 1, 1, 1))
 DOWN, SEVEN = Window((3, 3), (2, 2), (1, 1, 1, 1)), Window((7, 7), (2, 2), (3, 3, 3, 3))
 STRUCTURES = {"single": None, "in4": (1, 4), "2x4": (2, 4), "dense": None}
@@ -71,13 +69,8 @@ def layers(draw: st.DrawFn) -> Program:
 @given(program=layers(), data=st.data())
 def test_a_layer_of_any_kind(program: Program, data: st.DataObject, instruction_sets: dict[str, Path]) -> None:
     window = next(step.window for step in program.instructions if isinstance(step, QConv))
-    least = [(window.kernel[axis] - 1) * window.dilation[axis] + 1 for axis in (0, 1)]
-    sides = (data.draw(st.integers(least[axis], least[axis] + 40)) for axis in (0, 1))
-    shape = (data.draw(st.integers(1, 2)), program.instructions[0].channels, *sides)  # type: ignore[union-attr]
-    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
-    zeros = data.draw(st.sampled_from([0.0, 0.5, 0.9, 0.99, 1.0]))
-    weights = random_constants(program, rng, zeros, data.draw(st.booleans()))
-    inputs = [rng.standard_normal(shape).astype(np.float32)]
+    rng, inputs = drawn_pictures(program, data, most=2, least=reach(window), more=40)
+    weights = random_constants(program, rng, data.draw(ZEROS), data.draw(st.booleans()))
     hold_on_all(program, weights, inputs, instruction_sets)
 
 
@@ -104,12 +97,8 @@ def transposed_layers(draw: st.DrawFn) -> Program:
 def test_a_transposed_layer_of_any_kind(
     program: Program, data: st.DataObject, instruction_sets: dict[str, Path]
 ) -> None:
-    sides = (data.draw(st.integers(1, 21)) for _ in range(2))
-    shape = (data.draw(st.integers(1, 4)), program.instructions[0].channels, *sides)  # type: ignore[union-attr]
-    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
-    zeros = data.draw(st.sampled_from([0.0, 0.5, 0.9, 0.99, 1.0]))
-    weights = random_constants(program, rng, zeros, data.draw(st.booleans()))
-    inputs = [rng.standard_normal(shape).astype(np.float32)]
+    rng, inputs = drawn_pictures(program, data, most=4, more=20)
+    weights = random_constants(program, rng, data.draw(ZEROS), data.draw(st.booleans()))
     hold_on_all(program, weights, inputs, instruction_sets)
 
 
@@ -118,12 +107,8 @@ def test_a_transposed_layer_of_any_kind(
 def test_programs_of_many_instructions(
     program: Program, data: st.DataObject, instruction_sets: dict[str, Path]
 ) -> None:
-    sides = (data.draw(st.integers(1, 33)) for _ in range(2))
-    shape = (data.draw(st.integers(1, 2)), program.instructions[0].channels, *sides)  # type: ignore[union-attr]
-    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
-    weights = random_constants(program, rng, 0.6)
-    inputs = [rng.standard_normal(shape).astype(np.float32)]
-    hold_on_all(program, weights, inputs, instruction_sets)
+    rng, inputs = drawn_pictures(program, data, most=2, more=32)
+    hold_on_all(program, random_constants(program, rng, 0.6), inputs, instruction_sets)
 
 
 def test_every_instruction_and_every_coding(kernels: Path) -> None:

@@ -48,12 +48,12 @@ def test_memory_of_loading_is_seen_even_after_it_is_freed() -> None:
 
 def test_load_and_first_inference_are_timed_apart() -> None:
     body = (
-        "import time\ndef load():\n  time.sleep(0.1)\n  calls = []\n"
+        "import time\ndef load():\n  time.sleep(0.5)\n  calls = []\n"
         "  return lambda: (time.sleep(0 if calls else 0.03), calls.append(1))\n"
         "m.print_measurement(m.measure_here(load))"
     )
     fresh = measure_fresh(script(body))
-    assert fresh.load_ms >= 100
+    assert fresh.load_ms >= 500
     assert 30 <= fresh.first_ms < fresh.load_ms
 
 

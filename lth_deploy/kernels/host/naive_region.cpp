@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "naive_quantised.h"
+#include "naive_resample.h"
 #include "naive_shapes.h"
 #include "naive_tensor.h"
 
@@ -101,9 +102,10 @@ class Run {
         return naive_add_bytes(program_, instr, args, out);
       }
       case Op::kMaxPool:
-        return max_pool(instr.window, *in, instr.bytes ? 0. : -std::numeric_limits<double>::infinity(), out);
+        work(static_cast<double>(out.plane.elements()) * instr.window.kh * instr.window.kw);
+        return naive_max_pool(instr.window, *in, instr.bytes ? 0. : -std::numeric_limits<double>::infinity(), out);
       case Op::kResize:
-        return is_nearest(instr) ? resize(*in, out) : interpolate(instr.resampling, *in, out);
+        return naive_resize(instr.resampling, *in, out);
       case Op::kAdd:
         for (size_t i = 0; i < out.data.size(); ++i) {
           out.data[i] = naive_activation(instr.act, in->data[i] + tensors_[instr.args[1]].data[i]);
@@ -219,63 +221,6 @@ class Run {
             if (!sums_bytes(instr.op)) seen(product);
             out.channel(n, oc)[(y * w.kh + ky) * out.plane.w + x * w.kw + kx] += product;
           }
-        }
-      }
-    }
-  }
-
-  void max_pool(const Window& w, const Tensor& in, double lowest, Tensor& out) {
-    work(static_cast<double>(out.plane.elements()) * w.kh * w.kw);
-    for (int64_t nc = 0; nc < out.plane.n * out.plane.c; ++nc) {
-      const double* from = in.channel(0, nc);
-      for (int64_t y = 0; y < out.plane.h; ++y) {
-        for (int64_t x = 0; x < out.plane.w; ++x) {
-          double best = lowest;
-          for (int ky = 0; ky < w.kh; ++ky) {
-            for (int kx = 0; kx < w.kw; ++kx) {
-              const int64_t iy = y * w.sh + ky * w.dh - w.pt, ix = x * w.sw + kx * w.dw - w.pl;
-              if (iy < 0 || iy >= in.plane.h || ix < 0 || ix >= in.plane.w) continue;
-              best = std::max(best, from[iy * in.plane.w + ix]);
-            }
-          }
-          out.channel(0, nc)[y * out.plane.w + x] = best;
-        }
-      }
-    }
-  }
-
-  static void resize(const Tensor& in, Tensor& out) {
-    for (int64_t nc = 0; nc < out.plane.n * out.plane.c; ++nc) {
-      for (int64_t y = 0; y < out.plane.h; ++y) {
-        for (int64_t x = 0; x < out.plane.w; ++x) {
-          const int64_t iy = y * in.plane.h / out.plane.h, ix = x * in.plane.w / out.plane.w;
-          out.channel(0, nc)[y * out.plane.w + x] = in.channel(0, nc)[iy * in.plane.w + ix];
-        }
-      }
-    }
-  }
-
-  // Where pixel i of `to` lies among `from`: the pixel before it, and its distance from that.
-  static std::pair<int64_t, double> position(Resampling resampling, int64_t i, int64_t from, int64_t to) {
-    const double scale = static_cast<double>(from) / static_cast<double>(to), index = static_cast<double>(i);
-    const double at = resampling == Resampling::kHalfPixel ? (index + 0.5) * scale - 0.5 : index * scale;
-    const double inside = std::min(std::max(at, 0.), static_cast<double>(from - 1));
-    return {static_cast<int64_t>(inside), inside - std::floor(inside)};
-  }
-
-  static void interpolate(Resampling resampling, const Tensor& in, Tensor& out) {
-    for (int64_t nc = 0; nc < out.plane.n * out.plane.c; ++nc) {
-      const double* from = in.channel(0, nc);
-      for (int64_t y = 0; y < out.plane.h; ++y) {
-        const auto [top, down] = position(resampling, y, in.plane.h, out.plane.h);
-        const int64_t bottom = std::min(top + 1, in.plane.h - 1);
-        for (int64_t x = 0; x < out.plane.w; ++x) {
-          const auto [left, over] = position(resampling, x, in.plane.w, out.plane.w);
-          const int64_t right = std::min(left + 1, in.plane.w - 1);
-          const auto across = [&](int64_t row) {
-            return from[row * in.plane.w + left] * (1 - over) + from[row * in.plane.w + right] * over;
-          };
-          out.channel(0, nc)[y * out.plane.w + x] = across(top) * (1 - down) + across(bottom) * down;
         }
       }
     }

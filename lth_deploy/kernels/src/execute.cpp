@@ -3,21 +3,18 @@
 #include <algorithm>
 #include <cstring>
 
+#include "call_tensors.h"
 #include "run_conv.h"
-#include "tasks.h"
 
 namespace lth {
 namespace {
 
-constexpr int64_t kGrain = 1 << 15;  // cells that a task of a copying instruction should have at least
-constexpr int kGroup = 16;            // channels of a matrix that lie in one cache line of its rows
-
-class Runner {
+class Runner : CallTensors {
  public:
   Runner(const Compiled& c, const Plan& plan, const std::vector<const float*>& inputs, Parallel& parallel,
          Workspace& workspace, std::atomic<int>& threads)
-      : c_(c), plan_(plan), inputs_(inputs), parallel_(parallel), workspace_(workspace), threads_(threads),
-        arena_(static_cast<char*>(workspace.arena.at_least(plan.arena_bytes + 64))) {}
+      : CallTensors(plan, c.isa->lanes, static_cast<char*>(workspace.arena.at_least(plan.arena_bytes + 64)), parallel),
+        c_(c), inputs_(inputs), workspace_(workspace), threads_(threads) {}
 
   void run(int i) {
     const Instr& in = c_.program.instrs[i];
@@ -59,57 +56,7 @@ class Runner {
   }
 
  private:
-  const Buffer& buffer(int tensor) const { return plan_.buffers[plan_.tensors[tensor].view.buffer]; }
-
-  // Of a channel, or of a cell of four.
-  float* plane(int tensor, int n, int c) const {
-    const TensorPlan& t = plan_.tensors[tensor];
-    const Buffer& b = plan_.buffers[t.view.buffer];
-    const size_t at = (static_cast<size_t>(n) * b.planes + t.view.plane + c) * b.cells;
-    return reinterpret_cast<float*>(arena_ + b.offset) + at;
-  }
-
-  uint32_t* cells_of(int tensor, int n, int c) const { return reinterpret_cast<uint32_t*>(plane(tensor, n, c)); }
-
   const Quantized& quantized(int tensor) const { return c_.program.instrs[tensor].quantized; }
-
-  Planes planes(int tensor) const {
-    const Buffer& b = buffer(tensor);
-    return {plane(tensor, 0, 0), b.cells, b.cells * b.planes};
-  }
-
-  size_t cells(int tensor) const { return static_cast<size_t>(lines_of(plan_.tensors[tensor].plane)) * c_.isa->lanes; }
-
-  template <class F>
-  void each_plane(int tensor, F&& f) {
-    each_plane_of_workers(tensor, [&](int, int n, int c) { f(n, c); });
-  }
-
-  template <class F>
-  void each_plane_of_workers(int tensor, F&& f) {
-    each_plane_of_workers(tensor, 0, plan_.tensors[tensor].n, f);
-  }
-
-  // Of `pictures` pictures from `first` on.
-  template <class F>
-  void each_plane_of_workers(int tensor, int first, int pictures, F&& f) {
-    const TensorPlan& t = plan_.tensors[tensor];
-    const int64_t all = static_cast<int64_t>(pictures) * t.planes;
-    const int64_t grain = std::max<int64_t>(1, kGrain / static_cast<int64_t>(cells(tensor)));
-    for_each_task(parallel_, (all + grain - 1) / grain, [&](int worker, int64_t task) {
-      for (int64_t k = task * grain; k < std::min(all, (task + 1) * grain); ++k) {
-        f(worker, first + static_cast<int>(k / t.planes), static_cast<int>(k % t.planes));
-      }
-    });
-  }
-
-  template <class F>
-  void each_group(int channels, F&& f) {
-    for_each_task(parallel_, (channels + kGroup - 1) / kGroup, [&](int, int64_t task) {
-      const int first = static_cast<int>(task) * kGroup;
-      f(first, std::min(kGroup, channels - first));
-    });
-  }
 
   void load(int i, const Instr& in) {
     const TensorPlan& t = plan_.tensors[i];
@@ -176,7 +123,7 @@ class Runner {
   void conv_transpose(int i, const Instr& in) {
     const InstrPlan& p = plan_.instrs[i];
     const Buffer& scratch = plan_.buffers[p.scratch.buffer];
-    float* const phases = reinterpret_cast<float*>(arena_ + scratch.offset);
+    float* const phases = start(scratch);
     ConvCall call = conv_call(i, in);
     call.window = Window{};
     call.out_w = plan_.tensors[in.args[0]].plane.w;
@@ -291,12 +238,9 @@ class Runner {
   }
 
   const Compiled& c_;
-  const Plan& plan_;
   const std::vector<const float*>& inputs_;
-  Parallel& parallel_;
   Workspace& workspace_;
   std::atomic<int>& threads_;
-  char* arena_;
 };
 
 }  // namespace
