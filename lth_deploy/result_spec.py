@@ -28,7 +28,7 @@ class QuantizationSpec(Section):
         0.5, description="share of the steps after which the activations' ranges stay as they are"
     )
     calibration_batches: Positive = Field(8, description="batches of training images that give the first ranges")
-    float_layers: list[str] = Field([], description="patterns of layers that stay float; transposed ones always do")
+    float_layers: list[str] = Field([], description="patterns of layers that stay float; transposed ones in groups do")
 
     @model_validator(mode="after")
     def _one_length(self) -> "QuantizationSpec":

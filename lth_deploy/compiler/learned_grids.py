@@ -17,7 +17,7 @@ from lth_deploy.errors import ArtifactError
 
 # What training follows between layers; behind anything else a tensor has no grid before the next layer.
 FOLLOWED_OPS = ("Relu", "Clip", "Add", "MaxPool", "Resize")
-_LAYERS = ("Conv", "Gemm", "MatMul")
+_LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _ACTIVATIONS = ("Relu", "Clip")
 _MOVERS = ("MaxPool", "Resize")
 

@@ -105,16 +105,16 @@ def scoped_layers(
 
 
 def quantized_layers(model: nn.Module, keep_float: Sequence[str]) -> list[str]:
-    """Names of the layers that fine-tuning quantises: Conv2d and Linear that no glob of `keep_float` matches.
+    """Names of the layers that fine-tuning quantises: those that no glob matches, but for transposed ones in groups.
 
     Raises:
         RecipeError: a glob matches no layer.
     """
     modules = prunable_modules(model)
     _check_globs(keep_float, list(modules), "quantization.float_layers")
-    # Training rounds weights per output channel, the first dimension; that of a transposed convolution is the second.
-    able = [name for name, module in modules.items() if not isinstance(module, nn.ConvTranspose2d)]
-    return [name for name in able if not _matches(name, keep_float)]
+    # ONNX has one scale for each output channel of a group, which the groups of a transposed convolution would share.
+    grouped = {name for name, module in modules.items() if isinstance(module, nn.ConvTranspose2d) and module.groups > 1}
+    return [name for name in modules if name not in grouped and not _matches(name, keep_float)]
 
 
 def _matches(name: str, globs: Sequence[str]) -> bool:

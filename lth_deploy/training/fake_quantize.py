@@ -15,12 +15,13 @@ _SMALLEST_SCALE = torch.finfo(torch.float32).tiny
 _EMPTY_CHANNEL = 1e-12
 
 
-def weight_scales(weight: Tensor) -> Tensor:
+def weight_scales(weight: Tensor, axis: int = 0) -> Tensor:
     """Scales of the output channels of `weight` [O, ...], float32 [O]: the largest weight becomes 127.
 
-    A channel without weights has a scale so small that its bias, stored in units of it, is hardly rounded.
+    axis: of the output channels; 1 in the weight [I, O, ...] of a transposed convolution. A channel without weights
+    has a scale so small that its bias, stored in units of it, is hardly rounded.
     """
-    largest = weight.detach().reshape(weight.shape[0], -1).abs().amax(1)
+    largest = weight.detach().transpose(0, axis).flatten(1).abs().amax(1)
     scales = (largest.double() / WEIGHT_MOST).float()
     return torch.where(scales < _SMALLEST_SCALE, _EMPTY_CHANNEL, scales)
 
@@ -36,9 +37,9 @@ def activation_grids(extents: Tensor) -> tuple[Tensor, Tensor]:
     return scales.float(), torch.round(-low / scales).float()
 
 
-def quantize_weight(weight: Tensor, scales: Tensor) -> Tensor:
-    """`weight` [O, ...] on the grid of `scales` [O]; nothing is clipped, so that the gradient is the identity."""
-    result: Tensor = _OnGrid.apply(weight, scales.reshape(-1, *[1] * (weight.ndim - 1)))
+def quantize_weight(weight: Tensor, scales: Tensor, axis: int = 0) -> Tensor:
+    """`weight` on the grid of `scales` [O], along `axis`; nothing is clipped, so the gradient is the identity."""
+    result: Tensor = _OnGrid.apply(weight, scales.reshape(-1, *[1] * (weight.ndim - 1 - axis)))
     return result
 
 

@@ -20,7 +20,7 @@ class FakeQuantization:
     """Makes every pass of a model a quantised one; ranges follow what passes through while `observing`."""
 
     def __init__(self, model: nn.Module, calls: Mapping[str, int]) -> None:
-        """`calls`: the layers to quantise, Conv2d and Linear, and how often each runs in a pass."""
+        """`calls`: the layers to quantise and how often each runs in a pass."""
         self.observing = False
         self._calls = dict(calls)
         self._passes: list[QuantizedPass] = []

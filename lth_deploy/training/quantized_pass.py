@@ -30,7 +30,7 @@ from lth_deploy.training.ranges import Site, observe, rows_of
 
 Function = Callable[..., Any]
 
-_LAYERS = (F.conv2d, F.linear)
+_LAYERS = (F.conv2d, F.conv_transpose2d, F.linear)
 _ACTIVATIONS = (F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, F.relu6, F.hardtanh)
 _SUMS = (torch.add, Tensor.add, Tensor.add_, Tensor.__add__, Tensor.__iadd__)
 
@@ -95,8 +95,9 @@ class QuantizedPass(TorchFunctionMode):
         if call >= self._limits[name]:
             raise TrainingError(f"'{name}' runs more often in training than in evaluation; it cannot be quantised")
         if name not in self._weights:
-            scales = weight_scales(weight)
-            self._weights[name] = quantize_weight(weight, scales), scales
+            axis = int(func is F.conv_transpose2d)
+            scales = weight_scales(weight, axis)
+            self._weights[name] = quantize_weight(weight, scales, axis), scales
         on_grid, scales = self._weights[name]
         values, scale = self._read(values, Site(name, "input", call))
         if bias is not None and scale is not None:

@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch", reason="torch comes with the extra 'train'"
 
 from lth_deploy.detectors.groups import final_predictors, prunable_modules, shortcuts, stem  # noqa: E402
 from lth_deploy.pruning.positions import measure_positions  # noqa: E402
-from lth_deploy.pruning.scope import scoped_layers  # noqa: E402
+from lth_deploy.pruning.scope import quantized_layers, scoped_layers  # noqa: E402
 from tests.pruning.toy_search import ToyDetector  # noqa: E402
 
 
@@ -52,6 +52,18 @@ def test_a_pattern_that_matches_nothing_is_refused(include: list[str]) -> None:
     """Released code masked keys that lacked a prefix, and the ticket grew dense after one step."""
     with pytest.raises(RecipeError, match=r"matches no layer|no layer to prune"):
         scoped_layers(tiny_detector("retinanet"), "default", include)
+
+
+def test_all_layers_are_quantised_but_named_ones_and_transposed_ones_in_groups() -> None:
+    def transposed(groups: int) -> torch.nn.Module:
+        return torch.nn.ConvTranspose2d(4, 4, 2, groups=groups)
+
+    model = torch.nn.ModuleDict({"a": torch.nn.Conv2d(4, 4, 1), "b": transposed(1), "c": transposed(2)})
+    model["d"] = torch.nn.Linear(4, 4)
+    assert quantized_layers(model, []) == ["a", "b", "d"]
+    assert quantized_layers(model, ["d", "a"]) == ["b"]
+    with pytest.raises(RecipeError, match="matches"):
+        quantized_layers(model, ["e*"])
 
 
 def test_positions_count_what_is_multiplied() -> None:

@@ -88,6 +88,14 @@ def test_weights_keep_their_largest_and_their_zeros() -> None:
     assert (weight.grad == 3).all()
 
 
+def test_a_transposed_layer_has_its_outputs_second() -> None:
+    weight = torch.randn(5, 4, 2, 2, generator=torch.Generator().manual_seed(0))
+    turned = weight.transpose(0, 1)
+    scales = weight_scales(weight, axis=1)
+    assert torch.equal(scales, weight_scales(turned))
+    assert torch.equal(quantize_weight(weight, scales, axis=1).transpose(0, 1), quantize_weight(turned, scales))
+
+
 def test_biases_are_whole_units() -> None:
     bias = torch.tensor([0.26, -1.0, 0.0], requires_grad=True)
     assert quantize_bias(bias, torch.tensor([0.1, 0.3, 0.2])).tolist() == pytest.approx([0.3, -0.9, 0.0])

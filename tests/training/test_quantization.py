@@ -57,6 +57,21 @@ def test_each_layer_reads_a_grid_and_the_last_output_stays_float() -> None:
     assert sites(chain) == {("a", "input", 0), ("b", "input", 0), ("c", "input", 0)}
 
 
+def test_a_transposed_convolution_is_a_layer_like_others() -> None:
+    def chain(net: Any, x: Tensor) -> Tensor:
+        result: Tensor = net.c(net.relu(net.b(net.relu(net.a(x)))))
+        return result
+
+    net = Net(chain)
+    net.b = nn.ConvTranspose2d(4, 4, 2, stride=2)
+    plain = copy.deepcopy(net)
+    calibrate(net, "abc", [images()])
+    assert set(grids_in(net.state_dict())) == {("a", "input", 0), ("b", "input", 0), ("c", "input", 0)}
+    got, expected = net(images()), plain(images())
+    assert not torch.equal(got, expected)
+    assert (got - expected).abs().max() < 0.05 * expected.abs().max()
+
+
 def test_relu_acts_before_the_rounding_in_place_or_not() -> None:
     for relu in (
         F.relu,

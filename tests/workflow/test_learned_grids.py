@@ -26,6 +26,7 @@ from lth_deploy.training.quantization import calibrate
 from lth_deploy.training.ranges import grids_in
 
 PHOTO = picture(64, 80, 1)
+LAYERS = ("Conv", "ConvTranspose", "Gemm")
 
 
 class Recorder(TorchFunctionMode):
@@ -37,7 +38,7 @@ class Recorder(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        if func in (F.conv2d, F.linear):
+        if func in (F.conv2d, F.conv_transpose2d, F.linear):
             self.seen.append((args[0].numpy().copy(), result.numpy().copy()))
         return result
 
@@ -74,7 +75,7 @@ class Run:
     def __init__(self, made: Quantised) -> None:
         model = onnx.load(str(made.int8))
         named = {node.name: node for node in model.graph.node}
-        self.layers = [named[node.name] for node in made.graph.graph.node if node.op_type in ("Conv", "Gemm")]
+        self.layers = [named[node.name] for node in made.graph.graph.node if node.op_type in LAYERS]
         for name in dict.fromkeys(name for layer in self.layers for name in (layer.input[0], layer.output[0])):
             model.graph.output.append(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
         makers = {output: node for node in model.graph.node for output in node.output}
@@ -84,21 +85,28 @@ class Run:
         self.weights = [makers[layer.input[1]].input[0].removesuffix(".weight_quantized") for layer in self.layers]
 
 
-@pytest.mark.parametrize("family", ["retinanet", "mask_rcnn"])
+@pytest.mark.parametrize("family", ["retinanet", "mask_rcnn", "keypoint_rcnn"])
 def test_every_layer_of_the_file_computes_what_it_computed_in_training(family: str, tmp_path: Path) -> None:
     made = Quantised(family, tmp_path)
     made.model.requires_grad_(False)
     run = Run(made)
     for node, name, scale in zip(run.layers, run.weights, run.scales, strict=True):
         layer = made.model.get_submodule(name)
-        scales = weight_scales(layer.weight)
-        weight, bias = quantize_weight(layer.weight, scales), quantize_bias(layer.bias, scale * scales)
+        axis = int(node.op_type == "ConvTranspose")
+        scales = weight_scales(layer.weight, axis)
+        units = scale * scales
+        weight, bias = quantize_weight(layer.weight, scales, axis), quantize_bias(layer.bias, units)
         read, written = (torch.from_numpy(run.values[tensor]) for tensor in (node.input[0], node.output[0]))
         if node.op_type == "Gemm":
             expected = F.linear(read, weight, bias)
+        elif node.op_type == "ConvTranspose":
+            expected = F.conv_transpose2d(read, weight, bias, layer.stride, layer.padding)
         else:
             expected = F.conv2d(read, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
-        torch.testing.assert_close(written, expected, atol=float(expected.abs().max()) * 1e-5, rtol=0)
+        # A bias that lies half-way between two units may fall to either side.
+        halves = ((layer.bias / units % 1) - 0.5).abs() < 0.01
+        allowed = expected.abs().max() * 1e-5 + (halves * units).reshape(-1, *[1] * (expected.ndim - 2))
+        assert ((written - expected).abs() <= allowed).all(), name
 
 
 def test_a_whole_pass_of_the_file_is_one_of_training(tmp_path: Path) -> None:

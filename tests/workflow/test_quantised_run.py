@@ -25,13 +25,16 @@ from lth_deploy.target import GatesSpec, Target  # noqa: E402
 from lth_deploy.ticket import RunDirectory  # noqa: E402
 from lth_deploy.workflow.export import _float_ap, choose_trial, export  # noqa: E402
 from lth_deploy.workflow.find_ticket import find_ticket, load_splits  # noqa: E402
+from lth_deploy.workflow.inspect import inspect_artifact  # noqa: E402
 from lth_deploy.workflow.smoke import smoke_recipe  # noqa: E402
 from lth_deploy.workflow.trained import learned_grids, trained_model  # noqa: E402
 
 
-def quads(folder: Path) -> Recipe:
+def quads(folder: Path, family: str = "retinanet") -> Recipe:
     """One level of quads and its quantised twin, from weights whose scores differ."""
-    recipe = tiny_recipe(pruning={"levels": [0.8], "structure": "in4"}, quantization={"levels": [0.8], "lr": 1e-5})
+    recipe = tiny_recipe(
+        family, pruning={"levels": [0.8], "structure": "in4"}, quantization={"levels": [0.8], "lr": 1e-5}
+    )
     small = smoke_recipe(recipe, folder / "initial.safetensors")
     return small.model_copy(update={"controls": small.controls.model_copy(update={"random": []})})
 
@@ -101,3 +104,18 @@ def test_a_quantised_trial_is_held_to_the_ap_of_the_float_ticket(run: Path) -> N
     ticket = directory.trial("level_80")
     assert _float_ap(directory.trial("level_80_int8"), gate) == ticket.read_result()["val"]
     assert _float_ap(ticket, gate) == gate.torch_ap
+
+
+def test_a_mask_predictor_s_transposed_layer_is_fine_tuned_as_bytes(tmp_path: Path) -> None:
+    recipe = quads(tmp_path, "mask_rcnn")
+    found = find_ticket(recipe, tmp_path / "run", device="cpu").run
+    gates = GatesSpec(int8_ap_drop=1.0, int8_steps=255, matched=0.5, score_difference=0.1, ap_difference=1.0)
+    made = export(found, level="level_80_int8", target=Target(values="int8", gates=gates), out=tmp_path / "export")
+    report = inspect_artifact(made.artifact)
+    assert report.metadata is not None
+    assert report.metadata.quantization is not None
+    assert report.metadata.quantization.kept_float == {}
+    layer = next(row for row in report.layers if row.name.startswith("roi_heads.mask_predictor.conv5_mask"))
+    assert layer.op_type == "ConvTranspose"
+    assert layer.error is not None
+    assert layer.dense_because is None or layer.dense_because.startswith("predicted")
