@@ -77,6 +77,9 @@ class CostTable(Section):
     paired_traffic: Annotated[float, Field(ge=0)] = Field(
         0.5, description="share of the traffic where two output channels have the same zeros"
     )
+    transposed: Annotated[float, Field(gt=0)] = Field(
+        0.76, description="share of the dense rate that transposed convolutions reach in the stock runtime"
+    )
     layout_ns: Annotated[float, Field(ge=0)] = Field(
         1.2, description="to bring one value into the layout, or back, pools and resizing included"
     )

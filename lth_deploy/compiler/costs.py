@@ -55,9 +55,10 @@ def layer_cost(unit: Unit, stored: StoredWeight, times: int, table: CostTable, b
     kind = layer_class(unit, stored.shape)
     rates: Rates = getattr(table, kind)
     lanes = 1.0 if unit.rows else _idle_lanes(times / max(batch, 1))
+    dense_rate = rates.dense * (table.transposed if unit.kind in TRANSPOSED else 1.0)
     if unit.kind in OF_BYTES:
         if unit.kind == "qconvtranspose":
-            cost = _transposed_cost(weights, times, rates.dense, table)
+            cost = _transposed_cost(weights, times, dense_rate, table)
         else:
             cost = _bytes_cost(kind, weights, times, table.int8)
         # Of single pictures the rates know, as they were fitted to whole backbones.
@@ -67,7 +68,7 @@ def layer_cost(unit: Unit, stored: StoredWeight, times: int, table: CostTable, b
     kept = max(nonzeros, 1) / (outputs * inputs)
     traffic = rates.traffic * (table.paired_traffic if runs_in_pairs(weights) else 1.0)
     longer = lanes * (1.0 + traffic / kept + rates.packing / (kept * outputs))
-    return Cost(nonzeros * times * longer / rates.sparse / 1e6, weights.size * times / rates.dense / 1e6)
+    return Cost(nonzeros * times * longer / rates.sparse / 1e6, weights.size * times / dense_rate / 1e6)
 
 
 def runs_in_pairs(weights: npt.NDArray[np.float32]) -> bool:
