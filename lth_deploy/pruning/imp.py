@@ -30,6 +30,7 @@ from lth_deploy.pruning.trial_masks import TrialMasks, is_gradual
 from lth_deploy.pruning.trials import Trials
 from lth_deploy.recipe import Recipe
 from lth_deploy.ticket import RunDirectory, truncate_metrics
+from lth_deploy.training.hardware import hardware_of
 from lth_deploy.training.hooks import Hook
 from lth_deploy.training.loop import BatchSource
 from lth_deploy.training.session import Session
@@ -208,6 +209,7 @@ class Search:
             "parent": plan.parent,
             "steps": [steps.start, steps.stop],
             "seconds": round(seconds, 2),
+            "hardware": hardware_of(self.device),
             "sparsity_prunable": sparsity(masks),
             "zero_macs": zero_macs(layers, masks) if masks else 0.0,
             "positions": positions,

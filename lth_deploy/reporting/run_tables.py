@@ -138,7 +138,7 @@ def _trial_line(run: RunSummary, trial: Trial) -> Line:
         _against(run, trial),
         Cell(f"{figures.points(low)} … {figures.points(high)}" if known else figures.MISSING, low),
         tables.count(trial.steps),
-        Cell(figures.duration(trial.seconds), trial.seconds),
+        Cell(figures.duration(trial.seconds), trial.seconds, trial.hardware),
     ]
     return Line(tuple(cells), trial.kind, is_winner)
 

@@ -39,7 +39,7 @@ class Part(Section):
 
 
 class Trial(Section):
-    """One training: the dense control, a ticket, or a control of a ticket."""
+    """One training: the dense control, a ticket, or a control of a ticket; hardware: that it ended on."""
 
     name: str
     kind: str = "ticket"
@@ -49,6 +49,7 @@ class Trial(Section):
     zero_macs: Figure = None
     steps: Count | None = None
     seconds: Figure = None
+    hardware: str = ""
     val: Metrics | None = None
     test: Metrics | None = None
     layers: list[Layer] = Field([])

@@ -25,6 +25,7 @@ class SweepTrial(Section):
     val_ap: Figure = None
     test_ap: Figure = None
     seconds: Figure = None
+    hardware: str = ""
 
 
 class SweepTicket(SweepTrial):

@@ -71,7 +71,7 @@ def _run_line(run: SweepRun) -> Line:
         tables.ap(ticket.val_ap if ticket else None),
         tables.ap(ticket.test_ap if ticket else None),
         tables.ap(dense.test_ap if dense else None),
-        Cell(figures.duration(run.seconds), run.seconds),
+        Cell(figures.duration(run.seconds), run.seconds, ticket.hardware if ticket else ""),
         tables.text(run.state, run.error or ""),
         tables.text(run.run),
     ]

@@ -75,6 +75,7 @@ def trial(kind: str, sparsity: float, val: float, test: float | None, kinds: tup
         "zero_macs": share(rows, zeros, "macs"),
         "steps": 1640,
         "seconds": 1163.4,
+        "hardware": "AMD EPYC 7R13",
         "val": metrics(val, kinds),
         "test": None if test is None else metrics(test, kinds),
         "layers": rows,

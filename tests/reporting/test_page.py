@@ -65,6 +65,11 @@ def test_a_run_with_a_benchmark_has_every_part(whole: str) -> None:
     assert {"ap", "benchmark", "bytes", "layers", "losses", "environment", "again", "lth-data"} <= ids
 
 
+def test_the_page_names_what_a_training_ran_on(whole: str) -> None:
+    # Beside the time of each trial; the data at the end of the page names it once more.
+    assert whole.count("AMD EPYC 7R13") >= 2 * len(make_run()["trials"])
+
+
 def test_the_page_carries_its_data(whole: str) -> None:
     data = embedded(whole)
     assert data == {"run": make_run(), "benchmark": make_benchmark()}

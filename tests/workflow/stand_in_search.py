@@ -21,7 +21,7 @@ from lth_deploy.ticket import RunDirectory
 def trial(name: str, kind: str, level: float, ap: float) -> dict[str, Any]:
     shares = {"sparsity": level, "sparsity_prunable": level, "sparsity_all": 0.99 * level, "zero_macs": 0.7 * level}
     scores = {split: {"bbox": {"AP": ap}} for split in ("val", "test")}
-    return {"name": name, "kind": kind, "seconds": 1.0, **shares, **scores}
+    return {"name": name, "kind": kind, "seconds": 1.0, "hardware": "H200", **shares, **scores}
 
 
 def finish_dense(run: RunDirectory) -> None:

@@ -22,6 +22,7 @@ from lth_deploy.detections import Detections  # noqa: E402
 from lth_deploy.errors import DataError, RecipeError, StorageError, UsageError  # noqa: E402
 from lth_deploy.evaluation.coco_rows import compact  # noqa: E402
 from lth_deploy.mask import is_subset, load_masks  # noqa: E402
+from lth_deploy.measure.machine import describe_machine  # noqa: E402
 from lth_deploy.pruning.trials import Trials  # noqa: E402
 from lth_deploy.recipe import Recipe  # noqa: E402
 from lth_deploy.ticket import RunDirectory, Trial  # noqa: E402
@@ -74,6 +75,7 @@ def test_all_trials_run_in_their_order(finished: Finished) -> None:
     assert finished.result.finished
     names = [trial["name"] for trial in finished.result.summary["trials"]]
     assert names == ["dense", "level_50", "level_80", "random_80"]
+    assert {trial["hardware"] for trial in finished.result.summary["trials"]} == {describe_machine().cpu}
     assert [steps for steps, _ in finished.starts] == [range(STEPS), *[range(REWIND, STEPS)] * 3]
 
 

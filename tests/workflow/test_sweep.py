@@ -199,6 +199,7 @@ def test_equal_dense_trainings_are_done_once(tmp_path: Path) -> None:
     assert row["tickets"][0]["test_ap"] == pytest.approx(0.44)
     assert row["tickets"][0]["random"]["test_ap"] == pytest.approx(0.34)
     assert row["dense"]["test_ap"] == 0.55
+    assert row["dense"]["hardware"] == "H200"
     assert row["command"][:2] == ["lth-deploy", "find-ticket"]
     assert storage.read_json(tmp_path / "out" / "sweep.json") == result.record
 

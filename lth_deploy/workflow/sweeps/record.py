@@ -161,6 +161,7 @@ def _trial(trial: Trial, summary: RunSummary) -> dict[str, Any]:
         "val_ap": trial.ap("val", summary.main_kind),
         "test_ap": trial.ap("test", summary.main_kind),
         "seconds": trial.seconds,
+        "hardware": trial.hardware,
     }
 
 
