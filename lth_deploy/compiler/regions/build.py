@@ -10,6 +10,7 @@ from onnx import GraphProto, ModelProto, NodeProto, helper
 from lth_deploy.compiler.domain import DOMAIN, DOMAIN_VERSION, MAX_REGIONS, region_name
 from lth_deploy.compiler.opset import standard_opset
 from lth_deploy.compiler.regions.body import PROGRAM, function
+from lth_deploy.compiler.regions.borders import keep_bytes
 from lth_deploy.compiler.regions.classify import classify
 from lth_deploy.compiler.regions.grow import grow, read_by
 from lth_deploy.compiler.regions.known import Shapes
@@ -100,7 +101,8 @@ def build_regions(
         cuts, outside = cut(model.graph, regions, shapes)
         made = _translated(cuts, shapes, stored, worth)
     done = [(one, translation) for one, translation in zip(cuts, made, strict=True) if not isinstance(translation, str)]
-    inside = {unit.place for one, _ in done for unit in one.units}
+    # Of a layer outside the conversions may be inside, at its place.
+    inside = {unit.place for one, _ in done for unit in one.units if unit.kind in HEAVY}
     for unit in units:
         if unit.kind in HEAVY and unit.place not in inside:
             reasons.setdefault(str(unit.weight), verdicts[unit.place] or "no region is left that is worth a node")
@@ -169,13 +171,16 @@ def _assembled(
             nodes.extend(shape_nodes(node.input[0], asked[node.input[0]], node, shapes))
         else:
             nodes.append(node)
+    calls = []
     for number, (one, translation) in enumerate(done):
         name = region_name(number)
         inputs = [*translation.activations, *translation.arrays]
         attributes = {PROGRAM: text(translation.program)}
-        nodes.append(helper.make_node(name, inputs, list(translation.outputs), name, domain=DOMAIN, **attributes))
+        calls.append(
+            (one, helper.make_node(name, inputs, list(translation.outputs), name, domain=DOMAIN, **attributes))
+        )
         built.functions.append(function(name, one.units, translation, shapes, stored, opset))
-    ordered = _ordered(model.graph, nodes)
+    ordered = _ordered(model.graph, keep_bytes([*nodes, *(call for _, call in calls)], calls))
     del built.graph.node[:]
     built.graph.node.extend(ordered)
     _drop_unused(built)

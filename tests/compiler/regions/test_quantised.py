@@ -237,3 +237,40 @@ def test_rows_that_a_runtime_multiplies_as_floats_stay_dense(tmp_path: Path) -> 
     packed, _, plan = regions_of(g.model({"x": ["n", 16]}, [g.bytes_of("a", 0.05, 100)], rank=2), least=0.3)
     assert "no zero point" in plan.outside["w"]
     assert "QGemm" not in optimised(packed, tmp_path)
+
+
+@pytest.mark.parametrize("zeros", [(0.0, 0.9, 0.0), (0.0, 0.9, 0.9), (0.9, 0.9, 0.0)])
+@pytest.mark.parametrize("relu", [False, True])
+def test_layers_beside_a_region_stay_between_bytes(
+    zeros: tuple[float, float, float], relu: bool, tmp_path: Path
+) -> None:
+    g = QuantisedGraph()
+    a = g.qconv(g.bytes_of("x"), "a", (16, 64), scale=0.02, zero=0, zeros=zeros[0], quantised=not relu)
+    if relu:
+        a = g.bytes_of(g.op("Relu", ["a"], "r"), 0.02, 0)
+    b = g.qconv(a, "b", (64, 64), scale=0.05, zero=128, zeros=zeros[1])
+    c = g.qconv(b, "c", (64, 64), scale=0.04, zero=90, zeros=zeros[2])
+    model = g.model(INPUT, [c])
+    packed, built, plan = regions_of(model, least=0.3)
+    outside = [node for node in built.graph.node if node.op_type == "Conv"]
+    assert len(outside) == zeros.count(0.0) == len(plan.outside)
+    makers = {name: node.op_type for node in built.graph.node for name in node.output}
+    for node in outside:
+        assert makers[node.input[0]] == "DequantizeLinear"
+        (reader,) = (other for other in built.graph.node if node.output[0] in other.input)
+        if reader.op_type == "Relu":
+            (reader,) = (other for other in built.graph.node if reader.output[0] in other.input)
+        assert reader.op_type == "QuantizeLinear"
+    assert_same(packed, built, {"x": noise(2, 16, 9, 11)})
+    assert_programs(built, {"x": noise(2, 16, 9, 11)})
+    assert optimised(built, tmp_path)["QLinearConv"] == 3
+
+
+def test_a_float_layer_beside_a_region_of_bytes_gets_no_conversions() -> None:
+    g = QuantisedGraph()
+    b = g.qconv(g.bytes_of("x"), "b", (16, 64), scale=0.05, zero=128, zeros=0.9)
+    g.conv(b, "c", (64, 64), zeros=0.0)
+    _, built, _ = regions_of(g.model(INPUT, ["c"]), least=0.3)
+    kinds = Counter(node.op_type for node in built.graph.node)
+    assert kinds["Conv"] == kinds["Region0"] == 1
+    assert not kinds["QuantizeLinear"]
