@@ -146,9 +146,10 @@ class RunSummary(Section):
 
     @property
     def control(self) -> Trial | None:
-        """The dense trial that tickets are compared with: the named one, else the last dense one."""
+        """The dense trial that tickets are compared with: the named one, else the one trained as long as they are."""
         named = self.trial(self.winner.control) if self.winner and self.winner.control else None
-        return named or next((trial for trial in reversed(self.trials) if trial.kind == "dense"), None)
+        dense = [trial for kind in ("dense_control", "dense") for trial in reversed(self.trials) if trial.kind == kind]
+        return named or next(iter(dense), None)
 
     def trial(self, name: str) -> Trial | None:
         """The trial called `name`."""

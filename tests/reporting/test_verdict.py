@@ -83,6 +83,14 @@ def test_an_unfinished_run_is_not_judged() -> None:
     assert "not finished" in judged(run).headline
 
 
+def test_without_a_winner_the_control_is_the_one_trained_as_long_as_the_tickets() -> None:
+    run = make_run()
+    run["winner"] = None
+    assert RunSummary.model_validate(run).control.name == "dense"  # type: ignore[union-attr]
+    run["trials"].insert(1, {**run["trials"][0], "name": "dense_control", "kind": "dense_control"})
+    assert RunSummary.model_validate(run).control.name == "dense_control"  # type: ignore[union-attr]
+
+
 def test_the_named_control_counts_not_the_first_dense_trial() -> None:
     run = make_run()
     run["trials"].append({**run["trials"][0], "name": "dense_control", "val": {"bbox": {"AP": 0.9}}})
