@@ -106,7 +106,9 @@ def _along_axis(canvas: Canvas, groups: Sequence[Group], split: str, percent: bo
     scale = 100.0 if percent else 1.0
     series = list(dict.fromkeys(group.first.series for group in groups))
     places = sorted({scale * group.first.x for group in groups if group.first.x is not None})
-    _dense(canvas, groups, split, scale)
+    own_dense = _controls_differ(groups, split)
+    if not own_dense:
+        _dense(canvas, groups, split, scale)
     for number, name in enumerate(series):
         members = sorted((one for one in groups if one.first.series == name), key=lambda one: one.first.x or 0.0)
         alone = len(series) == 1
@@ -115,6 +117,8 @@ def _along_axis(canvas: Canvas, groups: Sequence[Group], split: str, percent: bo
         # Side by side, so that one error bar does not hide another.
         shift = _APART * (number - (len(series) - 1) / 2) * (places[-1] - places[0])
         _curve(canvas, members, "ticket", split, (scale, shift), (color, "o", "-", label))
+        if own_dense:
+            _curve(canvas, members, "dense", split, (scale, shift), (color, "D", "-.", f"{label}, dense"))
         for kind, (what, marker, line) in _CONTROLS.items():
             look = (THEME[kind], marker, line, what) if alone else (color, marker, line, f"{label}, {what}")
             _curve(canvas, members, kind, split, (scale, shift), look)
@@ -143,7 +147,17 @@ def _curve(
         return
     _errors(canvas.axes, [x for x, _, _ in known], [found for _, _, found in known], *look)
     for x, group, found in known:
-        _tip(canvas, x, 100 * found.mean, group, "ticket" if what == "ticket" else _CONTROLS[what][0], found)
+        _tip(canvas, x, 100 * found.mean, group, _CONTROLS[what][0] if what in _CONTROLS else what, found)
+
+
+def _controls_differ(groups: Sequence[Group], split: str) -> bool:
+    """Whether two series have other dense controls at one place of the axis, as where some train longer."""
+    found: dict[tuple[float | None, int], set[float]] = {}
+    for run in (run for group in groups for run in group.runs):
+        value = getattr(run.dense, f"{split}_ap", None)
+        if value is not None:
+            found.setdefault((run.x, run.seed), set()).add(value)
+    return any(len(values) > 1 for values in found.values())
 
 
 def _dense(canvas: Canvas, groups: Sequence[Group], split: str, scale: float) -> None:

@@ -115,6 +115,20 @@ def test_dense_controls_that_differ_along_the_axis_are_no_single_line() -> None:
     assert "dense: " not in drawn
 
 
+def test_series_with_other_dense_controls_each_show_their_own() -> None:
+    rows = [
+        run(name, seed, 0.5, x, dense=trial(dense + 0.01 * seed))
+        for name, dense in (("short", 0.4), ("long", 0.6))
+        for seed in (0, 1)
+        for x in (0.5, 0.8)
+    ]
+    drawn = sweep_plots.ap_of_sweep(sweep(*rows, x=LEVEL))
+    assert drawn is not None
+    assert "short, 0.8, dense: 40.5 ± 0.7 over 2 seeds" in drawn
+    assert "long, 0.8, dense: 60.5 ± 0.7 over 2 seeds" in drawn
+    assert "long, dense" in drawn
+
+
 def test_a_plot_by_row_keeps_a_place_for_what_is_missing() -> None:
     drawn = sweep_plots.ap_of_sweep(sweep(run("rewound", 0, 0.5), run("hidden", 0, 0.5, shown=False), waiting("tuned")))
     assert drawn is not None
