@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx
 
+from lth_deploy.compiler.regions.classify import WEIGHTED
 from lth_deploy.compiler.walk import all_nodes
 from lth_deploy.errors import ArtifactError
 
 # What training follows between layers; behind anything else a tensor has no grid before the next layer.
 FOLLOWED_OPS = ("Relu", "Clip", "Add", "MaxPool", "Resize")
-_LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _ACTIVATIONS = ("Relu", "Clip")
 _MOVERS = ("MaxPool", "Resize")
 
@@ -69,7 +69,7 @@ def place_grids(graph: onnx.GraphProto, learned: Learned) -> dict[str, Grid]:
 
 def layer_of(node: onnx.NodeProto) -> str:
     """The layer whose weight a node multiplies by, as its module is called; empty for other nodes."""
-    is_layer = node.op_type in _LAYERS and len(node.input) > 1 and node.input[1].endswith(".weight")
+    is_layer = node.op_type in WEIGHTED and len(node.input) > 1 and node.input[1].endswith(".weight")
     return node.input[1].removesuffix(".weight") if is_layer else ""
 
 

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from onnx import NodeProto, helper
 
+from lth_deploy.compiler.regions.classify import WEIGHTED
 from lth_deploy.compiler.regions.outputs import Cut
 from lth_deploy.compiler.regions.qdq import DEQUANTIZE, QUANTIZE
 
-_LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _ACTIVATIONS = ("Relu", "Clip")
 
 
@@ -60,7 +60,7 @@ def _makes_bytes(node: NodeProto | None, makers: Mapping[str, NodeProto]) -> boo
 
 
 def _has_bytes(node: NodeProto, makers: Mapping[str, NodeProto]) -> bool:
-    return node.op_type in _LAYERS and _is_dequantized(node.input[1], makers)
+    return node.op_type in WEIGHTED and _is_dequantized(node.input[1], makers)
 
 
 def _is_dequantized(name: str, makers: Mapping[str, NodeProto]) -> bool:
