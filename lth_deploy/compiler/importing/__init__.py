@@ -1,0 +1,1 @@
+"""Bringing a model from anywhere into the one normalized form that all passes work on."""
