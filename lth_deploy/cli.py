@@ -21,7 +21,6 @@ EPILOG = (
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     epilog=EPILOG,
     pretty_exceptions_enable=False,
     help="Find sparse tickets of detectors, pack them into one ONNX file, and measure what that buys.",
@@ -41,10 +40,21 @@ app.add_typer(data.app, name="data")
 app.add_typer(recipes.app, name="recipe")
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from lth_deploy.ticket import versions
+
+        print(f"lth-deploy {versions()['lth-deploy']}")
+        raise typer.Exit
+
+
 @app.callback()
 def settings(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and errors.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Debug messages too.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
 ) -> None:
     """Set how much is logged, to stderr."""
     level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO

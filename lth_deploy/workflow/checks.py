@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from lth_deploy.errors import MissingLibraryError
+from lth_deploy.kernels import ops_library
 from lth_deploy.ticket import versions
 
 # Versions below these have known holes or break what lth_deploy relies on.
@@ -19,13 +21,19 @@ class Environment:
 
 
 def check_environment() -> Environment:
-    """Look at packages, processor and GPU; imports torch only where it is installed."""
+    """Look at packages, kernels, processor and GPU; imports torch only where it is installed."""
     from lth_deploy.measure.machine import describe_machine
 
     found = versions()
     machine = describe_machine()
     facts = {**found, "processor": machine.cpu, "cores": str(machine.cores), "device": _device(found)}
-    return Environment(facts, _warnings(found))
+    warnings = _warnings(found)
+    try:
+        facts["kernel library"] = str(ops_library())
+    except MissingLibraryError as error:
+        facts["kernel library"] = "none: exported files run at the speed of stock ONNX Runtime"
+        warnings.append(str(error))
+    return Environment(facts, warnings)
 
 
 def _device(found: dict[str, str]) -> str:

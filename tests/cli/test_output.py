@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import lth_deploy
 from lth_deploy.commands.output import numbers_of, points, print_json, print_table, seconds_of
 from lth_deploy.errors import UsageError
 from tests.cli.running import Cli
@@ -16,6 +17,11 @@ def _evaluation(folder: Path) -> list[object]:
     annotations, images = save_data(folder)
     model = save_tiny(folder / "tiny.onnx")
     return ["evaluate", model, "--data", annotations, "--images", images, "--decoder", save_decoder(folder)]
+
+
+def test_the_version_is_one_line_on_stdout(cli: Cli) -> None:
+    outcome = cli("--version")
+    assert (outcome.code, outcome.out) == (0, f"lth-deploy {lth_deploy.__version__}\n")
 
 
 def test_tables_go_to_stdout_and_what_was_checked_to_stderr(cli: Cli, model_file: Path) -> None:

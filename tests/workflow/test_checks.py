@@ -49,6 +49,22 @@ def test_a_torch_that_does_not_load_is_a_fact_and_no_crash(monkeypatch: pytest.M
     assert checks.check_environment().facts["device"].startswith("cpu (torch does not load: ")
 
 
+def test_the_kernel_library_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    library = tmp_path / "liblth_ops.so"
+    library.touch()
+    monkeypatch.setenv("LTH_OPS_LIBRARY", str(library))
+    assert checks.check_environment().facts["kernel library"] == str(library)
+
+
+def test_a_missing_kernel_library_is_a_fact_and_a_warning_that_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LTH_OPS_LIBRARY", str(tmp_path / "absent.so"))
+    found = checks.check_environment()
+    assert found.facts["kernel library"].startswith("none")
+    assert any("absent.so" in warning and "unset" in warning for warning in found.warnings)
+
+
 def test_the_minimum_versions_are_those_of_the_project_file() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     required = [*project["dependencies"], *project["optional-dependencies"]["train"]]
