@@ -1,9 +1,12 @@
 """Reading ONNX files that may come from anyone."""
 
+import os
+import stat
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
-from onnx import FunctionProto, GraphProto, ModelProto, SparseTensorProto, TensorProto
+from onnx import FunctionProto, ModelProto
 
 from lth_deploy.compiler.domain import (
     DOMAIN,
@@ -13,6 +16,8 @@ from lth_deploy.compiler.domain import (
     MIN_OPSET,
     REGION_NAMES,
 )
+from lth_deploy.compiler.external_data import read_external_data, refuse_external_data
+from lth_deploy.compiler.inlining import check_inlined_size
 from lth_deploy.compiler.opset import standard_opset
 from lth_deploy.compiler.prepare import MAX_DENSE_BYTES
 from lth_deploy.compiler.regions.check import check_regions
@@ -20,37 +25,66 @@ from lth_deploy.compiler.regions.expand import expand_regions, has_regions
 from lth_deploy.compiler.roi_align import check_roi_align, has_roi_align
 from lth_deploy.compiler.save import MAX_FILE_BYTES
 from lth_deploy.compiler.stored import stored_weights
-from lth_deploy.compiler.walk import all_graphs
 from lth_deploy.errors import ArtifactError, DataError
 
-MAX_NODES = 1_000_000
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in one piece, and how many bytes of it were in other files."""
+
+    model: ModelProto
+    external_bytes: int
 
 
 def load_model(path: Path) -> ModelProto:
+    """The model of `read_model` alone."""
+    return read_model(path).model
+
+
+def read_model(path: Path) -> LoadedModel:
     """Read and check an ONNX file that may come from anyone.
 
-    Nothing outside the file is opened, and every packed weight is decoded once to see that it is sound.
+    Beside the file only external data in its own folder are opened. Every packed weight is decoded once to see that it
+    is sound.
 
     Raises:
         DataError: the file is missing or unreadable.
-        ArtifactError: it is too large, no ONNX model, invalid, or refers to other files.
+        ArtifactError: it is too large, no ONNX model, invalid, or refers to files elsewhere.
     """
     try:
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise ArtifactError(f"{path} has {size} bytes, an ONNX file has at most {MAX_FILE_BYTES}")
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    try:
-        model = onnx.load_model_from_string(data)
+        model = onnx.load_model_from_string(_content(path))
+    except ArtifactError:
+        raise
     except Exception as error:  # protobuf's DecodeError, without depending on protobuf's own package
         raise ArtifactError(f"{path} is no ONNX model: {error}") from error
     try:
+        external = read_external_data(model, path.parent)
         check_model(model)
+        if external and any(entry.domain == DOMAIN for entry in model.opset_import):
+            raise ArtifactError("a packed file holds all its data; it has external data, so export it again")
     except ArtifactError as error:
         raise ArtifactError(f"{path}: {error}") from error
-    return model
+    return LoadedModel(model, external)
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a file, of which the size is looked at first."""
+    try:
+        with open(path, "rb", opener=_without_waiting) as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise ArtifactError(f"cannot read {path}: it is no regular file")
+            if found.st_size > MAX_FILE_BYTES:
+                raise ArtifactError(f"{path} has {found.st_size} bytes, an ONNX file has at most {MAX_FILE_BYTES}")
+            return file.read(MAX_FILE_BYTES)
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"cannot read {path}: {reason}") from error
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file; a pipe that nobody writes to does not make the program wait."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def check_model(model: ModelProto) -> None:
@@ -62,12 +96,14 @@ def check_model(model: ModelProto) -> None:
     if not model.graph.node:
         raise ArtifactError("the model has no nodes; it is empty or no ONNX file")
     standard_opset(model)
-    _refuse_external_data(model)
+    refuse_external_data(model)
+    check_inlined_size(model)
     _refuse_odd_functions(model)
     try:
         onnx.checker.check_model(model)
-    except (onnx.checker.ValidationError, ValueError, RuntimeError, TypeError) as error:
-        raise ArtifactError(f"not a valid ONNX model: {str(error).splitlines()[0][:500]}") from error
+    except Exception as error:  # onnx raises ValidationError, and bare RuntimeError, ValueError, UnicodeDecodeError
+        lines = str(error).strip().splitlines() or [f"{type(error).__name__} of onnx.checker, without a message"]
+        raise ArtifactError(f"not a valid ONNX model: {lines[0][:500]}") from error
     _check_packed(expand_regions(model))
     if has_regions(model) or has_roi_align(model):
         _check_versions(model)
@@ -105,33 +141,6 @@ def _check_packed(model: ModelProto) -> None:
         raise ArtifactError(f"the packed weights claim {declared} bytes, at most {MAX_DENSE_BYTES} are allowed")
     for weight in packed:
         weight.weights()
-
-
-def _refuse_external_data(model: ModelProto) -> None:
-    for graph in all_graphs(model.graph):
-        _refuse_in_graph(graph)
-    for function in model.functions:
-        for node in function.node:
-            for attribute in node.attribute:
-                _refuse_tensors([attribute.t, *attribute.tensors], [attribute.sparse_tensor])
-
-
-def _refuse_in_graph(graph: GraphProto) -> None:
-    if len(graph.node) > MAX_NODES:
-        raise ArtifactError(f"a graph has {len(graph.node)} nodes, at most {MAX_NODES} are allowed")
-    _refuse_tensors(graph.initializer, graph.sparse_initializer)
-    for node in graph.node:
-        for attribute in node.attribute:
-            sparse = [attribute.sparse_tensor, *attribute.sparse_tensors]
-            _refuse_tensors([attribute.t, *attribute.tensors], sparse)
-
-
-def _refuse_tensors(tensors: "list[TensorProto]", sparse: "list[SparseTensorProto]") -> None:
-    for tensor in (*tensors, *(t for s in sparse for t in (s.values, s.indices))):
-        if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
-            raise ArtifactError(
-                f"tensor '{tensor.name}' keeps its data in another file, which is refused; save the model as one file"
-            )
 
 
 def _refuse_odd_functions(model: ModelProto) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 from lth_deploy.errors import ArtifactError
 
@@ -31,6 +31,25 @@ def all_graphs(graph: GraphProto, depth: int = 0) -> Iterator[GraphProto]:
                 yield from all_graphs(attribute.g, depth + 1)
             for inner in attribute.graphs:
                 yield from all_graphs(inner, depth + 1)
+
+
+def all_tensors(model: ModelProto) -> Iterator[TensorProto]:
+    """Every tensor in a model, wherever it stands: initializers, attributes, inner graphs, functions, training graphs.
+
+    It follows the fields of the message and not what their meaning is, so none is overlooked.
+    """
+    waiting = [model]
+    while waiting:
+        message = waiting.pop()
+        for field, value in message.ListFields():
+            if field.message_type is None:
+                continue
+            # A list of messages has no descriptor of its own.
+            for inner in (value,) if hasattr(value, "DESCRIPTOR") else value:
+                if isinstance(inner, TensorProto):
+                    yield inner
+                else:
+                    waiting.append(inner)
 
 
 def used_names(model: ModelProto) -> set[str]:

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lth_deploy import storage
 from lth_deploy.errors import UsageError
 from lth_deploy.reporting.analysis_schema import ClassInfo, RunAnalysis, Storage
 from lth_deploy.reporting.schema import Layer, Trial
-from lth_deploy.workflow.artifact import find_artifact, open_session, read_model_file
+from lth_deploy.workflow.artifact import content_digest, find_artifact, open_session, read_model_file
 from lth_deploy.workflow.compared_trials import Comparison, count_objects, require_objects
 from lth_deploy.workflow.evaluate import detect_all, kinds_of
 from lth_deploy.workflow.kept_detections import Found, kept_detections
@@ -108,7 +107,7 @@ def analyze_files(opened: OpenedFiles, folder: Path, samples: int) -> RunAnalysi
 def _detections(opened: OpenedFiles, name: str, folder: Path) -> Found:
     file = opened.files[name]
     key = {
-        "file": storage.sha256(file.path),
+        "file": content_digest(file),
         "engine": opened.engine,
         "decoder": opened.decoder,
         "data": opened.dataset.digest(),

@@ -1,6 +1,6 @@
 """A detector in an ONNX file: opened by its metadata, asked for detections."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,8 @@ class ModelFile:
 
     class_names: the name of label l at position l - 1, empty when nobody says. packed: whether only engines
     that know model-local functions can load it. regions: nodes that the kernel library can take over.
-    quantised: whether it computes with int8.
+    quantised: whether it computes with int8. external: whether other files hold a part of it. origin: the file as
+    users have it, where `path` is a copy in one piece.
     """
 
     path: Path
@@ -31,6 +32,8 @@ class ModelFile:
     packed: bool
     regions: int = 0
     quantised: bool = False
+    external: bool = False
+    origin: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -73,10 +76,14 @@ def open_session(file: ModelFile, *, engine: str, threads: int) -> Artifact:
     import tempfile
 
     runtime = RUNTIMES.get(engine)
-    if not file.packed or runtime.takes_packed:
+    taken = not file.packed or runtime.takes_packed
+    if taken and not file.external:
         return Artifact(file, runtime.load(file.path, threads=threads))
     with tempfile.TemporaryDirectory(prefix="lth-twin-") as folder:
-        twin = write_dense_twin(file, Path(folder) / f"{file.path.stem}-dense.onnx")
+        if taken:
+            twin = in_one_file(file, Path(folder)).path
+        else:
+            twin = write_dense_twin(file, Path(folder) / f"{file.path.stem}-dense.onnx")
         return Artifact(file, runtime.load(twin, threads=threads))
 
 
@@ -87,11 +94,12 @@ def read_model_file(path: Path, decoder: str | None = None) -> ModelFile:
         ArtifactError: the file is damaged.
         UsageError: nobody names a decoder, or the name is unknown.
     """
-    from lth_deploy.compiler.load import load_model
+    from lth_deploy.compiler.load import read_model
     from lth_deploy.compiler.metadata import read_metadata
     from lth_deploy.compiler.quantize import is_quantised
 
-    model = load_model(path)
+    loaded = read_model(path)
+    model = loaded.model
     metadata = read_metadata(model)
     named = metadata.decoder if metadata is not None else None
     if decoder is None and named is None:
@@ -110,6 +118,7 @@ def read_model_file(path: Path, decoder: str | None = None) -> ModelFile:
         has_packed_weights(model),
         count_regions(model),
         is_quantised(model),
+        loaded.external_bytes > 0,
     )
 
 
@@ -125,6 +134,35 @@ def count_regions(model: "onnx.ModelProto") -> int:
     from lth_deploy.compiler.domain import DOMAIN, REGION_NAMES
 
     return sum(node.domain == DOMAIN and node.op_type in REGION_NAMES for node in model.graph.node)
+
+
+def in_one_file(file: ModelFile, folder: Path) -> ModelFile:
+    """The file itself where it is in one piece; else a copy in `folder` that holds its external data.
+
+    Engines never read external data by themselves: only `load_model` checks where they lie.
+
+    Raises:
+        ArtifactError: the file or its external data changed and are damaged now.
+    """
+    from lth_deploy.compiler.load import load_model
+    from lth_deploy.compiler.save import save_model
+
+    if not file.external:
+        return file
+    copy = folder / file.path.name
+    save_model(load_model(file.path), copy)
+    return replace(file, path=copy, external=False, origin=file.path)
+
+
+def content_digest(file: ModelFile) -> str:
+    """SHA-256 of the file; of its copy in one piece where it has external data, which belong to the content."""
+    import hashlib
+
+    from lth_deploy import storage
+    from lth_deploy.compiler.load import load_model
+    from lth_deploy.compiler.save import to_bytes
+
+    return hashlib.sha256(to_bytes(load_model(file.path))).hexdigest() if file.external else storage.sha256(file.path)
 
 
 def write_dense_twin(file: ModelFile, out: Path) -> Path:

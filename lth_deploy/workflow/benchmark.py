@@ -178,7 +178,7 @@ def _describe(contender: Contender, positions: dict[str, int]) -> Row:
         notes.append("its layers are not those of the baseline and it has no metadata: zero MACs are unknown")
     return Row(
         name=contender.name,
-        path=str(path),
+        path=str(contender.file.origin or path),
         sha256=storage.sha256(path),
         kind=contender.kind,
         engine=contender.engine,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lth_deploy.errors import MissingLibraryError, UsageError
 from lth_deploy.measure.results import RowKind
 from lth_deploy.runtimes import RUNTIMES
-from lth_deploy.workflow.artifact import ModelFile, find_artifact, read_model_file, write_dense_twin
+from lth_deploy.workflow.artifact import ModelFile, find_artifact, in_one_file, read_model_file, write_dense_twin
 
 if TYPE_CHECKING:
     from lth_deploy.data.records import CocoDataset
@@ -74,7 +74,8 @@ def gather(
         raise UsageError("benchmark: an artifact is given twice; name each file once")
     names = _names([base, *others])
     found = []
-    for number, file in enumerate([base, *others]):
+    for number, original in enumerate([base, *others]):
+        file = in_one_file(original, workspace / f"one-file-{number}")
         twin = write_dense_twin(file, workspace / f"twin-{number}.onnx") if file.packed else None
         for engine, runtime in zip(engines, runtimes, strict=True):
             if engine == KERNELS and engine != engines[0] and not file.regions:
@@ -82,6 +83,9 @@ def gather(
             needs_twin = twin is not None and not runtime.takes_packed
             loaded = replace(file, path=twin, packed=False) if twin is not None and needs_twin else file
             notes = list(base_notes) if number == 0 else []
+            notes += (
+                ["its external data were put into one file, whose bytes and digest are given"] if file.origin else []
+            )
             notes += [f"{engine} takes no packed files: it ran the dense twin"] if needs_twin else []
             kind: RowKind = "dense" if number == 0 else _kind(file)
             found.append(Contender(names[number], kind, file, loaded, engine, twin, notes))

@@ -113,7 +113,7 @@ def inspect_artifact(path: Path) -> InspectReport:
     """
     from lth_deploy.compiler.domain import DOMAIN
     from lth_deploy.compiler.layers import weight_layers
-    from lth_deploy.compiler.load import load_model
+    from lth_deploy.compiler.load import read_model
     from lth_deploy.compiler.metadata import ArtifactMetadata, read_metadata
     from lth_deploy.compiler.opset import standard_opset
     from lth_deploy.compiler.prepare import prepare
@@ -123,14 +123,17 @@ def inspect_artifact(path: Path) -> InspectReport:
     from lth_deploy.workflow.artifact import find_artifact
 
     path = find_artifact(path)
-    model = load_model(path)
-    size, compressed = file_bytes(path)
+    loaded = read_model(path)
+    model = loaded.model
+    size, compressed = _in_one_piece(model) if loaded.external_bytes else file_bytes(path)
     coordinates = bool(model.graph.sparse_initializer)
     is_packed = any(node.domain == DOMAIN for node in model.graph.node)
     plain = prepare(model) if coordinates else expand_regions(model)
     layers = weight_layers(plain)
     metadata = read_metadata(model)
     times, notes = _positions(model, metadata)
+    if loaded.external_bytes:
+        notes.append(f"{loaded.external_bytes:,} bytes of it are external data; the sizes are those of one file")
     notes += _norm_notes(model)
     notes += _float_notes(metadata)
     regions = find_regions(model)
@@ -164,6 +167,15 @@ def inspect_artifact(path: Path) -> InspectReport:
         metadata=metadata,
         notes=tuple(notes),
     )
+
+
+def _in_one_piece(model: "ModelProto") -> tuple[int, int]:
+    """Raw and compressed bytes of the model as one file."""
+    from lth_deploy.compiler.save import to_bytes
+    from lth_deploy.measure.size import zstd_bytes
+
+    data = to_bytes(model)
+    return len(data), zstd_bytes(data)
 
 
 def _row(layer: "WeightLayer", times: int | None, coordinates: bool) -> LayerRow:

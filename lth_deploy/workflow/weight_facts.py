@@ -35,12 +35,12 @@ def weight_facts(path: Path, positions: Mapping[str, int] | None) -> WeightFacts
         ArtifactError: the file or a packed weight in it is damaged.
     """
     from lth_deploy.compiler.layers import weight_layers
-    from lth_deploy.compiler.load import load_model
+    from lth_deploy.compiler.load import read_model
     from lth_deploy.compiler.macs import count_macs
     from lth_deploy.compiler.prepare import prepare
 
-    size = path.stat().st_size
-    model = load_model(path)
+    loaded = read_model(path)
+    model, size = loaded.model, path.stat().st_size + loaded.external_bytes
     coordinates = bool(model.graph.sparse_initializer)
     layers = weight_layers(prepare(model) if coordinates else model)
     coo = sum(_coo(layer) for layer in layers)
