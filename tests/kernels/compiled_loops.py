@@ -8,31 +8,35 @@ from pathlib import Path
 from cross import run_program
 
 _KERNEL = re.compile(r"^[0-9a-f]+ <(.*_r(?:ows|un)<.*)>:\n((?:.+\n)+)", re.M)
-_INSTRUCTION = re.compile(r"^ *([0-9a-f]+):\t(\S+)(.*)$", re.M)
+_INSTRUCTION = re.compile(r"^ *([0-9a-f]+):\t(?:\{vex\} )?(\S+)(.*)$", re.M)
 _TARGET = re.compile(r"\b([0-9a-f]+) <")
 
 
 @dataclass(frozen=True)
 class Machine:
-    """How one kind of machine writes what is looked for; jumps, product: beginnings of names."""
+    """How one kind of machine writes what is looked for; jumps, products: beginnings of names; load: of a line."""
 
     objdump: str
     jumps: tuple[str, ...]
-    product: str
+    products: tuple[str, ...]
     stack: str
+    load: re.Pattern[str] | None = None
 
 
-AARCH64 = Machine("aarch64-linux-gnu-objdump", ("b.", "cb"), "fmla", "[sp")
-X86_64 = Machine("objdump", ("j",), "vfmadd", "rsp")
+AARCH64 = Machine("aarch64-linux-gnu-objdump", ("b.", "cb"), ("fmla",), "[sp")
+# A vector as destination, and before it an address, of which no single number is spread.
+_LOAD = re.compile(r"^v(?!broadcast|pbroadcast).*\(%[^{]*,%[yz]mm\d+$")
+X86_64 = Machine("objdump", ("j",), ("vfmadd", "vpdpbusd"), "rsp", _LOAD)
 
 
 @dataclass(frozen=True)
 class Loop:
-    """How many instructions it has, how many of them are products and how many read or write the stack."""
+    """How many instructions it has; how many of them are products, read or write the stack, and load whole lines."""
 
     instructions: int
     products: int
     spills: int
+    loads: int
 
 
 def inner_loops(objects: Path, machine: Machine) -> dict[str, list[Loop]]:
@@ -43,11 +47,16 @@ def inner_loops(objects: Path, machine: Machine) -> dict[str, list[Loop]]:
         short = name.replace("lth::(anonymous namespace)::", "").split("(")[0]
         for start, end in _innermost(lines, machine):
             words = [word for _, word, _ in lines[start : end + 1]]
-            products = sum(word.startswith(machine.product) for word in words)
+            products = sum(word.startswith(machine.products) for word in words)
             spills = sum(machine.stack in rest for _, _, rest in lines[start : end + 1])
+            loads = sum(_matches(machine.load, word + rest) for _, word, rest in lines[start : end + 1])
             if products:
-                found.setdefault(short, []).append(Loop(len(words), products, spills))
+                found.setdefault(short, []).append(Loop(len(words), products, spills, loads))
     return found
+
+
+def _matches(pattern: re.Pattern[str] | None, instruction: str) -> bool:
+    return pattern is not None and pattern.search(instruction.strip()) is not None
 
 
 def _innermost(lines: Sequence[tuple[str, str, str]], machine: Machine) -> list[tuple[int, int]]:

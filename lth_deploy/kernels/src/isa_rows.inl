@@ -13,6 +13,16 @@
 #define LTH_LOAD_NO_FURTHER(line) static_cast<void>(line)
 #endif
 
+// A line that two multiply-adds read is loaded once: GCC would fold the load into both of them, and processors that start
+// two multiply-adds a cycle start two loads at most.
+#if defined(__x86_64__) && LTH_LANES == 16 && defined(__AVX512F__)
+#define LTH_LOADED_ONCE(line) __asm__("" : "+v"(line))
+#elif defined(__x86_64__) && (LTH_LANES == 4 || (LTH_LANES == 8 && defined(__AVX__)))
+#define LTH_LOADED_ONCE(line) __asm__("" : "+x"(line))
+#else
+#define LTH_LOADED_ONCE(line) static_cast<void>(line)
+#endif
+
 template <int N>
 inline __attribute__((always_inline)) void finish_lines(F (&acc)[N], const Rows& a) {
   if (a.finish.kind == Epilogue::kClamp) {
@@ -200,7 +210,8 @@ inline __attribute__((always_inline)) void pair_part(const Rows& a, const char* 
     for (int i = 0; i < TH; ++i) {
 #pragma GCC unroll 32
       for (int j = 0; j < TW; ++j) {
-        const typename T::Line x = T::line(p + (i * PITCH + j) * S * kLine);
+        typename T::Line x = T::line(p + (i * PITCH + j) * S * kLine);
+        LTH_LOADED_ONCE(x);
         T::add(one[i * TW + j], w, x);
         T::add(two[i * TW + j], v, x);
         LTH_LOAD_NO_FURTHER(i * TW + j);

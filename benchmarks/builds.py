@@ -1,0 +1,74 @@
+"""Two builds of the kernel library on the same artifacts: what a change of the kernels gains.
+
+    python -m benchmarks.builds OLD.so NEW.so --artifacts A.onnx B.onnx --size 320 --rounds 40
+
+Sessions take turns, one call a round, and the time is the processor's: other work on the machine disturbs both alike.
+A ratio is the median over rounds. Outputs of both builds are compared bit by bit. A build may be given twice, as
+`FILE.so=ISA`, to compare instruction sets.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from benchmarks.report import ratio
+from benchmarks.torso import ONE_CALL
+from benchmarks.torsos import feeds_for
+from lth_deploy.measure.latency import time_interleaved
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("builds", nargs=2, metavar="FILE[=ISA]")
+    parser.add_argument("--artifacts", nargs="+", type=Path, required=True)
+    parser.add_argument("--size", type=int, default=320)
+    parser.add_argument("--rounds", type=int, default=40)
+    options = parser.parse_args(arguments)
+    gains = []
+    for path in options.artifacts:
+        gain, text = compared(path, options.builds, options.size, options.rounds)
+        gains.append(gain)
+        print(f"{path.parent.name}/{path.name:12} {text}", flush=True)
+    print(f"geometric mean x{statistics.geometric_mean(gains):.3f}")
+    return 0
+
+
+def compared(path: Path, builds: Sequence[str], size: int, rounds: int) -> tuple[float, str]:
+    """How many times as fast the second build is, and a line that says so."""
+    feeds = feeds_for(path, size, 9)
+    sessions = [opened(path, build) for build in builds]
+    old, new = (session.run(None, feeds) for session in sessions)
+    equal = all(np.array_equal(one, other) for one, other in zip(old, new, strict=True))
+    runs = {str(i): (lambda _, run=session.run: run(None, feeds)) for i, session in enumerate(sessions)}
+    blocks = time_interleaved(runs, replace(ONE_CALL, minimum_rounds=rounds), time.process_time)
+    before, after = ([block[0] for block in blocks[name]] for name in runs)
+    gain = ratio(before, after)
+    times = f"{statistics.median(before):.2f} -> {statistics.median(after):.2f} ms"
+    return gain, f"{times}  x{gain:.3f}  {'same bits' if equal else 'OTHER BITS'}"
+
+
+def opened(path: Path, build: str) -> Any:
+    """A session on one thread. build: FILE or FILE=ISA."""
+    library, _, isa = build.partition("=")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    options.register_custom_ops_library(library)
+    os.environ["LTH_ISA"] = isa
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    finally:
+        del os.environ["LTH_ISA"]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
