@@ -50,6 +50,10 @@ class ArtifactError(DataError):
     """An ONNX file or a packed tensor inside one that breaks the format."""
 
 
+class InputMismatchError(ArtifactError):
+    """A model was given other inputs than it declares: other names, types or shapes."""
+
+
 class ParityError(LthError):
     """An exported file that does not compute what the trained model computes."""
 

@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lth_deploy.errors import ArtifactError, MissingExtraError, MissingLibraryError
+from lth_deploy.errors import ArtifactError, InputMismatchError, MissingExtraError, MissingLibraryError
 from lth_deploy.kernels import ops_library
 from lth_deploy.runtimes.protocol import Array, Session
 
@@ -96,16 +96,25 @@ class OnnxRuntimeSession:
         """All outputs by name.
 
         Raises:
-            ArtifactError: the model fails on these feeds.
+            InputMismatchError: the feeds are not what the model's inputs declare.
+            ArtifactError: the model fails on these feeds; names the node where ONNX Runtime does.
         """
         try:
             values = self._session.run(self._outputs, dict(feeds))
         except Exception as error:
             shapes = {name: (str(value.dtype), value.shape) for name, value in feeds.items()}
-            raise ArtifactError(
-                f"{self._path} fails on inputs {shapes}: {_first_line(error)}; is the decoder the right one?"
-            ) from error
+            if self._refused(feeds, error):
+                raise InputMismatchError(
+                    f"{self._path} does not take the inputs {shapes}: {_first_line(error)}"
+                ) from error
+            raise ArtifactError(f"{self._path} fails on inputs {shapes}: {_first_line(error)}") from error
         return dict(zip(self._outputs, values, strict=True))
+
+    def _refused(self, feeds: Mapping[str, Array], error: Exception) -> bool:
+        """Whether ONNX Runtime refused the feeds before it ran a node."""
+        missing = {value.name for value in self._session.get_inputs()} - set(feeds)
+        # Of a node that fails it raises InvalidArgument too, and then says which node was running.
+        return bool(missing) or (type(error).__name__ == "InvalidArgument" and "while running" not in str(error))
 
     def describe(self) -> dict[str, str]:
         """Engine, version and threads."""

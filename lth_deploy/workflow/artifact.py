@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lth_deploy.decoders import DECODERS, Decoder, Photo, load_decoder
 from lth_deploy.detections import Detections
-from lth_deploy.errors import ArtifactError, UsageError
+from lth_deploy.errors import ArtifactError, InputMismatchError, UsageError
 from lth_deploy.runtimes import RUNTIMES, Session
 
 if TYPE_CHECKING:
@@ -50,7 +50,11 @@ class Artifact:
             ArtifactError: the model or its decoder cannot handle the image; the message says why.
         """
         feeds, context = self.file.decoder.prepare(image)
-        return self.file.decoder.decode(self.session.run(feeds), context)
+        try:
+            outputs = self.session.run(feeds)
+        except InputMismatchError as error:
+            raise ArtifactError(f"{error}; is the decoder the right one?") from error
+        return self.file.decoder.decode(outputs, context)
 
 
 def open_artifact(path: Path, *, engine: str = "onnxruntime", threads: int = 0, decoder: str | None = None) -> Artifact:

@@ -14,6 +14,7 @@ from lth_deploy.measure.latency import Timing
 from lth_deploy.measure.machine import describe_machine
 from lth_deploy.measure.results import BenchmarkResults, Row
 from lth_deploy.measure.size import file_bytes
+from lth_deploy.workflow.class_gate import hold_control_classes
 from lth_deploy.workflow.contenders import KERNELS, Contender, calibration_images, default_engines, gather, quantized
 from lth_deploy.workflow.imports import imported_rows, read_import
 from lth_deploy.workflow.race import Race, open_all, race
@@ -68,7 +69,8 @@ def benchmark(
         UsageError: an argument that cannot work.
         DataError: faulty data or imports, or models made for other classes.
         ArtifactError: a damaged file; an engine that refuses the baseline or a packed artifact.
-        ParityError: a packed artifact does not compute what its own weights compute in plain ONNX.
+        ParityError: a packed artifact does not compute what its own weights compute in plain ONNX, or names other
+            classes than its dense control.
     """
     from lth_deploy.data.coco import load_coco
 
@@ -83,6 +85,8 @@ def benchmark(
         workspace = Path(folder)
         engines = default_engines() if options.engines is None else options.engines
         contenders = gather(artifacts, baseline, engines, options.decoder, workspace)
+        for contender in contenders[1:]:
+            hold_control_classes(contender.file, contenders[0].file)
         if options.int8:
             chosen, origin = calibration_images(options.calibration_folder, dataset, options.calibration)
             dense = quantized(contenders[0], chosen, origin, workspace)

@@ -13,7 +13,8 @@ import numpy.typing as npt
 from lth_deploy.errors import DataError
 from lth_deploy.evaluation.coco_ap import ApResult, evaluate_detections
 from lth_deploy.evaluation.coco_rows import CompactDetections, compact
-from lth_deploy.workflow.artifact import Artifact, open_artifact
+from lth_deploy.workflow.artifact import Artifact, open_artifact, read_model_file
+from lth_deploy.workflow.class_gate import classes_of, control_beside, hold_control_classes, permutation_note
 
 if TYPE_CHECKING:
     from lth_deploy.data.records import CocoDataset
@@ -80,6 +81,7 @@ def evaluate(
     Raises:
         DataError: faulty data, or a model made for other classes.
         ArtifactError: a damaged or unsupported file.
+        ParityError: the file names other classes than the dense control beside it.
         UsageError: unknown engine or decoder.
     """
     from lth_deploy.data.coco import load_coco
@@ -87,6 +89,9 @@ def evaluate(
     dataset = load_coco(data, images)
     dataset = dataset if limit is None else dataset.subset(limit)
     opened = open_artifact(artifact, engine=engine, threads=threads, decoder=decoder)
+    control = control_beside(opened.file)
+    if control is not None:
+        hold_control_classes(opened.file, read_model_file(control, decoder))
     start = time.perf_counter()
     found, notes = detect_all(opened, dataset)
     seconds = time.perf_counter() - start
@@ -104,6 +109,10 @@ def detect_all(artifact: Artifact, dataset: "CocoDataset") -> tuple[dict[int, Co
     from lth_deploy.data.images import read_image
 
     mapping = map_labels(artifact.file.class_names, dataset.class_names)
+    categories = [(category.id, category.name) for category in dataset.categories]
+    permuted = permutation_note(classes_of(artifact.file.metadata), categories)
+    if permuted is not None:
+        log.warning("%s: %s", artifact.file.path.name, permuted)
     found: dict[int, CompactDetections] = {}
     reported = time.monotonic()
     for record in dataset.images:
@@ -111,7 +120,7 @@ def detect_all(artifact: Artifact, dataset: "CocoDataset") -> tuple[dict[int, Co
         if time.monotonic() - reported > _PROGRESS_SECONDS:
             reported = time.monotonic()
             log.info("%s: %d of %d images", artifact.file.path.name, len(found), len(dataset.images))
-    return found, mapping.notes
+    return found, [*mapping.notes, *([] if permuted is None else [permuted])]
 
 
 def score(dataset: "CocoDataset", found: Mapping[int, CompactDetections]) -> ApResult:

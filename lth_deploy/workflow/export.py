@@ -15,6 +15,7 @@ from lth_deploy.pruning.plan import control_of, level_name
 from lth_deploy.recipe import Recipe
 from lth_deploy.target import Target
 from lth_deploy.ticket import RunDirectory, Trial, versions
+from lth_deploy.workflow.class_gate import hold_trained_classes, hold_written_classes
 from lth_deploy.workflow.dead_channels import without_dead_channels
 from lth_deploy.workflow.detection_gate import (
     GateResult,
@@ -95,7 +96,7 @@ def export(
         DataError: no run, or damaged files in it.
         UsageError: the run has no such level, or is of a classifier.
         GateError: `best` is asked for and no level won, or quantisation costs more AP than the target allows.
-        ParityError: the file does not compute what the trained model computes.
+        ParityError: the file does not compute what the trained model computes, or names other classes.
     """
     directory = RunDirectory.open(run)
     require_torch("exporting a run")
@@ -112,6 +113,7 @@ def export(
     trial = choose_trial(directory, level, int8=target.values == "int8")
     control = directory.trial(control_of(recipe))
     splits = load_splits(recipe, run)
+    hold_trained_classes(directory, splits["train"])
     out = out or run / "export"
     storage.require_space(out, 4 * trial.weights.stat().st_size)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=out) as folder:
@@ -233,6 +235,7 @@ def _compile(
     update["quantization"] = account.quantization if account else None
     write_metadata(chosen.model, metadata.model_copy(update=update))
     size = save_model(chosen.model, file)
+    hold_written_classes(file, "the run", [(category.id, category.name) for category in dataset.categories])
     if account is not None:
         # A trial that was trained as INT8 computes is held as such, and must keep the AP of the float ticket besides.
         quantised = trained_model(recipe, trial, dataset, rounding=True)

@@ -11,6 +11,7 @@ from lth_deploy import storage
 from lth_deploy.errors import GateError, ParityError, UsageError
 from lth_deploy.target import Target
 from lth_deploy.ticket import versions
+from lth_deploy.workflow.class_gate import hold_kept_classes
 from lth_deploy.workflow.dead_channels import without_dead_channels
 from lth_deploy.workflow.gates import Feeds, hold_raw_outputs
 from lth_deploy.workflow.onnx_inputs import calibration_feeds, decoder_of, gate_inputs
@@ -130,6 +131,7 @@ def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Place
     sparsity = 1 - kept / whole if whole else 0.0
     left_out = {"sparsity": sparsity, "removed_channels": _together(metadata.removed_channels, removed)}
     dense, file = _save_described(original, candidate, metadata, left_out, places.scratch)
+    hold_kept_classes([dense, file], original, decoder, places.source.name)
     reference = places.scratch / "reference.onnx"
     save_model(round_values(model, target.float_values), reference)
     deviation = hold_raw_outputs(reference, file, inputs, target.gates.output_difference)

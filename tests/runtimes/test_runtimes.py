@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from lth_deploy.errors import ArtifactError, UsageError
+from lth_deploy.errors import ArtifactError, InputMismatchError, UsageError
 from lth_deploy.runtimes import RUNTIMES
 
 ENGINES = [
@@ -88,3 +88,22 @@ def test_refuses_missing_and_broken_files_and_wrong_inputs(engine: str, affine: 
 def test_unknown_engine_names_the_known_ones() -> None:
     with pytest.raises(UsageError, match="onnxruntime"):
         RUNTIMES.get("onnxruntim")
+
+
+def test_inputs_that_do_not_fit_and_a_node_that_fails_are_two_faults(tmp_path: Path) -> None:
+    """Only the first may be the decoder's; of the second the node is named."""
+    values = [helper.make_tensor_value_info(name, 1, ["a", "b"]) for name in ("x", "y")]
+    product = helper.make_node("MatMul", ["x", "y"], ["z"], "product")
+    graph = helper.make_graph([product], "g", values, [helper.make_tensor_value_info("z", 1, None)])
+    path = tmp_path / "product.onnx"
+    path.write_bytes(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8).SerializeToString()
+    )
+    session = RUNTIMES.get("onnxruntime").load(path, threads=1)
+    two, three = np.zeros((2, 2), np.float32), np.zeros((3, 3), np.float32)
+    for feeds in ({"x": two}, {"x": two, "y": two[0]}, {"x": two, "y": two.astype(np.int64)}):
+        with pytest.raises(InputMismatchError, match="does not take the inputs"):
+            session.run(feeds)
+    with pytest.raises(ArtifactError, match=r"MatMul node\. Name:'product'") as failed:
+        session.run({"x": two, "y": three})
+    assert not isinstance(failed.value, InputMismatchError)

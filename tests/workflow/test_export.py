@@ -292,3 +292,31 @@ def test_weights_beside_their_mask_are_refused(run: Path) -> None:
     finally:
         trial.weights.write_bytes(whole)
         trial.run.commit([trial.weights])
+
+
+def test_permuted_class_names_never_appear(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def permuting(model: ModelProto, metadata: Any) -> None:
+        first, second, *others = metadata.classes
+        write_metadata(model, metadata.model_copy(update={"classes": [second, first, *others]}))
+
+    monkeypatch.setattr("lth_deploy.compiler.metadata.write_metadata", permuting)
+    with pytest.raises(ParityError, match=r"label 1 is 'square' \(category 2\), expected is 'circle' \(category 1\)"):
+        export(run, level="80", out=tmp_path)
+    assert not list(tmp_path.glob("*.onnx"))
+
+
+def test_annotations_with_other_classes_than_the_training_are_refused(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = storage.read_json
+
+    def permuted(path: Path) -> Any:
+        document = read(path)
+        if path.name == "summary.json":
+            first, second, *others = document["dataset"]["classes"]
+            document["dataset"]["classes"] = [second, first, *others]
+        return document
+
+    monkeypatch.setattr(storage, "read_json", permuted)
+    with pytest.raises(ParityError, match="label 1 is 'circle', expected is 'square'"):
+        export(run, level="80", out=tmp_path)
