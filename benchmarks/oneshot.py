@@ -25,7 +25,7 @@ from lth_deploy.compiler.one_shot import OneShot
 from lth_deploy.compiler.prune import prune_onnx
 from lth_deploy.compiler.save import save_model
 from lth_deploy.data.coco import load_coco
-from lth_deploy.data.images import read_image
+from lth_deploy.data.images import read_record
 from lth_deploy.data.records import CocoDataset, ImageRecord
 from lth_deploy.decoders import load_decoder
 from lth_deploy.errors import DataError
@@ -62,7 +62,7 @@ def measure(file: Path, decoder: str, data: Path, images: Path, structure: str) 
     seen, dataset = halves(load_coco(data, images))
     prepare = load_decoder(decoder).prepare
     began, processor = time.monotonic(), time.process_time()
-    one_shot = OneShot(model, [prepare(read_image(record.path))[0] for record in seen], structure=structure)
+    one_shot = OneShot(model, [prepare(read_record(record))[0] for record in seen], structure=structure)
     spent = {"seconds": round(time.monotonic() - began), "processor_seconds": round(time.process_time() - processor)}
     dense = score(dataset, detections(model, dataset, decoder)).metrics["bbox"]
     rows = []

@@ -5,6 +5,7 @@ Tables go to stdout; with --json the JSON goes there and the table to stderr. Lo
 
 import logging
 import sys
+import warnings
 from typing import Annotated, NoReturn
 
 import typer
@@ -68,6 +69,8 @@ def settings(
 
 def main() -> NoReturn:
     """Entry point: errors of ours become one message and their exit code, never a traceback."""
+    # Pillow warns of large images and of each damaged EXIF field; where that matters, there is an error of ours.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         app()
     except LthError as error:

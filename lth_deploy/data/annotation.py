@@ -1,29 +1,37 @@
 """One entry of a COCO file's `annotations`, checked field by field."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from lth_deploy.data.findings import CheckReport, FaultError
+from lth_deploy.data.findings import CheckReport
 from lth_deploy.data.records import Annotation, Box, Category, ImageRecord
 from lth_deploy.data.segmentation import Segmentation, measure, read_segmentation
-from lth_deploy.data.values import as_id, as_number, as_numbers, short
+from lth_deploy.data.values import FaultError, as_id, as_number, as_numbers, plain_number, short
 
 T = TypeVar("T")
 
 _SLACK = 1.0
 """Pixels that a box may reach outside its image without a word; rounding does that."""
 
+_SCALARS = ("id", "image_id", "category_id", "area", "iscrowd")
+
 
 @dataclass
 class AnnotationReader:
-    """Turns raw entries into `Annotation`s; every fault goes to `report` with the annotation's id."""
+    """Turns raw entries into `Annotation`s; every fault goes to `report` with the annotation's id.
+
+    listed_categories, listed_images: ids of all entries of the file; of those that are not in `categories` or `images`
+    the fault is known already, and what refers to them is left out without a word.
+    """
 
     file: str
     categories: dict[int, Category]
     images: dict[int, ImageRecord]
     report: CheckReport
     drop_degenerate: bool = False
+    listed_categories: Container[int] = ()
+    listed_images: Container[int] = ()
 
     def __post_init__(self) -> None:
         self._seen: set[int] = set()
@@ -35,9 +43,10 @@ class AnnotationReader:
             return None
         where = f"annotation {short(raw.get('id'))}" if "id" in raw else f"annotations[{position}]"
         faults = self.report.counts["errors"]
+        if any(isinstance(raw.get(key), str) for key in _SCALARS) or _holds_text(raw.get("bbox")):
+            self.report.group("notice", "numbers as text", self.file, where, "numbers are text; read as numbers")
         number = self._field(where, self._id, raw)
-        image = self._field(where, self._image, raw)
-        category = self._field(where, self._category, raw)
+        image, category = self._image(raw, where), self._category(raw, where)
         box = self._field(where, _box, raw)
         crowd = self._field(where, self._crowd, raw, where)
         if image is None or category is None or box is None or number is None or crowd is None:
@@ -68,25 +77,35 @@ class AnnotationReader:
             self.report.notice(self.file, "annotation 0", "id 0 means 'not matched' to AP; ids are renumbered from 1")
         return number
 
-    def _image(self, raw: dict[str, Any]) -> ImageRecord:
-        number = as_id(raw.get("image_id"), "image_id")
-        if number not in self.images:
-            raise FaultError(f"image_id {number} is not among the images")
-        return self.images[number]
+    def _image(self, raw: dict[str, Any], where: str) -> ImageRecord | None:
+        number = self._reference(raw, "image_id", self.listed_images, "images", where)
+        return None if number is None else self.images.get(number)
 
-    def _category(self, raw: dict[str, Any]) -> Category:
-        number = as_id(raw.get("category_id"), "category_id")
-        if number not in self.categories:
-            raise FaultError(f"category_id {number} is not among the categories")
-        return self.categories[number]
+    def _category(self, raw: dict[str, Any], where: str) -> Category | None:
+        number = self._reference(raw, "category_id", self.listed_categories, "categories", where)
+        return None if number is None else self.categories.get(number)
+
+    def _reference(self, raw: dict[str, Any], key: str, listed: Container[int], kind: str, where: str) -> int | None:
+        """The id under `key`. Ids that nothing has are one finding, not one an annotation."""
+        try:
+            number = as_id(raw.get(key), key)
+        except FaultError as fault:
+            self.report.group("error", f"{key} is no id", self.file, where, str(fault))
+            return None
+        if number not in listed:
+            self.report.group("error", f"unknown {key}", self.file, where, f"{key} {number} is not among the {kind}")
+            return None
+        return number
 
     def _crowd(self, raw: dict[str, Any], where: str) -> bool:
         if raw.get("iscrowd") is None:
             self.report.notice(self.file, where, "iscrowd is missing; filled in with 0")
             return False
-        if raw["iscrowd"] not in (0, 1):
-            raise FaultError(f"iscrowd must be 0 or 1, found {short(raw['iscrowd'])}")
-        return bool(raw["iscrowd"])
+        value = raw["iscrowd"]
+        number = plain_number(value) if isinstance(value, str) else value
+        if number not in (0, 1):
+            raise FaultError(f"iscrowd must be 0 or 1, found {short(value)}")
+        return bool(number)
 
     def _place(self, box: Box, image: ImageRecord, where: str) -> bool:
         """Whether the box can be used; True too where it only sticks out of the image a little."""
@@ -132,6 +151,10 @@ class AnnotationReader:
             self.report.notice(self.file, where, f"area is missing; filled in with {measured:g}")
             return measured
         return as_number(raw["area"], "area")
+
+
+def _holds_text(value: Any) -> bool:
+    return isinstance(value, list) and any(isinstance(one, str) for one in value)
 
 
 def _box(raw: dict[str, Any]) -> Box:

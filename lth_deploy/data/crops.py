@@ -15,12 +15,12 @@ from PIL import Image
 
 from lth_deploy import storage
 from lth_deploy.data.coco import load_coco
-from lth_deploy.data.images import read_image
+from lth_deploy.data.images import read_record
 from lth_deploy.data.records import Annotation, CocoDataset
 from lth_deploy.errors import DataError, UsageError
 
 INDEX = "crops.json"
-_VERSION = 1
+_VERSION = 2
 """Raised whenever the same plan cuts other pixels, so that no old crops are taken for new ones."""
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ def cut_objects(annotations: Path, images: Path, out: Path, plan: CropsPlan = Cr
     counts = Counter(dict.fromkeys(dataset.class_names, 0))
     for record in dataset.images:
         found = [one for one in dataset.annotations[record.id] if one.id in chosen]
-        pixels = read_image(record.path) if found else None
+        pixels = read_record(record) if found else None
         for one in found:
             assert pixels is not None
             name = names[one.category_id]

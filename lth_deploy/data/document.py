@@ -1,15 +1,16 @@
 """A whole COCO annotation file: read, checked, turned into a `CocoDataset`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lth_deploy import storage
 from lth_deploy.data.annotation import AnnotationReader
-from lth_deploy.data.findings import CheckReport, FaultError
-from lth_deploy.data.images import LARGEST_SIDE, check_pixels, locate
-from lth_deploy.data.records import Annotation, Category, CocoDataset, ImageRecord
-from lth_deploy.data.values import as_id, short
+from lth_deploy.data.findings import CheckReport
+from lth_deploy.data.image_entries import Entry, check_files, read_images
+from lth_deploy.data.records import Annotation, Category, CocoDataset
+from lth_deploy.data.text import read_json_text
+from lth_deploy.data.values import FaultError, as_id, encodable, short
 from lth_deploy.errors import DataError
 
 
@@ -24,11 +25,16 @@ def inspect(
     document = _read(annotations)
     report = CheckReport()
     file = str(annotations)
-    categories = {c.id: c for c in _categories(_entries(document, "categories", file, report), file, report)}
-    records = {i.id: i for i in _images(_entries(document, "images", file, report), images, file, report)}
+    listed_categories = list(
+        _objects(_entries(document, "categories", file, report), "categories", "category", file, report)
+    )
+    listed_images = list(_objects(_entries(document, "images", file, report), "images", "image", file, report))
+    categories = {c.id: c for c in _categories(listed_categories, file, report)}
+    records = {i.id: i for i in read_images(listed_images, images, file, report)}
     _check_keypoint_names(categories.values(), file, report)
-    _check_files(list(records.values()), images, decode_images, report)
-    reader = AnnotationReader(file, categories, records, report, drop_degenerate)
+    check_files(list(records.values()), images, decode_images, report)
+    known = {number for number, _, _ in listed_categories}, {number for number, _, _ in listed_images}
+    reader = AnnotationReader(file, categories, records, report, drop_degenerate, *known)
     objects: dict[int, list[Annotation]] = {number: [] for number in records}
     for position, raw in enumerate(_entries(document, "annotations", file, report)):
         annotation = reader.read(raw, position)
@@ -39,16 +45,14 @@ def inspect(
         tuple(records.values()),
         {number: tuple(group) for number, group in objects.items()},
     )
+    _check_duplicates(dataset, file, report)
+    report.close()
     _count(dataset, report)
     return dataset, report
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        document = storage.read_json(path)
-    except ValueError as error:
-        # Python refuses numbers of more than some thousand digits with a plain ValueError.
-        raise DataError(f"cannot read {path} as JSON: {error}") from error
+    document = read_json_text(path)
     if not isinstance(document, dict):
         raise DataError(
             f"{path}: a COCO file is a JSON object with images, annotations and categories, found {short(document)}"
@@ -66,7 +70,7 @@ def _entries(document: dict[str, Any], key: str, file: str, report: CheckReport)
     return value
 
 
-def _objects(entries: list[Any], key: str, kind: str, file: str, report: CheckReport) -> Iterator[tuple[int, str, Any]]:
+def _objects(entries: list[Any], key: str, kind: str, file: str, report: CheckReport) -> Iterator[Entry]:
     """Id, place and content of each entry that is an object with an id of its own."""
     seen: set[int] = set()
     for position, raw in enumerate(entries):
@@ -81,13 +85,15 @@ def _objects(entries: list[Any], key: str, kind: str, file: str, report: CheckRe
         except FaultError as fault:
             report.error(file, where, str(fault))
             continue
+        if type(raw["id"]) is not int:
+            report.group("notice", f"{kind} ids", file, where, f"the id {short(raw['id'])} is read as {number}")
         seen.add(number)
         yield number, where, raw
 
 
-def _categories(entries: list[Any], file: str, report: CheckReport) -> Iterator[Category]:
+def _categories(entries: Iterable[Entry], file: str, report: CheckReport) -> Iterator[Category]:
     names: dict[str, int] = {}
-    for number, where, raw in _objects(entries, "categories", "category", file, report):
+    for number, where, raw in entries:
         if number == 0:
             report.notice(file, where, "id 0 often stands for background elsewhere; here it is a class like any other")
         try:
@@ -104,7 +110,7 @@ def _categories(entries: list[Any], file: str, report: CheckReport) -> Iterator[
 
 def _category(number: int, raw: dict[str, Any]) -> Category:
     name = raw.get("name")
-    if not isinstance(name, str) or not name.strip():
+    if not isinstance(name, str) or not name.strip() or not encodable(name):
         raise FaultError(f"name must be text, found {short(name)}")
     points = raw.get("keypoints") or []
     if not isinstance(points, list) or not all(isinstance(p, str) for p in points) or len(set(points)) < len(points):
@@ -119,30 +125,6 @@ def _is_bone(bone: Any, points: int) -> bool:
     return isinstance(bone, list) and len(bone) == 2 and all(type(p) is int and 1 <= p <= points for p in bone)
 
 
-def _images(entries: list[Any], folder: Path, file: str, report: CheckReport) -> Iterator[ImageRecord]:
-    names: dict[str, int] = {}
-    for number, where, raw in _objects(entries, "images", "image", file, report):
-        try:
-            name = raw.get("file_name")
-            if not isinstance(name, str):
-                raise FaultError(f"file_name must be text, found {short(name)}")
-            path = locate(folder, name)
-            width, height = (_side(raw.get(key), key) for key in ("width", "height"))
-        except FaultError as fault:
-            report.error(file, where, str(fault))
-            continue
-        if name in names:
-            report.notice(file, where, f"the same file as image {names[name]}: {name}")
-        names[name] = number
-        yield ImageRecord(number, path, name, width, height)
-
-
-def _side(value: Any, key: str) -> int:
-    if type(value) is not int or not 1 <= value <= LARGEST_SIDE:
-        raise FaultError(f"{key} must be a whole number in 1..{LARGEST_SIDE}, found {short(value)}")
-    return value
-
-
 def _check_keypoint_names(categories: Any, file: str, report: CheckReport) -> None:
     first: Category | None = None
     for category in categories:
@@ -155,19 +137,15 @@ def _check_keypoint_names(categories: Any, file: str, report: CheckReport) -> No
             )
 
 
-def _check_files(records: list[ImageRecord], folder: Path, decode: bool, report: CheckReport) -> None:
-    if records and not folder.is_dir():
-        report.error(folder, "folder", "there is no such folder of images")
-        return
-    for record in records:
-        where = f"image {record.id}"
-        if not record.path.is_file():
-            report.error(record.path, where, "no such image file")
-        elif decode:
-            try:
-                check_pixels(record.path, record.width, record.height)
-            except FaultError as fault:
-                report.error(record.path, where, str(fault))
+def _check_duplicates(dataset: CocoDataset, file: str, report: CheckReport) -> None:
+    """Objects that are there twice: pasted lists and merged files have them, and they count twice in AP."""
+    for group in dataset.annotations.values():
+        seen: dict[tuple[object, ...], Annotation] = {}
+        for annotation in group:
+            first = seen.setdefault((annotation.category_id, annotation.iscrowd, annotation.bbox), annotation)
+            if first is not annotation and replace(first, id=annotation.id) == annotation:
+                message = f"identical to annotation {first.id}: the same image, class and box; both count"
+                report.group("notice", "duplicates", file, f"annotation {annotation.id}", message)
 
 
 def _count(dataset: CocoDataset, report: CheckReport) -> None:

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
-
 from lth_deploy import storage
-from lth_deploy.data.images import SUFFIXES
+from lth_deploy.data.images import SUFFIXES, is_image_name, read_header
+from lth_deploy.data.values import FaultError, printable
 from lth_deploy.errors import DataError
 
 
@@ -23,7 +22,7 @@ def convert_folder(root: Path, out_json: Path) -> Path:
     images: list[dict[str, object]] = []
     annotations: list[dict[str, object]] = []
     for label, folder in enumerate(folders, start=1):
-        files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
+        files = sorted(file for file in folder.rglob("*") if is_image_name(file))
         if not files:
             raise DataError(f"{folder} has no pictures ({', '.join(SUFFIXES)}); add some or remove the class")
         for file in files:
@@ -40,7 +39,6 @@ def convert_folder(root: Path, out_json: Path) -> Path:
 
 def _size(file: Path) -> tuple[int, int]:
     try:
-        with Image.open(file) as image:
-            return image.size
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-        raise DataError(f"{file}: no picture that can be read ({error}); repair or remove it") from error
+        return read_header(file).size
+    except FaultError as fault:
+        raise DataError(f"{printable(file)}: no picture that can be read ({fault}); repair or remove it") from fault

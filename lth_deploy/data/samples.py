@@ -5,8 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from lth_deploy.data.findings import FaultError
-from lth_deploy.data.images import decode
+from lth_deploy.data.images import read_record
 from lth_deploy.data.records import Annotation, CocoDataset, ImageRecord
 from lth_deploy.data.segmentation import render
 from lth_deploy.errors import DataError, UsageError
@@ -112,15 +111,7 @@ class SampleReader:
         return Sample(record.id, image, boxes[keep], labels, masks, keypoints)
 
     def _decode(self, record: ImageRecord) -> torch.Tensor:
-        try:
-            pixels = decode(record.path)
-        except FaultError as fault:
-            raise DataError(f"{record.path}: image {record.id}: {fault}; repair or remove it") from fault
-        if pixels.shape[:2] != (record.height, record.width):
-            raise DataError(
-                f"{record.path}: image {record.id} has {pixels.shape[1]}x{pixels.shape[0]} pixels, the "
-                f"annotations say {record.width}x{record.height}; correct the annotations"
-            )
+        pixels = read_record(record)
         image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
         return image if self._load_size is None else shrink(image, self._load_size)
 

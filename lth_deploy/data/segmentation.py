@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lth_deploy.data.findings import FaultError
-from lth_deploy.data.values import as_numbers, short
+from lth_deploy.data.values import FaultError, as_numbers, short
 
 Segmentation = list[list[float]] | dict[str, Any]
 
@@ -24,9 +23,7 @@ def read_segmentation(value: Any, width: int, height: int) -> Segmentation | Non
     if value is None or value == []:
         return None
     if isinstance(value, list):
-        for polygon in value:
-            _check_polygon(polygon, width, height)
-        return value
+        return [_polygon(polygon, width, height) for polygon in value]
     if isinstance(value, dict):
         _runs(value, width, height)
         return value
@@ -72,13 +69,14 @@ def _scale(polygon: list[float], factors: tuple[float, float]) -> list[float]:
     return (np.asarray(polygon, dtype=np.float64).reshape(-1, 2) * factors).ravel().tolist()
 
 
-def _check_polygon(polygon: Any, width: int, height: int) -> None:
+def _polygon(polygon: Any, width: int, height: int) -> list[float]:
     points = as_numbers(polygon, "a polygon")
     if len(points) < 6 or len(points) % 2:
         raise FaultError(f"a polygon needs x and y of 3 or more points, found {len(points)} numbers")
     x, y = points[0::2], points[1::2]
     if min(x) < -width or max(x) > 2 * width or min(y) < -height or max(y) > 2 * height:
         raise FaultError(f"a polygon reaches more than one image size outside the {width}x{height} image")
+    return points
 
 
 def _polygon_area(polygon: list[float]) -> float:

@@ -203,13 +203,13 @@ def _positions(contenders: list[Contender], dataset: "CocoDataset") -> dict[str,
     """How often each weight is multiplied: from a file's metadata, else counted in the baseline."""
     from lth_deploy.compiler.load import load_model
     from lth_deploy.compiler.macs import positions
-    from lth_deploy.data.images import read_image
+    from lth_deploy.data.images import read_record
 
     for contender in contenders:
         if contender.file.metadata is not None and contender.file.metadata.positions:
             return dict(contender.file.metadata.positions)
     base = contenders[0].file
-    feeds, _ = base.decoder.prepare(read_image(dataset.images[0].path))
+    feeds, _ = base.decoder.prepare(read_record(dataset.images[0]))
     return positions(load_model(base.path), feeds)
 
 

@@ -101,10 +101,10 @@ def hold_folding(trained: "nn.Module", folded: "nn.Module", dataset: "CocoDatase
     """
     import torch
 
-    from lth_deploy.data.images import read_image
+    from lth_deploy.data.images import read_record
     from lth_deploy.detectors.inference import to_input
 
-    image = to_input(torch.tensor(read_image(dataset.images[0].path)))
+    image = to_input(torch.tensor(read_record(dataset.images[0])))
     with torch.inference_mode():
         pairs = zip(_raw_outputs(trained, image), _raw_outputs(folded, image), strict=True)
         for (name, expected), (_, got) in pairs:
@@ -150,13 +150,13 @@ def _pairs(
     file: Path, reference: "nn.Module", images: "CocoDataset", expected: Found, got: Found
 ) -> Iterator[tuple[str, Detections, Detections]]:
     """Both sides' detections, one image at a time because masks are large; compact forms are kept for the AP."""
-    from lth_deploy.data.images import read_image
+    from lth_deploy.data.images import read_record
     from lth_deploy.detectors.inference import predict
     from lth_deploy.workflow.artifact import open_artifact
 
     artifact = open_artifact(file)
     for record in images.images:
-        pixels = read_image(record.path)
+        pixels = read_record(record)
         theirs, ours = predict(reference, [pixels])[0], artifact.predict(pixels)
         expected[record.id], got[record.id] = compact(theirs), compact(ours)
         yield record.file_name, theirs, ours

@@ -106,7 +106,7 @@ def detect_all(artifact: Artifact, dataset: "CocoDataset") -> tuple[dict[int, Co
     Raises:
         DataError: an image cannot be read, or no class is known to both.
     """
-    from lth_deploy.data.images import read_image
+    from lth_deploy.data.images import read_record
 
     mapping = map_labels(artifact.file.class_names, dataset.class_names)
     categories = [(category.id, category.name) for category in dataset.categories]
@@ -116,7 +116,7 @@ def detect_all(artifact: Artifact, dataset: "CocoDataset") -> tuple[dict[int, Co
     found: dict[int, CompactDetections] = {}
     reported = time.monotonic()
     for record in dataset.images:
-        found[record.id] = mapping.apply(compact(artifact.predict(read_image(record.path))))
+        found[record.id] = mapping.apply(compact(artifact.predict(read_record(record))))
         if time.monotonic() - reported > _PROGRESS_SECONDS:
             reported = time.monotonic()
             log.info("%s: %d of %d images", artifact.file.path.name, len(found), len(dataset.images))

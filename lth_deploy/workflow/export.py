@@ -259,18 +259,18 @@ def _float_ap(trial: Trial, gate: GateResult) -> Mapping[str, Any]:
 
 
 def _pictures(dataset: "CocoDataset") -> Iterator[tuple[str, Feeds]]:
-    from lth_deploy.data.images import read_image
+    from lth_deploy.data.images import read_record
 
     for record in dataset.images[:KERNEL_IMAGES]:
-        yield record.file_name, {"image": read_image(record.path)}
+        yield record.file_name, {"image": read_record(record)}
 
 
 def _captured(model: "nn.Module", dataset: "CocoDataset", target: Target) -> "onnx.ModelProto":
     from lth_deploy.compiler.capture import capture
-    from lth_deploy.data.images import read_image
+    from lth_deploy.data.images import read_record
     from lth_deploy.detectors.exportable import ExportableDetector
 
-    return capture(ExportableDetector(model), read_image(dataset.images[0].path), target.opset)
+    return capture(ExportableDetector(model), read_record(dataset.images[0]), target.opset)
 
 
 def _metadata(

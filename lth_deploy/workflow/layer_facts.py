@@ -24,14 +24,12 @@ def positions_of(model: "nn.Module", dataset: "CocoDataset", device: "torch.devi
     """
     import torch
 
-    from lth_deploy.data.images import read_image
+    from lth_deploy.data.images import read_record
     from lth_deploy.detectors.inference import to_input
     from lth_deploy.pruning.positions import measure_positions
     from lth_deploy.pruning.scope import prunable_layers
 
-    images = [
-        to_input(torch.tensor(read_image(record.path), device=device)) for record in dataset.images[:POSITION_IMAGES]
-    ]
+    images = [to_input(torch.tensor(read_record(record), device=device)) for record in dataset.images[:POSITION_IMAGES]]
     return measure_positions(model, prunable_layers(model), images)
 
 

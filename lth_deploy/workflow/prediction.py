@@ -14,13 +14,13 @@ def detect(
     model: "nn.Module", dataset: "CocoDataset", device: "torch.device", batch_size: int = 1
 ) -> dict[int, "CompactDetections"]:
     """Detections by image id; images are read from disk one batch at a time, masks are kept run-length coded."""
-    from lth_deploy.data.images import read_image
+    from lth_deploy.data.images import read_record
     from lth_deploy.detectors.inference import predict
     from lth_deploy.evaluation.coco_rows import compact
 
     found = {}
     for start in range(0, len(dataset.images), batch_size):
         records = dataset.images[start : start + batch_size]
-        batch = predict(model, [read_image(record.path) for record in records], device, batch_size)
+        batch = predict(model, [read_record(record) for record in records], device, batch_size)
         found.update({record.id: compact(one) for record, one in zip(records, batch, strict=True)})
     return found

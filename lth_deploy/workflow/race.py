@@ -67,9 +67,9 @@ def race(opened: Opened, plan: Race, threads: int, scored: dict[int, Measured]) 
     Raises:
         ParityError: a packed artifact's outputs are not those of its weights in plain ONNX.
     """
-    from lth_deploy.data.images import read_image
+    from lth_deploy.data.images import read_record
 
-    photos = [read_image(record.path) for record in plan.dataset.subset(plan.timed_images).images]
+    photos = [read_record(record) for record in plan.dataset.subset(plan.timed_images).images]
     notes = [_check_outputs(contender, artifact, photos) for contender, artifact in opened]
     measured = _time(opened, photos, plan)
     for row, (contender, artifact), checked in zip(measured, opened, notes, strict=True):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lth_deploy import storage
+from lth_deploy.data.images import read_image
 from lth_deploy.errors import DataError, UsageError
 from lth_deploy.reporting import plots, sweep_plots
 from lth_deploy.reporting.page import Source, render
@@ -67,7 +68,7 @@ def _gather(source: Path, benchmark: Path | None) -> Source:
         run, data["run"] = load_run(run_file)
     if bench_file:
         results, data["benchmark"] = load_benchmark(bench_file)
-    shots, warnings = load_shots(run.pictures, run_file.parent) if run and run_file else ([], [])
+    shots, warnings = load_shots(run.pictures, run_file.parent, read_image) if run and run_file else ([], [])
     return Source(
         title=_title(run, source),
         run=run,

@@ -22,7 +22,7 @@ def write_pictures(
 
     Returns their titles and paths relative to the run.
     """
-    from lth_deploy.data.images import read_image
+    from lth_deploy.data.images import read_record
     from lth_deploy.detectors.inference import predict
     from lth_deploy.reporting.pictures import compare, encode_png
 
@@ -30,7 +30,7 @@ def write_pictures(
     skeleton = next((category.skeleton for category in dataset.categories if category.skeleton), ())
     written = []
     for number, record in enumerate(fullest):
-        image = read_image(record.path)
+        image = read_record(record)
         found = {name: predict(model, [image], device)[0] for name, model in models.items()}
         file = run / "pictures" / f"{number}.png"
         storage.write_bytes(file, encode_png(compare(image, found, dataset.class_names, skeleton=skeleton)))

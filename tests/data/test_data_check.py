@@ -24,7 +24,8 @@ def drop_in(kind: str, position: int, key: str) -> Change:
 
 ERRORS: dict[str, tuple[Change, str, str]] = {
     "duplicate annotation id": (set_in("annotations", 1, id=1), "annotation 1", "used before"),
-    "text as annotation id": (set_in("annotations", 1, id="2"), "annotation '2'", "whole number"),
+    "text as annotation id": (set_in("annotations", 1, id="b"), "annotation 'b'", "whole number"),
+    "fraction as annotation id": (set_in("annotations", 1, id=2.5), "annotation 2.5", "whole number"),
     "true as annotation id": (set_in("annotations", 1, id=True), "annotation True", "whole number"),
     "negative annotation id": (set_in("annotations", 1, id=-4), "annotation -4", "whole number"),
     "no annotation id": (drop_in("annotations", 1, "id"), "annotations[1]", "whole number"),
@@ -36,7 +37,8 @@ ERRORS: dict[str, tuple[Change, str, str]] = {
     "box of NaN": (set_in("annotations", 0, bbox=[1, 2, float("nan"), 3]), "annotation 1", "bbox"),
     "box of infinity": (set_in("annotations", 0, bbox=[1, 2, float("inf"), 3]), "annotation 1", "bbox"),
     "box of a huge number": (set_in("annotations", 0, bbox=[1, 2, 10**400, 3]), "annotation 1", "bbox"),
-    "box of text": (set_in("annotations", 0, bbox=["1", 2, 3, 4]), "annotation 1", "bbox"),
+    "box of text": (set_in("annotations", 0, bbox=["left", 2, 3, 4]), "annotation 1", "bbox holds 'left'"),
+    "box with a decimal comma": (set_in("annotations", 0, bbox=["1,5", 2, 3, 4]), "annotation 1", "bbox holds '1,5'"),
     "zero width": (set_in("annotations", 0, bbox=[4, 6, 0, 10]), "annotation 1", "degenerate box"),
     "negative height": (set_in("annotations", 0, bbox=[4, 6, 5, -1]), "annotation 1", "degenerate box"),
     "box outside": (set_in("annotations", 0, bbox=[WIDTH, 6, 5, 5]), "annotation 1", "outside"),
@@ -163,13 +165,12 @@ def test_only_decoding_finds_a_truncated_image(decode: bool, coco_folder: CocoFo
     assert [(e.file, e.where) for e in errors] == ([(str(path), "image 7")] if decode else [])
 
 
-def test_an_image_of_another_size_is_found_and_a_rotated_one_explained(coco_folder: CocoFolder) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.new("RGB", (HEIGHT, WIDTH)).save(coco_folder.images / "a.png", exif=exif)
-    (error,) = check_coco(coco_folder.annotations, coco_folder.images).findings
-    assert f"{HEIGHT}x{WIDTH}" in error.message
-    assert "EXIF" in error.message
+@pytest.mark.parametrize("decode", [True, False])
+def test_an_image_of_another_size_is_found(decode: bool, coco_folder: CocoFolder) -> None:
+    Image.new("RGB", (HEIGHT, WIDTH)).save(coco_folder.images / "a.png")
+    (error,) = check_coco(coco_folder.annotations, coco_folder.images, decode_images=decode).of("error")
+    assert f"is {HEIGHT}x{WIDTH} pixels, the annotations say {WIDTH}x{HEIGHT}" in error.message
+    assert "EXIF" not in error.message
 
 
 def test_all_missing_images_of_a_missing_folder_are_one_fault(coco_folder: CocoFolder) -> None:

@@ -28,6 +28,8 @@ std::vector<Entry> read_list(const std::string& path) {
 
 namespace {
 
+constexpr int64_t kLargestArea = int64_t{1} << 26;  // as in lth_deploy
+
 // A number of the header; comments run from # to the end of the line.
 int64_t header_number(std::istream& file, const std::string& path) {
   while (file >> std::ws && file.peek() == '#') {
@@ -53,6 +55,9 @@ Picture read_picture(const Entry& entry) {
   picture.height = header_number(file, entry.path);
   if (header_number(file, entry.path) != 255) throw std::runtime_error(entry.path + " has not 8 bits a channel");
   file.get();
+  // Before memory is taken for what a header of twenty bytes claims.
+  if (picture.width * picture.height > kLargestArea)
+    throw std::runtime_error(entry.path + " has more than 8192x8192 pixels");
   picture.rgb.resize(static_cast<size_t>(picture.width * picture.height * 3));
   if (!file.read(reinterpret_cast<char*>(picture.rgb.data()), static_cast<std::streamsize>(picture.rgb.size()))) {
     throw std::runtime_error(entry.path + " is cut short");

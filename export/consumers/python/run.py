@@ -11,7 +11,7 @@ import json
 
 import numpy as np
 import onnxruntime
-from PIL import Image
+from PIL import Image, ImageOps
 
 
 def main() -> None:
@@ -38,7 +38,9 @@ def main() -> None:
     about = json.loads(session.get_modelmeta().custom_metadata_map.get("lth_deploy", "{}"))
     classes = [entry["name"] for entry in about.get("classes", [])]
     for path in arguments.images:
-        photo = np.asarray(Image.open(path).convert("RGB"))  # uint8 [height, width, 3]
+        # Upright as EXIF says, as lth_deploy trains and evaluates; uint8 [height, width, 3].
+        with Image.open(path, formats=["JPEG", "PNG", "BMP", "WEBP"]) as image:
+            photo = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
         found = dict(zip(names, session.run(names, {"image": photo})))  # noqa: B905
         for box, score, label in zip(found["boxes"], found["scores"], found["labels"]):  # noqa: B905
             if score >= arguments.score:
