@@ -59,5 +59,5 @@ def _bounded(
 
 
 def _resized(node: NodeProto, source: str, scales: str, output: str, nearest: str = "") -> NodeProto:
-    how = {"coordinate_transformation_mode": "asymmetric", **({"nearest_mode": nearest} if nearest else {})}
-    return changed(node, inputs=[source, "", scales], outputs=[output], **how)
+    points = changed(node, inputs=[source, "", scales], outputs=[output], coordinate_transformation_mode="asymmetric")
+    return changed(points, nearest_mode=nearest) if nearest else points
