@@ -54,6 +54,10 @@ class InputMismatchError(ArtifactError):
     """A model was given other inputs than it declares: other names, types or shapes."""
 
 
+class UnexpectedGraphError(DataError):
+    """A valid graph on which this program failed in a way that it did not foresee: a fault to report."""
+
+
 class ParityError(LthError):
     """An exported file that does not compute what the trained model computes."""
 

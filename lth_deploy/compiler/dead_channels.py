@@ -178,7 +178,7 @@ class _Channels:
         dead = ~(used & ~read.reshape(groups, 1, -1, 1)).any(axis=(2, 3)).reshape(-1)
         if bias:
             values = array_of(self._tensors[bias])
-            if values.size != len(dead):
+            if values.size != len(dead) or values.shape[-1:] != (len(dead),):
                 return None
             dead &= values.reshape(-1) == 0
         return np.asarray(dead)
@@ -214,10 +214,10 @@ class _Channels:
         layers = [node for node in users if id(node) in followed and node.op_type in LAYERS]
         if not layers:
             return
-        places = {(tensor == _bias(node), tensor == node.input[1]) for node in users}
-        shared = len(layers) == len(users) and len(places) == 1
+        places = {tuple(place for place, name in enumerate(node.input) if name == tensor) for node in users}
+        shared = len(layers) == len(users) and places in ({(1,)}, {(2,)})
         outputs = [node.output[0] for node in layers]
-        inputs = [node.input[0] for node in layers] if tensor == layers[0].input[1] else []
+        inputs = [node.input[0] for node in layers if node.input[1] == tensor]
         reason = "layers that share a weight keep them"
         for names in (outputs, inputs):
             known = [name for name in names if name in self._gone]

@@ -88,15 +88,16 @@ def export_onnx(
 
     Raises:
         ArtifactError: the model is damaged. UsageError: a job that cannot work. ParityError: see above.
-        GateError: more AP was lost than allowed.
+        GateError: more AP was lost than allowed. UnexpectedGraphError: the graph is beyond what this program handles.
     """
     from lth_deploy.compiler.load import load_model
+    from lth_deploy.compiler.unexpected import graph_errors
 
     job, target = job or OnnxJob(), target or Target()
     _check_job(job, target)
     original = load_model(path)
     folder = out if out is not None else path.parent / f"{path.stem}-export"
-    with tempfile.TemporaryDirectory(prefix="lth-export-") as scratch:
+    with graph_errors(path.name), tempfile.TemporaryDirectory(prefix="lth-export-") as scratch:
         return _export(original, job, target, _Places(path, folder, Path(scratch)))
 
 

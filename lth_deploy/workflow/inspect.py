@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
     from lth_deploy.compiler.layers import WeightLayer
+    from lth_deploy.compiler.load import LoadedModel
     from lth_deploy.compiler.metadata import ArtifactMetadata
 
 _GROUP_NORMS = ("GroupNormalization", "InstanceNormalization")
@@ -110,20 +111,28 @@ def inspect_artifact(path: Path) -> InspectReport:
     Raises:
         ArtifactError: the file is damaged.
         UsageError: the run was not exported.
+        UnexpectedGraphError: the graph is beyond what this program handles.
     """
+    from lth_deploy.compiler.load import read_model
+    from lth_deploy.compiler.unexpected import graph_errors
+    from lth_deploy.workflow.artifact import find_artifact
+
+    path = find_artifact(path)
+    loaded = read_model(path)
+    with graph_errors(path.name):
+        return _report(path, loaded)
+
+
+def _report(path: Path, loaded: "LoadedModel") -> InspectReport:
     from lth_deploy.compiler.domain import DOMAIN
     from lth_deploy.compiler.layers import weight_layers
-    from lth_deploy.compiler.load import read_model
     from lth_deploy.compiler.metadata import ArtifactMetadata, read_metadata
     from lth_deploy.compiler.opset import standard_opset
     from lth_deploy.compiler.prepare import prepare
     from lth_deploy.compiler.regions.expand import expand_regions
     from lth_deploy.compiler.regions.find import find_regions
     from lth_deploy.measure.size import file_bytes
-    from lth_deploy.workflow.artifact import find_artifact
 
-    path = find_artifact(path)
-    loaded = read_model(path)
     model = loaded.model
     size, compressed = _in_one_piece(model) if loaded.external_bytes else file_bytes(path)
     coordinates = bool(model.graph.sparse_initializer)
