@@ -4,6 +4,7 @@ Tables go to stdout; with --json the JSON goes there and the table to stderr. Lo
 """
 
 import logging
+import signal
 import sys
 import warnings
 from typing import Annotated, NoReturn
@@ -12,6 +13,7 @@ import typer
 
 from lth_deploy.commands import analysis, data, deploy, recipes, search, sweep
 from lth_deploy.errors import LthError, StorageError
+from lth_deploy.processes import keep_working_folder_out
 
 INTERRUPTED = 130
 
@@ -67,10 +69,17 @@ def settings(
     package.propagate = False
 
 
+def _interrupt(*_: object) -> None:
+    """End as Ctrl-C does, so that temporary files are deleted and children are stopped."""
+    raise KeyboardInterrupt
+
+
 def main() -> NoReturn:
     """Entry point: errors of ours become one message and their exit code, never a traceback."""
     # Pillow warns of large images and of each damaged EXIF field; where that matters, there is an error of ours.
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    keep_working_folder_out()
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         app()
     except LthError as error:

@@ -2,59 +2,105 @@
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from safetensors import SafetensorError
-
+from lth_deploy.disk.locks import LOCK, locked, remove_empty_locked
+from lth_deploy.disk.refusals import disk_errors
+from lth_deploy.disk.temporaries import beside, remove_stale_temporaries, scratch
 from lth_deploy.errors import DataError, StorageError
+
+__all__ = [
+    "LOCK",
+    "append_line",
+    "create_bytes",
+    "disk_errors",
+    "locked",
+    "open_to_append",
+    "read_json",
+    "remove_empty_locked",
+    "remove_stale_temporaries",
+    "require_space",
+    "scratch",
+    "sha256",
+    "sync_directory",
+    "write_atomically",
+    "write_bytes",
+    "write_json",
+    "write_text",
+]
+
+_NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV)
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary file beside `path`, sync it, and rename it into place.
+    """Let `write` fill a file in a private temporary folder beside `path`, sync it, and rename it into place.
+
+    The file gets the rights of a new file, as the umask says. A symbolic link at `path` is replaced, not followed.
 
     Raises:
         StorageError: the disk is full or refuses the write; the previous file is untouched.
     """
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    with disk_errors(f"cannot write {path}"):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with disk_errors(f"cannot write {path}"), _written(path, write) as temporary:
+        temporary.replace(path)
+        sync_directory(path.parent)
+
+
+def create_bytes(path: Path, data: bytes) -> bool:
+    """Write a new file, whole from its first moment; False where something is there already, which stays untouched.
+
+    Raises:
+        StorageError: the disk is full or refuses the write.
+    """
+    with disk_errors(f"cannot write {path}"), _written(path, lambda file: _write_all(file, data)) as temporary:
         try:
-            write(temporary)
-            with temporary.open("rb+") as handle:
-                os.fsync(handle.fileno())
-            temporary.replace(path)
-            _sync_directory(path.parent)
-        finally:
-            # A disk that refuses the write may refuse this too, which must not hide the first fault.
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in _NO_HARD_LINKS:
+                raise
+            return _create_alone(path, data)
+        sync_directory(path.parent)
+    return True
+
+
+def _create_alone(path: Path, data: bytes) -> bool:
+    """For file systems without hard links: the file is not whole until all of it is written."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    except FileExistsError:
+        return False
+    with os.fdopen(descriptor, "wb") as handle:
+        handle.write(data)
+        handle.flush()
+        os.fsync(descriptor)
+    return True
 
 
 @contextlib.contextmanager
-def disk_errors(what: str) -> Iterator[None]:
-    """Turn the refusals of a disk into one error that begins with `what`.
-
-    Raises:
-        StorageError: the operating system refused something inside the block.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise _refusal(what, error.errno, error.strerror or str(error)) from error
-    except SafetensorError as error:
-        # safetensors reports a full disk in words only, with the number of the operating system's error.
-        code = re.search(r"\(os error (\d+)\)", str(error))
-        if code is None:
-            raise
-        raise _refusal(what, int(code[1]), os.strerror(int(code[1]))) from error
+def _written(path: Path, write: Callable[[Path], None]) -> Iterator[Path]:
+    """A synced temporary file with the rights that a new file would have."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with beside(path) as folder:
+        temporary = folder / path.name
+        # The system applies the umask to the first file; what `write` puts in its place may have other rights.
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        rights = os.fstat(descriptor).st_mode & 0o777
+        os.close(descriptor)
+        write(temporary)
+        descriptor = os.open(temporary, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.fchmod(descriptor, rights)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        yield temporary
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -70,6 +116,36 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Atomic, indented JSON; NaN and infinities are refused because JSON has none."""
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def append_line(path: Path, line: bytes) -> None:
+    """Add one line to a file; a torn last line, left by a kill, is cut off first. A symbolic link is not followed.
+
+    Raises:
+        StorageError: the disk is full or refuses.
+    """
+    with disk_errors(f"cannot write {path}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with os.fdopen(_open_to_append(path), "ab+") as handle:
+            if handle.tell():
+                handle.seek(-1, os.SEEK_END)
+                if handle.read(1) != b"\n":
+                    handle.seek(0)
+                    handle.truncate(handle.read().rfind(b"\n") + 1)
+            handle.write(line + b"\n")
+
+
+def open_to_append(path: Path) -> TextIO:
+    """A text file in UTF-8 that lines are added to. A symbolic link is not followed.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    return os.fdopen(_open_to_append(path), "a", encoding="utf-8")
+
+
+def _open_to_append(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
 
 
 def read_json(path: Path) -> Any:
@@ -105,52 +181,14 @@ def require_space(path: Path, needed: int) -> None:
         raise StorageError(f"{path} has {free / 1e6:.0f} MB free, {needed / 1e6:.0f} MB are needed; free some space")
 
 
-@contextlib.contextmanager
-def locked(directory: Path, name: str = ".lock") -> Iterator[None]:
-    """Hold `directory` for this process; the operating system lets go when the process ends, however it does.
-
-    Raises:
-        StorageError: another process holds it.
-    """
-    with disk_errors(f"cannot lock {directory}"):
-        directory.mkdir(parents=True, exist_ok=True)
-        handle = (directory / name).open("w")
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StorageError(
-                f"another process is working on {directory}; wait for it or use another --out"
-            ) from error
-        yield
-
-
-def remove_stale_temporaries(directory: Path) -> None:
-    """Delete what a killed process left behind under `directory`."""
-    for leftover in directory.rglob(".*.tmp-*"):
-        leftover.unlink(missing_ok=True)
-
-
-def _refusal(what: str, code: int | None, reason: str) -> StorageError:
-    advice = {
-        errno.ENOSPC: "free some disk space and resume",
-        errno.EDQUOT: "free some of your quota and resume",
-        errno.EACCES: "choose a folder that you may write to",
-        errno.EROFS: "choose a folder that you may write to",
-        errno.EEXIST: "a file is where a folder is needed; choose another place",
-        errno.ENOTDIR: "a file is where a folder is needed; choose another place",
-        errno.EISDIR: "a folder is where the file should be; choose another place",
-    }
-    return StorageError(f"{what}: {reason}; {advice.get(code or 0, 'check the disk and the path')}")
-
-
-def _write_all(path: Path, data: bytes) -> None:
-    path.write_bytes(data)
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
+def sync_directory(directory: Path) -> None:
+    """Make renames in a folder last through a loss of power."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _write_all(path: Path, data: bytes) -> None:
+    path.write_bytes(data)

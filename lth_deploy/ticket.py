@@ -13,7 +13,6 @@ A trial counts as finished when its result is in the manifest; files that are no
 """
 
 import json
-import os
 import platform
 import re
 import shutil
@@ -28,7 +27,6 @@ from lth_deploy.errors import DataError, UsageError
 from lth_deploy.recipe import Recipe, recipe_from
 
 MANIFEST_SCHEMA = "lth-manifest/1"
-LOCK = ".lock"
 GENERATED = "data"
 _RESULT = re.compile(r"trials/([A-Za-z0-9_.+-]*[A-Za-z0-9])/result\.json")
 PACKAGES = ("lth-deploy", "numpy", "torch", "torchvision", "pycocotools", "onnx", "onnxruntime")
@@ -95,16 +93,13 @@ class RunDirectory:
 
     @classmethod
     def create(cls, path: Path, recipe: Recipe) -> "RunDirectory":
-        """A new run for `recipe`.
+        """A new run for `recipe`; who shares the disk with other processes locks the directory first.
 
         Raises:
             UsageError: the directory already holds something.
             StorageError: the disk refuses.
         """
-        with storage.disk_errors(f"cannot use the run directory {path}"):
-            free = not path.exists() or _is_barely_begun(path, recipe)
-        if not free:
-            raise UsageError(f"{path} is not empty, and what it holds is no run; choose another --out")
+        require_no_other_files(path, recipe)
         run = cls(path)
         storage.write_text(run.recipe_file, recipe.to_yaml())
         storage.write_json(
@@ -132,13 +127,15 @@ class RunDirectory:
         return run
 
     def discard(self) -> None:
-        """Remove what a new run wrote before its first trial, so that `create` takes the directory again."""
+        """Remove what a new run wrote before its first trial, so that `create` takes the directory again.
+
+        The caller holds the directory.
+        """
         with storage.disk_errors(f"cannot clear the run directory {self.path}"):
             shutil.rmtree(self.path / GENERATED, ignore_errors=True)
-            for file in (self.manifest_file, self.recipe_file, self.log, self.path / LOCK):
+            for file in (self.log, self.manifest_file, self.recipe_file):
                 file.unlink(missing_ok=True)
-            if not any(self.path.iterdir()):
-                self.path.rmdir()
+            storage.remove_empty_locked(self.path)
 
     def manifest(self) -> dict[str, Any]:
         """The manifest as it is on disk.
@@ -207,7 +204,7 @@ class RunDirectory:
         Raises:
             StorageError: another process holds it.
         """
-        with storage.locked(self.path, LOCK):
+        with storage.locked(self.path):
             yield
 
 
@@ -217,16 +214,7 @@ def append_metrics(path: Path, record: Mapping[str, Any]) -> None:
     Raises:
         StorageError: the disk is full or refuses.
     """
-    line = json.dumps(dict(record), allow_nan=False).encode() + b"\n"
-    with storage.disk_errors(f"cannot write {path}"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab+") as handle:
-            if handle.tell():
-                handle.seek(-1, os.SEEK_END)
-                if handle.read(1) != b"\n":
-                    handle.seek(0)
-                    handle.truncate(handle.read().rfind(b"\n") + 1)
-            handle.write(line)
+    storage.append_line(path, json.dumps(dict(record), allow_nan=False).encode())
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -254,13 +242,26 @@ def truncate_metrics(path: Path, before_step: int) -> None:
     storage.write_bytes(path, b"".join(json.dumps(record).encode() + b"\n" for record in records))
 
 
+def require_no_other_files(path: Path, recipe: Recipe) -> None:
+    """Refuse a directory that holds more than a kill before the first manifest leaves of this very run.
+
+    Raises:
+        UsageError: the directory holds something else.
+        StorageError: it cannot be read.
+    """
+    with storage.disk_errors(f"cannot use the run directory {path}"):
+        free = not path.exists() or _is_barely_begun(path, recipe)
+    if not free:
+        raise UsageError(f"{path} is not empty, and what it holds is no run; choose another --out")
+
+
 def _is_barely_begun(path: Path, recipe: Recipe) -> bool:
-    """Whether the directory is empty but for what a kill before the first manifest leaves of this very run."""
     own = path / "recipe.yaml"
     if own.exists() and own.read_bytes() != recipe.to_yaml().encode():
         return False
     return all(
-        file == own or file.name.startswith((".recipe.yaml.tmp-", ".manifest.json.tmp-")) for file in path.iterdir()
+        file.name in (own.name, storage.LOCK) or file.name.startswith((".recipe.yaml.tmp-", ".manifest.json.tmp-"))
+        for file in path.iterdir()
     )
 
 

@@ -18,8 +18,8 @@ TIERS = tuple(
     frozenset(line.split())
     for line in (
         "errors",
-        "registry",
-        "storage detections strict_yaml",
+        "registry disk",
+        "storage detections strict_yaml processes",
         "bundled validation",
         "search_spec result_spec training_spec",
         "recipe",

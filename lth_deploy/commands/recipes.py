@@ -44,9 +44,8 @@ def init(
     from lth_deploy.bundled import recipe_file
     from lth_deploy.errors import UsageError
 
-    if out.exists():
+    if not storage.create_bytes(out, recipe_file(base).read_bytes()):
         raise UsageError(f"{out} exists; choose another file, it is not overwritten")
-    storage.write_bytes(out, recipe_file(base).read_bytes())
     print(out)
 
 

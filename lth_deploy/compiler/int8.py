@@ -6,7 +6,6 @@ RoIAlign and NMS keep their floats, also inside If and Loop bodies, which the qu
 """
 
 import logging
-import tempfile
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -97,8 +96,8 @@ def quantize_dense(
             f"level; "
             "leave the INT8 row out"
         )
-    with tempfile.TemporaryDirectory(prefix="lth-int8-") as folder:
-        prepared, quantized = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
+    with storage.scratch("int8") as folder:
+        prepared, quantized = folder / "prepared.onnx", folder / "int8.onnx"
         onnx.save(model, str(prepared))
         screened = Screened(prepared, feeds)
         try:

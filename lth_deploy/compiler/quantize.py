@@ -1,16 +1,15 @@
 """Quantisation of a ticket: INT8 in QDQ form, zeros kept, with the error of every layer and the layers left float."""
 
 import logging
-import tempfile
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import ModelProto, helper, numpy_helper
 
+from lth_deploy import storage
 from lth_deploy.compiler.calibration import Feeds, check_feeds
 from lth_deploy.compiler.channel_scales import mend_scales
 from lth_deploy.compiler.int8 import WEIGHT_OPS, name_nodes, quantize_dense
@@ -97,8 +96,8 @@ def _kept_by_name(model: ModelProto, patterns: Sequence[str]) -> dict[str, str]:
 def _quantised(
     model: ModelProto, feeds: Sequence[Feeds], target: Target, kept: dict[str, str], learned: Learned | None
 ) -> tuple[ModelProto, int]:
-    with tempfile.TemporaryDirectory(prefix="lth-quantize-") as folder:
-        dense, out = Path(folder) / "dense.onnx", Path(folder) / "int8.onnx"
+    with storage.scratch("quantize") as folder:
+        dense, out = folder / "dense.onnx", folder / "int8.onnx"
         save_model(model, dense)
         method = target.calibration.method
         report = quantize_dense(dense, feeds, out, method=method, keep_float=kept, learned=learned)

@@ -1,7 +1,6 @@
 """What each operator takes in stock ONNX Runtime, from its own profile."""
 
 import json
-import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 
 from onnx import ModelProto
 
+from lth_deploy import storage
 from lth_deploy.compiler.save import to_bytes
 from lth_deploy.errors import ArtifactError
 from lth_deploy.formats import Array
@@ -44,8 +44,8 @@ def stock_times(model: ModelProto, feeds: Mapping[str, Array]) -> list[OperatorT
     options.intra_op_num_threads = 1
     options.enable_profiling = True
     try:
-        with tempfile.TemporaryDirectory(prefix="lth-profile-") as folder:
-            options.profile_file_prefix = str(Path(folder) / "run")
+        with storage.scratch("profile") as folder:
+            options.profile_file_prefix = str(folder / "run")
             session = onnxruntime.InferenceSession(to_bytes(model), options, providers=["CPUExecutionProvider"])
             try:
                 began = time.perf_counter()

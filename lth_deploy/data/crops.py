@@ -64,15 +64,14 @@ def cut_objects(annotations: Path, images: Path, out: Path, plan: CropsPlan = Cr
     dataset = load_coco(annotations, images)
     digest = _digest(dataset, plan)
     index = out / INDEX
+    require_crops(out)
     if index.is_file():
         done = storage.read_json(index)
         if isinstance(done, dict) and done.get("plan") == digest:
             log.debug("%s: already cut with these parameters", out)
             return dict(done["counts"])
-    elif out.exists() and any(out.iterdir()):
-        raise UsageError(f"{out} is not empty, and what it holds are no crops; choose another folder")
     chosen = _chosen(dataset, plan, annotations)
-    shutil.rmtree(out, ignore_errors=True)
+    _clear(out)
     # A folder that a kill leaves half full is known by an index without a plan.
     storage.write_json(index, {"plan": None})
     names = dict(zip(dataset.category_ids, dataset.class_names, strict=True))
@@ -87,6 +86,29 @@ def cut_objects(annotations: Path, images: Path, out: Path, plan: CropsPlan = Cr
             storage.write_bytes(out / name / f"{counts[name]:06d}.png", _png(_cut(pixels, one, plan.pad)))
     storage.write_json(index, {"plan": digest, "counts": dict(counts)})
     return dict(counts)
+
+
+def require_crops(out: Path) -> None:
+    """Refuse a folder that holds something else than crops.
+
+    Raises:
+        UsageError: see above.
+    """
+    if not (out / INDEX).is_file() and any(entry.name != storage.LOCK for entry in _entries(out)):
+        raise UsageError(f"{out} is not empty, and what it holds are no crops; choose another folder")
+
+
+def _entries(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.exists() else []
+
+
+def _clear(out: Path) -> None:
+    """Delete all crops. The folder's lock stays: the process that holds it goes on."""
+    for entry in _entries(out):
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        elif entry.name != storage.LOCK:
+            entry.unlink()
 
 
 def _chosen(dataset: CocoDataset, plan: CropsPlan, source: Path) -> set[int]:

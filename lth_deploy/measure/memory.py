@@ -11,6 +11,7 @@ from time import perf_counter
 from typing import Any
 
 from lth_deploy.errors import ArtifactError
+from lth_deploy.processes import run_tied
 
 _STATUS = Path("/proc/self/status")
 
@@ -65,13 +66,13 @@ def print_measurement(measured: FreshProcess) -> None:
 
 
 def measure_fresh(command: Sequence[str], *, timeout: float = 600.0) -> FreshProcess:
-    """Run `command`, whose last line on stdout is that of `print_measurement`.
+    """Run `command`, whose last line on stdout is that of `print_measurement` and which calls `end_with_parent`.
 
     Raises:
         ArtifactError: the process failed, hung, or said something else; the message has its last words.
     """
     try:
-        finished = subprocess.run(list(command), capture_output=True, text=True, timeout=timeout, check=False)
+        finished = run_tied(command, timeout)
     except subprocess.TimeoutExpired as error:
         raise ArtifactError(
             f"measuring in a fresh process took more than {timeout:.0f} s: {' '.join(command)}; use fewer "

@@ -92,7 +92,10 @@ def drawing() -> Iterator[None]:
         "axes.labelcolor": THEME["muted"],
         "legend.frameon": False,
     }
-    with matplotlib.rc_context(settings):
+    with matplotlib.rc_context():
+        # matplotlib reads a matplotlibrc of the working folder, which may make it run LaTeX, for instance.
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(settings)
         yield
 
 

@@ -18,6 +18,7 @@ from lth_deploy.ticket import versions
 from lth_deploy.workflow.extras import require_torch
 
 if TYPE_CHECKING:
+    from lth_deploy.workflow.analyzed_files import OpenedFiles
     from lth_deploy.workflow.opened_run import OpenedRun
 
 log = logging.getLogger(__name__)
@@ -73,12 +74,22 @@ def analyze(sources: Sequence[Path], out: Path, options: AnalyzeOptions | None =
     names = dict(zip(runs, _names(runs), strict=True))
     if runs:
         require_torch("analysing runs")
-    from lth_deploy.workflow.analyzed_files import analyze_files, open_files
+    from lth_deploy.workflow.analyzed_files import open_files
     from lth_deploy.workflow.opened_run import open_run
 
     # Everything is opened before anything is computed, so that the last source cannot fail after an hour.
     opened = [open_run(path, name, chosen.split, chosen.trials, chosen.limit) for path, name in names.items()]
     prepared = open_files(files, chosen, opened[0] if opened else None) if files else None
+    with storage.locked(out):
+        return _analysis(opened, prepared, out, chosen)
+
+
+def _analysis(
+    opened: "Sequence[OpenedRun]", prepared: "OpenedFiles | None", out: Path, chosen: AnalyzeOptions
+) -> Analysis:
+    """Compute everything and write it into `out`, which this process holds."""
+    from lth_deploy.workflow.analyzed_files import analyze_files
+
     parts = _analyze_runs(opened, out, chosen)
     if prepared:
         parts.append(analyze_files(prepared, out / DETECTIONS, chosen.samples))

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lth_deploy import storage
 from lth_deploy.decoders import DECODERS, Decoder, Photo, load_decoder
 from lth_deploy.detections import Detections
 from lth_deploy.errors import ArtifactError, InputMismatchError, UsageError
@@ -77,17 +78,15 @@ def open_session(file: ModelFile, *, engine: str, threads: int) -> Artifact:
         ArtifactError: the engine refuses the file.
         UsageError: unknown engine.
     """
-    import tempfile
-
     runtime = RUNTIMES.get(engine)
     taken = not file.packed or runtime.takes_packed
     if taken and not file.external:
         return Artifact(file, runtime.load(file.path, threads=threads))
-    with tempfile.TemporaryDirectory(prefix="lth-twin-") as folder:
+    with storage.scratch("twin") as folder:
         if taken:
-            twin = in_one_file(file, Path(folder)).path
+            twin = in_one_file(file, folder).path
         else:
-            twin = write_dense_twin(file, Path(folder) / f"{file.path.stem}-dense.onnx")
+            twin = write_dense_twin(file, folder / f"{file.path.stem}-dense.onnx")
         return Artifact(file, runtime.load(twin, threads=threads))
 
 

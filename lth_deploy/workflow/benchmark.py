@@ -1,7 +1,6 @@
 """The verb `benchmark`: size, speed, memory and AP of files, beside their dense baseline, honestly."""
 
 import logging
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -81,8 +80,7 @@ def benchmark(
     dataset = dataset if options.images is None else dataset.subset(options.images)
     if not dataset.images:
         raise UsageError(f"benchmark: {data} has no images to measure on; give a data set with images")
-    with tempfile.TemporaryDirectory(prefix="lth-benchmark-") as folder:
-        workspace = Path(folder)
+    with storage.scratch("benchmark") as workspace:
         engines = default_engines() if options.engines is None else options.engines
         contenders = gather(artifacts, baseline, engines, options.decoder, workspace)
         for contender in contenders[1:]:

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Unpack
 
+from lth_deploy import storage
 from lth_deploy.data.check import check_coco
-from lth_deploy.data.crops import CropsPlan, cut_objects
+from lth_deploy.data.crops import CropsPlan, cut_objects, require_crops
 from lth_deploy.data.findings import CheckReport
 from lth_deploy.data.shapes import ShapesOptions, ShapesPlan, generate_shapes
 from lth_deploy.data.voc import VocConversion, convert_voc
@@ -35,7 +36,9 @@ def crop_objects(
         DataError: the data set is faulty, or a class has no object to cut.
         UsageError: `out` holds something else, or a parameter is out of range.
     """
-    return cut_objects(annotations, images, out, CropsPlan(pad, smallest, most))
+    plan = CropsPlan(pad, smallest, most)
+    with storage.locked(out, lambda: require_crops(out)):
+        return cut_objects(annotations, images, out, plan)
 
 
 def draw_shapes(out: Path, counts: Mapping[str, int], **options: Unpack[ShapesOptions]) -> dict[str, Path]:
@@ -48,4 +51,5 @@ def draw_shapes(out: Path, counts: Mapping[str, int], **options: Unpack[ShapesOp
         raise UsageError("no split was asked for; give the number of images of one at least")
     for split, count in counts.items():
         ShapesPlan(split, count, **options)
-    return {split: generate_shapes(out, split=split, count=count, **options) for split, count in counts.items()}
+    with storage.locked(out):
+        return {split: generate_shapes(out, split=split, count=count, **options) for split, count in counts.items()}

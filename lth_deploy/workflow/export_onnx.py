@@ -1,7 +1,6 @@
 """The verb `export --onnx`: prune and pack any ONNX model, without the code or data that trained it."""
 
 import logging
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -97,8 +96,8 @@ def export_onnx(
     _check_job(job, target)
     original = load_model(path)
     folder = out if out is not None else path.parent / f"{path.stem}-export"
-    with graph_errors(path.name), tempfile.TemporaryDirectory(prefix="lth-export-") as scratch:
-        return _export(original, job, target, _Places(path, folder, Path(scratch)))
+    with graph_errors(path.name), storage.scratch("export") as scratch:
+        return _export(original, job, target, _Places(path, folder, scratch))
 
 
 @dataclass(frozen=True)

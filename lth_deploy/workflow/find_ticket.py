@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lth_deploy import storage
 from lth_deploy.errors import LthError, RecipeError, UsageError
 from lth_deploy.recipe import DetectorSpec, Recipe
-from lth_deploy.ticket import RunDirectory, versions
+from lth_deploy.ticket import RunDirectory, require_no_other_files, versions
 from lth_deploy.workflow.extras import require_torch
 from lth_deploy.workflow.layer_facts import positions_of, signal_of
 from lth_deploy.workflow.recipe_checks import check_recipe, metric_kinds
@@ -68,10 +68,10 @@ def find_ticket(
     deadline = None if max_seconds is None else time.monotonic() + max_seconds
     chosen = pick_device(device)
     check_recipe(recipe)
-    new = not (out / "manifest.json").exists()
-    run = _open(recipe, out, resume)
-    with run.locked(), _logged_to(run.log):
-        storage.remove_stale_temporaries(run.path)
+    with storage.locked(out, lambda: _look(recipe, out, resume)), ExitStack() as logged:
+        storage.remove_stale_temporaries(out)
+        run, new = _open(recipe, out, resume)
+        logged.enter_context(_logged_to(run.log))
         with _discarded_when_refused(run) if new else nullcontext():
             splits = load_splits(recipe, run.path)
             search = _prepare(recipe, run, splits, chosen, deadline)
@@ -195,20 +195,29 @@ def pick_device(name: str) -> "torch.device":
     return torch.device("cuda" if name == "cuda" or (name == "auto" and available) else "cpu")
 
 
-def _open(recipe: Recipe, out: Path, resume: bool) -> RunDirectory:
+def _look(recipe: Recipe, out: Path, resume: bool) -> RunDirectory | None:
+    """The run in `out`; None where a new one can begin. Nothing is written."""
     if not (out / "manifest.json").exists():
-        return RunDirectory.create(out, recipe)
+        require_no_other_files(out, recipe)
+        return None
     if not resume:
         raise UsageError(f"{out} holds a run already; go on with --resume, or choose another --out")
     run = RunDirectory.open(out)
-    manifest = run.manifest()
-    if manifest["recipe_digest"] != recipe.digest():
+    if run.manifest()["recipe_digest"] != recipe.digest():
         raise UsageError(f"{out} was made with another recipe; its own is {run.recipe_file}")
-    if manifest["versions"] != versions():
+    return run
+
+
+def _open(recipe: Recipe, out: Path, resume: bool) -> tuple[RunDirectory, bool]:
+    """The run in `out`, which the caller has locked, and whether it is a new one."""
+    run = _look(recipe, out, resume)
+    if run is None:
+        return RunDirectory.create(out, recipe), True
+    if run.manifest()["versions"] != versions():
         logger.warning(
             "package versions differ from those that %s began with; results may differ in the last bits", out
         )
-    return run
+    return run, False
 
 
 @contextmanager
@@ -224,7 +233,9 @@ def _discarded_when_refused(run: RunDirectory) -> Iterator[None]:
 @contextmanager
 def _logged_to(path: Path) -> Iterator[None]:
     """Copy this package's log lines into the run directory."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    with storage.disk_errors(f"cannot write {path}"):
+        stream = storage.open_to_append(path)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     package = logging.getLogger("lth_deploy")
     package.addHandler(handler)
@@ -233,3 +244,4 @@ def _logged_to(path: Path) -> Iterator[None]:
     finally:
         package.removeHandler(handler)
         handler.close()
+        stream.close()

@@ -9,7 +9,7 @@ from typing import Any
 from lth_deploy import storage
 from lth_deploy.detections import Detections
 from lth_deploy.errors import UsageError
-from lth_deploy.workflow.artifact import open_artifact
+from lth_deploy.workflow.artifact import Artifact, open_artifact
 
 log = logging.getLogger(__name__)
 
@@ -42,14 +42,19 @@ def predict(
         DataError: an image cannot be read. The pictures before it stay.
         ArtifactError: a damaged or unsupported file.
     """
-    from lth_deploy.data.images import read_image
-    from lth_deploy.reporting.pictures import draw, encode_png
-
     if not images:
         raise UsageError("predict: no images given; name one or more image files")
     if not 0.0 <= threshold <= 1.0:
         raise UsageError(f"predict: threshold {threshold} is no score; give one in 0..1")
     opened = open_artifact(artifact, engine=engine, threads=threads, decoder=decoder)
+    with storage.locked(out):
+        return _drawn(opened, images, out, threshold)
+
+
+def _drawn(opened: Artifact, images: Sequence[Path], out: Path, threshold: float) -> list[Prediction]:
+    from lth_deploy.data.images import read_image
+    from lth_deploy.reporting.pictures import draw, encode_png
+
     names = opened.file.class_names
     predictions = []
     for image, picture in zip(images, _picture_paths(images, out), strict=True):

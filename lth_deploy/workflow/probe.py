@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from lth_deploy.measure.memory import FreshProcess, measure_fresh, measure_here, print_measurement
+from lth_deploy.processes import end_with_parent, python
 from lth_deploy.runtimes import RUNTIMES
 
 
@@ -21,7 +22,7 @@ def probe(model: Path, feeds: Path, engine: str, threads: int) -> FreshProcess:
         ArtifactError: the process fails; the message has its last words.
     """
     arguments = [str(model), str(feeds), engine, str(threads)]
-    return measure_fresh([sys.executable, "-m", "lth_deploy.workflow.probe", *arguments])
+    return measure_fresh(python("-m", "lth_deploy.workflow.probe", *arguments))
 
 
 def main(arguments: list[str]) -> None:
@@ -40,4 +41,5 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     main(sys.argv[1:])

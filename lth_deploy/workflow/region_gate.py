@@ -6,7 +6,6 @@ get the same activations.
 """
 
 import logging
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lth_deploy import storage
 from lth_deploy.errors import MissingLibraryError, ParityError
 from lth_deploy.kernels import ops_library
 from lth_deploy.kernels.exactness import byte_steps, is_exact, reads_bytes
@@ -77,15 +77,15 @@ def hold_regions(file: Path, inputs: Iterable[tuple[str, Feeds]], gates: GatesSp
         return None
     stock, kernels = RUNTIMES.get("onnxruntime"), RUNTIMES.get("lth_deploy")
     worst = 0.0
-    with tempfile.TemporaryDirectory(prefix="lth-regions-") as folder:
+    with storage.scratch("regions") as folder:
         names = list(dict.fromkeys(name for region in regions for name in (*region.inputs, *region.outputs)))
         types = {name: element for region in regions for name, element in region.types.items()}
-        whole = Path(folder) / "whole.onnx"
+        whole = folder / "whole.onnx"
         save_model(showing(model, names, types), whole)
         expected = stock.load(whole, threads=1)
         pairs = []
         for region in regions:
-            path = Path(folder) / f"{region.name}.onnx"
+            path = folder / f"{region.name}.onnx"
             save_model(region.model, path)
             pairs.append(_pair(region, kernels.load(path, threads=1)))
         for name, feeds in inputs:

@@ -39,7 +39,7 @@ POLL = 0.2
 """Seconds between two looks at the processes."""
 
 
-BEFORE_RECORD = (".lock", "initial")
+BEFORE_RECORD = (storage.LOCK, "initial")
 """What a sweep that was killed before its first record may leave behind."""
 
 
@@ -82,12 +82,14 @@ def sweep(
     slots = slots_of(devices, jobs)
     rows = rows_of(plan, out, check_variables=not smoke)
     chosen = chosen_rows(rows, only)
-    _require_place(out, resume)
-    if smoke:
-        rows = smoke_rows(rows, out)
-    _check(rows)
-    with storage.locked(out):
+    if not smoke:  # what is refused is refused before anything is written
+        _check(rows)
+    with storage.locked(out, lambda: _require_place(out, resume)):
         storage.remove_stale_temporaries(out)
+        if smoke:
+            rows = smoke_rows(rows, out)
+            _check(rows)
+        _refuse_other_runs(rows)
         progress = read_progress(out, rows) if (out / SWEEP).exists() else {row.id: Progress() for row in rows}
         work = _Work(plan, out, rows, chosen, progress, deadline)
         work.record()
@@ -198,16 +200,25 @@ def _require_place(out: Path, resume: bool) -> None:
     if (out / SWEEP).exists():
         if not resume:
             raise UsageError(f"{out} holds a sweep already; go on with --resume, or choose another --out")
-    elif out.exists() and any(file.name not in BEFORE_RECORD for file in out.iterdir()):
+    elif out.exists() and not all(_is_before_record(file.name) for file in out.iterdir()):
         raise UsageError(f"{out} is not empty, and what it holds is no sweep; choose another --out")
 
 
-def _check(rows: Sequence[SweepRow]) -> None:
-    """Refuse before any run what one of them would be refused for."""
+def _is_before_record(name: str) -> bool:
+    return name in BEFORE_RECORD or name.startswith(f".{SWEEP}.tmp-")
+
+
+def _refuse_other_runs(rows: Sequence[SweepRow]) -> None:
     for row in rows:
         reason = refused(row)
         if reason is not None:
             raise UsageError(f"{reason}; choose another --out, or remove that directory")
+
+
+def _check(rows: Sequence[SweepRow]) -> None:
+    """Refuse before any run what one of them would be refused for."""
+    _refuse_other_runs(rows)
+    for row in rows:
         try:
             check_recipe(row.recipe)
         except (RecipeError, UsageError) as error:

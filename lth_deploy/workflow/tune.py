@@ -1,7 +1,6 @@
 """`export --tune`: every region timed on this machine, against its own function body in the stock runtime."""
 
 import logging
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lth_deploy import storage
 from lth_deploy.errors import ArtifactError
 from lth_deploy.kernels import ops_library
 from lth_deploy.measure.latency import Timing, time_interleaved
@@ -122,8 +122,8 @@ def measure_regions(model: "ModelProto", feeds: Feeds, timing: Timing = TIMING) 
 
     times: dict[str, tuple[float, float]] = {}
     regions = lone_regions(model)
-    with tempfile.TemporaryDirectory(prefix="lth-tune-") as folder:
-        whole, shown = Path(folder) / "whole.onnx", Path(folder) / "shown.onnx"
+    with storage.scratch("tune") as folder:
+        whole, shown = folder / "whole.onnx", folder / "shown.onnx"
         save_model(model, whole)
         times[WHOLE] = _pair(whole, feeds, timing)
         names = list(dict.fromkeys(name for region in regions for name in region.inputs))
@@ -133,7 +133,7 @@ def measure_regions(model: "ModelProto", feeds: Feeds, timing: Timing = TIMING) 
             session = RUNTIMES.get("onnxruntime").load(shown, threads=1)
             values = dict(zip(names, session.run(feeds).values(), strict=True))
         for region in regions:
-            path = Path(folder) / f"{region.name}.onnx"
+            path = folder / f"{region.name}.onnx"
             save_model(region.model, path)
             own = {name: values[name] for name in region.inputs}
             if all(value.size for value in own.values()):

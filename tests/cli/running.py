@@ -1,11 +1,13 @@
 """Running the command line as a user does: through its entry point, with its exit code and both streams."""
 
+import signal
 import sys
 from dataclasses import dataclass
 
 import pytest
 
 from lth_deploy.cli import main
+from lth_deploy.processes import SAFE_PATH
 
 PROGRAM = [sys.executable, "-c", "from lth_deploy.cli import main; main()"]
 """The entry point in a process of its own, with the interpreter that runs the tests."""
@@ -26,6 +28,9 @@ class Cli:
 
     def __call__(self, *arguments: object) -> Outcome:
         self._monkeypatch.setattr(sys, "argv", ["lth-deploy", *map(str, arguments)])
+        # The entry point changes both for good, which the other tests of this process must not see.
+        self._monkeypatch.setenv(SAFE_PATH, "1")
+        self._monkeypatch.setattr(signal, "signal", lambda *_: None)
         self._capsys.readouterr()
         with pytest.raises(SystemExit) as end:
             main()

@@ -177,3 +177,92 @@ def test_damaged_json_is_a_data_error(tmp_path: Path, content: bytes) -> None:
         storage.read_json(tmp_path / "x.json")
     with pytest.raises(DataError, match="no such file"):
         storage.read_json(tmp_path / "y.json")
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_a_file_gets_the_rights_that_the_umask_says(tmp_path: Path, umask: int) -> None:
+    """safetensors puts a file with rights of its own in place."""
+    before = os.umask(umask)
+    try:
+        storage.write_bytes(tmp_path / "a", b"x")
+        save_masks(tmp_path / "b", {"layer": np.ones(3, dtype=bool)})
+        storage.create_bytes(tmp_path / "c", b"x")
+        storage.append_line(tmp_path / "d", b"x")
+    finally:
+        os.umask(before)
+    assert {(tmp_path / name).stat().st_mode & 0o777 for name in "abcd"} == {0o666 & ~umask}
+
+
+def test_temporary_files_are_private_and_their_names_cannot_be_foreseen(tmp_path: Path) -> None:
+    seen = []
+
+    def write(path: Path) -> None:
+        assert path.parent.parent == tmp_path
+        assert path.parent.stat().st_mode & 0o777 == 0o700
+        assert str(os.getpid()) not in path.parent.name
+        seen.append(path.parent.name)
+        path.write_bytes(b"x")
+
+    for _ in range(2):
+        storage.write_atomically(tmp_path / "x", write)
+    assert len(set(seen)) == 2
+    assert not _leftovers(tmp_path)
+
+
+def test_links_are_replaced_by_whole_files_and_refused_by_what_appends(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_bytes(b"mine\n")
+    for name in ("whole", "lines", "log"):
+        (tmp_path / name).symlink_to(tmp_path / "victim")
+    storage.write_bytes(tmp_path / "whole", b"new")
+    with pytest.raises(StorageError, match="symbolic link"):
+        storage.append_line(tmp_path / "lines", b"{}")
+    with pytest.raises(OSError, match="symbolic links"):
+        storage.open_to_append(tmp_path / "log")
+    assert (tmp_path / "victim").read_bytes() == b"mine\n"
+    assert not (tmp_path / "whole").is_symlink()
+
+
+def test_a_new_file_is_made_by_one_process_only(tmp_path: Path) -> None:
+    assert storage.create_bytes(tmp_path / "new" / "x", b"first")
+    assert not storage.create_bytes(tmp_path / "new" / "x", b"second")
+    assert (tmp_path / "new" / "x").read_bytes() == b"first"
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    assert not storage.create_bytes(tmp_path / "link", b"x")
+    assert not (tmp_path / "nowhere").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match=r"cannot write .*a file is where a folder is needed"):
+        storage.create_bytes(tmp_path / "file" / "x", b"x")
+    assert not _leftovers(tmp_path)
+
+
+def test_a_new_file_is_made_on_a_disk_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    assert storage.create_bytes(tmp_path / "x", b"first")
+    assert not storage.create_bytes(tmp_path / "x", b"second")
+    assert (tmp_path / "x").read_bytes() == b"first"
+
+
+def test_the_longest_name_of_a_file_can_be_written(tmp_path: Path) -> None:
+    path = tmp_path / ("ü" * 127)
+    storage.write_bytes(path, b"x")
+    assert path.read_bytes() == b"x"
+
+
+def test_the_first_write_into_a_folder_deletes_what_killed_writers_left_there(tmp_path: Path) -> None:
+    path = tmp_path / "state.bin"
+    subprocess.run([sys.executable, "-c", textwrap.dedent(KILLED_WRITER), str(path)], timeout=60)
+    assert len(_leftovers(tmp_path)) == 1
+    storage.write_bytes(tmp_path / "other.bin", b"x")
+    assert not _leftovers(tmp_path)
+
+
+def test_stale_files_of_earlier_versions_are_deleted_and_the_users_stay(tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / ".mask.safetensors.tmp-4711").touch()
+    (tmp_path / "inner" / "notes.tmp-1").touch()
+    (tmp_path / "inner" / ".tmp-me").touch()
+    storage.remove_stale_temporaries(tmp_path)
+    assert sorted(file.name for file in (tmp_path / "inner").iterdir()) == [".tmp-me", "notes.tmp-1"]

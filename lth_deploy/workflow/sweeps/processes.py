@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import deque
@@ -14,11 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lth_deploy.errors import UsageError
+from lth_deploy.processes import environment, python
 
 logger = logging.getLogger(__name__)
 
 PROGRAM = "from lth_deploy.cli import main; main()"
-_ENDING = "from lth_deploy.workflow.sweeps.orphans import end_with_parent; end_with_parent()"
+_ENDING = "from lth_deploy.processes import end_with_parent; end_with_parent()"
 PATIENCE = 30.0
 """Seconds that a process is given to end when it is asked to."""
 _DEVICE = re.compile(r"auto|cpu|cuda(?::([0-9]+))?")
@@ -74,13 +74,13 @@ class Process:
         """Start it, in a group of its own: Ctrl-C reaches it through `stop` only."""
         self._lines: deque[str] = deque(maxlen=60)
         self._process = subprocess.Popen(
-            [sys.executable, "-c", f"{_ENDING}; {PROGRAM}", *self.arguments],
+            python("-c", f"{_ENDING}; {PROGRAM}", *self.arguments),
             stdin=subprocess.PIPE,  # never written to; it closes when this process ends, in whatever way
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            env={**os.environ, **self.slot.variables},
+            env=environment(self.slot.variables),
             start_new_session=True,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
