@@ -226,6 +226,9 @@ def predict(
 
 def inspect(
     artifact: Annotated[Path, typer.Argument(help="ONNX file, or run directory.")],
+    run_model: Annotated[
+        bool, typer.Option("--run", help="Run the model on noise to count MACs that its sizes do not tell.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Real sparsity, zero MACs, codings and bytes of a file, layer by layer, and why a layer is not packed.
@@ -243,7 +246,7 @@ def inspect(
         if as_json:
             print_json({"run": run})
         return
-    result = inspect_artifact(find_artifact(artifact))
+    result = inspect_artifact(find_artifact(artifact), run=run_model)
     header, *rows = table(result)
     print_table(header, rows, to_stderr=as_json)
     print(file=out)

@@ -53,7 +53,7 @@ def read_model(path: Path) -> LoadedModel:
     """
     try:
         model = onnx.load_model_from_string(_content(path))
-    except ArtifactError:
+    except (DataError, MemoryError):
         raise
     except Exception as error:  # protobuf's DecodeError, without depending on protobuf's own package
         raise ArtifactError(f"{path} is no ONNX model: {error}") from error
@@ -76,7 +76,7 @@ def _content(path: Path) -> bytes:
                 raise ArtifactError(f"cannot read {path}: it is no regular file")
             if found.st_size > MAX_FILE_BYTES:
                 raise ArtifactError(f"{path} has {found.st_size} bytes, an ONNX file has at most {MAX_FILE_BYTES}")
-            return file.read(MAX_FILE_BYTES)
+            return file.read(found.st_size)
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"cannot read {path}: {reason}") from error
@@ -101,6 +101,8 @@ def check_model(model: ModelProto) -> None:
     _refuse_odd_functions(model)
     try:
         onnx.checker.check_model(model)
+    except MemoryError:
+        raise
     except Exception as error:  # onnx raises ValidationError, and bare RuntimeError, ValueError, UnicodeDecodeError
         lines = str(error).strip().splitlines() or [f"{type(error).__name__} of onnx.checker, without a message"]
         raise ArtifactError(f"not a valid ONNX model: {lines[0][:500]}") from error

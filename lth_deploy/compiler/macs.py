@@ -1,7 +1,7 @@
 """How often each weight is multiplied in one inference: measured, because sizes are dynamic."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -63,7 +63,7 @@ def uses(model: ModelProto, feeds: Mapping[str, Array]) -> Uses:
     shapes = _run(probe, [output for _, _, output in probes], feeds)
     counted = Uses()
     for weight, node, output in probes:
-        times, batch = _multiplications(node, shapes[output]), int(shapes[output][0])
+        times, batch = multiplications(node, [int(size) for size in shapes[output]]), int(shapes[output][0])
         counted.positions[weight] = counted.positions.get(weight, 0) + times
         counted.batches[weight] = max(counted.batches.get(weight, 0), batch)
     return counted
@@ -87,8 +87,7 @@ def _probe(model: ModelProto, node: NodeProto, number: int, names: set[str]) -> 
     output = f"lth_deploy.shape.{number}"
     while output in names:
         output += "_"
-    watched = node.input[0] if node.op_type in _BY_INPUT else node.output[0]
-    model.graph.node.append(helper.make_node("Shape", [watched], [output]))
+    model.graph.node.append(helper.make_node("Shape", [watched_output(node)], [output]))
     model.graph.output.append(helper.make_tensor_value_info(output, TensorProto.INT64, None))
     return output
 
@@ -110,8 +109,13 @@ def _run(model: ModelProto, outputs: list[str], feeds: Mapping[str, Array]) -> d
     return {name: np.asarray(value) for name, value in zip(outputs, results, strict=True)}
 
 
-def _multiplications(node: NodeProto, shape: Array) -> int:
-    dimensions = [int(value) for value in shape]
+def watched_output(node: NodeProto) -> str:
+    """The value of which the size says how often the weights of a layer are multiplied."""
+    return str(node.input[0] if node.op_type in _BY_INPUT else node.output[0])
+
+
+def multiplications(node: NodeProto, size: Sequence[int]) -> int:
+    """How often a layer multiplies each of its weights, from the size of `watched_output`."""
     if "Conv" in node.op_type:
-        return dimensions[0] * math.prod(dimensions[2:])
-    return math.prod(dimensions[:-1])
+        return size[0] * math.prod(size[2:])
+    return math.prod(size[:-1])

@@ -83,7 +83,7 @@ def analyze_files(opened: OpenedFiles, folder: Path, samples: int) -> RunAnalysi
     shared = [
         kind for kind in kinds_of(opened.dataset, found[control]) if all(_has(kind, one) for one in found.values())
     ]
-    reports = {name: inspect_artifact(file.path) for name, file in opened.files.items()}
+    reports = {name: inspect_artifact(file.path, run=True) for name, file in opened.files.items()}
     same = len({tuple((row.name, row.shape) for row in report.layers) for report in reports.values()}) == 1
     counts = zip(opened.dataset.class_names, opened.train_objects, count_objects(opened.dataset), strict=True)
     notes = ["Files have no training losses and no masks of their own: those are left out."]

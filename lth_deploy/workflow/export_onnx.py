@@ -12,11 +12,11 @@ from lth_deploy.target import Target
 from lth_deploy.ticket import versions
 from lth_deploy.workflow.class_gate import hold_kept_classes
 from lth_deploy.workflow.dead_channels import without_dead_channels
-from lth_deploy.workflow.gates import Feeds, hold_raw_outputs
+from lth_deploy.workflow.gates import Feeds
+from lth_deploy.workflow.limited_runs import check_runs, hold_raw_outputs, hold_regions
 from lth_deploy.workflow.onnx_inputs import calibration_feeds, decoder_of, gate_inputs
 from lth_deploy.workflow.onnx_pruning import check_pruning, method_of, pruned
 from lth_deploy.workflow.quantisation import Account, hold_quantised_ap, quantise
-from lth_deploy.workflow.region_gate import hold_regions
 from lth_deploy.workflow.tune import emit_chosen
 
 if TYPE_CHECKING:
@@ -116,6 +116,7 @@ def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Place
 
     decoder = decoder_of(job, original)
     inputs, checked_on = gate_inputs(original, job, decoder, target.gates.images)
+    check_runs(places.source, inputs[:1])
     ticket, losses = pruned(original, job, decoder)
     whole = sum(layer.elements for layer in weight_layers(ticket))
     smaller, removed = _without_dead_channels(ticket, inputs, target, places)

@@ -1,4 +1,4 @@
-"""The verb `inspect`: what users of pruned models ask about a file, answered without running the detector."""
+"""The verb `inspect`: what users of pruned models ask about a file, answered without running the model."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -105,8 +105,11 @@ class InspectReport:
         return plain
 
 
-def inspect_artifact(path: Path) -> InspectReport:
-    """Look into an ONNX file, or the artifact of an exported run.
+def inspect_artifact(path: Path, *, run: bool = False) -> InspectReport:
+    """Look into an ONNX file, or the artifact of an exported run; the model is not run.
+
+    run: where the file does not say how often its weights are multiplied, run it on noise in a child process with
+    limits, and count. Otherwise the count is what shape inference proves.
 
     Raises:
         ArtifactError: the file is damaged.
@@ -140,7 +143,7 @@ def _report(path: Path, loaded: "LoadedModel") -> InspectReport:
     plain = prepare(model) if coordinates else expand_regions(model)
     layers = weight_layers(plain)
     metadata = read_metadata(model)
-    times, notes = _positions(model, metadata)
+    times, notes = _positions(path, model, plain, metadata, run)
     if loaded.external_bytes:
         notes.append(f"{loaded.external_bytes:,} bytes of it are external data; the sizes are those of one file")
     notes += _norm_notes(model)
@@ -227,19 +230,34 @@ def _coding(coding: str, dtype: np.dtype[Any]) -> str:
     return "dense fp16" if coding == "dense" and dtype == np.float16 else coding
 
 
-def _positions(model: "ModelProto", metadata: "ArtifactMetadata | None") -> tuple[dict[str, int], list[str]]:
-    """Multiplications of each weight: from the metadata, else from a run on noise where that works."""
+def _positions(
+    path: Path, model: "ModelProto", plain: "ModelProto", metadata: "ArtifactMetadata | None", run: bool
+) -> tuple[dict[str, int], list[str]]:
+    """Multiplications of each weight: from the metadata, by shape inference, or from a run where it is asked for.
+
+    Empty where one is not known: sums of a part would mislead.
+    """
     if metadata is not None and metadata.positions:
         return dict(metadata.positions), []
-    from lth_deploy.compiler.macs import positions
-    from lth_deploy.compiler.noise import noise_feeds
+    from lth_deploy.compiler.noise import noise_sizes
+    from lth_deploy.compiler.size_inference import positions_from, without_weights
+    from lth_deploy.workflow.limited_runs import inferred_sizes, measured_positions
 
     try:
-        feeds = noise_feeds(model, seed=0)
-        sizes = ", ".join(f"{name} {list(value.shape)}" for name, value in feeds.items())
-        return positions(model, feeds), [f"MACs were counted on noise: {sizes}"]
+        sizes = noise_sizes(model)
+        said = ", ".join(f"{name} {list(size)}" for name, size in sizes.items())
+        if run:
+            return measured_positions(path, sizes), [f"MACs were counted in a run on noise: {said}"]
+        counted, unknown = positions_from(plain, inferred_sizes(without_weights(plain, sizes)))
     except LthError as error:
         return {}, [f"MACs are not known: {error}"]
+    if unknown:
+        names = ", ".join(f"'{name}'" for name in unknown[:3])
+        return {}, [
+            f"MACs are not known: the model computes the sizes of {len(unknown)} layers while it runs ({names}); "
+            "--run counts them, with noise as input"
+        ]
+    return counted, [f"MACs follow from the sizes of the inputs: {said}"]
 
 
 def _norm_notes(model: "ModelProto") -> list[str]:

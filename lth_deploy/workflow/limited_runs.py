@@ -1,0 +1,154 @@
+"""What runs a model from a stranger while it is exported or inspected, in a child process with limits."""
+
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lth_deploy.errors import ArtifactError
+from lth_deploy.target import GatesSpec
+from lth_deploy.workflow import gates, region_gate
+from lth_deploy.workflow.gates import Feeds
+from lth_deploy.workflow.limited_process import limits, run_limited
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from lth_deploy.compiler.size_inference import Sizes
+
+log = logging.getLogger(__name__)
+
+Inputs = Sequence[tuple[str, Feeds]]
+Stored = tuple[str, str, list[str]]
+
+
+def check_runs(file: Path, inputs: Inputs) -> None:
+    """Run a model from a stranger, before anything runs it in this process.
+
+    Raises:
+        ArtifactError: it does not run, or not within the limits.
+    """
+    with tempfile.TemporaryDirectory(prefix="lth-feeds-") as folder:
+        arguments = {"file": str(file), "stored": _stored(inputs, Path(folder))}
+        run_limited(_runs, arguments, limits(len(inputs)), f"running {file.name} on {inputs[0][0]}")
+
+
+def hold_raw_outputs(reference: Path, candidate: Path, inputs: Inputs, tolerance: float) -> float:
+    """`gates.hold_raw_outputs` with limits.
+
+    Raises:
+        ParityError: as there. ArtifactError: a file does not run, or not within the limits.
+    """
+    with tempfile.TemporaryDirectory(prefix="lth-feeds-") as folder:
+        arguments = {
+            "reference": str(reference),
+            "candidate": str(candidate),
+            "stored": _stored(inputs, Path(folder)),
+            "tolerance": tolerance,
+        }
+        what = f"comparing {candidate.name} with {reference.name} on {len(inputs)} inputs"
+        return float(run_limited(_raw_outputs, arguments, limits(2 * len(inputs)), what))
+
+
+def hold_regions(file: Path, inputs: Inputs, spec: GatesSpec) -> float | None:
+    """`region_gate.hold_regions` with limits.
+
+    Raises:
+        ParityError: as there. ArtifactError: the file does not run, or not within the limits.
+    """
+    with tempfile.TemporaryDirectory(prefix="lth-feeds-") as folder:
+        arguments = {
+            "file": str(file),
+            "stored": _stored(inputs, Path(folder)),
+            "spec": spec.model_dump(mode="json"),
+        }
+        what = f"comparing the regions of {file.name} on {len(inputs)} inputs"
+        found = run_limited(_regions, arguments, limits(2 * len(inputs)), what)
+    return None if found is None else float(found)
+
+
+def inferred_sizes(light: "ModelProto") -> dict[str, list[int]]:
+    """`size_inference.inferred_sizes` with limits.
+
+    Raises:
+        ArtifactError: it does not come to an end within the limits.
+    """
+    from lth_deploy.compiler.save import save_model
+
+    with tempfile.TemporaryDirectory(prefix="lth-sizes-") as folder:
+        save_model(light, Path(folder) / "light.onnx")
+        arguments = {"file": str(Path(folder) / "light.onnx")}
+        found = run_limited(_inferred_sizes, arguments, limits(), "shape inference of the model")
+    return {str(name): [int(size) for size in sizes] for name, sizes in found.items()}
+
+
+def measured_positions(file: Path, sizes: "Sizes") -> dict[str, int]:
+    """`macs.positions` on noise of these sizes, with limits: it runs the model.
+
+    Raises:
+        ArtifactError: the model does not run, or not within the limits.
+    """
+    arguments = {"file": str(file), "sizes": {name: list(size) for name, size in sizes.items()}}
+    found = run_limited(_measured_positions, arguments, limits(), f"running {file.name} on noise")
+    return {str(name): int(times) for name, times in found.items()}
+
+
+def _inferred_sizes(file: str) -> dict[str, list[int]]:
+    import onnx
+
+    from lth_deploy.compiler import size_inference
+
+    try:
+        return size_inference.inferred_sizes(onnx.load(file, load_external_data=False))
+    except MemoryError:
+        raise
+    except Exception as error:  # onnx raises errors of several kinds, also for valid models
+        log.debug("shape inference fails: %s", error)
+        return {}
+
+
+def _measured_positions(file: str, sizes: dict[str, list[int]]) -> dict[str, int]:
+    from lth_deploy.compiler.load import load_model
+    from lth_deploy.compiler.macs import positions
+    from lth_deploy.compiler.noise import noise_of
+
+    model = load_model(Path(file))
+    return positions(model, noise_of(model, {name: tuple(size) for name, size in sizes.items()}, seed=0))
+
+
+def _raw_outputs(reference: str, candidate: str, stored: list[Stored], tolerance: float) -> float:
+    return gates.hold_raw_outputs(Path(reference), Path(candidate), _read(stored), tolerance)
+
+
+def _regions(file: str, stored: list[Stored], spec: object) -> float | None:
+    return region_gate.hold_regions(Path(file), _read(stored), GatesSpec.model_validate(spec))
+
+
+def _runs(file: str, stored: list[Stored]) -> int:
+    from lth_deploy.compiler.load import load_model
+    from lth_deploy.compiler.running import session
+
+    running = session(load_model(Path(file)))
+    try:
+        return sum(len(running.run(None, dict(feeds))) for _, feeds in _read(stored))
+    except Exception as error:  # ONNX Runtime's exceptions share no base class
+        raise ArtifactError(f"the model does not run in ONNX Runtime: {str(error)[:500]}") from error
+
+
+def _stored(inputs: Inputs, folder: Path) -> list[Stored]:
+    """Write the feeds into files: the name of each, its path, and the names of its inputs, which are any text."""
+    found = []
+    for number, (name, feeds) in enumerate(inputs):
+        path = folder / f"{number}.npz"
+        np.savez(path, *feeds.values())
+        found.append((name, str(path), list(feeds)))
+    return found
+
+
+def _read(stored: list[Stored]) -> Iterator[tuple[str, Feeds]]:
+    for name, path, inputs in stored:
+        with np.load(path, allow_pickle=False) as arrays:
+            yield name, {one: arrays[f"arr_{place}"] for place, one in enumerate(inputs)}
