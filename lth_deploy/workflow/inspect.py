@@ -123,10 +123,10 @@ def inspect_artifact(path: Path, *, run: bool = False) -> InspectReport:
     path = find_artifact(path)
     loaded = read_model(path)
     with graph_errors(path.name):
-        return _report(path, loaded)
+        return _report(path, loaded, run)
 
 
-def _report(path: Path, loaded: "LoadedModel") -> InspectReport:
+def _report(path: Path, loaded: "LoadedModel", run: bool) -> InspectReport:
     from lth_deploy.compiler.domain import DOMAIN
     from lth_deploy.compiler.layers import weight_layers
     from lth_deploy.compiler.metadata import ArtifactMetadata, read_metadata
