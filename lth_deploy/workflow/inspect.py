@@ -9,6 +9,7 @@ import numpy as np
 
 from lth_deploy.errors import LthError
 from lth_deploy.formats import FORMATS, bound_of, choose, entropy_bound, occupancy
+from lth_deploy.workflow.inspect_macs import counted_positions
 from lth_deploy.workflow.speed_facts import predicted_model, predicted_times
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def _report(path: Path, loaded: "LoadedModel", run: bool) -> InspectReport:
     plain = prepare(model) if coordinates else expand_regions(model)
     layers = weight_layers(plain)
     metadata = read_metadata(model)
-    times, notes = _positions(path, model, plain, metadata, run)
+    times, notes = counted_positions(path, model, plain, metadata, run)
     if loaded.external_bytes:
         notes.append(f"{loaded.external_bytes:,} bytes of it are external data; the sizes are those of one file")
     notes += _norm_notes(model)
@@ -228,36 +229,6 @@ def _coding(coding: str, dtype: np.dtype[Any]) -> str:
     if dtype == np.int8:
         return f"{coding} int8"
     return "dense fp16" if coding == "dense" and dtype == np.float16 else coding
-
-
-def _positions(
-    path: Path, model: "ModelProto", plain: "ModelProto", metadata: "ArtifactMetadata | None", run: bool
-) -> tuple[dict[str, int], list[str]]:
-    """Multiplications of each weight: from the metadata, by shape inference, or from a run where it is asked for.
-
-    Empty where one is not known: sums of a part would mislead.
-    """
-    if metadata is not None and metadata.positions:
-        return dict(metadata.positions), []
-    from lth_deploy.compiler.noise import noise_sizes
-    from lth_deploy.compiler.size_inference import positions_from, without_weights
-    from lth_deploy.workflow.limited_runs import inferred_sizes, measured_positions
-
-    try:
-        sizes = noise_sizes(model)
-        said = ", ".join(f"{name} {list(size)}" for name, size in sizes.items())
-        if run:
-            return measured_positions(path, sizes), [f"MACs were counted in a run on noise: {said}"]
-        counted, unknown = positions_from(plain, inferred_sizes(without_weights(plain, sizes)))
-    except LthError as error:
-        return {}, [f"MACs are not known: {error}"]
-    if unknown:
-        names = ", ".join(f"'{name}'" for name in unknown[:3])
-        return {}, [
-            f"MACs are not known: the model computes the sizes of {len(unknown)} layers while it runs ({names}); "
-            "--run counts them, with noise as input"
-        ]
-    return counted, [f"MACs follow from the sizes of the inputs: {said}"]
 
 
 def _norm_notes(model: "ModelProto") -> list[str]:
