@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lth_deploy.errors import LthError
 from lth_deploy.formats import FORMATS, bound_of, choose, entropy_bound, occupancy
 from lth_deploy.workflow.inspect_macs import counted_positions
 from lth_deploy.workflow.speed_facts import predicted_model, predicted_times
