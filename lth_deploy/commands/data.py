@@ -14,7 +14,7 @@ app = typer.Typer(no_args_is_help=True, help="Check, convert and draw data sets.
 def check(
     annotations: Annotated[Path, typer.Argument(help="COCO JSON.")],
     images: Annotated[Path, typer.Argument(help="Folder of the images.")],
-    fast: Annotated[bool, typer.Option("--fast", help="Do not decode the images.")] = False,
+    fast: Annotated[bool, typer.Option("--fast", help="Read only the headers of the images.")] = False,
 ) -> None:
     """Find every fault of a COCO data set; exit code 3 when there is one."""
     from lth_deploy.errors import DataError
@@ -47,6 +47,8 @@ def from_voc(
         ["classes", ", ".join(made.classes)],
     ]
     print_table(["what", "value"], rows)
+    for note in made.notes:
+        print(note)
 
 
 @app.command()

@@ -43,7 +43,8 @@ class AnnotationReader:
             return None
         where = f"annotation {short(raw.get('id'))}" if "id" in raw else f"annotations[{position}]"
         faults = self.report.counts["errors"]
-        if any(isinstance(raw.get(key), str) for key in _SCALARS) or _holds_text(raw.get("bbox")):
+        box_as_text = isinstance(raw.get("bbox"), list) and any(map(_is_text, raw["bbox"]))
+        if box_as_text or any(_is_text(raw.get(key)) for key in _SCALARS):
             self.report.group("notice", "numbers as text", self.file, where, "numbers are text; read as numbers")
         number = self._field(where, self._id, raw)
         image, category = self._image(raw, where), self._category(raw, where)
@@ -139,7 +140,7 @@ class AnnotationReader:
         if any(flag not in (0, 1, 2) for flag in values[2::3]):
             raise FaultError("the third number of a keypoint is its visibility and must be 0, 1 or 2")
         labelled, said = _labelled(tuple(values)), raw.get("num_keypoints")
-        if said != labelled:
+        if (plain_number(said) if isinstance(said, str) else said) != labelled:
             self.report.notice(
                 self.file, where, f"num_keypoints is {short(said)}; set to the {labelled} that are labelled"
             )
@@ -153,8 +154,9 @@ class AnnotationReader:
         return as_number(raw["area"], "area")
 
 
-def _holds_text(value: Any) -> bool:
-    return isinstance(value, list) and any(isinstance(one, str) for one in value)
+def _is_text(value: Any) -> bool:
+    """Whether it is a number that was written as text."""
+    return isinstance(value, str) and plain_number(value) is not None
 
 
 def _box(raw: dict[str, Any]) -> Box:

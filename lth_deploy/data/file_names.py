@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from lth_deploy.data.images import SUFFIXES
 from lth_deploy.data.values import FaultError, short
 
 _LONGEST_PART = 255
@@ -42,6 +43,11 @@ class ImageFolder:
                 return FoundFile(self._inside(candidate, name))
         spelled = self._spelled(relative)
         return FoundFile(self.folder / relative) if spelled is None else FoundFile(self._inside(spelled, name), spelled)
+
+    def with_stem(self, stem: str) -> list[str]:
+        """Names of the images in the folder itself that are called `stem` and an ending, in upper or lower case."""
+        names = [name for suffix in SUFFIXES for name in self._listed(self.folder).get(folded(stem + suffix), [])]
+        return sorted(name for name in names if Path(name).stem == stem) or sorted(names)
 
     def _inside(self, relative: str, name: str) -> Path:
         path = self.folder / relative

@@ -51,12 +51,10 @@ def as_numbers(value: Any, name: str) -> list[float]:
     types = set(map(type, value))
     numbers: list[Any] = [plain_number(v) if type(v) is str else v for v in value] if str in types else value
     if value and not (types <= {*_NUMBERS, str} and None not in numbers and _all_finite(numbers)):
-        culprits = (
-            v
-            for v, n in zip(value, numbers, strict=True)
-            if type(n) not in _NUMBERS or not abs(n) <= LARGEST_COORDINATE
-        )
-        raise FaultError(f"{name} holds {short(next(culprits))}, which is not a finite coordinate")
+        pairs = zip(value, numbers, strict=True)
+        culprit = next(v for v, n in pairs if type(n) not in _NUMBERS or not abs(n) <= LARGEST_COORDINATE)
+        kind = "is no plain number" if isinstance(culprit, str) else "is not a finite coordinate"
+        raise FaultError(f"{name} holds {short(culprit)}, which {kind}")
     return numbers
 
 

@@ -4,26 +4,28 @@ Objects marked difficult become crowd regions: never trained on, and finding one
 That is what VOC means by the mark, and the only way in which pycocotools can ignore an object.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
-
 from lth_deploy import storage
-from lth_deploy.data.voc_xml import VocPicture, read_voc_xml
+from lth_deploy.data.file_names import ImageFolder, folded
+from lth_deploy.data.images import SUFFIXES, read_header
+from lth_deploy.data.values import FaultError, printable
+from lth_deploy.data.voc_split import ALL, read_split
+from lth_deploy.data.voc_xml import CORNERS, VocObject, VocPicture, read_voc_xml
 from lth_deploy.errors import DataError
 
-ALL = "all"
-"""The split that stands for every annotation file."""
-
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".JPG", ".JPEG", ".PNG", ".BMP")
+__all__ = ["ALL", "VocConversion", "convert_voc", "image_folder"]
 
 
 @dataclass(frozen=True)
 class VocConversion:
-    """What was written. `first_pixel` is 1 where corners count pixels from 1, as in VOC itself, else 0."""
+    """What was written. `first_pixel` is 1 where corners count pixels from 1, as in VOC itself, else 0.
+
+    notes: what was repaired on the way, in words.
+    """
 
     annotations: Path
     images: Path
@@ -32,6 +34,7 @@ class VocConversion:
     object_count: int
     difficult: int
     first_pixel: int
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,23 +66,24 @@ def convert_voc(
     """
     folders = _find(voc_root)
     pictures = _read_all(folders)
-    stems = sorted(pictures) if split == ALL else _read_split(folders.splits / f"{split}.txt")
+    every = split == ALL
+    stems = sorted(pictures) if every else read_split(folders.splits / f"{split}.txt", _stem_of(pictures))
     names = tuple(classes) if classes is not None else _class_names(pictures)
     if first_pixel is None:
         first_pixel = _first_pixel(pictures)
     images: list[dict[str, Any]] = []
     objects: list[dict[str, Any]] = []
+    image_folder = ImageFolder(folders.images)
     for stem in stems:
-        if stem not in pictures:
-            raise DataError(f"{folders.annotations / stem}.xml: no such file, but split '{split}' lists it")
-        images.append(_image(pictures[stem], stem, folders.images, len(images) + 1))
+        images.append(_image(pictures[stem], stem, image_folder, len(images) + 1))
         objects += _objects(pictures[stem], len(images), names, first_pixel)
     for number, row in enumerate(objects, start=1):
         row["id"] = number
     categories = [{"id": number, "name": name} for number, name in enumerate(names, start=1)]
     storage.write_json(out_json, {"images": images, "annotations": objects, "categories": categories})
     difficult = sum(row["iscrowd"] for row in objects)
-    return VocConversion(out_json, folders.images, names, len(images), len(objects), difficult, first_pixel)
+    notes = tuple(_swapped([pictures[stem] for stem in stems]))
+    return VocConversion(out_json, folders.images, names, len(images), len(objects), difficult, first_pixel, notes)
 
 
 def image_folder(voc_root: Path) -> Path:
@@ -96,33 +100,38 @@ def _find(root: Path) -> _Folders:
     if (root / "Annotations").is_dir():
         images = root / "JPEGImages"
         return _Folders(root / "Annotations", images if images.is_dir() else root / "images", splits)
-    if next(root.glob("*.xml"), None) is not None:
+    if root.is_dir() and any(path.suffix.lower() == ".xml" for path in root.iterdir()):
         return _Folders(root, root, splits)
     raise DataError(f"{root}: no folder Annotations and no XML files here; name the root of a VOC data set")
 
 
 def _read_all(folders: _Folders) -> dict[str, VocPicture]:
-    paths = sorted(folders.annotations.glob("*.xml"))
+    """What the annotation files say, by stem."""
+    found = folders.annotations.iterdir() if folders.annotations.is_dir() else ()
+    paths = sorted(path for path in found if path.suffix.lower() == ".xml")
     if not paths:
         raise DataError(f"{folders.annotations}: no XML files; a VOC data set has one for each image")
-    return {path.stem: read_voc_xml(path) for path in paths}
+    pictures: dict[str, VocPicture] = {}
+    for path in paths:
+        if path.stem in pictures:
+            raise DataError(f"{path}: there is {pictures[path.stem].path.name} too; one image has one annotation file")
+        pictures[path.stem] = read_voc_xml(path)
+    return pictures
 
 
-def _read_split(path: Path) -> list[str]:
-    try:
-        rows = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except FileNotFoundError as error:
-        there = sorted(p.stem for p in path.parent.glob("*.txt"))
-        raise DataError(
-            f"{path}: no such split; there are: {', '.join(there) or 'none'}, and '{ALL}' for every file"
-        ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {path}: {error}") from error
-    # The lists of single classes have a second column, where -1 says that the class is not in the image.
-    stems = [row[0] for row in rows if row[1:2] != ["-1"]]
-    if not stems:
-        raise DataError(f"{path}: the split lists no image")
-    return list(dict.fromkeys(stems))
+def _stem_of(pictures: dict[str, VocPicture]) -> Callable[[str], str | None]:
+    """The stem that a name means: letter by letter, else the only one that differs in case or Unicode form."""
+    alike: dict[str, list[str]] = {}
+    for stem in pictures:
+        alike.setdefault(folded(stem), []).append(stem)
+
+    def find(name: str) -> str | None:
+        if name in pictures:
+            return name
+        found = alike.get(folded(name), [])
+        return found[0] if len(found) == 1 else None
+
+    return find
 
 
 def _class_names(pictures: dict[str, VocPicture]) -> tuple[str, ...]:
@@ -130,32 +139,37 @@ def _class_names(pictures: dict[str, VocPicture]) -> tuple[str, ...]:
 
 
 def _first_pixel(pictures: dict[str, VocPicture]) -> int:
-    corners = [o.corners for picture in pictures.values() for o in picture.objects]
+    corners = [_ordered(o) for picture in pictures.values() for o in picture.objects]
     return 0 if any(min(c[0], c[1]) < 1 for c in corners) else 1
 
 
-def _image(picture: VocPicture, stem: str, folder: Path, number: int) -> dict[str, Any]:
+def _image(picture: VocPicture, stem: str, folder: ImageFolder, number: int) -> dict[str, Any]:
     path = _image_path(picture, stem, folder)
     width, height = picture.size or _measure(path)
     return {"id": number, "file_name": path.name, "width": width, "height": height}
 
 
-def _image_path(picture: VocPicture, stem: str, folder: Path) -> Path:
+def _image_path(picture: VocPicture, stem: str, folder: ImageFolder) -> Path:
     # <filename> often survives a renaming of the file, so the XML file's own name comes first. Only the last
-    # part of it counts: it must not lead out of the folder.
-    named = Path(picture.file_name.replace("\\", "/")).name
-    for name in (*(stem + suffix for suffix in _SUFFIXES), named):
-        if name and (folder / name).is_file():
-            return folder / name
-    raise DataError(f"{picture.path}: no image '{stem}' with {', '.join(_SUFFIXES[:4])} in {folder}")
+    # part of it counts, and <folder> not at all: neither must lead out of the folder.
+    named = PurePosixPath(picture.file_name.replace("\\", "/")).name
+    same_stem = folder.with_stem(stem)
+    if len(same_stem) > 1 and named in same_stem:
+        return folder.folder / named
+    try:
+        for name in (*same_stem, named):
+            if name and (path := folder.find(name).path).is_file():
+                return path
+    except FaultError as fault:
+        raise DataError(f"{picture.path}: {fault}") from fault
+    raise DataError(f"{picture.path}: no image '{stem}' with {', '.join(SUFFIXES)} in {folder.folder}")
 
 
 def _measure(path: Path) -> tuple[int, int]:
     try:
-        with Image.open(path) as image:
-            return image.size
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: damaged image: {error}; repair or remove it") from error
+        return read_header(path).size
+    except FaultError as fault:
+        raise DataError(f"{printable(path)}: {fault}; repair or remove it") from fault
 
 
 def _objects(picture: VocPicture, image_id: int, names: tuple[str, ...], first_pixel: int) -> list[dict[str, Any]]:
@@ -164,8 +178,9 @@ def _objects(picture: VocPicture, image_id: int, names: tuple[str, ...], first_p
         if found.name not in names:
             raise DataError(f"{picture.path}: object {number} is a '{found.name}', not one of: {', '.join(names)}")
         # Pixel 1 begins at coordinate 0, and the last pixel, which is part of the object, ends at its number.
-        left, top = found.corners[0] - first_pixel, found.corners[1] - first_pixel
-        width, height = found.corners[2] - left, found.corners[3] - top
+        corners = _ordered(found)
+        left, top = corners[0] - first_pixel, corners[1] - first_pixel
+        width, height = corners[2] - left, corners[3] - top
         rows.append(
             {
                 "image_id": image_id,
@@ -176,3 +191,28 @@ def _objects(picture: VocPicture, image_id: int, names: tuple[str, ...], first_p
             }
         )
     return rows
+
+
+def _ordered(found: VocObject) -> tuple[float, float, float, float]:
+    """Corners with the upper left one first."""
+    x1, y1, x2, y2 = found.corners
+    return min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
+
+
+def _swapped(pictures: Sequence[VocPicture]) -> list[str]:
+    """What is to be said of objects whose corners were put in order."""
+    swapped = [
+        (picture, number, found)
+        for picture in pictures
+        for number, found in enumerate(picture.objects, start=1)
+        if found.corners != _ordered(found)
+    ]
+    if not swapped:
+        return []
+    picture, number, found = swapped[0]
+    files = len({str(one.path) for one, _, _ in swapped})
+    corners = ", ".join(f"{key} {value:g}" for key, value in zip(CORNERS, found.corners, strict=True))
+    return [
+        f"{len(swapped)} objects in {files} files have swapped corners, which were put in order; the first is object "
+        f"{number} of {printable(picture.path)}: {corners}"
+    ]

@@ -1,19 +1,25 @@
 """One Pascal VOC annotation file, read without trusting it."""
 
-import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
-from lth_deploy.data.values import LARGEST_COORDINATE
+from lth_deploy.data.values import LARGEST_COORDINATE, plain_number, short
 from lth_deploy.errors import DataError
 
 LARGEST_FILE = 16 * 1024**2
 """Bytes; a real annotation has some thousand."""
 
+CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
 _DEEPEST = 32
+
+# What the XML parser does not know, and annotation tools of the countries concerned write.
+_MULTIBYTE = ("big5", "cp932", "cp936", "cp949", "euc-jp", "euc-kr", "gb18030", "gb2312", "gbk", "shift_jis")
+_ENCODING = re.compile(rb"^<\?xml[^>]{0,100}encoding=[\"']([A-Za-z0-9._-]{1,40})[\"']")
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,11 @@ def _parse(path: Path) -> Element:
     def refuse(*_: object) -> None:
         raise DataError(f"{path}: a document type (<!DOCTYPE>) is refused; remove it")
 
-    parser = expat.ParserCreate()
+    try:
+        data, encoding = _in_utf8(data)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is no text in {error.encoding}, which it declares: byte {error.start}") from error
+    parser = expat.ParserCreate(encoding)
     parser.StartElementHandler = start
     parser.EndElementHandler = end
     parser.CharacterDataHandler = builder.data
@@ -87,13 +97,19 @@ def _parse(path: Path) -> Element:
         raise DataError(f"{path} is not well-formed XML: {error}") from error
 
 
+def _in_utf8(data: bytes) -> tuple[bytes, str | None]:
+    """The bytes, and the encoding that they are to be read in whatever they declare; None leaves it to the parser."""
+    declared = _ENCODING.match(data)
+    name = declared[1].decode().lower() if declared else ""
+    return (data.decode(name).encode(), "utf-8") if name in _MULTIBYTE else (data, None)
+
+
 def _size(root: Element) -> tuple[int, int] | None:
-    try:
-        width, height = (int(root.findtext(f"size/{key}") or 0) for key in ("width", "height"))
-    except ValueError:
-        return None
+    width, height = (plain_number(root.findtext(f"size/{key}") or "") or 0.0 for key in ("width", "height"))
     # Some writers leave 0 in both; the image itself knows better.
-    return (width, height) if width > 0 and height > 0 else None
+    if not (width >= 1 and height >= 1 and width.is_integer() and height.is_integer()):
+        return None
+    return int(width), int(height)
 
 
 def _object(path: Path, node: Element, number: int) -> VocObject:
@@ -105,17 +121,14 @@ def _object(path: Path, node: Element, number: int) -> VocObject:
     return VocObject(
         name,
         (corners[0], corners[1], corners[2], corners[3]),
-        (node.findtext("difficult") or "0").strip() == "1",
+        (node.findtext("difficult") or "0").strip().lower() in ("1", "true"),
     )
 
 
 def _numbers(where: str, node: Element) -> Iterator[float]:
-    for key in ("xmin", "ymin", "xmax", "ymax"):
-        text = node.findtext(f"bndbox/{key}")
-        try:
-            value = float(text or "")
-        except ValueError:
-            value = math.nan
-        if not abs(value) <= LARGEST_COORDINATE:
-            raise DataError(f"{where} has no usable <{key}> in <bndbox>: {(text or 'nothing')[:40]!r}")
+    for key in CORNERS:
+        text = node.findtext(f"bndbox/{key}") or ""
+        value = plain_number(text)
+        if value is None or abs(value) > LARGEST_COORDINATE:
+            raise DataError(f"{where} has no usable <{key}> in <bndbox>: {short(text.strip() or None)}")
         yield value

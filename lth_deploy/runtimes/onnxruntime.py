@@ -11,6 +11,8 @@ from lth_deploy.kernels import ops_library
 from lth_deploy.runtimes.protocol import Array, Session
 
 _ERRORS_ONLY = 3
+_LARGE_INPUTS = 96 << 20
+"""Bytes; a colour image of 32 million pixels. Below, giving memory back takes longer than it is worth."""
 
 
 log = logging.getLogger(__name__)
@@ -100,7 +102,7 @@ class OnnxRuntimeSession:
             ArtifactError: the model fails on these feeds; names the node where ONNX Runtime does.
         """
         try:
-            values = self._session.run(self._outputs, dict(feeds))
+            values = self._session.run(self._outputs, dict(feeds), _run_options(feeds))
         except Exception as error:
             shapes = {name: (str(value.dtype), value.shape) for name, value in feeds.items()}
             if self._refused(feeds, error):
@@ -119,6 +121,16 @@ class OnnxRuntimeSession:
     def describe(self) -> dict[str, str]:
         """Engine, version and threads."""
         return dict(self._facts)
+
+
+def _run_options(feeds: Mapping[str, Array]) -> Any:
+    """For large inputs, options that give memory back after the run, because the next one would take as much again."""
+    if sum(value.nbytes for value in feeds.values()) < _LARGE_INPUTS:
+        return None
+    options = _module().RunOptions()
+    # (onnxruntime_run_options_config_keys.h)
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    return options
 
 
 def _module() -> Any:

@@ -1,5 +1,6 @@
 """The data sets of a recipe, by split."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,8 @@ from lth_deploy.ticket import GENERATED
 
 if TYPE_CHECKING:
     from lth_deploy.data.coco import CocoDataset
+
+log = logging.getLogger(__name__)
 
 
 def load_splits(recipe: Recipe, run: Path) -> dict[str, "CocoDataset"]:
@@ -32,7 +35,10 @@ def load_splits(recipe: Recipe, run: Path) -> dict[str, "CocoDataset"]:
             from lth_deploy.data.voc import convert_voc
 
             annotations = folder / f"{name}.json"
-            images = convert_voc(Path(spec.images), spec.annotations, annotations).images
+            made = convert_voc(Path(spec.images), spec.annotations, annotations)
+            images = made.images
+            for note in made.notes:
+                log.warning("%s: %s", name, note)
         elif data.format == "folder":
             from lth_deploy.data.folder import convert_folder
 

@@ -129,6 +129,119 @@ def test_every_fault_is_found_with_file_and_id_and_refused_by_the_loader(name: s
     assert str(found[0]) in str(caught.value)
 
 
+def test_one_faulty_category_or_image_is_reported_once_and_not_once_an_object(coco_folder: CocoFolder) -> None:
+    document = coco_folder.document
+    document["annotations"] += [{**document["annotations"][1], "id": 100 + i, "bbox": [i, 2, 8, 8]} for i in range(9)]
+    document["categories"][1].pop("name")
+    coco_folder.write()
+    (category,) = check_coco(coco_folder.annotations, coco_folder.images).findings
+    assert (category.where, "name must be text" in category.message) == ("category 90", True)
+    document["categories"][1]["name"] = "dust"
+    document["images"][1]["width"] = 0
+    coco_folder.write()
+    (image,) = check_coco(coco_folder.annotations, coco_folder.images).findings
+    assert (image.where, "width" in image.message) == ("image 9", True)
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "message"),
+    [
+        ("category_id", [4, 5, 4, 4], "category_id 4 is not among the categories; the same holds for 3 more"),
+        ("image_id", [8, 8, 12, 8], "image_id 8 is not among the images; the same holds for 3 more"),
+        ("image_id", ["a.png", "b.png", None, True], "found 'a.png'; the same holds for 3 more"),
+    ],
+)
+def test_references_to_nothing_are_one_finding_with_a_count(
+    key: str, values: list[Any], message: str, coco_folder: CocoFolder
+) -> None:
+    sound = coco_folder.document["annotations"][1]
+    faulty = [{**sound, "id": 20 + i, key: value} for i, value in enumerate(values)]
+    coco_folder.document["annotations"] += faulty
+    coco_folder.write()
+    (finding,) = check_coco(coco_folder.annotations, coco_folder.images).findings
+    assert (finding.severity, finding.where) == ("error", "annotation 20")
+    assert message in finding.message
+
+
+def as_text(value: Any) -> Any:
+    """Every number but those of masks as text with spaces, as spreadsheets and XML converters write them."""
+    if isinstance(value, dict):
+        return {key: value[key] if key in ("segmentation", "skeleton") else as_text(value[key]) for key in value}
+    if isinstance(value, list):
+        return [as_text(one) for one in value]
+    return f" {value}.0 " if type(value) is int else value
+
+
+def test_numbers_as_text_are_the_same_data_set(coco_folder: CocoFolder) -> None:
+    expected = load_coco(coco_folder.annotations, coco_folder.images)
+    coco_folder.document = as_text(coco_folder.document)
+    coco_folder.document["annotations"][0]["segmentation"] = [["4", "6", "24", "6", "24.0", "16", "4", " 16 "]]
+    coco_folder.write()
+    found = load_coco(coco_folder.annotations, coco_folder.images)
+    assert (found.images, found.categories, found.annotations) == (
+        expected.images,
+        expected.categories,
+        expected.annotations,
+    )
+    assert found.digest() == expected.digest()
+    report = check_coco(coco_folder.annotations, coco_folder.images)
+    assert report.passed
+    assert [f.where for f in report.findings] == ["category 3", "image 7", "image 7", "annotation ' 1.0 '"]
+    assert all("read as" in finding.message for finding in report.findings)
+
+
+@pytest.mark.parametrize("text", ["1,5", "1_5", "0x1", "nan", "1e400", "\u0661", "", "one", "1 5", "9" * 5000])
+def test_text_that_could_mean_something_else_is_no_number(text: str, coco_folder: CocoFolder) -> None:
+    for change in (
+        set_in("annotations", 0, bbox=[1, text, 3, 4]),
+        set_in("annotations", 0, area=text),
+        set_in("annotations", 0, id=text),
+        set_in("images", 2, width=text),
+        set_in("annotations", 0, segmentation=[[1, 1, text, 2, 2, 2]]),
+    ):
+        before = json.dumps(coco_folder.document)
+        change(coco_folder.document)
+        coco_folder.write()
+        (error,) = check_coco(coco_folder.annotations, coco_folder.images).of("error")
+        assert "number" in error.message
+        assert len(str(error)) < 400
+        coco_folder.document = json.loads(before)
+
+
+def test_identical_annotations_are_noticed_and_those_that_differ_are_not(coco_folder: CocoFolder) -> None:
+    annotations = coco_folder.document["annotations"]
+    twin = {**annotations[1], "id": 30}
+    annotations += [
+        twin,
+        {**twin, "id": 31},
+        {**twin, "id": 32, "bbox": [1, 2, 8, 7]},
+        {**twin, "id": 33, "category_id": 3},
+    ]
+    annotations.append({**twin, "id": 34, "segmentation": [[1, 2, 9, 2, 9, 10]]})
+    coco_folder.write()
+    (notice,) = check_coco(coco_folder.annotations, coco_folder.images).findings
+    assert (notice.severity, notice.where) == ("notice", "annotation 30")
+    assert "identical to annotation 2" in notice.message
+    assert "1 more" in notice.message
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_a_byte_order_mark_is_no_fault(encoding: str, coco_folder: CocoFolder) -> None:
+    expected = load_coco(coco_folder.annotations, coco_folder.images)
+    coco_folder.annotations.write_text(json.dumps(coco_folder.document), encoding=encoding)
+    assert load_coco(coco_folder.annotations, coco_folder.images).digest() == expected.digest()
+
+
+def test_control_characters_of_a_file_do_not_reach_the_terminal(coco_folder: CocoFolder) -> None:
+    name = "\x1b[2J\n\ud800.png"
+    coco_folder.document["images"][0]["file_name"] = "\x1b[2J.png"
+    coco_folder.document["categories"][1]["name"] = name
+    coco_folder.write()
+    report = check_coco(coco_folder.annotations, coco_folder.images)
+    assert [finding.where for finding in report.findings] == ["category 90", "image 7"]
+    assert all(str(finding).isprintable() for finding in report.findings)
+
+
 NOTICES: dict[str, tuple[Change, str, str]] = {
     "no area": (drop_in("annotations", 0, "area"), "annotation 1", "filled in with 200"),
     "no iscrowd": (drop_in("annotations", 0, "iscrowd"), "annotation 1", "filled in with 0"),
