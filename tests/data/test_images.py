@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+import lth_deploy
 from lth_deploy.data.images import LARGEST_AREA, read_header, read_image
 from lth_deploy.data.values import FaultError
 from lth_deploy.errors import DataError
@@ -157,3 +158,9 @@ def test_a_missing_file_and_a_folder_are_data_errors(tmp_path: Path) -> None:
     for path in (tmp_path / "gone.png", tmp_path, tmp_path / "pipe.png", tmp_path / ("x" * 5000), tmp_path / "a\0.png"):
         with pytest.raises(DataError):
             read_image(path)
+
+
+def test_every_image_of_the_package_is_read_in_one_place() -> None:
+    package = Path(lth_deploy.__file__).parent
+    callers = [file for file in package.rglob("*.py") if "Image.open(" in file.read_text(encoding="utf-8")]
+    assert callers == [package / "data" / "images.py"]
