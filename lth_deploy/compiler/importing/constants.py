@@ -1,27 +1,53 @@
 """Constant nodes and copies of constants as initializers."""
 
-from onnx import ModelProto, TensorProto
+from collections.abc import Collection
 
+import numpy as np
+from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
+
+from lth_deploy.compiler.regions.known import attribute
 from lth_deploy.compiler.stored import tensor_bytes
 from lth_deploy.compiler.walk import all_graphs, all_nodes
 
-_LIFT_BYTES = 1024
+LIFT_BYTES = 1024
+"""A Constant node of so many bytes is a weight, whoever reads it."""
+
+_PLAIN = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
 
 
-def lift_constants(model: ModelProto) -> None:
-    """Make initializers of large Constant nodes, as some exporters store weights."""
-    kept = []
+def constant_value(node: NodeProto) -> TensorProto | None:
+    """What a Constant node holds, without a name; None of other nodes, and of strings and sparse values."""
+    if node.op_type != "Constant" or node.domain not in ("", "ai.onnx") or len(node.output) != 1:
+        return None
+    value = attribute(node, "value")
+    if isinstance(value, TensorProto):
+        return value
+    for name, dtype in _PLAIN.items():
+        plain = attribute(node, name)
+        if plain is not None:
+            return numpy_helper.from_array(np.asarray(plain, dtype), "")
+    return None
+
+
+def lift_constants(model: ModelProto, parameters: Collection[str] = ()) -> list[str]:
+    """Make initializers, in place, of Constant nodes that are large, and of those of any size named in `parameters`."""
+    kept, lifted = [], 0
     for node in model.graph.node:
-        value = next((a.t for a in node.attribute if a.name == "value"), None)
-        if node.op_type == "Constant" and value is not None and tensor_bytes(value) >= _LIFT_BYTES:
+        value = constant_value(node)
+        if value is not None and (tensor_bytes(value) >= LIFT_BYTES or node.output[0] in parameters):
             tensor = TensorProto()
             tensor.CopyFrom(value)
             tensor.name = node.output[0]
             model.graph.initializer.append(tensor)
+            lifted += 1
         else:
             kept.append(node)
+    if not lifted:
+        return []
+    copies = [NodeProto.FromString(node.SerializeToString()) for node in kept]
     del model.graph.node[:]
-    model.graph.node.extend(kept)
+    model.graph.node.extend(copies)
+    return [f"{lifted} Constant nodes became initializers"]
 
 
 def drop_copies(model: ModelProto) -> None:

@@ -1,0 +1,157 @@
+"""Values that follow from constants alone, computed by ONNX Runtime one operator at a time, within bounds.
+
+What is to be computed comes out of a file: only operators that compute the same whenever they run are, and of each the
+size of what it makes is known before it runs.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import NodeProto, OperatorSetIdProto, TensorProto, helper, numpy_helper
+
+from lth_deploy.compiler.stored import tensor_bytes
+from lth_deploy.errors import ArtifactError
+
+VIEWS = frozenset({"Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten"})
+"""Operators that hand on the values that they get, in another shape or order."""
+
+_COMPUTED = (
+    "Abs Add And Cast CastLike Ceil Clip Concat ConstantOfShape DepthToSpace DequantizeLinear Div Equal Exp Expand "
+    "Floor Gather GatherElements Gemm Greater GreaterOrEqual Less LessOrEqual Log MatMul Max Mean Min Mul Neg Not "
+    "Or Pad Pow QuantizeLinear Reciprocal ReduceL1 ReduceL2 ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum "
+    "ReduceSumSquare Relu Round ScatterElements ScatterND Shape Sigmoid Sign Size Slice Softmax SpaceToDepth Split "
+    "Sqrt Sub Sum Tanh Tile Trilu Where Xor"
+)
+
+FOLDED = VIEWS | frozenset(_COMPUTED.split())
+"""Standard operators that are computed on import."""
+
+MAX_NODES = 20_000
+"""Most operators that are computed for one model."""
+
+MAX_PRODUCTS = 1 << 31
+"""Most multiplications of one product of matrices."""
+
+FREE_BYTES = 64 << 20
+"""So much may always be made of nothing; beyond it, constants may grow four times."""
+
+_AS_VALUES = 4096
+"""Constants of at most so many bytes may be shapes, and are shown to shape inference with their values."""
+
+
+class NotFoldedError(Exception):
+    """Why a value is not computed on import."""
+
+
+class Evaluator:
+    """Computes nodes on constants; keeps count of what it may still do."""
+
+    def __init__(self, opsets: Sequence[OperatorSetIdProto], constant_bytes: int) -> None:
+        self._opsets = [one for one in opsets if one.domain in ("", "ai.onnx")]
+        self._bytes = FREE_BYTES + 4 * constant_bytes
+        self._nodes = MAX_NODES
+
+    def run(self, node: NodeProto, constants: Mapping[str, TensorProto]) -> dict[str, TensorProto]:
+        """All outputs of a node whose inputs are `constants`, by name.
+
+        Raises:
+            NotFoldedError: it may not be computed, or cannot.
+        """
+        if node.op_type not in FOLDED or node.domain not in ("", "ai.onnx"):
+            raise NotFoldedError(f"{node.op_type} is not computed on import")
+        self._nodes -= 1
+        if self._nodes < 0:
+            raise NotFoldedError(f"more than {MAX_NODES} operators would have to be computed")
+        inputs = {name: constants[name] for name in node.input if name}
+        native = self._check_size(node, inputs)
+        compute = _by_onnxruntime if native else _by_reference
+        try:
+            return compute(self._model(node, inputs, as_inputs=False), [name for name in node.output if name])
+        except Exception as error:  # ONNX Runtime's exceptions share no base class
+            reason = str(error).strip().split("\n", 1)[0][:200]
+            raise NotFoldedError(f"{node.op_type} fails on its constants: {reason}") from error
+
+    def _check_size(self, node: NodeProto, inputs: Mapping[str, TensorProto]) -> bool:
+        """Count what the node will make; whether all of it has a type that ONNX Runtime hands out."""
+        if node.op_type in ("MatMul", "Gemm"):
+            first, second = (inputs[name].dims for name in node.input[:2])
+            if math.prod(first) * max(second, default=1) > MAX_PRODUCTS:
+                raise NotFoldedError("it is a product of too large matrices")
+        try:
+            model = onnx.shape_inference.infer_shapes(
+                self._model(node, inputs, as_inputs=True), strict_mode=True, data_prop=True
+            )
+        except Exception as error:  # shape inference raises errors of several kinds
+            raise NotFoldedError(f"{node.op_type} does not fit its constants") from error
+        for value in model.graph.output:
+            kind = value.type.tensor_type
+            sizes = [dimension.dim_value if dimension.HasField("dim_value") else -1 for dimension in kind.shape.dim]
+            if not kind.HasField("shape") or min(sizes, default=0) < 0 or not kind.elem_type:
+                raise NotFoldedError(f"what {node.op_type} makes has no size that is known before it is computed")
+            self._bytes -= math.prod(sizes) * np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type)).itemsize
+        if self._bytes < 0:
+            raise NotFoldedError("what is computed of the constants of the model is much larger than they are")
+        kinds = {value.type.tensor_type.elem_type for value in model.graph.output}
+        return all(np.dtype(helper.tensor_dtype_to_np_dtype(kind)).kind in "biuf" for kind in kinds)
+
+    def _model(self, node: NodeProto, inputs: Mapping[str, TensorProto], *, as_inputs: bool) -> onnx.ModelProto:
+        """A model of the node alone; as_inputs: whether large constants are only inputs of their type and shape."""
+        shown = {name: one for name, one in inputs.items() if not as_inputs or tensor_bytes(one) <= _AS_VALUES}
+        graph = helper.make_graph(
+            [node],
+            "folded",
+            [
+                helper.make_tensor_value_info(name, one.data_type, list(one.dims))
+                for name, one in inputs.items()
+                if name not in shown
+            ],
+            [onnx.ValueInfoProto(name=name) for name in node.output if name],
+            [_renamed(one, name) for name, one in shown.items()],
+        )
+        return helper.make_model(graph, opset_imports=self._opsets, ir_version=10)
+
+
+def _renamed(tensor: TensorProto, name: str) -> TensorProto:
+    if tensor.name == name:
+        return tensor
+    copy = TensorProto()
+    copy.CopyFrom(tensor)
+    copy.name = name
+    return copy
+
+
+def _by_onnxruntime(model: onnx.ModelProto, names: Sequence[str]) -> dict[str, TensorProto]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return _tensors(names, session.run(list(names), {}))
+
+
+def _by_reference(model: onnx.ModelProto, names: Sequence[str]) -> dict[str, TensorProto]:
+    """Of types that ONNX Runtime keeps to itself: bfloat16, float8, int4."""
+    from onnx.reference import ReferenceEvaluator
+
+    return _tensors(names, list(ReferenceEvaluator(model).run(list(names), {})))
+
+
+def _tensors(names: Sequence[str], values: Sequence[Any]) -> dict[str, TensorProto]:
+    return {name: numpy_helper.from_array(np.asarray(value), name) for name, value in zip(names, values, strict=True)}
+
+
+def bytes_of(tensors: Sequence[TensorProto]) -> int:
+    """Of all of them.
+
+    Raises:
+        ArtifactError: a tensor has a type that has no size.
+    """
+    try:
+        return sum(tensor_bytes(tensor) for tensor in tensors)
+    except (KeyError, TypeError) as error:
+        raise ArtifactError(f"a tensor of the model has an unknown type: {error}") from error

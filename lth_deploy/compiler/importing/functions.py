@@ -1,0 +1,114 @@
+"""Model-local functions, written out where they are called: their layers are layers of the model then."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+
+import onnx
+from onnx import AttributeProto, FunctionProto, ModelProto, NodeProto, inliner
+
+from lth_deploy.compiler.domain import DOMAIN
+from lth_deploy.compiler.walk import all_nodes
+from lth_deploy.errors import ArtifactError
+
+MAX_INLINED_NODES = 200_000
+"""Most nodes that calls of functions may become: functions that call others can double at every level."""
+
+_NAMED = 4
+
+_Key = tuple[str, str, str]
+"""Domain, name and overload."""
+
+
+def inline_functions(model: ModelProto) -> tuple[ModelProto, list[str]]:
+    """The model without functions of other domains than our own, and what was done; the model itself without any.
+
+    A function whose operators mean something else in the model's opset stays a function.
+
+    Raises:
+        ArtifactError: the functions call each other in a circle, or become too many nodes.
+    """
+    functions = _functions(model)
+    called = Counter(_calls(model.graph.node, functions))
+    if not called:
+        return model, []
+    count = inlined_nodes(model)
+    if count > MAX_INLINED_NODES:
+        raise ArtifactError(
+            f"the functions of the model become {count} nodes when they are written out, at most {MAX_INLINED_NODES} "
+            "may be; export the model without functions"
+        )
+    plain = ModelProto()
+    plain.CopyFrom(model)
+    versions = {entry.domain or "ai.onnx": int(entry.version) for entry in model.opset_import}
+    chosen = {key for key, one in _functions(plain).items() if _take_versions(one, versions)}
+    done = Counter({key: times for key, times in called.items() if key in chosen})
+    if not done:
+        return model, []
+    inlined = inliner.inline_selected_functions(plain, [key[:2] for key in chosen], exclude=False)
+    names = sorted({key[1] for key in done})
+    listed = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
+    return inlined, [f"{sum(done.values())} calls of model-local functions were written out ({listed})"]
+
+
+def inlined_nodes(model: ModelProto) -> int:
+    """How many nodes the graph has when every function of another domain than our own is written out.
+
+    Raises:
+        ArtifactError: the functions call each other in a circle.
+    """
+    functions = _functions(model)
+    sizes: dict[_Key, int] = {}
+    # Functions whose callees are all counted are counted next: no recursion, however deep the calls are.
+    waiting = {key: Counter(_calls(one.node, functions)) for key, one in functions.items()}
+    while waiting:
+        ready = [key for key, calls in waiting.items() if calls.keys() <= sizes.keys()]
+        if not ready:
+            raise ArtifactError(f"the function {min(waiting)[1]} calls itself, which ONNX does not allow")
+        for key in ready:
+            calls = waiting.pop(key)
+            sizes[key] = _count(functions[key].node) + sum(sizes[one] * times for one, times in calls.items())
+    calls = Counter(_calls(model.graph.node, functions))
+    return _count(model.graph.node) + sum(sizes[one] * times for one, times in calls.items())
+
+
+def _functions(model: ModelProto) -> dict[_Key, FunctionProto]:
+    return {(one.domain, one.name, one.overload): one for one in model.functions if one.domain != DOMAIN}
+
+
+def _calls(nodes: Iterable[NodeProto], functions: Mapping[_Key, FunctionProto]) -> list[_Key]:
+    keys = ((node.domain, node.op_type, node.overload) for node in _with_inner(nodes))
+    return [key for key in keys if key in functions]
+
+
+def _count(nodes: Iterable[NodeProto]) -> int:
+    return sum(1 for _ in _with_inner(nodes))
+
+
+def _with_inner(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
+    """The nodes and those of the graphs inside them."""
+    for node in nodes:
+        yield node
+        for one in node.attribute:
+            for graph in (*([one.g] if one.type == AttributeProto.GRAPH else []), *one.graphs):
+                yield from all_nodes(graph)
+
+
+def _take_versions(function: FunctionProto, versions: Mapping[str, int]) -> bool:
+    """Let a function import the versions of the model; False where an operator of it means something else there."""
+    for entry in function.opset_import:
+        domain, wanted = entry.domain or "ai.onnx", entry.version
+        version = versions.get(domain, wanted)
+        if version != wanted and domain != "ai.onnx":
+            return False
+        standard = (node for node in _with_inner(function.node) if (node.domain or "ai.onnx") == domain)
+        if version != wanted and any(_since(node, wanted) != _since(node, version) for node in standard):
+            return False
+        entry.version = version
+    return True
+
+
+def _since(node: NodeProto, opset: int) -> int | None:
+    try:
+        return int(onnx.defs.get_schema(node.op_type, opset, "").since_version)
+    except onnx.defs.SchemaError:
+        return None

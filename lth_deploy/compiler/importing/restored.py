@@ -1,0 +1,124 @@
+"""Putting new weights into the model that a user gave: what an artifact is to compute, said in the user's own graph."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+
+from lth_deploy.compiler.domain import DOMAIN
+from lth_deploy.compiler.importing.frozen_inputs import CONSTANTS_SINCE
+from lth_deploy.compiler.importing.functions import inline_functions
+from lth_deploy.compiler.importing.hoisted import hoist_constants
+from lth_deploy.compiler.importing.imported import ImportedModel
+from lth_deploy.compiler.importing.unpacked import unpack_model
+from lth_deploy.compiler.stored import array_of
+from lth_deploy.compiler.walk import unused_name, used_names
+from lth_deploy.errors import ArtifactError
+from lth_deploy.formats import Array
+
+
+def changed_weights(imported: ImportedModel, model: ModelProto) -> dict[str, Array]:
+    """The initializers of `model`, made from the normalized one, that have other values than there."""
+    before = {tensor.name: tensor for tensor in imported.normalized.graph.initializer}
+    changed = {}
+    for tensor in model.graph.initializer:
+        if tensor.name in before and not _equal(tensor, before[tensor.name]):
+            changed[tensor.name] = array_of(tensor)
+    return changed
+
+
+def original_with_weights(imported: ImportedModel, weights: Mapping[str, Array]) -> ModelProto:
+    """The original with other values for some initializers of the normalized model; the original itself without any.
+
+    An initializer of the original is replaced; where a value was computed from constants, an initializer takes the
+    place of the node that made it.
+
+    Raises:
+        ArtifactError: the original has no value of that name, or one of another shape.
+    """
+    if not weights:
+        return imported.original
+    model = ModelProto()
+    model.CopyFrom(imported.original)
+    # Each of these gives names to values that have none in the main graph before; the first that are needed are taken.
+    steps: list[Callable[[ModelProto], ModelProto]] = [_unpacked, _inlined, _hoisted]
+    while steps and not set(weights) <= _names(model):
+        model = steps.pop(0)(model)
+    lost = sorted(set(weights) - _names(model))
+    if lost:
+        raise ArtifactError(
+            f"the model as it was given has no value '{lost[0]}' to put weights in; please report this model"
+        )
+    _put(model, weights)
+    return model
+
+
+def _equal(first: TensorProto, second: TensorProto) -> bool:
+    if first.data_type == second.data_type and first.dims == second.dims and first.raw_data == second.raw_data != b"":
+        return True
+    a, b = array_of(first), array_of(second)
+    return a.shape == b.shape and a.dtype == b.dtype and bool(np.array_equal(a, b))
+
+
+def _unpacked(model: ModelProto) -> ModelProto:
+    return unpack_model(model) if any(entry.domain == DOMAIN for entry in model.opset_import) else model
+
+
+def _inlined(model: ModelProto) -> ModelProto:
+    return inline_functions(model)[0]
+
+
+def _hoisted(model: ModelProto) -> ModelProto:
+    hoist_constants(model)
+    return model
+
+
+def _names(model: ModelProto) -> set[str]:
+    """Constants of the main graph, and what its nodes put out."""
+    graph = model.graph
+    names = {tensor.name for tensor in graph.initializer} | {one.values.name for one in graph.sparse_initializer}
+    return names | {name for node in graph.node for name in node.output if name}
+
+
+def _put(model: ModelProto, weights: Mapping[str, Array]) -> None:
+    graph, names = model.graph, used_names(model)
+    for tensor in graph.initializer:
+        if tensor.name in weights:
+            tensor.CopyFrom(_tensor(tensor.name, weights[tensor.name], tensor))
+    stored = {tensor.name for tensor in graph.initializer}
+    sparse = [one for one in graph.sparse_initializer if one.values.name not in weights]
+    del graph.sparse_initializer[:]
+    graph.sparse_initializer.extend(sparse)
+    nodes = []
+    for node in graph.node:
+        # Of a node that makes nothing else nothing is left.
+        if not any(name in weights for name in node.output):
+            nodes.append(node)
+        elif not all(name in weights or not name for name in node.output):
+            outputs = [unused_name(f"{name}.before", names) if name in weights else name for name in node.output]
+            other = NodeProto()
+            other.CopyFrom(node)
+            other.output[:] = outputs
+            nodes.append(other)
+    copies = [NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(copies)
+    for name in weights:
+        if name not in stored:
+            tensor = _tensor(name, weights[name], None)
+            graph.initializer.append(tensor)
+            if model.ir_version < CONSTANTS_SINCE:
+                graph.input.append(_input(tensor))
+
+
+def _tensor(name: str, value: Array, before: TensorProto | None) -> TensorProto:
+    """A tensor of the type that the one before has: what is normalized may be wider."""
+    if before is not None:
+        if tuple(before.dims) != value.shape:
+            raise ArtifactError(f"'{name}' has the shape {list(before.dims)} in the model, not {list(value.shape)}")
+        value = value.astype(helper.tensor_dtype_to_np_dtype(before.data_type))
+    return numpy_helper.from_array(np.ascontiguousarray(value), name)
+
+
+def _input(tensor: TensorProto) -> ValueInfoProto:
+    return helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
