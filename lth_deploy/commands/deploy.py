@@ -47,6 +47,9 @@ def export(
     data: Annotated[Path | None, typer.Option(help="With --onnx: COCO annotations, for the AP lost.")] = None,
     decoder: DecoderOption = None,
     max_ap_drop: Annotated[float | None, typer.Option(help="With --onnx: most AP points to lose.")] = None,
+    keep_inputs: Annotated[
+        bool, typer.Option("--keep-inputs", help="With --onnx: keep inputs that have a default value.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Compile a ticket, or any ONNX model, into one packed ONNX file."""
@@ -60,7 +63,7 @@ def export(
         from lth_deploy.workflow.onnx_pruning import loss_rows
 
         drop = None if max_ap_drop is None else max_ap_drop / 100
-        job = OnnxJob(sparsity, (), images, decoder, data, drop, calibrate, one_shot, structure)
+        job = OnnxJob(sparsity, (), images, decoder, data, drop, calibrate, one_shot, structure, keep_inputs)
         made = export_onnx(onnx, job, target=chosen, out=out)
         rows = [
             ["original", str(made.dense), f"{made.dense_bytes:,}", "1.00", points(made.dense_ap)],
@@ -78,12 +81,14 @@ def export(
             print_table(header, lines, to_stderr=as_json)
         plain = {"artifact": str(made.artifact), "dense": str(made.dense), "bytes": made.bytes, "ap": made.ap}
     else:
-        if structure != "single" or any(
-            x is not None for x in (sparsity, one_shot, images, data, decoder, max_ap_drop)
+        if (
+            structure != "single"
+            or keep_inputs
+            or any(x is not None for x in (sparsity, one_shot, images, data, decoder, max_ap_drop))
         ):
             raise UsageError(
-                "export RUN: --sparsity, --one-shot, --structure, --images, --data, --decoder and --max-ap-drop go "
-                "with --onnx"
+                "export RUN: --sparsity, --one-shot, --structure, --images, --data, --decoder, --max-ap-drop and "
+                "--keep-inputs go with --onnx"
             )
         from lth_deploy.workflow.export import export as compile_run
 

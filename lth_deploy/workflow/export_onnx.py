@@ -16,6 +16,7 @@ from lth_deploy.workflow.gates import Feeds
 from lth_deploy.workflow.limited_runs import check_runs, hold_raw_outputs, hold_regions
 from lth_deploy.workflow.onnx_inputs import calibration_feeds, decoder_of, gate_inputs
 from lth_deploy.workflow.onnx_pruning import check_pruning, method_of, pruned
+from lth_deploy.workflow.original_gate import hold_import, hold_original
 from lth_deploy.workflow.quantisation import Account, hold_quantised_ap, quantise
 from lth_deploy.workflow.tune import emit_chosen
 
@@ -39,6 +40,7 @@ class OnnxJob:
     'FILE.py:function'); noise without one. data: COCO annotations of `images`, for the AP before and after.
     max_ap_drop: most box AP that may be lost, as a fraction. calibrate: folder of images for `values: int8` and for
     pruning with `one_shot` obs, which is the default where there are some, else magnitude. structure: of its zeros.
+    keep_inputs: whether inputs of the graph that have a default value stay inputs; weights among them are not packed.
     """
 
     sparsity: float | None = None
@@ -50,6 +52,7 @@ class OnnxJob:
     calibrate: Path | None = None
     one_shot: str | None = None
     structure: str = "single"
+    keep_inputs: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class OnnxExport:
     """What was written: the artifact, the untouched original beside it, and the figures in `report`.
 
     sparsity: share of the prunable weights that are zero or were removed with dead channels. deviation: largest
-    relative difference of a raw output from the same weights in a dense graph. kernel_deviation: the same of the
+    relative difference of a raw output from the original with the same weights. kernel_deviation: the same of the
     regions' outputs, computed by the kernel library; None without regions or library. ap, dense_ap: box AP; None where
     there is no data. losses: zeros and error of each layer that was reconstructed.
     """
@@ -82,7 +85,8 @@ def export_onnx(
 ) -> OnnxExport:
     """Prune and pack the ONNX file `path` into the folder `out` (default: beside it, NAME-export).
 
-    Nothing is written unless the packed file computes what the same pruned weights compute in a dense graph.
+    Nothing is written unless the packed file computes what the file as it was given does with the same pruned weights;
+    for int8, what a dense graph with them does.
     The AP lost against the original is reported, and held to a bound only where the job names one.
 
     Raises:
@@ -109,15 +113,19 @@ class _Places:
 
 def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Places) -> OnnxExport:
     from lth_deploy.compiler.emit import told
+    from lth_deploy.compiler.importing.imported import import_model
     from lth_deploy.compiler.layers import weight_layers
     from lth_deploy.compiler.macs import uses
     from lth_deploy.compiler.save import save_model
     from lth_deploy.compiler.values import round_values
 
     decoder = decoder_of(job, original)
+    imported = import_model(original, keep_inputs=job.keep_inputs)
     inputs, checked_on = gate_inputs(original, job, decoder, target.gates.images)
     check_runs(places.source, inputs[:1])
-    ticket, losses = pruned(original, job, decoder)
+    tolerance = target.gates.output_difference
+    hold_import(imported, inputs, places.source.name, places.scratch, tolerance)
+    ticket, losses = pruned(imported.normalized, job, decoder)
     whole = sum(layer.elements for layer in weight_layers(ticket))
     smaller, removed = _without_dead_channels(ticket, inputs, target, places)
     account = _quantised(smaller, job, target, decoder)
@@ -134,8 +142,13 @@ def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Place
     dense, file = _save_described(original, candidate, metadata, left_out, places.scratch)
     hold_kept_classes([dense, file], original, decoder, places.source.name)
     reference = places.scratch / "reference.onnx"
-    save_model(round_values(model, target.float_values), reference)
-    deviation = hold_raw_outputs(reference, file, inputs, target.gates.output_difference)
+    if account is None:
+        stored = round_values(ticket, target.float_values)
+        deviation = hold_original(imported, stored, file, inputs, places.scratch, tolerance)
+    else:
+        # What rounding to int8 costs is judged by AP; the file is held to the QDQ graph that it was made of.
+        save_model(round_values(model, target.float_values), reference)
+        deviation = hold_raw_outputs(reference, file, inputs, tolerance)
     kernel_deviation = hold_regions(file, inputs, target.gates)
     dense_ap, ap = _ap(dense, job), _ap(file, job)
     _hold_ap(dense_ap, ap, job)

@@ -13,8 +13,12 @@ from lth_deploy.runtimes import RUNTIMES
 Feeds = Mapping[str, np.ndarray[Any, Any]]
 
 
-def hold_raw_outputs(reference: Path, candidate: Path, inputs: Iterable[tuple[str, Feeds]], tolerance: float) -> float:
+def hold_raw_outputs(
+    reference: Path, candidate: Path, inputs: Iterable[tuple[str, Feeds]], tolerance: float, fault: str = ""
+) -> float:
     """Compare all outputs of two files on the same (name, feeds); return the largest relative deviation.
+
+    fault: what it means where they differ; by default that the candidate is not made of the reference's weights.
 
     Raises:
         ParityError: an output deviates by more than `tolerance`; names the output and the input.
@@ -26,7 +30,7 @@ def hold_raw_outputs(reference: Path, candidate: Path, inputs: Iterable[tuple[st
         report = compare_tensors(expected.run(dict(feeds)), found.run(dict(feeds)), tolerance, name)
         if not report.passed:
             raise ParityError(
-                f"{candidate.name} does not compute what its weights say: {report.describe()}; "
+                f"{fault or f'{candidate.name} does not compute what its weights say'}: {report.describe()}; "
                 "the file was not written, please report this model"
             )
         worst = max([worst, *(output.worst_deviation for output in report.outputs.values())])

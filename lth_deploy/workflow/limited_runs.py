@@ -36,7 +36,7 @@ def check_runs(file: Path, inputs: Inputs) -> None:
         run_limited(_runs, arguments, limits(len(inputs)), f"running {file.name} on {inputs[0][0]}")
 
 
-def hold_raw_outputs(reference: Path, candidate: Path, inputs: Inputs, tolerance: float) -> float:
+def hold_raw_outputs(reference: Path, candidate: Path, inputs: Inputs, tolerance: float, fault: str = "") -> float:
     """`gates.hold_raw_outputs` with limits.
 
     Raises:
@@ -48,6 +48,7 @@ def hold_raw_outputs(reference: Path, candidate: Path, inputs: Inputs, tolerance
             "candidate": str(candidate),
             "stored": _stored(inputs, Path(folder)),
             "tolerance": tolerance,
+            "fault": fault,
         }
         what = f"comparing {candidate.name} with {reference.name} on {len(inputs)} inputs"
         return float(run_limited(_raw_outputs, arguments, limits(2 * len(inputs)), what))
@@ -119,8 +120,8 @@ def _measured_positions(file: str, sizes: dict[str, list[int]]) -> dict[str, int
     return positions(model, noise_of(model, {name: tuple(size) for name, size in sizes.items()}, seed=0))
 
 
-def _raw_outputs(reference: str, candidate: str, stored: list[Stored], tolerance: float) -> float:
-    return gates.hold_raw_outputs(Path(reference), Path(candidate), _read(stored), tolerance)
+def _raw_outputs(reference: str, candidate: str, stored: list[Stored], tolerance: float, fault: str) -> float:
+    return gates.hold_raw_outputs(Path(reference), Path(candidate), _read(stored), tolerance, fault)
 
 
 def _regions(file: str, stored: list[Stored], spec: object) -> float | None:

@@ -59,23 +59,22 @@ def check_pruning(job: "OnnxJob", target: Target) -> None:
 
 
 def pruned(
-    original: "ModelProto", job: "OnnxJob", decoder: "Decoder | None"
+    normalized: "ModelProto", job: "OnnxJob", decoder: "Decoder | None"
 ) -> "tuple[ModelProto, dict[str, LayerLoss]]":
-    """The model as the job wants it pruned, and what reconstruction did to each layer.
+    """A normalized model as the job wants it pruned, and what reconstruction did to each layer.
 
     Raises:
         UsageError, DataError, ArtifactError: see `prune_onnx` and `OneShot`.
     """
-    from lth_deploy.compiler.prepare import prepare
     from lth_deploy.compiler.prune import prune_onnx
 
     method = method_of(job)
     if job.sparsity is None or method is None:
-        return prepare(original), {}
+        return normalized, {}
     if method == "magnitude":
-        model, report = prune_onnx(original, job.sparsity, exclude=job.exclude)
+        model, report = prune_onnx(normalized, job.sparsity, exclude=job.exclude)
     else:
-        model, report = _reconstructed(original, job.sparsity, job, decoder)
+        model, report = _reconstructed(normalized, job.sparsity, job, decoder)
     log.info("%d of %d weights are zero after pruning", report.zeros, report.elements)
     for name, reason in report.left.items():
         log.info("%s was left as it is: %s", name, reason)
@@ -83,12 +82,12 @@ def pruned(
 
 
 def _reconstructed(
-    original: "ModelProto", sparsity: float, job: "OnnxJob", decoder: "Decoder | None"
+    normalized: "ModelProto", sparsity: float, job: "OnnxJob", decoder: "Decoder | None"
 ) -> "tuple[ModelProto, PruneReport]":
     from lth_deploy.compiler.one_shot import OneShot
 
     feeds = calibration_feeds(job, decoder, IMAGES)
-    return OneShot(original, feeds, exclude=job.exclude, structure=job.structure).prune(sparsity)
+    return OneShot(normalized, feeds, exclude=job.exclude, structure=job.structure).prune(sparsity)
 
 
 def loss_rows(losses: "Mapping[str, LayerLoss]") -> list[list[str]]:

@@ -7,11 +7,8 @@ import onnx
 from onnx import AttributeProto, FunctionProto, ModelProto, NodeProto, inliner
 
 from lth_deploy.compiler.domain import DOMAIN
+from lth_deploy.compiler.inlining import check_inlined_size
 from lth_deploy.compiler.walk import all_nodes
-from lth_deploy.errors import ArtifactError
-
-MAX_INLINED_NODES = 200_000
-"""Most nodes that calls of functions may become: functions that call others can double at every level."""
 
 _NAMED = 4
 
@@ -25,18 +22,13 @@ def inline_functions(model: ModelProto) -> tuple[ModelProto, list[str]]:
     A function whose operators mean something else in the model's opset stays a function.
 
     Raises:
-        ArtifactError: the functions call each other in a circle, or become too many nodes.
+        ArtifactError: see `check_inlined_size`.
     """
     functions = _functions(model)
     called = Counter(_calls(model.graph.node, functions))
     if not called:
         return model, []
-    count = inlined_nodes(model)
-    if count > MAX_INLINED_NODES:
-        raise ArtifactError(
-            f"the functions of the model become {count} nodes when they are written out, at most {MAX_INLINED_NODES} "
-            "may be; export the model without functions"
-        )
+    check_inlined_size(model)
     plain = ModelProto()
     plain.CopyFrom(model)
     versions = {entry.domain or "ai.onnx": int(entry.version) for entry in model.opset_import}
@@ -50,27 +42,6 @@ def inline_functions(model: ModelProto) -> tuple[ModelProto, list[str]]:
     return inlined, [f"{sum(done.values())} calls of model-local functions were written out ({listed})"]
 
 
-def inlined_nodes(model: ModelProto) -> int:
-    """How many nodes the graph has when every function of another domain than our own is written out.
-
-    Raises:
-        ArtifactError: the functions call each other in a circle.
-    """
-    functions = _functions(model)
-    sizes: dict[_Key, int] = {}
-    # Functions whose callees are all counted are counted next: no recursion, however deep the calls are.
-    waiting = {key: Counter(_calls(one.node, functions)) for key, one in functions.items()}
-    while waiting:
-        ready = [key for key, calls in waiting.items() if calls.keys() <= sizes.keys()]
-        if not ready:
-            raise ArtifactError(f"the function {min(waiting)[1]} calls itself, which ONNX does not allow")
-        for key in ready:
-            calls = waiting.pop(key)
-            sizes[key] = _count(functions[key].node) + sum(sizes[one] * times for one, times in calls.items())
-    calls = Counter(_calls(model.graph.node, functions))
-    return _count(model.graph.node) + sum(sizes[one] * times for one, times in calls.items())
-
-
 def _functions(model: ModelProto) -> dict[_Key, FunctionProto]:
     return {(one.domain, one.name, one.overload): one for one in model.functions if one.domain != DOMAIN}
 
@@ -78,10 +49,6 @@ def _functions(model: ModelProto) -> dict[_Key, FunctionProto]:
 def _calls(nodes: Iterable[NodeProto], functions: Mapping[_Key, FunctionProto]) -> list[_Key]:
     keys = ((node.domain, node.op_type, node.overload) for node in _with_inner(nodes))
     return [key for key in keys if key in functions]
-
-
-def _count(nodes: Iterable[NodeProto]) -> int:
-    return sum(1 for _ in _with_inner(nodes))
 
 
 def _with_inner(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
