@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lth_deploy.formats import FORMATS, bound_of, choose, entropy_bound, occupancy
+from lth_deploy.workflow.inspect_import import as_imported
 from lth_deploy.workflow.inspect_macs import counted_positions
 from lth_deploy.workflow.speed_facts import predicted_model, predicted_times
 
@@ -132,18 +133,17 @@ def _report(path: Path, loaded: "LoadedModel", run: bool) -> InspectReport:
     from lth_deploy.compiler.metadata import ArtifactMetadata, read_metadata
     from lth_deploy.compiler.opset import standard_opset
     from lth_deploy.compiler.regions.find import find_regions
-    from lth_deploy.compiler.weightless import weightless_notes
     from lth_deploy.measure.size import file_bytes
 
     model = loaded.model
     size, compressed = _in_one_piece(model) if loaded.external_bytes else file_bytes(path)
     coordinates = bool(model.graph.sparse_initializer)
     is_packed = any(node.domain == DOMAIN for node in model.graph.node)
-    plain, imported = _imported(model)
+    plain, imported = as_imported(model)
     layers = weight_layers(plain)
     metadata = read_metadata(model)
     times, notes = counted_positions(path, model, plain, metadata, run)
-    notes += imported + weightless_notes(plain)
+    notes += imported
     if loaded.external_bytes:
         notes.append(f"{loaded.external_bytes:,} bytes of it are external data; the sizes are those of one file")
     notes += _norm_notes(model)
@@ -179,18 +179,6 @@ def _report(path: Path, loaded: "LoadedModel", run: bool) -> InspectReport:
         metadata=metadata,
         notes=tuple(notes),
     )
-
-
-def _imported(model: "ModelProto") -> "tuple[ModelProto, list[str]]":
-    """The normalized model, packed weights left packed, and what was done; the model itself where export refuses it."""
-    from lth_deploy.compiler.importing.imported import import_model
-    from lth_deploy.compiler.regions.expand import expand_regions
-
-    try:
-        imported = import_model(model, keep_packed=True)
-    except ArtifactError as error:
-        return expand_regions(model), [f"export refuses the model: {error}"]
-    return imported.normalized, [f"import: {note}" for note in imported.notes]
 
 
 def _in_one_piece(model: "ModelProto") -> tuple[int, int]:

@@ -1,0 +1,22 @@
+"""The model that `inspect` looks at: what export would make of it, and what has no row in its table."""
+
+from typing import TYPE_CHECKING
+
+from lth_deploy.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+
+def as_imported(model: "ModelProto") -> "tuple[ModelProto, list[str]]":
+    """The normalized model, packed weights left packed, with notes; where export refuses it, the model as it is."""
+    from lth_deploy.compiler.importing.imported import import_model
+    from lth_deploy.compiler.regions.expand import expand_regions
+    from lth_deploy.compiler.weightless import weightless_notes
+
+    try:
+        imported = import_model(model, keep_packed=True)
+    except ArtifactError as error:
+        plain = expand_regions(model)
+        return plain, [f"export refuses the model: {error}", *weightless_notes(plain)]
+    return imported.normalized, [f"import: {note}" for note in imported.notes] + weightless_notes(imported.normalized)
