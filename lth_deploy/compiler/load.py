@@ -1,5 +1,6 @@
 """Reading ONNX files that may come from anyone."""
 
+import math
 import os
 import stat
 from dataclasses import dataclass
@@ -25,7 +26,9 @@ from lth_deploy.compiler.regions.expand import expand_regions, has_regions
 from lth_deploy.compiler.roi_align import check_roi_align, has_roi_align
 from lth_deploy.compiler.save import MAX_FILE_BYTES
 from lth_deploy.compiler.stored import stored_weights
+from lth_deploy.compiler.walk import all_sparse_tensors
 from lth_deploy.errors import ArtifactError, DataError
+from lth_deploy.formats.base import DECODED_PER_BYTE, FREE_BYTES
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,7 @@ def check_model(model: ModelProto) -> None:
     standard_opset(model)
     refuse_external_data(model)
     check_inlined_size(model)
+    _check_sparse(model)
     _refuse_odd_functions(model)
     try:
         onnx.checker.check_model(model)
@@ -121,6 +125,19 @@ def _check_versions(model: ModelProto) -> None:
         raise ArtifactError(
             f"a packed file has IR version {MIN_IR_VERSION} and opset {MIN_OPSET} or later, found "
             f"{model.ir_version} and {standard_opset(model)}; export it again"
+        )
+
+
+def _check_sparse(model: ModelProto) -> None:
+    """Sparse tensors are made dense by who reads them, ONNX Runtime too: all together are bounded by what is stored."""
+    claimed = stored = 0
+    for sparse in all_sparse_tensors(model):
+        claimed += math.prod(max(size, 0) for size in sparse.dims) * 8
+        stored += sparse.ByteSize()
+    if claimed > 4 * FREE_BYTES + DECODED_PER_BYTE * stored:
+        raise ArtifactError(
+            f"the sparse tensors claim {claimed} bytes; at most {4 * FREE_BYTES} and {DECODED_PER_BYTE} for each of "
+            f"their {stored} stored bytes are allowed"
         )
 
 

@@ -5,6 +5,7 @@ from onnx import ModelProto, SparseTensorProto, numpy_helper
 
 from lth_deploy.compiler.layers import weight_layers
 from lth_deploy.compiler.prepare import prepare
+from lth_deploy.formats.base import within_budget
 
 INDEX_BYTES = 8
 """ONNX wants indices as INT64; runtimes that take smaller ones leave the standard."""
@@ -44,4 +45,5 @@ def coo_bytes(elements: int, nonzeros: int, value_bytes: int = 4) -> int:
 
 def _pays(elements: int, nonzeros: int) -> bool:
     # A tensor of zeros only stays dense: not every runtime takes a sparse tensor without values.
-    return nonzeros > 0 and coo_bytes(elements, nonzeros) < elements * 4
+    size = coo_bytes(elements, nonzeros)
+    return nonzeros > 0 and size < elements * 4 and within_budget(elements, np.dtype(np.float32), size)

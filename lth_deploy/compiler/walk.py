@@ -1,10 +1,13 @@
 """Walking through the nodes of an ONNX model, subgraphs included."""
 
 from collections.abc import Iterator
+from typing import Any, TypeVar
 
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto
 
 from lth_deploy.errors import ArtifactError
+
+M = TypeVar("M")
 
 MAX_DEPTH = 16
 """Deepest nesting of If and Loop bodies that is accepted; real detectors have two."""
@@ -38,7 +41,16 @@ def all_tensors(model: ModelProto) -> Iterator[TensorProto]:
 
     It follows the fields of the message and not what their meaning is, so none is overlooked.
     """
-    waiting = [model]
+    return _all_messages(model, TensorProto)
+
+
+def all_sparse_tensors(model: ModelProto) -> Iterator[SparseTensorProto]:
+    """Every sparse tensor in a model, as `all_tensors`."""
+    return _all_messages(model, SparseTensorProto)
+
+
+def _all_messages(model: ModelProto, kind: type[M]) -> Iterator[M]:
+    waiting: list[Any] = [model]
     while waiting:
         message = waiting.pop()
         for field, value in message.ListFields():
@@ -46,9 +58,9 @@ def all_tensors(model: ModelProto) -> Iterator[TensorProto]:
                 continue
             # A list of messages has no descriptor of its own.
             for inner in (value,) if hasattr(value, "DESCRIPTOR") else value:
-                if isinstance(inner, TensorProto):
+                if isinstance(inner, kind):
                     yield inner
-                else:
+                elif not isinstance(inner, TensorProto):
                     waiting.append(inner)
 
 

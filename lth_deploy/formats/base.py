@@ -19,6 +19,11 @@ Arrays = dict[str, Array]
 MAX_ELEMENTS = 1 << 29
 """Most weights of one tensor: beyond this its dense twin does not fit an ONNX file (2 GiB) any more."""
 
+FREE_BYTES = 64 << 20
+DECODED_PER_BYTE = 1024
+"""A packed tensor decodes to at most FREE_BYTES + DECODED_PER_BYTE x its stored bytes: a small file must not claim
+all memory. At 99.9 percent zeros the factor is below 800; only larger tensors of almost nothing stay dense."""
+
 MAX_RANK = 8
 VALUE_TYPES = (np.dtype(np.float32), np.dtype(np.float16), np.dtype(np.int8))
 
@@ -108,6 +113,29 @@ def checked_elements(shape: Sequence[int]) -> int:
     if elements > MAX_ELEMENTS:
         raise ArtifactError(f"a packed tensor has at most {MAX_ELEMENTS} weights, found {list(shape)}")
     return elements
+
+
+def decoded_bytes(elements: int, dtype: np.dtype[Any]) -> int:
+    """Bytes of a decoded tensor: stored float16 becomes float32."""
+    return elements * (1 if dtype == np.int8 else 4)
+
+
+def within_budget(elements: int, dtype: np.dtype[Any], stored: int) -> bool:
+    """Whether a tensor may be stored in so few bytes."""
+    return decoded_bytes(elements, dtype) <= FREE_BYTES + DECODED_PER_BYTE * stored
+
+
+def check_budget(elements: int, dtype: np.dtype[Any], stored: int) -> None:
+    """Refuse a tensor that decodes to more than its stored bytes may claim.
+
+    Raises:
+        ArtifactError: see above.
+    """
+    if not within_budget(elements, dtype, stored):
+        raise ArtifactError(
+            f"{stored} stored bytes claim {decoded_bytes(elements, dtype)} decoded ones; at most {FREE_BYTES} and "
+            f"{DECODED_PER_BYTE} for each stored byte are allowed"
+        )
 
 
 def checked_array(arrays: Mapping[str, Array], name: str, dtypes: Sequence[np.dtype[Any]]) -> Array:

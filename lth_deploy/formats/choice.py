@@ -3,7 +3,7 @@
 import math
 from typing import Literal
 
-from lth_deploy.formats.base import Array
+from lth_deploy.formats.base import Array, within_budget
 from lth_deploy.formats.blocks import BLOCKS, SINGLE, Block
 from lth_deploy.formats.packed import occupancy
 from lth_deploy.formats.table import FORMATS
@@ -42,7 +42,11 @@ def sizes(weights: Array, prefer: Preference = "size") -> dict[str, int]:
             form = FORMATS.get(name)
             if form.block == block and (name == "dense" or (packs and (prefer == "size" or name.startswith(FAST)))):
                 found[name] = form.size(own)
-    return found
+    return {
+        name: size
+        for name, size in found.items()
+        if name == "dense" or within_budget(weights.size, weights.dtype, size)
+    }
 
 
 def entropy_bound(weights: Array, value_bytes: int | None = None, block: Block = SINGLE) -> float:

@@ -6,9 +6,11 @@ import numpy as np
 
 from lth_deploy.errors import ArtifactError
 from lth_deploy.formats.base import (
+    VALUE_TYPES,
     Array,
     Arrays,
     Occupancy,
+    check_budget,
     checked_array,
     checked_elements,
     checked_values,
@@ -55,8 +57,11 @@ class Packed:
         elements = checked_elements(shape)
         if not self.block.fits(shape):
             raise ArtifactError(f"the shape {list(shape)} is not made of blocks of {self.block.suffix[1:]}")
+        stream = checked_array(arrays, self.positions.array, [np.dtype(np.uint8)])
+        kept_values = checked_array(arrays, "values", VALUE_TYPES)
+        check_budget(elements, kept_values.dtype, stream.nbytes + kept_values.nbytes)
         units = elements // self.block.size
-        stored = self.positions.decode(checked_array(arrays, self.positions.array, [np.dtype(np.uint8)]), units)
+        stored = self.positions.decode(stream, units)
         if stored.size and stored[-1] >= units:
             raise ArtifactError(f"a value lies at position {stored[-1]} of {units}")
         values = checked_values(arrays, stored.size * self.block.size).reshape(-1, self.block.size)

@@ -103,6 +103,7 @@ COMMON: dict[str, Callable[[ModelProto], None]] = {
     "values_matrix": change("values", lambda a: a[None]),
     "shape_smaller": shape_of(64, 64, 3, 2),
     "shape_larger_than_the_file": shape_of(1 << 14, 1 << 14, 3, 3),
+    "shape_claims_memory": shape_of(1 << 14, 1 << 13, 1, 1),
     "shape_overflows": shape_of(MANY, MANY, MANY, 3),
     "shape_negative": shape_of(-64, -64, 3, 3),
     "shape_zero": shape_of(0, 64, 3, 3),

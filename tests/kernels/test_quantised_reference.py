@@ -35,7 +35,7 @@ def test_every_quantised_instruction_runs() -> None:
     rng = np.random.default_rng(0)
     weights = random_constants(program, rng, 0.5)
     inputs = [rng.standard_normal((2, 3, 21, 18)).astype(np.float32), rng.standard_normal((5, 16)).astype(np.float32)]
-    check_arrays(program, weights)
+    check_arrays(program, weights.__getitem__)
     byte, real, _, wide, wide_real, rows = run_bounded(program, weights, inputs)
     assert byte.value.shape == real.value.shape == (2, 8, 11, 9)
     assert wide.value.shape == wide_real.value.shape == (2, 6, 22, 27)
@@ -143,4 +143,4 @@ def test_hostile_arrays_are_named(number: int, value: float, message: str) -> No
     weights = random_constants(program, np.random.default_rng(0), 0.5)
     weights[number].reshape(-1)[0] = value
     with pytest.raises(ArtifactError, match=message):
-        check_arrays(program, weights)
+        check_arrays(program, weights.__getitem__)

@@ -7,7 +7,7 @@ from lth_deploy.compiler.importing.unpacked import MAX_DENSE_BYTES
 from lth_deploy.compiler.stored import array_of
 from lth_deploy.compiler.walk import all_nodes
 from lth_deploy.errors import ArtifactError
-from lth_deploy.formats.base import MAX_ELEMENTS
+from lth_deploy.formats.base import MAX_ELEMENTS, check_budget
 
 
 def densify(model: ModelProto) -> None:
@@ -44,6 +44,7 @@ def dense_tensor(sparse: SparseTensorProto) -> TensorProto:
     if not shape or any(d < 1 for d in shape) or elements > MAX_ELEMENTS:
         raise ArtifactError(f"sparse tensor '{name}' has the impossible shape {list(shape)}")
     values, indices = array_of(sparse.values), array_of(sparse.indices).astype(np.int64)
+    check_budget(elements, values.dtype, values.nbytes + indices.nbytes)
     if indices.ndim == 2 and indices.shape == (values.size, len(shape)):
         if indices.size and ((indices < 0) | (indices >= np.array(shape))).any():
             raise ArtifactError(f"sparse tensor '{name}' has indices outside its shape {list(shape)}")

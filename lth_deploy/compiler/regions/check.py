@@ -69,13 +69,12 @@ def _check_node(node: NodeProto, function: FunctionProto | None, constants: Mapp
     names = [*node.input, *node.output]
     if not all(names) or len(set(names)) != len(names):
         raise ArtifactError("an input or output is left out, or there twice")
-    decoded = []
     for number, weight in enumerate(program.weights):
         try:
-            decoded.append(_checked_weight(weight, node, function, constants))
+            _checked_weight(weight, node, function, constants)
         except ArtifactError as error:
             raise ArtifactError(f"w{number}: {error}") from error
-    check_arrays(program, decoded)
+    check_arrays(program, lambda number: _checked_weight(program.weights[number], node, function, constants))
 
 
 def _checked_weight(

@@ -15,6 +15,17 @@ size_t elements_of(const WeightDecl& decl) {
   return elements;
 }
 
+// A small file must not claim all memory: export/FORMAT.md bounds what stored bytes decode to.
+constexpr uint64_t kFreeBytes = uint64_t{64} << 20, kDecodedPerByte = 1024;
+
+void check_budget(const WeightDecl& decl, size_t elements, size_t stored) {
+  const uint64_t decoded = uint64_t{elements} * (decl.type == ValueType::kInt8 ? 1 : 4);
+  if (decoded > kFreeBytes + kDecodedPerByte * stored) {
+    throw Error(std::to_string(stored) + " stored bytes claim " + std::to_string(decoded) + " decoded ones; at most " +
+                std::to_string(kFreeBytes) + " and " + std::to_string(kDecodedPerByte) + " for each stored byte are allowed");
+  }
+}
+
 void expect_count(const char* what, size_t found, size_t wanted) {
   if (found != wanted) {
     throw Error(std::string(what) + ": found " + std::to_string(found) + " instead of " + std::to_string(wanted));
@@ -167,6 +178,7 @@ void place(const WeightDecl& decl, Kept& kept, Read read, std::vector<uint32_t>&
 
 Weight decode_weight(const WeightDecl& decl, Bytes positions, Bytes values) {
   const size_t a_unit = static_cast<size_t>(decl.block_rows) * static_cast<size_t>(decl.block_columns);
+  if (decl.coding != Coding::kDense) check_budget(decl, elements_of(decl), positions.size + values.size);
   const StoredValues found(values, decl.type, a_unit);
   Kept kept;
   decode_positions(decl, positions, found, elements_of(decl) / a_unit, kept);
