@@ -20,8 +20,10 @@ class GatesSpec(Section):
     ap_difference: Annotated[float, Field(gt=0)] = 0.001
     output_difference: Annotated[float, Field(gt=0)] = 1e-4
     int8_ap_drop: Annotated[float, Field(ge=0)] = Field(0.005, description="most AP that quantisation may cost")
-    int8_steps: Annotated[float, Field(gt=0)] = Field(
-        16, description="most that an output of a region with fused additions may differ, in steps of its scale"
+    int8_steps: Annotated[float, Field(gt=0)] | None = Field(
+        None,
+        description="most that an output of a region that rounds sums once may differ from a stock runtime's, which "
+        "rounds twice, in steps of its scale; unset: any, as every instruction is checked by itself",
     )
 
 

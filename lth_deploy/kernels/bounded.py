@@ -6,6 +6,7 @@ g(n) = n u / (1 - n u), a sum of n float32 products is off by at most g(n) times
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,9 @@ UNIT = 2.0**-24
 
 SMALLEST = 2.0**-126
 """Below this a float32 result may be off by an absolute error, or be flushed to zero."""
+
+_EXACT_FLOAT32 = 2.0**24
+"""Whole numbers up to this are exact in float32, and so are their sums in any order."""
 
 _TRANSCENDENTAL = 64
 """Roundings that the kernels' exponential and division may cost together."""
@@ -53,7 +57,7 @@ def _out(size: int, before: int, after: int, kernel: int, stride: int, dilation:
     return free // stride + 1
 
 
-def _taps(x: Float, window: Window, fill: float) -> list[Float]:
+def _taps(x: npt.NDArray[Any], window: Window, fill: float) -> list[npt.NDArray[Any]]:
     """For each tap of the kernel the plane that it reads, [N, C, OH, OW]."""
     top, left, bottom, right = window.pads
     height = _out(x.shape[2], top, bottom, window.kernel[0], window.stride[0], window.dilation[0])
@@ -78,6 +82,25 @@ def convolved(x: Float, weight: Float, window: Window, groups: int, fill: float 
         taps = _taps(piece, window, fill)
         parts.append(sum(np.einsum("oc,nchw->nohw", rows[:, :, k], tap, optimize=True) for k, tap in enumerate(taps)))
     return np.concatenate(parts, axis=1)
+
+
+def integer_sums(x: Float, weight: Float, window: Window, groups: int) -> Float:
+    """`convolved` of whole numbers, exactly: in float32 where no partial sum can leave its 24 bits."""
+    largest = float(np.abs(x).max(initial=0.0)) * float(np.abs(weight).reshape(len(weight), -1).sum(axis=1).max())
+    dtype = np.float32 if largest <= _EXACT_FLOAT32 else np.float64
+    outputs = weight.shape[0] // groups
+    parts = []
+    for group, piece in enumerate(np.split(x, groups, axis=1)):
+        rows: npt.NDArray[Any] = weight[group * outputs : (group + 1) * outputs].astype(dtype)
+        rows = rows.reshape(outputs, piece.shape[1], -1)
+        taps: list[npt.NDArray[Any]] = _taps(piece.astype(dtype), window, 0)
+        total: npt.NDArray[Any] = np.zeros((len(x), outputs, taps[0].shape[2] * taps[0].shape[3]), dtype)
+        for k, tap in enumerate(taps):
+            used = np.flatnonzero(rows[:, :, k].any(axis=0))
+            if used.size:
+                total += rows[:, used, k] @ tap[:, used].reshape(len(x), used.size, -1)
+        parts.append(total.reshape(len(x), outputs, *taps[0].shape[2:]))
+    return np.concatenate(parts, axis=1).astype(np.float64)
 
 
 def spread_out(x: Float, weight: Float) -> Float:

@@ -5,6 +5,7 @@ from lth_deploy.kernels.instructions import (
     Conv,
     ConvTranspose,
     Dequantize,
+    Instruction,
     Program,
     QAdd,
     QConv,
@@ -45,6 +46,13 @@ def is_exact(program: Program) -> bool:
         if isinstance(step, Requantize) and step.act.kind not in _CLAMPS:
             return False
     return True
+
+
+def sums_floats(step: Instruction) -> bool:
+    """Whether a stock runtime sums a layer between bytes in floats: it has no kernel of bytes for it."""
+    if isinstance(step, QConv):
+        return step.out is None or step.act.kind not in _CLAMPS
+    return isinstance(step, QConvTranspose)
 
 
 def reads_bytes(program: Program) -> bool:

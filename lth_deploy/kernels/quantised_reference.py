@@ -5,12 +5,26 @@ its ends: the bound of a byte counts the steps that it may be off.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from lth_deploy.kernels.bounded import UNIT, Float, Tensor, activated, column, convolved, same_shape, spread_out
+from lth_deploy.kernels.bounded import (
+    UNIT,
+    Float,
+    Tensor,
+    activated,
+    column,
+    gamma,
+    integer_sums,
+    same_shape,
+    spread_out,
+)
 from lth_deploy.kernels.instructions import Act, QConv, QConvTranspose, Quantized
+
+Sums = Literal["integers", "floats"]
+"""How products are summed: exactly, as kernels of bytes do, or in float32, as a stock runtime does elsewhere."""
 
 _ROUNDINGS = 8
 """Roundings to float32, at most, of a value that is brought to another scale."""
@@ -35,22 +49,46 @@ def dequantized(x: Tensor) -> Tensor:
     return _uncertain(value.astype(np.float64), x.bound * float(scale))
 
 
-def convolution(step: QConv, made: Sequence[Tensor], weights: Sequence[Float]) -> Tensor:
-    """Sums in integers. Without residual and with an activation that only clamps, the byte of QLinearConv."""
+def convolution(step: QConv, made: Sequence[Tensor], weights: Sequence[Float], sums: Sums = "integers") -> Tensor:
+    """Without residual and with an activation that only clamps, the byte of QLinearConv, if `sums` are of integers."""
     x, weight = made[step.x], weights[step.weight]
     assert x.quantized is not None
     weight = weight.reshape(*weight.shape, *(1, 1)[: 4 - weight.ndim])
-    total = convolved(x.value - x.quantized.zero, weight, step.window, step.groups)
-    spread = convolved(x.bound, np.abs(weight), step.window, step.groups)
+
+    def summed(value: Float, factors: Float) -> Float:
+        return integer_sums(value, factors, step.window, step.groups)
+
+    terms = int(np.count_nonzero(weight.reshape(len(weight), -1), axis=1).max())
+    bias = None if step.bias is None else column(weights[step.bias])
+    total, spread = _summed(summed, x, weight, bias, terms if sums == "floats" else 0)
     return _brought(step, total, spread, x.quantized, None if step.add is None else made[step.add], weights)
 
 
-def transposed(step: QConvTranspose, x: Tensor, weights: Sequence[Float]) -> Tensor:
+def transposed(step: QConvTranspose, x: Tensor, weights: Sequence[Float], sums: Sums = "integers") -> Tensor:
     """As `convolution`: what a QLinearConv of every tap of the kernel would make, one beside the other."""
     assert x.quantized is not None
     weight = weights[step.weight]
-    total = spread_out(x.value - x.quantized.zero, weight)
-    return _brought(step, total, spread_out(x.bound, np.abs(weight)), x.quantized, None, weights)
+    bias = None if step.bias is None else column(weights[step.bias])
+    total, spread = _summed(spread_out, x, weight, bias, len(weight) if sums == "floats" else 0)
+    return _brought(step, total, spread, x.quantized, None, weights)
+
+
+def _summed(
+    summed: Callable[[Float, Float], Float], x: Tensor, weight: Float, bias: Float | None, terms: int
+) -> tuple[Float, Float]:
+    """Sums of bytes less their zero point, with the bias, and how far they may be off.
+
+    terms: of the longest sum where they are added up in float32; 0 where in integers.
+    """
+    assert x.quantized is not None
+    centred = x.value - x.quantized.zero
+    total = summed(centred, weight)
+    spread = summed(x.bound, np.abs(weight)) if x.bound.any() else np.zeros_like(total)
+    if terms:
+        size = summed(np.abs(centred) + x.bound, np.abs(weight)) + (0 if bias is None else np.abs(bias))
+        # Scales are factors of their own, and a quotient follows.
+        spread = spread + gamma(np.float64(terms + _ROUNDINGS)) * size
+    return total if bias is None else total + bias, spread
 
 
 def _brought(
@@ -61,9 +99,7 @@ def _brought(
     add: Tensor | None,
     weights: Sequence[Float],
 ) -> Tensor:
-    """Sums that may be off by `spread`, and the bias, brought to the scale of the result."""
-    if step.bias is not None:
-        total = total + column(weights[step.bias])
+    """Sums that may be off by `spread`, brought to the scale of the result."""
     unit = np.float32(of_x.scale) * column(weights[step.scales]).astype(np.float32)
     if step.out is None:
         return activated(_times(total, spread, unit), step.act)
@@ -134,5 +170,7 @@ def _clamped(steps: Float, out: Quantized) -> Float:
 
 def _settled(byte: Callable[[Float], Float], value: Float, spread: Float, out: Quantized) -> Tensor:
     middle = byte(value)
+    if not spread.any():
+        return Tensor(middle, np.zeros_like(middle), out)
     off = np.maximum(byte(value + spread) - middle, middle - byte(value - spread))
     return Tensor(middle, off, out)

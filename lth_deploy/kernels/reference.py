@@ -65,7 +65,7 @@ def run_bounded(program: Program, weights: Sequence[Constant], inputs: Sequence[
     made: list[Tensor] = []
     for number, step in enumerate(program.instructions):
         try:
-            made.append(_step(step, made, wide, inputs))
+            made.append(evaluate(step, made, wide, inputs))
         except ValueError as error:
             raise ArtifactError(f"region, t{number}: {error}") from error
     outputs = [(made[output.tensor], output.rows) for output in program.outputs]
@@ -76,7 +76,18 @@ def _as_rows(tensor: Tensor) -> Tensor:
     return Tensor(tensor.value[:, :, 0, 0], tensor.bound[:, :, 0, 0])
 
 
-def _step(step: Instruction, made: list[Tensor], weights: list[Float], inputs: Sequence[AnyFloat]) -> Tensor:
+def evaluate(
+    step: Instruction,
+    made: list[Tensor],
+    weights: list[Float],
+    inputs: Sequence[AnyFloat],
+    sums: quantised.Sums = "integers",
+) -> Tensor:
+    """What one instruction makes of earlier tensors. sums: how layers between bytes add up products.
+
+    Raises:
+        ValueError: shapes do not fit.
+    """
     match step:
         case Load():
             return _load(step, inputs[step.source])
@@ -107,9 +118,9 @@ def _step(step: Instruction, made: list[Tensor], weights: list[Float], inputs: S
         case Quantize():
             return quantised.quantized(made[step.x], step.out)
         case QConv():
-            return quantised.convolution(step, made, weights)
+            return quantised.convolution(step, made, weights, sums)
         case QConvTranspose():
-            return quantised.transposed(step, made[step.x], weights)
+            return quantised.transposed(step, made[step.x], weights, sums)
         case QAdd():
             return quantised.rescaled([made[step.a], made[step.b]], step.act, step.out)
         case Requantize():

@@ -29,12 +29,16 @@ FOLD_TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class GateResult:
-    """What was compared: matched detections, and AP of the torch model and of the file on the same images."""
+    """What was compared: matched detections, and AP of the torch model and of the file on the same images.
+
+    unreached: regions that no image brought anything to, of which nothing is known.
+    """
 
     parity: ParityReport
     torch_ap: dict[str, Any]
     file_ap: dict[str, Any]
     images: int
+    unreached: tuple[str, ...] = ()
 
 
 def hold_detections(

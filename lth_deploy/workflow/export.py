@@ -5,7 +5,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +71,7 @@ class ExportResult:
             "torch_ap": self.gate.torch_ap,
             "artifact_ap": self.gate.file_ap,
             "dense_ap": self.dense_gate.file_ap,
+            "unreached_regions": list(self.gate.unreached),
         }
 
 
@@ -244,9 +245,9 @@ def _compile(
     else:
         reference = stored_reference(folded.module, round_values(whole, target.float_values))
         gate = hold_detections(file, reference, dataset, recipe, target.gates)
-    hold_regions(file, _pictures(dataset), target.gates)
+    check = hold_regions(file, _pictures(dataset), target.gates)
     logger.info("%s as %s: %.2f MB, %s", trial.name, target.format, size / 1e6, gate.parity.describe())
-    return gate
+    return gate if check is None else replace(gate, unreached=check.unreached)
 
 
 def _float_ap(trial: Trial, gate: GateResult) -> Mapping[str, Any]:

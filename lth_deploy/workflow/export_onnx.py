@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lth_deploy import storage
-from lth_deploy.errors import GateError, ParityError, UsageError
+from lth_deploy.errors import ParityError, UsageError
 from lth_deploy.target import Target
 from lth_deploy.ticket import versions
 from lth_deploy.workflow.class_gate import hold_kept_classes
 from lth_deploy.workflow.dead_channels import without_dead_channels
 from lth_deploy.workflow.gates import Feeds
 from lth_deploy.workflow.limited_runs import check_runs, hold_raw_outputs, hold_regions
+from lth_deploy.workflow.onnx_accuracy import ap_of, hold_ap
 from lth_deploy.workflow.onnx_inputs import calibration_feeds, decoder_of, gate_inputs
 from lth_deploy.workflow.onnx_pruning import check_pruning, method_of, pruned
 from lth_deploy.workflow.original_gate import hold_import, hold_original
@@ -61,8 +62,9 @@ class OnnxExport:
 
     sparsity: share of the prunable weights that are zero or were removed with dead channels. deviation: largest
     relative difference of a raw output from the original with the same weights. kernel_deviation: the same of the
-    regions' outputs, computed by the kernel library; None without regions or library. ap, dense_ap: box AP; None where
-    there is no data. losses: zeros and error of each layer that was reconstructed.
+    regions' outputs, computed by the kernel library; None without regions or library. unreached_regions: those that no
+    input of the gate reached, of which nothing is known. ap, dense_ap: box AP; None where there is no data.
+    losses: zeros and error of each layer that was reconstructed.
     """
 
     artifact: Path
@@ -73,6 +75,7 @@ class OnnxExport:
     sparsity: float
     deviation: float
     kernel_deviation: float | None
+    unreached_regions: tuple[str, ...]
     checked_on: str
     ap: float | None
     dense_ap: float | None
@@ -149,12 +152,12 @@ def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Place
         # What rounding to int8 costs is judged by AP; the file is held to the QDQ graph that it was made of.
         save_model(round_values(model, target.float_values), reference)
         deviation = hold_raw_outputs(reference, file, inputs, tolerance)
-    kernel_deviation = hold_regions(file, inputs, target.gates)
-    dense_ap, ap = _ap(dense, job), _ap(file, job)
-    _hold_ap(dense_ap, ap, job)
+    check = hold_regions(file, inputs, target.gates)
+    dense_ap, ap = ap_of(dense, job), ap_of(file, job)
+    hold_ap(dense_ap, ap, job)
     if account is not None and job.data is not None:
         save_model(round_values(ticket, "fp32"), reference)
-        before = dense_ap if job.sparsity is None else _ap(reference, job)
+        before = dense_ap if job.sparsity is None else ap_of(reference, job)
         hold_quantised_ap(
             {"bbox": {"AP": before}}, {"bbox": {"AP": ap}}, target.gates.int8_ap_drop, account.quantization
         )
@@ -166,7 +169,8 @@ def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Place
         dense_bytes=dense.stat().st_size,
         sparsity=sparsity,
         deviation=deviation,
-        kernel_deviation=kernel_deviation,
+        kernel_deviation=None if check is None else check.deviation,
+        unreached_regions=() if check is None else check.unreached,
         checked_on=checked_on,
         ap=ap,
         dense_ap=dense_ap,
@@ -274,29 +278,6 @@ def _metadata(original: "ModelProto", job: OnnxJob, target: Target, decoder: "De
     if job.sparsity is not None:
         update["level"] = f"{method_of(job)}_{100 * job.sparsity:g}"
     return base.model_copy(update=update)
-
-
-def _ap(file: Path, job: OnnxJob) -> float | None:
-    """Box AP of a file on the job's data; None when there is none."""
-    if job.data is None or job.images is None:
-        return None
-    from lth_deploy.workflow.evaluate import evaluate
-
-    metrics = evaluate(file, job.data, job.images, decoder=job.decoder).ap.metrics
-    value = metrics["bbox"]["AP"]
-    return None if value is None else float(value)
-
-
-def _hold_ap(dense: float | None, packed: float | None, job: OnnxJob) -> None:
-    if dense is None or packed is None:
-        return
-    log.info("AP %.1f, the original has %.1f", 100 * packed, 100 * dense)
-    if job.max_ap_drop is not None and dense - packed > job.max_ap_drop:
-        raise GateError(
-            f"AP fell from {100 * dense:.1f} to {100 * packed:.1f}, by more than the allowed "
-            f"{100 * job.max_ap_drop:.1f} points; prune less, or search a ticket with find-ticket. "
-            "Nothing was written"
-        )
 
 
 def _write(result: OnnxExport, file: Path, dense: Path, target: Target) -> None:

@@ -54,7 +54,7 @@ def hold_raw_outputs(reference: Path, candidate: Path, inputs: Inputs, tolerance
         return float(run_limited(_raw_outputs, arguments, limits(2 * len(inputs)), what))
 
 
-def hold_regions(file: Path, inputs: Inputs, spec: GatesSpec) -> float | None:
+def hold_regions(file: Path, inputs: Inputs, spec: GatesSpec) -> region_gate.RegionCheck | None:
     """`region_gate.hold_regions` with limits.
 
     Raises:
@@ -68,7 +68,7 @@ def hold_regions(file: Path, inputs: Inputs, spec: GatesSpec) -> float | None:
         }
         what = f"comparing the regions of {file.name} on {len(inputs)} inputs"
         found = run_limited(_regions, arguments, limits(2 * len(inputs)), what)
-    return None if found is None else float(found)
+    return None if found is None else region_gate.RegionCheck(float(found[0]), tuple(map(str, found[1])))
 
 
 def inferred_sizes(light: "ModelProto") -> dict[str, list[int]]:
@@ -124,8 +124,9 @@ def _raw_outputs(reference: str, candidate: str, stored: list[Stored], tolerance
     return gates.hold_raw_outputs(Path(reference), Path(candidate), _read(stored), tolerance, fault)
 
 
-def _regions(file: str, stored: list[Stored], spec: object) -> float | None:
-    return region_gate.hold_regions(Path(file), _read(stored), GatesSpec.model_validate(spec))
+def _regions(file: str, stored: list[Stored], spec: object) -> tuple[float, tuple[str, ...]] | None:
+    check = region_gate.hold_regions(Path(file), _read(stored), GatesSpec.model_validate(spec))
+    return None if check is None else (check.deviation, check.unreached)
 
 
 def _runs(file: str, stored: list[Stored]) -> int:

@@ -161,7 +161,7 @@ def test_a_planted_fault_fails_the_gate_and_nothing_is_written(
 
 def test_lost_ap_is_held_to_its_bound(model_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     figures = iter([0.33, 0.29])
-    monkeypatch.setattr(verb, "_ap", lambda file, job: next(figures))
+    monkeypatch.setattr(verb, "ap_of", lambda file, job: next(figures))
     job = OnnxJob(sparsity=0.3, images=model_file.parent, data=model_file, max_ap_drop=0.01)
     monkeypatch.setattr(verb, "decoder_of", lambda job, original: None)
     with pytest.raises(GateError, match=r"33\.0 to 29\.0"):

@@ -80,13 +80,8 @@ def build_regions(
     Raises:
         ArtifactError: a stored weight is damaged.
     """
-    whole, model = model, separated(model)
-    stored = stored_weights(model)
-    shapes, units, reasons = _classified(model, stored)
-    joined = rejoined(model, units)
-    if joined is not None:
-        model = joined
-        shapes, units, reasons = _classified(model, stored)
+    whole = model
+    model, stored, shapes, units, reasons = classified(model)
     verdicts = _verdicts(units, stored, verdict)
     regions = grow(model.graph, units, shapes, lambda unit: verdicts[unit.place] is None)
     regions = _largest(regions, stored)
@@ -110,6 +105,20 @@ def build_regions(
         return whole, RegionPlan((), reasons)
     built = _assembled(model, done, outside, shapes, stored)
     return built, RegionPlan(tuple(_report(i, *one) for i, one in enumerate(done)), reasons)
+
+
+def classified(
+    model: ModelProto,
+) -> tuple[ModelProto, dict[str, StoredWeight], Shapes, list[Unit], dict[str, str]]:
+    """The model with conversions as regions need them, its weights and shapes, its units, and why layers are none."""
+    model = separated(model)
+    stored = stored_weights(model)
+    shapes, units, reasons = _classified(model, stored)
+    joined = rejoined(model, units)
+    if joined is not None:
+        model = joined
+        shapes, units, reasons = _classified(model, stored)
+    return model, stored, shapes, units, reasons
 
 
 def _classified(model: ModelProto, stored: dict[str, StoredWeight]) -> tuple[Shapes, list[Unit], dict[str, str]]:

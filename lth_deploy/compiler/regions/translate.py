@@ -56,7 +56,7 @@ class Translation:
     """A program with the names of the graph: activations, then arrays, are the inputs of the node.
 
     weights: names of the stored weights in the order of the program. planes: for the output of every resize a
-    tensor with its plane.
+    tensor with its plane. tensors: name in the graph of each tensor of the program; None of one that only it has.
     """
 
     program: Program
@@ -65,6 +65,7 @@ class Translation:
     arrays: tuple[str, ...]
     outputs: tuple[str, ...]
     planes: dict[str, str]
+    tensors: tuple[str | None, ...] = ()
 
 
 @dataclass
@@ -80,9 +81,14 @@ class _Draft:
 
 
 def translate(
-    units: Sequence[Unit], outputs: Sequence[str], shapes: Shapes, stored: dict[str, StoredWeight]
+    units: Sequence[Unit],
+    outputs: Sequence[str],
+    shapes: Shapes,
+    stored: dict[str, StoredWeight],
+    *,
+    fuse: bool = True,
 ) -> Translation:
-    """The program of a region that returns the tensors `outputs`.
+    """The program of a region that returns the tensors `outputs`; without `fuse` every unit is an instruction.
 
     Raises:
         ArtifactError: a resize makes a plane that no needed tensor of the region has.
@@ -90,12 +96,12 @@ def translate(
     made = {name for unit in units for name in unit.outputs}
     same = {unit.outputs[0]: unit.inputs[0] for unit in units if unit.kind == "same"}
     activations = tuple(dict.fromkeys(name for unit in units for name in unit.inputs if name not in made))
-    planes = _planes(units, outputs, shapes)
-    drafts = _fused(units, outputs, same, planes)
+    planes = planes_of(units, outputs, shapes)
+    drafts = _fused(units, outputs, same, planes, fuse)
     return _Writer(units, shapes, stored, same, planes).write(drafts, activations, tuple(outputs))
 
 
-def _planes(units: Sequence[Unit], outputs: Sequence[str], shapes: Shapes) -> dict[str, str]:
+def planes_of(units: Sequence[Unit], outputs: Sequence[str], shapes: Shapes) -> dict[str, str]:
     """For every resize a tensor with the plane that it makes: best one that is made in any case."""
     uses = Counter(name for unit in units for name in unit.inputs)
     made = {name for unit in units for name in unit.outputs}
@@ -110,7 +116,9 @@ def _planes(units: Sequence[Unit], outputs: Sequence[str], shapes: Shapes) -> di
     return chosen
 
 
-def _fused(units: Sequence[Unit], outputs: Sequence[str], same: dict[str, str], planes: dict[str, str]) -> list[_Draft]:
+def _fused(
+    units: Sequence[Unit], outputs: Sequence[str], same: dict[str, str], planes: dict[str, str], fuse: bool
+) -> list[_Draft]:
     """Instructions in order, with additions and activations inside the layer before them where they can be.
 
     Of an addition of two layers the later one takes it in; the earlier one is then the residual and made before.
@@ -135,7 +143,7 @@ def _fused(units: Sequence[Unit], outputs: Sequence[str], same: dict[str, str], 
         else:
             draft = _Draft(unit, unit.place, unit.outputs[0], act=unit.act, out=unit.out)
             drafts.append(draft)
-        if draft.act == NONE and draft.unit.kind in (*HEAVY, "add", "qadd") and _is_open(draft.out):
+        if fuse and draft.act == NONE and draft.unit.kind in (*HEAVY, "add", "qadd") and _is_open(draft.out):
             open_drafts[draft.output] = draft
     return sorted(drafts, key=lambda draft: draft.place)
 
@@ -183,7 +191,9 @@ class _Writer:
         constants, arrays = self._constants(len(activations))
         returned = tuple(Output(self._tensor(name), name in self.rows) for name in outputs)
         program = Program(len(activations), constants, tuple(self.steps), returned)
-        return Translation(program, activations, tuple(self.weights), arrays, outputs, self.planes)
+        names = {number: name for name, number in self.tensors.items()}
+        tensors = tuple(names.get(number) for number in range(len(self.steps)))
+        return Translation(program, activations, tuple(self.weights), arrays, outputs, self.planes, tensors)
 
     def _read(self, draft: _Draft) -> list[str]:
         names = [*draft.unit.inputs, *([draft.add] if draft.add else []), *self.planes.values()]

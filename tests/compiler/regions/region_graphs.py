@@ -1,5 +1,6 @@
 """Small graphs to grow regions in, and what every one of them must fulfil."""
 
+import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,13 +13,18 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from lth_deploy.compiler.domain import position_input
 from lth_deploy.compiler.load import check_model
 from lth_deploy.compiler.pack import pack
+from lth_deploy.compiler.regions.alone import lone_regions
 from lth_deploy.compiler.regions.build import RegionPlan, build_regions, zeros_from
 from lth_deploy.compiler.regions.check import program_of
 from lth_deploy.compiler.regions.expand import is_region
 from lth_deploy.compiler.stored import array_of
+from lth_deploy.errors import MissingLibraryError
 from lth_deploy.formats import FORMATS, Block
+from lth_deploy.kernels import ops_library
+from lth_deploy.kernels.exactness import reads_bytes
 from lth_deploy.kernels.instructions import Program
 from lth_deploy.kernels.reference import run_bounded
+from lth_deploy.workflow.region_steps import Stock, wrong_step
 
 Array = np.ndarray[Any, Any]
 
@@ -143,6 +149,23 @@ def assert_programs(built: ModelProto, feeds: Mapping[str, Array], slack: float 
             # A stock runtime may use Winograd or another order; the bound is for one sum a value.
             allowed = 4 * result.bound + 1e-6 * np.abs(result.value).max() + slack
             assert (np.abs(result.value - values[name]) <= allowed).all(), name
+    assert_steps(built, values)
+
+
+def assert_steps(built: ModelProto, values: Mapping[str, Array]) -> None:
+    """Kernels and stock runtime compute every instruction of the regions between bytes as the oracle does."""
+    try:
+        ops_library()
+    except MissingLibraryError:
+        return
+    for region in lone_regions(built):
+        if region.program is None or not reads_bytes(region.program):
+            continue
+        given = {name: values[name] for name in region.inputs}
+        for exact in (True, False):
+            with tempfile.TemporaryDirectory() as folder:
+                wrong = wrong_step(region, given, Path(folder), Stock(exact, 1e-4))
+                assert wrong is None, wrong
 
 
 def decoded(program: Program, node: NodeProto, constants: Mapping[str, TensorProto]) -> list[Array]:
