@@ -3,7 +3,7 @@
 import importlib
 import pkgutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -12,6 +12,9 @@ import numpy as np
 import onnx
 import onnx.backend.test.case.node as node_cases
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from lth_deploy.compiler.importing.imported import import_model
+from lth_deploy.compiler.opset import standard_opset
 
 SLOW = ("attention", "averagepool", "causal", "flexattention", "image_decoder", "linear_attention", "lppool", "maxpool")
 """Modules that take seconds to make their examples; pools are among the models of our own."""
@@ -136,3 +139,36 @@ def as_model(
     constants = [numpy_helper.from_array(np.asarray(value), name) for name, value in tensors.items()]
     graph = helper.make_graph(nodes, "graph", inputs, made, constants)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+def run(model: ModelProto, feeds: Mapping[str, Any]) -> list[Any]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return list(session.run(None, dict(feeds)))
+
+
+def equal(first: Any, second: Any) -> bool:
+    if isinstance(first, list):
+        return len(first) == len(second) and all(map(equal, first, second))
+    a, b = np.asarray(first), np.asarray(second)
+    return a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+
+
+def near(first: Any, second: Any) -> bool:
+    """Of lists of tensors: equal up to the order of sums, which ONNX Runtime chooses by what it knows of weights."""
+    return all(a.shape == b.shape and np.allclose(a, b, rtol=0, atol=1e-5) for a, b in zip(first, second, strict=True))
+
+
+def holds(
+    model: ModelProto, feeds: Mapping[str, Any], same: Callable[[list[Any], list[Any]], bool] = equal
+) -> ModelProto:
+    """Import a model, compare it with itself, and return what became of it."""
+    before = run(model, feeds)
+    imported = import_model(model)
+    assert standard_opset(imported.normalized) >= 13
+    assert same(before, run(imported.normalized, feeds))
+    return imported.normalized

@@ -1,14 +1,13 @@
 """Every operator in every version of it, through import: it must compute the very same afterwards."""
 
 from collections import Counter
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
-from node_cases import Example, as_model, distinct_versions, examples, in_opset
-from onnx import ModelProto, TensorProto, helper
+from node_cases import Example, as_model, distinct_versions, equal, examples, holds, in_opset, run
+from onnx import TensorProto, helper
 
 from lth_deploy.compiler.importing.imported import import_model
 from lth_deploy.compiler.importing.opsets import STEPS, next_version
@@ -23,32 +22,6 @@ ON_OWN_MODELS = {"AveragePool", "BatchNormalization", "Cast", "DepthToSpace", "L
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((1, 3, 7, 6)).astype(np.float32)
-
-
-def run(model: ModelProto, feeds: Mapping[str, Any]) -> list[Any]:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return list(session.run(None, dict(feeds)))
-
-
-def equal(first: Any, second: Any) -> bool:
-    if isinstance(first, list):
-        return len(first) == len(second) and all(map(equal, first, second))
-    a, b = np.asarray(first), np.asarray(second)
-    return a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
-
-
-def holds(model: ModelProto, feeds: Mapping[str, Any]) -> ModelProto:
-    """Import a model, compare it with itself, and return what became of it."""
-    before = run(model, feeds)
-    imported = import_model(model)
-    assert standard_opset(imported.normalized) >= 13
-    assert equal(before, run(imported.normalized, feeds))
-    return imported.normalized
 
 
 def steps_of(operator: str, opset: int) -> set[tuple[str, int]]:
