@@ -36,14 +36,35 @@ def inline_functions(model: ModelProto) -> tuple[ModelProto, list[str]]:
     done = Counter({key: times for key, times in called.items() if key in chosen})
     if not done:
         return model, []
-    inlined = inliner.inline_selected_functions(plain, [key[:2] for key in chosen], exclude=False)
+    inlined = _inlined(plain, chosen)
     names = sorted({key[1] for key in done})
     listed = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
     return inlined, [f"{sum(done.values())} calls of model-local functions were written out ({listed})"]
 
 
+def _inlined(model: ModelProto, chosen: set[_Key]) -> ModelProto:
+    """The model with the calls of these functions written out; it changes, too."""
+    before = [FunctionProto.FromString(one.SerializeToString()) for one in model.functions]
+    stay = [one for one in before if one.domain != DOMAIN and _key(one) not in chosen]
+    if stay:  # the inliner takes no model with a function of another opset, even where that one is to stay
+        taken = [one for one in before if one.domain == DOMAIN or _key(one) in chosen]
+        del model.functions[:]
+        model.functions.extend(taken)
+    inlined = inliner.inline_selected_functions(model, [key[:2] for key in chosen], exclude=False)
+    if stay:  # and what they call
+        known = {_key(one) for one in inlined.functions}
+        inlined.functions.extend(one for one in before if _key(one) not in known)
+        domains = {entry.domain for entry in inlined.opset_import}
+        inlined.opset_import.extend(entry for entry in model.opset_import if entry.domain not in domains)
+    return inlined
+
+
+def _key(function: FunctionProto) -> _Key:
+    return function.domain, function.name, function.overload
+
+
 def _functions(model: ModelProto) -> dict[_Key, FunctionProto]:
-    return {(one.domain, one.name, one.overload): one for one in model.functions if one.domain != DOMAIN}
+    return {_key(one): one for one in model.functions if one.domain != DOMAIN}
 
 
 def _calls(nodes: Iterable[NodeProto], functions: Mapping[_Key, FunctionProto]) -> list[_Key]:
