@@ -6,15 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from host_nodes import NODES, write_nodes
 from hosts import build_host, run_host
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from node_files import read_arrays, write_texts
-from quantised_programs import EVERY_QUANTISED, quantised_programs
+from quantised_programs import quantised_programs
 from region_nodes import region_node, write_node
 from region_programs import EVERY_INSTRUCTION, programs
-from residual_programs import RESIDUAL_PROGRAMS
-from roi_nodes import ROI_NODES, write_roi_node
 
 from lth_deploy.errors import ArtifactError
 from lth_deploy.kernels.program import parse, text
@@ -22,62 +21,10 @@ from lth_deploy.kernels.reference import run_bounded
 
 MUTATIONS = 10_000
 
-GROUPED = """\
-lth_region 1
-inputs 1
-weight gaps8 f32 12,2,3,3 at 1,2
-weight gaps16 f16 6,12,1,1 at 3,4
-weight gaps6 f32 6,6,3,3 at 5,6
-weight gaps10 f32 6 at 7,8
-t0 = load 0 channels=6
-t1 = conv t0 w0 - kernel=3,3 stride=1,2 pads=2,1,0,1 dilation=2,1 groups=3 act=hardswish
-t2 = conv t1 w1 w3 kernel=1,1 stride=1,1 pads=0,0,0,0 dilation=1,1 groups=1 act=leaky:0.1
-t3 = conv t2 w2 w3 kernel=3,3 stride=1,1 pads=1,1,1,1 dilation=1,1 groups=1 add=t2 act=none
-t4 = maxpool t3 kernel=2,2 stride=2,2 pads=0,0,0,0 dilation=1,1
-t5 = conv t4 w2 - kernel=3,3 stride=1,1 pads=1,1,1,1 dilation=1,1 groups=1 act=clip:-0.5:6
-t6 = resize t5 like=t0 linear=half_pixel
-t7 = concat t6 t0
-output t7
-output t3
-"""
-QUADS = """\
-lth_region 1
-inputs 1
-weight bitmask:1x4 s8 12,8,3,3 at 1,2
-weight dense f32 12 at 3
-weight dense s32 12 at 4
-weight gaps6:2x4 s8 6,12,1,1 at 5,6
-weight dense f32 6 at 7
-t0 = load 0 channels=8
-t1 = quantize t0 out=u8:0.0171:128
-t2 = qconv t1 w0 w1 w2 kernel=3,3 stride=2,2 pads=1,0,1,1 dilation=1,1 groups=1 act=relu out=u8:0.0313:0
-t3 = qconv t2 w3 w4 - kernel=1,1 stride=1,1 pads=0,0,0,0 dilation=1,1 groups=1 act=clip:-0.5:2 out=u8:0.0151:60
-t4 = maxpool t3 kernel=2,2 stride=2,2 pads=0,0,0,0 dilation=1,1
-t5 = resize t4 like=t3
-t6 = dequantize t5
-t7 = qconv t2 w3 w4 - kernel=1,1 stride=1,1 pads=0,0,0,0 dilation=1,1 groups=1 act=none out=f32
-output t6
-output t7
-"""
-NODES = {
-    "every": (EVERY_INSTRUCTION, [(2, 3, 21, 18), (5, 16)]),
-    "grouped": (GROUPED, [(1, 6, 13, 17)]),
-    "bytes": (EVERY_QUANTISED, [(2, 3, 21, 18), (5, 16)]),
-    "quads": (QUADS, [(1, 8, 13, 17)]),
-    "residuals": (RESIDUAL_PROGRAMS["one after the other"], [(2, 8, 13, 17)]),
-    "residuals in bytes": (RESIDUAL_PROGRAMS["one after the other, in bytes"], [(1, 8, 13, 17)]),
-}
-POOLED = ["of a mask head", "adaptive"]
-
 
 @pytest.fixture(scope="module")
 def plain() -> Path:
     return build_host("plain")
-
-
-def _files(folder: Path) -> list[Path]:
-    regions = [write_node(folder / f"{name}.node", region_node(*given)) for name, given in NODES.items()]
-    return regions + [write_roi_node(folder / f"{name}.node", ROI_NODES[name]) for name in POOLED]
 
 
 @pytest.mark.parametrize("name", NODES)
@@ -147,7 +94,7 @@ def test_an_older_onnx_runtime_is_refused_in_words(plain: Path) -> None:
 
 @pytest.mark.parametrize("isa", [None, "portable"])
 def test_damaged_nodes_are_refused_or_computed_as_the_oracle_does(isa: str | None, plain: Path, tmp_path: Path) -> None:
-    tally = json.loads(run_host(plain, "mutate", 2000, 10**6, *_files(tmp_path), folder=tmp_path, isa=isa))
+    tally = json.loads(run_host(plain, "mutate", 2000, 10**6, *write_nodes(tmp_path), folder=tmp_path, isa=isa))
     assert sum(tally.values()) == 2000
     assert tally["refused"] > 500
     assert tally["unfit"] > 10
@@ -158,7 +105,7 @@ def test_damaged_nodes_are_refused_or_computed_as_the_oracle_does(isa: str | Non
 @pytest.mark.parametrize("isa", [None, "portable"])
 def test_damaged_nodes_break_no_memory(isa: str | None, tmp_path: Path) -> None:
     host = build_host("address")
-    tally = json.loads(run_host(host, "mutate", MUTATIONS, 1, *_files(tmp_path), folder=tmp_path, isa=isa))
+    tally = json.loads(run_host(host, "mutate", MUTATIONS, 1, *write_nodes(tmp_path), folder=tmp_path, isa=isa))
     assert sum(tally.values()) == MUTATIONS
     assert tally["compared"] > MUTATIONS / 10
 
@@ -166,7 +113,7 @@ def test_damaged_nodes_break_no_memory(isa: str | None, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_sixteen_threads_share_a_kernel_without_races(tmp_path: Path) -> None:
     host = build_host("thread")
-    for file in _files(tmp_path):
+    for file in write_nodes(tmp_path):
         run_host(host, "threads", 16, file)
 
 

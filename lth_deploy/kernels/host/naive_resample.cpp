@@ -35,7 +35,7 @@ void interpolate(Resampling resampling, const NaiveTensor& in, NaiveTensor& out)
       for (int64_t x = 0; x < out.plane.w; ++x) {
         const auto [left, over] = position(resampling, x, in.plane.w, out.plane.w);
         const int64_t right = std::min(left + 1, in.plane.w - 1);
-        const auto across = [&](int64_t row) {
+        const auto across = [&, left = left, over = over](int64_t row) {
           return from[row * in.plane.w + left] * (1 - over) + from[row * in.plane.w + right] * over;
         };
         out.channel(0, nc)[y * out.plane.w + x] = across(top) * (1 - down) + across(bottom) * down;

@@ -1,63 +1,77 @@
 #include "node_file.h"
 
+#include <algorithm>
+#include <cstring>
 #include <fstream>
+#include <iterator>
+#include <sstream>
 #include <stdexcept>
 
 namespace lth::host {
 namespace {
 
 constexpr char kMagic[] = "lthnode1";
+constexpr char kTooShort[] = "the file ends too early";
 
+// Reads from the left of a file's content. Every length is held to what is left, so that damage costs no memory.
 class Reader {
  public:
-  explicit Reader(const std::string& path) : file_(path, std::ios::binary) {
-    if (!file_) throw std::runtime_error("cannot read " + path);
-  }
+  explicit Reader(std::string_view content) : rest_(content) {}
 
-  bool at_end() { return file_.peek() == std::ifstream::traits_type::eof(); }
+  bool at_end() const { return rest_.empty(); }
 
   int64_t number() {
     int64_t value = 0;
-    bytes(reinterpret_cast<char*>(&value), sizeof value);
+    const std::string_view found = bytes(sizeof value);
+    std::memcpy(&value, found.data(), sizeof value);
     return value;
   }
 
-  size_t size() { return static_cast<size_t>(number()); }
-
-  void bytes(char* to, size_t count) {
-    if (!file_.read(to, static_cast<std::streamsize>(count))) throw std::runtime_error("the file ends too early");
+  size_t size() {
+    const int64_t value = number();
+    if (value < 0 || static_cast<uint64_t>(value) > rest_.size()) throw std::runtime_error(kTooShort);
+    return static_cast<size_t>(value);
   }
 
-  std::string text() {
-    std::string found(size(), '\0');
-    bytes(found.data(), found.size());
+  std::string_view bytes(size_t count) {
+    if (count > rest_.size()) throw std::runtime_error(kTooShort);
+    const std::string_view found = rest_.substr(0, count);
+    rest_.remove_prefix(count);
     return found;
   }
+
+  std::string text() { return std::string(bytes(size())); }
 
   Array array() {
     Array array;
     array.type = static_cast<ort::ElementType>(number());
     array.dims.resize(size());
     for (int64_t& dim : array.dims) dim = number();
-    array.bytes.resize(size());
-    bytes(reinterpret_cast<char*>(array.bytes.data()), array.bytes.size());
+    const std::string_view found = bytes(size());
+    array.bytes.assign(found.begin(), found.end());
     return array;
   }
 
  private:
-  std::ifstream file_;
+  std::string_view rest_;
 };
 
-void write_number(std::ofstream& file, int64_t value) {
+std::string content_of(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw std::runtime_error("cannot read " + path);
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+void write_number(std::ostream& file, int64_t value) {
   file.write(reinterpret_cast<const char*>(&value), sizeof value);
 }
 
-void write_text(std::ofstream& file, const std::string& text) {
+void write_text(std::ostream& file, const std::string& text) {
   write_number(file, static_cast<int64_t>(text.size()));
   file << text;
 }
 
-void write_all(std::ofstream& file, const std::vector<Array>& arrays) {
+void write_all(std::ostream& file, const std::vector<Array>& arrays) {
   write_number(file, static_cast<int64_t>(arrays.size()));
   for (const Array& array : arrays) {
     write_number(file, array.type);
@@ -87,27 +101,38 @@ size_t width_of(ort::ElementType type) {
   }
 }
 
-Node read_node(const std::string& path) {
-  Reader reader(path);
-  std::string magic(sizeof kMagic - 1, '\0');
-  reader.bytes(magic.data(), magic.size());
-  if (magic != kMagic) throw std::runtime_error(path + " is no file of a node");
+Node parse_node(std::string_view content) {
+  Reader reader(content);
+  if (reader.bytes(std::min(content.size(), sizeof kMagic - 1)) != kMagic) throw std::runtime_error("no file of a node");
   Node node;
   node.op = reader.text();
-  node.outputs = reader.size();
+  node.outputs = static_cast<size_t>(reader.number());
   node.text = reader.text();
   node.inputs.resize(reader.size());
   for (Array& array : node.inputs) array = reader.array();
   return node;
 }
 
-void write_node(const std::string& path, const Node& node) {
-  std::ofstream file(path, std::ios::binary);
+std::string node_content(const Node& node) {
+  std::ostringstream file;
   file << kMagic;
   write_text(file, node.op);
   write_number(file, static_cast<int64_t>(node.outputs));
   write_text(file, node.text);
   write_all(file, node.inputs);
+  return file.str();
+}
+
+Node read_node(const std::string& path) {
+  try {
+    return parse_node(content_of(path));
+  } catch (const std::runtime_error& error) {
+    throw std::runtime_error(path + ": " + error.what());
+  }
+}
+
+void write_node(const std::string& path, const Node& node) {
+  std::ofstream(path, std::ios::binary) << node_content(node);
 }
 
 void write_arrays(const std::string& path, const std::vector<Array>& arrays) {
@@ -117,7 +142,8 @@ void write_arrays(const std::string& path, const std::vector<Array>& arrays) {
 }
 
 std::vector<Text> read_texts(const std::string& path) {
-  Reader reader(path);
+  const std::string content = content_of(path);
+  Reader reader(content);
   std::vector<Text> texts;
   while (!reader.at_end()) {
     Text text;

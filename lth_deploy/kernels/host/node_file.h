@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "../src/ort_abi.h"
@@ -27,6 +28,9 @@ size_t width_of(ort::ElementType type);
 // "lthnode1", operator (length, text), outputs, text (length, text), arrays. Throws std::runtime_error.
 Node read_node(const std::string& path);
 void write_node(const std::string& path, const Node& node);
+// The same for the content of such a file.
+Node parse_node(std::string_view content);
+std::string node_content(const Node& node);
 
 // Number of arrays, then of each: type, rank, dimensions, number of bytes, bytes.
 void write_arrays(const std::string& path, const std::vector<Array>& arrays);

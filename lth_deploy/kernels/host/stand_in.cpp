@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "../src/isa_choice.h"
 #include "naive_region.h"
 #include "naive_roi_align.h"
 #include "naive_shapes.h"
@@ -40,8 +41,14 @@ class NaiveRegion : public Region {
 
 }  // namespace
 
-std::unique_ptr<Region> make_region(Program program, std::vector<Weight> weights, const std::string& isa) {
+const Isa& choose_isa(const std::string& isa) {
   if (!isa.empty() && isa != "portable") throw Error("LTH_ISA is portable, found '" + isa + "'");
+  static const Isa none{};
+  return none;
+}
+
+std::unique_ptr<Region> make_region(Program program, std::vector<Weight> weights, const std::string& isa) {
+  choose_isa(isa);
   return std::make_unique<NaiveRegion>(std::move(program), std::move(weights));
 }
 

@@ -1,0 +1,62 @@
+"""Nodes with every instruction, coding and activation, which the tests of the host run and damage."""
+
+from pathlib import Path
+
+from quantised_programs import EVERY_QUANTISED
+from region_nodes import region_node, write_node
+from region_programs import EVERY_INSTRUCTION
+from residual_programs import RESIDUAL_PROGRAMS
+from roi_nodes import ROI_NODES, write_roi_node
+
+GROUPED = """\
+lth_region 1
+inputs 1
+weight gaps8 f32 12,2,3,3 at 1,2
+weight gaps16 f16 6,12,1,1 at 3,4
+weight gaps6 f32 6,6,3,3 at 5,6
+weight gaps10 f32 6 at 7,8
+t0 = load 0 channels=6
+t1 = conv t0 w0 - kernel=3,3 stride=1,2 pads=2,1,0,1 dilation=2,1 groups=3 act=hardswish
+t2 = conv t1 w1 w3 kernel=1,1 stride=1,1 pads=0,0,0,0 dilation=1,1 groups=1 act=leaky:0.1
+t3 = conv t2 w2 w3 kernel=3,3 stride=1,1 pads=1,1,1,1 dilation=1,1 groups=1 add=t2 act=none
+t4 = maxpool t3 kernel=2,2 stride=2,2 pads=0,0,0,0 dilation=1,1
+t5 = conv t4 w2 - kernel=3,3 stride=1,1 pads=1,1,1,1 dilation=1,1 groups=1 act=clip:-0.5:6
+t6 = resize t5 like=t0 linear=half_pixel
+t7 = concat t6 t0
+output t7
+output t3
+"""
+QUADS = """\
+lth_region 1
+inputs 1
+weight bitmask:1x4 s8 12,8,3,3 at 1,2
+weight dense f32 12 at 3
+weight dense s32 12 at 4
+weight gaps6:2x4 s8 6,12,1,1 at 5,6
+weight dense f32 6 at 7
+t0 = load 0 channels=8
+t1 = quantize t0 out=u8:0.0171:128
+t2 = qconv t1 w0 w1 w2 kernel=3,3 stride=2,2 pads=1,0,1,1 dilation=1,1 groups=1 act=relu out=u8:0.0313:0
+t3 = qconv t2 w3 w4 - kernel=1,1 stride=1,1 pads=0,0,0,0 dilation=1,1 groups=1 act=clip:-0.5:2 out=u8:0.0151:60
+t4 = maxpool t3 kernel=2,2 stride=2,2 pads=0,0,0,0 dilation=1,1
+t5 = resize t4 like=t3
+t6 = dequantize t5
+t7 = qconv t2 w3 w4 - kernel=1,1 stride=1,1 pads=0,0,0,0 dilation=1,1 groups=1 act=none out=f32
+output t6
+output t7
+"""
+NODES = {
+    "every": (EVERY_INSTRUCTION, [(2, 3, 21, 18), (5, 16)]),
+    "grouped": (GROUPED, [(1, 6, 13, 17)]),
+    "bytes": (EVERY_QUANTISED, [(2, 3, 21, 18), (5, 16)]),
+    "quads": (QUADS, [(1, 8, 13, 17)]),
+    "residuals": (RESIDUAL_PROGRAMS["one after the other"], [(2, 8, 13, 17)]),
+    "residuals in bytes": (RESIDUAL_PROGRAMS["one after the other, in bytes"], [(1, 8, 13, 17)]),
+}
+POOLED = ["of a mask head", "adaptive"]
+
+
+def write_nodes(folder: Path) -> list[Path]:
+    """A file of each in the host's format."""
+    regions = [write_node(folder / f"{name}.node", region_node(*given)) for name, given in NODES.items()]
+    return regions + [write_roi_node(folder / f"{name}.node", ROI_NODES[name]) for name in POOLED]
