@@ -39,9 +39,7 @@ def _options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--native-inputs", type=int, default=100_000, help="so many mutated nodes of each kernel set")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--first", type=int, default=0, help="number of the first input")
-    parser.add_argument(
-        "--only", action="append", metavar="NAME", help=f"one of {', '.join([*TARGETS, *native.NAMES])}"
-    )
+    parser.add_argument("--only", action="append", metavar="NAME", help=f"one of {', '.join(_NAMES)}")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--faults", type=Path, default=PROJECT / "build" / "fuzz" / "faults")
     parser.add_argument("--repeat", type=Path, nargs="+", metavar="FOLDER", help="run kept inputs instead")
@@ -98,17 +96,9 @@ def _campaign(options: argparse.Namespace) -> int:
             if not waiting:
                 break
             for target in waiting:
-                tally = tallies[target.name]
-                end = tally.seconds + min(_SLICE, share - tally.seconds)
-                following[target.name] = fuzz(
-                    bench,
-                    target,
-                    options.seed,
-                    following[target.name],
-                    tally,
-                    options.faults,
-                    _more(tally, options, end),
-                )
+                tally, first = tallies[target.name], following[target.name]
+                more = _more(tally, options.inputs, tally.seconds + min(_SLICE, share - tally.seconds))
+                following[target.name] = fuzz(bench, target, options.seed, first, tally, options.faults, more)
     finally:
         bench.close()
     figures |= {name: tally.to_json() for name, tally in tallies.items()}

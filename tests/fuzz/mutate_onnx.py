@@ -35,7 +35,7 @@ _OPERATORS = (
         "TopK",
         "Size",
     ),
-    *("DequantizeLinear", "QuantizeLinear", "SequenceConstruct", "NonMaxSuppression"),
+    *("DequantizeLinear", "QuantizeLinear", "SequenceConstruct", "NonMaxSuppression", "Size"),
 )
 
 

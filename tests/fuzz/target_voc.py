@@ -71,8 +71,6 @@ def draw(seeds: Path, random: Random) -> Case:
         changed = name == hit and random.random() < 0.75
         sound = _XML.format(name=name).encode("utf-8", "surrogateescape")
         files[f"VOC/Annotations/{name}.xml"] = _xml(name, random) if changed else sound
-            _xml(name, random) if changed else _XML.format(name=name).encode("utf-8", "surrogateescape")
-        )
         suffix = random.choice(("jpg", "jpg", "jpg", "JPG", "png"))
         files[f"VOC/JPEGImages/{name}.{suffix}"] = _picture("JPEG")
     listed = "\n".join(names) + "\n"
