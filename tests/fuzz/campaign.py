@@ -110,9 +110,9 @@ class Bench:
         shutil.rmtree(self.scratch, ignore_errors=True)
         self.scratch.mkdir()
         lay_out(case, self.scratch, seeds)
-        before = _states(self.scratch)
+        before = states(self.scratch)
         ending = run_limited(lambda: _command(case.arguments), self.scratch, self.root / "logs", target.limits)
-        return ending, judge(case, ending, before, _states(self.scratch), target.limits)
+        return ending, judge(case, ending, before, states(self.scratch), target.limits)
 
 
 def _command(arguments: tuple[str, ...]) -> None:
@@ -122,7 +122,7 @@ def _command(arguments: tuple[str, ...]) -> None:
     main()
 
 
-def _states(folder: Path) -> dict[str, object]:
+def states(folder: Path) -> dict[str, object]:
     """Every file below a folder with what tells that it was written to."""
     found: dict[str, object] = {}
     for place, names, files in os.walk(folder):

@@ -120,7 +120,7 @@ def draw(seeds: Path, random: Random) -> Case:
         )
     )
     given = {f"run/{name}": f"run/{name}" for name in _files(seeds / "run")}
-    return Case(NAME, tuple(arguments), files, given)
+    return Case(NAME, tuple(arguments), files, given, frozenset({0, 2, 3, 4}))
 
 
 def draw_trained(seeds: Path, random: Random) -> Case:

@@ -71,7 +71,8 @@ def _files(case: Case, ending: Ending, before: Mapping[str, object], after: Mapp
     changed = sorted(name for name, state in before.items() if after.get(name) != state)
     if changed and not case.may_change:
         return Fault("leftover", f"{case.arguments[0]} changes its input", ", ".join(changed[:5]))
-    new = [name for name in after if name not in before]
+    # A folder that was made and stayed empty is no output.
+    new = [name for name, state in after.items() if name not in before and state is not None]
     if ending.code == 0:
         new = [name for name in new if ".tmp" in name or "/.export-" in f"/{name}"]
     else:
