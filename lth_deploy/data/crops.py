@@ -17,6 +17,7 @@ from lth_deploy import storage
 from lth_deploy.data.coco import load_coco
 from lth_deploy.data.images import read_record
 from lth_deploy.data.records import Annotation, CocoDataset
+from lth_deploy.data.values import short
 from lth_deploy.errors import DataError, UsageError
 
 INDEX = "crops.json"
@@ -115,8 +116,8 @@ def _chosen(dataset: CocoDataset, plan: CropsPlan, source: Path) -> set[int]:
     """Ids of the annotations that are cut."""
     chosen: set[int] = set()
     for category, name in zip(dataset.category_ids, dataset.class_names, strict=True):
-        if name in (".", "..", INDEX) or any(sign in name for sign in "/\\\0"):
-            raise DataError(f"{source}: the class name {name!r} cannot name a folder; rename the class")
+        if name == INDEX or name.startswith(".") or len(name.encode()) > 255 or any(sign in name for sign in "/\\\0"):
+            raise DataError(f"{source}: the class name {short(name)} cannot name a folder; rename the class")
         fitting = [
             one.id
             for record in dataset.images

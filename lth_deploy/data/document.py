@@ -10,7 +10,7 @@ from lth_deploy.data.findings import CheckReport
 from lth_deploy.data.image_entries import Entry, check_files, read_images
 from lth_deploy.data.records import Annotation, Category, CocoDataset
 from lth_deploy.data.text import read_json_text
-from lth_deploy.data.values import FaultError, as_id, encodable, short
+from lth_deploy.data.values import FaultError, as_id, is_one_line, short
 from lth_deploy.errors import DataError
 
 
@@ -110,8 +110,8 @@ def _categories(entries: Iterable[Entry], file: str, report: CheckReport) -> Ite
 
 def _category(number: int, raw: dict[str, Any]) -> Category:
     name = raw.get("name")
-    if not isinstance(name, str) or not name.strip() or not encodable(name):
-        raise FaultError(f"name must be text, found {short(name)}")
+    if not isinstance(name, str) or not name.strip() or not is_one_line(name):
+        raise FaultError(f"name must be text of one line, found {short(name)}")
     points = raw.get("keypoints") or []
     if not isinstance(points, list) or not all(isinstance(p, str) for p in points) or len(set(points)) < len(points):
         raise FaultError("keypoints must be a list of different names")

@@ -7,6 +7,8 @@ from lth_deploy.data.images import SUFFIXES, is_image_name, read_header
 from lth_deploy.data.values import FaultError, printable
 from lth_deploy.errors import DataError
 
+_PACKED_BY_MACOS = "__MACOSX"
+
 
 def convert_folder(root: Path, out_json: Path) -> Path:
     """Write the pictures below `root` as a COCO file; returns `root`, where its file names begin.
@@ -16,7 +18,8 @@ def convert_folder(root: Path, out_json: Path) -> Path:
     Raises:
         DataError: there are no class folders, one of them has no pictures, or a file is no picture.
     """
-    folders = sorted(entry for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else []
+    found = (entry for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else ()
+    folders = sorted(entry for entry in found if not entry.name.startswith((".", _PACKED_BY_MACOS)))
     if not folders:
         raise DataError(f"{root} is no image folder; it must hold one folder a class, with that class's pictures")
     images: list[dict[str, object]] = []

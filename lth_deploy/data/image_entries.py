@@ -1,6 +1,8 @@
 """The entries of a COCO file's `images`: checked, and matched to files."""
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,10 @@ from lth_deploy.data.findings import CheckReport
 from lth_deploy.data.images import LARGEST_SIDE, Header, check_size, decode, read_header
 from lth_deploy.data.records import ImageRecord
 from lth_deploy.data.values import FaultError, as_id, short
+
+# On a network or a turning disk each file is waited for; whole images are decoded one by one to save memory.
+_HEADERS_AT_ONCE = 8
+_SUBMITTED = 1024
 
 Entry = tuple[int, str, dict[str, Any]]
 """Id, place in words ('image 7') and content of an entry of a list."""
@@ -52,14 +58,23 @@ def check_files(records: list[ImageRecord], folder: Path, decode_images: bool, r
     if records and not folder.is_dir():
         report.error(folder, "folder", "there is no such folder of images")
         return
-    for record in records:
-        try:
-            header = decode(record.path)[1] if decode_images else read_header(record.path)
-            check_size(header, record)
-        except FaultError as fault:
-            report.error(record.path, f"image {record.id}", str(fault))
-        else:
-            _report_orientation(header, record, report)
+    with ThreadPoolExecutor(1 if decode_images else _HEADERS_AT_ONCE) as pool:
+        for start in range(0, len(records), _SUBMITTED):
+            some = records[start : start + _SUBMITTED]
+            for record, header in zip(some, pool.map(partial(_look, decode_images), some), strict=True):
+                if isinstance(header, FaultError):
+                    report.error(record.path, f"image {record.id}", str(header))
+                else:
+                    _report_orientation(header, record, report)
+
+
+def _look(decode_images: bool, record: ImageRecord) -> Header | FaultError:
+    try:
+        header = decode(record.path)[1] if decode_images else read_header(record.path)
+        check_size(header, record)
+    except FaultError as fault:
+        return fault
+    return header
 
 
 def _report_orientation(header: Header, record: ImageRecord, report: CheckReport) -> None:

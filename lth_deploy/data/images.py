@@ -133,8 +133,8 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def is_image_name(file: Path) -> bool:
-    """Whether the name ends as those of images do, in upper or lower case."""
-    return file.suffix.lower() in SUFFIXES
+    """Whether the name ends as those of images do, in any case; hidden files, which macOS adds, do not count."""
+    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import math
 import re
+import unicodedata
 from typing import Any
 
 LARGEST_COORDINATE = 1e6
@@ -86,9 +87,9 @@ def short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def encodable(text: str) -> bool:
-    """Whether `text` can be written as UTF-8; JSON allows lone surrogates, which cannot."""
-    return not any("\ud800" <= one <= "\udfff" for one in text)
+def is_one_line(text: str) -> bool:
+    """Whether `text` can be printed and written: no control characters, and no lone surrogates, which JSON allows."""
+    return not any(unicodedata.category(one) in ("Cc", "Cs") for one in text)
 
 
 def printable(text: object, most: int = 300) -> str:

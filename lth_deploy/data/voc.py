@@ -108,7 +108,8 @@ def _find(root: Path) -> _Folders:
 def _read_all(folders: _Folders) -> dict[str, VocPicture]:
     """What the annotation files say, by stem."""
     found = folders.annotations.iterdir() if folders.annotations.is_dir() else ()
-    paths = sorted(path for path in found if path.suffix.lower() == ".xml")
+    # macOS puts a hidden ._NAME.xml of its own beside each file that it packs.
+    paths = sorted(path for path in found if path.suffix.lower() == ".xml" and not path.name.startswith("."))
     if not paths:
         raise DataError(f"{folders.annotations}: no XML files; a VOC data set has one for each image")
     pictures: dict[str, VocPicture] = {}

@@ -92,6 +92,7 @@ ERRORS: dict[str, tuple[Change, str, str]] = {
     "missing image": (set_in("images", 0, file_name="gone.png"), "image 7", "no such image"),
     "duplicate category id": (set_in("categories", 1, id=3), "category 3", "used before"),
     "duplicate category name": (set_in("categories", 1, name="cell"), "category 90", "category 3"),
+    "category name of two lines": (set_in("categories", 1, name="dust\r"), "category 90", "text of one line"),
     "category without name": (drop_in("categories", 1, "name"), "category 90", "name"),
     "skeleton out of range": (set_in("categories", 0, skeleton=[[1, 4]]), "category 3", "skeleton"),
     "two sets of keypoints": (set_in("categories", 1, keypoints=["x"]), "category 90", "differ"),

@@ -6,6 +6,7 @@ import pytest
 
 from lth_deploy.data.coco import load_coco
 from lth_deploy.data.folder import convert_folder
+from lth_deploy.data.images import image_files
 from lth_deploy.errors import DataError
 from tests.pictures import COLOURS, draw_folder
 
@@ -29,6 +30,17 @@ def test_pictures_may_lie_deeper_and_other_files_are_no_pictures(tmp_path: Path)
     (root / "red" / "notes.txt").write_text("no picture")
     dataset = load_coco(tmp_path / "t.json", convert_folder(root, tmp_path / "t.json"))
     assert {record.file_name for record in dataset.images} == {"blue/0.png", "green/0.png", "red/deeper/0.png"}
+
+
+def test_what_macos_adds_is_no_class_and_no_picture(tmp_path: Path) -> None:
+    root = draw_folder(tmp_path / "train", 1)
+    for name in ("__MACOSX/red/._0.png", "red/._0.png", ".cache/0.png"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"\0\5\x16\7")
+    dataset = load_coco(tmp_path / "t.json", convert_folder(root, tmp_path / "t.json"))
+    assert dataset.class_names == tuple(sorted(COLOURS))
+    assert len(dataset.images) == len(COLOURS)
+    assert image_files(root / "red") == [root / "red" / "0.png"]
 
 
 def test_what_is_no_image_folder_is_refused(tmp_path: Path) -> None:

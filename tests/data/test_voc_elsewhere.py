@@ -112,6 +112,13 @@ def test_endings_in_upper_case(suffix: str, voc: Voc) -> None:
     assert voc.names() == voc.names("a\n") == [f"a{suffix}"]
 
 
+def test_what_macos_adds_is_no_annotation(voc: Voc) -> None:
+    voc.add("a")
+    (voc.root / "Annotations/._a.xml").write_bytes(b"\0\5\x16\7")
+    (voc.root / "JPEGImages/._a.jpg").write_bytes(b"\0\5\x16\7")
+    assert voc.names() == ["a.jpg"]
+
+
 def test_two_annotation_files_of_one_image_are_refused(voc: Voc) -> None:
     voc.add("a")
     voc.add("a", ending=".XML")

@@ -201,7 +201,9 @@ def test_pictures_are_embedded_anew(run_directory: Path) -> None:
 def test_a_picture_that_cannot_be_shown_is_a_warning(run_directory: Path) -> None:
     Image.new("RGB", (8, 8)).save(run_directory.parent / "outside.png")
     (run_directory / "text.png").write_text("no picture")
-    paths = ("missing.png", "../outside.png", "text.png", "/etc/hostname")
+    Image.new("1", (8200, 8200)).save(run_directory / "large.png")
+    Image.new("RGB", (8, 8)).save(run_directory / "other.png", "TIFF")
+    paths = ("missing.png", "../outside.png", "text.png", "/etc/hostname", "large.png", "other.png")
     run = make_run()
     run["pictures"] = [{"title": "t", "path": path} for path in paths]
     write(run_directory / "summary.json", run)
