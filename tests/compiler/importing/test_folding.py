@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from node_cases import as_model, holds, near, run
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from lth_deploy.compiler.importing import evaluated
@@ -17,6 +16,7 @@ from lth_deploy.compiler.layers import weight_layers
 from lth_deploy.compiler.pack import pack
 from lth_deploy.compiler.values import set_weights
 from lth_deploy.compiler.weightless import weightless_notes
+from tests.compiler.importing.node_cases import as_model, holds, near, run
 
 N = helper.make_node
 RNG = np.random.default_rng(0)

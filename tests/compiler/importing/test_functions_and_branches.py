@@ -4,7 +4,6 @@ import logging
 
 import numpy as np
 import pytest
-from node_cases import as_model, holds, near, run
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from lth_deploy.compiler.importing.imported import import_model
@@ -13,6 +12,7 @@ from lth_deploy.compiler.layers import weight_layers
 from lth_deploy.compiler.prepare import prepare
 from lth_deploy.compiler.values import set_weights
 from lth_deploy.compiler.weightless import weightless_notes
+from tests.compiler.importing.node_cases import as_model, holds, near, run
 
 N = helper.make_node
 RNG = np.random.default_rng(0)

@@ -6,13 +6,22 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from node_cases import Example, as_model, distinct_versions, equal, examples, holds, in_opset, run
 from onnx import TensorProto, helper
 
 from lth_deploy.compiler.importing.imported import import_model
 from lth_deploy.compiler.importing.opsets import STEPS, next_version
 from lth_deploy.compiler.opset import standard_opset
 from lth_deploy.errors import ArtifactError
+from tests.compiler.importing.node_cases import (
+    Example,
+    as_model,
+    distinct_versions,
+    equal,
+    examples,
+    holds,
+    in_opset,
+    run,
+)
 
 REFUSED = {"Resize": "mode 'cubic'", "Scan": "loop over the batch"}
 """Operators of which the standard's examples have no exact form in newer opsets, and the reason that must be given."""

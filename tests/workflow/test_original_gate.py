@@ -1,0 +1,149 @@
+"""`export --onnx` is held to the file as it was given, whatever import made of it."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from lth_deploy.compiler.importing import opsets
+from lth_deploy.compiler.importing.rewrite import Rewrite, changed
+from lth_deploy.errors import ArtifactError, ParityError
+from lth_deploy.runtimes import RUNTIMES
+from lth_deploy.target import Target
+from lth_deploy.workflow.export_onnx import OnnxJob, export_onnx
+
+N = helper.make_node
+RNG = np.random.default_rng(0)
+TARGET = Target(values="fp32", profile=False)
+
+
+def weight(*shape: int) -> "np.ndarray[tuple[int, ...], np.dtype[np.float32]]":
+    return (RNG.standard_normal(shape) * (RNG.random(shape) > 0.85)).astype(np.float32)
+
+
+def save(path: Path, nodes: list[NodeProto], opset: int, inputs: tuple[str, ...] = (), **tensors: object) -> ModelProto:
+    constants = [numpy_helper.from_array(np.asarray(value), name) for name, value in tensors.items()]
+    graph = helper.make_graph(
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 8, 12, 12])]
+        + [helper.make_tensor_value_info(one.name, one.data_type, one.dims) for one in constants if one.name in inputs],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 32, "h", "w"])],
+        constants,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    onnx.save(model, path)
+    return model
+
+
+def layers(first: str = "w", last: str = "y") -> list[NodeProto]:
+    return [
+        N("Conv", ["x", first], ["a"], pads=[1] * 4),
+        N("Relu", ["a"], ["b"]),
+        N("Conv", ["b", "v"], [last], pads=[1] * 4),
+    ]
+
+
+def outputs(path: Path) -> "np.ndarray[tuple[int, ...], np.dtype[np.float32]]":
+    feeds = {"x": np.random.default_rng(1).standard_normal((1, 8, 12, 12)).astype(np.float32)}
+    found = RUNTIMES.get("onnxruntime").load(path, threads=1).run(feeds)["y"]
+    return np.asarray(found, np.float32)
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """A model that ONNX's own converter changes: enlarged linearly in opset 10."""
+    nodes = [*layers(last="c"), N("Resize", ["c", "s"], ["y"], mode="linear")]
+    tensors = {"w": weight(32, 8, 3, 3), "v": weight(32, 32, 3, 3), "s": np.array([1, 1, 2, 2], np.float32)}
+    save(tmp_path / "old.onnx", nodes, 10, **tensors)
+    return tmp_path / "old.onnx"
+
+
+@pytest.fixture
+def wrong_adapter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Import as it would be with ONNX's own converter."""
+
+    def half_pixel(node: NodeProto, rewrite: Rewrite) -> list[NodeProto]:
+        return [changed(node, inputs=[node.input[0], "", node.input[1]])]
+
+    monkeypatch.setitem(opsets.STEPS, ("Resize", 11), half_pixel)
+
+
+def test_an_old_model_computes_the_same(old: Path) -> None:
+    made = export_onnx(old, OnnxJob(), target=TARGET)
+    np.testing.assert_allclose(outputs(made.artifact), outputs(old), atol=1e-4)
+    assert made.bytes < made.dense_bytes / 2
+
+
+@pytest.mark.parametrize("sparsity", [None, 0.95])
+def test_an_import_that_changes_the_model_is_noticed(old: Path, wrong_adapter: None, sparsity: float | None) -> None:
+    with pytest.raises(ParityError, match=r"import changes what old.onnx computes \(opset 10 was converted"):
+        export_onnx(old, OnnxJob(sparsity=sparsity), target=TARGET)
+    assert not (old.parent / "old-export" / "model.onnx").exists()
+
+
+@pytest.fixture
+def masked(tmp_path: Path) -> Path:
+    """A weight behind a mask and one that was quantized and dequantized."""
+    nodes = [
+        N("Mul", ["w", "m"], ["f"]),
+        N("QuantizeLinear", ["k", "s"], ["q"]),
+        N("DequantizeLinear", ["q", "s"], ["v"]),
+        *layers("f"),
+    ]
+    w, k = weight(32, 8, 3, 3), weight(32, 32, 3, 3)
+    save(tmp_path / "masked.onnx", nodes, 17, w=w, m=(w > 0).astype(np.float32), k=k, s=np.float32(0.02))
+    return tmp_path / "masked.onnx"
+
+
+def test_pruned_weights_are_compared_in_the_graph_of_the_original(
+    masked: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        made = export_onnx(masked, OnnxJob(sparsity=0.98), target=TARGET)
+    assert "2 parameters that follow from constants were folded: DequantizeLinear (1), Mul (1)" in caplog.text
+    assert made.sparsity == pytest.approx(0.98, abs=1e-3)
+    assert {layer.name for layer in made.layers if layer.reason is None} == {"f", "v"}
+    # The float weights, and nothing of the mask or the quantization, are left.
+    packed = onnx.load(made.artifact)
+    assert not {"w", "m", "k", "s"} & {tensor.name for tensor in packed.graph.initializer}
+
+
+def test_a_fault_behind_import_is_noticed(masked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lth_deploy.workflow import export_onnx as verb
+
+    chosen = verb.emit_chosen
+
+    def with_another_weight(model: ModelProto, *rest: object) -> object:
+        for tensor in model.graph.initializer:
+            if tensor.name == "v":
+                tensor.CopyFrom(numpy_helper.from_array(2 * numpy_helper.to_array(tensor), "v"))
+        return chosen(model, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(verb, "emit_chosen", with_another_weight)
+    with pytest.raises(ParityError, match="does not compute what its weights say"):
+        export_onnx(masked, OnnxJob(), target=TARGET)
+
+
+def test_a_model_that_does_not_run_is_refused_before_anything_is_made_of_it(tmp_path: Path) -> None:
+    nodes = [*layers(last="c"), N("Mystery", ["c"], ["y"], domain="nobody.knows")]
+    model = save(tmp_path / "odd.onnx", nodes, 17, w=weight(32, 8, 3, 3), v=weight(32, 32, 3, 3))
+    model.opset_import.append(helper.make_opsetid("nobody.knows", 1))
+    onnx.save(model, tmp_path / "odd.onnx")
+    with pytest.raises(ArtifactError, match=r"does not run in ONNX Runtime: .*Mystery"):
+        export_onnx(tmp_path / "odd.onnx", OnnxJob(), target=TARGET)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_inputs_with_a_default_value(tmp_path: Path, keep: bool) -> None:
+    tensors = {"w": weight(32, 8, 3, 3), "v": weight(32, 32, 3, 3)}
+    save(tmp_path / "inputs.onnx", layers(), 17, ("v",), **tensors)
+    made = export_onnx(tmp_path / "inputs.onnx", OnnxJob(keep_inputs=keep), target=TARGET)
+    packed = onnx.load(made.artifact)
+    assert [value.name for value in packed.graph.input] == (["x", "v"] if keep else ["x"])
+    reasons = {layer.name: layer.reason for layer in made.layers}
+    assert reasons["w"] is None
+    assert ("a caller may replace it" in str(reasons["v"])) == keep
