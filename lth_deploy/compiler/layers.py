@@ -9,7 +9,7 @@ from onnx import ModelProto, NodeProto, TensorProto
 from lth_deploy.compiler.regions.expand import expand_regions
 from lth_deploy.compiler.stored import StoredWeight, stored_weights
 from lth_deploy.compiler.walk import all_nodes
-from lth_deploy.formats import FORMATS, LEAST_INT8, Array
+from lth_deploy.formats import FORMATS, Array
 
 WEIGHT_INPUT = {
     "Conv": 1,
@@ -121,8 +121,6 @@ def _obstacle(stored: StoredWeight, weights: Array, overridable: bool) -> str | 
         return "a caller may replace it: it is an input of the graph"
     if weights.size == 0:
         return "it has no weights"
-    if stored.int8 and weights.min() < LEAST_INT8:
-        return "it holds -128: symmetric int8 weights are -127 to 127"
     if not stored.int8 and not np.isfinite(weights).all():
         return "it holds NaN or infinite weights"
     if not FORMATS.get("bitmask").supports(weights):

@@ -1,6 +1,6 @@
 """Sparse formats of tensors: numpy only, one file a format, all in one registry."""
 
-from lth_deploy.formats.base import LEAST_INT8, Array, Arrays, Format, Occupancy
+from lth_deploy.formats.base import Array, Arrays, Format, Occupancy
 from lth_deploy.formats.blocks import BLOCKS, SINGLE, Block
 from lth_deploy.formats.choice import LOAD_ZEROS, Preference, bound_of, choose, entropy_bound, sizes
 from lth_deploy.formats.packed import occupancy
@@ -10,7 +10,6 @@ __all__ = [
     "BLOCKS",
     "CODERS",
     "FORMATS",
-    "LEAST_INT8",
     "LOAD_ZEROS",
     "SINGLE",
     "Array",

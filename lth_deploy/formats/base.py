@@ -27,9 +27,6 @@ all memory. At 99.9 percent zeros the factor is below 800; only larger tensors o
 MAX_RANK = 8
 VALUE_TYPES = (np.dtype(np.float32), np.dtype(np.float16), np.dtype(np.int8))
 
-LEAST_INT8 = -127
-"""Symmetric weights: -128 has no positive twin, and kernels may negate."""
-
 
 @dataclass(frozen=True)
 class Occupancy:
@@ -96,7 +93,7 @@ def is_storable(weights: Array) -> bool:
 
 
 def _sound(values: Array) -> bool:
-    return bool((values >= LEAST_INT8).all()) if values.dtype == np.int8 else bool(np.isfinite(values).all())
+    return values.dtype == np.int8 or bool(np.isfinite(values).all())
 
 
 def checked_elements(shape: Sequence[int]) -> int:
@@ -156,7 +153,7 @@ def checked_array(arrays: Mapping[str, Array], name: str, dtypes: Sequence[np.dt
 
 
 def checked_values(arrays: Mapping[str, Array], count: int) -> Array:
-    """The stored values, of which there must be `count`, all finite or within -127 to 127.
+    """The stored values, of which there must be `count`, all finite.
 
     Raises:
         ArtifactError: their number, type or one of them is wrong.
@@ -165,6 +162,5 @@ def checked_values(arrays: Mapping[str, Array], count: int) -> Array:
     if values.size != count:
         raise ArtifactError(f"the positions name {count} weights, but {values.size} values are stored")
     if not _sound(values):
-        found = "-128" if values.dtype == np.int8 else "NaN or infinite"
-        raise ArtifactError(f"a stored value is {found}")
+        raise ArtifactError("a stored value is NaN or infinite")
     return values

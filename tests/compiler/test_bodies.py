@@ -27,7 +27,7 @@ def decoder(coding: str, opset: int, int8: bool = False) -> tuple[ModelProto, di
     cases = CASES if FORMATS.get(coding).block == SINGLE else BLOCK_CASES
     for number, (shape, zeros) in enumerate(cases):
         for dtype in (np.int8,) if int8 else (np.float32, np.float16):
-            weights = (100 * sparse(rng, shape, zeros)).clip(-127, 127).astype(dtype)
+            weights = (100 * sparse(rng, shape, zeros)).clip(-128, 127).astype(dtype)
             name = f"w{number}_{np.dtype(dtype).name}"
             arrays = FORMATS.get(coding).encode(weights)
             tensors += [numpy_helper.from_array(array, f"{name}.{key}") for key, array in arrays.items()]

@@ -80,12 +80,11 @@ def test_a_smaller_shape_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SPARSE)
-def test_the_least_int8_is_refused(name: str) -> None:
+def test_every_int8_is_a_value(name: str) -> None:
     arrays = valid(name, np.int8)
-    assert FORMATS.get(name).decode(arrays, SHAPE).dtype == np.int8
+    assert FORMATS.get(name).decode(arrays, SHAPE).min() > -128
     second_unit(-128)(arrays, "")
-    with pytest.raises(ArtifactError, match="-128"):
-        FORMATS.get(name).decode(arrays, SHAPE)
+    assert FORMATS.get(name).decode(arrays, SHAPE).min() == -128
 
 
 @pytest.mark.parametrize(("name", "shape"), [("gaps4:1x4", (8, 6)), ("bitmask:2x4", (3, 16)), ("steps8:2x1", (48,))])

@@ -31,7 +31,7 @@ def tensors(draw: st.DrawFn) -> Array:
         shape = (2 * shape[0], 4 * shape[1], *shape[2:])  # whole blocks of every size
     mask = draw(hnp.arrays(np.bool_, shape))
     if dtype is np.int8:
-        return np.where(mask, draw(hnp.arrays(dtype, shape, elements=st.integers(-127, 127))), dtype(0))
+        return np.where(mask, draw(hnp.arrays(dtype, shape, elements=st.integers(-128, 127))), dtype(0))
     width = 32 if dtype is np.float32 else 16
     finite = st.floats(allow_nan=False, allow_infinity=False, width=width)
     return np.where(mask, draw(hnp.arrays(dtype, shape, elements=finite)), dtype(0)).astype(dtype)

@@ -168,7 +168,6 @@ BLOCKS: dict[str, Callable[[ModelProto], None]] = {
     "shape_of_one_dimension": shape_of(64 * 64 * 9),
 }
 INT8: dict[str, Callable[[ModelProto], None]] = {
-    "value_least": change("values", with_element(3, -128)),
     "values_float": change("values", lambda a: a.astype(np.float32)),
     "values_unsigned": change("values", lambda a: a.view(np.uint8)),
     "operator_of_floats": node_edit(lambda node: setattr(node, "op_type", node.op_type.removesuffix("Int8"))),

@@ -99,13 +99,11 @@ def masked(tmp_path: Path) -> Path:
     return tmp_path / "masked.onnx"
 
 
-def test_pruned_weights_are_compared_in_the_graph_of_the_original(
-    masked: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_pruned_weights_are_compared_in_the_original(masked: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         made = export_onnx(masked, OnnxJob(sparsity=0.98), target=TARGET)
     assert "2 parameters that follow from constants were folded: DequantizeLinear (1), Mul (1)" in caplog.text
-    assert made.sparsity == pytest.approx(0.98, abs=1e-3)
+    assert made.sparsity >= 0.98  # with what goes with dead channels
     assert {layer.name for layer in made.layers if layer.reason is None} == {"f", "v"}
     # The float weights, and nothing of the mask or the quantization, are left.
     packed = onnx.load(made.artifact)
