@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from lth_deploy.errors import ParityError
+from lth_deploy.errors import ArtifactError, InputMismatchError, ParityError
 from lth_deploy.evaluation.bootstrap import difference_interval, match_detections
 from lth_deploy.evaluation.coco_rows import CompactDetections
 from lth_deploy.measure.latency import Timing, paired_ratio, summarise, time_interleaved
@@ -24,6 +24,7 @@ from lth_deploy.workflow.probe import probe
 if TYPE_CHECKING:
     from lth_deploy.data.records import CocoDataset
     from lth_deploy.decoders import Feeds, Photo
+    from lth_deploy.detections import Detections
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ def _check_outputs(contender: Contender, artifact: Artifact, photos: "list[Photo
     The kernels round fused additions of bytes once, a stock runtime twice: there other detections are only told.
     """
     plain = contender.reference or (contender.loaded.path if contender.engine != "onnxruntime" else None)
-    found = [artifact.predict(photo) for photo in photos]
+    found = [_predicted(contender, artifact, photo) for photo in photos]
     if plain is None:
         return []
     reference = open_session(replace(contender.loaded, path=plain, packed=False), engine="onnxruntime", threads=1)
@@ -105,6 +106,20 @@ def _check_outputs(contender: Contender, artifact: Artifact, photos: "list[Photo
         raise ParityError(f"{text}; nothing was timed: export the file again")
     log.warning("%s", text)
     return [text]
+
+
+def _predicted(contender: Contender, artifact: Artifact, photo: "Photo") -> "Detections":
+    """Detections of one photo.
+
+    Raises:
+        ParityError: the kernel library fails on a file that is no other than its weights in plain ONNX.
+    """
+    try:
+        return artifact.predict(photo)
+    except ArtifactError as error:
+        if contender.engine != KERNELS or isinstance(error.__cause__, InputMismatchError):
+            raise
+        raise ParityError(f"{contender.name} cannot run with the kernel library: {error}; nothing was timed") from error
 
 
 def _time(opened: Opened, photos: "list[Photo]", plan: Race) -> list[Measured]:

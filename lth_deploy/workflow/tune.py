@@ -1,7 +1,7 @@
 """`export --tune`: every region timed on this machine, against its own function body in the stock runtime."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from lth_deploy.runtimes import RUNTIMES
 from lth_deploy.runtimes.protocol import Session
 from lth_deploy.target import Target
 from lth_deploy.workflow.gates import Feeds
+from lth_deploy.workflow.tune_whole import Plan, not_slower, time_whole
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -82,7 +83,10 @@ def _rest(chosen: Chosen, target: Target, feeds: Feeds) -> tuple[float, float] |
 
 
 def tune(model: "ModelProto", target: Target, used: "Uses", feeds: Feeds, timing: Timing = TIMING) -> Chosen:
-    """Emit a model for the target, measure its regions on `feeds`, and emit it again without those that lose.
+    """Emit a model for the target with regions that are measured on `feeds` to be faster, alone and in the model.
+
+    Regions that lose by themselves are given up first, then those that the whole model is faster without, until it is
+    not slower than its dense twin; in the end there may be none.
 
     Raises:
         MissingLibraryError: the kernel library was not built.
@@ -92,25 +96,42 @@ def tune(model: "ModelProto", target: Target, used: "Uses", feeds: Feeds, timing
     from lth_deploy.compiler.plan import Facts
 
     ops_library()
-    slower: dict[str, str] = {}
+
+    def emitted(slower: Mapping[str, str]) -> Plan:
+        facts = Facts(used.positions, slower, by_table=False, batches=used.batches)
+        return Plan(*emit(model, target, facts), slower)
+
+    plan, times = _faster_alone(emitted, feeds, timing)
+    gains = {name: dense - kernels for name, (kernels, dense) in times.items()}
+    kept, whole = not_slower(plan, gains, emitted, lambda one, pairs: time_whole(one.model, feeds, pairs))
+    if kept is not plan:
+        times = measure_regions(kept.model, feeds, timing) if kept.regions else {}
+    times[WHOLE] = (whole.kernels, whole.dense)
+    return Chosen(kept.model, kept.layers, Measured(cpu=describe_machine().cpu, times=times))
+
+
+def _faster_alone(
+    emitted: Callable[[Mapping[str, str]], Plan], feeds: Feeds, timing: Timing
+) -> tuple[Plan, dict[str, tuple[float, float]]]:
+    """The plan whose regions are each faster than dense by themselves, and their times."""
+    plan = emitted({})
     while True:
-        made, layers = emit(model, target, Facts(used.positions, slower, by_table=False, batches=used.batches))
-        times = measure_regions(made, feeds, timing)
+        times = measure_regions(plan.model, feeds, timing)
         lost = {
             layer.name: f"measured for its region: {times[layer.region][0]:.2f} ms with kernels, "
             f"{times[layer.region][1]:.2f} ms dense"
-            for layer in layers
+            for layer in plan.layers
             if layer.region in times and times[layer.region][0] > GIVE_UP * times[layer.region][1]
         }
         for name, (kernels, dense) in times.items():
             log.info("%s: %.2f ms with kernels, %.2f ms dense", name, kernels, dense)
         if not lost:
-            return Chosen(made, layers, Measured(cpu=describe_machine().cpu, times=times))
-        slower |= lost
+            return plan, times
+        plan = emitted({**plan.slower, **lost})
 
 
 def measure_regions(model: "ModelProto", feeds: Feeds, timing: Timing = TIMING) -> dict[str, tuple[float, float]]:
-    """Median milliseconds with kernels and dense, on one thread: of each region by its name, and of the model.
+    """Median milliseconds with kernels and dense, on one thread, of each region by its name.
 
     Kernels and stock runtime alternate; regions get the activations that `feeds` bring to them.
 
@@ -123,9 +144,7 @@ def measure_regions(model: "ModelProto", feeds: Feeds, timing: Timing = TIMING) 
     times: dict[str, tuple[float, float]] = {}
     regions = lone_regions(model)
     with storage.scratch("tune") as folder:
-        whole, shown = folder / "whole.onnx", folder / "shown.onnx"
-        save_model(model, whole)
-        times[WHOLE] = _pair(whole, feeds, timing)
+        shown = folder / "shown.onnx"
         names = list(dict.fromkeys(name for region in regions for name in region.inputs))
         if names:
             types = {name: element for region in regions for name, element in region.types.items()}

@@ -3,6 +3,7 @@
 import importlib.util
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -13,7 +14,7 @@ from lth_deploy.compiler.metadata import ArtifactMetadata, ClassName, write_meta
 from lth_deploy.compiler.pack import pack
 from lth_deploy.compiler.regions.build import build_regions, zeros_from
 from lth_deploy.compiler.save import save_model
-from lth_deploy.errors import DataError, ParityError, UsageError
+from lth_deploy.errors import ArtifactError, DataError, ParityError, UsageError
 from lth_deploy.measure.memory import FreshProcess
 from lth_deploy.measure.results import BenchmarkResults, Row
 from lth_deploy.measure.table import table_rows
@@ -173,6 +174,15 @@ def test_wrong_outputs_are_never_timed(folder: Path) -> None:
         _check_outputs(contender, opened, photos)
     peer = replace(contender, engine="openvino")
     assert "scores" in _check_outputs(peer, opened, photos)[0]
+
+    def failing(feeds: object) -> dict[str, np.ndarray]:
+        raise ArtifactError("while running Region0 node: the window is larger than its input")
+
+    broken = replace(opened, session=SimpleNamespace(run=failing, describe=opened.session.describe))
+    with pytest.raises(ParityError, match="cannot run with the kernel library: while running Region0"):
+        _check_outputs(replace(contender, engine="lth_deploy"), broken, photos)
+    with pytest.raises(ArtifactError):
+        _check_outputs(contender, broken, photos)
 
 
 @pytest.mark.parametrize(

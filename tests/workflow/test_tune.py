@@ -16,6 +16,7 @@ from lth_deploy.measure.latency import Timing
 from lth_deploy.target import Target
 from lth_deploy.workflow import tune as tuning
 from lth_deploy.workflow.tune import WHOLE, emit_chosen, measure_regions
+from lth_deploy.workflow.tune_whole import Whole
 from tests.hostile.make_corpus import valid_int8_region, valid_region
 
 QUICK = Timing(seconds=0.02, block_seconds=0.01, minimum_rounds=2)
@@ -24,13 +25,13 @@ USED = Uses({"w": 144, "v": 144}, {"w": 1, "v": 1})
 
 
 @pytest.mark.parametrize("made", [valid_region, valid_int8_region])
-def test_every_region_and_the_whole_are_timed(made: Callable[[], ModelProto]) -> None:
+def test_every_region_is_timed(made: Callable[[], ModelProto]) -> None:
     try:
         ops_library()
     except MissingLibraryError as error:
         pytest.skip(str(error))
     times = measure_regions(made(), FEEDS, QUICK)
-    assert set(times) == {WHOLE, "Region0"}
+    assert set(times) == {"Region0"}
     assert all(time > 0 for pair in times.values() for time in pair)
 
 
@@ -38,15 +39,34 @@ def test_every_region_and_the_whole_are_timed(made: Callable[[], ModelProto]) ->
 def test_a_region_that_loses_is_given_up(kernels: float, monkeypatch: pytest.MonkeyPatch) -> None:
     def measured(model: object, feeds: object, timing: object) -> dict[str, tuple[float, float]]:
         regions = {"Region0": (kernels, 2.0)} if has_regions(model) else {}  # type: ignore[arg-type]
-        return {WHOLE: (kernels + 1.0, 3.0), **regions}
+        return regions
 
     monkeypatch.setattr(tuning, "measure_regions", measured)
+    monkeypatch.setattr(tuning, "time_whole", lambda *_: Whole(3.0, 4.0, 0.75))
     monkeypatch.setattr(tuning, "ops_library", Path)
     made = emit_chosen(unpack_model(valid_region()), Target(tune=True), USED, FEEDS)
     assert made.measured is not None
+    assert made.measured.times[WHOLE] == (3.0, 4.0)
     assert has_regions(made.model) == (kernels < 2.0)
     reasons = {layer.dense_because for layer in made.layers}
     assert reasons == ({None} if kernels < 2.0 else {"measured for its region: 3.00 ms with kernels, 2.00 ms dense"})
+
+
+def test_a_region_that_is_faster_alone_is_given_up_where_the_model_is_slower_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def whole(model: ModelProto, feeds: object, pairs: int) -> Whole:
+        return Whole(4.76, 4.0, 1.19) if has_regions(model) else Whole(4.0, 4.0, 1.0)
+
+    monkeypatch.setattr(tuning, "measure_regions", lambda *_: {"Region0": (1.0, 2.0)})
+    monkeypatch.setattr(tuning, "ops_library", Path)
+    monkeypatch.setattr(tuning, "time_whole", whole)
+    made = emit_chosen(unpack_model(valid_region()), Target(tune=True), USED, FEEDS)
+    assert not has_regions(made.model)
+    assert made.measured is not None
+    assert made.measured.times == {WHOLE: (4.0, 4.0)}
+    reasons = {layer.dense_because for layer in made.layers}
+    assert reasons == {"measured: with its region the model takes 4.76 ms, dense 4.00 ms"}
 
 
 def test_nothing_is_timed_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
