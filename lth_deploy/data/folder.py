@@ -44,4 +44,4 @@ def _size(file: Path) -> tuple[int, int]:
     try:
         return read_header(file).size
     except FaultError as fault:
-        raise DataError(f"{printable(file)}: no picture that can be read ({fault}); repair or remove it") from fault
+        raise DataError(f"{printable(file)}: no picture that can be read: {fault}") from fault

@@ -61,7 +61,7 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
     try:
         return decode(path)[0]
     except FaultError as fault:
-        raise DataError(f"{printable(path)}: {fault}; repair or remove the file") from fault
+        raise DataError(f"{printable(path)}: {fault}") from fault
 
 
 def read_record(record: ImageRecord) -> npt.NDArray[np.uint8]:
@@ -171,17 +171,19 @@ def _faults() -> Iterator[None]:
     except FaultError:
         raise
     except UnidentifiedImageError as error:
-        raise FaultError(f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image, or cut off in its header") from error
+        raise FaultError(
+            f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image, or cut off in its header; convert or remove it"
+        ) from error
     except Image.DecompressionBombError as error:
         found = re.search(r"\d{6,}", str(error))
         raise FaultError(_too_large(int(found[0]) if found else None)) from error
     except MemoryError as error:
-        raise FaultError("too little memory to decode the image") from error
+        raise FaultError("too little memory to decode the image; scale it down") from error
     except OSError as error:
-        raise FaultError(f"damaged image: {error.strerror or error}") from error
+        raise FaultError(f"damaged image: {error.strerror or error}; repair or remove it") from error
     except Exception as error:
         # The decoders of damaged files also raise SyntaxError, struct.error, zlib.error, IndexError and others.
-        raise FaultError(f"damaged image: {type(error).__name__}: {error}") from error
+        raise FaultError(f"damaged image: {type(error).__name__}: {error}; repair or remove it") from error
 
 
 def _too_large(pixels: int | None, size: str = "") -> str:

@@ -73,9 +73,9 @@ def convert_voc(
         first_pixel = _first_pixel(pictures)
     images: list[dict[str, Any]] = []
     objects: list[dict[str, Any]] = []
-    image_folder = ImageFolder(folders.images)
+    folder = ImageFolder(folders.images)
     for stem in stems:
-        images.append(_image(pictures[stem], stem, image_folder, len(images) + 1))
+        images.append(_image(pictures[stem], stem, folder, len(images) + 1))
         objects += _objects(pictures[stem], len(images), names, first_pixel)
     for number, row in enumerate(objects, start=1):
         row["id"] = number
@@ -170,7 +170,7 @@ def _measure(path: Path) -> tuple[int, int]:
     try:
         return read_header(path).size
     except FaultError as fault:
-        raise DataError(f"{printable(path)}: {fault}; repair or remove it") from fault
+        raise DataError(f"{printable(path)}: {fault}") from fault
 
 
 def _objects(picture: VocPicture, image_id: int, names: tuple[str, ...], first_pixel: int) -> list[dict[str, Any]]:
@@ -213,7 +213,6 @@ def _swapped(pictures: Sequence[VocPicture]) -> list[str]:
     picture, number, found = swapped[0]
     files = len({str(one.path) for one, _, _ in swapped})
     corners = ", ".join(f"{key} {value:g}" for key, value in zip(CORNERS, found.corners, strict=True))
-    return [
-        f"{len(swapped)} objects in {files} files have swapped corners, which were put in order; the first is object "
-        f"{number} of {printable(picture.path)}: {corners}"
-    ]
+    objects = f"{len(swapped)} object{'s' if len(swapped) > 1 else ''} in {files} file{'s' if files > 1 else ''}"
+    first = f"the first is object {number} of {printable(picture.path)}: {corners}"
+    return [f"swapped corners were put in order: {objects}; {first}"]

@@ -159,9 +159,7 @@ def test_swapped_corners_are_put_in_order_and_said(voc: Voc) -> None:
     voc.add("c")
     made = voc.convert()
     (note,) = made.notes
-    assert note.startswith(
-        "3 objects in 2 files have swapped corners, which were put in order; the first is object 2 of "
-    )
+    assert note.startswith("swapped corners were put in order: 3 objects in 2 files; the first is object 2 of ")
     assert note.endswith("a.xml: xmin 20, ymin 4, xmax 3, ymax 25")
     dataset = load_coco(made.annotations, made.images)
     assert {one.bbox for group in dataset.annotations.values() for one in group} == {(2, 3, 18, 22)}

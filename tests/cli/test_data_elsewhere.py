@@ -1,6 +1,7 @@
 """Images from anywhere on the command line: right results, or one sentence and exit code 3."""
 
 import io
+import json
 import struct
 import subprocess
 import sys
@@ -111,3 +112,18 @@ def test_names_of_thousands_of_characters_are_one_sentence(cli: Cli, tmp_path: P
     assert outcome.code == 3
     assert "no such image file" in outcome.err
     assert len(outcome.err) < 600
+
+
+def test_from_voc_says_what_it_put_in_order(cli: Cli, tmp_path: Path) -> None:
+    corners = "<xmin>{}</xmin><ymin>4</ymin><xmax>{}</xmax><ymax>25</ymax>"
+    for name, (left, right) in {"a 1": (20, 3), "b": (3, 20)}.items():
+        box = f"<object><name>cup</name><bndbox>{corners.format(left, right)}</bndbox></object>"
+        (tmp_path / f"{name}.XML").write_text(f"<annotation>{box}</annotation>")
+        Image.new("RGB", (40, 30)).save(tmp_path / f"{name}.PNG")
+    outcome = cli("data", "from-voc", tmp_path, tmp_path / "out.json")
+    assert outcome.code == 0
+    assert "swapped corners were put in order: 1 object in 1 file; the first is object 1" in outcome.out
+    assert "a 1.XML: xmin 20, ymin 4, xmax 3, ymax 25" in outcome.out
+    assert cli("data", "check", tmp_path / "out.json", tmp_path).code == 0
+    document = json.loads((tmp_path / "out.json").read_text())
+    assert [one["bbox"] for one in document["annotations"]] == [[2, 3, 18, 22]] * 2
