@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from lth_deploy.commands import analysis, data, deploy, recipes, search, sweep
+from lth_deploy.commands.output import shown
 from lth_deploy.errors import LthError, StorageError
 from lth_deploy.processes import keep_working_folder_out
 
@@ -43,6 +44,13 @@ app.add_typer(data.app, name="data")
 app.add_typer(recipes.app, name="recipe")
 
 
+class _Plain(logging.Formatter):
+    """Messages quote names from files, which may hold control characters."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return shown(super().format(record))
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
         from lth_deploy.ticket import versions
@@ -62,7 +70,7 @@ def settings(
     """Set how much is logged, to stderr."""
     level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_Plain("%(message)s"))
     package = logging.getLogger("lth_deploy")
     package.handlers[:] = [handler]
     package.setLevel(level)
@@ -83,12 +91,13 @@ def main() -> NoReturn:
     try:
         app()
     except LthError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {shown(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
     except OSError as error:
         # What no verb foresaw, such as a disk that goes away; --verbose shows where.
         logging.getLogger(__name__).debug("the system refused", exc_info=True)
-        print(f"error: the system refused: {error}; check the path, the rights and the disk", file=sys.stderr)
+        said = shown(str(error))
+        print(f"error: the system refused: {said}; check the path, the rights and the disk", file=sys.stderr)
         sys.exit(StorageError.exit_code)
     except (KeyboardInterrupt, SystemExit) as end:
         # Typer takes Ctrl-C for itself and leaves with this code, without a word.

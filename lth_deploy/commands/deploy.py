@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lth_deploy.commands.output import numbers_of, points, print_json, print_table, seconds_of
+from lth_deploy.commands.output import numbers_of, points, print_json, print_table, seconds_of, shown
 from lth_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -256,7 +256,7 @@ def inspect(
     print_table(header, rows, to_stderr=as_json)
     print(file=out)
     for label, text in facts(result):
-        print(f"{label:28} {text}", file=out)
+        print(f"{label:28} {shown(text)}", file=out)
     if as_json:
         print_json(result.to_json() if run is None else {**result.to_json(), "run": run})
 

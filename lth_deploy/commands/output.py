@@ -11,9 +11,19 @@ from lth_deploy.errors import UsageError
 _UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 
+def shown(text: str) -> str:
+    """The text as it may go to a terminal: names from files may hold characters that clear the screen or turn text.
+
+    Lines stay; every other character that does not print is written as its escape.
+    """
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() or one == "\n" else repr(one)[1:-1] for one in text)
+
+
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, to_stderr: bool = False) -> None:
     """Aligned columns; everything but the first column is right-aligned, as figures are."""
-    lines = [list(headers), *(list(row) for row in rows)]
+    lines = [[shown(cell).replace("\n", " ") for cell in line] for line in (headers, *rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(headers))]
     out = sys.stderr if to_stderr else sys.stdout
     for number, line in enumerate(lines):

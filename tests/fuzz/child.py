@@ -111,7 +111,7 @@ def _live(action: Callable[[], None], scratch: Path, logs: Path, limits: Limits)
             faulthandler.register(number, trace, all_threads=False, chain=number == signal.SIGXCPU)
         _redirect(logs)
         os.chdir(scratch)
-        os.environ |= {"TMPDIR": str(scratch), "HOME": str(scratch)}
+        os.environ |= {"TMPDIR": str(scratch), "HOME": str(logs)}
         tempfile.tempdir = str(scratch)  # it may have been looked up before
         _watch(scratch, logs)
         _limit(limits)
