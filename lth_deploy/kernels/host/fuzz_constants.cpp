@@ -43,6 +43,7 @@ void change_array(Array& array) {
   const size_t width = lth::host::width_of(array.type), size = array.bytes.size();
   const bool fixed = array.dims.size() != 1 || width == 0;
   array.bytes.resize(fixed ? size : size + 16 * width);
+  if (array.bytes.empty()) return;
   const size_t found = LLVMFuzzerMutate(array.bytes.data(), size, array.bytes.size());
   array.bytes.resize(fixed ? size : found / width * width);
   if (!fixed) array.dims[0] = static_cast<int64_t>(array.bytes.size() / width);
