@@ -5,6 +5,7 @@ import faulthandler
 import gc
 import os
 import resource
+import shutil
 import signal
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CRASHED = 70  # exit code of a child whose command ended with an exception that is no SystemExit
+TEMPORARIES = "tmp"  # folder of the logs where a child's temporary files go
 _CLONE_NEWNET = 0x40000000
 _NET_EVENTS = ("socket.connect", "socket.getaddrinfo", "socket.bind")
 
@@ -51,9 +53,10 @@ def without_network() -> None:
 def run_limited(action: Callable[[], None], scratch: Path, logs: Path, limits: Limits) -> Ending:
     """Run `action` with `scratch` as working folder; `logs` receives what it prints.
 
-    The child may write below `scratch` only, and reach no network. What breaks these rules is recorded.
+    The child may write below `scratch` and `logs` only, and reach no network. What breaks these rules is recorded.
     """
-    logs.mkdir(exist_ok=True)
+    shutil.rmtree(logs, ignore_errors=True)
+    (logs / TEMPORARIES).mkdir(parents=True)
     for name in ("out", "err", "trace", "broken"):
         (logs / name).write_bytes(b"")
     sys.stdout.flush()
@@ -111,8 +114,8 @@ def _live(action: Callable[[], None], scratch: Path, logs: Path, limits: Limits)
             faulthandler.register(number, trace, all_threads=False, chain=number == signal.SIGXCPU)
         _redirect(logs)
         os.chdir(scratch)
-        os.environ |= {"TMPDIR": str(scratch), "HOME": str(logs)}
-        tempfile.tempdir = str(scratch)  # it may have been looked up before
+        os.environ |= {"TMPDIR": str(logs / TEMPORARIES), "HOME": str(logs)}
+        tempfile.tempdir = str(logs / TEMPORARIES)  # it may have been looked up before
         _watch(scratch, logs)
         _limit(limits)
         gc.disable()
@@ -160,7 +163,7 @@ def _set(kind: int, soft: int, hard: int) -> None:
 def _watch(scratch: Path, logs: Path) -> None:
     """Record writes outside of `scratch`, reads of files beside it, connections, and programs that are started."""
     record = os.open(logs / "broken", os.O_WRONLY | os.O_APPEND)
-    own, beside = f"{scratch.resolve()}/", f"{scratch.resolve().parent}/"
+    own, beside = (f"{scratch.resolve()}/", f"{logs.resolve()}/"), f"{scratch.resolve().parent}/"
 
     def hook(event: str, arguments: tuple[object, ...]) -> None:
         said = ""

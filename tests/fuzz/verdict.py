@@ -74,9 +74,9 @@ def _files(case: Case, ending: Ending, before: Mapping[str, object], after: Mapp
     # A folder that was made and stayed empty is no output.
     new = [name for name, state in after.items() if name not in before and state is not None]
     if ending.code == 0:
-        new = [name for name in new if ".tmp" in name or "/.export-" in f"/{name}"]
+        new = [name for name in new if ".tmp" in name or "/.export-" in f"/{name}" or "$TMPDIR" in name]
     else:
-        new = [name for name in new if not name.endswith(".lock") and not case.may_change]
+        new = [name for name in new if not name.endswith(".lock") and (not case.may_change or "$TMPDIR" in name)]
     if new:
         return Fault("leftover", f"{case.arguments[0]} with code {ending.code}", ", ".join(sorted(new)[:8]))
     return None
