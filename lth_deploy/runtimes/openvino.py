@@ -1,6 +1,6 @@
 """OpenVINO on the CPU: a peer in benchmarks. It refuses model-local functions, so it gets dense files."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,18 @@ class OpenVino:
         """OpenVINO's version without the build suffix."""
         return str(_module().get_version()).split("-", 1)[0]
 
-    def load(self, path: Path, *, threads: int = 0) -> Session:
+    def load(
+        self,
+        path: Path,
+        *,
+        threads: int = 0,
+        precision: str = "f32",
+        shapes: Mapping[str, Sequence[int]] | None = None,
+    ) -> Session:
         """Convert and compile `path`.
+
+        precision: OpenVINO's INFERENCE_PRECISION_HINT, "f32" or "bf16". shapes: of the inputs by name, which then are
+        fixed; None leaves open what the file leaves open.
 
         Raises:
             ArtifactError: the file is missing, or OpenVINO cannot convert or compile it.
@@ -29,16 +39,20 @@ class OpenVino:
         engine = _module()
         if not path.is_file():
             raise ArtifactError(f"no such model file: {path}; give the path of an .onnx file")
-        # On servers OpenVINO computes in bf16 by default; every other row of a table is fp32.
+        # On servers OpenVINO computes in bf16 by default; a table's row says what it is.
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": "1",
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": precision,
         }
         if threads:
             settings["INFERENCE_NUM_THREADS"] = str(threads)
         try:
-            compiled = engine.Core().compile_model(str(path), "CPU", settings)
+            core = engine.Core()
+            model = core.read_model(str(path))
+            if shapes is not None:
+                model.reshape({name: list(shape) for name, shape in shapes.items()})
+            compiled = core.compile_model(model, "CPU", settings)
         except Exception as error:
             raise ArtifactError(
                 f"OpenVINO {self.version()} cannot load {path}: {_last_line(error)}; leave it out with "

@@ -13,7 +13,10 @@ from lth_deploy.kernels import ops_library
 from lth_deploy.kernels.program import parse
 
 SOURCES = PROJECT / "lth_deploy" / "kernels"
-INSTRUCTION_SETS = ("avx512vnni", "avx512", "avxvnni", "avx2", "neoni8mm", "neondot", "neon", "portable")
+INSTRUCTION_SETS = (
+    *("amx", "avx512vnni", "avx512", "avxvnni", "avx2", "neoni8mm", "neondot", "neon", "portable"),
+    "amx_emulated",
+)
 SMALLEST = "lth_region 1\ninputs 1\nt0 = load 0 channels=1\nt1 = act t0 act=relu\noutput t1\n"
 
 
@@ -33,7 +36,7 @@ def opens(library: Path, instruction_set: str) -> bool:
 
 @pytest.fixture(scope="session")
 def instruction_sets(request: pytest.FixtureRequest) -> dict[str, Path]:
-    """The library that runs each instruction set of this machine; `avx512 emulated` where there is no AVX-512."""
+    """The library that runs each instruction set of this machine; without AVX-512, a build that emulates it."""
     installed = ops_library()
     found = {name: installed for name in INSTRUCTION_SETS if opens(installed, name)}
     if "avx2" in found and "avx512" not in found:
@@ -41,10 +44,11 @@ def instruction_sets(request: pytest.FixtureRequest) -> dict[str, Path]:
         emulated = cmake_build(SOURCES, folder, "-DLTH_WERROR=ON", "-DLTH_EMULATE_AVX512=ON") / "liblth_ops.so"
         assert opens(emulated, "avx512")
         found["avx512 emulated"] = emulated
+        found["amx_emulated without AVX-512"] = emulated
     return found
 
 
-@pytest.fixture(params=[*INSTRUCTION_SETS, "avx512 emulated"])
+@pytest.fixture(params=[*INSTRUCTION_SETS, "avx512 emulated", "amx_emulated without AVX-512"])
 def kernels(request: pytest.FixtureRequest, instruction_sets: dict[str, Path]) -> Iterator[Path]:
     """The library, told to use one instruction set; 16 lanes run even where AVX-512 is missing."""
     name = str(request.param)

@@ -18,6 +18,7 @@ from region_programs import EVERY_INSTRUCTION, programs
 from lth_deploy.errors import ArtifactError
 from lth_deploy.kernels.program import parse, text
 from lth_deploy.kernels.reference import run_bounded
+from lth_deploy.measure.machine import describe_machine
 
 MUTATIONS = 10_000
 
@@ -92,8 +93,14 @@ def test_an_older_onnx_runtime_is_refused_in_words(plain: Path) -> None:
         run_host(plain, "version", 17)
 
 
-@pytest.mark.parametrize("isa", [None, "portable"])
+def _needs(isa: str | None) -> None:
+    if isa == "amx_emulated" and not {"avx512bw", "avx512vl"} <= set(describe_machine().isa):
+        pytest.skip("the emulation of AMX has lines of 16 cells, for which this processor has no instructions")
+
+
+@pytest.mark.parametrize("isa", [None, "portable", "amx_emulated"])
 def test_damaged_nodes_are_refused_or_computed_as_the_oracle_does(isa: str | None, plain: Path, tmp_path: Path) -> None:
+    _needs(isa)
     tally = json.loads(run_host(plain, "mutate", 2000, 10**6, *write_nodes(tmp_path), folder=tmp_path, isa=isa))
     assert sum(tally.values()) == 2000
     assert tally["refused"] > 500
@@ -102,8 +109,9 @@ def test_damaged_nodes_are_refused_or_computed_as_the_oracle_does(isa: str | Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("isa", [None, "portable"])
+@pytest.mark.parametrize("isa", [None, "portable", "amx_emulated"])
 def test_damaged_nodes_break_no_memory(isa: str | None, tmp_path: Path) -> None:
+    _needs(isa)
     host = build_host("address")
     tally = json.loads(run_host(host, "mutate", MUTATIONS, 1, *write_nodes(tmp_path), folder=tmp_path, isa=isa))
     assert sum(tally.values()) == MUTATIONS

@@ -173,6 +173,56 @@ struct ByteSums {
   int byte_shift;  // subtracted from every byte: 128 where the instructions take signed bytes only
 };
 
+// 16 cells: a row of a matrix tile, and a line where there are 16 lanes.
+struct alignas(64) MatrixRow {
+  uint32_t cell[16];
+};
+
+constexpr int kMatrixRows = 16;  // of a matrix tile
+constexpr int kMatrixLines = 4;  // output lines that a block of sums has at most
+
+// Copies what a tile of output lines reads, so that all cells at one position lie together: [y][column][ky][cell].
+struct PackDense {
+  const uint32_t* source = nullptr;  // cell 0 of the picture
+  size_t channel_cells = 0;          // cells from one plane of the source to the next
+  int n_cells = 0;                   // planes that are read
+  LineMap map;
+  bool contiguous = false;           // 1x1 with stride 1: line `first + column` of the source
+  int first = 0;
+  int row0 = 0, row_step = 1, n_y = 0, n_ky = 1;  // row y * row_step + ky of the window, from map.rows + row0 on
+  int col0 = 0, columns = 0;                      // columns of the packed tile, from map.columns + col0 on
+  int kw = 1, sw = 1;                             // where kw < sw, columns between the windows are left out
+  size_t row_lines = 0, column_lines = 0;         // lines from one y, and from one column, of the packed tile to the next
+  uint32_t fill = 0;                              // the cell outside of the picture
+  uint32_t* tile = nullptr;
+};
+
+// All inputs times a range of output rows, for a tile of output lines, by instructions on matrices: blocks of 16 rows
+// by up to kMatrixLines lines. Sums of bytes.
+struct DenseRows {
+  const void* source = nullptr;       // what output line (0, 0) of the tile reads first
+  size_t y = 0, x = 0;                // bytes from what a line reads to what the line below, or to the right, reads
+  size_t column = 0;                  // bytes from one column of a window to the next
+  size_t cell = 0;                    // bytes from one cell to the next
+  int outer = 1, inner = 1;           // steps over the window's rows, and over 16 cells each
+  size_t outer_step = 0, inner_step = 0;  // bytes
+  int columns = 1;                    // of a window, that share what they read: 3, or 1
+  int stride = 1;                     // between windows, in columns
+  const MatrixRow* weights = nullptr; // of the first group of 16 rows: [outer][inner][columns] matrix tiles
+  size_t group_rows = 0;              // matrix rows from one group of rows to the next
+  int groups = 0;
+  bool lines_first = false;           // all groups of rows for a few lines, else all lines for a group
+  MatrixRow* scratch = nullptr;       // (groups + kMatrixLines) matrix tiles
+  Rows rows;                          // bias, results and how they are finished
+};
+
+// The dense form of the sums of bytes.
+struct DenseKernels {
+  const char* name;
+  void (*pack)(const PackDense&);
+  void (*rows)(const DenseRows&);
+};
+
 struct PlaneShape {
   int H = 0, W = 0;  // pixels
   int h = 0, w = 0;  // lines
@@ -221,12 +271,15 @@ struct Isa {
   void (*weighted_sum)(const float* const* at, const float* weight, int n, int lines, float* out);
   const ByteSums* sums;
   Tuning single_tuning, pair_tuning;
+  const DenseKernels* dense = nullptr;  // null where there is none
 };
 
 int tile_pitch(const Isa&, int family);
 
 // Each is only there in libraries for its processor family.
 const Isa* isa_portable();
+const DenseKernels* dense_amx();  // null where the compiler knows no such instructions
+const DenseKernels* dense_amx_emulated();
 const ByteSums* sums_avx512vnni();
 const ByteSums* sums_avxvnni();
 const ByteSums* sums_neon_dot();

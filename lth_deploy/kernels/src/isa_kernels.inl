@@ -16,6 +16,7 @@ namespace {
 #include "isa_rows.inl"
 #include "isa_activate.inl"
 #include "isa_planes.inl"
+#include "isa_fetch.inl"
 #include "isa_lines.inl"
 #include "isa_linear.inl"
 #include "isa_bytes.inl"

@@ -221,7 +221,7 @@ const Tuning& tuning_of(const PackedConv& conv, const Isa& isa) {
 }
 
 size_t PackedConv::bytes() const {
-  size_t total = count.size() * 2 + offset.size() * 2 + value.size() * 4 + bias.size() * 4;
+  size_t total = dense.rows.size() * sizeof(MatrixRow) + count.size() * 2 + offset.size() * 2 + value.size() * 4 + bias.size() * 4;
   for (const Block& b : blocks) {
     total += sizeof(Block) + b.channels.size() * 4 + b.units.size() * sizeof(Unit) + b.start.size() * 4;
   }

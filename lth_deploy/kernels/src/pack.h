@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "dense.h"
 #include "isa.h"
 #include "program.h"
 #include "weights.h"
@@ -38,6 +39,7 @@ struct PackedConv {
   std::vector<uint16_t> count, offset;
   std::vector<uint32_t> value;  // bits of floats, or four bytes
   std::vector<uint32_t> bias;   // bits of floats; of quads see QuadRows
+  DenseWeights dense;           // of quads: instead of all records
 
   int rows() const { return pairs ? (out_channels + 1) / 2 : out_channels; }
   size_t bytes() const;

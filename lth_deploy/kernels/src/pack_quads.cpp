@@ -38,7 +38,13 @@ PackedConv pack_quads(const Weight& weight, int groups, const Window& window, co
   const int cells = static_cast<int>((weight.dims[1] + kQuad - 1) / kQuad);
   PackedConv conv;
   conv.quads = true;
-  pack_entries(conv, quad_entries(weight, window), static_cast<int>(weight.dims[0]), cells, groups, window, isa);
+  std::vector<Entry> entries = quad_entries(weight, window);
+  if (isa.dense != nullptr && groups == 1) {
+    conv.out_channels = static_cast<int>(weight.dims[0]);
+    conv.dense = dense_weights(entries, conv.out_channels, cells, window);
+    if (conv.dense.form != DenseForm::kNone) return conv;
+  }
+  pack_entries(conv, std::move(entries), static_cast<int>(weight.dims[0]), cells, groups, window, isa);
   return conv;
 }
 

@@ -126,6 +126,10 @@ class Planner {
   std::vector<TensorPlan> found_;
 };
 
+std::vector<Tile> tiles_of(const PackedConv& conv, const PlaneShape& out, const Window& window, const Isa& isa) {
+  return conv.dense.form != DenseForm::kNone ? choose_dense_tiles(conv, out, window) : choose_tiles(conv, out, isa);
+}
+
 void plan_instr(const Compiled& c, Plan& plan, int i) {
   const Instr& in = c.program.instrs[i];
   const TensorPlan& t = plan.tensors[i];
@@ -134,14 +138,14 @@ void plan_instr(const Compiled& c, Plan& plan, int i) {
   switch (in.op) {
     case Op::kConv:
     case Op::kQConv:
-      p.tiles = choose_tiles(c.convs[c.conv_of[i]], t.plane, *c.isa);
+      p.tiles = tiles_of(c.convs[c.conv_of[i]], t.plane, in.window, *c.isa);
       p.map = window_map(plan.tensors[in.args[0]].plane, t.plane, in.window, lanes);
       break;
     case Op::kConvTranspose:
     case Op::kQConvTranspose: {
       const Buffer& scratch = plan.buffers[p.scratch.buffer];
       const int planes = scratch.planes / (in.window.sh * in.window.sw);
-      p.tiles = choose_tiles(c.convs[c.conv_of[i]], plan.tensors[in.args[0]].plane, *c.isa);
+      p.tiles = tiles_of(c.convs[c.conv_of[i]], plan.tensors[in.args[0]].plane, Window{}, *c.isa);
       p.phases = phase_map(plan.tensors[in.args[0]].plane, t.plane, in.window.sh, in.window.sw,
                            planes * static_cast<int>(scratch.cells), lanes);
       break;

@@ -40,8 +40,8 @@ class Region {
 // program.weights. isa: "" for the best that this machine has, or a name of `isa_names()`. Throws Error.
 std::unique_ptr<Region> make_region(Program program, std::vector<Weight> weights, const std::string& isa);
 
-// Instruction sets that this machine can run, best first: of "avx512vnni", "avx512", "avxvnni", "avx2", "neoni8mm",
-// "neondot", "neon", "portable". Those of one family differ in the sums of bytes only.
+// Instruction sets that this machine can run, best first: of "amx", "avx512vnni", "avx512", "avxvnni", "avx2", "neoni8mm",
+// "neondot", "neon", "portable", and for tests "amx_emulated". Those of one family differ in the sums of bytes only.
 std::vector<std::string> isa_names();
 
 }  // namespace lth

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "caches.h"
+#include "run_dense.h"
 #include "tasks.h"
 
 namespace lth {
@@ -247,6 +248,7 @@ class ConvTask {
 }  // namespace
 
 void run_conv(const ConvCall& call, Parallel& parallel, Workspace& workspace, std::atomic<int>& threads) {
+  if (call.conv->dense.form != DenseForm::kNone) return run_dense(call, parallel, workspace, threads);
   int lines = 1;
   for (const Tile& t : *call.tiles) lines = std::max(lines, t.th * t.tw);
   const int64_t tiles = static_cast<int64_t>(call.tiles->size()) * call.n;
