@@ -9,6 +9,7 @@ from onnx import ModelProto
 
 from lth_deploy.compiler.layers import WeightLayer, weight_layers
 from lth_deploy.compiler.prepare import prepare
+from lth_deploy.compiler.real_weights import real_weights
 from lth_deploy.compiler.values import set_weights
 from lth_deploy.errors import UsageError
 from lth_deploy.formats import Array
@@ -44,7 +45,8 @@ def prune_onnx(model: ModelProto, sparsity: float, *, exclude: Sequence[str] = (
 
     Exactly round(sparsity * n) of the n weights are zero afterwards, those that were zero before among them;
     of equal magnitudes the one in the earlier layer, and there with the lower index, is kept. A weight that
-    several nodes share counts once. `exclude`: patterns of weight names to leave alone.
+    several nodes share counts once. Int8 weights count as the numbers that they stand for. `exclude`: patterns of
+    weight names to leave alone.
 
     Raises:
         UsageError: the sparsity is not in [0, 1), a pattern matches nothing, or nothing can be pruned.
@@ -54,10 +56,10 @@ def prune_onnx(model: ModelProto, sparsity: float, *, exclude: Sequence[str] = (
     chosen, left = prunable(pruned, exclude)
     weights = [layer.stored.weights() for layer in chosen]
     total = sum(tensor.size for tensor in weights)
-    masks = keep_largest(weights, total - round(sparsity * total))
+    masks = keep_largest([real_weights(pruned, layer) for layer in chosen], total - round(sparsity * total))
     tensors = {tensor.name: tensor for tensor in pruned.graph.initializer}
     for layer, tensor, mask in zip(chosen, weights, masks, strict=True):
-        set_weights(tensors[layer.name], np.where(mask, tensor, np.float32(0)))
+        set_weights(tensors[layer.name], np.where(mask, tensor, tensor.dtype.type(0)))
     zeros = total - sum(int(np.count_nonzero(w[m])) for w, m in zip(weights, masks, strict=True))
     report = PruneReport(zeros / total, total, zeros, tuple(layer.name for layer in chosen), left)
     return pruned, report
@@ -95,6 +97,12 @@ def prunable(model: ModelProto, exclude: Sequence[str]) -> tuple[list[WeightLaye
     """
     layers = weight_layers(model)
     left = _left_alone(layers, exclude)
+    for layer in layers:
+        if layer.name not in left and layer.stored.int8:
+            try:
+                real_weights(model, layer)
+            except UsageError as error:
+                left[layer.name] = str(error)
     chosen = [layer for layer in layers if layer.name not in left]
     if not chosen:
         raise UsageError(f"the model has no weights that can be pruned; layers and reasons: {left}")

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import ModelProto, helper, numpy_helper
 
 from lth_deploy.compiler.layers import weight_layers
 from lth_deploy.compiler.prune import keep_largest, prune_onnx
@@ -86,3 +87,41 @@ def test_a_model_without_sound_weights_is_refused() -> None:
     weights = np.full((8, 8, 3, 3), np.nan, np.float32)
     with pytest.raises(UsageError, match="NaN"):
         prune_onnx(conv(weights), 0.5)
+
+
+def _two_int8_layers(zero: int = 0) -> ModelProto:
+    """Two convolutions of int8 weights; the bytes of the second stand for weights ten times as large."""
+    rng = np.random.default_rng(0)
+    nodes, tensors = [], []
+    for name, x, y, scale in (("a", "x", "h", np.linspace(0.01, 0.02, 16)), ("b", "h", "y", np.full(16, 0.1))):
+        weights = rng.integers(-128, 128, (16, 16, 3, 3)).astype(np.int8)
+        arrays = {name: weights, f"{name}.s": scale.astype(np.float32), f"{name}.z": np.full(16, zero, np.int8)}
+        tensors += [numpy_helper.from_array(value, key) for key, value in arrays.items()]
+        nodes += [
+            helper.make_node("DequantizeLinear", list(arrays), [f"{name}.f"], axis=0),
+            helper.make_node("Conv", [x, f"{name}.f"], [y], name, pads=[1] * 4),
+        ]
+    values = [helper.make_tensor_value_info(name, 1, [1, 16, "h", "w"]) for name in ("x", "y")]
+    graph = helper.make_graph(nodes, "graph", values[:1], values[1:], tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def test_int8_weights_are_pruned_by_what_they_stand_for() -> None:
+    model = _two_int8_layers()
+    pruned, report = prune_onnx(model, 0.5)
+    after = {tensor.name: numpy_helper.to_array(tensor) for tensor in pruned.graph.initializer}
+    assert report.sparsity == pytest.approx(0.5, abs=1e-3)
+    assert after["a"].dtype == after["b"].dtype == np.int8
+    assert np.count_nonzero(after["a"]) < np.count_nonzero(after["b"]) / 4
+    kept = [np.abs(after[name].astype(np.float32)) * after[f"{name}.s"][:, None, None, None] for name in "ab"]
+    least = min(layer[layer > 0].min() for layer in kept)
+    before = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    for name in "ab":
+        real = np.abs(before[name].astype(np.float32)) * before[f"{name}.s"][:, None, None, None]
+        assert np.array_equal(after[name][real > least], before[name][real > least])
+        assert not after[name][real < least].any()
+
+
+def test_int8_weights_with_another_zero_are_left_alone() -> None:
+    with pytest.raises(UsageError, match="zero point other than zero"):
+        prune_onnx(_two_int8_layers(zero=3), 0.5)
