@@ -74,7 +74,8 @@ class _Constants:
             if self._folds(node):
                 self.names.update(made)
         self._readers = Counter(name for node in self._nodes for name in node.input if name)
-        self._outputs = {value.name for graph in graphs for value in graph.output}
+        # What a branch returns has to be made in it; the main graph may return an initializer.
+        self._outputs = {value.name for graph in graphs[1:] for value in graph.output}
 
     def targets(self) -> Iterator[str]:
         """Names of the values to fold."""
