@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lth_deploy.workflow.predict import predict
     from lth_deploy.workflow.report import report
     from lth_deploy.workflow.sweep import sweep
+    from lth_deploy.workflow.verify import verify
 
 try:
     __version__ = version("lth-deploy")
@@ -46,6 +47,7 @@ __all__ = [
     "report",
     "session",
     "sweep",
+    "verify",
 ]
 
 _HOMES = {

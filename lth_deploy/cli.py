@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from lth_deploy.commands import analysis, data, deploy, recipes, search, sweep
+from lth_deploy.commands import analysis, data, deploy, recipes, search, sweep, verify
 from lth_deploy.commands.output import shown
 from lth_deploy.errors import LthError, StorageError
 from lth_deploy.processes import keep_working_folder_out
@@ -36,9 +36,10 @@ app.command("benchmark")(deploy.benchmark)
 app.command("evaluate")(deploy.evaluate)
 app.command("predict")(deploy.predict)
 app.command("inspect")(deploy.inspect)
-app.command("report")(deploy.report)
+app.command("verify")(verify.verify)
+app.command("report")(analysis.report)
 app.command("analyze")(analysis.analyze)
-app.command("ops-library")(deploy.ops_library)
+app.command("ops-library")(recipes.ops_library)
 app.command("checks")(recipes.checks)
 app.add_typer(data.app, name="data")
 app.add_typer(recipes.app, name="recipe")

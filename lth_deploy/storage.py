@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 from lth_deploy.disk.locks import LOCK, locked, remove_empty_locked
 from lth_deploy.disk.refusals import disk_errors
-from lth_deploy.disk.temporaries import beside, remove_stale_temporaries, scratch
+from lth_deploy.disk.temporaries import beside, private_folder, remove_stale_temporaries, scratch
 from lth_deploy.errors import DataError, StorageError
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "disk_errors",
     "locked",
     "open_to_append",
+    "private_folder",
     "read_json",
     "remove_empty_locked",
     "remove_stale_temporaries",

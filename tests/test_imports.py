@@ -79,7 +79,8 @@ COMMANDS = sorted(_commands(_ROOT))
 
 
 def test_the_verbs_are_the_documented_ones() -> None:
-    verbs = "find-ticket sweep export benchmark evaluate predict inspect report analyze ops-library data recipe checks"
+    verbs = "find-ticket sweep export verify benchmark evaluate predict inspect report analyze"
+    verbs += " ops-library data recipe checks"
     assert {path[0] for path in COMMANDS} == set(verbs.split())
     assert {path[1] for path in COMMANDS if path[0] == "data" and path[1:]} == {"check", "from-voc", "crops", "shapes"}
     assert {path[1] for path in COMMANDS if path[0] == "recipe" and path[1:]} == {"list", "show", "init"}

@@ -1,4 +1,4 @@
-"""`lth-deploy export`, `benchmark`, `evaluate`, `predict`, `inspect`, `report` and `ops-library`."""
+"""`lth-deploy export`, `benchmark`, `evaluate`, `predict` and `inspect`."""
 
 import sys
 from pathlib import Path
@@ -11,10 +11,15 @@ from lth_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from lth_deploy.target import Target
+    from lth_deploy.workflow.export_folder import Signer
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, the table on stderr.")]
 DecoderOption = Annotated[
     str | None, typer.Option(help="Name of a decoder, or FILE.py:function, for models from elsewhere.")
+]
+
+VerifyOption = Annotated[
+    bool, typer.Option("--verify", help="Refuse files that are not those that the gates of their export passed.")
 ]
 
 
@@ -50,6 +55,7 @@ def export(
     keep_inputs: Annotated[
         bool, typer.Option("--keep-inputs", help="With --onnx: keep inputs that have a default value.")
     ] = False,
+    sign: Annotated[Path | None, typer.Option(help="Private Ed25519 key in PEM: sign the export's record.")] = None,
     as_json: Json = False,
 ) -> None:
     """Compile a ticket, or any ONNX model, into one packed ONNX file."""
@@ -57,14 +63,14 @@ def export(
     chosen = _target(target, {"format": format_, "values": values, "prefer": prefer} | timed)
     if (run is None) == (onnx is None):
         raise UsageError("export: give a run directory or --onnx FILE, one of the two")
-    heading = ["what", "file", "bytes", "x smaller", "AP"]
+    heading, signer = ["what", "file", "bytes", "x smaller", "AP"], _signer(sign)
     if onnx is not None:
         from lth_deploy.workflow.export_onnx import OnnxJob, export_onnx
         from lth_deploy.workflow.onnx_pruning import loss_rows
 
         drop = None if max_ap_drop is None else max_ap_drop / 100
         job = OnnxJob(sparsity, (), images, decoder, data, drop, calibrate, one_shot, structure, keep_inputs)
-        made = export_onnx(onnx, job, target=chosen, out=out)
+        made = export_onnx(onnx, job, target=chosen, out=out, sign=signer)
         rows = [
             ["original", str(made.dense), f"{made.dense_bytes:,}", "1.00", points(made.dense_ap)],
             [
@@ -92,7 +98,7 @@ def export(
             )
         from lth_deploy.workflow.export import export as compile_run
 
-        result = compile_run(run or Path(), level=level, target=chosen, out=out, calibrate=calibrate)
+        result = compile_run(run or Path(), level=level, target=chosen, out=out, calibrate=calibrate, sign=signer)
         plain = result.as_dict()
         sizes = [result.dense.stat().st_size, result.artifact.stat().st_size]
         gates = [result.dense_gate, result.gate]
@@ -139,6 +145,7 @@ def benchmark(
         list[Path] | None,
         typer.Option("--import", help="Add the rows of another benchmark's JSON, or of lth_consumer --bench."),
     ] = None,
+    verify: VerifyOption = False,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write every sample to this file; - for stdout.")
     ] = None,
@@ -159,6 +166,7 @@ def benchmark(
         decoder=decoder,
         imports=tuple(imports or ()),
         command=("lth-deploy", *sys.argv[1:]),
+        verify=verify,
     )
     results = measure(artifacts, data, images, baseline=baseline, options=options)
     to_stdout = str(json_file) == "-"
@@ -180,13 +188,14 @@ def evaluate(
     threads: Annotated[int, typer.Option(min=0, help="0 leaves it to the engine.")] = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="The first so many images only.")] = None,
     decoder: DecoderOption = None,
+    verify: VerifyOption = False,
     by_class: Annotated[bool, typer.Option("--by-class", help="Add VOC's AP of boxes for each class.")] = False,
     as_json: Json = False,
 ) -> None:
     """AP of an ONNX file, with pycocotools' metrics and, of boxes, VOC's: 11 points (VOC07) and area (VOC10)."""
     from lth_deploy.workflow.evaluate import evaluate as score
 
-    result = score(artifact, data, images, engine=engine, threads=threads, decoder=decoder, limit=limit)
+    result = score(artifact, data, images, engine=engine, threads=threads, decoder=decoder, limit=limit, verify=verify)
     kinds, classes = result.ap.metrics, result.ap.voc.classes if result.ap.voc else ()
     names = list(next(iter(kinds.values())))
     rows = [[kind, *(points(metrics.get(name)) for name in names)] for kind, metrics in kinds.items()]
@@ -218,11 +227,14 @@ def predict(
     engine: Annotated[str, typer.Option(help="Engine that runs the file.")] = "onnxruntime",
     threads: Annotated[int, typer.Option(min=0, help="0 leaves it to the engine.")] = 0,
     decoder: DecoderOption = None,
+    verify: VerifyOption = False,
 ) -> None:
     """Draw boxes, masks and keypoints into pictures."""
     from lth_deploy.workflow.predict import predict as draw
 
-    found = draw(artifact, images, out, threshold=threshold, engine=engine, threads=threads, decoder=decoder)
+    found = draw(
+        artifact, images, out, threshold=threshold, engine=engine, threads=threads, decoder=decoder, verify=verify
+    )
     print_table(
         ["picture", "objects"],
         [[str(one.picture), str(len(one.detections.above(threshold)))] for one in found],
@@ -234,6 +246,7 @@ def inspect(
     run_model: Annotated[
         bool, typer.Option("--run", help="Run the model on noise to count MACs that its sizes do not tell.")
     ] = False,
+    verify: VerifyOption = False,
     as_json: Json = False,
 ) -> None:
     """Real sparsity, zero MACs, codings and bytes of a file, layer by layer, and why a layer is not packed.
@@ -251,7 +264,7 @@ def inspect(
         if as_json:
             print_json({"run": run})
         return
-    result = inspect_artifact(find_artifact(artifact), run=run_model)
+    result = inspect_artifact(find_artifact(artifact), run=run_model, verify=verify)
     header, *rows = table(result)
     print_table(header, rows, to_stderr=as_json)
     print(file=out)
@@ -271,21 +284,12 @@ def _accounting(run: Path, as_json: bool) -> dict[str, Any]:
     return accounting_json(summary)
 
 
-def report(
-    source: Annotated[Path, typer.Argument(help="Run or sweep directory, or a benchmark's JSON.")],
-    out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
-) -> None:
-    """One self-contained HTML page: plots, tables and pictures."""
-    from lth_deploy.workflow.report import report as write
+def _signer(key: Path | None) -> "Signer | None":
+    if key is None:
+        return None
+    from lth_deploy.workflow.signing import signer_of
 
-    print(write(source, out))
-
-
-def ops_library() -> None:
-    """Path of the kernel library, for ONNX Runtime's register_custom_ops_library in any language."""
-    from lth_deploy.kernels import ops_library as find
-
-    print(find())
+    return signer_of(key)
 
 
 def _target(name: str | None, flags: dict[str, str | None]) -> "Target":

@@ -1,4 +1,4 @@
-"""`lth-deploy recipe` and `lth-deploy checks`."""
+"""`lth-deploy recipe`, `checks` and `ops-library`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -59,3 +59,10 @@ def checks(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
         typer.echo(f"warning: {warning}", err=True)
     if as_json:
         print_json({"facts": report.facts, "warnings": report.warnings})
+
+
+def ops_library() -> None:
+    """Path of the kernel library, for ONNX Runtime's register_custom_ops_library in any language."""
+    from lth_deploy.kernels import ops_library as find
+
+    print(find())

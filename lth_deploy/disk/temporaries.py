@@ -59,8 +59,21 @@ def scratch(purpose: str) -> Iterator[Path]:
         yield folder
 
 
-def remove_stale_temporaries(directory: Path) -> None:
-    """Delete what writers that were killed left behind anywhere under `directory`, which the caller has locked."""
+@contextlib.contextmanager
+def private_folder(parent: Path, prefix: str) -> Iterator[Path]:
+    """A new folder in `parent` that only this user can enter; deleted at the end.
+
+    Raises:
+        StorageError: the folder cannot be made.
+    """
+    with contextlib.ExitStack() as stack:
+        with disk_errors(f"cannot make a folder in {parent}"):
+            folder = stack.enter_context(_held(prefix, parent))
+        yield folder
+
+
+def remove_stale_temporaries(directory: Path, *, below: bool = True) -> None:
+    """Delete what writers that were killed left in `directory`, which the caller has locked, and anywhere below it."""
     for folder, names, files in os.walk(directory):
         for name in [name for name in names if _TOKEN.fullmatch(name)]:
             names.remove(name)
@@ -69,6 +82,8 @@ def remove_stale_temporaries(directory: Path) -> None:
         for name in [name for name in files if _TOKEN.fullmatch(name)]:
             with contextlib.suppress(OSError):
                 Path(folder, name).unlink()
+        if not below:
+            return
 
 
 @functools.lru_cache(maxsize=1024)

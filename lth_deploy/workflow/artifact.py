@@ -9,6 +9,7 @@ from lth_deploy.decoders import DECODERS, Decoder, Photo, load_decoder
 from lth_deploy.detections import Detections
 from lth_deploy.errors import ArtifactError, InputMismatchError, UsageError
 from lth_deploy.runtimes import RUNTIMES, Session
+from lth_deploy.workflow.export_record import check_exported
 
 if TYPE_CHECKING:
     import onnx
@@ -58,17 +59,19 @@ class Artifact:
         return self.file.decoder.decode(outputs, context)
 
 
-def open_artifact(path: Path, *, engine: str = "onnxruntime", threads: int = 0, decoder: str | None = None) -> Artifact:
+def open_artifact(
+    path: Path, *, engine: str = "onnxruntime", threads: int = 0, decoder: str | None = None, verify: bool = False
+) -> Artifact:
     """Load an ONNX file, or the packed file of a run directory.
 
     decoder: a registered name or 'FILE.py:function', for files whose metadata names none. threads: 0 leaves
-    the number to the engine. An engine that cannot take packed files gets the dense twin.
+    the number to the engine. An engine that cannot take packed files gets the dense twin. verify: see `check_exported`.
 
     Raises:
         ArtifactError: the file is damaged or the engine refuses it.
         UsageError: unknown engine or decoder, or no decoder is known.
     """
-    return open_session(read_model_file(find_artifact(path), decoder), engine=engine, threads=threads)
+    return open_session(read_model_file(find_artifact(path), decoder, verify=verify), engine=engine, threads=threads)
 
 
 def open_session(file: ModelFile, *, engine: str, threads: int) -> Artifact:
@@ -90,8 +93,8 @@ def open_session(file: ModelFile, *, engine: str, threads: int) -> Artifact:
         return Artifact(file, runtime.load(twin, threads=threads))
 
 
-def read_model_file(path: Path, decoder: str | None = None) -> ModelFile:
-    """Check a file and find out how to talk to it; `decoder` overrules the metadata.
+def read_model_file(path: Path, decoder: str | None = None, *, verify: bool = False) -> ModelFile:
+    """Check a file and find out how to talk to it; `decoder` overrules the metadata. verify: see `check_exported`.
 
     Raises:
         ArtifactError: the file is damaged.
@@ -101,6 +104,7 @@ def read_model_file(path: Path, decoder: str | None = None) -> ModelFile:
     from lth_deploy.compiler.metadata import read_metadata
     from lth_deploy.compiler.quantize import is_quantised
 
+    check_exported(path, verify=verify)
     loaded = read_model(path)
     model = loaded.model
     metadata = read_metadata(model)

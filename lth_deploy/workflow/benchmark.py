@@ -33,7 +33,7 @@ class BenchmarkOptions:
     for each row. threads: one table's rows for each number. images: how many images AP is scored on (None: all).
     timed_images: how many of them are timed, in turn. loads: fresh processes for each row.
     calibration: images for INT8, taken from calibration_folder. imports: JSON files of other benchmarks and of
-    consumers whose rows are appended.
+    consumers whose rows are appended. verify: refuse files that are not those that the gates of their exports passed.
     """
 
     engines: tuple[str, ...] | None = None
@@ -49,6 +49,7 @@ class BenchmarkOptions:
     decoder: str | None = None
     imports: tuple[Path, ...] = ()
     command: tuple[str, ...] | None = None
+    verify: bool = False
 
 
 def benchmark(
@@ -82,7 +83,7 @@ def benchmark(
         raise UsageError(f"benchmark: {data} has no images to measure on; give a data set with images")
     with storage.scratch("benchmark") as workspace:
         engines = default_engines() if options.engines is None else options.engines
-        contenders = gather(artifacts, baseline, engines, options.decoder, workspace)
+        contenders = gather(artifacts, baseline, engines, options.decoder, workspace, verify=options.verify)
         for contender in contenders[1:]:
             hold_control_classes(contender.file, contenders[0].file)
         if options.int8:

@@ -10,6 +10,7 @@ from lth_deploy.errors import MissingLibraryError, UsageError
 from lth_deploy.measure.results import RowKind
 from lth_deploy.runtimes import RUNTIMES
 from lth_deploy.workflow.artifact import ModelFile, find_artifact, in_one_file, read_model_file, write_dense_twin
+from lth_deploy.workflow.export_record import check_control
 
 if TYPE_CHECKING:
     from lth_deploy.data.records import CocoDataset
@@ -55,6 +56,8 @@ def gather(
     engines: Sequence[str],
     decoder: str | None,
     workspace: Path,
+    *,
+    verify: bool = False,
 ) -> list[Contender]:
     """All contenders without INT8; the first is the baseline on the first engine.
 
@@ -67,8 +70,8 @@ def gather(
     if not artifacts or not engines:
         raise UsageError("benchmark: give at least one artifact and one engine")
     runtimes = [RUNTIMES.get(engine) for engine in engines]
-    files = [read_model_file(find_artifact(path), decoder) for path in artifacts]
-    base, base_notes = _baseline(files[0], baseline, decoder, workspace)
+    files = [read_model_file(find_artifact(path), decoder, verify=verify) for path in artifacts]
+    base, base_notes = _baseline(files[0], baseline, decoder, workspace, verify)
     others = [file for file in files if file.path.resolve() != base.path.resolve()]
     if len({file.path.resolve() for file in others}) != len(others):
         raise UsageError("benchmark: an artifact is given twice; name each file once")
@@ -134,15 +137,18 @@ def quantized(base: Contender, images: list[Path], origin: str, workspace: Path)
 
 
 def _baseline(
-    first: ModelFile, given: Path | None, decoder: str | None, workspace: Path
+    first: ModelFile, given: Path | None, decoder: str | None, workspace: Path, verify: bool
 ) -> tuple[ModelFile, list[str]]:
     beside = first.path.parent / "dense.onnx"
     if given is None and beside.is_file():
         given = beside
+        check_control(first.path, first.metadata.control_sha256 if first.metadata else None, beside, verify=verify)
     if given is not None:
         # A dense file may come without metadata; then what the artifact says of its outputs holds for it too.
         named = first.metadata.decoder if first.metadata is not None else None
-        base = read_model_file(given, decoder or (named if _has_no_metadata(given) else None))
+        base = read_model_file(
+            given, decoder or (named if _has_no_metadata(given) else None), verify=verify and given == beside
+        )
         return (base if base.class_names else replace(base, class_names=first.class_names)), []
     if not first.packed:
         return first, []

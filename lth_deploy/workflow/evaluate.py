@@ -73,10 +73,12 @@ def evaluate(
     threads: int = 0,
     decoder: str | None = None,
     limit: int | None = None,
+    verify: bool = False,
 ) -> Evaluation:
     """AP of `artifact` (an ONNX file or an exported run) on the COCO data set `data` with its `images`.
 
-    limit: only the first so many images. Masks and keypoints are scored where both sides have them.
+    limit: only the first so many images. Masks and keypoints are scored where both sides have them. verify: refuse a
+    file that is not the one that the gates of its export passed.
 
     Raises:
         DataError: faulty data, or a model made for other classes.
@@ -88,7 +90,7 @@ def evaluate(
 
     dataset = load_coco(data, images)
     dataset = dataset if limit is None else dataset.subset(limit)
-    opened = open_artifact(artifact, engine=engine, threads=threads, decoder=decoder)
+    opened = open_artifact(artifact, engine=engine, threads=threads, decoder=decoder, verify=verify)
     control = control_beside(opened.file)
     if control is not None:
         hold_control_classes(opened.file, read_model_file(control, decoder))

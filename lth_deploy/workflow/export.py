@@ -2,8 +2,6 @@
 
 import contextlib
 import logging
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +21,7 @@ from lth_deploy.workflow.detection_gate import (
     hold_folding,
     hold_quantised_detections,
 )
+from lth_deploy.workflow.export_folder import Signer, export_folder
 from lth_deploy.workflow.extras import require_torch
 from lth_deploy.workflow.gates import Feeds
 from lth_deploy.workflow.quantisation import hold_quantised_ap, quantise, spread
@@ -59,13 +58,15 @@ class ExportResult:
     dense: Path
     gate: GateResult
     dense_gate: GateResult
+    bytes: int
+    dense_bytes: int
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {
             "trial": self.trial,
-            "artifact": {"path": str(self.artifact), "bytes": self.artifact.stat().st_size},
-            "dense": {"path": str(self.dense), "bytes": self.dense.stat().st_size},
+            "artifact": {"path": str(self.artifact), "bytes": self.bytes},
+            "dense": {"path": str(self.dense), "bytes": self.dense_bytes},
             "parity": self.gate.parity.describe(),
             "images": self.gate.images,
             "torch_ap": self.gate.torch_ap,
@@ -82,6 +83,7 @@ def export(
     target: Target | None = None,
     out: Path | None = None,
     calibrate: Path | None = None,
+    sign: Signer | None = None,
 ) -> ExportResult:
     """Compile a ticket of the run directory `run` into `out` (default RUN/export).
 
@@ -90,8 +92,9 @@ def export(
         level: best (the winning ticket, fine-tuned if the run did that and int8 is written), a sparsity in per cent,
             or the name of a trial.
         target: what to write; default packed fp16 for ONNX Runtime.
-        out: folder for model.onnx and dense.onnx. Files appear there only after every gate was passed.
+        out: folder for model.onnx and dense.onnx. Files appear there in one step, after every gate was passed.
         calibrate: folder of images for `values: int8`; default the images that the run was trained on.
+        sign: makes the signature of the record, see `signing`.
 
     Raises:
         DataError: no run, or damaged files in it.
@@ -116,18 +119,15 @@ def export(
     splits = load_splits(recipe, run)
     hold_trained_classes(directory, splits["train"])
     out = out or run / "export"
-    storage.require_space(out, 4 * trial.weights.stat().st_size)
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=out) as folder:
-        staged = Path(folder)
-        dense = staged / "dense.onnx"
+    with export_folder(out, 4 * trial.weights.stat().st_size) as folder:
+        dense = folder.staged / "dense.onnx"
         dense_gate = _compile(recipe, control, splits["val"], _dense_target(target), dense, None, [])
-        name = "model.onnx" if target.format == "packed" else f"model-{target.format}.onnx"
+        file = folder.staged / ("model.onnx" if target.format == "packed" else f"model-{target.format}.onnx")
         ranges = calibration_files(calibrate, splits["train"], target) if target.values == "int8" else []
-        gate = _compile(recipe, trial, splits["val"], target, staged / name, storage.sha256(dense), ranges)
-        for file in (dense, staged / name):
-            shutil.move(file, out / file.name)
-    result = ExportResult(trial.name, out / name, out / "dense.onnx", gate, dense_gate)
-    storage.write_json(out / "export.json", result.as_dict())
+        gate = _compile(recipe, trial, splits["val"], target, file, storage.sha256(dense), ranges)
+        sizes = (file.stat().st_size, dense.stat().st_size)
+        result = ExportResult(trial.name, out / file.name, out / dense.name, gate, dense_gate, *sizes)
+        folder.commit([dense, file], result.as_dict(), sign)
     return result
 
 

@@ -12,6 +12,8 @@ from lth_deploy.target import Target
 from lth_deploy.ticket import versions
 from lth_deploy.workflow.class_gate import hold_kept_classes
 from lth_deploy.workflow.dead_channels import without_dead_channels
+from lth_deploy.workflow.export_folder import ExportFolder, Signer, export_folder
+from lth_deploy.workflow.export_record import RECORD
 from lth_deploy.workflow.gates import Feeds
 from lth_deploy.workflow.limited_runs import check_runs, hold_raw_outputs, hold_regions
 from lth_deploy.workflow.onnx_accuracy import ap_of, hold_ap
@@ -84,13 +86,19 @@ class OnnxExport:
 
 
 def export_onnx(
-    path: Path, job: OnnxJob | None = None, *, target: Target | None = None, out: Path | None = None
+    path: Path,
+    job: OnnxJob | None = None,
+    *,
+    target: Target | None = None,
+    out: Path | None = None,
+    sign: Signer | None = None,
 ) -> OnnxExport:
     """Prune and pack the ONNX file `path` into the folder `out` (default: beside it, NAME-export).
 
     Nothing is written unless the packed file computes what the file as it was given does with the same pruned weights;
-    for int8, what a dense graph with them does.
+    for int8, what a dense graph with them does. Then all of it is written in one step.
     The AP lost against the original is reported, and held to a bound only where the job names one.
+    sign: makes the signature of the record, see `signing`.
 
     Raises:
         ArtifactError: the model is damaged. UsageError: a job that cannot work. ParityError: see above.
@@ -103,15 +111,20 @@ def export_onnx(
     _check_job(job, target)
     original = load_model(path)
     folder = out if out is not None else path.parent / f"{path.stem}-export"
-    with graph_errors(path.name), storage.scratch("export") as scratch:
-        return _export(original, job, target, _Places(path, folder, scratch))
+    with (
+        graph_errors(path.name),
+        export_folder(folder, 3 * path.stat().st_size) as held,
+        storage.scratch("export") as scratch,
+    ):
+        return _export(original, job, target, _Places(path, held, scratch, sign))
 
 
 @dataclass(frozen=True)
 class _Places:
     source: Path
-    out: Path
+    folder: ExportFolder
     scratch: Path
+    sign: Signer | None
 
 
 def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Places) -> OnnxExport:
@@ -142,7 +155,7 @@ def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Place
     kept = sum(layer.elements - layer.zeros for layer in layers)
     sparsity = 1 - kept / whole if whole else 0.0
     left_out = {"sparsity": sparsity, "removed_channels": _together(metadata.removed_channels, removed)}
-    dense, file = _save_described(original, candidate, metadata, left_out, places.scratch)
+    dense, file = _save_described(original, candidate, metadata, left_out, places.folder.staged)
     hold_kept_classes([dense, file], original, decoder, places.source.name)
     reference = places.scratch / "reference.onnx"
     if account is None:
@@ -162,9 +175,9 @@ def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Place
             {"bbox": {"AP": before}}, {"bbox": {"AP": ap}}, target.gates.int8_ap_drop, account.quantization
         )
     result = OnnxExport(
-        artifact=places.out / "model.onnx",
-        dense=places.out / "dense.onnx",
-        report=places.out / "export.json",
+        artifact=places.folder.out / "model.onnx",
+        dense=places.folder.out / "dense.onnx",
+        report=places.folder.out / RECORD,
         bytes=file.stat().st_size,
         dense_bytes=dense.stat().st_size,
         sparsity=sparsity,
@@ -177,7 +190,7 @@ def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Place
         layers=tuple(layers),
         losses=losses,
     )
-    _write(result, file, dense, target)
+    _commit(result, [dense, file], target, places)
     return result
 
 
@@ -280,12 +293,8 @@ def _metadata(original: "ModelProto", job: OnnxJob, target: Target, decoder: "De
     return base.model_copy(update=update)
 
 
-def _write(result: OnnxExport, file: Path, dense: Path, target: Target) -> None:
-    storage.require_space(result.artifact.parent, 2 * (result.bytes + result.dense_bytes))
-    storage.write_bytes(result.artifact, file.read_bytes())
-    storage.write_bytes(result.dense, dense.read_bytes())
+def _commit(result: OnnxExport, files: Sequence[Path], target: Target, places: _Places) -> None:
     plain = asdict(result)
     for key in ("artifact", "dense", "report"):
         plain[key] = plain[key].name
-    head = {"schema": "lth-export/1", "target": target.model_dump(mode="json")}
-    storage.write_json(result.report, {**head, **plain})
+    places.folder.commit(files, {"target": target.model_dump(mode="json"), **plain}, places.sign)

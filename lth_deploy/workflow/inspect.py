@@ -106,11 +106,12 @@ class InspectReport:
         return plain
 
 
-def inspect_artifact(path: Path, *, run: bool = False) -> InspectReport:
+def inspect_artifact(path: Path, *, run: bool = False, verify: bool = False) -> InspectReport:
     """Look into an ONNX file, or the artifact of an exported run; the model is not run.
 
     run: where the file does not say how often its weights are multiplied, run it on noise in a child process with
     limits, and count. Otherwise the count is what shape inference proves.
+    verify: see `check_exported`.
 
     Raises:
         ArtifactError: the file is damaged.
@@ -120,8 +121,10 @@ def inspect_artifact(path: Path, *, run: bool = False) -> InspectReport:
     from lth_deploy.compiler.load import read_model
     from lth_deploy.compiler.unexpected import graph_errors
     from lth_deploy.workflow.artifact import find_artifact
+    from lth_deploy.workflow.export_record import check_exported
 
     path = find_artifact(path)
+    check_exported(path, verify=verify)
     loaded = read_model(path)
     with graph_errors(path.name):
         return _report(path, loaded, run)

@@ -34,8 +34,11 @@ def predict(
     engine: str = "onnxruntime",
     threads: int = 0,
     decoder: str | None = None,
+    verify: bool = False,
 ) -> list[Prediction]:
     """Draw what scores at least `threshold` into OUT/NAME.png; everything goes to OUT/detections.json.
+
+    verify: refuse a file that is not the one that the gates of its export passed.
 
     Raises:
         UsageError: no images, a threshold outside 0..1, unknown engine or decoder.
@@ -46,7 +49,7 @@ def predict(
         raise UsageError("predict: no images given; name one or more image files")
     if not 0.0 <= threshold <= 1.0:
         raise UsageError(f"predict: threshold {threshold} is no score; give one in 0..1")
-    opened = open_artifact(artifact, engine=engine, threads=threads, decoder=decoder)
+    opened = open_artifact(artifact, engine=engine, threads=threads, decoder=decoder, verify=verify)
     with storage.locked(out):
         return _drawn(opened, images, out, threshold)
 
