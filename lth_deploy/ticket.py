@@ -184,8 +184,8 @@ class RunDirectory:
             manifest["files"][str(file.relative_to(self.path))] = _fingerprint(file)
         storage.write_json(self.manifest_file, manifest)
 
-    def verify(self, file: Path) -> None:
-        """Check a file against the manifest.
+    def verify(self, file: Path, *, copy: Path | None = None) -> None:
+        """Check a file, or a copy of it that lies elsewhere, against the manifest.
 
         Raises:
             DataError: it is not listed, missing, or has other bytes than were committed.
@@ -194,8 +194,21 @@ class RunDirectory:
         listed = self.manifest()["files"].get(name)
         if listed is None or not file.is_file():
             raise DataError(f"{file} is not a committed file of the run {self.path}")
-        if storage.sha256(file) != listed["sha256"]:
+        if storage.sha256(copy or file) != listed["sha256"]:
             raise DataError(f"{file} has changed since it was committed; restore it or delete its trial")
+
+    def verify_summary(self) -> None:
+        """Check the summary against the manifest; one that the manifest does not list is left unchecked.
+
+        Raises:
+            DataError: it has other bytes than were committed.
+        """
+        listed = self.manifest()["files"].get(self.summary.name)
+        if listed is not None and self.summary.is_file() and storage.sha256(self.summary) != listed["sha256"]:
+            raise DataError(
+                f"{self.summary} has changed since it was committed; restore it, or write it again with "
+                "find-ticket ... --resume"
+            )
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -206,6 +219,17 @@ class RunDirectory:
         """
         with storage.locked(self.path):
             yield
+
+
+def verify_summary(summary: Path) -> None:
+    """Check the summary of a run against the manifest beside it, where there is one.
+
+    Raises:
+        DataError: it has other bytes than were committed.
+    """
+    run = RunDirectory(summary.parent)
+    if summary.name == run.summary.name and run.manifest_file.is_file():
+        run.verify_summary()
 
 
 def append_metrics(path: Path, record: Mapping[str, Any]) -> None:

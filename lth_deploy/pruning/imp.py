@@ -174,6 +174,7 @@ class Search:
             raise ValueError("groups of N:M are not permuted")  # recipes that ask for it are refused
         image = self.batches.batch(0)[0][0].to(self.device)
         order = similarity_order(model, [image], structure.inputs)
+        self.run.verify(self.run.rewind)
         reordered(TrainingState.load(self.run.rewind), order).save(self.run.permuted_rewind)
         self.run.commit([self.run.permuted_rewind])
         return reordered(final, order)

@@ -105,7 +105,7 @@ class SaveCheckpoint(Hook):
     def save(self, step: int) -> None:
         """Save now, with `step` steps done, unless the loss has gone bad."""
         self._watch.check(step - 1)
-        self._capture(step).save(self._path)
+        self._capture(step).save(self._path, with_digest=True)
         self._last = time.monotonic()
 
 

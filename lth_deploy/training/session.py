@@ -124,7 +124,7 @@ class Session:
         if not self.trial.checkpoint.exists():
             return start
         try:
-            state = TrainingState.load(self.trial.checkpoint)
+            state = TrainingState.load(self.trial.checkpoint, needs_digest=True)
         except DataError as error:
             logger.warning("%s; %s starts again", error, self.trial.name)
             return start

@@ -1,6 +1,7 @@
 """The state of a training as tensors on the CPU: always a copy, never a reference to live weights."""
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +13,9 @@ from torch import Tensor, nn
 from lth_deploy import storage
 from lth_deploy.errors import DataError
 from lth_deploy.training.optimizer import reset_optimizer
+from lth_deploy.training.state_digest import digest_of
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -78,8 +82,8 @@ class TrainingState:
         optimizer = {key: _zeroed(tensor, masks.get(key.rsplit("|", 1)[0])) for key, tensor in self.optimizer.items()}
         return replace(self, model=model, optimizer=optimizer)
 
-    def save(self, path: Path) -> None:
-        """One safetensors file, written atomically."""
+    def save(self, path: Path, *, with_digest: bool = False) -> None:
+        """One safetensors file, written atomically. with_digest: for files that no manifest lists."""
         from safetensors.torch import save_file
 
         tensors = {f"model/{name}": tensor for name, tensor in self.model.items()}
@@ -87,11 +91,15 @@ class TrainingState:
         tensors |= {f"memory/{name}": tensor for name, tensor in self.memory.items()}
         numbers = {"step": self.step, "scaler": self.scaler} | ({"seconds": self.seconds} if self.seconds else {})
         metadata = {"state": json.dumps(numbers)}
+        if with_digest:
+            metadata["digest"] = digest_of(metadata["state"], tensors)
         storage.write_atomically(path, lambda file: save_file(tensors, file, metadata=metadata))
 
     @classmethod
-    def load(cls, path: Path) -> "TrainingState":
-        """Read what `save` wrote.
+    def load(cls, path: Path, *, needs_digest: bool = False) -> "TrainingState":
+        """Read what `save` wrote, and check its digest where there is one.
+
+        needs_digest: say so where there is none; earlier versions wrote checkpoints without.
 
         Raises:
             DataError: missing or damaged.
@@ -101,10 +109,13 @@ class TrainingState:
         parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "memory": {}}
         try:
             with safe_open(path, framework="pt") as file:
-                state = json.loads((file.metadata() or {})["state"])
-                for key in file.keys():  # noqa: SIM118  (safe_open is no mapping)
-                    part, _, name = key.partition("/")
-                    parts[part][name] = file.get_tensor(key)
+                metadata = file.metadata() or {}
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (safe_open is no mapping)
+            _check_digest(path, metadata, tensors, needs_digest)
+            state = json.loads(metadata["state"])
+            for key, tensor in tensors.items():
+                part, _, name = key.partition("/")
+                parts[part][name] = tensor
             step, seconds = int(state["step"]), float(state.get("seconds", 0.0))
             return cls(
                 step, parts["model"], parts["optimizer"], dict(state["scaler"]), parts["memory"], seconds=seconds
@@ -113,6 +124,15 @@ class TrainingState:
             raise DataError(f"no saved state {path}") from error
         except (SafetensorError, KeyError, ValueError, TypeError) as error:
             raise DataError(f"{path} is not a saved training state: {error!r}") from error
+
+
+def _check_digest(path: Path, metadata: Mapping[str, str], tensors: Mapping[str, Tensor], needed: bool) -> None:
+    digest = metadata.get("digest")
+    if digest is None:
+        if needed:
+            logger.info("%s has no digest, since an earlier version wrote it; it is taken as it is", path)
+    elif digest != digest_of(metadata["state"], tensors):
+        raise DataError(f"{path} has changed since it was written: its digest does not fit")
 
 
 def _copy(tensor: Tensor) -> Tensor:

@@ -140,6 +140,7 @@ def choose_trial(run: RunDirectory, level: str, *, int8: bool = False) -> Trial:
     """The trial that `--level` means, the fine-tuned winner where `int8`; see `export` for what is raised."""
     finished = [trial.name for trial in run.finished_trials()]
     if level == "best":
+        run.verify_summary()
         winner = storage.read_json(run.summary).get("winner") if run.summary.exists() else None
         if winner is None:
             raise GateError(

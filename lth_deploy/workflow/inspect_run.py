@@ -4,14 +4,16 @@ from pathlib import Path
 from typing import Any
 
 from lth_deploy.reporting.schema import RunSummary, Trial, load_run
+from lth_deploy.ticket import verify_summary
 
 
 def inspect_run(run: Path) -> RunSummary:
     """The summary of a run directory.
 
     Raises:
-        DataError: there is none, or it is damaged.
+        DataError: there is none, it is damaged, or it has changed since the search committed it.
     """
+    verify_summary(run / "summary.json")
     summary, _ = load_run(run / "summary.json")
     return summary
 

@@ -13,6 +13,7 @@ from lth_deploy.reporting.schema import BenchmarkResults, RunSummary, load_bench
 from lth_deploy.reporting.shots import load_shots
 from lth_deploy.reporting.svg import standalone
 from lth_deploy.reporting.sweep_schema import load_sweep_record
+from lth_deploy.ticket import verify_summary
 
 SUMMARY = "summary.json"
 BENCHMARK = "benchmark.json"
@@ -65,6 +66,7 @@ def _gather(source: Path, benchmark: Path | None) -> Source:
     run, results = None, None
     data: dict[str, Any] = {}
     if run_file:
+        verify_summary(run_file)
         run, data["run"] = load_run(run_file)
     if bench_file:
         results, data["benchmark"] = load_benchmark(bench_file)

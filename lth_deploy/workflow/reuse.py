@@ -41,6 +41,8 @@ def adopt_dense(run: RunDirectory, source: Path) -> None:
         other.verify(original)
     for original, copy in pairs:
         storage.write_bytes(copy, original.read_bytes())
+        # What is copied must be what was checked, also while another process works on the source.
+        other.verify(original, copy=copy)
     run.commit([copy for _, copy in pairs])
     logger.info("dense: taken from %s", source)
 

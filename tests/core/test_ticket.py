@@ -16,7 +16,7 @@ from lth_deploy import storage
 from lth_deploy.errors import DataError, StorageError, UsageError
 from lth_deploy.mask import save_masks
 from lth_deploy.recipe import Recipe, load_recipe
-from lth_deploy.ticket import RunDirectory, Trial, append_metrics, read_metrics, truncate_metrics
+from lth_deploy.ticket import RunDirectory, Trial, append_metrics, read_metrics, truncate_metrics, verify_summary
 from tests.core.recipes import MINIMAL, write
 
 
@@ -78,6 +78,28 @@ def test_a_changed_byte_is_found(run: RunDirectory, file: str) -> None:
     with pytest.raises(DataError, match="has changed since it was committed; restore it") as caught:
         run.verify(path)
     assert str(path) in str(caught.value)
+
+
+def test_a_changed_summary_is_found_and_one_that_is_not_listed_is_left(run: RunDirectory) -> None:
+    run.verify_summary()
+    storage.write_json(run.summary, {"winner": None})
+    verify_summary(run.summary)
+    run.commit([run.summary])
+    verify_summary(run.summary)
+    storage.write_json(run.summary, {"winner": 1})
+    with pytest.raises(DataError, match=r"summary\.json has changed since it was committed; restore it, or write"):
+        verify_summary(run.summary)
+    run.manifest_file.unlink()
+    verify_summary(run.summary)
+
+
+def test_a_copy_is_checked_against_what_was_committed(run: RunDirectory, tmp_path: Path) -> None:
+    weights = _finish(run, "dense").weights
+    (tmp_path / "copy").write_bytes(weights.read_bytes())
+    run.verify(weights, copy=tmp_path / "copy")
+    (tmp_path / "copy").write_bytes(b"else")
+    with pytest.raises(DataError, match="has changed since it was committed"):
+        run.verify(weights, copy=tmp_path / "copy")
 
 
 def test_a_changed_recipe_and_a_missing_file_are_found(run: RunDirectory) -> None:

@@ -21,7 +21,7 @@ from lth_deploy.pruning.criteria import magnitude  # noqa: E402
 from lth_deploy.pruning.structure import STRUCTURES  # noqa: E402
 from lth_deploy.recipe import Recipe  # noqa: E402
 from lth_deploy.ticket import RunDirectory, read_metrics  # noqa: E402
-from lth_deploy.training.hooks import StopRequested  # noqa: E402
+from lth_deploy.training.hooks import SaveCheckpoint, StopRequested  # noqa: E402
 from lth_deploy.training.state import TrainingState  # noqa: E402
 from tests.pruning.toy_search import REWIND, TOTAL, ToyBatches, build, toy_recipe, toy_search  # noqa: E402
 
@@ -342,6 +342,32 @@ def test_a_damaged_checkpoint_costs_its_trial_only(tmp_path: Path) -> None:
     _forget(run, "level_80")
     run.trial("level_80").checkpoint.write_bytes(b"\x10\0\0\0\0\0\0\0{torn")
     assert finish(path, recipe) == expected
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_checkpoint_with_a_flipped_bit_is_not_gone_on_with(
+    tmp_path: Path, damaged: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    recipe = toy_recipe(training={"checkpoint_seconds": 1e-9}, pruning={"levels": [0.8]}, controls={"random": []})
+    save, kept = SaveCheckpoint.save, {}
+
+    def keeping(self: SaveCheckpoint, step: int) -> None:
+        save(self, step)
+        kept.setdefault(self._path, self._path.read_bytes())
+
+    monkeypatch.setattr(SaveCheckpoint, "save", keeping)
+    path = tmp_path / "run"
+    expected = finish(path, recipe)
+    run = RunDirectory.open(path)
+    checkpoint = run.trial("level_80").checkpoint
+    data = bytearray(kept[checkpoint])
+    data[-1] ^= 1 if damaged else 0
+    _forget(run, "level_80")
+    checkpoint.write_bytes(data)
+    caplog.set_level("INFO", logger="lth_deploy")
+    assert finish(path, recipe) == expected
+    assert ("its digest does not fit; level_80 starts again" in caplog.text) == damaged
+    assert ("level_80: resuming at step" in caplog.text) != damaged
 
 
 def _forget(run: RunDirectory, name: str) -> None:

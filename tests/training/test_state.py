@@ -165,3 +165,45 @@ def test_norms_and_biases_are_not_decayed() -> None:
     optimizer = build_optimizer(model, OPTIMIZERS["adamw"])
     decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     assert {name for name, p in model.named_parameters() if decay[id(p)]} == {"stem.weight", "up.weight", "fc.weight"}
+
+
+def test_a_checkpoint_with_a_flipped_bit_is_refused(tmp_path: Path) -> None:
+    model = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    model(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    path = tmp_path / "checkpoint.safetensors"
+    state = TrainingState.capture(7, model, optimizer, memory={"empty": torch.empty(0), "scalar": torch.tensor(3)})
+    state.save(path, with_digest=True)
+    assert TrainingState.load(path).step == 7
+    whole = path.read_bytes()
+    for place in range(8, len(whole), 5):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        try:
+            found = TrainingState.load(path)
+        except DataError:
+            continue
+        # A flipped bit in the key "digest" itself, or in white space, changes nothing that counts.
+        assert found.step == state.step
+        assert all(torch.equal(found.model[name], tensor) for name, tensor in state.model.items())
+        assert all(torch.equal(found.optimizer[name], tensor) for name, tensor in state.optimizer.items())
+        assert all(torch.equal(found.memory[name], tensor) for name, tensor in state.memory.items())
+
+
+def test_a_checkpoint_of_an_earlier_version_is_taken_with_a_note(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+    state = TrainingState.capture(7, torch.nn.Linear(3, 2))
+    caplog.set_level("INFO", logger="lth_deploy")
+    state.save(path)
+    assert TrainingState.load(path).step == 7
+    assert not caplog.records
+    assert TrainingState.load(path, needs_digest=True).step == 7
+    assert "has no digest, since an earlier version wrote it" in caplog.text
+    caplog.clear()
+    state.save(path, with_digest=True)
+    TrainingState.load(path, needs_digest=True)
+    assert not caplog.records

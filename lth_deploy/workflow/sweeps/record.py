@@ -1,5 +1,6 @@
 """What a sweep knows of its rows, as it stands in SWEEP/sweep.json: states, errors, and what finished runs found."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +12,10 @@ from lth_deploy.pruning.early_files import EarlyFiles
 from lth_deploy.recipe import Recipe
 from lth_deploy.reporting.schema import RunSummary, Trial, load_run
 from lth_deploy.sweep_spec import Sweep
-from lth_deploy.ticket import RunDirectory, read_metrics
+from lth_deploy.ticket import RunDirectory, read_metrics, verify_summary
 from lth_deploy.workflow.sweeps.rows import SweepRow
+
+logger = logging.getLogger(__name__)
 
 SCHEMA = "lth-sweep/1"
 SWEEP = "sweep.json"
@@ -77,6 +80,11 @@ def summary_of(row: SweepRow) -> RunSummary | None:
     """The summary of a row's run if that is finished; None if there is none yet."""
     file = row.run / "summary.json"
     if not file.is_file():
+        return None
+    try:
+        verify_summary(file)
+    except DataError as error:
+        logger.warning("%s: %s", row.id, error)
         return None
     summary, _ = load_run(file)
     return summary if summary.finished and summary.recipe_digest == row.recipe.digest() else None
