@@ -47,14 +47,16 @@ def locked(directory: Path, look: Callable[[], object] = lambda: None) -> Iterat
         os.close(descriptor)
 
 
-def remove_empty_locked(directory: Path) -> None:
-    """Delete a folder that this process holds, if nothing but the lock file is in it.
+def remove_empty_locked(directory: Path, *, keep: bool = False) -> None:
+    """Delete a folder that this process holds, if nothing but the lock file is in it; with `keep`, the lock file only.
 
     Raises:
         OSError: the folder cannot be read.
     """
     if [file.name for file in directory.iterdir()] == [LOCK]:
         (directory / LOCK).unlink()
+        if keep:
+            return
         with contextlib.suppress(OSError):  # another process has made its lock file there in the meantime
             directory.rmdir()
 

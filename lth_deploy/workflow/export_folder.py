@@ -89,6 +89,7 @@ def export_folder(out: Path, needed: int = 0) -> Iterator[ExportFolder]:
     Raises:
         StorageError: another process exports into it, too little space, or the disk refuses.
     """
+    was_there = out.exists()
     with storage.locked(out):
         try:
             storage.require_space(out, needed)
@@ -97,7 +98,7 @@ def export_folder(out: Path, needed: int = 0) -> Iterator[ExportFolder]:
                 yield ExportFolder(out, staged)
         finally:
             with contextlib.suppress(OSError):
-                storage.remove_empty_locked(out)
+                storage.remove_empty_locked(out, keep=was_there)
 
 
 def _remove_left_behind(out: Path) -> None:

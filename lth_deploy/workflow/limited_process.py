@@ -26,6 +26,7 @@ from typing import Any
 
 from lth_deploy import errors
 from lth_deploy.errors import ArtifactError, LthError, UsageError
+from lth_deploy.processes import environment, python
 
 Task = Callable[..., Any]
 
@@ -101,13 +102,13 @@ class _Child:
         self._read = 0
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (it lives as long as the process)
         # One thread: numbers of threads multiply address space, and gates compare on one thread anyway.
-        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        threads = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", __name__, str(memory)],
+            python("-m", __name__, str(memory)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env=environment,
+            env=environment(threads),
         )
 
     @property

@@ -57,6 +57,10 @@ def test_an_export_that_fails_leaves_no_folder_and_an_older_export_as_it_was(tmp
         with pytest.raises(ArtifactError, match="the gate"):
             _refused(out)
     assert not (tmp_path / "new").exists()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ArtifactError, match="the gate"):
+        _refused(tmp_path / "empty")
+    assert list((tmp_path / "empty").iterdir()) == [], "the user's own folder stays, as empty as it was"
     assert (tmp_path / "old" / "model.bin").read_text() == "a"
     verify(tmp_path / "old")
     assert not hidden(tmp_path)
