@@ -1,13 +1,13 @@
 """What runs a model from a stranger while it is exported or inspected, in a child process with limits."""
 
 import logging
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lth_deploy import storage
 from lth_deploy.errors import ArtifactError
 from lth_deploy.target import GatesSpec
 from lth_deploy.workflow import gates, region_gate
@@ -31,8 +31,8 @@ def check_runs(file: Path, inputs: Inputs) -> None:
     Raises:
         ArtifactError: it does not run, or not within the limits.
     """
-    with tempfile.TemporaryDirectory(prefix="lth-feeds-") as folder:
-        arguments = {"file": str(file), "stored": _stored(inputs, Path(folder))}
+    with storage.scratch("feeds") as folder:
+        arguments = {"file": str(file), "stored": _stored(inputs, folder)}
         run_limited(_runs, arguments, limits(len(inputs)), f"running {file.name} on {inputs[0][0]}")
 
 
@@ -42,11 +42,11 @@ def hold_raw_outputs(reference: Path, candidate: Path, inputs: Inputs, tolerance
     Raises:
         ParityError: as there. ArtifactError: a file does not run, or not within the limits.
     """
-    with tempfile.TemporaryDirectory(prefix="lth-feeds-") as folder:
+    with storage.scratch("feeds") as folder:
         arguments = {
             "reference": str(reference),
             "candidate": str(candidate),
-            "stored": _stored(inputs, Path(folder)),
+            "stored": _stored(inputs, folder),
             "tolerance": tolerance,
             "fault": fault,
         }
@@ -60,10 +60,10 @@ def hold_regions(file: Path, inputs: Inputs, spec: GatesSpec) -> region_gate.Reg
     Raises:
         ParityError: as there. ArtifactError: the file does not run, or not within the limits.
     """
-    with tempfile.TemporaryDirectory(prefix="lth-feeds-") as folder:
+    with storage.scratch("feeds") as folder:
         arguments = {
             "file": str(file),
-            "stored": _stored(inputs, Path(folder)),
+            "stored": _stored(inputs, folder),
             "spec": spec.model_dump(mode="json"),
         }
         what = f"comparing the regions of {file.name} on {len(inputs)} inputs"
@@ -79,9 +79,9 @@ def inferred_sizes(light: "ModelProto") -> dict[str, list[int]]:
     """
     from lth_deploy.compiler.save import save_model
 
-    with tempfile.TemporaryDirectory(prefix="lth-sizes-") as folder:
-        save_model(light, Path(folder) / "light.onnx")
-        arguments = {"file": str(Path(folder) / "light.onnx")}
+    with storage.scratch("sizes") as folder:
+        save_model(light, folder / "light.onnx")
+        arguments = {"file": str(folder / "light.onnx")}
         found = run_limited(_inferred_sizes, arguments, limits(), "shape inference of the model")
     return {str(name): [int(size) for size in sizes] for name, sizes in found.items()}
 

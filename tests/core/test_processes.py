@@ -119,6 +119,18 @@ def test_the_rule_sees_what_starts_a_process(code: str) -> None:
     assert any(_starts(node) for node in ast.walk(ast.parse(code)))
 
 
+def test_temporary_files_are_made_in_one_way() -> None:
+    """Others would stay behind after a kill. A file without a name cannot."""
+    wrong = []
+    for file in PACKAGE.rglob("*.py"):
+        name = file.relative_to(PACKAGE).as_posix()
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            named = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "tempfile"
+            if named and node.attr != "TemporaryFile" and name != "disk/temporaries.py":
+                wrong.append(f"{name}:{node.lineno}")
+    assert not wrong, f"use storage.scratch: {wrong}"
+
+
 def _starts(node: ast.AST) -> bool:
     if not isinstance(node, ast.Attribute) or not isinstance(node.value, ast.Name):
         return False

@@ -189,7 +189,11 @@ def test_kills_at_random_moments_leave_no_mixed_export_and_no_litter(tmp_path: P
         assert last.wait(120) == 0
     assert verify(out).files["model.onnx"] != before["model.onnx"]
     assert not hidden(out)
-    assert not list(scratch.glob("lth-*")), "ONNX Runtime keeps a file of its own there"
+    # ONNX Runtime keeps a file of its own there; a child of a killed export ends with the work that it has begun.
+    end = time.monotonic() + 60
+    while (left := list(scratch.glob("lth-*"))) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not left
 
 
 def test_a_reader_warns_or_refuses_only_where_a_record_says_otherwise(
