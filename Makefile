@@ -18,7 +18,7 @@ KERNELS := $(wildcard lth_deploy/kernels/CMakeLists.txt lth_deploy/kernels/src/*
 $(VENV)/.installed: pyproject.toml $(KERNELS)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[train,openvino,int8,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[train,openvino,int8,sign,dev]'
 	touch $@
 
 quickstart: $(VENV)/.installed
