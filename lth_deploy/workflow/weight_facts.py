@@ -37,14 +37,15 @@ def weight_facts(path: Path, positions: Mapping[str, int] | None) -> WeightFacts
     from lth_deploy.compiler.layers import weight_layers
     from lth_deploy.compiler.load import read_model
     from lth_deploy.compiler.macs import count_macs
-    from lth_deploy.compiler.prepare import prepare
+    from lth_deploy.workflow.inspect_import import as_imported
 
     loaded = read_model(path)
     model, size = loaded.model, path.stat().st_size + loaded.external_bytes
     coordinates = bool(model.graph.sparse_initializer)
-    layers = weight_layers(prepare(model) if coordinates else model)
+    layers = weight_layers(as_imported(model)[0])
     coo = sum(_coo(layer) for layer in layers)
     stored = coo if coordinates else sum(layer.stored.nbytes for layer in layers)
+    rest = max(0, size - stored)  # what is folded on import may be larger than its parts
     elements = sum(layer.elements for layer in layers)
     zeros = sum(layer.zeros for layer in layers)
     bound = sum(_bound(layer) for layer in layers)
@@ -52,8 +53,8 @@ def weight_facts(path: Path, positions: Mapping[str, int] | None) -> WeightFacts
     return WeightFacts(
         zero_weights=zeros / elements if elements else None,
         zero_macs=macs.zero_share if macs.total else None,
-        bytes_coo=size - stored + coo,
-        entropy_bytes=round(size - stored + bound),
+        bytes_coo=rest + coo,
+        entropy_bytes=round(rest + bound),
         parts=None if coordinates else _parts(size, layers),
     )
 
@@ -90,4 +91,4 @@ def _parts(size: int, layers: "list[WeightLayer]") -> SizeParts:
         mine = tensor_bytes(layer.stored.tensors["values"])
         values += mine
         positions += layer.stored.nbytes - mine
-    return SizeParts(values=values, positions=positions, dense=dense, other=size - values - positions - dense)
+    return SizeParts(values=values, positions=positions, dense=dense, other=max(0, size - values - positions - dense))

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import NodeProto, OperatorSetIdProto, TensorProto, helper, numpy_helper
+from onnx import NodeProto, OperatorSetIdProto, TensorProto, TypeProto, helper, numpy_helper
 
 from lth_deploy.compiler.stored import tensor_bytes
 from lth_deploy.errors import ArtifactError
@@ -50,7 +50,7 @@ class Evaluator:
     """Computes nodes on constants; keeps count of what it may still do."""
 
     def __init__(self, opsets: Sequence[OperatorSetIdProto], constant_bytes: int) -> None:
-        self._opsets = [one for one in opsets if one.domain in ("", "ai.onnx")]
+        self._opsets = [one for one in opsets if not one.domain]
         self._bytes = FREE_BYTES + 4 * constant_bytes
         self._nodes = MAX_NODES
 
@@ -60,7 +60,7 @@ class Evaluator:
         Raises:
             NotFoldedError: it may not be computed, or cannot.
         """
-        if node.op_type not in FOLDED or node.domain not in ("", "ai.onnx"):
+        if node.op_type not in FOLDED or node.domain:
             raise NotFoldedError(f"{node.op_type} is not computed on import")
         self._nodes -= 1
         if self._nodes < 0:
@@ -86,14 +86,10 @@ class Evaluator:
             )
         except Exception as error:  # shape inference raises errors of several kinds
             raise NotFoldedError(f"{node.op_type} does not fit its constants") from error
-        for value in model.graph.output:
-            kind = value.type.tensor_type
-            sizes = [dimension.dim_value if dimension.HasField("dim_value") else -1 for dimension in kind.shape.dim]
-            if not kind.HasField("shape") or min(sizes, default=0) < 0 or not kind.elem_type:
-                raise NotFoldedError(f"what {node.op_type} makes has no size that is known before it is computed")
-            self._bytes -= math.prod(sizes) * np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type)).itemsize
-        if self._bytes < 0:
+        made = sum(_size(value.type.tensor_type, node.op_type) for value in model.graph.output)
+        if made > self._bytes:
             raise NotFoldedError("what is computed of the constants of the model is much larger than they are")
+        self._bytes -= made
         kinds = {value.type.tensor_type.elem_type for value in model.graph.output}
         return all(np.dtype(helper.tensor_dtype_to_np_dtype(kind)).kind in "biuf" for kind in kinds)
 
@@ -112,6 +108,14 @@ class Evaluator:
             [_renamed(one, name) for name, one in shown.items()],
         )
         return helper.make_model(graph, opset_imports=self._opsets, ir_version=10)
+
+
+def _size(kind: TypeProto.Tensor, operator: str) -> int:
+    """Bytes of a tensor of an inferred type."""
+    sizes = [dimension.dim_value if dimension.HasField("dim_value") else -1 for dimension in kind.shape.dim]
+    if not kind.HasField("shape") or min(sizes, default=0) < 0 or not kind.elem_type:
+        raise NotFoldedError(f"what {operator} makes has no size that is known before it is computed")
+    return math.prod(sizes) * int(np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type)).itemsize)
 
 
 def _renamed(tensor: TensorProto, name: str) -> TensorProto:

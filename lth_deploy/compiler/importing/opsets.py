@@ -15,9 +15,8 @@ from lth_deploy.compiler.domain import MIN_IR_VERSION, MIN_OPSET
 from lth_deploy.compiler.importing import adapters, resize
 from lth_deploy.compiler.importing.rewrite import Adapter, NotExactError, Rewrite
 from lth_deploy.compiler.opset import standard_opset
+from lth_deploy.compiler.walk import all_nodes
 from lth_deploy.errors import ArtifactError
-
-_STANDARD = ("", "ai.onnx")
 
 _SAME = {
     8: "MaxPool Max Mean Min Sum",
@@ -73,16 +72,27 @@ def raise_versions(model: ModelProto) -> list[str]:
         ArtifactError: an operator has no exact form in opset 13.
     """
     notes = []
+    _name_standard_domain(model)
     opset = standard_opset(model)
     if opset < MIN_OPSET:
         count = _convert(model, opset)
         for entry in model.opset_import:
-            if entry.domain in _STANDARD:
+            if not entry.domain:
                 entry.version = MIN_OPSET
         names = ", ".join(f"{name} ({number})" for name, number in sorted(count.items()))
         notes.append(f"opset {opset} was converted to {MIN_OPSET}" + (f", rewriting {names}" if names else ""))
     model.ir_version = max(model.ir_version, MIN_IR_VERSION)
     return notes
+
+
+def _name_standard_domain(model: ModelProto) -> None:
+    """Write the standard operators' domain in one way: it has two names."""
+    for node in all_nodes(model.graph):
+        if node.domain == "ai.onnx":
+            node.domain = ""
+    for entry in model.opset_import:
+        if entry.domain == "ai.onnx":
+            entry.domain = ""
 
 
 def _convert(model: ModelProto, opset: int) -> Counter[str]:
@@ -117,7 +127,7 @@ def _converted(node: NodeProto, opset: int, rewrite: Rewrite) -> list[NodeProto]
         NotExactError: there is nothing.
     """
     step = next_version(node.op_type, opset)
-    if step is None or node.domain not in _STANDARD:
+    if step is None or node.domain:
         return [node]
     adapter = STEPS.get((node.op_type, step))
     if adapter is None:

@@ -243,6 +243,18 @@ def test_a_few_bytes_do_not_become_gigabytes() -> None:
     assert sum(len(tensor.raw_data) for tensor in imported.normalized.graph.initializer) < evaluated.FREE_BYTES
 
 
+def test_one_constant_that_claims_too_much_keeps_no_other_from_being_folded() -> None:
+    nodes = [
+        N("Expand", ["one", "n"], ["huge"]),
+        conv("huge", y="unused"),
+        N("Mul", ["w", "m"], ["f"], domain="ai.onnx"),
+    ]
+    tensors = {"one": np.ones(1, np.float32), "n": np.array([1 << 20, 8, 3, 3]), "w": W, "m": MASK}
+    after = import_model(chain(*nodes, **tensors)).normalized
+    assert [layer.name for layer in weight_layers(after)] == ["f"]
+    assert "Expand" in weightless_notes(after)[0]
+
+
 def test_many_operators_are_not_computed_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluated, "MAX_NODES", 8)
     names = ["w", *(f"w{i}" for i in range(9)), "f"]
