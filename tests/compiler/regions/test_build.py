@@ -274,7 +274,7 @@ def _declined(change: str) -> Graph:
         case "computed":
             g.nodes.clear()
             g.tensors["base"] = g.tensors.pop("a.weight")
-            g.op("Conv", ["x", g.op("Tanh", ["base"], "a.weight")], "a")
+            g.op("Conv", ["x", g.op("Sin", ["base"], "a.weight")], "a")
     return g
 
 
