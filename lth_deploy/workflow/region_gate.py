@@ -172,7 +172,8 @@ def _hold_steps(file: Path, pairs: list[_Pair], values: Feeds, gates: GatesSpec,
         try:
             wrong = wrong_step(pair.region, given, folder, stock)
         except ArtifactError as error:
-            raise ParityError(_cannot_run(file, pair.region.name, name, error)) from error
+            what = f"{pair.region.name} of {file.name} cannot be checked instruction by instruction on {name}: {error}"
+            raise ParityError(f"{what}; {_ADVICE}") from error
         if wrong is not None:
             raise ParityError(_differs(file, pair.region.name, f"{wrong}, on {name}"))
 

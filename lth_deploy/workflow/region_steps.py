@@ -64,13 +64,14 @@ def wrong_step(region: "LoneRegion", feeds: Feeds, folder: Path, stock: Stock) -
     apart = difference(region, traced)
     if apart is not None:
         return apart
-    inputs = [feeds[name] for name in region.inputs]
     by_function = _of_function(traced.model, traced.apart.tensors, traced.apart.program, feeds, folder, stock)
-    steps = _Steps(traced.apart.program, traced.apart_weights, traced.apart.weights, inputs)
+    apart_inputs = [*traced.apart.activations, *traced.apart.arrays]
+    steps = _Steps(traced.apart.program, traced.weights(traced.apart.program, apart_inputs), feeds, apart_inputs)
     found = steps.first_wrong(by_function, stock)
     if found is not None:
         return f"a stock runtime computes another {found}"
-    steps = _Steps(region.program, traced.weights, traced.fused.weights, inputs)
+    names = list(region.model.graph.node[0].input)
+    steps = _Steps(region.program, traced.weights(region.program, names), feeds, names)
     return steps.first_wrong(_of_kernels(region, feeds, folder), None)
 
 
@@ -134,12 +135,12 @@ class _Steps:
     """A program with its weights and inputs; each instruction is computed on what an engine made before it."""
 
     def __init__(
-        self, program: Program, weights: Sequence[Array], names: Sequence[str], inputs: Sequence[Array]
+        self, program: Program, weights: Sequence[tuple[str, Array]], feeds: Feeds, inputs: Sequence[str]
     ) -> None:
         self.program = program
-        self.weights = [np.asarray(weight, np.float64) for weight in weights]
-        self.names = names
-        self.inputs = inputs
+        self.names = [name for name, _ in weights]
+        self.weights = [np.asarray(weight, np.float64) for _, weight in weights]
+        self.inputs = [feeds[name] for name in inputs[: program.inputs]]
         self.made = check(program)
 
     def first_wrong(self, found: dict[int, Array], stock: Stock | None) -> str | None:

@@ -126,7 +126,7 @@ def test_a_program_with_a_fused_addition_that_is_not_its_function_is_caught(
 ) -> None:
     model = _residual_region()
     program_edit(old, new)(model)
-    with pytest.raises(ParityError, match="its function says"):
+    with pytest.raises(ParityError, match="which its function does not make"):
         hold_regions(_saved(model, tmp_path), _inputs(), GatesSpec())
 
 

@@ -79,8 +79,10 @@ def separated(model: ModelProto) -> ModelProto:
                 if name in makers and reads[name] > 1:
                     own = NodeProto()
                     own.CopyFrom(makers[name])
-                    own.output[0] = f"{name}.for.{node.output[0]}"
-                    own.name = f"{own.name}.for.{node.output[0]}"
+                    # A node may read one tensor twice, such as x + x.
+                    again = f".{place}" if f"{name}.for.{node.output[0]}" in node.input else ""
+                    own.output[0] = f"{name}.for.{node.output[0]}{again}"
+                    own.name = f"{own.name}.for.{node.output[0]}{again}"
                     reads[name] -= 1
                     nodes.append(own)
                     node.input[place] = own.output[0]

@@ -1,7 +1,8 @@
 """The function body of a region once more as a program, operator by operator: what every tensor of its program is."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
@@ -21,21 +22,30 @@ from lth_deploy.kernels.program_writer import lines_of
 
 _LAYERS = ("Conv", "ConvTranspose", "Gemm")
 
+_TENSORS = ("x", "add", "a", "b", "parts")
+_CONSTANTS = ("weight", "scales", "bias")
+"""Fields of instructions that count tensors, and weights of the program."""
+
 
 @dataclass(frozen=True)
 class Traced:
     """A region's function as standard operators, and as two programs.
 
     model: the operators. fused: the program that the compiler makes of them. apart: one instruction for each operator
-    between its conversions, so that every rounding of the function is one of it. weights, apart_weights: decoded, in
-    the order of each.
+    between its conversions, so that every rounding of the function is one of it. stored: every weight, decoded, by the
+    name of the array that holds its values; names: that of each weight.
     """
 
     model: ModelProto
     fused: Translation
     apart: Translation
-    weights: tuple[Array, ...]
-    apart_weights: tuple[Array, ...]
+    stored: Mapping[str, Array]
+    names: Mapping[str, str]
+
+    def weights(self, program: Program, inputs: Sequence[str]) -> list[tuple[str, Array]]:
+        """Name and values of each weight of a program, whose node has these inputs."""
+        arrays = [inputs[weight.values] for weight in program.weights]
+        return [(self.names[array], self.stored[array]) for array in arrays]
 
 
 def trace(region: LoneRegion, shapes: Mapping[str, Sequence[int]]) -> Traced:
@@ -52,25 +62,54 @@ def trace(region: LoneRegion, shapes: Mapping[str, Sequence[int]]) -> Traced:
         why = next(iter(reasons.values()), "an operator has no instruction")
         raise ArtifactError(f"its function does not make '{min(missing)}' of what a region computes: {why}")
     fused, apart = (translate(units, region.outputs, known, stored, fuse=fuse) for fuse in (True, False))
-    weights, apart_weights = (tuple(stored[name].weights() for name in one.weights) for one in (fused, apart))
-    return Traced(model, fused, apart, weights, apart_weights)
+    names = {stored[name].tensors["values"].name: name for name in fused.weights}
+    return Traced(model, fused, apart, {array: stored[name].weights() for array, name in names.items()}, names)
 
 
 def difference(region: LoneRegion, traced: Traced) -> str | None:
-    """In words the first line in which a program is not what its function translates to; None where there is none.
+    """In words the first tensor of a program that its function does not make; None where there is none.
 
-    Of tensors with one plane any may give a resize its size.
+    Tensors are compared by what they are made of, whatever the order of instructions, and whichever of the tensors with
+    one plane gives a resize its size.
     """
-    assert region.program is not None
-    arrays = tuple(region.model.graph.node[0].input[region.program.inputs :])
-    if arrays != traced.fused.arrays:
-        return "the arrays of the node are not in the order of its function"
-    mine, its = (_lines(program) for program in (region.program, traced.fused.program))
-    for number in range(max(len(mine), len(its))):
-        found, wanted = (lines[number] if number < len(lines) else "nothing" for lines in (mine, its))
-        if found != wanted:
-            return f"line {number + 1} of its program is '{found:.200}', its function says '{wanted:.200}'"
+    program, node = region.program, region.model.graph.node[0]
+    assert program is not None
+    table: dict[object, int] = {}
+    translated = traced.fused.program
+    its = _keys(translated, [*traced.fused.activations, *traced.fused.arrays], table)
+    mine = _keys(program, list(node.input), table)
+    lines = lines_of(program)[2 + len(program.weights) :]
+    for number, key in enumerate(mine):
+        if key not in its:
+            return f"its program has '{lines[number]:.200}', which its function does not make"
+    wanted = [(its[output.tensor], output.rows) for output in translated.outputs]
+    for number, output in enumerate(program.outputs):
+        if (mine[output.tensor], output.rows) != wanted[number]:
+            return f"its program returns t{output.tensor} as '{region.outputs[number]}', its function another tensor"
     return None
+
+
+def _keys(program: Program, inputs: Sequence[str], table: dict[object, int]) -> list[int]:
+    """For each tensor a number that stands for all that it is made of. inputs: names of the node's, arrays included."""
+    keys: list[int] = []
+
+    def plain(name: str, value: Any) -> object:
+        if value is None or name == "like":
+            return None
+        if name in _TENSORS:
+            return tuple(keys[one] for one in value) if name == "parts" else keys[value]
+        if name == "source":
+            return inputs[value]
+        if name in _CONSTANTS:
+            weight = program.weights[value]
+            positions = None if weight.positions is None else inputs[weight.positions]
+            return replace(weight, positions=None, values=0), positions, inputs[weight.values]
+        return value
+
+    for step in program.instructions:
+        made_of = tuple((one.name, plain(one.name, getattr(step, one.name))) for one in fields(step))
+        keys.append(table.setdefault((type(step).__name__, made_of), len(table)))
+    return keys
 
 
 def in_floats(model: ModelProto, *, every: bool) -> ModelProto:
@@ -99,10 +138,6 @@ def in_floats(model: ModelProto, *, every: bool) -> ModelProto:
     del apart.graph.node[:]
     apart.graph.node.extend(nodes)
     return apart
-
-
-def _lines(program: Program) -> list[str]:
-    return [" ".join(word for word in line.split(" ") if not word.startswith("like=")) for line in lines_of(program)]
 
 
 def _sized(model: ModelProto, shapes: Mapping[str, Sequence[int]]) -> ModelProto:
