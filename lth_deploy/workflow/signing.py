@@ -28,7 +28,8 @@ def signer_of(key: Path) -> Signer:
         UsageError: there is no such file, it holds no private Ed25519 key, or the password is missing or wrong.
         MissingExtraError: the package `cryptography` is not installed.
     """
-    return _private(key).sign
+    sign: Signer = _private(key).sign
+    return sign
 
 
 def check_signature(data: bytes, signature: bytes, key: Path, what: Path) -> None:
