@@ -10,13 +10,15 @@ if TYPE_CHECKING:
 
 def as_imported(model: "ModelProto") -> "tuple[ModelProto, list[str]]":
     """The normalized model, packed weights left packed, with notes; where export refuses it, the model as it is."""
-    from lth_deploy.compiler.importing.imported import import_model
+    from lth_deploy.compiler.domain import DOMAIN
+    from lth_deploy.compiler.importing.imported import normalize
     from lth_deploy.compiler.regions.expand import expand_regions
     from lth_deploy.compiler.weightless import weightless_notes
 
+    ours = any(entry.domain == DOMAIN for entry in model.opset_import)
     try:
-        imported = import_model(model, keep_packed=True)
+        normalized, notes = normalize(model, keep_inputs=ours, keep_packed=True)
     except ArtifactError as error:
         plain = expand_regions(model)
         return plain, [f"export refuses the model: {error}", *weightless_notes(plain)]
-    return imported.normalized, [f"import: {note}" for note in imported.notes] + weightless_notes(imported.normalized)
+    return normalized, [f"import: {note}" for note in notes] + weightless_notes(normalized)

@@ -14,6 +14,7 @@ from lth_deploy.errors import ArtifactError, ParityError
 from lth_deploy.runtimes import RUNTIMES
 from lth_deploy.target import Target
 from lth_deploy.workflow.export_onnx import OnnxJob, export_onnx
+from lth_deploy.workflow.inspect import inspect_artifact
 
 N = helper.make_node
 RNG = np.random.default_rng(0)
@@ -102,7 +103,7 @@ def masked(tmp_path: Path) -> Path:
 def test_pruned_weights_are_compared_in_the_original(masked: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         made = export_onnx(masked, OnnxJob(sparsity=0.98), target=TARGET)
-    assert "2 parameters that follow from constants were folded: DequantizeLinear (1), Mul (1)" in caplog.text
+    assert "parameters that follow from constants were folded: DequantizeLinear (1), Mul (1)" in caplog.text
     assert made.sparsity >= 0.98  # with what goes with dead channels
     assert {layer.name for layer in made.layers if layer.reason is None} == {"f", "v"}
     # The float weights, and nothing of the mask or the quantization, are left.
@@ -145,3 +146,27 @@ def test_inputs_with_a_default_value(tmp_path: Path, keep: bool) -> None:
     reasons = {layer.name: layer.reason for layer in made.layers}
     assert reasons["w"] is None
     assert ("a caller may replace it" in str(reasons["v"])) == keep
+
+
+def test_inspect_sees_what_export_makes_of_a_file(masked: Path) -> None:
+    report = inspect_artifact(masked)
+    assert [row.name for row in report.layers] == ["f", "v"]
+    assert any(note.startswith("import: parameters that follow from constants were folded") for note in report.notes)
+
+
+def test_inspect_says_why_export_refuses_a_file_and_still_lists_its_layers(tmp_path: Path) -> None:
+    nodes = [*layers(last="c"), N("Dropout", ["c"], ["y", "mask"], "drop")]
+    save(tmp_path / "drop.onnx", nodes, 9, w=weight(32, 8, 3, 3), v=weight(32, 32, 3, 3))
+    report = inspect_artifact(tmp_path / "drop.onnx")
+    assert [row.name for row in report.layers] == ["w", "v"]
+    assert any("export refuses the model: Dropout of opset 9" in note for note in report.notes)
+    with pytest.raises(ArtifactError, match="Dropout of opset 9"):
+        export_onnx(tmp_path / "drop.onnx", OnnxJob(), target=TARGET)
+
+
+def test_inspect_names_layers_without_a_weight(tmp_path: Path) -> None:
+    nodes = [N("ReduceMean", ["x"], ["g"], keepdims=0), N("Mul", ["w", "g"], ["f"]), *layers("f")]
+    save(tmp_path / "dynamic.onnx", nodes, 17, w=weight(32, 8, 3, 3), v=weight(32, 32, 3, 3))
+    report = inspect_artifact(tmp_path / "dynamic.onnx")
+    assert [row.name for row in report.layers] == ["v"]
+    assert "1 Conv without a row: its weight follows from an input (a)" in report.notes

@@ -47,7 +47,7 @@ def lift_constants(model: ModelProto, parameters: Collection[str] = ()) -> list[
     copies = [NodeProto.FromString(node.SerializeToString()) for node in kept]
     del model.graph.node[:]
     model.graph.node.extend(copies)
-    return [f"{lifted} Constant nodes became initializers"]
+    return [f"Constant nodes became initializers: {lifted}"]
 
 
 def drop_copies(model: ModelProto) -> None:

@@ -36,12 +36,12 @@ def fold_parameters(model: ModelProto) -> list[str]:
             folded[name] = constants.evaluate(name, evaluator, folded)
         except NotFoldedError as error:
             failed[str(error)] += 1
-    notes = [f"{count} parameters stay computed in the graph: {reason}" for reason, count in failed.items()]
+    notes = [f"parameters stay computed in the graph, {count} because {reason}" for reason, count in failed.items()]
     if folded:
         operators = Counter(constants.makers[name].op_type for name in folded)
         _replace(model, folded, constants.names)
         listed = ", ".join(f"{name} ({count})" for name, count in sorted(operators.items()))
-        notes.insert(0, f"{len(folded)} parameters that follow from constants were folded: {listed}")
+        notes.insert(0, f"parameters that follow from constants were folded: {listed}")
     return notes
 
 

@@ -22,5 +22,5 @@ def freeze_inputs(model: ModelProto, *, keep: bool) -> list[str]:
     model.graph.input.extend(inputs)
     if model.ir_version < CONSTANTS_SINCE:
         return []
-    listed = ", ".join(frozen[:NAMED]) + (", ..." if len(frozen) > NAMED else "")
-    return [f"{len(frozen)} inputs of the graph that have a default value are constants now ({listed})"]
+    listed = ", ".join(frozen[:NAMED]) + (f" and {len(frozen) - NAMED} more" if len(frozen) > NAMED else "")
+    return [f"graph inputs with a default value are constants now, which --keep-inputs refuses: {listed}"]

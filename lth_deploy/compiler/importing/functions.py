@@ -39,7 +39,7 @@ def inline_functions(model: ModelProto) -> tuple[ModelProto, list[str]]:
     inlined = _inlined(plain, chosen)
     names = sorted({key[1] for key in done})
     listed = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
-    return inlined, [f"{sum(done.values())} calls of model-local functions were written out ({listed})"]
+    return inlined, [f"calls of model-local functions were written out: {sum(done.values())} ({listed})"]
 
 
 def _inlined(model: ModelProto, chosen: set[_Key]) -> ModelProto:

@@ -22,7 +22,7 @@ def hoist_constants(model: ModelProto) -> list[str]:
     model.graph.initializer.extend(hoist.moved)
     if not hoist.moved:
         return []
-    return [f"{len(hoist.moved)} constants of loops and branches became initializers of the main graph"]
+    return [f"constants of loops and branches became initializers of the main graph: {len(hoist.moved)}"]
 
 
 class _Hoist:

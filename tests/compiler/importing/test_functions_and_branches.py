@@ -132,7 +132,7 @@ def with_inputs(ir_version: int) -> ModelProto:
 def test_initializers_of_old_files_are_constants_without_a_word() -> None:
     after = import_model(with_inputs(3), keep_inputs=True)
     assert [value.name for value in after.normalized.graph.input] == ["x"]
-    assert not any("inputs of the graph" in note for note in after.notes)
+    assert not any("graph inputs" in note for note in after.notes)
     assert weight_layers(after.normalized)[0].obstacle is None
 
 
@@ -141,7 +141,7 @@ def test_inputs_with_a_default_value_are_frozen_and_one_line_says_so(caplog: pyt
     with caplog.at_level(logging.INFO):
         imported = import_model(model)
     (message,) = [record.getMessage() for record in caplog.records]
-    assert "2 inputs of the graph that have a default value are constants now (w, gain)" in message
+    assert "graph inputs with a default value are constants now, which --keep-inputs refuses: w, gain" in message
     assert [value.name for value in imported.normalized.graph.input] == ["x"]
     assert near(run(model, FEEDS), run(imported.normalized, FEEDS))
     assert weight_layers(imported.normalized)[0].obstacle is None
