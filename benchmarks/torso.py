@@ -45,6 +45,7 @@ ONE_CALL = Timing(seconds=1e-9, block_seconds=1e-9, warm_up=3, settle=0, pause_s
 BLOCKS = Timing(seconds=1e-9, block_seconds=0.25, warm_up=3, settle=2, pause_seconds=0.05)
 """With more than one thread: idle workers of one session slow down the other, so each gets a block of calls."""
 
+FLOATS = Target(values="fp32")
 DENSE_LAYOUT = Target(values="fp32", region_quads=0, costs=CostTable(int8=ByteRates(layout_dense=10)))
 """Takes INT8 layers into the kernels' layout that the planner leaves to the stock runtime: those without zeros."""
 
@@ -96,8 +97,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     about = {**head(SCHEMA, "benchmarks.torso"), "clock": "processor time" if options.cpu_time else "wall"}
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="lth-torso-") as scratch:
+        folder = options.files or Path(scratch)
+        folder.mkdir(parents=True, exist_ok=True)
         for network in options.networks:
-            files = prepared(network, options, Path(scratch))
+            files = prepared(network, options, folder)
             for threads in options.threads:
                 for size in options.sizes:
                     rows += race(network, files, size, threads, options)
@@ -113,6 +116,8 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", nargs="+", type=int, default=[1])
     parser.add_argument("--levels", nargs="*", type=float, default=list(LEVELS))
     parser.add_argument("--structures", nargs="+", default=list(STRUCTURES))
+    parser.add_argument("--values", nargs="+", choices=("fp32", "int8"), default=["fp32", "int8"], help="of artifacts")
+    parser.add_argument("--files", type=Path, help="keep all files in this folder, and use those that are there")
     parser.add_argument("--dense-layout", action="store_true", help="also dense INT8, computed by the kernels")
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--openvino", action="store_true")
@@ -129,33 +134,41 @@ def prepared(
     """All files of one network: dense, INT8, and for each mask the artifact and its dense twin."""
     stem = Path(network).stem
     dense, quantised = folder / f"{stem}.onnx", folder / f"{stem}-int8.onnx"
-    export(network, dense, options.sizes[0])
+    if not dense.is_file():
+        export(network, dense, options.sizes[0])
     feeds = [feeds_for(dense, size, seed) for size in options.sizes for seed in range(4)]
-    quantize_dense(dense, feeds, quantised, reduce_range=not describe_machine().exact_u8s8)
+    if not quantised.is_file():
+        quantize_dense(dense, feeds, quantised, reduce_range=not describe_machine().exact_u8s8)
     files: dict[tuple[str, float | None, str | None], Path] = {
         ("dense", None, None): dense,
         ("int8", None, None): quantised,
     }
     if options.dense_layout:
-        done = export_onnx(quantised, target=DENSE_LAYOUT, out=folder / f"{stem}-layout")
-        files["lth_deploy int8", 0.0, "dense"] = done.artifact
+        files["lth_deploy int8", 0.0, "dense"] = packed(quantised, folder / f"{stem}-layout", DENSE_LAYOUT)
         files["twin of lth_deploy int8", 0.0, "dense"] = quantised
     model = onnx.load(str(dense))
     for level in options.levels:
         for structure in options.structures:
             source = folder / f"{stem}-{level}-{structure}.onnx"
-            onnx.save(prune_randomly(model, level, structure), str(source))
-            done = export_onnx(source, target=Target(values="fp32"), out=folder / source.stem)
-            files["lth_deploy fp32", level, structure] = done.artifact
-            files["twin of lth_deploy fp32", level, structure] = source
-            print(f"{network} {level:.0%} {structure}: packed, {done.bytes} bytes", file=sys.stderr)
             twin = folder / f"{source.stem}-int8.onnx"
-            quantize_dense(source, feeds, twin)
-            done = export_onnx(twin, target=Target(values="fp32"), out=folder / twin.stem)
-            files["lth_deploy int8", level, structure] = done.artifact
-            files["twin of lth_deploy int8", level, structure] = twin
-            print(f"{network} {level:.0%} {structure}: packed in int8, {done.bytes} bytes", file=sys.stderr)
+            if not source.is_file():
+                onnx.save(prune_randomly(model, level, structure), str(source))
+            if "int8" in options.values and not twin.is_file():
+                quantize_dense(source, feeds, twin)
+            for values, path in (("fp32", source), ("int8", twin)):
+                if values in options.values:
+                    files[f"lth_deploy {values}", level, structure] = packed(path, folder / path.stem)
+                    files[f"twin of lth_deploy {values}", level, structure] = path
     return files
+
+
+def packed(source: Path, out: Path, target: Target = FLOATS) -> Path:
+    """The artifact of a file, made where it is not there yet."""
+    artifact = out / "model.onnx"
+    if not artifact.is_file():
+        artifact = export_onnx(source, target=target, out=out).artifact
+    print(f"{out.name}: {artifact.stat().st_size} bytes", file=sys.stderr)
+    return artifact
 
 
 def race(

@@ -11,6 +11,7 @@ from onnx import TensorProto, helper
 
 from lth_deploy.errors import ArtifactError, InputMismatchError, UsageError
 from lth_deploy.runtimes import RUNTIMES
+from lth_deploy.runtimes.openvino import OpenVino
 
 ENGINES = [
     "onnxruntime",
@@ -55,6 +56,15 @@ def test_runs_any_length_and_returns_all_outputs_by_name(engine: str, affine: Pa
         assert set(outputs) == {"y", "total"}
         assert outputs["y"].tolist() == [2.0 * value + 1 for value in range(length)]
         assert outputs["total"] == length * length
+
+
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+def test_openvino_takes_fixed_sizes_and_a_precision(precision: str, affine: Path) -> None:
+    pytest.importorskip("openvino", reason="the openvino extra is not installed")
+    session = OpenVino().load(affine, threads=1, precision=precision, shapes={"x": [3]})
+    assert session.run({"x": np.arange(3, dtype=np.float32)})["y"].tolist() == [1, 3, 5]
+    with pytest.raises(ArtifactError, match="fails in OpenVINO"):
+        session.run({"x": np.zeros(4, np.float32)})
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -10,9 +10,9 @@ namespace lth {
 namespace {
 
 // The dense form is faster than the kernels that skip zeros where at least this share of its quads has any weight: a
-// constant, and more the more of the L2 cache the tiles take, which sparse weights leave to others. Measured, see
-// docs/kernels.md.
-constexpr double kLeastShare = .11, kLeastShareOfL2 = .17;
+// constant, and more the more of the L2 cache the tiles take, up to a bound: large weights come from memory, where sparse
+// ones are shorter. Measured, see docs/kernels.md.
+constexpr double kLeastShare = .11, kLeastShareOfL2 = .17, kSurelyDense = .35;
 
 // Cycles of a product of tiles, of loading a tile, of copying a line, and of starting a task.
 constexpr double kProduct = 16, kLoad = 14, kCopy = 5, kStart = 500;
@@ -57,11 +57,20 @@ size_t place_of(const DenseWeights& w, const Entry& e, const Window& k) {
   return row * kMatrixRows + cell;
 }
 
-std::vector<int> balanced(int total, int n) {
-  std::vector<int> sizes(n, total / n);
-  for (int i = 0; i < total % n; ++i) ++sizes[i];
-  return sizes;
-}
+// `total` in n parts as equal as can be: the first ones may be larger by one.
+struct Split {
+  Split(int total, int n) : n(n), small(total / n), larger(total % n) {}
+
+  int largest() const { return small + (larger > 0); }
+  int part(int i) const { return small + (i < larger); }
+
+  template <class F>
+  double sum(F&& cost) const {
+    return (n - larger) * cost(small) + (larger > 0 ? larger * cost(small + 1) : 0);
+  }
+
+  int n, small, larger;
+};
 
 double block_cost(const DenseWeights& w, int stride, int lines) {
   const int loads = w.columns + (w.columns == 1 ? lines : (lines - 1) * stride + w.columns);
@@ -69,23 +78,10 @@ double block_cost(const DenseWeights& w, int stride, int lines) {
 }
 
 double tile_cost(const DenseWeights& w, const Window& k, int groups, int th, int tw) {
-  double blocks = 0;
-  for (int lines : balanced(tw, ceil_div(tw, kMatrixLines))) blocks += block_cost(w, k.sw, lines);
+  const Split row(tw, ceil_div(tw, kMatrixLines));
+  const double blocks = row.sum([&](int lines) { return block_cost(w, k.sw, lines); });
   const double copied = static_cast<double>(dense_tile(w, k, th, tw).lines());
   return blocks * th * w.outer * w.inner * groups + kCopy * copied + kStart;
-}
-
-// The sizes of parts, and how often each occurs.
-double cover_cost(const DenseWeights& w, const Window& k, int groups, const std::vector<int>& heights,
-                  const std::vector<int>& widths) {
-  double cost = 0;
-  for (int h : heights) {
-    for (int width : {widths.front(), widths.back()}) {
-      const auto n = static_cast<double>(std::count(widths.begin(), widths.end(), width));
-      cost += tile_cost(w, k, groups, h, width) * n * (widths.front() == widths.back() ? .5 : 1);
-    }
-  }
-  return cost;
 }
 
 std::vector<Tile> runs(int lines, int longest) {
@@ -121,8 +117,8 @@ DenseWeights dense_weights(const std::vector<Entry>& entries, int out_channels, 
   DenseWeights w = best_shape(cells, k);
   const size_t groups = ceil_div(out_channels, kMatrixRows), rows = groups * w.group_rows();
   const double share = static_cast<double>(entries.size()) / (static_cast<double>(rows) * kMatrixRows);
-  const double bytes = static_cast<double>(rows) * sizeof(MatrixRow);
-  if (share < kLeastShare + kLeastShareOfL2 * bytes / static_cast<double>(caches().l2)) return {};
+  const double of_l2 = static_cast<double>(rows) * sizeof(MatrixRow) / static_cast<double>(caches().l2);
+  if (share < std::min(kSurelyDense, kLeastShare + kLeastShareOfL2 * of_l2)) return {};
   w.rows.resize(rows);
   for (const Entry& e : entries) {
     const size_t place = place_of(w, e, k);
@@ -139,29 +135,26 @@ std::vector<Tile> choose_dense_tiles(const PackedConv& conv, const PlaneShape& o
     return runs(out.h * out.w, std::max(kMatrixLines, fits / kMatrixLines * kMatrixLines));
   }
   const int groups = ceil_div(conv.out_channels, kMatrixRows);
-  std::vector<int> best_h, best_w;
-  double least = 0;
-  for (int nx = 1; nx <= out.w; ++nx) {
-    const std::vector<int> widths = balanced(out.w, nx);
+  Split best_h(out.h, out.h), best_w(out.w, 1);
+  double least = -1;
+  const int most = ceil_div(out.w, kMatrixLines);
+  for (int nx = ceil_div(out.w, kRunLines); nx <= most; ++nx) {
+    const Split widths(out.w, nx);
     for (int ny = 1; ny <= out.h; ++ny) {
-      const std::vector<int> heights = balanced(out.h, ny);
-      const bool smallest = heights.front() == 1 && widths.front() <= kMatrixLines;
-      if (dense_tile(w, k, heights.front(), widths.front()).lines() > budget && !smallest) continue;
-      const double cost = cover_cost(w, k, groups, heights, widths);
-      if (best_h.empty() || cost < least) best_h = heights, best_w = widths, least = cost;
-      if (heights.front() == 1) break;
+      const Split heights(out.h, ny);
+      const bool smallest = heights.largest() == 1 && widths.largest() <= kMatrixLines;
+      if (dense_tile(w, k, heights.largest(), widths.largest()).lines() > budget && !smallest) continue;
+      const double cost = heights.sum([&](int h) {
+        return widths.sum([&](int width) { return tile_cost(w, k, groups, h, width); });
+      });
+      if (least < 0 || cost < least) best_h = heights, best_w = widths, least = cost;
     }
-    if (widths.front() <= kMatrixLines) break;
   }
   std::vector<Tile> tiles;
-  int y = 0;
-  for (int th : best_h) {
-    int x = 0;
-    for (int tw : best_w) {
-      tiles.push_back({y, x, th, tw});
-      x += tw;
+  for (int i = 0, y = 0; i < best_h.n; y += best_h.part(i), ++i) {
+    for (int j = 0, x = 0; j < best_w.n; x += best_w.part(j), ++j) {
+      tiles.push_back({y, x, best_h.part(i), best_w.part(j)});
     }
-    y += th;
   }
   return tiles;
 }

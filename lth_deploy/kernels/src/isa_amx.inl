@@ -36,7 +36,7 @@ inline void pack_plain(const PackDense& a, size_t line, int count, int step, uin
   for (int cell = 0; cell < a.n_cells; ++cell, to += kLanes) {
     const uint32_t* const from = a.source + cell * a.channel_cells + line * kLanes;
     const uint32_t* const next = from + (cell + 1 < a.n_cells ? a.channel_cells : 0);
-    for (int c = 0; c < count; ++c) __builtin_prefetch(next + static_cast<size_t>(c) * step * kLanes);
+    for (int c = 0; next != from && c < count; ++c) __builtin_prefetch(next + static_cast<size_t>(c) * step * kLanes);
     for (int c = 0; c < count; ++c) store_cells(to + c * column, load_cells(from + static_cast<size_t>(c) * step * kLanes));
   }
 }
@@ -114,14 +114,16 @@ inline __attribute__((always_inline)) void store_sums(MatrixRow* to) {
   if constexpr (L + 1 < LINES) store_sums<LINES, L + 1>(to);
 }
 
-// The sums of 16 rows for LINES neighbouring lines.
+// The sums of 16 rows for LINES neighbouring lines. next: matrix rows to the weights that are prefetched into the L2 cache
+// meanwhile; 0 for none.
 template <int LINES, int STRIDE, int COLUMNS>
 inline __attribute__((always_inline)) void sum_block(const DenseRows& a, const char* lines, const MatrixRow* weights,
-                                                     const MatrixRow* bias) {
+                                                     const MatrixRow* bias, size_t next) {
   load_bias<LINES>(bias);
   for (int o = 0; o < a.outer; ++o, lines += a.outer_step) {
     const char* from = lines;
     for (int i = 0; i < a.inner; ++i, from += a.inner_step, weights += COLUMNS * kMatrixRows) {
+      for (int row = 0; next != 0 && row < COLUMNS * kMatrixRows; ++row) __builtin_prefetch(weights + next + row, 0, 2);
       stream_tile<kWeightTile>(weights, sizeof(MatrixRow));
       if constexpr (COLUMNS > 1) {
         stream_tile<kWeightTile + 1>(weights + kMatrixRows, sizeof(MatrixRow));
@@ -176,10 +178,12 @@ inline __attribute__((always_inline)) void finish_rows(const Rows& a, const Matr
 
 template <int LINES, int STRIDE, int COLUMNS>
 __attribute__((noinline)) void run_block(const DenseRows& a, const LineBlock& block, int group) {
+  // The weights of a large layer come from memory, those of the next group while the first block of this one is summed.
+  const bool first = !a.lines_first && block.x == 0 && block.y == 0 && group + 1 < a.groups;
   const MatrixRow* const bias = a.scratch + group * kMatrixRows;
   MatrixRow* const sums = a.scratch + a.groups * kMatrixRows;
   sum_block<LINES, STRIDE, COLUMNS>(a, static_cast<const char*>(a.source) + block.y * a.y + block.x * a.x,
-                                    a.weights + group * a.group_rows, bias);
+                                    a.weights + group * a.group_rows, bias, first ? a.group_rows : 0);
   store_sums<LINES>(sums);
   finish_rows<LINES>(a.rows, sums, group * kMatrixRows,
                      (static_cast<size_t>(block.y) * a.rows.out_pitch + block.x) * kLanes);

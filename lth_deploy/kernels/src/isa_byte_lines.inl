@@ -60,10 +60,23 @@ void store_line_of_bytes(const uint32_t* line, const PlaneShape& s, int y, int x
   }
 }
 
+// What the rows of pixels of row y of the lane grid will be written to: each begins new lines of memory, and few stores wait
+// for theirs at a time.
+inline void prefetch_rows(const PlaneShape& s, int y, float* nchw, size_t pixels, int channels) {
+  if (y >= s.h) return;
+  for (int k = 0; k < channels; ++k) {
+    for (int ly = 0; ly < rows_with(s, y); ++ly) {
+      float* const row = nchw + k * pixels + (static_cast<size_t>(ly) * s.h + y) * s.W;
+      for (int x = 0; x < s.W; x += 16) __builtin_prefetch(row + x, 1);
+    }
+  }
+}
+
 void store_bytes(const uint32_t* lines, const PlaneShape& s, const Quantized& q, float* nchw, size_t pixels, int channels) {
   const F scale = broadcast(q.scale), zero = broadcast(static_cast<float>(q.zero));
   for (int y = 0; y < s.h; ++y) {
     const int rows = rows_with(s, y);
+    prefetch_rows(s, y + 1, nchw, pixels, channels);
     for (int x = 0; x < s.w;) {
       const uint32_t* const from = lines + (static_cast<size_t>(y) * s.w + x) * kLanes;
       if (!whole_quad(s, x)) {
