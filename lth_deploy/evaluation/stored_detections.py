@@ -1,5 +1,6 @@
 """Detections of a whole data set in one safetensors file, so that they are made once."""
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -46,22 +47,25 @@ def save_detections(path: Path, found: Mapping[int, CompactDetections]) -> None:
         arrays["mask_sizes"] = np.array([mask["size"] for mask in masks], np.int64)
         arrays["mask_lengths"] = np.array([len(mask["counts"]) for mask in masks], np.int64)
         arrays["mask_bytes"] = np.frombuffer(b"".join(mask["counts"] for mask in masks), np.uint8)
-    storage.write_atomically(path, lambda file: save_file(arrays, file))
+    storage.write_atomically(path, lambda file: save_file(arrays, file, metadata={"digest": _digest(arrays)}))
 
 
 def load_detections(path: Path) -> dict[int, CompactDetections]:
-    """What `save_detections` wrote.
+    """What `save_detections` wrote; its digest is checked, which files of earlier versions do not have.
 
     Raises:
         DataError: the file is damaged, or its arrays do not agree.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors import SafetensorError, safe_open
 
     try:
-        arrays = load_file(path)
+        with safe_open(path, framework="numpy") as file:
+            digest = (file.metadata() or {}).get("digest")
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (safe_open is no mapping)
     except (OSError, SafetensorError, ValueError) as error:
         raise DataError(f"cannot read the detections in {path}: {error}; delete the file") from error
+    if digest is not None and digest != _digest(arrays):
+        raise DataError(f"{path} has changed since it was written: its digest does not fit; delete the file")
     fault = _fault(arrays)
     if fault:
         raise DataError(f"{path} holds no detections: {fault}; delete the file")
@@ -78,6 +82,15 @@ def load_detections(path: Path) -> dict[int, CompactDetections]:
             arrays["keypoints"][rows] if "keypoints" in arrays else None,
         )
     return found
+
+
+def _digest(arrays: Arrays) -> str:
+    """Hex SHA-256 of arrays with their names, types and shapes."""
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name}\0{array.dtype}\0{array.shape}\0".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def _fault(arrays: Arrays) -> str | None:

@@ -58,3 +58,16 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"nothing of the kind")
     with pytest.raises(DataError, match="delete the file"):
         load_detections(tmp_path / "a")
+
+
+def test_a_flipped_bit_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    save_detections(path, example())
+    whole = path.read_bytes()
+    (header,) = np.frombuffer(whole[:8], "<u8")
+    for place in range(8 + int(header), len(whole), 37):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match="its digest does not fit; delete the file"):
+            load_detections(path)
