@@ -94,15 +94,15 @@ class OnnxRuntimeSession:
         self._facts = facts
         self._outputs = [output.name for output in session.get_outputs()]
 
-    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """All outputs by name.
+    def run(self, feeds: Mapping[str, Array], *, give_back: bool = False) -> dict[str, Array]:
+        """All outputs by name; see `Session`.
 
         Raises:
             InputMismatchError: the feeds are not what the model's inputs declare.
             ArtifactError: the model fails on these feeds; names the node where ONNX Runtime does.
         """
         try:
-            values = self._session.run(self._outputs, dict(feeds), _run_options(feeds))
+            values = self._session.run(self._outputs, dict(feeds), _sparing(feeds) if give_back else None)
         except Exception as error:
             shapes = {name: (str(value.dtype), value.shape) for name, value in feeds.items()}
             if self._refused(feeds, error):
@@ -123,7 +123,7 @@ class OnnxRuntimeSession:
         return dict(self._facts)
 
 
-def _run_options(feeds: Mapping[str, Array]) -> Any:
+def _sparing(feeds: Mapping[str, Array]) -> Any:
     """For large inputs, options that give memory back after the run, because the next one would take as much again."""
     if sum(value.nbytes for value in feeds.values()) < _LARGE_INPUTS:
         return None

@@ -71,7 +71,7 @@ class OpenVinoSession:
         self._threads = threads
         self._version = version
 
-    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    def run(self, feeds: Mapping[str, Array], *, give_back: bool = False) -> dict[str, Array]:
         """All outputs by name, copied out of the request's buffers.
 
         Raises:

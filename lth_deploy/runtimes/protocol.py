@@ -14,8 +14,12 @@ Array = np.ndarray[Any, Any]
 class Session(Protocol):
     """A loaded model."""
 
-    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """All outputs by name."""
+    def run(self, feeds: Mapping[str, Array], *, give_back: bool = False) -> dict[str, Array]:
+        """All outputs by name.
+
+        give_back: whether memory that large inputs needed goes back to the system after the run, where the engine
+        would keep it; the next run is slower then.
+        """
 
     def describe(self) -> dict[str, str]:
         """At least `name`, `version` and `threads` of the engine that runs it."""

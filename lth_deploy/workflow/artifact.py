@@ -53,7 +53,7 @@ class Artifact:
         """
         feeds, context = self.file.decoder.prepare(image)
         try:
-            outputs = self.session.run(feeds)
+            outputs = self.session.run(feeds, give_back=True)
         except InputMismatchError as error:
             raise ArtifactError(f"{error}; is the decoder the right one?") from error
         return self.file.decoder.decode(outputs, context)
