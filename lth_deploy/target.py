@@ -19,6 +19,9 @@ class GatesSpec(Section):
     keypoint_pixels: Annotated[float, Field(gt=0)] = 1.5
     ap_difference: Annotated[float, Field(gt=0)] = 0.001
     output_difference: Annotated[float, Field(gt=0)] = 1e-4
+    half_difference: Annotated[float, Field(gt=0)] = Field(
+        1e-2, description="the same for models of half precision, which a stock runtime rounds after each node"
+    )
     int8_ap_drop: Annotated[float, Field(ge=0)] = Field(0.005, description="most AP that quantisation may cost")
     int8_steps: Annotated[float, Field(gt=0)] | None = Field(
         None,

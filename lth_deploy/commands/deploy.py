@@ -6,21 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lth_deploy.commands.output import numbers_of, points, print_json, print_table, seconds_of, shown
+from lth_deploy.commands.options import DecoderOption, Json, ShapeOption, VerifyOption
+from lth_deploy.commands.output import numbers_of, points, print_json, print_table, seconds_of, shapes_of, shown
 from lth_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from lth_deploy.target import Target
     from lth_deploy.workflow.export_folder import Signer
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, the table on stderr.")]
-DecoderOption = Annotated[
-    str | None, typer.Option(help="Name of a decoder, or FILE.py:function, for models from elsewhere.")
-]
-
-VerifyOption = Annotated[
-    bool, typer.Option("--verify", help="Refuse files that are not those that the gates of their export passed.")
-]
 
 
 def export(
@@ -56,6 +48,7 @@ def export(
         bool, typer.Option("--keep-inputs", help="With --onnx: keep inputs that have a default value.")
     ] = False,
     sign: Annotated[Path | None, typer.Option(help="Private Ed25519 key in PEM: sign the export's record.")] = None,
+    shape: ShapeOption = None,
     as_json: Json = False,
 ) -> None:
     """Compile a ticket, or any ONNX model, into one packed ONNX file."""
@@ -69,7 +62,8 @@ def export(
         from lth_deploy.workflow.onnx_pruning import loss_rows
 
         drop = None if max_ap_drop is None else max_ap_drop / 100
-        job = OnnxJob(sparsity, (), images, decoder, data, drop, calibrate, one_shot, structure, keep_inputs)
+        shapes = shapes_of(shape or ())
+        job = OnnxJob(sparsity, (), images, decoder, data, drop, calibrate, one_shot, structure, keep_inputs, shapes)
         made = export_onnx(onnx, job, target=chosen, out=out, sign=signer)
         rows = [
             ["original", str(made.dense), f"{made.dense_bytes:,}", "1.00", points(made.dense_ap)],
@@ -90,11 +84,11 @@ def export(
         if (
             structure != "single"
             or keep_inputs
-            or any(x is not None for x in (sparsity, one_shot, images, data, decoder, max_ap_drop))
+            or any(x is not None for x in (sparsity, one_shot, images, data, decoder, max_ap_drop, shape))
         ):
             raise UsageError(
-                "export RUN: --sparsity, --one-shot, --structure, --images, --data, --decoder, --max-ap-drop and "
-                "--keep-inputs go with --onnx"
+                "export RUN: --sparsity, --one-shot, --structure, --images, --data, --decoder, --max-ap-drop, "
+                "--keep-inputs and --shape go with --onnx"
             )
         from lth_deploy.workflow.export import export as compile_run
 
@@ -247,6 +241,7 @@ def inspect(
         bool, typer.Option("--run", help="Run the model on noise to count MACs that its sizes do not tell.")
     ] = False,
     verify: VerifyOption = False,
+    shape: ShapeOption = None,
     as_json: Json = False,
 ) -> None:
     """Real sparsity, zero MACs, codings and bytes of a file, layer by layer, and why a layer is not packed.
@@ -264,7 +259,7 @@ def inspect(
         if as_json:
             print_json({"run": run})
         return
-    result = inspect_artifact(find_artifact(artifact), run=run_model, verify=verify)
+    result = inspect_artifact(find_artifact(artifact), shapes_of(shape or ()), run=run_model, verify=verify)
     header, *rows = table(result)
     print_table(header, rows, to_stderr=as_json)
     print(file=out)

@@ -67,6 +67,24 @@ def numbers_of(text: str, option: str) -> tuple[int, ...]:
         raise UsageError(f"{option} {text}: write whole numbers separated by commas, for instance 1,2") from error
 
 
+def shapes_of(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Shapes by name of input, from texts like `images=1,3,640,640`.
+
+    Raises:
+        UsageError: another form, a size below 1, or a name twice.
+    """
+    found: dict[str, tuple[int, ...]] = {}
+    for text in texts:
+        name, _, numbers = text.rpartition("=")
+        sizes = [part.strip() for part in numbers.split(",")] if numbers.strip() else []
+        if not name or not all(re.fullmatch(r"[1-9][0-9]{0,9}", size) for size in sizes):
+            raise UsageError(f"--shape {text}: write NAME=1,3,640,640, all sizes from 1 on")
+        if name in found:
+            raise UsageError(f"--shape {name} is given twice; give one shape for each input")
+        found[name] = tuple(map(int, sizes))
+    return found
+
+
 def points(value: float | None) -> str:
     """AP on the scale of 0 to 100 with one decimal; a dash where there is none."""
     return "-" if value is None else f"{100 * value:.1f}"

@@ -1,11 +1,12 @@
 """The weight layers of any ONNX model: which tensors are weights, who uses them, what forbids packing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto
 
+from lth_deploy.compiler.half_weights import HALF_TYPES, half_obstacles
 from lth_deploy.compiler.regions.expand import expand_regions
 from lth_deploy.compiler.stored import StoredWeight, stored_weights
 from lth_deploy.compiler.walk import all_nodes
@@ -70,7 +71,8 @@ def weight_layers(model: ModelProto) -> list[WeightLayer]:
     users: dict[str, list[NodeProto]] = {}
     for node, weight in weight_users(model, stored):
         users.setdefault(weight, []).append(node)
-    return [_layer(stored[name], nodes, name in overridable) for name, nodes in users.items()]
+    halves = half_obstacles(model)
+    return [_layer(stored[name], nodes, name in overridable, halves) for name, nodes in users.items()]
 
 
 def weight_users(model: ModelProto, stored: dict[str, StoredWeight]) -> Iterator[tuple[NodeProto, str]]:
@@ -96,7 +98,9 @@ def _source(name: str, producers: dict[str, NodeProto], stored: dict[str, Stored
     return None
 
 
-def _layer(stored: StoredWeight, nodes: list[NodeProto], overridable: bool) -> WeightLayer:
+def _layer(
+    stored: StoredWeight, nodes: list[NodeProto], overridable: bool, halves: Mapping[str, str | None]
+) -> WeightLayer:
     weights = stored.weights()
     first = nodes[0]
     group = next((int(a.i) for a in first.attribute if a.name == "group"), 1)
@@ -109,19 +113,18 @@ def _layer(stored: StoredWeight, nodes: list[NodeProto], overridable: bool) -> W
         zeros=weights.size - int(np.count_nonzero(weights)),
         group=group,
         stored=stored,
-        obstacle=_obstacle(stored, weights, overridable),
+        obstacle=halves.get(stored.name) or _obstacle(stored, weights, overridable),
     )
 
 
 def _obstacle(stored: StoredWeight, weights: Array, overridable: bool) -> str | None:
-    widened = stored.node is not None
-    if not stored.int8 and stored.value_type != TensorProto.FLOAT and not widened:
-        return f"stored as {stored.type_name}; only float32 and int8 weights are packed"
+    if not stored.int8 and stored.value_type not in (TensorProto.FLOAT, *HALF_TYPES):
+        return f"stored as {stored.type_name}; only float32, float16, bfloat16 and int8 weights are packed"
     if overridable:
         return "a caller may replace it: it is an input of the graph"
     if weights.size == 0:
         return "it has no weights"
-    if not stored.int8 and not np.isfinite(weights).all():
+    if not stored.int8 and not np.isfinite(weights.astype(np.float32)).all():
         return "it holds NaN or infinite weights"
     if not FORMATS.get("bitmask").supports(weights):
         return "its size or rank is beyond the format"

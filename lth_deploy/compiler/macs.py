@@ -9,6 +9,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from lth_deploy.compiler.layers import WeightLayer, weight_users
 from lth_deploy.compiler.prepare import prepare
+from lth_deploy.compiler.running import short_reason
 from lth_deploy.compiler.save import to_bytes
 from lth_deploy.compiler.stored import stored_weights
 from lth_deploy.compiler.walk import used_names
@@ -36,11 +37,12 @@ class Uses:
     """How one inference uses weights, by their names.
 
     positions: the number of times that each weight of it is multiplied, over all nodes that share it. batches: how many
-    planes or rows at once one node takes at most: pictures, or regions of interest.
+    planes or rows at once one node takes at most: pictures, or regions of interest. sizes: shape of each input.
     """
 
     positions: dict[str, int] = field(default_factory=dict)
     batches: dict[str, int] = field(default_factory=dict)
+    sizes: dict[str, list[int]] = field(default_factory=dict)
 
 
 def uses(model: ModelProto, feeds: Mapping[str, Array]) -> Uses:
@@ -61,7 +63,7 @@ def uses(model: ModelProto, feeds: Mapping[str, Array]) -> Uses:
         if node.output[0] in top_level:
             probes.append((weight, node, _probe(probe, node, len(probes), names)))
     shapes = _run(probe, [output for _, _, output in probes], feeds)
-    counted = Uses()
+    counted = Uses(sizes={name: list(np.shape(value)) for name, value in feeds.items()})
     for weight, node, output in probes:
         times, batch = multiplications(node, [int(size) for size in shapes[output]]), int(shapes[output][0])
         counted.positions[weight] = counted.positions.get(weight, 0) + times
@@ -98,14 +100,14 @@ def _run(model: ModelProto, outputs: list[str], feeds: Mapping[str, Array]) -> d
     if not outputs:
         return {}
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4
     # Fusions could remove what is watched.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         session = onnxruntime.InferenceSession(to_bytes(model), options, providers=["CPUExecutionProvider"])
         results = session.run(outputs, dict(feeds))
     except Exception as error:  # ONNX Runtime's exceptions share no base class
-        raise ArtifactError(f"the model does not run in ONNX Runtime: {str(error)[:500]}") from error
+        raise ArtifactError(f"the model does not run in ONNX Runtime: {short_reason(error)}") from error
     return {name: np.asarray(value) for name, value in zip(outputs, results, strict=True)}
 
 

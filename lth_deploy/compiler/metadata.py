@@ -58,7 +58,8 @@ class ArtifactMetadata(_Part):
     decoder: name of the decoder that feeds the model and reads its outputs; None when nobody named one.
     preprocessing: what the decoder expects of pixels, in words and numbers, for people who write their own.
     level: name of the pruning level. sparsity: share of zeros over the layers that were pruned.
-    positions: weight name to multiplications of one weight in one inference.
+    positions: weight name to multiplications of one weight in one inference. predicted_for: input name to the shape
+    that positions and all times are for; other sizes take other times.
     dense_because: weight name to the reason why no region computes its layer.
     predicted: weight name to milliseconds of its layer on one thread, sparse and dense.
     rest: milliseconds of all that is no predicted layer, on one thread, with the kernel library and without; None when
@@ -82,6 +83,7 @@ class ArtifactMetadata(_Part):
     created_by: dict[Name, Name] = {}
     opset: Annotated[int, Field(ge=1, le=1000)] | None = None
     positions: dict[Name, Annotated[int, Field(ge=0)]] = {}
+    predicted_for: dict[Name, Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=16)]] = {}
     dense_because: dict[Name, Name] = {}
     predicted: dict[Name, tuple[Milliseconds, Milliseconds]] = {}
     rest: tuple[Milliseconds, Milliseconds] | None = None

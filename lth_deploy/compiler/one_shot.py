@@ -15,6 +15,7 @@ from lth_deploy.compiler.calibration import Feeds, check_feeds
 from lth_deploy.compiler.layer_inputs import SeenLayer, collect, seen_layers
 from lth_deploy.compiler.prepare import prepare
 from lth_deploy.compiler.prune import LayerLoss, PruneReport, check_sparsity, prunable
+from lth_deploy.compiler.reasons import grouped
 from lth_deploy.compiler.sensitivity import output_errors
 from lth_deploy.compiler.values import set_weights
 from lth_deploy.errors import UsageError
@@ -54,7 +55,7 @@ class OneShot:
         self._layers, unseen = seen_layers(self._dense, layers)
         self._left = {**left, **unseen}
         if not self._layers:
-            raise UsageError(f"the model has no layers that can be reconstructed; layers and reasons: {self._left}")
+            raise UsageError(f"the model has no layers that can be reconstructed: {grouped(self._left)}")
         taps = {layer.name: layer.geometry.taps(layer.weights.shape) for layer in self._layers}
         self._problems: dict[str, LayerProblem] = {}
         for name, moments in collect(self._dense, self._layers, feeds):

@@ -9,6 +9,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from lth_deploy.compiler.bodies import body
 from lth_deploy.compiler.domain import DOMAIN, DOMAIN_VERSION, operator_of
+from lth_deploy.compiler.half_weights import exact_half, speaks_half
 from lth_deploy.compiler.layers import WeightLayer, weight_layers
 from lth_deploy.compiler.opset import standard_opset
 from lth_deploy.compiler.prepare import prepare, unpack_model
@@ -92,7 +93,8 @@ def pack(
     The result computes bit for bit what `round_values(model, values)` computes, in any ONNX Runtime from 1.17
     on. A layer that no coding makes smaller is stored in full, and a coding whose function body would cost
     more than it saves is not used: packing never makes a file larger. With `sparse` off every layer is stored
-    in full, as fp16 where `values` says so: a file for runtimes that take no functions.
+    in full, as fp16 where `values` says so: a file for runtimes that take no functions. In a model of half precision,
+    weights that float16 holds exactly are stored so, whatever `values` says.
 
     Raises:
         ArtifactError: the model holds damaged tensors.
@@ -100,7 +102,8 @@ def pack(
     packed = prepare(model)
     layers = weight_layers(packed)
     opset = standard_opset(packed)
-    plans = {layer.name: _plan(layer, values, prefer) for layer in layers if layer.obstacle is None}
+    exact = speaks_half(packed)
+    plans = {layer.name: _plan(layer, values, prefer, exact) for layer in layers if layer.obstacle is None}
     worth = {
         int8: _codings_worth_a_body([p for p in plans.values() if p.int8 == int8], opset) for int8 in (False, True)
     }
@@ -120,8 +123,12 @@ def pack(
     return packed, reports
 
 
-def _plan(layer: WeightLayer, values: ValueType, prefer: Preference) -> _Plan:
+def _plan(layer: WeightLayer, values: ValueType, prefer: Preference, exact: bool) -> _Plan:
+    """exact: store as float16 what that does not change."""
     weights = rounded(layer.stored.weights(), values)
+    if exact and weights.dtype == np.float32:
+        half = exact_half(weights)
+        weights = weights if half is None else half
     arrays = sizes(weights, prefer)
     offers = {}
     for coding, size in arrays.items():

@@ -10,6 +10,7 @@ from onnx import ModelProto
 from lth_deploy.compiler.layers import WeightLayer, weight_layers
 from lth_deploy.compiler.prepare import prepare
 from lth_deploy.compiler.real_weights import real_weights
+from lth_deploy.compiler.reasons import grouped
 from lth_deploy.compiler.values import set_weights
 from lth_deploy.errors import UsageError
 from lth_deploy.formats import Array
@@ -105,7 +106,7 @@ def prunable(model: ModelProto, exclude: Sequence[str]) -> tuple[list[WeightLaye
                 left[layer.name] = str(error)
     chosen = [layer for layer in layers if layer.name not in left]
     if not chosen:
-        raise UsageError(f"the model has no weights that can be pruned; layers and reasons: {left}")
+        raise UsageError(f"the model has no weights that can be pruned: {grouped(left) or 'it has no layers'}")
     return chosen, left
 
 

@@ -7,11 +7,10 @@ import onnx
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 
 from lth_deploy.compiler.domain import DOMAIN
+from lth_deploy.compiler.input_sizes import Sizes
 from lth_deploy.compiler.layers import weight_users
 from lth_deploy.compiler.macs import multiplications, watched_output
 from lth_deploy.compiler.stored import stored_weights
-
-Sizes = Mapping[str, tuple[int, ...]]
 
 _SMALL = 1024
 """Most elements of a constant that stays: it may be a shape, indices or bounds."""

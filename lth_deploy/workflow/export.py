@@ -232,7 +232,7 @@ def _compile(
     picture = next(_pictures(dataset))[1]
     used = uses(graph, picture)
     chosen = emit_chosen(account.graph if account else graph, target, used, picture)
-    update = {"positions": used.positions, "removed_channels": removed}
+    update = {"positions": used.positions, "predicted_for": used.sizes, "removed_channels": removed}
     update |= {"measured": chosen.measured, "rest": chosen.rest, **told(chosen.layers)}
     update["quantization"] = account.quantization if account else None
     write_metadata(chosen.model, metadata.model_copy(update=update))

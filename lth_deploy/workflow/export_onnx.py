@@ -14,10 +14,11 @@ from lth_deploy.workflow.class_gate import hold_kept_classes
 from lth_deploy.workflow.dead_channels import without_dead_channels
 from lth_deploy.workflow.export_folder import ExportFolder, Signer, export_folder
 from lth_deploy.workflow.export_record import RECORD
-from lth_deploy.workflow.gates import Feeds
-from lth_deploy.workflow.limited_runs import check_runs, hold_raw_outputs, hold_regions
+from lth_deploy.workflow.gates import Feeds, tolerance_of
+from lth_deploy.workflow.limited_runs import hold_raw_outputs, hold_regions
 from lth_deploy.workflow.onnx_accuracy import ap_of, hold_ap
 from lth_deploy.workflow.onnx_inputs import calibration_feeds, decoder_of, gate_inputs
+from lth_deploy.workflow.onnx_job import OnnxJob
 from lth_deploy.workflow.onnx_pruning import check_pruning, method_of, pruned
 from lth_deploy.workflow.original_gate import hold_import, hold_original
 from lth_deploy.workflow.quantisation import Account, hold_quantised_ap, quantise
@@ -31,31 +32,9 @@ if TYPE_CHECKING:
     from lth_deploy.compiler.prune import LayerLoss
     from lth_deploy.decoders import Decoder
 
+__all__ = ["OnnxExport", "OnnxJob", "export_onnx"]
+
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class OnnxJob:
-    """What to do with the model, and what to check it on.
-
-    sparsity: share of all weights to set to zero, None to leave them. exclude: patterns of weight names that
-    are not pruned. images: folder for the gate, used through `decoder` (a registered name or
-    'FILE.py:function'); noise without one. data: COCO annotations of `images`, for the AP before and after.
-    max_ap_drop: most box AP that may be lost, as a fraction. calibrate: folder of images for `values: int8` and for
-    pruning with `one_shot` obs, which is the default where there are some, else magnitude. structure: of its zeros.
-    keep_inputs: whether inputs of the graph that have a default value stay inputs; weights among them are not packed.
-    """
-
-    sparsity: float | None = None
-    exclude: tuple[str, ...] = ()
-    images: Path | None = None
-    decoder: str | None = None
-    data: Path | None = None
-    max_ap_drop: float | None = None
-    calibrate: Path | None = None
-    one_shot: str | None = None
-    structure: str = "single"
-    keep_inputs: bool = False
 
 
 @dataclass(frozen=True)
@@ -137,9 +116,8 @@ def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Place
 
     decoder = decoder_of(job, original)
     imported = import_model(original, keep_inputs=job.keep_inputs)
-    inputs, checked_on = gate_inputs(original, job, decoder, target.gates.images)
-    check_runs(places.source, inputs[:1])
-    tolerance = target.gates.output_difference
+    inputs, checked_on = gate_inputs(places.source, original, job, decoder, target.gates.images)
+    tolerance = tolerance_of(original, target.gates)
     hold_import(imported, inputs, places.source.name, places.scratch, tolerance)
     ticket, losses = pruned(imported.normalized, job, decoder)
     whole = sum(layer.elements for layer in weight_layers(ticket))
@@ -149,7 +127,13 @@ def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Place
     used = uses(model, inputs[0][1])
     chosen = emit_chosen(model, target, used, inputs[0][1])
     candidate, layers = chosen.model, chosen.layers
-    update = {"positions": used.positions, "measured": chosen.measured, "rest": chosen.rest, **told(layers)}
+    update = {
+        "positions": used.positions,
+        "predicted_for": used.sizes,
+        "measured": chosen.measured,
+        "rest": chosen.rest,
+        **told(layers),
+    }
     update["quantization"] = account.quantization if account else None
     metadata = _metadata(original, job, target, decoder).model_copy(update=update)
     kept = sum(layer.elements - layer.zeros for layer in layers)
@@ -209,7 +193,7 @@ def _without_dead_channels(
         save_model(ticket, whole)
         save_model(smaller, file)
         try:
-            hold_raw_outputs(whole, file, inputs, target.gates.output_difference)
+            hold_raw_outputs(whole, file, inputs, tolerance_of(ticket, target.gates))
         except ParityError as error:
             log.warning("the channels that are always zero stay: without them, %s", error)
             return ticket, {}
@@ -263,6 +247,8 @@ def _save_described(
 
 def _check_job(job: OnnxJob, target: Target) -> None:
     check_pruning(job, target)
+    if job.shapes and job.images is not None:
+        raise UsageError("--shape gives the sizes of noise; with --images the images have sizes, so leave --shape out")
     if job.data is not None and job.images is None:
         raise UsageError("--data needs the folder of its images; give --images DIR")
     if job.max_ap_drop is not None and job.data is None:

@@ -2,15 +2,26 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lth_deploy.errors import ParityError
 from lth_deploy.measure.parity import compare_tensors
 from lth_deploy.runtimes import RUNTIMES
+from lth_deploy.target import GatesSpec
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 Feeds = Mapping[str, np.ndarray[Any, Any]]
+
+
+def tolerance_of(model: "ModelProto", gates: GatesSpec) -> float:
+    """How far outputs may be from those of a model: further where it rounds to half precision on the way."""
+    from lth_deploy.compiler.half_weights import speaks_half
+
+    return max(gates.output_difference, gates.half_difference) if speaks_half(model) else gates.output_difference
 
 
 def hold_raw_outputs(

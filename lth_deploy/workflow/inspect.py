@@ -15,6 +15,7 @@ from lth_deploy.workflow.speed_facts import predicted_model, predicted_times
 if TYPE_CHECKING:
     from onnx import ModelProto
 
+    from lth_deploy.compiler.input_sizes import Sizes
     from lth_deploy.compiler.layers import WeightLayer
     from lth_deploy.compiler.load import LoadedModel
     from lth_deploy.compiler.metadata import ArtifactMetadata
@@ -106,16 +107,20 @@ class InspectReport:
         return plain
 
 
-def inspect_artifact(path: Path, *, run: bool = False, verify: bool = False) -> InspectReport:
+def inspect_artifact(
+    path: Path, shapes: "Sizes | None" = None, *, run: bool = False, verify: bool = False
+) -> InspectReport:
     """Look into an ONNX file, or the artifact of an exported run; the model is not run.
 
     run: where the file does not say how often its weights are multiplied, run it on noise in a child process with
     limits, and count. Otherwise the count is what shape inference proves.
     verify: see `check_exported`.
+    shapes: of inputs, by name, that multiplications and times are for; by default those that the file notes, or the
+    first usual ones on which it runs.
 
     Raises:
         ArtifactError: the file is damaged.
-        UsageError: the run was not exported.
+        UsageError: the run was not exported, or the shapes are none of this model.
         UnexpectedGraphError: the graph is beyond what this program handles.
     """
     from lth_deploy.compiler.load import read_model
@@ -127,10 +132,10 @@ def inspect_artifact(path: Path, *, run: bool = False, verify: bool = False) -> 
     check_exported(path, verify=verify)
     loaded = read_model(path)
     with graph_errors(path.name):
-        return _report(path, loaded, run)
+        return _report(path, loaded, shapes or {}, run)
 
 
-def _report(path: Path, loaded: "LoadedModel", run: bool) -> InspectReport:
+def _report(path: Path, loaded: "LoadedModel", shapes: "Sizes", run: bool) -> InspectReport:
     from lth_deploy.compiler.domain import DOMAIN
     from lth_deploy.compiler.layers import weight_layers
     from lth_deploy.compiler.metadata import ArtifactMetadata, read_metadata
@@ -145,7 +150,8 @@ def _report(path: Path, loaded: "LoadedModel", run: bool) -> InspectReport:
     plain, imported = as_imported(model)
     layers = weight_layers(plain)
     metadata = read_metadata(model)
-    times, notes = counted_positions(path, model, plain, metadata, run)
+    counted = counted_positions(path, model, plain, metadata, shapes, run)
+    times, notes, metadata = counted.positions, list(counted.notes), counted.metadata
     notes += imported
     if loaded.external_bytes:
         notes.append(f"{loaded.external_bytes:,} bytes of it are external data; the sizes are those of one file")

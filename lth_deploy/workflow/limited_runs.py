@@ -17,9 +17,12 @@ from lth_deploy.workflow.limited_process import limits, run_limited
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-    from lth_deploy.compiler.size_inference import Sizes
+    from lth_deploy.compiler.input_sizes import Sizes
 
 log = logging.getLogger(__name__)
+
+_TRIALS = 4
+"""Runs that all sizes may take that are tried: those on which a model does not run end soon."""
 
 Inputs = Sequence[tuple[str, Feeds]]
 Stored = tuple[str, str, list[str]]
@@ -34,6 +37,17 @@ def check_runs(file: Path, inputs: Inputs) -> None:
     with storage.scratch("feeds") as folder:
         arguments = {"file": str(file), "stored": _stored(inputs, folder)}
         run_limited(_runs, arguments, limits(len(inputs)), f"running {file.name} on {inputs[0][0]}")
+
+
+def fitting_sizes(file: Path, given: "Sizes") -> dict[str, tuple[int, ...]]:
+    """`trial_inputs.fitting_sizes` with limits: it runs the model, before anything runs it in this process.
+
+    Raises:
+        UsageError: as there. ArtifactError: the model does not run, or not within the limits.
+    """
+    arguments = {"file": str(file), "given": {name: list(shape) for name, shape in given.items()}}
+    found = run_limited(_fitting_sizes, arguments, limits(_TRIALS), f"running {file.name} on noise")
+    return {str(name): tuple(int(size) for size in sizes) for name, sizes in found.items()}
 
 
 def hold_raw_outputs(reference: Path, candidate: Path, inputs: Inputs, tolerance: float, fault: str = "") -> float:
@@ -114,10 +128,20 @@ def _inferred_sizes(file: str) -> dict[str, list[int]]:
 def _measured_positions(file: str, sizes: dict[str, list[int]]) -> dict[str, int]:
     from lth_deploy.compiler.load import load_model
     from lth_deploy.compiler.macs import positions
-    from lth_deploy.compiler.noise import noise_of
+    from lth_deploy.compiler.trial_inputs import trial_feeds
 
     model = load_model(Path(file))
-    return positions(model, noise_of(model, {name: tuple(size) for name, size in sizes.items()}, seed=0))
+    return positions(model, trial_feeds(model, {name: tuple(size) for name, size in sizes.items()}, seed=0))
+
+
+def _fitting_sizes(file: str, given: dict[str, list[int]]) -> dict[str, list[int]]:
+    from lth_deploy.compiler.load import load_model
+    from lth_deploy.compiler.running import trial_of
+    from lth_deploy.compiler.trial_inputs import fitting_sizes
+
+    model = load_model(Path(file))
+    sizes = fitting_sizes(model, {name: tuple(shape) for name, shape in given.items()}, trial_of(model))
+    return {name: list(size) for name, size in sizes.items()}
 
 
 def _raw_outputs(reference: str, candidate: str, stored: list[Stored], tolerance: float, fault: str) -> float:
@@ -131,13 +155,13 @@ def _regions(file: str, stored: list[Stored], spec: object) -> tuple[float, tupl
 
 def _runs(file: str, stored: list[Stored]) -> int:
     from lth_deploy.compiler.load import load_model
-    from lth_deploy.compiler.running import session
+    from lth_deploy.compiler.running import session, short_reason
 
     running = session(load_model(Path(file)))
     try:
         return sum(len(running.run(None, dict(feeds))) for _, feeds in _read(stored))
     except Exception as error:  # ONNX Runtime's exceptions share no base class
-        raise ArtifactError(f"the model does not run in ONNX Runtime: {str(error)[:500]}") from error
+        raise ArtifactError(f"the model does not run in ONNX Runtime: {short_reason(error)}") from error
 
 
 def _stored(inputs: Inputs, folder: Path) -> list[Stored]:

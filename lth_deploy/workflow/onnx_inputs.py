@@ -9,8 +9,9 @@ from lth_deploy.workflow.quantisation import spread
 if TYPE_CHECKING:
     from onnx import ModelProto
 
+    from lth_deploy.compiler.input_sizes import Sizes
     from lth_deploy.decoders import Decoder, Feeds
-    from lth_deploy.workflow.export_onnx import OnnxJob
+    from lth_deploy.workflow.onnx_job import OnnxJob
 
 NOISE_INPUTS = 4
 
@@ -41,17 +42,30 @@ def decoder_of(job: "OnnxJob", original: "ModelProto") -> "Decoder | None":
 
 
 def gate_inputs(
-    model: "ModelProto", job: "OnnxJob", decoder: "Decoder | None", most: int
+    path: Path, model: "ModelProto", job: "OnnxJob", decoder: "Decoder | None", most: int
 ) -> "tuple[list[tuple[str, Feeds]], str]":
-    """Named feeds for the gate, of at most `most` images, and in words what they are."""
-    from lth_deploy.compiler.noise import noise_feeds
+    """Named feeds for the gate, of at most `most` images, and in words what they are; the model runs on the first.
+
+    Raises:
+        UsageError: there are no images, and sizes are open on which the model does not run. ArtifactError: the model
+            does not run, or not within the limits of a child process.
+    """
+    from lth_deploy.compiler.trial_inputs import trial_feeds
     from lth_deploy.data.images import image_files
+    from lth_deploy.workflow.limited_runs import check_runs, fitting_sizes
 
     if decoder is None or job.images is None:
-        noise = [(f"noise {seed}", noise_feeds(model, seed)) for seed in range(NOISE_INPUTS)]
-        return list(noise), f"{NOISE_INPUTS} inputs of seeded noise"
+        sizes = fitting_sizes(path, job.shapes)
+        noise = [(f"noise {seed}", trial_feeds(model, sizes, seed)) for seed in range(NOISE_INPUTS)]
+        return list(noise), f"{NOISE_INPUTS} inputs of seeded noise ({sizes_text(sizes)})"
     feeds = [(file.name, _fed(file, decoder)) for file in image_files(job.images)[:most]]
+    check_runs(path, feeds[:1])
     return feeds, f"{len(feeds)} images of {job.images.name}"
+
+
+def sizes_text(sizes: "Sizes") -> str:
+    """Shapes of inputs in words: `image 1x3x320x320`."""
+    return ", ".join(f"{name} {'x'.join(map(str, shape)) or 'scalar'}" for name, shape in sizes.items())
 
 
 def calibration_feeds(job: "OnnxJob", decoder: "Decoder | None", most: int) -> "list[Feeds]":

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from lth_deploy.compiler.prune import LayerLoss, PruneReport
     from lth_deploy.decoders import Decoder
-    from lth_deploy.workflow.export_onnx import OnnxJob
+    from lth_deploy.workflow.onnx_job import OnnxJob
 
 log = logging.getLogger(__name__)
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from lth_deploy.workflow.onnx_inputs import sizes_text
 from lth_deploy.workflow.tune import WHOLE
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ def speed_facts(rows: Sequence[Row], metadata: "ArtifactMetadata") -> list[tuple
     """Label and text of what is known; nothing for files without regions."""
     lines = []
     layers, model = predicted_times(rows), predicted_model(rows, metadata)
+    if metadata.predicted_for and (layers is not None or metadata.measured is not None):
+        shapes = {name: tuple(shape) for name, shape in metadata.predicted_for.items()}
+        lines.append(("times are for", sizes_text(shapes)))
     if layers is not None:
         lines.append(("layers, predicted", _gain(layers)))
         unknown = "not known: what is no layer was not timed; export again, with a profile"

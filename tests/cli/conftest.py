@@ -17,6 +17,6 @@ def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def model_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Any ONNX model; the noise that it is checked on is small."""
-    monkeypatch.setattr("lth_deploy.compiler.noise.SIDE", 24)
+    monkeypatch.setattr("lth_deploy.compiler.input_sizes.SIDE", 24)
     save_model(detector(0.0, opset=13, width=64), tmp_path / "net.onnx")
     return tmp_path / "net.onnx"

@@ -5,7 +5,6 @@ import pytest
 
 from lth_deploy.compiler.layers import weight_layers
 from lth_deploy.compiler.macs import count_macs, positions, uses
-from lth_deploy.compiler.noise import noise_feeds
 from lth_deploy.compiler.pack import pack
 from lth_deploy.errors import ArtifactError
 from tests.compiler.onnx_models import detector, image
@@ -52,11 +51,3 @@ def test_zero_macs_weigh_layers_by_their_positions() -> None:
 def test_feeds_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ArtifactError, match="does not run"):
         positions(detector(), {"image": np.zeros((1, 4, 8, 8), np.float32)})
-
-
-def test_noise_is_seeded_and_fits_the_input() -> None:
-    model = detector()
-    one, same, other = (noise_feeds(model, seed)["image"] for seed in (1, 1, 2))
-    assert one.shape == (1, 3, 320, 320)
-    assert np.array_equal(one, same)
-    assert not np.array_equal(one, other)

@@ -6,9 +6,9 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from lth_deploy.compiler.emit import emit
 from lth_deploy.compiler.macs import positions
-from lth_deploy.compiler.noise import noise_feeds, noise_sizes
 from lth_deploy.compiler.regions.expand import expand_regions
 from lth_deploy.compiler.size_inference import inferred_sizes, positions_from, without_weights
+from lth_deploy.compiler.trial_inputs import likely_sizes, trial_feeds
 from lth_deploy.target import Target
 from tests.compiler.onnx_models import detector
 from tests.hostile.make_corpus import valid_int8_region, valid_region
@@ -17,12 +17,12 @@ from tests.tiny_artifact import tiny_model
 
 def counted(model: ModelProto) -> tuple[dict[str, int], list[str]]:
     plain = expand_regions(model)
-    return positions_from(plain, inferred_sizes(without_weights(plain, noise_sizes(model))))
+    return positions_from(plain, inferred_sizes(without_weights(plain, likely_sizes(model))))
 
 
 @pytest.fixture(autouse=True)
 def small_noise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lth_deploy.compiler.noise.SIDE", 37)
+    monkeypatch.setattr("lth_deploy.compiler.input_sizes.SIDE", 37)
 
 
 @pytest.mark.parametrize(
@@ -39,13 +39,13 @@ def small_noise(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_they_are_those_of_a_run(model: ModelProto) -> None:
     times, unknown = counted(model)
-    assert times == positions(model, noise_feeds(model, seed=0)) != {}
+    assert times == positions(model, trial_feeds(model, likely_sizes(model), seed=0)) != {}
     assert not unknown
 
 
 def test_weights_do_not_travel() -> None:
     model = detector(0.5, width=64)
-    assert without_weights(model, noise_sizes(model)).ByteSize() < 0.05 * model.ByteSize()
+    assert without_weights(model, likely_sizes(model)).ByteSize() < 0.05 * model.ByteSize()
 
 
 def data_dependent() -> ModelProto:
@@ -88,6 +88,6 @@ def test_a_large_constant_node_is_a_weight_without_data() -> None:
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    light = without_weights(model, noise_sizes(model))
+    light = without_weights(model, likely_sizes(model))
     assert light.ByteSize() < 500
     assert inferred_sizes(light)["y"] == [1, 8, 5, 5]

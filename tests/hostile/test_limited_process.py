@@ -12,7 +12,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from lth_deploy import storage
 from lth_deploy.bundled import target_file
-from lth_deploy.compiler.noise import noise_feeds
+from lth_deploy.compiler.trial_inputs import likely_sizes
 from lth_deploy.errors import ArtifactError, ParityError, RecipeError, UsageError
 from lth_deploy.target import GatesSpec
 from lth_deploy.workflow import gates, limited_process, region_gate
@@ -190,7 +190,7 @@ def test_large_inputs_are_refused_before_they_are_made(tmp_path: Path) -> None:
     with pytest.raises(
         UsageError, match="input 'x' has the size 1 x 3 x 40000 x 40000; inputs of more than 1073741824"
     ):
-        noise_feeds(made, seed=0)
+        likely_sizes(made)
     assert any("40000 x 40000" in note for note in inspect_artifact(saved(made, tmp_path)).notes)
 
 

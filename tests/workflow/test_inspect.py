@@ -18,7 +18,7 @@ from tests.compiler.onnx_models import detector
 
 @pytest.fixture(autouse=True)
 def small_noise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lth_deploy.compiler.noise.SIDE", 24)
+    monkeypatch.setattr("lth_deploy.compiler.input_sizes.SIDE", 24)
 
 
 def inspected(model: ModelProto, folder: Path) -> InspectReport:

@@ -51,7 +51,7 @@ def test_layers_that_take_no_time_are_not_believed() -> None:
 
 
 def test_an_exported_model_that_pools_is_predicted_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lth_deploy.compiler.noise.SIDE", 32)
+    monkeypatch.setattr("lth_deploy.compiler.input_sizes.SIDE", 32)
     save_model(pooling_detector(), tmp_path / "net.onnx")
     made = export_onnx(tmp_path / "net.onnx", target=Target(values="fp32"))
     report = inspect_artifact(made.artifact)

@@ -9,6 +9,7 @@ from lth_deploy.compiler.importing.constants import drop_copies, lift_constants
 from lth_deploy.compiler.importing.folding import fold_parameters
 from lth_deploy.compiler.importing.frozen_inputs import freeze_inputs
 from lth_deploy.compiler.importing.functions import inline_functions
+from lth_deploy.compiler.importing.half_floats import widen_halves
 from lth_deploy.compiler.importing.hoisted import hoist_constants
 from lth_deploy.compiler.importing.opsets import raise_versions
 from lth_deploy.compiler.importing.parameters import parameters_of
@@ -67,4 +68,5 @@ def normalize(
     notes += lift_constants(plain, {name for node in all_nodes(plain.graph) for name in parameters_of(node)})
     drop_copies(plain)
     notes += fold_parameters(plain)
+    notes += widen_halves(plain)
     return plain, notes

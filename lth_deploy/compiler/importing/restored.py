@@ -4,8 +4,10 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+from onnx.shape_inference import infer_shapes
 
 from lth_deploy.compiler.domain import DOMAIN
+from lth_deploy.compiler.half_weights import speaks_half
 from lth_deploy.compiler.importing.frozen_inputs import CONSTANTS_SINCE
 from lth_deploy.compiler.importing.functions import inline_functions
 from lth_deploy.compiler.importing.hoisted import hoist_constants
@@ -100,12 +102,13 @@ def _put(model: ModelProto, weights: Mapping[str, Array]) -> None:
             other.CopyFrom(node)
             other.output[:] = outputs
             nodes.append(other)
+    kinds = _element_types(model, set(weights) - stored)
     copies = [NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del graph.node[:]
     graph.node.extend(copies)
     for name in weights:
         if name not in stored:
-            tensor = _tensor(name, weights[name], None)
+            tensor = _tensor(name, _as_type(weights[name], kinds.get(name)), None)
             graph.initializer.append(tensor)
             if model.ir_version < CONSTANTS_SINCE:
                 graph.input.append(_input(tensor))
@@ -118,6 +121,20 @@ def _tensor(name: str, value: Array, before: TensorProto | None) -> TensorProto:
             raise ArtifactError(f"'{name}' has the shape {list(before.dims)} in the model, not {list(value.shape)}")
         value = value.astype(helper.tensor_dtype_to_np_dtype(before.data_type))
     return numpy_helper.from_array(np.ascontiguousarray(value), name)
+
+
+def _element_types(model: ModelProto, names: set[str]) -> dict[str, int]:
+    """Types of values that nodes make, as far as they are known; only floats of a model of half precision need them."""
+    made = {node.output[0]: node for node in model.graph.node if node.op_type == "Constant" and node.output[0] in names}
+    kinds = {name: one.t.data_type for name, node in made.items() for one in node.attribute if one.name == "value"}
+    if names - kinds.keys() and speaks_half(model):
+        inferred = infer_shapes(model).graph
+        kinds |= {v.name: v.type.tensor_type.elem_type for v in inferred.value_info if v.name in names - kinds.keys()}
+    return kinds
+
+
+def _as_type(value: Array, kind: int | None) -> Array:
+    return value if not kind else value.astype(helper.tensor_dtype_to_np_dtype(kind))
 
 
 def _input(tensor: TensorProto) -> ValueInfoProto:
