@@ -30,7 +30,8 @@ def test_0_when_all_is_well(cli: Cli) -> None:
         (["export", "run", "--onnx", "x.onnx"], "one of the two"),
         (
             ["export", "run", "--sparsity", "0.8"],
-            "--sparsity, --one-shot, --structure, --images, --data, --decoder, --max-ap-drop, --keep-inputs and --shape",
+            "--sparsity, --one-shot, --structure, --images, --data, --decoder, --max-ap-drop, "
+            "--keep-inputs and --shape",
         ),
         (
             ["export", "--onnx", "x.onnx", "--values", "fp8"],

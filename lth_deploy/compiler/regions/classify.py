@@ -13,7 +13,7 @@ from lth_deploy.compiler.regions.declined import Declined, need
 from lth_deploy.compiler.regions.known import Shapes, attribute, clamped, slice_bounds
 from lth_deploy.compiler.regions.qdq import DEQUANTIZE, lowest
 from lth_deploy.compiler.regions.resizing import linear_of
-from lth_deploy.compiler.regions.shape_rules import split_sizes
+from lth_deploy.compiler.regions.shape_rules import only_interleaves, split_sizes
 from lth_deploy.compiler.regions.units import CONVERSIONS, Kind, Unit, Uses, Weights
 from lth_deploy.compiler.walk import all_graphs
 from lth_deploy.kernels.instructions import Window
@@ -179,8 +179,9 @@ class _Finder:
         need(groups == 1, f"a transposed convolution of {groups} groups")
         layer = self._layer(place, node)
         self._planes(node.input[0])
-        need(node.output[0] in self.shapes.of, "a transposed convolution whose stride is not its kernel, or with pads")
         dims = self.weights.stored[str(layer.weight)].shape
+        plain = len(dims) == 4 and only_interleaves(node, (dims[2], dims[3]))
+        need(plain, "a transposed convolution whose stride is not its kernel, or with pads")
         return replace(layer, window=self._window(node, (dims[2], dims[3])))
 
     def _gemm(self, place: int, node: NodeProto) -> Unit:

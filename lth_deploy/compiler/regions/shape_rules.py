@@ -36,15 +36,19 @@ def _conv(shapes: Shapes, node: NodeProto) -> list[Shape] | None:
     return [(x[0], weight[0], *windowed(x[2:], kernel, *window))]
 
 
+def only_interleaves(node: NodeProto, kernel: tuple[int, int]) -> bool:
+    """Whether no two inputs of a transposed convolution meet in an output, and none is cut off or added."""
+    plain = attribute(node, "strides", [1, 1]) == list(kernel) and attribute(node, "group", 1) == 1
+    plain = plain and not any(attribute(node, "pads", [0])) and not attribute(node, "output_shape")
+    return plain and attribute(node, "dilations", [1, 1]) == [1, 1] and not any(attribute(node, "output_padding", [0]))
+
+
 def _conv_transpose(shapes: Shapes, node: NodeProto) -> list[Shape] | None:
     weight = shapes.of.get(node.input[1])
     if weight is None or len(weight) != 4:
         return None
     height, width = weight[2].known, weight[3].known
-    plain = attribute(node, "strides", [1, 1]) == [height, width] and attribute(node, "group", 1) == 1
-    plain = plain and not any(attribute(node, "pads", [0])) and not attribute(node, "output_shape")
-    plain = plain and attribute(node, "dilations", [1, 1]) == [1, 1]
-    if not plain or any(attribute(node, "output_padding", [0])) or height is None or width is None:
+    if height is None or width is None or not only_interleaves(node, (height, width)):
         return None
     x = shapes.planes(node.input[0], weight[0].known)
     return [(x[0], weight[1], x[2] * height, x[3] * width)] if len(x) == 4 else None

@@ -229,6 +229,21 @@ def test_a_transposed_convolution_of_its_own_stride() -> None:
     assert_same(packed, built, {"x": noise(1, 8, 7, 6)})
 
 
+@pytest.mark.parametrize(
+    "form",
+    [{"strides": [1, 1]}, {"strides": [2, 2], "output_padding": [1, 1]}, {"strides": [2, 2], "pads": [0, 0, 1, 1]}],
+)
+def test_other_transposed_convolutions_stay_outside_whatever_reads_them(form: dict[str, list[int]]) -> None:
+    """What a layer behind says of the rank of its input says nothing of how that is made."""
+    g = Graph()
+    g.conv("x", "a", (8, 16))
+    g.op("ConvTranspose", ["a", g.weight("up", (16, 8, 2, 2))], "b", **form)
+    g.conv("b", "y", (8, 8))
+    packed, built, plan = regions_of(g.model({"x": X}, ["y"]))
+    assert "stride is not its kernel, or with pads" in plan.outside["up"]
+    assert_same(packed, built, {"x": noise(1, 8, 7, 6)})
+
+
 def test_what_cannot_go_inside_cuts_and_nothing_comes_back() -> None:
     """The trap: a sum of the inside with what went through a node outside must be a second region."""
     g = Graph()
