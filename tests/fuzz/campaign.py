@@ -119,7 +119,9 @@ class Bench:
 
 def _command(arguments: tuple[str, ...]) -> None:
     from lth_deploy.cli import main
+    from tests.fuzz.forked_tasks import fork_tasks
 
+    fork_tasks()
     sys.argv = ["lth-deploy", *arguments]
     main()
 

@@ -22,8 +22,12 @@ _MODELS = (
     "lth_deploy.workflow.export_onnx",
     "lth_deploy.workflow.evaluate",
     "lth_deploy.workflow.predict",
+    "lth_deploy.workflow.limited_runs",
     "lth_deploy.decoders",
     "lth_deploy.kernels",
+    "onnx.version_converter",
+    "onnx.reference",
+    "tests.fuzz.forked_tasks",
 )
 _DATA = (*_BASE, "lth_deploy.workflow.data", "PIL.JpegImagePlugin", "PIL.PngImagePlugin", "PIL.WebPImagePlugin")
 _SEARCH = (
