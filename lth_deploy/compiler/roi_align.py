@@ -104,6 +104,8 @@ def _fits(node: NodeProto) -> bool:
 def _computed(node: NodeProto) -> bool:
     """Whether the kernel computes a node of these attributes."""
     said = _attributes(node)
+    if any(type(said[name]) is not type(default) for name, default in _DEFAULTS.items()):
+        return False
     return (
         said["mode"] == b"avg"
         and said["coordinate_transformation_mode"] in (b"half_pixel", b"output_half_pixel")

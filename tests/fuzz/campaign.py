@@ -156,8 +156,8 @@ def fuzz(
 
     Of each group of faults, the first case lies in a folder below `faults`.
     """
-    start, number = time.monotonic(), first
     seeds = bench.seeds(target)
+    start, number = time.monotonic(), first
     while more(number - first):
         case = drawn(target, seeds, seed, number)
         ending, fault = bench.run(target, case)
@@ -181,7 +181,7 @@ def keep(case: Case, fault: Fault, ending: Ending, faults: Path, notes: dict[str
     folder = faults / f"{case.target}-{fault.kind}-{digest}"
     repeat = f"python -m tests.fuzz --repeat {folder}"
     save_case(case, folder, {**notes, "fault": fault.group, "detail": fault.detail, "repeat": repeat})
-    (folder / "stderr.txt").write_text(ending.err + ending.trace, errors="replace")
+    (folder / "stderr.txt").write_text(ending.err + ending.trace, encoding="utf-8", errors="backslashreplace")
     said = f"fault: {fault.group}\n  {fault.detail[:300]}\n  {repeat}"
     print(said.encode("ascii", "backslashreplace").decode(), flush=True)
     return folder

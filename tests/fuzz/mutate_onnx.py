@@ -40,13 +40,13 @@ _OPERATORS = (
 
 
 def damaged_model(model: ModelProto, random: Random) -> bytes:
-    """The bytes of a damaged model; one in six is damaged as bytes."""
-    if random.random() < 1 / 6:
+    """The bytes of a damaged model; one in ten is damaged as bytes."""
+    if random.random() < 0.1:
         return damaged(model.SerializeToString(), random)
     copy = ModelProto()
     copy.CopyFrom(model)
     for _ in range(1 if random.random() < 0.65 else random.randint(2, 4)):
-        change = random.choice(_CHANGES) if random.random() < 0.6 else _field
+        change = random.choice(_CHANGES) if random.random() < 0.75 else _field
         try:
             change(copy, random)
         except (IndexError, ValueError, TypeError, OverflowError):

@@ -394,6 +394,11 @@ ROI_ALIGN: dict[str, Callable[[ModelProto], None]] = {
     "scale_nan": _said("spatial_scale", float("nan")),
     "scale_negative": _said("spatial_scale", -0.25),
     "mode_max": _said("mode", "max"),
+    "mode_number": _said("mode", 1),
+    "bins_text": _said("output_width", "seven"),
+    "bins_list": _said("output_height", [7, 7]),
+    "samples_fraction": _said("sampling_ratio", 0.5),
+    "scale_integer": _said("spatial_scale", 1),
     "attribute_missing": lambda m: m.graph.node[-1].attribute.pop(),
 }
 
