@@ -34,6 +34,26 @@ def test_a_short_campaign_finds_nothing(tmp_path: Path) -> None:
     assert {"0", "2", "3"} <= codes
 
 
+def test_the_parsers_harness_is_built_and_finds_nothing(tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    command = ["--inputs", 0, "--native-inputs", 20_000, "--only", "parser"]
+    done = _fuzz(*command, "--faults", tmp_path / "faults", "--json", figures)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    entry = json.loads(figures.read_text())["targets"]["parser"]
+    assert entry["inputs"] >= 20_000
+    assert entry["note"] in ("libFuzzer", "the built-in driver, blind to coverage")
+
+
+@pytest.mark.slow
+def test_constants_and_mutated_nodes_find_nothing(tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    only = ["--only", "constants", "--only", "host-avx2"]
+    done = _fuzz("--inputs", 0, "--native-inputs", 2000, *only, "--faults", tmp_path / "faults", "--json", figures)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    entries = json.loads(figures.read_text())["targets"]
+    assert entries["constants"]["inputs"] >= 2000
+
+
 def test_what_was_found_once_is_refused_or_computed_now() -> None:
     pytest.importorskip("torch", reason="recipes and runs need the extra 'train'")
     done = _fuzz("--repeat", *FOUND)
