@@ -81,9 +81,8 @@ class Evaluator:
             if math.prod(first) * max(second, default=1) > MAX_PRODUCTS:
                 raise NotFoldedError("it is a product of too large matrices")
         try:
-            model = onnx.shape_inference.infer_shapes(
-                self._model(node, inputs, as_inputs=True), strict_mode=True, data_prop=True
-            )
+            # Without data propagation, which computes values of any size.
+            model = onnx.shape_inference.infer_shapes(self._model(node, inputs, as_inputs=True), strict_mode=True)
         except Exception as error:  # shape inference raises errors of several kinds
             raise NotFoldedError(f"{node.op_type} does not fit its constants") from error
         made = sum(_size(value.type.tensor_type, node.op_type) for value in model.graph.output)
