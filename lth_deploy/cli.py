@@ -3,17 +3,20 @@
 Tables go to stdout; with --json the JSON goes there and the table to stderr. Logs and progress go to stderr.
 """
 
+import io
 import logging
 import signal
 import sys
+import traceback
 import warnings
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
 from lth_deploy.commands import analysis, data, deploy, recipes, search, sweep, verify
 from lth_deploy.commands.output import shown
-from lth_deploy.errors import LthError, StorageError
+from lth_deploy.errors import DataError, LthError, StorageError
 from lth_deploy.processes import keep_working_folder_out
 
 INTERRUPTED = 130
@@ -78,6 +81,17 @@ def settings(
     package.propagate = False
 
 
+def unforeseen(error: Exception) -> str:
+    """What is said of an exception that is a fault of this program, or of a file that it should have refused."""
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if "lth_deploy" in frame.filename]
+    place = f" in {Path(own[-1].filename).name}, line {own[-1].lineno}" if own else ""
+    text = " ".join(str(error).split())[:200]
+    return (
+        f"lth-deploy did not foresee this ({type(error).__name__}{': ' if text else ''}{text}{place}). If a file that "
+        "it read may be damaged, restore it; else please report this with what lth-deploy --verbose prints"
+    )
+
+
 def _interrupt(*_: object) -> None:
     """End as Ctrl-C does, so that temporary files are deleted and children are stopped."""
     raise KeyboardInterrupt
@@ -89,6 +103,10 @@ def main() -> NoReturn:
     warnings.filterwarnings("ignore", module=r"PIL\.")
     keep_working_folder_out()
     signal.signal(signal.SIGTERM, _interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Names out of files may hold what the terminal's encoding cannot express.
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except LthError as error:
@@ -100,6 +118,15 @@ def main() -> NoReturn:
         said = shown(str(error))
         print(f"error: the system refused: {said}; check the path, the rights and the disk", file=sys.stderr)
         sys.exit(StorageError.exit_code)
+    except MemoryError:
+        logging.getLogger(__name__).debug("out of memory", exc_info=True)
+        print("error: the memory of this machine is not enough for that; use smaller files or images", file=sys.stderr)
+        sys.exit(DataError.exit_code)
+    except Exception as error:
+        # The last resort: a file may hold what nobody thought of. Known causes have errors of their own.
+        logging.getLogger(__name__).debug("unforeseen", exc_info=True)
+        print(f"error: {shown(unforeseen(error))}", file=sys.stderr)
+        sys.exit(DataError.exit_code)
     except (KeyboardInterrupt, SystemExit) as end:
         # Typer takes Ctrl-C for itself and leaves with this code, without a word.
         if isinstance(end, SystemExit) and end.code != INTERRUPTED:

@@ -63,7 +63,16 @@ def load_masks(path: Path) -> Masks:
             return {name: _unpack(name, file.get_tensor(name), shape) for name, shape in shapes.items()}
     except FileNotFoundError as error:
         raise DataError(f"no mask file {path}") from error
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (
+        SafetensorError,
+        OSError,
+        KeyError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+    ) as error:
         raise DataError(f"{path} is not a mask file: {error}; restore it from a copy of the run") from error
 
 

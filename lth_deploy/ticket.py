@@ -25,6 +25,7 @@ from typing import Any
 from lth_deploy import storage, strict_yaml
 from lth_deploy.errors import DataError, UsageError
 from lth_deploy.recipe import Recipe, recipe_from
+from lth_deploy.trial_result import checked_result
 
 MANIFEST_SCHEMA = "lth-manifest/1"
 GENERATED = "data"
@@ -65,11 +66,10 @@ class Trial:
         """The committed result.
 
         Raises:
-            DataError: there is none, or the file was changed since.
+            DataError: there is none, the file was changed since, or its values have other types.
         """
         self.run.verify(self.result)
-        result: dict[str, Any] = storage.read_json(self.result)
-        return result
+        return checked_result(storage.read_json(self.result), self.result)
 
     def commit(self, result: Mapping[str, Any]) -> None:
         """Make the trial finished: write its result, list its files, and drop the checkpoint."""
@@ -253,7 +253,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
         try:
             record = json.loads(line)
-            record["step"] + 0
+            if not isinstance(record["step"], int) or not 0 <= record["step"] <= 2**53:
+                raise ValueError("the step is no number of a step")
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise DataError(f"{path}, line {number}: no record of a step: {error!r}; restore the file") from error
         records.append(record)

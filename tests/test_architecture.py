@@ -21,7 +21,7 @@ TIERS = tuple(
         "registry disk",
         "storage detections strict_yaml processes",
         "bundled validation",
-        "search_spec result_spec training_spec",
+        "search_spec result_spec training_spec trial_result",
         "recipe",
         "target sweep_spec",
         "mask formats ticket reconstruction",

@@ -4,12 +4,14 @@ import json
 from typing import Annotated, Any, Literal
 
 from onnx import ModelProto
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from lth_deploy.compiler.domain import METADATA_KEY
 from lth_deploy.errors import ArtifactError
 
 MAX_BYTES = 4 << 20
+MAX_DEPTH = 32
+"""Levels of lists and objects in the metadata."""
 
 Name = Annotated[str, Field(max_length=512)]
 
@@ -125,7 +127,25 @@ def parse_metadata(entries: dict[str, str]) -> ArtifactMetadata | None:
     if len(text) > MAX_BYTES:
         raise ArtifactError(f"metadata '{METADATA_KEY}' has {len(text)} characters, at most {MAX_BYTES}")
     try:
-        return ArtifactMetadata.model_validate(json.loads(text))
-    except (ValidationError, json.JSONDecodeError, RecursionError) as error:
+        content = json.loads(text)
+        _check_depth(content)
+        return ArtifactMetadata.model_validate(content)
+    except (ValueError, RecursionError) as error:  # ValueError: no JSON, a number of too many digits, or the schema
         reason = str(error).replace("\n", "; ")[:500]
         raise ArtifactError(f"metadata '{METADATA_KEY}' is invalid: {reason}; export again") from error
+
+
+def _check_depth(content: Any) -> None:
+    """Parsers bound the depth by the stack; what is written again later must stay far below."""
+    level = [content]
+    for _ in range(MAX_DEPTH):
+        level = [inner for one in level for inner in _children(one)]
+        if not level:
+            return
+    raise ValueError(f"nested more than {MAX_DEPTH} levels deep")
+
+
+def _children(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []

@@ -5,6 +5,12 @@ from torch import nn
 
 from lth_deploy.training_spec import OptimizerSpec
 
+SLOTS: dict[type[torch.optim.Optimizer], frozenset[str]] = {
+    torch.optim.SGD: frozenset({"momentum_buffer"}),
+    torch.optim.AdamW: frozenset({"step", "exp_avg", "exp_avg_sq"}),
+}
+"""What each optimizer keeps of a parameter."""
+
 
 def build_optimizer(model: nn.Module, spec: OptimizerSpec) -> torch.optim.Optimizer:
     """An optimizer over the trainable parameters; weight decay acts on weights, not on biases and norms."""

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,10 +13,13 @@ from torch import Tensor, nn
 
 from lth_deploy import storage
 from lth_deploy.errors import DataError
-from lth_deploy.training.optimizer import reset_optimizer
+from lth_deploy.training.optimizer import SLOTS, reset_optimizer
 from lth_deploy.training.state_digest import digest_of
 
 logger = logging.getLogger(__name__)
+
+
+_MOST_STEPS = 2**53
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class TrainingState:
         """Copy this state into live objects.
 
         Raises:
-            DataError: the model has other tensors than the state.
+            DataError: the model or the optimizer has other tensors than the state.
         """
         try:
             model.load_state_dict(self.model)
@@ -70,7 +74,10 @@ class TrainingState:
         if optimizer is not None:
             _restore_optimizer(self.optimizer, model, optimizer)
         if scaler is not None and self.scaler:
-            scaler.load_state_dict(self.scaler)
+            try:
+                scaler.load_state_dict(self.scaler)
+            except (KeyError, RuntimeError, TypeError) as error:
+                raise DataError(f"the saved state of the loss scaler is damaged: {error!r}") from error
 
     def weights_only(self, step: int = 0) -> "TrainingState":
         """The same weights with a fresh optimizer, at `step`."""
@@ -116,13 +123,25 @@ class TrainingState:
             for key, tensor in tensors.items():
                 part, _, name = key.partition("/")
                 parts[part][name] = tensor
-            step, seconds = int(state["step"]), float(state.get("seconds", 0.0))
+            step, seconds = state["step"], state.get("seconds", 0.0)
+            if type(step) is not int or not 0 <= step <= _MOST_STEPS:
+                raise ValueError(f"the step is {str(step)[:40]}")
+            if type(seconds) not in (int, float) or not 0 <= seconds < math.inf:
+                raise ValueError(f"the seconds are {str(seconds)[:40]}")
             return cls(
-                step, parts["model"], parts["optimizer"], dict(state["scaler"]), parts["memory"], seconds=seconds
+                step, parts["model"], parts["optimizer"], dict(state["scaler"]), parts["memory"], seconds=float(seconds)
             )
         except FileNotFoundError as error:
             raise DataError(f"no saved state {path}") from error
-        except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        except (
+            SafetensorError,
+            KeyError,
+            ValueError,
+            TypeError,
+            AttributeError,
+            OverflowError,
+            RecursionError,
+        ) as error:
             raise DataError(f"{path} is not a saved training state: {error!r}") from error
 
 
@@ -157,9 +176,21 @@ def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> di
 def _restore_optimizer(tensors: dict[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     reset_optimizer(optimizer)
     parameters = dict(model.named_parameters())
+    slots = SLOTS[type(optimizer)]
+    found: dict[str, set[str]] = {}
     for key, value in tensors.items():
         name, _, slot = key.rpartition("|")
-        parameter = parameters[name]
+        parameter = parameters.get(name)
+        if parameter is None or slot not in slots:
+            raise DataError(
+                f"the saved state holds '{key[:200]}', which is nothing that the optimizer of this model keeps"
+            )
         # Moments must lie in memory as their parameter does; the step count of Adam is a scalar.
-        like = torch.empty_like(parameter) if value.shape == parameter.shape else torch.empty_like(value)
+        if value.shape != (() if slot == "step" else parameter.shape):
+            raise DataError(f"the saved state holds '{key[:200]}' in the shape {list(value.shape)}")
+        like = torch.empty_like(value) if slot == "step" else torch.empty_like(parameter)
         optimizer.state[parameter][slot] = like.to(parameter.device).copy_(value).detach()
+        found.setdefault(name, set()).add(slot)
+    for name, own in found.items():
+        if own != slots:
+            raise DataError(f"the saved state of '{name[:200]}' lacks {', '.join(sorted(slots - own))}")

@@ -11,6 +11,7 @@ from lth_deploy import storage
 from lth_deploy.errors import GateError, ParityError, UsageError
 from lth_deploy.pruning.plan import control_of, level_name
 from lth_deploy.recipe import Recipe
+from lth_deploy.reporting.schema import load_run
 from lth_deploy.target import Target
 from lth_deploy.ticket import RunDirectory, Trial, versions
 from lth_deploy.workflow.class_gate import hold_trained_classes, hold_written_classes
@@ -141,13 +142,13 @@ def choose_trial(run: RunDirectory, level: str, *, int8: bool = False) -> Trial:
     finished = [trial.name for trial in run.finished_trials()]
     if level == "best":
         run.verify_summary()
-        winner = storage.read_json(run.summary).get("winner") if run.summary.exists() else None
+        winner = load_run(run.summary)[0].winner if run.summary.exists() else None
         if winner is None:
             raise GateError(
                 f"{run.path} has no winning ticket: no finished level is within the tolerance of the dense control; "
                 f"name one with --level ({', '.join(finished) or 'none is finished'})"
             )
-        level = winner["trial"]
+        level = winner.trial
         if int8 and f"{level}_int8" in finished:
             level = f"{level}_int8"
     name = level if level in finished else f"level_{level.removesuffix('%')}"

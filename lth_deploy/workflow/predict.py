@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lth_deploy import storage
 from lth_deploy.detections import Detections
-from lth_deploy.errors import UsageError
+from lth_deploy.errors import ArtifactError, UsageError
 from lth_deploy.workflow.artifact import Artifact, open_artifact
 
 log = logging.getLogger(__name__)
@@ -63,11 +65,23 @@ def _drawn(opened: Artifact, images: Sequence[Path], out: Path, threshold: float
     for image, picture in zip(images, _picture_paths(images, out), strict=True):
         pixels = read_image(image)
         detections = opened.predict(pixels)
+        _check_figures(detections, opened.file.path, image)
         storage.write_bytes(picture, encode_png(draw(pixels, detections, names, threshold)))
         predictions.append(Prediction(image, picture, detections))
         log.info("%s: %d objects", image, len(detections.above(threshold)))
     storage.write_json(out / RESULTS, [_as_data(prediction, names) for prediction in predictions])
     return predictions
+
+
+def _check_figures(found: Detections, model: Path, image: Path) -> None:
+    """Refuse what is no detection before a picture of it is written.
+
+    Raises:
+        ArtifactError: a score, a box or a keypoint that is no number.
+    """
+    for what, values in (("score", found.scores), ("box", found.boxes), ("keypoint", found.keypoints)):
+        if values is not None and not np.isfinite(values).all():
+            raise ArtifactError(f"{model} gives a {what} that is no number for {image}; is its decoder the right one?")
 
 
 def _picture_paths(images: Sequence[Path], out: Path) -> list[Path]:

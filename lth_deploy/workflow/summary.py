@@ -131,7 +131,8 @@ def _trial_record(trial: Trial, search: "Search", model: "nn.Module") -> dict[st
 
     result = trial.read_result()
     masks = load_masks(trial.mask) if search.run.is_committed(trial.mask) else {}
-    positions = result.pop("positions")
+    positions = result["positions"]
+    del result["positions"]
     layers = search.trials.scoped(model)
     weights = dict(model.named_parameters())
     metrics = read_metrics(trial.metrics)
