@@ -36,7 +36,7 @@ def _finish(run: RunDirectory, name: str) -> Trial:
     save_masks(trial.mask, {"layer": np.array([True, False])})
     append_metrics(trial.metrics, {"step": 1, "loss": 0.5})
     storage.write_bytes(trial.checkpoint, b"checkpoint")
-    trial.commit({"name": name, "val": 0.5})
+    trial.commit({"name": name, "val": {"bbox": {"AP": 0.5}}})
     return trial
 
 
@@ -56,7 +56,7 @@ def test_a_trial_is_finished_once_its_result_is_committed(run: RunDirectory) -> 
         trial.read_result()
     _finish(run, "level_80")
     assert trial.finished
-    assert trial.read_result() == {"name": "level_80", "val": 0.5}
+    assert trial.read_result() == {"name": "level_80", "val": {"bbox": {"AP": 0.5}}}
     assert not trial.checkpoint.exists()
     for file in (trial.mask, trial.weights, trial.metrics):
         run.verify(file)
@@ -232,4 +232,4 @@ def test_a_run_may_be_moved(run: RunDirectory, tmp_path: Path) -> None:
     _finish(run, "dense")
     shutil.move(run.path, tmp_path / "elsewhere")
     moved = RunDirectory.open(tmp_path / "elsewhere")
-    assert moved.trial("dense").read_result()["val"] == 0.5
+    assert moved.trial("dense").read_result()["val"] == {"bbox": {"AP": 0.5}}

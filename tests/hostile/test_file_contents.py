@@ -265,7 +265,7 @@ def test_metrics_that_mean_nothing(line: str, tmp_path: Path) -> None:
         '{"schema":"lth-benchmark/1","rows":' + "9" * 5000 + "}",
         '{"schema":"lth-benchmark/1","rows":{"a":1}}',
         '{"schema":["lth-benchmark/1"]}',
-        '{"schema":"lth-benchmark/1","rows":[{"name":"\\ud800","bytes":"1"}]}',
+        '{"schema":"lth-benchmark/1","rows":[{"name":"\\ud800","bytes":[1]}]}',
         '{"schema":"lth-run/1","trials":[{"name":1}]}',
         '{"schema":"lth-run/1","recipe":' + '{"a":' * 300 + "1" + "}" * 301,
         '{"schema":"lth-\\ud800"}',
