@@ -51,6 +51,8 @@ def test_exit_codes_are_the_documented_ones() -> None:
         "MissingLibraryError": 2,
         "DataError": 3,
         "ArtifactError": 3,
+        "InputMismatchError": 3,
+        "UnexpectedGraphError": 3,
         "ParityError": 4,
         "GateError": 5,
         "StorageError": 6,
