@@ -11,6 +11,7 @@ from onnx import ModelProto, helper, numpy_helper
 
 from lth_deploy.compiler.load import load_model
 from lth_deploy.compiler.metadata import read_metadata
+from lth_deploy.compiler.noise import noise_feeds
 from lth_deploy.compiler.pack import pack
 from lth_deploy.compiler.regions.alone import lone_regions
 from lth_deploy.compiler.regions.build import build_regions, zeros_from
@@ -132,7 +133,12 @@ def test_a_program_with_a_fused_addition_that_is_not_its_function_is_caught(
 
 def _one_weight(model: ModelProto) -> None:
     """A weight of the packed layer is another."""
-    _edit(model, np.int8, lambda values: values.reshape(-1).__setitem__(7, values.reshape(-1)[7] + 1))
+
+    def nearer(values: np.ndarray) -> None:
+        flat = values.reshape(-1)
+        flat[7] += 2 if flat[7] < 0 else -2  # inside of the range, and in a real file not zero
+
+    _edit(model, np.int8, nearer)
 
 
 def _one_scale(model: ModelProto) -> None:
@@ -257,3 +263,20 @@ def test_the_target_decides(regions: str, tmp_path: Path) -> None:
     metadata = read_metadata(model)
     assert metadata is not None
     assert ("w" in metadata.dense_because) == (regions == "none")
+
+
+@pytest.mark.slow
+def test_a_real_detector_passes_and_one_wrong_weight_in_it_is_caught(
+    library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its outputs differ from the stock runtime's by more than 16 steps on noise, as sums are rounded once."""
+    file = Path(__file__).parents[2] / "benchmarks/artifacts/bccd_retinanet_r18-90-in4-int8.onnx"
+    noise = [("noise", noise_feeds(load_model(file), 0))]
+    check = hold_regions(file, noise, GatesSpec())
+    assert check is not None
+    assert not check.unreached
+    with pytest.raises(ParityError, match=r"allowed are 16"):
+        hold_regions(file, noise, GatesSpec(int8_steps=16))
+    monkeypatch.setitem(RUNTIMES._entries, "lth_deploy", _Faulty(_one_weight))
+    with pytest.raises(ParityError, match=r"a convolution with the weight '.*': .* differ, by up to 1 steps"):
+        hold_regions(file, noise, GatesSpec())
