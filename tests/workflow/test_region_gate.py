@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from lth_deploy.compiler.noise import noise_feeds
 from onnx import ModelProto, helper, numpy_helper
 
 from lth_deploy.compiler.load import load_model
 from lth_deploy.compiler.metadata import read_metadata
-from lth_deploy.compiler.noise import noise_feeds
 from lth_deploy.compiler.pack import pack
 from lth_deploy.compiler.regions.alone import lone_regions
 from lth_deploy.compiler.regions.build import build_regions, zeros_from
