@@ -59,7 +59,7 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         from lth_deploy.ticket import versions
 
-        print(f"lth-deploy {versions()['lth-deploy']}")
+        print(f"lth-deploy {versions().get('lth-deploy', 'of a checkout that is not installed')}")
         raise typer.Exit
 
 
