@@ -14,8 +14,9 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 PROJECT = Path(__file__).parents[2]
 # Modules of tests that are imported by their short names, as pytest lets them.
@@ -80,33 +81,36 @@ def _repeat_all(folders: Sequence[Path]) -> int:
 def _campaign(options: argparse.Namespace) -> int:
     chosen = options.only or [*native.NAMES, *(SHORT if options.minutes is None else TARGETS)]
     targets = [TARGETS[name] for name in chosen if name in TARGETS]
-    natives = [name for name in chosen if name in native.NAMES]
     share = 60 * (options.minutes or 0) / len(chosen)
     figures = {}
-    for name in natives:
-        figures[name] = native.run(name, options.seed, options.native_inputs, share or None, options.faults)
+    for name in chosen:
+        if name in native.NAMES:
+            figures[name] = native.run(name, options.seed, options.native_inputs, share or None, options.faults)
+            _write(figures, options)
     tallies = {target.name: Tally() for target in targets}
     _warm(targets)
     bench = Bench()
     without_network()
     try:
         following = {target.name: options.first for target in targets}
-        while True:
-            waiting = [t for t in targets if _wants_more(tallies[t.name], options.inputs, share)]
-            if not waiting:
-                break
+        while waiting := [t for t in targets if _wants_more(tallies[t.name], options.inputs, share)]:
             for target in waiting:
                 tally, first = tallies[target.name], following[target.name]
                 more = _more(tally, options.inputs, tally.seconds + min(_SLICE, share - tally.seconds))
                 following[target.name] = fuzz(bench, target, options.seed, first, tally, options.faults, more)
+            # A campaign that is ended early has figures too.
+            figures |= {name: tally.to_json() for name, tally in tallies.items()}
+            _write(figures, options)
     finally:
         bench.close()
-    figures |= {name: tally.to_json() for name, tally in tallies.items()}
     print(table(figures))
+    return int(any(entry["faults"] for entry in figures.values()))
+
+
+def _write(figures: Mapping[str, Mapping[str, Any]], options: argparse.Namespace) -> None:
     if options.json:
         document = {**machine_facts(PROJECT), "seed": options.seed, "minutes": options.minutes, "targets": figures}
         options.json.write_text(json.dumps(document, indent=1) + "\n")
-    return int(any(entry["faults"] for entry in figures.values()))
 
 
 def _wants_more(tally: Tally, inputs: int | None, share: float) -> bool:
