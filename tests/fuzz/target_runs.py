@@ -29,7 +29,8 @@ def prepare(folder: Path) -> None:
     from tests.pruning.toy_search import toy_recipe
     from tests.reporting.report_samples import make_run
 
-    run = RunDirectory.create(folder / "run", toy_recipe())
+    pictures = {"train": 2, "val": 1, "test": 1, "width": 32, "height": 32}
+    run = RunDirectory.create(folder / "run", toy_recipe(data={"shapes": pictures}))
     rng = np.random.default_rng(1)
     for name in ("dense", "level_50", "level_80"):
         trial = run.trial(name)
