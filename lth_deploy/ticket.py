@@ -13,6 +13,7 @@ A trial counts as finished when its result is in the manifest; files that are no
 """
 
 import json
+import math
 import platform
 import re
 import shutil
@@ -245,7 +246,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """All whole lines of a metrics file; an empty list when there is none.
 
     Raises:
-        DataError: a line holds something else than a record with its step.
+        DataError: a line holds something else than a record with its step, and losses that are numbers.
     """
     if not path.exists():
         return []
@@ -255,10 +256,16 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
             record = json.loads(line)
             if not isinstance(record["step"], int) or not 0 <= record["step"] <= 2**53:
                 raise ValueError("the step is no number of a step")
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            if not all(map(_is_figure, (record.get("loss", 0), *(record.get("losses") or {}).values()))):
+                raise ValueError("a loss is no number")
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise DataError(f"{path}, line {number}: no record of a step: {error!r}; restore the file") from error
         records.append(record)
     return records
+
+
+def _is_figure(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and -math.inf < value < math.inf)
 
 
 def truncate_metrics(path: Path, before_step: int) -> None:

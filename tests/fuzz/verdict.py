@@ -13,6 +13,9 @@ _ERROR = re.compile(r"^error: ", re.MULTILINE)
 _FRAME = re.compile(r'File "([^"]*)", line (\d+),? in (\S+)')
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _DISK = "error: the system refused"
+_NO_MEMORY = "error: the memory of this machine"
+# What a task's own exceptions, and graphs that no pass foresaw, are turned into.
+_HIDDEN = re.compile(r" failed: ((?:Key|Index|Type|Attribute|ZeroDivision|Recursion|Assertion)Error)\b|(please report)")
 
 
 @dataclass(frozen=True)
@@ -38,11 +41,14 @@ def judge(
     if ending.signal is not None:
         name = signal.Signals(ending.signal).name
         return Fault("signal", f"{name} in {_place(ending.trace)}", ending.err[-2000:])
-    if "MemoryError" in ending.err and ending.code == CRASHED:
+    if _NO_MEMORY in ending.err or ("MemoryError" in ending.err and ending.code == CRASHED):
         return Fault("memory", _place(ending.err), ending.err[-2000:])
     if ending.code == CRASHED or "Traceback (most recent call last)" in ending.err:
         last = ending.err.strip().splitlines()[-1] if ending.err.strip() else ""
         return Fault("traceback", f"{_exception(ending.err)} in {_place(ending.err)}", last[:500])
+    hidden = _HIDDEN.search(ending.err)
+    if hidden:
+        return Fault("traceback", f"{hidden[1] or hidden[2]} in {_words(ending.err)}", ending.err[-1500:])
     if ending.peak > limits.memory // 2:
         return Fault("memory", f"{case.arguments[0]}", f"{ending.peak / 1e6:.0f} MB")
     if ending.broken:

@@ -252,7 +252,14 @@ def test_a_summary_with_an_odd_winner(winner: Any, tmp_path: Path, cli: Cli) -> 
         assert "did not foresee" not in outcome.err
 
 
-@pytest.mark.parametrize("line", ["[]", '{"step":"3"}', '{"step":1e999}', '{"step":' + "9" * 4400 + "}", "[" * 50_000])
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("[]", '{"step":"3"}', '{"step":1e999}', '{"step":' + "9" * 4400 + "}", "[" * 50_000),
+        *('{"step":3,"loss":"1"}', '{"step":3,"loss":NaN}', '{"step":3,"losses":[1]}', '{"step":3,"losses":"x"}'),
+        *('{"step":3,"losses":{"fit":"1"}}', '{"step":3,"losses":{"fit":[]}}', '{"step":3,"losses":{"fit":1e999}}'),
+    ],
+)
 def test_metrics_that_mean_nothing(line: str, tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text(line + "\n")
     with pytest.raises(DataError, match="line 1: no record of a step"):
