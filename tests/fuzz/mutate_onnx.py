@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any
 
+from google.protobuf.message import Error
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
 from tests.fuzz.mutate_bytes import INTEGERS, TEXTS, damaged
@@ -49,9 +50,12 @@ def damaged_model(model: ModelProto, random: Random) -> bytes:
         change = random.choice(_CHANGES) if random.random() < 0.75 else _field
         try:
             change(copy, random)
-        except (IndexError, ValueError, TypeError, OverflowError):
+        except (IndexError, ValueError, TypeError, OverflowError, Error):
             continue  # nothing to change there, or a value that the field cannot hold
-    return copy.SerializeToString()
+    try:
+        return copy.SerializeToString()
+    except (Error, ValueError):  # nested deeper than protobuf writes
+        return damaged(model.SerializeToString(), random)
 
 
 def _messages(message: Any, depth: int = 0) -> Iterator[Any]:
