@@ -262,12 +262,17 @@ def test_best_needs_a_winner(run: Path, tmp_path: Path) -> None:
     summary = storage.read_json(directory.summary)
     try:
         storage.write_json(directory.summary, {**summary, "winner": None})
+        directory.commit([directory.summary])
         with pytest.raises(GateError, match=r"no winning ticket.*--level \(dense, level_80, random_80\)"):
             export(run, out=tmp_path)
         storage.write_json(directory.summary, {**summary, "winner": {"trial": "level_80"}})
+        with pytest.raises(DataError, match=r"summary\.json has changed since it was committed"):
+            choose_trial(directory, "best")
+        directory.commit([directory.summary])
         assert choose_trial(directory, "best").name == "level_80"
     finally:
         directory.summary.write_text(text)
+        directory.commit([directory.summary])
 
 
 def test_no_run_is_no_export(tmp_path: Path) -> None:
