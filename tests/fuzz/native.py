@@ -37,6 +37,8 @@ def run(name: str, seed: int, inputs: int, seconds: float | None, faults: Path) 
             _host(name.removeprefix("host-"), seed, inputs, seconds, faults, entry)
     except _AbsentError as absent:
         entry["note"] = f"not run: {absent}"
+    except subprocess.TimeoutExpired as late:
+        entry["note"] = f"not run: building took more than {late.timeout:.0f} s"
     entry["seconds"] = round(time.monotonic() - start, 1)
     return entry
 
