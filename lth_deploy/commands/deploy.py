@@ -75,6 +75,7 @@ def export(
                 points(made.ap),
             ],
         ]
+        reasons = made.not_packed
         print(f"parity on {made.checked_on}: largest difference {made.deviation:.2g}", file=sys.stderr)
         if made.losses:
             header, *lines = loss_rows(made.losses)
@@ -110,8 +111,13 @@ def export(
             )
         ]
         heading.append("val images")  # a float artifact is scored on a part of them
+        reasons = dict(result.gate.not_packed)
         print(f"parity on {result.gate.images} val images: {result.gate.parity.describe()}", file=sys.stderr)
     print_table(heading, rows, to_stderr=as_json)
+    if reasons:
+        from lth_deploy.compiler.reasons import in_words
+
+        print(f"not packed: {in_words(reasons)}", file=sys.stderr)
     if as_json:
         print_json(plain)
 

@@ -3,6 +3,8 @@
 import math
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +28,7 @@ from lth_deploy.compiler.regions.expand import expand_regions, has_regions
 from lth_deploy.compiler.roi_align import check_roi_align, has_roi_align
 from lth_deploy.compiler.save import MAX_FILE_BYTES
 from lth_deploy.compiler.stored import stored_weights
-from lth_deploy.compiler.walk import all_sparse_tensors
+from lth_deploy.compiler.walk import all_graphs, all_sparse_tensors
 from lth_deploy.errors import ArtifactError, DataError
 from lth_deploy.formats.base import DECODED_PER_BYTE, FREE_BYTES
 
@@ -104,7 +106,8 @@ def check_model(model: ModelProto) -> None:
     _check_sparse(model)
     _refuse_odd_functions(model)
     try:
-        onnx.checker.check_model(model)
+        with _with_shapes(model):
+            onnx.checker.check_model(model)
     except MemoryError:
         raise
     except Exception as error:  # onnx raises ValidationError, and bare RuntimeError, ValueError, UnicodeDecodeError
@@ -115,6 +118,21 @@ def check_model(model: ModelProto) -> None:
         _check_versions(model)
     check_regions(model)
     check_roi_align(model)
+
+
+@contextmanager
+def _with_shapes(model: ModelProto) -> Iterator[None]:
+    """Give values that are declared without a shape, which is legal, an empty one while the checker asks for it."""
+    values = [one for graph in all_graphs(model.graph) for one in (*graph.input, *graph.output)]
+    tensors = [one.type.tensor_type for one in values if one.type.HasField("tensor_type")]
+    bare = [one for one in tensors if not one.HasField("shape")]
+    for one in bare:
+        one.shape.SetInParent()
+    try:
+        yield
+    finally:
+        for one in bare:
+            one.ClearField("shape")
 
 
 def _check_versions(model: ModelProto) -> None:

@@ -21,6 +21,9 @@ def to_sparse_initializers(model: ModelProto) -> ModelProto:
     """
     sparse = prepare(model)
     layers = [layer for layer in weight_layers(sparse) if layer.obstacle is None]
+    # A runtime returns no sparse tensor where it promised a dense one.
+    returned = {value.name for value in sparse.graph.output}
+    layers = [layer for layer in layers if layer.name not in returned]
     names = {layer.name for layer in layers if _pays(layer.elements, layer.elements - layer.zeros)}
     kept = []
     for tensor in sparse.graph.initializer:

@@ -1,8 +1,8 @@
 """The gate of a run's export: the file on disk must find what the trained model finds, and reach its AP."""
 
 import itertools
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,8 @@ FOLD_TOLERANCE = 1e-3
 class GateResult:
     """What was compared: matched detections, and AP of the torch model and of the file on the same images.
 
-    unreached: regions that no image brought anything to, of which nothing is known.
+    unreached: regions that no image brought anything to, of which nothing is known. not_packed: layers that are stored
+    in full, counted for each reason.
     """
 
     parity: ParityReport
@@ -39,6 +40,7 @@ class GateResult:
     file_ap: dict[str, Any]
     images: int
     unreached: tuple[str, ...] = ()
+    not_packed: Mapping[str, int] = field(default_factory=dict)
 
 
 def hold_detections(

@@ -74,6 +74,7 @@ class ExportResult:
             "artifact_ap": self.gate.file_ap,
             "dense_ap": self.dense_gate.file_ap,
             "unreached_regions": list(self.gate.unreached),
+            "not_packed": dict(self.gate.not_packed),
         }
 
 
@@ -211,6 +212,7 @@ def _compile(
     from lth_deploy.compiler.emit import told
     from lth_deploy.compiler.macs import uses
     from lth_deploy.compiler.metadata import write_metadata
+    from lth_deploy.compiler.reasons import not_packed
     from lth_deploy.compiler.save import save_model
     from lth_deploy.compiler.values import round_values
     from lth_deploy.data.images import read_image
@@ -249,7 +251,8 @@ def _compile(
         gate = hold_detections(file, reference, dataset, recipe, target.gates)
     check = hold_regions(file, _pictures(dataset), target.gates)
     logger.info("%s as %s: %.2f MB, %s", trial.name, target.format, size / 1e6, gate.parity.describe())
-    return gate if check is None else replace(gate, unreached=check.unreached)
+    reasons = not_packed(chosen.layers)
+    return replace(gate, unreached=() if check is None else check.unreached, not_packed=reasons)
 
 
 def _float_ap(trial: Trial, gate: GateResult) -> Mapping[str, Any]:

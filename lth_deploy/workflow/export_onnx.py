@@ -63,6 +63,13 @@ class OnnxExport:
     layers: "tuple[LayerReport, ...]"
     losses: "dict[str, LayerLoss]"
 
+    @property
+    def not_packed(self) -> dict[str, int]:
+        """Layers that are stored in full, counted for each reason."""
+        from lth_deploy.compiler.reasons import not_packed
+
+        return not_packed(self.layers)
+
 
 def export_onnx(
     path: Path,
@@ -280,7 +287,7 @@ def _metadata(original: "ModelProto", job: OnnxJob, target: Target, decoder: "De
 
 
 def _commit(result: OnnxExport, files: Sequence[Path], target: Target, places: _Places) -> None:
-    plain = asdict(result)
+    plain = asdict(result) | {"not_packed": result.not_packed}
     for key in ("artifact", "dense", "report"):
         plain[key] = plain[key].name
     places.folder.commit(files, {"target": target.model_dump(mode="json"), **plain}, places.sign)

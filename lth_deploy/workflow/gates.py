@@ -24,6 +24,24 @@ def tolerance_of(model: "ModelProto", gates: GatesSpec) -> float:
     return max(gates.output_difference, gates.half_difference) if speaks_half(model) else gates.output_difference
 
 
+def tensors_of(outputs: Mapping[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
+    """Outputs of any kind as tensors by name: those of a sequence by their place, those of a map by its keys.
+
+    How many there are is a tensor too, so that none that is missing goes unseen.
+    """
+    found: dict[str, np.ndarray[Any, Any]] = {}
+    for name, value in outputs.items():
+        if isinstance(value, np.ndarray):
+            found[name] = value
+        elif isinstance(value, list | Mapping):
+            parts = enumerate(value) if isinstance(value, list) else value.items()
+            found[f"number of values in {name}"] = np.asarray(len(value))
+            found |= tensors_of({f"{name}[{place}]": part for place, part in parts})
+        else:  # a number, a text, or None of an optional value that is absent
+            found[name] = np.asarray(repr(value)) if value is None else np.asarray(value)
+    return found
+
+
 def hold_raw_outputs(
     reference: Path, candidate: Path, inputs: Iterable[tuple[str, Feeds]], tolerance: float, fault: str = ""
 ) -> float:
@@ -38,7 +56,8 @@ def hold_raw_outputs(
     expected, found = engine.load(reference, threads=1), engine.load(candidate, threads=1)
     worst, count = 0.0, 0
     for name, feeds in inputs:
-        report = compare_tensors(expected.run(dict(feeds)), found.run(dict(feeds)), tolerance, name)
+        wanted, made = (tensors_of(session.run(dict(feeds))) for session in (expected, found))
+        report = compare_tensors(wanted, made, tolerance, name)
         if not report.passed:
             raise ParityError(
                 f"{fault or f'{candidate.name} does not compute what its weights say'}: {report.describe()}; "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lth_deploy.formats import FORMATS, bound_of, choose, entropy_bound, occupancy
+from lth_deploy.workflow.inspect_halves import half_tensors, in_own_type, zero_bytes
 from lth_deploy.workflow.inspect_import import as_imported
 from lth_deploy.workflow.inspect_macs import counted_positions
 from lth_deploy.workflow.speed_facts import predicted_model, predicted_times
@@ -157,11 +158,11 @@ def _report(path: Path, loaded: "LoadedModel", shapes: "Sizes", run: bool) -> In
         notes.append(f"{loaded.external_bytes:,} bytes of it are external data; the sizes are those of one file")
     notes += _norm_notes(model)
     notes += _float_notes(metadata)
-    regions = find_regions(model)
+    regions, halves = find_regions(model), half_tensors(model)
     said = metadata or ArtifactMetadata()
     rows = tuple(
         replace(
-            _row(layer, times.get(layer.name), coordinates),
+            in_own_type(_row(layer, times.get(layer.name), coordinates), halves),
             region=regions.get(layer.name),
             dense_because=said.dense_because.get(layer.name),
             predicted_ms=said.predicted.get(layer.name),
@@ -180,7 +181,7 @@ def _report(path: Path, loaded: "LoadedModel", shapes: "Sizes", run: bool) -> In
         dense_bytes=rest + sum(4 * row.elements for row in rows),
         coo_bytes=rest + sum(min(4 * row.elements, 12 * (row.elements - row.zeros)) for row in rows),
         entropy_bytes=rest + round(sum(row.entropy_bytes for row in rows)),
-        zero_bytes=0 if coordinates else _zero_bytes(plain),
+        zero_bytes=0 if coordinates else zero_bytes(plain, halves),
         prunable=_prunable(layers),
         parameters=_parameters(plain, layers),
         macs=macs,
@@ -284,20 +285,7 @@ def _parameters(model: "ModelProto", layers: "Sequence[WeightLayer]") -> Sparsit
     for name, stored in stored_weights(model).items():
         if name not in names:
             values = stored.weights()
-            if values.dtype.kind == "f":
+            if values.dtype.kind == "f" or values.dtype.name == "bfloat16":
                 zeros += values.size - int(np.count_nonzero(values))
                 elements += values.size
     return Sparsity(zeros, elements)
-
-
-def _zero_bytes(model: "ModelProto") -> int:
-    """Bytes of tensors stored in full that are spent on zeros."""
-    from lth_deploy.compiler.stored import stored_weights
-
-    total = 0
-    for stored in stored_weights(model).values():
-        if stored.coding == "dense":
-            values = stored.weights()
-            if values.dtype.kind == "f":
-                total += (values.size - int(np.count_nonzero(values))) * values.dtype.itemsize
-    return total
