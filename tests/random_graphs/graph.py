@@ -18,7 +18,7 @@ Step = Callable[[Builder], Value | None]
 
 OPSETS = (13, 14, 15, 16, 17, 18, 19, 20, 21)
 
-ATTEMPTS = 8
+ATTEMPTS = 20
 
 
 @dataclass(frozen=True)

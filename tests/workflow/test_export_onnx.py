@@ -2,23 +2,28 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from onnx import ModelProto, numpy_helper, shape_inference
+from onnx import ModelProto, TensorProto, helper, numpy_helper, shape_inference
 
 from lth_deploy.compiler import dead_channels
 from lth_deploy.compiler import emit as emit_module
 from lth_deploy.compiler.load import load_model
-from lth_deploy.compiler.metadata import read_metadata
+from lth_deploy.compiler.metadata import Measured, read_metadata
+from lth_deploy.compiler.reasons import in_words
 from lth_deploy.compiler.save import save_model
 from lth_deploy.errors import ArtifactError, GateError, ParityError, UsageError
+from lth_deploy.measure.parity import compare_tensors
 from lth_deploy.target import Target
 from lth_deploy.workflow import export_onnx as verb
 from lth_deploy.workflow.export_onnx import OnnxJob, export_onnx
+from lth_deploy.workflow.gates import tensors_of
 from lth_deploy.workflow.inspect import inspect_artifact
+from lth_deploy.workflow.inspect_text import facts
 from tests.compiler.onnx_models import Net, detector
 
 
@@ -199,3 +204,59 @@ def test_a_real_detector_is_packed_bit_for_bit(values: str, shared_data: Path, t
     assert made.deviation == 0.0
     assert made.bytes < source.stat().st_size / (4 if values == "fp32" else 6.5)
     assert np.isclose(made.sparsity, 0.8, atol=1e-3)
+
+
+def two_outputs(model: ModelProto) -> ModelProto:
+    """The model, which also returns a sequence and a value of which no shape is declared."""
+    model.graph.node.append(helper.make_node("SequenceConstruct", ["f", "scores"], ["both"]))
+    model.graph.output.append(helper.make_tensor_sequence_value_info("both", TensorProto.FLOAT, None))
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    return model
+
+
+def test_sequences_and_values_without_a_shape_are_exported_and_compared(tmp_path: Path) -> None:
+    save_model(two_outputs(detector(0.8)), tmp_path / "net.onnx")
+    made = export_onnx(tmp_path / "net.onnx", target=Target(values="fp32", profile=False))
+    assert made.deviation < 1e-4
+    assert not load_model(made.artifact).graph.output[0].type.tensor_type.HasField("shape")
+
+
+def test_a_sequence_that_differs_is_seen() -> None:
+    one, other = np.zeros(3, np.float32), np.ones(3, np.float32)
+    for changed in ([one, other], [one], [one, one, one]):
+        wanted, found = tensors_of({"s": [one, one]}), tensors_of({"s": changed})
+        assert not compare_tensors(wanted, found).passed
+    assert compare_tensors(
+        tensors_of({"s": [one, {"a": 1.0}, None]}), tensors_of({"s": [one, {"a": 1.0}, None]})
+    ).passed
+    assert not compare_tensors(tensors_of({"s": None}), tensors_of({"s": one})).passed
+
+
+def test_shapes_reach_the_noise_and_are_noted(tmp_path: Path) -> None:
+    save_model(detector(0.8), tmp_path / "net.onnx")
+    job = OnnxJob(shapes={"image": (1, 3, 20, 28)})
+    made = export_onnx(tmp_path / "net.onnx", job, target=Target(values="fp32", profile=False))
+    assert made.checked_on == "4 inputs of seeded noise (image 1x3x20x28)"
+    metadata = read_metadata(load_model(made.artifact))
+    assert metadata is not None
+    assert metadata.predicted_for == {"image": [1, 3, 20, 28]}
+    described = inspect_artifact(made.artifact)
+    tuned = metadata.model_copy(update={"measured": Measured(cpu="any", times={})})
+    assert ("times are for", "image 1x3x20x28") in facts(replace(described, metadata=tuned))
+    larger = inspect_artifact(made.artifact, {"image": (1, 3, 40, 56)})
+    assert larger.metadata is not None
+    assert larger.metadata.predicted_for == {"image": [1, 3, 40, 56]}
+    stem = {row.name: row.positions for row in larger.layers}["stem.weight"]
+    assert stem == 40 * 56 == 4 * metadata.positions["stem.weight"]
+    with pytest.raises(UsageError, match="does not fit input 'image'"):
+        inspect_artifact(made.artifact, {"image": (1, 4, 40, 56)})
+    with pytest.raises(UsageError, match="with --images the images have sizes"):
+        export_onnx(tmp_path / "net.onnx", replace(job, images=tmp_path, decoder="nanodet"))
+
+
+def test_the_record_says_why_layers_are_not_packed(tmp_path: Path) -> None:
+    save_model(detector(0.0), tmp_path / "net.onnx")
+    made = export_onnx(tmp_path / "net.onnx", target=Target(values="fp32", profile=False))
+    assert made.not_packed == {"too few zeros: no coding is smaller": 6}
+    assert json.loads(made.report.read_text())["not_packed"] == made.not_packed
+    assert in_words(made.not_packed | {"x": 1}) == "6 layers: too few zeros: no coding is smaller; 1 layer: x"

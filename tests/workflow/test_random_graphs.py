@@ -3,18 +3,23 @@
 import logging
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tests.random_graphs import random_graph
+from tests.random_graphs import exported, random_graph
 from tests.random_graphs.exported import differences
 
-SEED, COUNT = 0, 160
+SEED, COUNT = 0, 120
 """Graphs of every run: seeds SEED to SEED + COUNT - 1; every second one is pruned to SPARSITY."""
 
 MANY = 3000
 """Graphs of the slow test, behind those."""
 
 SPARSITY = 0.7
+
+FOUND = (13, 45, 204, 236, 326, 486, 562, 647, 906, 1348)
+"""Seeds of graphs that were refused or wrong once: half precision in Constant nodes, transposed convolutions in
+regions, a shape of a region's output, a sparse initializer that is returned, a layer that stays in half precision."""
 
 BATCH = 20
 
@@ -36,6 +41,24 @@ def wrong(seeds: range, folder: Path) -> dict[int, list[str]]:
 @pytest.mark.parametrize("first", range(SEED, SEED + COUNT, BATCH))
 def test_random_graphs_export_and_compute_the_same(first: int, tmp_path: Path) -> None:
     assert not wrong(range(first, first + BATCH), tmp_path)
+
+
+@pytest.mark.parametrize("seed", FOUND)
+def test_graphs_that_were_wrong_once(seed: int, tmp_path: Path) -> None:
+    assert not wrong(range(seed, seed + 1), tmp_path)
+
+
+def test_a_seed_gives_one_graph_and_seeds_differ() -> None:
+    first, same, other = (random_graph(seed).model for seed in (3, 3, 4))
+    assert first == same != other
+
+
+def test_the_comparison_sees_a_difference() -> None:
+    graph = random_graph(2)
+    wanted = graph.run()
+    moved = {name: value + np.asarray(1, value.dtype) for name, value in wanted.items()}
+    assert exported.compared(wanted, wanted, graph, rounded=False) == []
+    assert exported.compared(wanted, moved, graph, rounded=False)
 
 
 @pytest.mark.slow

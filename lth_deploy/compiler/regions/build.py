@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from onnx import GraphProto, ModelProto, NodeProto, helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from lth_deploy.compiler.domain import DOMAIN, DOMAIN_VERSION, MAX_REGIONS, region_name
 from lth_deploy.compiler.opset import standard_opset
@@ -193,6 +193,7 @@ def _assembled(
     del built.graph.node[:]
     built.graph.node.extend(ordered)
     _drop_unused(built)
+    built.graph.value_info.extend(_ranks(built.graph, [call for _, call in calls], shapes))
     if all(entry.domain != DOMAIN for entry in built.opset_import):
         built.opset_import.append(helper.make_opsetid(DOMAIN, DOMAIN_VERSION))
     return built
@@ -221,6 +222,25 @@ def _ordered(graph: GraphProto, nodes: Sequence[NodeProto]) -> list[NodeProto]:
                 heapq.heappush(ready, (rank[reader], reader))
     assert len(ordered) == len(nodes), "regions depend on each other"
     return ordered
+
+
+def _ranks(graph: GraphProto, calls: Sequence[NodeProto], shapes: Shapes) -> list[ValueInfoProto]:
+    """Ranks of outputs of regions whose shape is read, also behind a conversion.
+
+    Where regions have a kernel, shape inference knows nothing of their outputs, and takes sizes cut out of an unknown
+    shape to be empty.
+    """
+    made = {name: name for call in calls for name in call.output if name in shapes.of}
+    for node in graph.node:
+        if node.op_type == "Cast" and node.input[0] in made:
+            made[node.output[0]] = made[node.input[0]]
+    asked = dict.fromkeys(made[n.input[0]] for n in graph.node if n.op_type == "Shape" and n.input[0] in made)
+    known = {value.name for value in (*graph.value_info, *graph.output)}
+    return [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [None] * len(shapes.of[name]))
+        for name in asked
+        if name not in known
+    ]
 
 
 def _drop_unused(model: ModelProto) -> None:

@@ -98,6 +98,8 @@ class Weights:
             return f"a caller may replace '{name}': it is an input of the graph"
         if weight.value_type not in (1, 10):
             return f"'{name}' is stored neither as float32 nor as float16"
+        if weight.value_type == 10 and weight.node is None:
+            return f"'{name}' reaches its layer as float16, which is computed as such"
         return None
 
 
