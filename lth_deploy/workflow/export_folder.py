@@ -1,13 +1,11 @@
 """Writing an export: all of it or nothing, one process at a time, with digests of every file in its record.
 
-Files are written, gated and synced in a hidden folder inside the export's own folder. Then they are renamed into place,
-the record last. A kill before leaves the old export; a kill between two renames leaves an old record whose digests do
-not fit, which every reader says. What a killed export leaves in hidden folders is deleted by the next one.
+Files are written and gated in a hidden folder inside the export's own folder, and take their places in one step at the
+end (`export_commit`). What a killed export leaves in hidden folders is deleted, or finished, by the next one.
 """
 
 import contextlib
 import logging
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,15 +15,8 @@ from typing import Any
 
 from lth_deploy import storage
 from lth_deploy.errors import ArtifactError
-from lth_deploy.workflow.export_record import (
-    RECORD,
-    SIGNATURE,
-    FileEntry,
-    entry_of,
-    fault_of,
-    read_record,
-    record_text,
-)
+from lth_deploy.workflow.export_commit import RECORD, SIGNATURE, commit, finish
+from lth_deploy.workflow.export_record import FileEntry, entry_of, fault_of, read_record, record_text
 
 log = logging.getLogger(__name__)
 
@@ -60,13 +51,7 @@ class ExportFolder:
         storage.write_text(self.staged / RECORD, text)
         moved.append(self.staged / RECORD)
         with storage.disk_errors(f"cannot write into {self.out}"):
-            for file in moved:
-                _sync(file)
-            for file in moved:
-                file.replace(self.out / file.name)
-            if sign is None:
-                (self.out / SIGNATURE).unlink(missing_ok=True)
-            storage.sync_directory(self.out)
+            commit(moved, self.staged, self.out)
 
     def _kept(self, replaced: Mapping[str, FileEntry]) -> dict[str, FileEntry]:
         try:
@@ -92,6 +77,8 @@ def export_folder(out: Path, needed: int = 0) -> Iterator[ExportFolder]:
     was_there = out.exists()
     with storage.locked(out):
         try:
+            with storage.disk_errors(f"cannot write into {out}"):
+                finish(out)
             storage.require_space(out, needed)
             _remove_left_behind(out)
             with storage.private_folder(out, PREFIX) as staged:
@@ -109,11 +96,3 @@ def _remove_left_behind(out: Path) -> None:
             if _STAGED.fullmatch(entry.name) and entry.is_dir() and not entry.is_symlink():
                 log.info("deleting %s, which an interrupted export left", entry)
                 shutil.rmtree(entry, ignore_errors=True)
-
-
-def _sync(file: Path) -> None:
-    descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

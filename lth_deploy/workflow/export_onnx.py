@@ -12,8 +12,8 @@ from lth_deploy.target import Target
 from lth_deploy.ticket import versions
 from lth_deploy.workflow.class_gate import hold_kept_classes
 from lth_deploy.workflow.dead_channels import without_dead_channels
+from lth_deploy.workflow.export_commit import RECORD
 from lth_deploy.workflow.export_folder import ExportFolder, Signer, export_folder
-from lth_deploy.workflow.export_record import RECORD
 from lth_deploy.workflow.gates import Feeds, tolerance_of
 from lth_deploy.workflow.limited_runs import hold_raw_outputs, hold_regions
 from lth_deploy.workflow.onnx_accuracy import ap_of, hold_ap

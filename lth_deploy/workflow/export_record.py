@@ -13,11 +13,10 @@ from pydantic import BaseModel, Field
 from lth_deploy import storage
 from lth_deploy.errors import ArtifactError, DataError
 from lth_deploy.measure.reports import checked_json
+from lth_deploy.workflow.export_commit import RECORD, finish_interrupted
 
 log = logging.getLogger(__name__)
 
-RECORD = "export.json"
-SIGNATURE = "export.json.sig"
 SCHEMA = "lth-export/1"
 LARGEST = 64 << 20
 """Bytes of a record; layers take some hundred bytes each."""
@@ -120,6 +119,7 @@ def check_exported(file: Path, *, verify: bool = False) -> None:
     Raises:
         ArtifactError: with `verify`, the file is not the one that the record names.
     """
+    finish_interrupted(file.parent)
     try:
         record = read_record(file.parent)
     except ArtifactError as error:

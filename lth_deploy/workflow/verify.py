@@ -5,15 +5,8 @@ from pathlib import Path
 
 from lth_deploy import storage
 from lth_deploy.errors import ArtifactError, UsageError
-from lth_deploy.workflow.export_record import (
-    RECORD,
-    SIGNATURE,
-    ExportRecord,
-    FileEntry,
-    fault_of,
-    parse_record,
-    record_bytes,
-)
+from lth_deploy.workflow.export_commit import RECORD, SIGNATURE, finish_interrupted
+from lth_deploy.workflow.export_record import ExportRecord, FileEntry, fault_of, parse_record, record_bytes
 
 _SIGNATURE_BYTES = 64
 
@@ -44,6 +37,7 @@ def verify(path: Path, *, key: Path | None = None) -> VerifiedExport:
         MissingExtraError: a key is given, and the package `cryptography` is not installed.
     """
     folder = _folder(path)
+    finish_interrupted(folder)
     data = record_bytes(folder)
     if data is None:
         raise ArtifactError(f"{folder} has no {RECORD}: nothing says which files passed the gates; export again")

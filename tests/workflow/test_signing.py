@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from lth_deploy.errors import ArtifactError, MissingExtraError, UsageError
+from lth_deploy.workflow.export_commit import RECORD, SIGNATURE
 from lth_deploy.workflow.export_folder import export_folder
-from lth_deploy.workflow.export_record import RECORD, SIGNATURE
 from lth_deploy.workflow.signing import PASSWORD, Signer, check_signature, signer_of
 from lth_deploy.workflow.verify import verify
 
