@@ -106,11 +106,28 @@ def hold_regions(file: Path, inputs: Iterable[tuple[str, Feeds]], gates: GatesSp
         save_model(showing(model, names, types), whole)
         expected = RUNTIMES.get("onnxruntime").load(whole, threads=1)
         pairs = [_pair(file, region, folder) for region in regions]
+        together = _loaded(file)
         for name, feeds in inputs:
+            _run_together(file, together, feeds, name)
             values = dict(zip(names, expected.run(feeds).values(), strict=True))
             worst = max([worst, *(_deviation(file, pair, values, gates, name) for pair in pairs)])
             _hold_steps(file, pairs, values, gates, name, folder)
     return RegionCheck(worst, _unreached(file, pairs))
+
+
+def _loaded(file: Path) -> Session:
+    """The whole file with the kernels: what stands around its regions may need what only their bodies say."""
+    try:
+        return RUNTIMES.get("lth_deploy").load(file, threads=1)
+    except ArtifactError as error:
+        raise ParityError(_cannot_run(file, "the whole model", "any input", error)) from error
+
+
+def _run_together(file: Path, together: Session, feeds: Feeds, name: str) -> None:
+    try:
+        together.run(dict(feeds))
+    except ArtifactError as error:
+        raise ParityError(_cannot_run(file, "the whole model", name, error)) from error
 
 
 def _pair(file: Path, region: "LoneRegion", folder: Path) -> _Pair:

@@ -4,8 +4,11 @@ import logging
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
+from lth_deploy.errors import ParityError
+from lth_deploy.workflow.export_onnx import OnnxJob, export_onnx
 from tests.random_graphs import exported, random_graph
 from tests.random_graphs.exported import differences
 
@@ -17,7 +20,7 @@ MANY = 3000
 
 SPARSITY = 0.7
 
-FOUND = (13, 45, 204, 236, 326, 486, 562, 647, 906, 1348)
+FOUND = (13, 45, 204, 236, 326, 486, 562, 647, 817, 906, 1348)
 """Seeds of graphs that were refused or wrong once: half precision in Constant nodes, transposed convolutions in
 regions, a shape of a region's output, a sparse initializer that is returned, a layer that stays in half precision."""
 
@@ -46,6 +49,15 @@ def test_random_graphs_export_and_compute_the_same(first: int, tmp_path: Path) -
 @pytest.mark.parametrize("seed", FOUND)
 def test_graphs_that_were_wrong_once(seed: int, tmp_path: Path) -> None:
     assert not wrong(range(seed, seed + 1), tmp_path)
+
+
+def test_a_file_that_loads_only_without_the_kernels_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lth_deploy.compiler.regions.build._ranks", lambda *_: [])
+    graph = random_graph(817)  # a Resize takes its size from the shape of a region's output
+    onnx.save(graph.model, tmp_path / "model.onnx")
+    with pytest.raises(ParityError, match=r"the whole model .*cannot load"):
+        export_onnx(tmp_path / "model.onnx", OnnxJob(sparsity=SPARSITY))
+    assert not (tmp_path / "model-export").exists()
 
 
 def test_a_seed_gives_one_graph_and_seeds_differ() -> None:

@@ -225,16 +225,22 @@ def _ordered(graph: GraphProto, nodes: Sequence[NodeProto]) -> list[NodeProto]:
 
 
 def _ranks(graph: GraphProto, calls: Sequence[NodeProto], shapes: Shapes) -> list[ValueInfoProto]:
-    """Ranks of outputs of regions whose shape is read, also behind a conversion.
+    """Ranks of outputs of regions on which a shape depends that is read, directly or behind other nodes.
 
     Where regions have a kernel, shape inference knows nothing of their outputs, and takes sizes cut out of an unknown
     shape to be empty.
     """
-    made = {name: name for call in calls for name in call.output if name in shapes.of}
+    made = {name for call in calls for name in call.output if name in shapes.of}
+    behind: dict[str, set[str]] = {name: {name} for name in made}
+    asked: dict[str, None] = {}
     for node in graph.node:
-        if node.op_type == "Cast" and node.input[0] in made:
-            made[node.output[0]] = made[node.input[0]]
-    asked = dict.fromkeys(made[n.input[0]] for n in graph.node if n.op_type == "Shape" and n.input[0] in made)
+        if node.domain == DOMAIN:
+            continue
+        sources = set().union(*(behind.get(name, set()) for name in read_by(node)))
+        if node.op_type == "Shape":
+            asked.update(dict.fromkeys(sorted(sources)))
+        elif sources:
+            behind.update((name, sources) for name in node.output)
     known = {value.name for value in (*graph.value_info, *graph.output)}
     return [
         helper.make_tensor_value_info(name, TensorProto.FLOAT, [None] * len(shapes.of[name]))
