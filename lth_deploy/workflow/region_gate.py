@@ -106,12 +106,13 @@ def hold_regions(file: Path, inputs: Iterable[tuple[str, Feeds]], gates: GatesSp
         save_model(showing(model, names, types), whole)
         expected = RUNTIMES.get("onnxruntime").load(whole, threads=1)
         pairs = [_pair(file, region, folder) for region in regions]
-        together = _loaded(file)
+        together = None
         for name, feeds in inputs:
-            _run_together(file, together, feeds, name)
             values = dict(zip(names, expected.run(feeds).values(), strict=True))
             worst = max([worst, *(_deviation(file, pair, values, gates, name) for pair in pairs)])
             _hold_steps(file, pairs, values, gates, name, folder)
+            together = together or _loaded(file)
+            _run_together(file, together, feeds, name)
     return RegionCheck(worst, _unreached(file, pairs))
 
 
