@@ -1,6 +1,7 @@
 """Random small graphs through `export --onnx`: what comes out computes the same, or there is one error of ours."""
 
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,8 @@ from lth_deploy.workflow.export_onnx import OnnxJob, export_onnx
 from tests.random_graphs import exported, random_graph
 from tests.random_graphs.exported import differences
 
-SEED, COUNT = 0, 120
-"""Graphs of every run: seeds SEED to SEED + COUNT - 1; every second one is pruned to SPARSITY."""
-
-MANY = 3000
-"""Graphs of the slow test, behind those."""
+SEED, COUNT = 0, int(os.environ.get("LTH_TEST_GRAPHS", "120"))
+"""Seeds SEED to SEED + COUNT - 1; every second graph is pruned to SPARSITY. LTH_TEST_GRAPHS=3000 takes half an hour."""
 
 SPARSITY = 0.7
 
@@ -43,7 +41,7 @@ def wrong(seeds: range, folder: Path) -> dict[int, list[str]]:
 
 @pytest.mark.parametrize("first", range(SEED, SEED + COUNT, BATCH))
 def test_random_graphs_export_and_compute_the_same(first: int, tmp_path: Path) -> None:
-    assert not wrong(range(first, first + BATCH), tmp_path)
+    assert not wrong(range(first, min(first + BATCH, SEED + COUNT)), tmp_path)
 
 
 @pytest.mark.parametrize("seed", FOUND)
@@ -71,8 +69,3 @@ def test_the_comparison_sees_a_difference() -> None:
     moved = {name: value + np.asarray(1, value.dtype) for name, value in wanted.items()}
     assert exported.compared(wanted, wanted, graph, rounded=False) == []
     assert exported.compared(wanted, moved, graph, rounded=False)
-
-
-@pytest.mark.slow
-def test_many_random_graphs_export_and_compute_the_same(tmp_path: Path) -> None:
-    assert not wrong(range(SEED + COUNT, SEED + COUNT + MANY), tmp_path)
