@@ -175,7 +175,7 @@ def test_wrong_outputs_are_never_timed(folder: Path) -> None:
     peer = replace(contender, engine="openvino")
     assert "scores" in _check_outputs(peer, opened, photos)[0]
 
-    def failing(feeds: object) -> dict[str, np.ndarray]:
+    def failing(feeds: object, *, give_back: bool = False) -> dict[str, np.ndarray]:
         raise ArtifactError("while running Region0 node: the window is larger than its input")
 
     broken = replace(opened, session=SimpleNamespace(run=failing, describe=opened.session.describe))
