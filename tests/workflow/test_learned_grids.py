@@ -121,7 +121,8 @@ def test_a_whole_pass_of_the_file_is_one_of_training(tmp_path: Path) -> None:
         for node, values, scale in zip(run.layers, read, run.scales, strict=True)
     ]
     steps = np.concatenate(apart)
-    assert (steps < 0.01).mean() > 0.9
+    # 0.89 to 0.95, by the order in which a processor sums.
+    assert (steps < 0.01).mean() > 0.85
     assert (steps < 1.01).mean() > 0.98
     # The stem and the first stages lie before any such sum, or nearly.
     assert (np.concatenate(apart[:6]) < 0.01).mean() > 0.999
