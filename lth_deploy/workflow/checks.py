@@ -7,7 +7,7 @@ from lth_deploy.kernels import ops_library
 from lth_deploy.ticket import versions
 
 # Versions below these have known holes or break what lth_deploy relies on.
-MINIMUM = {"torch": (2, 10), "onnx": (1, 21), "onnxruntime": (1, 18), "numpy": (1, 26)}
+MINIMUM = {"torch": (2, 11), "onnx": (1, 21), "onnxruntime": (1, 18), "numpy": (1, 26)}
 # The first release in which a file from outside can no longer make the engine read other files.
 HARDENED_ONNXRUNTIME = (1, 28)
 

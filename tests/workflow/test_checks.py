@@ -22,7 +22,7 @@ def test_it_says_what_is_here() -> None:
     [
         ({"onnxruntime": "1.17.3"}, "onnxruntime 1.17.3 is older than 1.18; update it"),
         ({"onnxruntime": "1.22.1"}, "load only ONNX files that you trust"),
-        ({"torch": "2.9.1+cpu"}, r"torch 2.9.1\+cpu is older than 2.10; update it"),
+        ({"torch": "2.9.1+cpu"}, r"torch 2.9.1\+cpu is older than 2.11; update it"),
         ({}, r"pip install 'lth-deploy\[train\]'"),
     ],
 )

@@ -92,7 +92,8 @@ def test_a_float_file_of_a_quantised_trial_has_its_weights(run: Path) -> None:
 
 def test_the_best_int8_file_is_of_the_fine_tuned_winner(run: Path) -> None:
     directory = RunDirectory.open(run)
-    storage.write_json(directory.summary, {"winner": {"trial": "level_80"}})
+    summary = storage.read_json(directory.summary)
+    storage.write_json(directory.summary, {**summary, "winner": {"trial": "level_80"}})
     directory.commit([directory.summary])
     assert choose_trial(directory, "best", int8=True).name == "level_80_int8"
     assert choose_trial(directory, "best").name == "level_80"
