@@ -20,6 +20,7 @@ from lth_deploy.detectors.exportable import ExportableDetector
 from lth_deploy.detectors.fold_norm import fold_norm
 from lth_deploy.detectors.inference import to_input
 from lth_deploy.errors import ArtifactError
+from lth_deploy.measure.machine import describe_machine
 from lth_deploy.pruning.scope import quantized_layers
 from lth_deploy.training.fake_quantize import quantize_bias, quantize_weight, weight_scales
 from lth_deploy.training.quantization import calibrate
@@ -121,11 +122,12 @@ def test_a_whole_pass_of_the_file_is_one_of_training(tmp_path: Path) -> None:
         for node, values, scale in zip(run.layers, read, run.scales, strict=True)
     ]
     steps = np.concatenate(apart)
-    # Of training and file, by the order in which a processor sums.
-    assert (steps < 0.01).mean() > 0.8
-    assert (steps < 1.01).mean() > 0.9
+    # Measured on an Intel Xeon with AMX: 0.894 and 0.954. It sums in another order than the processors before it.
+    equal, near = (0.89, 0.95) if "amx_int8" in describe_machine().isa else (0.9, 0.98)
+    assert (steps < 0.01).mean() > equal
+    assert (steps < 1.01).mean() > near
     # The stem and the first stages lie before any such sum, or nearly.
-    assert (np.concatenate(apart[:6]) < 0.01).mean() > 0.99
+    assert (np.concatenate(apart[:6]) < 0.01).mean() > 0.999
     for node, (_, written) in zip(run.layers, recorder.seen, strict=True):
         if "cls_logits" in node.name or "bbox_reg" in node.name:
             assert np.abs(run.values[node.output[0]] - written).max() < 0.1 * np.abs(written).max()
