@@ -30,6 +30,7 @@ __all__ = [
     "scratch",
     "sha256",
     "sync_directory",
+    "sync_file",
     "write_atomically",
     "write_bytes",
     "write_json",
@@ -184,7 +185,16 @@ def require_space(path: Path, needed: int) -> None:
 
 def sync_directory(directory: Path) -> None:
     """Make renames in a folder last through a loss of power."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    _sync(directory, os.O_DIRECTORY)
+
+
+def sync_file(file: Path) -> None:
+    """Make the content of a file last through a loss of power; a symbolic link is not followed."""
+    _sync(file, os.O_NOFOLLOW)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
     try:
         os.fsync(descriptor)
     finally:

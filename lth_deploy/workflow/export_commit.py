@@ -6,7 +6,6 @@ no reader sees a part of the old export beside a part of the new one.
 """
 
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,7 +28,7 @@ def commit(files: Sequence[Path], staged: Path, out: Path) -> None:
     ready = staged / COMMITTED
     ready.mkdir()
     for file in files:
-        _sync(file)
+        storage.sync_file(file)
         file.rename(ready / file.name)
     storage.sync_directory(ready)
     ready.rename(out / COMMITTED)
@@ -65,11 +64,3 @@ def finish_interrupted(out: Path) -> None:
             finish(out)
     except StorageError as error:
         log.warning("an export into %s was interrupted, and its last step could not be done: %s", out, error)
-
-
-def _sync(file: Path) -> None:
-    descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
