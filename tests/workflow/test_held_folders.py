@@ -15,6 +15,7 @@ from lth_deploy.workflow.export_onnx import export_onnx
 from lth_deploy.workflow.predict import predict
 from lth_deploy.workflow.verify import verify
 from tests.tiny_artifact import save_data, save_decoder, save_tiny
+from tests.workflow.racing import said, tell
 
 TURNS = 6
 
@@ -72,24 +73,13 @@ def test_of_two_exports_started_together_one_writes_all_files(tmp_path: Path) ->
     for turn in range(TURNS):
         out = tmp_path / str(turn % 2)  # new folders, then such that hold an export
         for number, racer in enumerate(racers):
-            _tell(racer, f"{out} {number}")
-        said = [_said(racer) for racer in racers]
-        assert sorted(said) == ["6", "won"]
-        winner = said.index("won")
-        _tell(racers[winner], "")
-        assert _said(racers[winner]) == "written"
+            tell(racer, f"{out} {number}")
+        lines = [said(racer) for racer in racers]
+        assert sorted(lines) == ["6", "won"]
+        winner = lines.index("won")
+        tell(racers[winner], "")
+        assert said(racers[winner]) == "written"
         verify(out)
         assert {(out / name).read_text() for name in ("dense.bin", "model.bin")} == {str(winner)}
     for racer in racers:
         racer.communicate(timeout=60)
-
-
-def _tell(racer: "subprocess.Popen[str]", line: str) -> None:
-    assert racer.stdin is not None
-    racer.stdin.write(line + "\n")
-    racer.stdin.flush()
-
-
-def _said(racer: "subprocess.Popen[str]") -> str:
-    assert racer.stdout is not None
-    return racer.stdout.readline().strip()

@@ -9,6 +9,7 @@ import pytest
 
 from lth_deploy.recipe import Recipe
 from lth_deploy.ticket import RunDirectory
+from tests.workflow.racing import said, tell
 from tests.workflow.ticket_runs import tiny_recipe
 
 pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
@@ -56,16 +57,16 @@ def test_of_two_searches_started_together_one_owns_the_directory(tmp_path: Path)
         # The second search may also be a resumed one, which begins anew where nothing is.
         resume = "yes" if turn % 2 else "no"
         for racer in racers:
-            _tell(racer, f"{out} {resume}")
-        said = [_said(racer) for racer in racers]
-        assert sorted(text == "won" for text in said) == [False, True], said
-        winner = said.index("won")
+            tell(racer, f"{out} {resume}")
+        lines = [said(racer) for racer in racers]
+        assert sorted(text == "won" for text in lines) == [False, True], lines
+        winner = lines.index("won")
         winners.append(winner)
-        assert said[1 - winner].startswith("6 another process is working on"), said
+        assert lines[1 - winner].startswith("6 another process is working on"), lines
         run = RunDirectory.open(out)
         assert run.recipe() == recipes[winner]
         assert run.manifest()["recipe_digest"] == recipes[winner].digest()
-        _tell(racers[winner], "")
+        tell(racers[winner], "")
     for racer in racers:
         racer.communicate(timeout=60)
 
@@ -80,14 +81,3 @@ def _racer(recipe: Recipe, file: Path) -> "subprocess.Popen[str]":
         text=True,
     )
     return racer
-
-
-def _tell(racer: "subprocess.Popen[str]", line: str) -> None:
-    assert racer.stdin is not None
-    racer.stdin.write(line + "\n")
-    racer.stdin.flush()
-
-
-def _said(racer: "subprocess.Popen[str]") -> str:
-    assert racer.stdout is not None
-    return racer.stdout.readline().strip()
