@@ -29,11 +29,16 @@ def all_graphs(graph: GraphProto, depth: int = 0) -> Iterator[GraphProto]:
         raise ArtifactError(f"graphs are nested deeper than {MAX_DEPTH} levels; simplify the model")
     yield graph
     for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == AttributeProto.GRAPH:
-                yield from all_graphs(attribute.g, depth + 1)
-            for inner in attribute.graphs:
-                yield from all_graphs(inner, depth + 1)
+        for inner in inner_graphs(node):
+            yield from all_graphs(inner, depth + 1)
+
+
+def inner_graphs(node: NodeProto) -> Iterator[GraphProto]:
+    """The graphs in the attributes of a node, without those inside them."""
+    for attribute in node.attribute:
+        if attribute.type == AttributeProto.GRAPH:
+            yield attribute.g
+        yield from attribute.graphs
 
 
 def all_tensors(model: ModelProto) -> Iterator[TensorProto]:

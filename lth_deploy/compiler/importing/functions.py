@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 import onnx
-from onnx import AttributeProto, FunctionProto, ModelProto, NodeProto, inliner
+from onnx import FunctionProto, ModelProto, NodeProto, inliner
 
 from lth_deploy.compiler.domain import DOMAIN
 from lth_deploy.compiler.inlining import check_inlined_size
-from lth_deploy.compiler.walk import all_nodes
+from lth_deploy.compiler.walk import all_nodes, inner_graphs
 
 _NAMED = 4
 
@@ -76,9 +76,8 @@ def _with_inner(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
     """The nodes and those of the graphs inside them."""
     for node in nodes:
         yield node
-        for one in node.attribute:
-            for graph in (*([one.g] if one.type == AttributeProto.GRAPH else []), *one.graphs):
-                yield from all_nodes(graph)
+        for graph in inner_graphs(node):
+            yield from all_nodes(graph)
 
 
 def _take_versions(function: FunctionProto, versions: Mapping[str, int]) -> bool:

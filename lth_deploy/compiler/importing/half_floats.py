@@ -8,11 +8,11 @@ out roundings; and all passes and kernels then find the float32 that they work o
 from collections.abc import Iterable
 
 import numpy as np
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from lth_deploy.compiler.half_weights import HALF_TYPES, WIDENED_LAYERS, half_obstacles
 from lth_deploy.compiler.stored import array_of
-from lth_deploy.compiler.walk import all_graphs, all_nodes, consumed_names, unused_name, used_names
+from lth_deploy.compiler.walk import all_graphs, all_nodes, consumed_names, inner_graphs, unused_name, used_names
 
 _ALL = (0, 1, 2, 3, 4)
 
@@ -132,7 +132,7 @@ class _Widening:
         """Conversions of widened constants to their own type, which all other nodes read instead."""
         copies: dict[str, str] = {}
         for outer in self._others:
-            inner = [one for attribute in outer.attribute for graph in _graphs(attribute) for one in all_nodes(graph)]
+            inner = [one for graph in inner_graphs(outer) for one in all_nodes(graph)]
             for node in (outer, *inner):
                 for place, name in enumerate(node.input):
                     if name in self._widened:
@@ -143,7 +143,3 @@ class _Widening:
             helper.make_node("Cast", [name], [copy], f"narrow:{name}", to=self._halves[name])
             for name, copy in copies.items()
         ]
-
-
-def _graphs(attribute: AttributeProto) -> list[GraphProto]:
-    return [attribute.g, *attribute.graphs] if attribute.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) else []

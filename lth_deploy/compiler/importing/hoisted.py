@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 from lth_deploy.compiler.importing.constants import LIFT_BYTES, constant_value
 from lth_deploy.compiler.stored import tensor_bytes
-from lth_deploy.compiler.walk import all_graphs, unused_name, used_names
+from lth_deploy.compiler.walk import all_graphs, inner_graphs, unused_name, used_names
 
 
 def hoist_constants(model: ModelProto) -> list[str]:
@@ -17,7 +17,7 @@ def hoist_constants(model: ModelProto) -> list[str]:
     """
     hoist = _Hoist(model)
     for node in model.graph.node:
-        for graph in _inner(node):
+        for graph in inner_graphs(node):
             hoist.take_out(graph, {})
     model.graph.initializer.extend(hoist.moved)
     if not hoist.moved:
@@ -57,7 +57,7 @@ class _Hoist:
         graph.node.extend(nodes)
         for node in graph.node:
             node.input[:] = [renamed.get(name, name) for name in node.input]
-            for inner in _inner(node):
+            for inner in inner_graphs(node):
                 self.take_out(inner, renamed)
 
     def _move(self, name: str, tensor: TensorProto, renamed: dict[str, str]) -> None:
@@ -71,10 +71,3 @@ class _Hoist:
 def _made(graph: GraphProto) -> Iterator[str]:
     yield from (value.name for value in (*graph.input, *graph.initializer))
     yield from (name for node in graph.node for name in node.output if name)
-
-
-def _inner(node: NodeProto) -> Iterator[GraphProto]:
-    for one in node.attribute:
-        if one.type == AttributeProto.GRAPH:
-            yield one.g
-        yield from one.graphs

@@ -9,13 +9,13 @@ from collections import Counter
 from functools import cache
 
 import onnx
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
+from onnx import GraphProto, ModelProto, NodeProto
 
 from lth_deploy.compiler.domain import MIN_IR_VERSION, MIN_OPSET
 from lth_deploy.compiler.importing import adapters, resize
 from lth_deploy.compiler.importing.rewrite import Adapter, NotExactError, Rewrite
 from lth_deploy.compiler.opset import standard_opset
-from lth_deploy.compiler.walk import all_nodes
+from lth_deploy.compiler.walk import all_nodes, inner_graphs
 from lth_deploy.errors import ArtifactError
 
 _SAME = {
@@ -105,9 +105,8 @@ def _convert(model: ModelProto, opset: int) -> Counter[str]:
 def _convert_graph(graph: GraphProto, opset: int, rewrite: Rewrite, count: Counter[str]) -> None:
     nodes: list[NodeProto] = []
     for node in graph.node:
-        for attribute in node.attribute:
-            for inner in (*([attribute.g] if attribute.type == AttributeProto.GRAPH else []), *attribute.graphs):
-                _convert_graph(inner, opset, rewrite, count)
+        for inner in inner_graphs(node):
+            _convert_graph(inner, opset, rewrite, count)
         try:
             made = _converted(node, opset, rewrite)
         except NotExactError as error:

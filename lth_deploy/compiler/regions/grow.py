@@ -6,7 +6,7 @@ from onnx import GraphProto, NodeProto
 
 from lth_deploy.compiler.regions.known import Shapes
 from lth_deploy.compiler.regions.units import HEAVY, Unit
-from lth_deploy.compiler.walk import all_graphs
+from lth_deploy.compiler.walk import all_graphs, inner_graphs
 
 Judge = Callable[[Unit], bool]
 """Whether a layer with a weight is worth a sparse kernel."""
@@ -37,11 +37,10 @@ def grow(graph: GraphProto, units: Sequence[Unit], shapes: Shapes, pays: Judge) 
 def read_by(node: NodeProto) -> set[str]:
     """Every name that a node reads, in the graphs inside it too."""
     names = set(node.input)
-    for attribute in node.attribute:
-        for outer in (attribute.g, *attribute.graphs):
-            for graph in all_graphs(outer):
-                names.update(name for inner in graph.node for name in inner.input)
-                names.update(value.name for value in graph.output)
+    for outer in inner_graphs(node):
+        for graph in all_graphs(outer):
+            names.update(name for inner in graph.node for name in inner.input)
+            names.update(value.name for value in graph.output)
     return names - {""}
 
 
