@@ -3,21 +3,17 @@
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from lth_deploy import storage
 from lth_deploy.errors import ArtifactError
 from lth_deploy.kernels import ops_library
-from lth_deploy.measure.latency import Timing, time_interleaved
+from lth_deploy.measure.latency import Timing
 from lth_deploy.measure.machine import describe_machine
 from lth_deploy.runtimes import RUNTIMES
-from lth_deploy.runtimes.protocol import Session
 from lth_deploy.target import Target
 from lth_deploy.workflow.gates import Feeds
-from lth_deploy.workflow.tune_whole import Plan, not_slower, time_whole
+from lth_deploy.workflow.tune_whole import Plan, not_slower, time_pair, time_whole
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -156,16 +152,6 @@ def measure_regions(model: "ModelProto", feeds: Feeds, timing: Timing = TIMING) 
             save_model(region.model, path)
             own = {name: values[name] for name in region.inputs}
             if all(value.size for value in own.values()):
-                times[region.name] = _pair(path, own, timing)
+                both = time_pair(path, path, own, timing)
+                times[region.name] = both.kernels, both.dense
     return times
-
-
-def _pair(path: Path, feeds: Feeds, timing: Timing) -> tuple[float, float]:
-    def runner(session: Session) -> Callable[[int], object]:
-        return lambda _: session.run(feeds)
-
-    engines = ("lth_deploy", "onnxruntime")
-    runners = {name: runner(RUNTIMES.get(name).load(path, threads=1)) for name in engines}
-    blocks = time_interleaved(runners, timing)
-    kernels, dense = (float(np.median([t for block in blocks[name] for t in block])) for name in engines)
-    return kernels, dense

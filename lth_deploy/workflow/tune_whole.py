@@ -7,6 +7,7 @@ each border of a region changes it. So the whole model is timed against its dens
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,8 +38,8 @@ OPTIONS = 6
 
 
 @dataclass(frozen=True)
-class Whole:
-    """Median milliseconds of a model with kernels and of its dense twin, and the median ratio of pairs of calls."""
+class PairTimes:
+    """Median milliseconds with kernels and dense, of a model or a region, and the median ratio of pairs of calls."""
 
     kernels: float
     dense: float
@@ -46,7 +47,7 @@ class Whole:
 
     @property
     def slower(self) -> bool:
-        """Whether the model is slower than its dense twin."""
+        """Whether it is slower with kernels."""
         return self.ratio > SLOWEST
 
 
@@ -71,11 +72,11 @@ class Plan:
 Emit = Callable[[Mapping[str, str]], Plan]
 """A plan without the layers that are given up, by name, with the reason."""
 
-Measure = Callable[[Plan, int], Whole]
+Measure = Callable[[Plan, int], PairTimes]
 """The whole model of a plan, timed in so many pairs of calls."""
 
 
-def not_slower(plan: Plan, gains: Mapping[str, float], emit: Emit, measure: Measure) -> tuple[Plan, Whole]:
+def not_slower(plan: Plan, gains: Mapping[str, float], emit: Emit, measure: Measure) -> tuple[Plan, PairTimes]:
     """A plan whose model is not slower than its dense twin, and its times; in the end one without regions.
 
     gains: milliseconds that each region of `plan` saves by itself.
@@ -96,7 +97,7 @@ def not_slower(plan: Plan, gains: Mapping[str, float], emit: Emit, measure: Meas
 
 
 def _without_worst(
-    plan: Plan, gains: Mapping[str, float], whole: Whole, emit: Emit, measure: Measure
+    plan: Plan, gains: Mapping[str, float], whole: PairTimes, emit: Emit, measure: Measure
 ) -> tuple[dict[str, float], Plan]:
     """The plan without the region whose absence helps the model most, and what the others gain."""
     candidates = sorted(plan.regions, key=lambda name: gains.get(name, 0.0))[:OPTIONS]
@@ -115,13 +116,13 @@ def _without_worst(
     return {name: known.get(frozenset(after.layers_of(name)), 0.0) for name in after.regions}, after
 
 
-def _without(plan: Plan, regions: list[str], whole: Whole, emit: Emit) -> Plan:
+def _without(plan: Plan, regions: list[str], whole: PairTimes, emit: Emit) -> Plan:
     reason = f"measured: with its region the model takes {whole.kernels:.2f} ms, dense {whole.dense:.2f} ms"
     lost = {layer: reason for name in regions for layer in plan.layers_of(name)}
     return emit({**plan.slower, **lost})
 
 
-def _report(plan: Plan, whole: Whole) -> None:
+def _report(plan: Plan, whole: PairTimes) -> None:
     verdict = "slower than dense" if whole.slower else "not slower than dense"
     log.info(
         "the whole model with %d regions: %.2f ms with kernels, %.2f ms dense, median of ratios %.3f: %s",
@@ -133,7 +134,7 @@ def _report(plan: Plan, whole: Whole) -> None:
     )
 
 
-def time_whole(model: "ModelProto", feeds: Feeds, pairs: int) -> Whole:
+def time_whole(model: "ModelProto", feeds: Feeds, pairs: int) -> PairTimes:
     """Time a model with kernels against its dense twin, on one thread, one call of each in turn.
 
     Raises:
@@ -145,13 +146,22 @@ def time_whole(model: "ModelProto", feeds: Feeds, pairs: int) -> Whole:
     with storage.scratch("tune") as folder:
         save_model(model, folder / "model.onnx")
         save_model(unpack_model(model), folder / "dense.onnx")
-        sessions = {
-            "lth_deploy": RUNTIMES.get("lth_deploy").load(folder / "model.onnx", threads=1),
-            "onnxruntime": RUNTIMES.get("onnxruntime").load(folder / "dense.onnx", threads=1),
-        }
-        blocks = time_interleaved({name: _runner(session, feeds) for name, session in sessions.items()}, _timing(pairs))
-    kernels, dense = (float(np.median([t for block in blocks[name] for t in block])) for name in sessions)
-    return Whole(kernels, dense, paired_ratio(blocks["onnxruntime"], blocks["lth_deploy"], samples=1).median)
+        return time_pair(folder / "model.onnx", folder / "dense.onnx", feeds, _timing(pairs))
+
+
+def time_pair(kernels: Path, dense: Path, feeds: Feeds, timing: Timing) -> PairTimes:
+    """Time a file with the kernels and a file in the stock runtime in turns, on one thread.
+
+    Raises:
+        MissingLibraryError: the kernel library was not built.
+    """
+    sessions = {
+        "lth_deploy": RUNTIMES.get("lth_deploy").load(kernels, threads=1),
+        "onnxruntime": RUNTIMES.get("onnxruntime").load(dense, threads=1),
+    }
+    blocks = time_interleaved({name: _runner(session, feeds) for name, session in sessions.items()}, timing)
+    of_kernels, of_dense = (float(np.median([t for block in blocks[name] for t in block])) for name in sessions)
+    return PairTimes(of_kernels, of_dense, paired_ratio(blocks["onnxruntime"], blocks["lth_deploy"], samples=1).median)
 
 
 def _timing(pairs: int) -> Timing:

@@ -16,7 +16,7 @@ from lth_deploy.measure.latency import Timing
 from lth_deploy.target import Target
 from lth_deploy.workflow import tune as tuning
 from lth_deploy.workflow.tune import WHOLE, emit_chosen, measure_regions
-from lth_deploy.workflow.tune_whole import Whole
+from lth_deploy.workflow.tune_whole import PairTimes
 from tests.hostile.make_corpus import valid_int8_region, valid_region
 
 QUICK = Timing(seconds=0.02, block_seconds=0.01, minimum_rounds=2)
@@ -42,7 +42,7 @@ def test_a_region_that_loses_is_given_up(kernels: float, monkeypatch: pytest.Mon
         return regions
 
     monkeypatch.setattr(tuning, "measure_regions", measured)
-    monkeypatch.setattr(tuning, "time_whole", lambda *_: Whole(3.0, 4.0, 0.75))
+    monkeypatch.setattr(tuning, "time_whole", lambda *_: PairTimes(3.0, 4.0, 0.75))
     monkeypatch.setattr(tuning, "ops_library", Path)
     made = emit_chosen(unpack_model(valid_region()), Target(tune=True), USED, FEEDS)
     assert made.measured is not None
@@ -55,8 +55,8 @@ def test_a_region_that_loses_is_given_up(kernels: float, monkeypatch: pytest.Mon
 def test_a_region_that_is_faster_alone_is_given_up_where_the_model_is_slower_with_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def whole(model: ModelProto, feeds: object, pairs: int) -> Whole:
-        return Whole(4.76, 4.0, 1.19) if has_regions(model) else Whole(4.0, 4.0, 1.0)
+    def whole(model: ModelProto, feeds: object, pairs: int) -> PairTimes:
+        return PairTimes(4.76, 4.0, 1.19) if has_regions(model) else PairTimes(4.0, 4.0, 1.0)
 
     monkeypatch.setattr(tuning, "measure_regions", lambda *_: {"Region0": (1.0, 2.0)})
     monkeypatch.setattr(tuning, "ops_library", Path)

@@ -10,7 +10,7 @@ from onnx import ModelProto
 from lth_deploy.compiler.pack import LayerReport
 from lth_deploy.errors import MissingLibraryError
 from lth_deploy.kernels import ops_library
-from lth_deploy.workflow.tune_whole import OPTIONS, PAIRS, ROUNDS, SLOWEST, Plan, Whole, not_slower, time_whole
+from lth_deploy.workflow.tune_whole import OPTIONS, PAIRS, ROUNDS, SLOWEST, PairTimes, Plan, not_slower, time_whole
 from tests.hostile.make_corpus import valid_region
 
 DENSE = 100.0
@@ -29,12 +29,12 @@ class Machine:
         layers = [_layer(name, places.get(name), slower.get(name)) for name in self.costs]
         return Plan(ModelProto(), layers, slower)
 
-    def measure(self, plan: Plan, pairs: int) -> Whole:
+    def measure(self, plan: Plan, pairs: int) -> PairTimes:
         self.calls.append((len(plan.regions), pairs))
         kernels = DENSE + sum(self.costs[layer.name] for layer in plan.layers if layer.region is not None)
-        return Whole(kernels, DENSE, kernels / DENSE)
+        return PairTimes(kernels, DENSE, kernels / DENSE)
 
-    def run(self, gains: Mapping[str, float] | None = None) -> tuple[Plan, Whole]:
+    def run(self, gains: Mapping[str, float] | None = None) -> tuple[Plan, PairTimes]:
         return not_slower(self.emit({}), gains or {}, self.emit, self.measure)
 
 
