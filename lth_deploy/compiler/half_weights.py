@@ -3,6 +3,7 @@
 import numpy as np
 from onnx import ModelProto, TensorProto
 
+from lth_deploy.compiler.opset import STANDARD_DOMAINS
 from lth_deploy.compiler.regions.known import attribute
 from lth_deploy.compiler.walk import all_graphs
 from lth_deploy.formats import Array
@@ -21,7 +22,7 @@ def half_obstacles(model: ModelProto) -> dict[str, str | None]:
     read = {
         node.input[1]
         for node in model.graph.node
-        if node.op_type in WIDENED_LAYERS and node.domain in ("", "ai.onnx") and len(node.input) > 1
+        if node.op_type in WIDENED_LAYERS and node.domain in STANDARD_DOMAINS and len(node.input) > 1
     }
     returned = {value.name for graph in all_graphs(model.graph) for value in graph.output}
     replaceable = {value.name for value in model.graph.input} if model.ir_version >= 4 else set()

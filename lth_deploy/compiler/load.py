@@ -21,7 +21,7 @@ from lth_deploy.compiler.domain import (
 )
 from lth_deploy.compiler.external_data import read_external_data, refuse_external_data
 from lth_deploy.compiler.inlining import check_inlined_size
-from lth_deploy.compiler.opset import standard_opset
+from lth_deploy.compiler.opset import STANDARD_DOMAINS, standard_opset
 from lth_deploy.compiler.prepare import MAX_DENSE_BYTES
 from lth_deploy.compiler.regions.check import check_regions
 from lth_deploy.compiler.regions.expand import expand_regions, has_regions
@@ -191,5 +191,5 @@ def _refuse_odd_functions(model: ModelProto) -> None:
 
 def _refuse_odd_body(function: FunctionProto) -> None:
     for node in function.node:
-        if node.domain not in ("", "ai.onnx"):
+        if node.domain not in STANDARD_DOMAINS:
             raise ArtifactError(f"function {function.name} calls {node.domain}.{node.op_type}: not standard")

@@ -7,7 +7,7 @@ import onnx
 from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, helper
 
 from lth_deploy.compiler.domain import DOMAIN, DOMAIN_VERSION, ROI_ALIGN
-from lth_deploy.compiler.opset import standard_opset
+from lth_deploy.compiler.opset import STANDARD_DOMAINS, standard_opset
 from lth_deploy.errors import ArtifactError
 
 _FIRST_OPSET = 16
@@ -98,7 +98,7 @@ def _is_function(function: FunctionProto) -> bool:
 
 
 def _fits(node: NodeProto) -> bool:
-    return node.domain in ("", "ai.onnx") and node.op_type == ROI_ALIGN and _computed(node)
+    return node.domain in STANDARD_DOMAINS and node.op_type == ROI_ALIGN and _computed(node)
 
 
 def _computed(node: NodeProto) -> bool:

@@ -7,6 +7,7 @@ import numpy as np
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from lth_deploy.compiler.domain import DOMAIN, coding_of, operator_of, position_input
+from lth_deploy.compiler.opset import STANDARD_DOMAINS
 from lth_deploy.errors import ArtifactError
 from lth_deploy.formats import FORMATS, Array
 
@@ -91,7 +92,7 @@ def stored_weights(model: ModelProto) -> dict[str, StoredWeight]:
 
 def is_widening(node: NodeProto, tensors: dict[str, TensorProto]) -> bool:
     """Whether a node is a Cast of an fp16 initializer to float32."""
-    if node.op_type != "Cast" or node.domain not in ("", "ai.onnx") or node.input[0] not in tensors:
+    if node.op_type != "Cast" or node.domain not in STANDARD_DOMAINS or node.input[0] not in tensors:
         return False
     target = next((a.i for a in node.attribute if a.name == "to"), None)
     return target == TensorProto.FLOAT and tensors[node.input[0]].data_type == TensorProto.FLOAT16

@@ -5,6 +5,7 @@ from collections.abc import Collection
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
+from lth_deploy.compiler.opset import STANDARD_DOMAINS
 from lth_deploy.compiler.regions.known import attribute
 from lth_deploy.compiler.stored import tensor_bytes
 from lth_deploy.compiler.walk import all_graphs, all_nodes
@@ -17,7 +18,7 @@ _PLAIN = {"value_float": np.float32, "value_floats": np.float32, "value_int": np
 
 def constant_value(node: NodeProto) -> TensorProto | None:
     """What a Constant node holds, without a name; None of other nodes, and of strings and sparse values."""
-    if node.op_type != "Constant" or node.domain not in ("", "ai.onnx") or len(node.output) != 1:
+    if node.op_type != "Constant" or node.domain not in STANDARD_DOMAINS or len(node.output) != 1:
         return None
     value = attribute(node, "value")
     if isinstance(value, TensorProto):

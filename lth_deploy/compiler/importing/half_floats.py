@@ -11,6 +11,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from lth_deploy.compiler.half_weights import HALF_TYPES, WIDENED_LAYERS, half_obstacles
+from lth_deploy.compiler.opset import STANDARD_DOMAINS
 from lth_deploy.compiler.stored import array_of
 from lth_deploy.compiler.walk import all_graphs, all_nodes, consumed_names, inner_graphs, unused_name, used_names
 
@@ -66,7 +67,7 @@ class _Widening:
         """Widen; the number of layers."""
         layers = 0
         for node in self.model.graph.node:
-            standard = node.domain in ("", "ai.onnx") and len(node.input) > 0
+            standard = node.domain in STANDARD_DOMAINS and len(node.input) > 0
             if standard and node.op_type in WIDENED_LAYERS and node.input[1] in self._layers:
                 layers += 1
                 self._widen(node, None, self._halves[node.input[1]])

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from onnx import AttributeProto, FunctionProto, ModelProto, NodeProto, TensorProto
 
 from lth_deploy.compiler.domain import DOMAIN, REGION_NAMES, coding_of, operator_of, position_input
+from lth_deploy.compiler.opset import STANDARD_DOMAINS
 from lth_deploy.compiler.regions.body import PROGRAM
 from lth_deploy.compiler.regions.expand import is_region, region_functions
 from lth_deploy.compiler.stored import array_of
@@ -112,7 +113,7 @@ def _check_body(function: FunctionProto) -> None:
         raise ArtifactError(f"function {function.name} needs exactly the attribute '{PROGRAM}'")
     for node in function.node:
         ours = node.domain == DOMAIN and node.op_type not in REGION_NAMES and coding_of(node.op_type) is not None
-        if not ours and node.domain not in ("", "ai.onnx"):
+        if not ours and node.domain not in STANDARD_DOMAINS:
             raise ArtifactError(f"function {function.name} calls {node.domain}.{node.op_type}: not standard")
         for attribute in node.attribute:
             if attribute.ref_attr_name or attribute.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS):

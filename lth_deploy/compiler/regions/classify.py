@@ -7,6 +7,7 @@ from dataclasses import replace
 from onnx import GraphProto, ModelProto, NodeProto
 
 from lth_deploy.compiler.layers import CHAIN, PASS_THROUGH
+from lth_deploy.compiler.opset import STANDARD_DOMAINS
 from lth_deploy.compiler.regions import patterns
 from lth_deploy.compiler.regions.bytewise import Bytewise, quantised_layer
 from lth_deploy.compiler.regions.declined import Declined, need
@@ -36,7 +37,7 @@ def classify(model: ModelProto, shapes: Shapes, weights: Weights) -> tuple[list[
     reasons: dict[str, str] = {}
     inside: set[int] = set()
     for place, node in enumerate(graph.node):
-        if node.domain not in ("", "ai.onnx") or place in inside:
+        if node.domain not in STANDARD_DOMAINS or place in inside:
             continue
         try:
             unit = bytewise.conversion(place, node) if node.op_type in CONVERSIONS else found.unit(place, node)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import GraphProto, NodeProto, helper, numpy_helper
 
+from lth_deploy.compiler.opset import STANDARD_DOMAINS
 from lth_deploy.compiler.regions.grow import read_by
 from lth_deploy.compiler.regions.known import Shapes
 from lth_deploy.compiler.regions.units import Unit
@@ -88,7 +89,7 @@ def _needed(region: Sequence[Unit], outputs: Sequence[str]) -> list[Unit]:
 
 
 def _only_shapes(readers: Sequence[NodeProto]) -> bool:
-    return all(node.op_type == "Shape" and node.domain in ("", "ai.onnx") and not node.attribute for node in readers)
+    return all(node.op_type == "Shape" and node.domain in STANDARD_DOMAINS and not node.attribute for node in readers)
 
 
 def _same_plane(name: str, able: Sequence[str], shapes: Shapes) -> str | None:

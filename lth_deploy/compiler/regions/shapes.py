@@ -3,6 +3,7 @@
 import numpy as np
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
+from lth_deploy.compiler.opset import STANDARD_DOMAINS
 from lth_deploy.compiler.regions.dims import named, of
 from lth_deploy.compiler.regions.known import SMALL, Shapes, attribute, note_constant
 from lth_deploy.compiler.regions.shape_rules import SHAPE_RULES
@@ -50,7 +51,7 @@ def infer(graph: GraphProto, weights: dict[str, tuple[int, ...]]) -> Shapes:
 
 
 def _visit(shapes: Shapes, node: NodeProto) -> None:
-    if node.domain not in ("", "ai.onnx") or not node.output:
+    if node.domain not in STANDARD_DOMAINS or not node.output:
         return
     if node.op_type == "Constant":
         _constant(shapes, node)
