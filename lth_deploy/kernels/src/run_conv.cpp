@@ -22,10 +22,8 @@ int rows_a_part(const ConvCall& call, int lines, int64_t tasks, int threads) {
   const size_t row_bytes = static_cast<size_t>(lines) * call.isa->lanes * 4 * (conv.pairs ? 2 : 1);
   const int group_rows = std::max(1, conv.rows() / conv.groups);
   int rows = std::max<int>(kStartEvery, static_cast<int>(sums_bytes() / row_bytes));
-  if (threads > 1 && tasks < 4 * threads) {
-    const int parts = static_cast<int>((4 * threads + tasks - 1) / tasks);
-    rows = std::min(rows, (group_rows + parts - 1) / parts);
-  }
+  const int parts = parts_of_task(tasks, threads);
+  if (parts > 1) rows = std::min(rows, (group_rows + parts - 1) / parts);
   return std::max(kStartEvery, rows / kStartEvery * kStartEvery);
 }
 
@@ -262,8 +260,7 @@ void run_conv(const ConvCall& call, Parallel& parallel, Workspace& workspace, st
     const Part& part = parts[task % static_cast<int64_t>(parts.size())];
     ConvTask(call, (*call.tiles)[tile], expected, image, part, workspace.workers[worker]).run();
   });
-  for (int before = threads; before < seen && !threads.compare_exchange_weak(before, seen);) {
-  }
+  note_threads(threads, seen);
 }
 
 }  // namespace lth

@@ -123,8 +123,7 @@ class DenseTask {
 
 // Where tiles are too few to keep all threads busy, their rows are divided.
 std::vector<Part> split_groups(int groups, int64_t tasks, int threads) {
-  int parts = 1;
-  if (threads > 1 && tasks < 4 * threads) parts = static_cast<int>((4 * threads + tasks - 1) / tasks);
+  const int parts = parts_of_task(tasks, threads);
   const int each = std::max(1, (groups + parts - 1) / parts);
   std::vector<Part> result;
   for (int g = 0; g < groups; g += each) result.push_back({g, std::min(groups, g + each)});
@@ -144,8 +143,7 @@ void run_dense(const ConvCall& call, Parallel& parallel, Workspace& workspace, s
               workspace.workers[worker])
         .run();
   });
-  for (int before = threads; before < seen && !threads.compare_exchange_weak(before, seen);) {
-  }
+  note_threads(threads, seen);
 }
 
 }  // namespace lth

@@ -45,4 +45,15 @@ int for_each_task(Parallel& parallel, int64_t n, F&& f) {
   return shared.workers;
 }
 
+// In how many parts each of `tasks` is divided, so that all threads stay busy where there are few.
+inline int parts_of_task(int64_t tasks, int threads) {
+  return threads > 1 && tasks < 4 * threads ? static_cast<int>((4 * threads + tasks - 1) / tasks) : 1;
+}
+
+// Keeps in `most` the largest number of threads that took part in a call.
+inline void note_threads(std::atomic<int>& most, int seen) {
+  for (int before = most; before < seen && !most.compare_exchange_weak(before, seen);) {
+  }
+}
+
 }  // namespace lth
