@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from lth_deploy.commands import analysis, data, deploy, recipes, search, sweep, verify
+from lth_deploy.commands import analysis, data, deploy, export, recipes, search, sweep, verify
 from lth_deploy.commands.output import shown
 from lth_deploy.errors import DataError, LthError, StorageError
 from lth_deploy.processes import keep_working_folder_out
@@ -34,7 +34,7 @@ app = typer.Typer(
 )
 app.command("find-ticket")(search.find_ticket)
 app.command("sweep")(sweep.sweep)
-app.command("export")(deploy.export)
+app.command("export")(export.export)
 app.command("benchmark")(deploy.benchmark)
 app.command("evaluate")(deploy.evaluate)
 app.command("predict")(deploy.predict)

@@ -12,7 +12,11 @@ from tests.fuzz import (
 from tests.fuzz.campaign import Target
 from tests.fuzz.child import Limits
 
-_BASE = ("lth_deploy.cli", "lth_deploy.commands.deploy", "lth_deploy.commands.data", "numpy", "PIL.Image", "yaml")
+_BASE = (
+    "lth_deploy.cli",
+    *(f"lth_deploy.commands.{name}" for name in ("deploy", "export", "data")),
+    *("numpy", "PIL.Image", "yaml"),
+)
 _MODELS = (
     *_BASE,
     "onnx",
