@@ -26,7 +26,7 @@ _OTHERS = (16, 1, 4, 32, 77, 100, 128, 300)
 """Sizes that are no plane: tokens, boxes, steps of a sequence."""
 
 _BATCH = re.compile(r"batch|^n$|^b$|^bs$", re.IGNORECASE)
-_PICTURE_CHANNELS = (1, 3, 4)
+_IMAGE_CHANNELS = (1, 3, 4)
 
 Dim = int | str | None
 Role = Literal["batch", "height", "width", "other"]
@@ -130,7 +130,7 @@ def candidate_sizes(model: ModelProto, given: Sizes) -> Iterator[dict[str, tuple
 
 
 def _preferred(role: "int | Role") -> int:
-    """Of the roles that the places of a symbol have: a size that is known first, then what a picture says."""
+    """Of the roles that the places of a symbol have: a size that is known first, then what an image says."""
     return ("height", "width", "batch", "other").index(role) if isinstance(role, str) else -1
 
 
@@ -162,14 +162,14 @@ def _roles(one: DeclaredInput, layer: FirstLayer | None) -> tuple[tuple[Dim, ...
     dims = one.dims if one.dims is not None else (None,) * (layer.rank if layer and layer.rank else 4)
     if layer is not None and layer.rank not in (None, len(dims)):
         layer = None
-    picture = len(dims) == 3 and layer is None and _channels_at(dims, 2, 0) is not None  # one without a batch
+    image = len(dims) == 3 and layer is None and _channels_at(dims, 2, 0) is not None  # one without a batch
     axis = len(dims) - 1
     if layer is not None:
         axis = layer.axis % len(dims)
-    elif len(dims) >= 4 or picture:
+    elif len(dims) >= 4 or image:
         found = _channels_at(dims, 1 if len(dims) >= 4 else 0, len(dims) - 1)
         axis = 1 if found is None else found
-    planes = len(dims) >= 4 or picture
+    planes = len(dims) >= 4 or image
     sides: Iterator[Role] = iter(("height", "width"))
     roles: list[int | Role] = []
     for place, dim in enumerate(dims):
@@ -178,7 +178,7 @@ def _roles(one: DeclaredInput, layer: FirstLayer | None) -> tuple[tuple[Dim, ...
             role = layer.channels
         elif place == axis and planes:
             role = 3
-        elif place == 0 and not picture:
+        elif place == 0 and not image:
             role = "batch"
         elif planes:
             role = next(sides, "other")
@@ -189,5 +189,5 @@ def _roles(one: DeclaredInput, layer: FirstLayer | None) -> tuple[tuple[Dim, ...
 
 
 def _channels_at(dims: tuple[Dim, ...], *places: int) -> int | None:
-    """The first of some places where a picture has its channels."""
-    return next((place for place in places if dims[place] in _PICTURE_CHANNELS), None)
+    """The first of some places where an image has its channels."""
+    return next((place for place in places if dims[place] in _IMAGE_CHANNELS), None)

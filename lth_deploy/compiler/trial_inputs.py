@@ -70,7 +70,7 @@ def trial_feeds(model: ModelProto, sizes: Sizes, seed: int) -> dict[str, Array]:
     """A value of the given size for each input of the graph.
 
     Normal noise for floats, bytes for uint8, 0 and 1 for the rest; but inputs whose name and size say that they hold
-    the size of the picture, its scale or a threshold get that.
+    the size of the image, its scale or a threshold get that.
 
     Raises:
         UsageError: an input is of a type that has no noise, or all of them together are too large.
@@ -123,12 +123,12 @@ def _dtype(element: int, name: str) -> "np.dtype[np.generic]":
 
 
 def _meant(name: str, shape: tuple[int, ...], plane: tuple[int, ...]) -> "list[float] | float | None":
-    """What an input beside a picture holds by its name: height and width, a scale, a threshold; None where unknown."""
+    """What an input beside an image holds by its name: height and width, a scale, a threshold; None where unknown."""
     sides = plane[1:3] if plane[3] in (1, 3, 4) and plane[1] not in (1, 3, 4) else plane[2:]
-    per_picture = shape[-1] if shape else 1
-    if _SHAPE.search(name) and per_picture in (2, 3):
-        return [float(sides[0]), float(sides[1]), 1.0][:per_picture]
-    if _FACTOR.search(name) and per_picture <= 4:
+    per_image = shape[-1] if shape else 1
+    if _SHAPE.search(name) and per_image in (2, 3):
+        return [float(sides[0]), float(sides[1]), 1.0][:per_image]
+    if _FACTOR.search(name) and per_image <= 4:
         return 1.0
     if shape in ((), (1,)):
         return next((number for pattern, number in _SCALARS if pattern.search(name)), None)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 
 MOST = 16
-"""Pictures of a batch that are looked at; those behind them are computed by the same instructions."""
+"""Images of a batch that are looked at; those behind them are computed by the same instructions."""
 
 _TRANSFORMED = 1e-6
 """Of the largest value: what sums in a transformed domain may be off by, beyond three more bounds of plain ones."""

@@ -8,7 +8,7 @@
 namespace lth {
 namespace {
 
-// Groups of 16 output rows [begin, end) over one tile of one picture.
+// Groups of 16 output rows [begin, end) over one tile of one image.
 struct Part {
   int begin, end;
 };
