@@ -25,8 +25,8 @@ from benchmarks.report import head, ratio
 from benchmarks.torsos import export, feeds_for, prune_randomly
 from benchmarks.workers import start_worker
 from lth_deploy import export_onnx, storage
+from lth_deploy.config.target import Target
 from lth_deploy.runtimes import RUNTIMES
-from lth_deploy.target import Target
 
 SCHEMA = "lth-deepsparse-benchmark/1"
 WARM_UP = 3

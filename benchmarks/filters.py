@@ -26,20 +26,20 @@ from benchmarks.report import head, ratio
 from benchmarks.torso import Contender, largest_error, measure, opened
 from benchmarks.torsos import feeds_for
 from lth_deploy import export_onnx, storage
-from lth_deploy.compiler.layers import weight_layers
-from lth_deploy.compiler.load import load_model
-from lth_deploy.compiler.macs import positions
-from lth_deploy.compiler.prepare import prepare
+from lth_deploy.compiler.artifact.load import load_model
+from lth_deploy.compiler.artifact.normalize import prepare
+from lth_deploy.compiler.artifact.weight_layers import weight_layers
+from lth_deploy.compiler.planning.mac_count import positions
+from lth_deploy.config.recipe import DetectorSpec
+from lth_deploy.config.target import Target
 from lth_deploy.detectors import build_detector
 from lth_deploy.detectors.fold_norm import fold_norm
-from lth_deploy.pruning.allocation import prune
-from lth_deploy.pruning.criteria import magnitude
-from lth_deploy.pruning.ranking import ones
+from lth_deploy.pruning.ranking.allocation import prune
+from lth_deploy.pruning.ranking.coupled_filters import silenced, tied_layers
+from lth_deploy.pruning.ranking.criteria import magnitude
+from lth_deploy.pruning.ranking.rank import ones
+from lth_deploy.pruning.ranking.structure import STRUCTURES
 from lth_deploy.pruning.scope import ranked_layers, scoped_layers
-from lth_deploy.pruning.structure import STRUCTURES
-from lth_deploy.pruning.ties import silenced, tied_layers
-from lth_deploy.recipe import DetectorSpec
-from lth_deploy.target import Target
 from lth_deploy.training.state import TrainingState
 
 SCHEMA = "lth-filters-benchmark/1"

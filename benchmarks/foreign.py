@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from lth_deploy import storage
+from lth_deploy.config.target import Target
 from lth_deploy.measure.machine import describe_machine
-from lth_deploy.target import Target
-from lth_deploy.ticket import versions
+from lth_deploy.run.directory import versions
 from lth_deploy.workflow.evaluate import evaluate
-from lth_deploy.workflow.export_onnx import OnnxJob, export_onnx
+from lth_deploy.workflow.export.from_onnx import OnnxJob, export_onnx
 
 CASES = ((None, "fp32"), (None, "fp16"), (0.3, "fp16"), (0.5, "fp16"), (0.8, "fp16"))
 

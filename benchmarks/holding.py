@@ -24,8 +24,8 @@ import onnx
 from benchmarks.report import head
 from benchmarks.torsos import export, feeds_for, prune_randomly
 from lth_deploy import export_onnx, storage
-from lth_deploy.compiler.int8 import quantize_dense
-from lth_deploy.target import Target
+from lth_deploy.compiler.quantization.ort_static import quantize_dense
+from lth_deploy.config.target import Target
 
 SCHEMA = "lth-holding-benchmark/1"
 OPENER = Path(__file__).with_name("open_once.py")

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from lth_deploy.compiler.domain import DOMAIN
-from lth_deploy.kernels.instructions import (
+from lth_deploy.compiler.artifact.domain import DOMAIN
+from lth_deploy.kernels.program.instructions import (
     Act,
     Conv,
     Dequantize,
@@ -22,7 +22,7 @@ from lth_deploy.kernels.instructions import (
     Weight,
     Window,
 )
-from lth_deploy.kernels.program import text
+from lth_deploy.kernels.program.text import text
 
 Array = np.ndarray
 INPUT, OUTPUT = Quantized(0.02, 120), Quantized(0.05, 0)

@@ -20,11 +20,11 @@ from onnx import ModelProto
 
 from benchmarks.report import head
 from lth_deploy import storage
-from lth_deploy.compiler.load import load_model
-from lth_deploy.compiler.one_shot import OneShot
-from lth_deploy.compiler.prune import prune_onnx
-from lth_deploy.compiler.save import save_model
-from lth_deploy.data.coco import load_coco
+from lth_deploy.compiler.artifact.load import load_model
+from lth_deploy.compiler.model.save import save_model
+from lth_deploy.compiler.one_shot.magnitude import prune_onnx
+from lth_deploy.compiler.one_shot.reconstruct import OneShot
+from lth_deploy.data.coco.load import load_coco
 from lth_deploy.data.images import read_record
 from lth_deploy.data.records import CocoDataset, ImageRecord
 from lth_deploy.decoders import load_decoder

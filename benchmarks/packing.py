@@ -21,11 +21,11 @@ import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from lth_deploy import storage
-from lth_deploy.compiler.pack import pack
-from lth_deploy.compiler.save import save_model
-from lth_deploy.compiler.values import round_values
+from lth_deploy.compiler.artifact.pack import pack
+from lth_deploy.compiler.artifact.value_types import round_values
+from lth_deploy.compiler.model.save import save_model
 from lth_deploy.measure.machine import describe_machine
-from lth_deploy.ticket import versions
+from lth_deploy.run.directory import versions
 
 ZEROS = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.995)
 LOADED = ((0.5, "size"), (0.5, "load"), (0.8, "size"), (0.8, "load"), (0.9, "size"), (0.9, "load"))

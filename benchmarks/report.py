@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from lth_deploy.measure.machine import describe_machine
-from lth_deploy.ticket import versions
+from lth_deploy.run.directory import versions
 
 
 def head(schema: str, module: str) -> dict[str, Any]:

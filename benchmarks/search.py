@@ -24,21 +24,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from lth_deploy import storage, strict_yaml
+from lth_deploy import storage
+from lth_deploy.config import strict_yaml
+from lth_deploy.config.recipe import DetectorSpec, Recipe, recipe_from
+from lth_deploy.config.training_spec import TrainingSpec
 from lth_deploy.detectors import build_detector
 from lth_deploy.measure.machine import describe_machine
-from lth_deploy.pruning.allocation import Allocation, prune
-from lth_deploy.pruning.criteria import magnitude
 from lth_deploy.pruning.layer import PrunableLayer
+from lth_deploy.pruning.ranking.allocation import Allocation, prune
+from lth_deploy.pruning.ranking.criteria import magnitude
+from lth_deploy.pruning.ranking.structure import STRUCTURES
 from lth_deploy.pruning.scope import scoped_layers
-from lth_deploy.pruning.structure import STRUCTURES
-from lth_deploy.recipe import DetectorSpec, Recipe, recipe_from
-from lth_deploy.ticket import RunDirectory, Trial, versions
+from lth_deploy.run.directory import RunDirectory, Trial, versions
 from lth_deploy.training.hooks import KeepMask
 from lth_deploy.training.loop import Batch, Stepper
 from lth_deploy.training.optimizer import build_optimizer
 from lth_deploy.training.session import Session
-from lth_deploy.training_spec import TrainingSpec
 
 SCHEMA = "lth-search-benchmark/1"
 SPARSITY = 0.8

@@ -20,9 +20,9 @@ from benchmarks.report import head, ratio
 from benchmarks.torsos import export, feeds_for, prune_randomly
 from benchmarks.workers import start_worker
 from lth_deploy import export_onnx, storage
-from lth_deploy.compiler.int8 import quantize_dense
+from lth_deploy.compiler.quantization.ort_static import quantize_dense
+from lth_deploy.config.target import Target
 from lth_deploy.measure.machine import describe_machine
-from lth_deploy.target import Target
 
 SCHEMA = "lth-stock-int8-benchmark/1"
 WARM_UP = 3

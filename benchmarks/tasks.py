@@ -16,9 +16,9 @@ from typing import Any, Literal
 import lth_deploy
 from benchmarks.report import head
 from lth_deploy import storage
-from lth_deploy.bundled import recipe_file
-from lth_deploy.target import Target
-from lth_deploy.ticket import RunDirectory
+from lth_deploy.config.bundled import recipe_file
+from lth_deploy.config.target import Target
+from lth_deploy.run.directory import RunDirectory
 
 SCHEMA = "lth-tasks-benchmark/2"
 RECIPES = ("shapes_mask_rcnn_r18", "shapes_keypoint_rcnn_r18")

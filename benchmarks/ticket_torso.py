@@ -25,7 +25,7 @@ from benchmarks.report import head, ratio
 from benchmarks.torso import ONE_CALL
 from benchmarks.torsos import feeds_for
 from lth_deploy import storage
-from lth_deploy.compiler.int8 import quantize_dense
+from lth_deploy.compiler.quantization.ort_static import quantize_dense
 from lth_deploy.errors import DataError
 from lth_deploy.measure.latency import time_interleaved
 from lth_deploy.measure.machine import describe_machine

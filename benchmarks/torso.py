@@ -31,12 +31,12 @@ import onnx
 from benchmarks.report import head, ratio
 from benchmarks.torsos import STRUCTURES, export, feeds_for, prune_randomly
 from lth_deploy import export_onnx, inspect, storage
-from lth_deploy.compiler.int8 import quantize_dense
+from lth_deploy.compiler.quantization.ort_static import quantize_dense
+from lth_deploy.config.target import ByteRates, CostTable, Target
 from lth_deploy.measure.latency import Timing, time_interleaved
 from lth_deploy.measure.machine import describe_machine
 from lth_deploy.runtimes import RUNTIMES, Session
 from lth_deploy.runtimes.openvino import OpenVino
-from lth_deploy.target import ByteRates, CostTable, Target
 
 SCHEMA = "lth-torso-benchmark/2"
 NETWORKS = ("resnet18", "resnet50")

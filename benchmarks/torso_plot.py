@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lth_deploy import storage
-from lth_deploy.reporting.svg import THEME, Canvas, drawing, legend_below, standalone
+from lth_deploy.reporting.drawing.svg import THEME, Canvas, drawing, legend_below, standalone
 
 COLORS = {"single": "c2", "out2": "c4", "in4": "c1", "2x4": "c3"}
 MARKERS = {"lth_deploy fp32": ("o", "--"), "lth_deploy int8": ("D", "-")}

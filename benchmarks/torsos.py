@@ -11,13 +11,13 @@ from onnx import ModelProto, numpy_helper
 from torch import nn
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
-from lth_deploy.compiler.capture import capture
-from lth_deploy.compiler.prepare import prepare
+from lth_deploy.compiler.artifact.normalize import prepare
+from lth_deploy.compiler.model.capture import capture
+from lth_deploy.config.recipe import DetectorSpec
 from lth_deploy.detectors import build_detector
 from lth_deploy.detectors.exportable import ExportableDetector
 from lth_deploy.detectors.fold_norm import fold_norm
 from lth_deploy.formats import SINGLE, Block
-from lth_deploy.recipe import DetectorSpec
 
 STRUCTURES = {"single": SINGLE, "out2": Block(2, 1), "in4": Block(1, 4), "2x4": Block(2, 4)}
 """Names of blocks whose weights share a random decision."""

@@ -9,22 +9,22 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lth_deploy.config.recipe import load_recipe
+    from lth_deploy.config.sweep_spec import load_sweep
     from lth_deploy.kernels.library import ops_library
-    from lth_deploy.recipe import load_recipe
     from lth_deploy.runtimes.onnxruntime import session
-    from lth_deploy.sweep_spec import load_sweep
-    from lth_deploy.workflow.analyze import analyze
+    from lth_deploy.workflow.analyze.analyze import analyze
     from lth_deploy.workflow.artifact import open_artifact
-    from lth_deploy.workflow.benchmark import benchmark
+    from lth_deploy.workflow.benchmark.benchmark import benchmark
     from lth_deploy.workflow.evaluate import evaluate
-    from lth_deploy.workflow.export import export
-    from lth_deploy.workflow.export_onnx import export_onnx
-    from lth_deploy.workflow.find_ticket import find_ticket
-    from lth_deploy.workflow.inspect import inspect_artifact as inspect
+    from lth_deploy.workflow.export.from_onnx import export_onnx
+    from lth_deploy.workflow.export.from_run import export
+    from lth_deploy.workflow.inspect.inspect import inspect_artifact as inspect
     from lth_deploy.workflow.predict import predict
     from lth_deploy.workflow.report import report
-    from lth_deploy.workflow.sweep import sweep
-    from lth_deploy.workflow.verify import verify
+    from lth_deploy.workflow.search.find_ticket import find_ticket
+    from lth_deploy.workflow.sweep.sweep import sweep
+    from lth_deploy.workflow.verify.verify import verify
 
 try:
     __version__ = version("lth-deploy")
@@ -51,18 +51,27 @@ __all__ = [
 ]
 
 _HOMES = {
-    **{name: (f"lth_deploy.workflow.{name}", name) for name in __all__},
-    "inspect": ("lth_deploy.workflow.inspect", "inspect_artifact"),
-    "load_recipe": ("lth_deploy.recipe", "load_recipe"),
-    "load_sweep": ("lth_deploy.sweep_spec", "load_sweep"),
-    "open_artifact": ("lth_deploy.workflow.artifact", "open_artifact"),
-    "ops_library": ("lth_deploy.kernels.library", "ops_library"),
-    "session": ("lth_deploy.runtimes.onnxruntime", "session"),
+    "analyze": "lth_deploy.workflow.analyze.analyze",
+    "benchmark": "lth_deploy.workflow.benchmark.benchmark",
+    "evaluate": "lth_deploy.workflow.evaluate",
+    "export": "lth_deploy.workflow.export.from_run",
+    "export_onnx": "lth_deploy.workflow.export.from_onnx",
+    "find_ticket": "lth_deploy.workflow.search.find_ticket",
+    "inspect": "lth_deploy.workflow.inspect.inspect",
+    "load_recipe": "lth_deploy.config.recipe",
+    "load_sweep": "lth_deploy.config.sweep_spec",
+    "open_artifact": "lth_deploy.workflow.artifact",
+    "ops_library": "lth_deploy.kernels.library",
+    "predict": "lth_deploy.workflow.predict",
+    "report": "lth_deploy.workflow.report",
+    "session": "lth_deploy.runtimes.onnxruntime",
+    "sweep": "lth_deploy.workflow.sweep.sweep",
+    "verify": "lth_deploy.workflow.verify.verify",
 }
+_NAMES = {"inspect": "inspect_artifact"}  # where the function has another name in its module
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'lth_deploy' has no attribute '{name}'")
-    module, attribute = _HOMES[name]
-    return getattr(import_module(module), attribute)
+    return getattr(import_module(_HOMES[name]), _NAMES.get(name, name))

@@ -57,7 +57,7 @@ class _Plain(logging.Formatter):
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from lth_deploy.ticket import versions
+        from lth_deploy.run.directory import versions
 
         print(f"lth-deploy {versions().get('lth-deploy', 'of a checkout that is not installed')}")
         raise typer.Exit

@@ -34,7 +34,7 @@ def _heavy_after(code: str) -> set[str]:
         "from lth_deploy import load_recipe",
         "from lth_deploy import load_sweep",
         "from lth_deploy import ops_library",
-        "from lth_deploy.target import Target",
+        "from lth_deploy.config.target import Target",
     ],
 )
 def test_light_uses_load_nothing_heavy(code: str) -> None:
@@ -48,16 +48,16 @@ def test_the_probe_sees_a_heavy_package() -> None:
 @pytest.mark.parametrize(
     "module",
     [
-        "lth_deploy.workflow.export_onnx",
-        "lth_deploy.workflow.inspect",
-        "lth_deploy.workflow.benchmark",
+        "lth_deploy.workflow.export.from_onnx",
+        "lth_deploy.workflow.inspect.inspect",
+        "lth_deploy.workflow.benchmark.benchmark",
         "lth_deploy.workflow.evaluate",
         "lth_deploy.workflow.predict",
         "lth_deploy.workflow.report",
-        "lth_deploy.workflow.analyze",
+        "lth_deploy.workflow.analyze.analyze",
         "lth_deploy.workflow.data",
-        "lth_deploy.workflow.sweep",
-        "lth_deploy.workflow.checks",
+        "lth_deploy.workflow.sweep.sweep",
+        "lth_deploy.workflow.environment",
     ],
 )
 def test_verbs_of_the_base_install_import_no_torch(module: str) -> None:

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from lth_deploy import strict_yaml
-from lth_deploy.bundled import recipe_file, recipe_names
+from lth_deploy.config import strict_yaml
+from lth_deploy.config.bundled import recipe_file, recipe_names
+from lth_deploy.config.recipe import load_recipe, recipe_from
+from lth_deploy.config.target import GatesSpec, Target
 from lth_deploy.errors import RecipeError
-from lth_deploy.pruning.plan import control_of, level_name
-from lth_deploy.recipe import load_recipe, recipe_from
-from lth_deploy.target import GatesSpec, Target
+from lth_deploy.pruning.search.plan import control_of, level_name
 
 NAMES = recipe_names()
 
@@ -121,9 +121,9 @@ def test_every_recipe_of_the_paper_searches_from_its_source(name: str, sources: 
     pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
     from lth_deploy.detectors.c4 import with_last_stage_at_home
     from lth_deploy.mask import load_masks, sparsity
-    from lth_deploy.ticket import RunDirectory
-    from lth_deploy.workflow.find_ticket import find_ticket
-    from lth_deploy.workflow.smoke import smoke_recipe
+    from lth_deploy.run.directory import RunDirectory
+    from lth_deploy.workflow.search.find_ticket import find_ticket
+    from lth_deploy.workflow.search.smoke import smoke_recipe
 
     original = load_recipe(recipe_file(name), check_variables=False)
     recipe = smoke_recipe(original, tmp_path / "initial.safetensors", sources)
@@ -150,11 +150,11 @@ def test_every_bundled_recipe_trains_prunes_rewinds_and_exports(name: str, tmp_p
     import onnx
 
     from lth_deploy.mask import load_masks, sparsity
-    from lth_deploy.ticket import RunDirectory
-    from lth_deploy.workflow.export import export
-    from lth_deploy.workflow.find_ticket import find_ticket
-    from lth_deploy.workflow.inspect import inspect_artifact
-    from lth_deploy.workflow.smoke import smoke_recipe
+    from lth_deploy.run.directory import RunDirectory
+    from lth_deploy.workflow.export.from_run import export
+    from lth_deploy.workflow.inspect.inspect import inspect_artifact
+    from lth_deploy.workflow.search.find_ticket import find_ticket
+    from lth_deploy.workflow.search.smoke import smoke_recipe
 
     original = load_recipe(recipe_file(name), check_variables=False)
     recipe = smoke_recipe(original, tmp_path / "initial.safetensors")

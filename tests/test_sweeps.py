@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from lth_deploy.bundled import recipe_names, sweep_file, sweep_names
+from lth_deploy.config.bundled import recipe_names, sweep_file, sweep_names
+from lth_deploy.config.sweep_spec import load_sweep
 from lth_deploy.errors import RecipeError
-from lth_deploy.pruning.plan import plan_trials
-from lth_deploy.sweep_spec import load_sweep
-from lth_deploy.workflow.sweeps.record import axis_of_plot
-from lth_deploy.workflow.sweeps.rows import SweepRow, rows_of
+from lth_deploy.pruning.search.plan import plan_trials
+from lth_deploy.workflow.sweep.record import axis_of_plot
+from lth_deploy.workflow.sweep.rows import SweepRow, rows_of
 
 NAMES = sweep_names()
 # How many runs there are, and the axis along which AP is drawn.
@@ -52,7 +52,7 @@ def test_a_bundled_sweep_is_named_as_its_file_and_begins_with_what_it_is(name: s
 @pytest.mark.parametrize("name", NAMES)
 def test_every_row_of_a_bundled_sweep_can_be_run(name: str, tmp_path: Path) -> None:
     pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
-    from lth_deploy.workflow.recipe_checks import check_recipe
+    from lth_deploy.workflow.search.recipe_checks import check_recipe
 
     checked = set()
     for row in rows(name, tmp_path):
@@ -64,7 +64,7 @@ def test_every_row_of_a_bundled_sweep_can_be_run(name: str, tmp_path: Path) -> N
 
 def test_the_sources_of_blood_cells_come_first_and_the_cells_by_value(tmp_path: Path) -> None:
     pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
-    from lth_deploy.workflow.reuse import dense_key
+    from lth_deploy.workflow.search.shared_dense import dense_key
 
     found = rows("bccd_sources", tmp_path)
     levels = [row.recipe.pruning.level_list()[-1] for row in found[1:]]

@@ -17,7 +17,7 @@ KEYPOINTS = 4
 
 def tiny_spec(name: str, **changes: Any) -> Any:
     """A recipe's detector section: 16 channels, images of about 64 x 96 pixels."""
-    from lth_deploy.recipe import DetectorSpec
+    from lth_deploy.config.recipe import DetectorSpec
 
     name, _, layout = name.partition("/")
     settings: dict[str, Any] = {

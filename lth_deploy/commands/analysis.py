@@ -9,7 +9,7 @@ import typer
 from lth_deploy.commands.output import points, print_json, print_table
 
 if TYPE_CHECKING:
-    from lth_deploy.reporting.analysis_schema import RunAnalysis
+    from lth_deploy.reporting.analysis.schema import RunAnalysis
 
 
 def analyze(
@@ -34,8 +34,8 @@ def analyze(
 ) -> None:
     """Where tickets gain and lose beside their dense control: sizes, classes, errors, layers, masks, losses, costs."""
     from lth_deploy import storage
-    from lth_deploy.workflow.analyze import AnalyzeOptions, document
-    from lth_deploy.workflow.analyze import analyze as look
+    from lth_deploy.workflow.analyze.analyze import AnalyzeOptions, document
+    from lth_deploy.workflow.analyze.analyze import analyze as look
 
     options = AnalyzeOptions(
         split=split,

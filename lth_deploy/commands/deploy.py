@@ -41,8 +41,8 @@ def benchmark(
     """Measure size, load time, latency, memory and AP beside the dense baseline."""
     from lth_deploy import storage
     from lth_deploy.measure.table import table_notes, table_rows
-    from lth_deploy.workflow.benchmark import BenchmarkOptions
-    from lth_deploy.workflow.benchmark import benchmark as measure
+    from lth_deploy.workflow.benchmark.benchmark import BenchmarkOptions
+    from lth_deploy.workflow.benchmark.benchmark import benchmark as measure
 
     options = BenchmarkOptions(
         engines=tuple(engine.split(",")) if engine is not None else None,
@@ -143,8 +143,8 @@ def inspect(
     Of a run: sparsity asked for and reached, over prunable and all weights and by part, then its exported file.
     """
     from lth_deploy.workflow.artifact import find_artifact
-    from lth_deploy.workflow.inspect import inspect_artifact
-    from lth_deploy.workflow.inspect_text import facts, table
+    from lth_deploy.workflow.inspect.inspect import inspect_artifact
+    from lth_deploy.workflow.inspect.text import facts, table
 
     out = sys.stderr if as_json else sys.stdout
     run = _accounting(artifact, as_json) if (artifact / "summary.json").is_file() else None
@@ -164,7 +164,7 @@ def inspect(
 
 
 def _accounting(run: Path, as_json: bool) -> dict[str, Any]:
-    from lth_deploy.workflow.inspect_run import accounting, accounting_json, inspect_run, part_rows
+    from lth_deploy.workflow.inspect.run import accounting, accounting_json, inspect_run, part_rows
 
     summary = inspect_run(run)
     for header, *rows in (accounting(summary), part_rows(summary)):

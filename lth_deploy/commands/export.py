@@ -11,8 +11,8 @@ from lth_deploy.commands.output import points, print_json, print_table, shapes_o
 from lth_deploy.errors import UsageError
 
 if TYPE_CHECKING:
-    from lth_deploy.target import Target
-    from lth_deploy.workflow.export_folder import Signer
+    from lth_deploy.config.target import Target
+    from lth_deploy.workflow.export.folder import Signer
 
 
 def export(
@@ -58,8 +58,8 @@ def export(
         raise UsageError("export: give a run directory or --onnx FILE, one of the two")
     heading, signer = ["what", "file", "bytes", "x smaller", "AP"], _signer(sign)
     if onnx is not None:
-        from lth_deploy.workflow.export_onnx import OnnxJob, export_onnx
-        from lth_deploy.workflow.onnx_pruning import loss_rows
+        from lth_deploy.workflow.export.from_onnx import OnnxJob, export_onnx
+        from lth_deploy.workflow.export.onnx_pruning import loss_rows
 
         job = OnnxJob(
             sparsity=sparsity,
@@ -100,7 +100,7 @@ def export(
                 "export RUN: --sparsity, --one-shot, --structure, --images, --data, --decoder, --max-ap-drop, "
                 "--keep-inputs and --shape go with --onnx"
             )
-        from lth_deploy.workflow.export import export as compile_run
+        from lth_deploy.workflow.export.from_run import export as compile_run
 
         result = compile_run(run or Path(), level=level, target=chosen, out=out, calibrate=calibrate, sign=signer)
         plain = result.as_dict()
@@ -124,7 +124,7 @@ def export(
         print(f"parity on {result.gate.images} val images: {result.gate.parity.describe()}", file=sys.stderr)
     print_table(heading, rows, to_stderr=as_json)
     if reasons:
-        from lth_deploy.compiler.reasons import in_words
+        from lth_deploy.compiler.model.grouped_reasons import in_words
 
         print(f"not packed: {in_words(reasons)}", file=sys.stderr)
     if as_json:
@@ -134,17 +134,17 @@ def export(
 def _signer(key: Path | None) -> "Signer | None":
     if key is None:
         return None
-    from lth_deploy.workflow.signing import signer_of
+    from lth_deploy.workflow.verify.signing import signer_of
 
     return signer_of(key)
 
 
 def _target(name: str | None, flags: dict[str, str | None]) -> "Target":
     """A target file with the flags laid over it."""
-    from lth_deploy import strict_yaml
-    from lth_deploy.bundled import target_file
-    from lth_deploy.target import Target
-    from lth_deploy.validation import validate
+    from lth_deploy.config import strict_yaml
+    from lth_deploy.config.bundled import target_file
+    from lth_deploy.config.target import Target
+    from lth_deploy.config.validation import validate
 
     given = [f"{key}={value}" for key, value in flags.items() if value is not None]
     document = strict_yaml.Document("the command line", {}, {})

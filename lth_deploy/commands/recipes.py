@@ -13,7 +13,7 @@ app = typer.Typer(no_args_is_help=True, help="Recipes that come with the package
 @app.command("list")
 def list_recipes() -> None:
     """Names and first comment line of the bundled recipes."""
-    from lth_deploy.bundled import recipe_file, recipe_names
+    from lth_deploy.config.bundled import recipe_file, recipe_names
 
     for name in recipe_names():
         first, _, _ = recipe_file(name).read_text(encoding="utf-8").partition("\n")
@@ -26,8 +26,8 @@ def show(
     resolved: Annotated[bool, typer.Option("--resolved", help="With every default written out.")] = False,
 ) -> None:
     """Print a recipe."""
-    from lth_deploy.bundled import recipe_file
-    from lth_deploy.recipe import load_recipe
+    from lth_deploy.config.bundled import recipe_file
+    from lth_deploy.config.recipe import load_recipe
 
     file = recipe_file(name)
     recipe = load_recipe(file, check_variables=False)
@@ -41,7 +41,7 @@ def init(
 ) -> None:
     """Copy a bundled recipe to edit."""
     from lth_deploy import storage
-    from lth_deploy.bundled import recipe_file
+    from lth_deploy.config.bundled import recipe_file
     from lth_deploy.errors import UsageError
 
     if not storage.create_bytes(out, recipe_file(base).read_bytes()):
@@ -51,7 +51,7 @@ def init(
 
 def checks(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Show versions, processor and what is missing for which verb."""
-    from lth_deploy.workflow.checks import check_environment
+    from lth_deploy.workflow.environment import check_environment
 
     report = check_environment()
     print_table(["what", "found"], [[key, value] for key, value in report.facts.items()], to_stderr=as_json)

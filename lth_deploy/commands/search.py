@@ -25,14 +25,14 @@ def find_ticket(
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Search a winning ticket: train, prune, rewind, retrain, with controls."""
-    from lth_deploy.bundled import recipe_file
-    from lth_deploy.recipe import load_recipe
-    from lth_deploy.workflow.find_ticket import find_ticket as search
+    from lth_deploy.config.bundled import recipe_file
+    from lth_deploy.config.recipe import load_recipe
+    from lth_deploy.workflow.search.find_ticket import find_ticket as search
 
     loaded = load_recipe(recipe_file(recipe), overrides, check_variables=not smoke)
     folder = out or Path("runs") / loaded.name
     if smoke:
-        from lth_deploy.workflow.smoke import smoke_recipe
+        from lth_deploy.workflow.search.smoke import smoke_recipe
 
         loaded = smoke_recipe(loaded, folder.with_name(f"{folder.name}.initial.safetensors"))
     result = search(

@@ -27,10 +27,10 @@ def sweep(
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
     """Run every row of a sweep: many searches, one table and plot. Exit code 1 when a row was lost."""
-    from lth_deploy.bundled import sweep_file
+    from lth_deploy.config.bundled import sweep_file
+    from lth_deploy.config.sweep_spec import load_sweep
     from lth_deploy.errors import TrainingError
-    from lth_deploy.sweep_spec import load_sweep
-    from lth_deploy.workflow.sweep import sweep as run
+    from lth_deploy.workflow.sweep.sweep import sweep as run
 
     loaded = load_sweep(sweep_file(file))
     folder = out or Path("runs") / loaded.spec.name
@@ -60,8 +60,8 @@ def sweep(
 
 
 def _table(folder: Path) -> tuple[list[str], list[list[str]]]:
-    from lth_deploy.reporting.sweep_schema import load_sweep_record
-    from lth_deploy.reporting.sweep_tables import rows
+    from lth_deploy.reporting.sweep.schema import load_sweep_record
+    from lth_deploy.reporting.sweep.tables import rows
 
     table = rows(load_sweep_record(folder / "sweep.json")[0])
     lines = [[_cell(*pair) for pair in zip(table.columns, line.cells, strict=True)] for line in table.lines]

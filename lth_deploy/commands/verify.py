@@ -15,7 +15,7 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout, the table on stderr.")] = False,
 ) -> None:
     """Check that an export's files are those that passed its gates; exit code 3 when one is not."""
-    from lth_deploy.workflow.verify import verify as check
+    from lth_deploy.workflow.verify.verify import verify as check
 
     found = check(folder, key=key)
     rows = [[name, f"{entry.bytes:,}", entry.sha256] for name, entry in found.files.items()]

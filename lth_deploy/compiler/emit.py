@@ -5,12 +5,12 @@ from typing import Any
 
 from onnx import ModelProto
 
-from lth_deploy.compiler.pack import DENSE_FILE, LayerReport, pack
-from lth_deploy.compiler.plan import Facts, plan_regions
-from lth_deploy.compiler.roi_align import fast_roi_align
-from lth_deploy.compiler.sparse_initializers import coo_bytes, to_sparse_initializers
-from lth_deploy.compiler.values import round_values
-from lth_deploy.target import Target
+from lth_deploy.compiler.artifact.pack import DENSE_FILE, LayerReport, pack
+from lth_deploy.compiler.artifact.roi_align import fast_roi_align
+from lth_deploy.compiler.artifact.sparse_initializers import coo_bytes, to_sparse_initializers
+from lth_deploy.compiler.artifact.value_types import round_values
+from lth_deploy.compiler.planning.select_regions import Facts, plan_regions
+from lth_deploy.config.target import Target
 
 
 def emit(model: ModelProto, target: Target, facts: Facts | None = None) -> tuple[ModelProto, list[LayerReport]]:

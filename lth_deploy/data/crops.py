@@ -14,10 +14,10 @@ import numpy.typing as npt
 from PIL import Image
 
 from lth_deploy import storage
-from lth_deploy.data.coco import load_coco
+from lth_deploy.data.coco.load import load_coco
 from lth_deploy.data.images import read_record
+from lth_deploy.data.json_values import short
 from lth_deploy.data.records import Annotation, CocoDataset
-from lth_deploy.data.values import short
 from lth_deploy.errors import DataError, UsageError
 
 INDEX = "crops.json"

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from lth_deploy.data.images import SUFFIXES
-from lth_deploy.data.values import FaultError, short
+from lth_deploy.data.json_values import FaultError, short
 
 _LONGEST_PART = 255
 """Bytes between two separators; no common file system stores more."""

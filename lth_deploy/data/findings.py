@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
 
-from lth_deploy.data.values import printable
+from lth_deploy.data.json_values import printable
 
 Severity = Literal["error", "notice"]
 

@@ -15,8 +15,8 @@ import numpy.typing as npt
 from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
 from lth_deploy.data.exif import AS_STORED, read_orientation, swaps_sides, upright
+from lth_deploy.data.json_values import FaultError, printable
 from lth_deploy.data.records import ImageRecord
-from lth_deploy.data.values import FaultError, printable
 from lth_deploy.errors import DataError
 
 # Named here, so that Pillow does not load its forty others to look for them.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lth_deploy.data.values import FaultError, as_numbers, short
+from lth_deploy.data.json_values import FaultError, as_numbers, short
 
 Segmentation = list[list[float]] | dict[str, Any]
 

@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 from torch import nn
 
+from lth_deploy.config.recipe import DetectorSpec
 from lth_deploy.detectors.backbones import freeze_resnet
 from lth_deploy.detectors.classifier import classifier
 from lth_deploy.detectors.dense import fcos, retinanet
 from lth_deploy.detectors.ssdlite import freeze_ssdlite, ssdlite
 from lth_deploy.detectors.two_stage import faster_rcnn, keypoint_rcnn, mask_rcnn
 from lth_deploy.detectors.weights import load_initial_weights
-from lth_deploy.recipe import DetectorSpec
 from lth_deploy.registry import Registry
 
 Builder = Callable[[DetectorSpec, int, int], nn.Module]

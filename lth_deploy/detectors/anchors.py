@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from lth_deploy.config.recipe import DetectorSpec
 from lth_deploy.errors import RecipeError
-from lth_deploy.recipe import DetectorSpec
 
 
 def level_sizes(spec: DetectorSpec, levels: int, default: Sequence[int]) -> tuple[int, ...]:

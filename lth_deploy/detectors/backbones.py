@@ -5,8 +5,8 @@ from torch import nn
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
 
+from lth_deploy.config.recipe import DetectorSpec
 from lth_deploy.detectors.norms import freeze_children, norm_layer
-from lth_deploy.recipe import DetectorSpec
 
 # Channels of the residual stages C2..C5 before the block type's expansion.
 STAGE_CHANNELS = (64, 128, 256, 512)

@@ -17,8 +17,8 @@ from torchvision.models.detection.rpn import RPNHead
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.poolers import initLevelMapper
 
+from lth_deploy.config.recipe import DetectorSpec
 from lth_deploy.detectors.norms import norm_layer
-from lth_deploy.recipe import DetectorSpec
 
 LEVEL = "0"
 STRIDE_BITS = 4

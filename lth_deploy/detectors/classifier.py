@@ -9,9 +9,9 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.transforms import RandomResizedCrop
 
+from lth_deploy.config.recipe import DetectorSpec
 from lth_deploy.detectors.norms import norm_layer
 from lth_deploy.detectors.transform import IMAGENET_MEAN, IMAGENET_STD, Target
-from lth_deploy.recipe import DetectorSpec
 
 MARGIN = 8 / 7
 """Shorter side of a picture over the side of its central crop: 256 over 224 (He et al. 2016, section 3.4)."""

@@ -13,12 +13,12 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.fcos import FCOSClassificationHead, FCOSHead, FCOSRegressionHead
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
+from lth_deploy.config.recipe import DetectorSpec
 from lth_deploy.detectors.anchors import level_sizes
 from lth_deploy.detectors.backbones import resnet_fpn
 from lth_deploy.detectors.norms import norm_layer
 from lth_deploy.detectors.transform import Target, fit_transform
 from lth_deploy.errors import RecipeError
-from lth_deploy.recipe import DetectorSpec
 
 # C2 is left out, as in the papers: it would carry three quarters of all anchors.
 STAGES = (2, 3, 4)

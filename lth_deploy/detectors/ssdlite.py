@@ -10,10 +10,10 @@ from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.models.detection.ssd import SSD
 from torchvision.models.detection.ssdlite import SSDLiteFeatureExtractorMobileNet, SSDLiteHead
 
+from lth_deploy.config.recipe import DetectorSpec
 from lth_deploy.detectors.anchors import level_sizes
 from lth_deploy.detectors.norms import freeze_children, norm_layer
 from lth_deploy.detectors.transform import DetectorTransform
-from lth_deploy.recipe import DetectorSpec
 
 LEVELS = 6
 # Maps pixel values 0..1 to -1..1.

@@ -17,12 +17,12 @@ from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 from torchvision.ops.poolers import initLevelMapper
 
+from lth_deploy.config.recipe import DetectorSpec
 from lth_deploy.detectors.anchors import level_sizes
 from lth_deploy.detectors.backbones import resnet_fpn
 from lth_deploy.detectors.c4 import c4_parts
 from lth_deploy.detectors.transform import fit_transform
 from lth_deploy.errors import RecipeError
-from lth_deploy.recipe import DetectorSpec
 
 STAGES = (1, 2, 3, 4)
 LEVELS = 5  # the four stages and a subsampled last one, which only the proposal network reads

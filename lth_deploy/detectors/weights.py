@@ -11,10 +11,10 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from lth_deploy.config.recipe import DetectorSpec
 from lth_deploy.detectors.classes import fit_classes
 from lth_deploy.detectors.groups import final_predictors
 from lth_deploy.errors import DataError, RecipeError
-from lth_deploy.recipe import DetectorSpec
 
 log = logging.getLogger(__name__)
 

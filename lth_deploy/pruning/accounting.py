@@ -7,12 +7,12 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
+from lth_deploy.config.search_spec import PruningSpec
 from lth_deploy.detectors.groups import layer_groups
 from lth_deploy.errors import RecipeError
-from lth_deploy.pruning.budget import at_most
+from lth_deploy.pruning.ranking.budget import at_most
 from lth_deploy.pruning.scope import ScopedLayer
 from lth_deploy.reconstruction.obs import SHARES
-from lth_deploy.search_spec import PruningSpec
 
 # What table 3 of the paper calls the parts. There it is a network in layout c4, whose box head is the last stage; with
 # a pyramid the heads before the predictors take that place.

@@ -7,6 +7,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from lth_deploy.config.search_spec import PruningSpec
 from lth_deploy.detectors.groups import (
     final_predictors,
     layer_groups,
@@ -17,7 +18,6 @@ from lth_deploy.detectors.groups import (
 )
 from lth_deploy.errors import RecipeError
 from lth_deploy.pruning.layer import FloatArray, PrunableLayer
-from lth_deploy.search_spec import PruningSpec
 
 
 @dataclass(frozen=True)

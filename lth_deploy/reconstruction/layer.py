@@ -4,7 +4,7 @@ from functools import cached_property
 
 import numpy as np
 
-from lth_deploy.reconstruction.falling import Unit, fallen
+from lth_deploy.reconstruction.mask_selection import Unit, fallen
 from lth_deploy.reconstruction.moments import Matrix, Moments
 from lth_deploy.reconstruction.obs import (
     DAMPING,

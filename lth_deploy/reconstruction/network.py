@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 
 from lth_deploy.errors import UsageError
-from lth_deploy.reconstruction.falling import Unit
 from lth_deploy.reconstruction.layer import LayerProblem
+from lth_deploy.reconstruction.mask_selection import Unit
 from lth_deploy.reconstruction.moments import Matrix
 from lth_deploy.reconstruction.obs import SHARES
 from lth_deploy.reconstruction.shares import Curve, spread_zeros

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lth_deploy.reconstruction.falling import Mask, Unit, fallen
+from lth_deploy.reconstruction.mask_selection import Mask, Unit, fallen
 from lth_deploy.reconstruction.moments import Matrix, Moments
 
 EXACT_WIDTH = 300

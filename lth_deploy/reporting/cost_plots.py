@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lth_deploy.reporting.svg import THEME, Canvas, drawing, legend_below, short
+from lth_deploy.reporting.drawing.svg import THEME, Canvas, drawing, legend_below, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from lth_deploy import storage
 from lth_deploy.errors import DataError
-from lth_deploy.reporting.labels import one_line
+from lth_deploy.reporting.drawing.labels import one_line
 
 M = TypeVar("M", bound=BaseModel)
 

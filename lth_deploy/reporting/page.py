@@ -5,21 +5,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lth_deploy.reporting import (
-    benchmark_tables,
-    cost_plots,
-    figures,
-    fronts,
-    plots,
-    run_tables,
-    sweep_plots,
-    sweep_tables,
-)
+from lth_deploy.reporting import cost_plots, number_text, plots
+from lth_deploy.reporting.benchmark import pareto_fronts
+from lth_deploy.reporting.benchmark import tables as benchmark_tables
 from lth_deploy.reporting.cost_plots import Bar
-from lth_deploy.reporting.html import render_page
+from lth_deploy.reporting.drawing.html import render_page
+from lth_deploy.reporting.run import tables as run_tables
+from lth_deploy.reporting.run.example_images import Shot
 from lth_deploy.reporting.schema import BenchmarkResults, RunSummary, Trial
-from lth_deploy.reporting.shots import Shot
-from lth_deploy.reporting.sweep_schema import SweepSummary
+from lth_deploy.reporting.sweep import plots as sweep_plots
+from lth_deploy.reporting.sweep import tables as sweep_tables
+from lth_deploy.reporting.sweep.schema import SweepSummary
 from lth_deploy.reporting.verdict import Verdict, baseline_of, best_file, judge_benchmark, judge_run, judge_sweep
 
 
@@ -68,18 +64,18 @@ def _tiles(source: Source) -> list[tuple[str, str, str]]:
         split = "test" if ticket.ap("test", run.main_kind) is not None else "val"
         dense = run.control.ap(split, run.main_kind) if run.control else None
         tiles = [
-            (f"AP on {split}", figures.ap(ticket.ap(split, run.main_kind)), f"dense {figures.ap(dense)}"),
-            ("Zero weights", figures.percent(ticket.zeros), f"{figures.percent(ticket.sparsity_all)} of all"),
-            ("Zero MACs", figures.percent(ticket.zero_macs), "saved at best"),
+            (f"AP on {split}", number_text.ap(ticket.ap(split, run.main_kind)), f"dense {number_text.ap(dense)}"),
+            ("Zero weights", number_text.percent(ticket.zeros), f"{number_text.percent(ticket.sparsity_all)} of all"),
+            ("Zero MACs", number_text.percent(ticket.zero_macs), "saved at best"),
         ]
     best = best_file(source.benchmark) if source.benchmark else None
     if source.benchmark and best:
         base = baseline_of(best, source.benchmark.rows)
-        remark = f"dense {figures.size(base.bytes)}" if base else best.name
-        tiles.append(("Packed file", figures.size(best.bytes), remark))
+        remark = f"dense {number_text.size(base.bytes)}" if base else best.name
+        tiles.append(("Packed file", number_text.size(best.bytes), remark))
         if best.p50 is not None:
-            remark = f"dense {figures.milliseconds(base.p50)} ms" if base else best.engine
-            tiles.append(("Median latency", f"{figures.milliseconds(best.p50)} ms", remark))
+            remark = f"dense {number_text.milliseconds(base.p50)} ms" if base else best.engine
+            tiles.append(("Median latency", f"{number_text.milliseconds(best.p50)} ms", remark))
     return tiles
 
 
@@ -162,9 +158,9 @@ def _cost_plots(source: Source) -> dict[str, Any]:
     results, latency, by_size = source.benchmark, list[str | None](), None
     if results:
         for number, (threads, points) in enumerate(benchmark_tables.latency_points(results).items()):
-            label = f"median latency, ms, {figures.threads(threads)}"
-            latency.append(fronts.pareto(points, f"front-{number}", label))
-        by_size = fronts.pareto(benchmark_tables.size_points(results), "front-size", "file size, MB")
+            label = f"median latency, ms, {number_text.threads(threads)}"
+            latency.append(pareto_fronts.pareto(points, f"front-{number}", label))
+        by_size = pareto_fronts.pareto(benchmark_tables.size_points(results), "front-size", "file size, MB")
     stacks = benchmark_tables.size_stacks(results) if results else []
     measured = bool(stacks)
     ticket = run_tables.shown_ticket(source.run) if source.run else None
@@ -187,9 +183,9 @@ def _facts(source: Source) -> list[tuple[str, list[tuple[str, str]]]]:
         run = source.run
         facts = [(f"images, {split}", getattr(run.dataset, split)) for split in ("train", "val", "test")]
         facts += [("parameters", run.parameters.total), ("prunable", run.parameters.prunable)]
-        known = [(key, figures.count(value)) for key, value in facts if value is not None]
-        known.append(("classes", ", ".join(run.dataset.classes) or figures.MISSING))
-        known.append(("recipe digest", run.recipe_digest or figures.MISSING))
+        known = [(key, number_text.count(value)) for key, value in facts if value is not None]
+        known.append(("classes", ", ".join(run.dataset.classes) or number_text.MISSING))
+        known.append(("recipe digest", run.recipe_digest or number_text.MISSING))
         groups += [("Run", known), ("Versions of the run", _flat(run.versions))]
     if source.benchmark:
         results = source.benchmark
@@ -210,7 +206,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         elif isinstance(value, list):
             facts.append((prefix + key, ", ".join(str(item) for item in value)))
         elif isinstance(value, int) and key.endswith(("memory", "bytes")):
-            facts.append((prefix + key, figures.size(min(value, 2**60))))
+            facts.append((prefix + key, number_text.size(min(value, 2**60))))
         elif value is not None:
             facts.append((prefix + key, str(value)))
     return facts

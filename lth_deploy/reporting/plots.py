@@ -4,9 +4,9 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lth_deploy.reporting import figures
+from lth_deploy.reporting import number_text
+from lth_deploy.reporting.drawing.svg import THEME, Canvas, drawing
 from lth_deploy.reporting.schema import RunSummary, Trial
-from lth_deploy.reporting.svg import THEME, Canvas, drawing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -108,7 +108,7 @@ def _dense_line(canvas: Canvas, run: RunSummary, split: str, kind: str) -> None:
         return
     axes = canvas.axes
     line = axes.axhline(100 * dense, color=THEME["dense"], linewidth=1.6, dashes=(5, 3), label="Dense control")
-    canvas.tip(line, f"dense: {figures.ap(dense)}")
+    canvas.tip(line, f"dense: {number_text.ap(dense)}")
     # The tolerance is a rule about val and the kind that is selected by; a band elsewhere would mislead.
     if run.tolerance and split == "val" and kind == run.main_kind:
         low = 100 * (dense - run.tolerance)
@@ -120,7 +120,7 @@ def _tip(canvas: Canvas, trial: Trial, split: str, kind: str) -> None:
     (spot,) = canvas.axes.plot(
         [_depth(trial)], [100 * (trial.ap(split, kind) or 0)], "o", markersize=14, alpha=0, color=THEME["ink"]
     )
-    text = f"{trial.name}: {figures.ap(trial.ap(split, kind))} at {figures.percent(trial.zeros)} zeros"
+    text = f"{trial.name}: {number_text.ap(trial.ap(split, kind))} at {number_text.percent(trial.zeros)} zeros"
     canvas.tip(spot, text)
 
 
@@ -133,7 +133,7 @@ def _mark_winner(axes: "Axes", run: RunSummary, split: str, kind: str) -> None:
     low, high = axes.get_ylim()
     axes.plot(*place, "o", markersize=13, markerfacecolor="none", markeredgecolor=THEME["ticket"], mew=1.5)
     axes.annotate(
-        f"winner {figures.ap(found)}",
+        f"winner {number_text.ap(found)}",
         place,
         xytext=(0, -19 if 100 * found > low + (high - low) / 6 else 12),
         textcoords="offset points",

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lth_deploy.reporting import figures
+from lth_deploy.reporting import number_text
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def compact(columns: Sequence[Column], lines: Sequence[Line]) -> Table:
     keep = [
         index
         for index, column in enumerate(columns)
-        if column.is_text or any(line.cells[index].text != figures.MISSING for line in lines)
+        if column.is_text or any(line.cells[index].text != number_text.MISSING for line in lines)
     ]
     return Table(
         tuple(columns[index] for index in keep),
@@ -57,34 +57,34 @@ def compact(columns: Sequence[Column], lines: Sequence[Line]) -> Table:
 
 def text(value: str, note: str = "") -> Cell:
     """A cell of words."""
-    return Cell(value or figures.MISSING, value, note)
+    return Cell(value or number_text.MISSING, value, note)
 
 
 def ap(fraction: float | None, note: str = "") -> Cell:
     """A cell with AP on the 0-100 scale."""
-    return Cell(figures.ap(fraction), fraction, note)
+    return Cell(number_text.ap(fraction), fraction, note)
 
 
 def points(difference: float | None, note: str = "") -> Cell:
     """A cell with a difference of AP."""
-    return Cell(figures.points(difference), difference, note)
+    return Cell(number_text.points(difference), difference, note)
 
 
 def percent(share: float | None, *, bar: bool = False) -> Cell:
     """A cell with a share, if asked with a bar."""
-    return Cell(figures.percent(share), share, bar=min(max(share, 0.0), 1.0) if bar and share is not None else None)
+    return Cell(number_text.percent(share), share, bar=min(max(share, 0.0), 1.0) if bar and share is not None else None)
 
 
 def size(count: float | None, note: str = "") -> Cell:
     """A cell with bytes."""
-    return Cell(figures.size(count), count, note)
+    return Cell(number_text.size(count), count, note)
 
 
 def milliseconds(value: float | None, note: str = "") -> Cell:
     """A cell with a time in ms."""
-    return Cell(figures.milliseconds(value), value, note)
+    return Cell(number_text.milliseconds(value), value, note)
 
 
 def count(number: float | None) -> Cell:
     """A cell with a whole number."""
-    return Cell(figures.count(number), number)
+    return Cell(number_text.count(number), number)

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from lth_deploy.reporting import figures
+from lth_deploy.reporting import number_text
 from lth_deploy.reporting.schema import BenchmarkResults, Row, RunSummary, Trial, Winner
-from lth_deploy.reporting.sweep_schema import SweepSummary
+from lth_deploy.reporting.sweep.schema import SweepSummary
 
 # A random mask that comes closer than this to the ticket casts doubt on the ticket.
 RANDOM_MARGIN = 0.03
@@ -58,20 +58,22 @@ def judge_benchmark(results: BenchmarkResults) -> Verdict:
         return Verdict("open", "Benchmark", text)
     base = baseline_of(best, results.rows)
     if base is None or not base.bytes or not best.bytes:
-        return Verdict("open", "Benchmark", f"{best.name} takes {figures.size(best.bytes)}; no dense row to compare.")
+        return Verdict(
+            "open", "Benchmark", f"{best.name} takes {number_text.size(best.bytes)}; no dense row to compare."
+        )
     headline = f"{best.name} is {base.bytes / best.bytes:.1f} times smaller than {base.name}"
     if best.p50 and base.p50 and base.p50 > 1.05 * best.p50:
         headline += f" and {base.p50 / best.p50:.1f} times as fast"
-    facts = [f"{figures.size(best.bytes)} against {figures.size(base.bytes)}"]
+    facts = [f"{number_text.size(best.bytes)} against {number_text.size(base.bytes)}"]
     if best.p50 and base.p50:
         facts.append(
-            f"median latency {figures.milliseconds(best.p50)} ms against {figures.milliseconds(base.p50)} ms "
-            f"({best.engine}, {figures.threads(best.threads)})"
+            f"median latency {number_text.milliseconds(best.p50)} ms against {number_text.milliseconds(base.p50)} ms "
+            f"({best.engine}, {number_text.threads(best.threads)})"
         )
     kind = main_kind(results)
     one, other = best.ap_of(kind), base.ap_of(kind)
     if one is not None and other is not None:
-        facts.append(f"AP {figures.ap(one)} against {figures.ap(other)} ({figures.points(one - other)})")
+        facts.append(f"AP {number_text.ap(one)} against {number_text.ap(other)} ({number_text.points(one - other)})")
     good = _keeps_ap(best, results) and best.bytes < base.bytes
     return Verdict("good" if good else "open", headline, "; ".join(facts) + ".")
 
@@ -128,16 +130,16 @@ def _won(run: RunSummary, ticket: Trial, checks: tuple[Check, ...]) -> Verdict:
     if dense_val is None and dense:
         dense_val = dense.ap("val", kind)
     if dense_val is not None and dense_val <= (run.tolerance or 0.0):
-        text = f"The dense control has AP {figures.ap(dense_val)} on val: everything is as good as that."
+        text = f"The dense control has AP {number_text.ap(dense_val)} on val: everything is as good as that."
         return Verdict("bad", "The dense control learned nothing", text, checks)
-    parts = [f"It is the sparsest level within {figures.ap(run.tolerance)} AP points of the dense control on val"]
+    parts = [f"It is the sparsest level within {number_text.ap(run.tolerance)} AP points of the dense control on val"]
     if val is not None and dense_val is not None:
-        parts[0] += f" ({figures.ap(val)} against {figures.ap(dense_val)})"
+        parts[0] += f" ({number_text.ap(val)} against {number_text.ap(dense_val)})"
     if winner.test_ap is not None and winner.dense_test_ap is not None:
-        difference = figures.points(winner.test_ap - winner.dense_test_ap)
-        text = f"on test it reaches {figures.ap(winner.test_ap)} against {figures.ap(winner.dense_test_ap)}"
+        difference = number_text.points(winner.test_ap - winner.dense_test_ap)
+        text = f"on test it reaches {number_text.ap(winner.test_ap)} against {number_text.ap(winner.dense_test_ap)}"
         parts.append(f"{text}, a difference of {difference} points{_interval(winner)}")
-    headline = f"A winning ticket: {figures.percent(ticket.zeros)} of the prunable weights are zero"
+    headline = f"A winning ticket: {number_text.percent(ticket.zeros)} of the prunable weights are zero"
     doubts = any(check.state == "bad" for check in checks)
     return Verdict("open" if doubts else "good", headline, "; ".join(parts) + ".", checks)
 
@@ -147,7 +149,7 @@ def _interval(winner: Winner) -> str:
     if low is None or high is None:
         return ""
     place = "" if winner.interval_split == "test" else f" on {winner.interval_split}"
-    return f" (95 % interval{place} {figures.points(low)} to {figures.points(high)})"
+    return f" (95 % interval{place} {number_text.points(low)} to {number_text.points(high)})"
 
 
 def _why_none(run: RunSummary) -> str:
@@ -160,11 +162,11 @@ def _why_none(run: RunSummary) -> str:
     nearest, trial = max(known, key=lambda pair: pair[0])
     if run.tolerance is not None and nearest >= dense - run.tolerance:
         return f"The summary names none, although {trial.name} is within the tolerance; run it with --resume."
-    within = "the tolerance" if run.tolerance is None else f"{figures.ap(run.tolerance)} AP points"
+    within = "the tolerance" if run.tolerance is None else f"{number_text.ap(run.tolerance)} AP points"
     return (
-        f"At no level did AP on val come within {within} of the dense control ({figures.ap(dense)}). "
-        f"The nearest, {trial.name} with {figures.percent(trial.zeros)} zeros, reaches {figures.ap(nearest)} "
-        f"({figures.points(nearest - dense)})."
+        f"At no level did AP on val come within {within} of the dense control ({number_text.ap(dense)}). "
+        f"The nearest, {trial.name} with {number_text.percent(trial.zeros)} zeros, reaches {number_text.ap(nearest)} "
+        f"({number_text.points(nearest - dense)})."
     )
 
 
@@ -184,23 +186,23 @@ def _control_checks(run: RunSummary, kind: str) -> list[Check]:
 
 
 def _control_check(run: RunSummary, control: Trial, title: str) -> Check:
-    at = f"{title} at {figures.percent(control.zeros)}"
+    at = f"{title} at {number_text.percent(control.zeros)}"
     ticket = min(run.of_kind("ticket"), key=lambda trial: abs(trial.zeros - control.zeros), default=None)
     if ticket is None or abs(ticket.zeros - control.zeros) > 0.005:
         return Check("open", f"{at} has no ticket of the same level to be compared with.")
     for split in ("test", "val"):
         ours, theirs = ticket.ap(split, run.main_kind), control.ap(split, run.main_kind)
         if ours is not None and theirs is not None:
-            return _compared(f"{at} (AP {figures.ap(theirs)})", ours - theirs, split)
+            return _compared(f"{at} (AP {number_text.ap(theirs)})", ours - theirs, split)
     return Check("open", f"{at} and its ticket were not both measured.")
 
 
 def _compared(subject: str, gap: float, split: str) -> Check:
-    need = figures.ap(RANDOM_MARGIN)
+    need = number_text.ap(RANDOM_MARGIN)
     # A hair of tolerance: 0.55 - 0.52 is not 0.03 in binary.
     if gap >= RANDOM_MARGIN - 1e-9:
-        return Check("good", f"{subject} is {figures.ap(gap)} points below the ticket on {split}.")
-    place = f"only {figures.ap(gap)} points below" if gap >= 0 else f"{figures.ap(-gap)} points above"
+        return Check("good", f"{subject} is {number_text.ap(gap)} points below the ticket on {split}.")
+    place = f"only {number_text.ap(gap)} points below" if gap >= 0 else f"{number_text.ap(-gap)} points above"
     text = f"{subject} is {place} the ticket on {split}, not at least {need} below"
     if subject.startswith("A random"):
         return Check("bad", f"{text}: the ticket owes little to its mask.")

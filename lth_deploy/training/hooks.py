@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lth_deploy.errors import TrainingError
-from lth_deploy.ticket import append_metrics
+from lth_deploy.run.directory import append_metrics
 from lth_deploy.training.state import TrainingState
 
 logger = logging.getLogger(__name__)

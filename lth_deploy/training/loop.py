@@ -7,8 +7,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from lth_deploy.config.training_spec import TrainingSpec
 from lth_deploy.training.hooks import Hook
-from lth_deploy.training_spec import TrainingSpec
 
 Batch = tuple[list[Tensor], list[dict[str, Any]]]
 

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from lth_deploy.training_spec import OptimizerSpec
+from lth_deploy.config.training_spec import OptimizerSpec
 
 SLOTS: dict[type[torch.optim.Optimizer], frozenset[str]] = {
     torch.optim.SGD: frozenset({"momentum_buffer"}),

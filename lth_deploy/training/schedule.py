@@ -2,7 +2,7 @@
 
 import math
 
-from lth_deploy.training_spec import ScheduleSpec
+from lth_deploy.config.training_spec import ScheduleSpec
 
 
 def rate_at(step: int, total: int, base: float, spec: ScheduleSpec) -> float:

@@ -8,8 +8,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from lth_deploy.config.training_spec import TrainingSpec
 from lth_deploy.errors import DataError
-from lth_deploy.ticket import Trial, truncate_metrics
+from lth_deploy.run.directory import Trial, truncate_metrics
 from lth_deploy.training.hooks import (
     Hook,
     KeepMask,
@@ -22,7 +23,6 @@ from lth_deploy.training.hooks import (
 from lth_deploy.training.loop import BatchSource, Stepper, train
 from lth_deploy.training.optimizer import build_optimizer
 from lth_deploy.training.state import TrainingState
-from lth_deploy.training_spec import TrainingSpec
 
 logger = logging.getLogger(__name__)
 

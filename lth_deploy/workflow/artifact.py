@@ -9,12 +9,12 @@ from lth_deploy.decoders import DECODERS, Decoder, Photo, load_decoder
 from lth_deploy.detections import Detections
 from lth_deploy.errors import ArtifactError, InputMismatchError, UsageError
 from lth_deploy.runtimes import RUNTIMES, Session
-from lth_deploy.workflow.export_record import check_exported
+from lth_deploy.workflow.verify.export_record import check_exported
 
 if TYPE_CHECKING:
     import onnx
 
-    from lth_deploy.compiler.metadata import ArtifactMetadata
+    from lth_deploy.compiler.artifact.metadata import ArtifactMetadata
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,9 @@ def read_model_file(path: Path, decoder: str | None = None, *, verify: bool = Fa
         ArtifactError: the file is damaged.
         UsageError: nobody names a decoder, or the name is unknown.
     """
-    from lth_deploy.compiler.load import read_model
-    from lth_deploy.compiler.metadata import read_metadata
-    from lth_deploy.compiler.quantize import is_quantised
+    from lth_deploy.compiler.artifact.load import read_model
+    from lth_deploy.compiler.artifact.metadata import read_metadata
+    from lth_deploy.compiler.quantization.quantize_ticket import is_quantised
 
     check_exported(path, verify=verify)
     loaded = read_model(path)
@@ -131,14 +131,14 @@ def read_model_file(path: Path, decoder: str | None = None, *, verify: bool = Fa
 
 def has_packed_weights(model: "onnx.ModelProto") -> bool:
     """Whether the model contains nodes of lth_deploy's own domain."""
-    from lth_deploy.compiler.domain import DOMAIN
+    from lth_deploy.compiler.artifact.domain import DOMAIN
 
     return any(entry.domain == DOMAIN for entry in model.opset_import)
 
 
 def count_regions(model: "onnx.ModelProto") -> int:
     """How many nodes of the model the kernel library runs."""
-    from lth_deploy.compiler.domain import DOMAIN, REGION_NAMES
+    from lth_deploy.compiler.artifact.domain import DOMAIN, REGION_NAMES
 
     return sum(node.domain == DOMAIN and node.op_type in REGION_NAMES for node in model.graph.node)
 
@@ -151,8 +151,8 @@ def in_one_file(file: ModelFile, folder: Path) -> ModelFile:
     Raises:
         ArtifactError: the file or its external data changed and are damaged now.
     """
-    from lth_deploy.compiler.load import load_model
-    from lth_deploy.compiler.save import save_model
+    from lth_deploy.compiler.artifact.load import load_model
+    from lth_deploy.compiler.model.save import save_model
 
     if not file.external:
         return file
@@ -166,8 +166,8 @@ def content_digest(file: ModelFile) -> str:
     import hashlib
 
     from lth_deploy import storage
-    from lth_deploy.compiler.load import load_model
-    from lth_deploy.compiler.save import to_bytes
+    from lth_deploy.compiler.artifact.load import load_model
+    from lth_deploy.compiler.model.save import to_bytes
 
     return hashlib.sha256(to_bytes(load_model(file.path))).hexdigest() if file.external else storage.sha256(file.path)
 
@@ -178,9 +178,9 @@ def write_dense_twin(file: ModelFile, out: Path) -> Path:
     Raises:
         ArtifactError: the packed weights are damaged.
     """
-    from lth_deploy.compiler.load import load_model
-    from lth_deploy.compiler.prepare import unpack_model
-    from lth_deploy.compiler.save import save_model
+    from lth_deploy.compiler.artifact.load import load_model
+    from lth_deploy.compiler.artifact.normalize import unpack_model
+    from lth_deploy.compiler.model.save import save_model
 
     save_model(unpack_model(load_model(file.path)), out)
     return out

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Unpack
 
 from lth_deploy import storage
-from lth_deploy.data.check import check_coco
+from lth_deploy.data.coco.check import check_coco
 from lth_deploy.data.crops import CropsPlan, cut_objects, require_crops
 from lth_deploy.data.findings import CheckReport
-from lth_deploy.data.shapes import ShapesOptions, ShapesPlan, generate_shapes
-from lth_deploy.data.voc import VocConversion, convert_voc
+from lth_deploy.data.shapes.generate import ShapesOptions, ShapesPlan, generate_shapes
+from lth_deploy.data.voc.convert import VocConversion, convert_voc
 from lth_deploy.errors import UsageError
 
 

@@ -14,7 +14,7 @@ from lth_deploy.errors import DataError
 from lth_deploy.evaluation.coco_ap import ApResult, evaluate_detections
 from lth_deploy.evaluation.coco_rows import CompactDetections, compact
 from lth_deploy.workflow.artifact import Artifact, open_artifact, read_model_file
-from lth_deploy.workflow.class_gate import classes_of, control_beside, hold_control_classes, permutation_note
+from lth_deploy.workflow.gates.class_names import classes_of, control_beside, hold_control_classes, permutation_note
 
 if TYPE_CHECKING:
     from lth_deploy.data.records import CocoDataset
@@ -86,7 +86,7 @@ def evaluate(
         ParityError: the file names other classes than the dense control beside it.
         UsageError: unknown engine or decoder.
     """
-    from lth_deploy.data.coco import load_coco
+    from lth_deploy.data.coco.load import load_coco
 
     dataset = load_coco(data, images)
     dataset = dataset if limit is None else dataset.subset(limit)

@@ -58,7 +58,7 @@ def predict(
 
 def _drawn(opened: Artifact, images: Sequence[Path], out: Path, threshold: float) -> list[Prediction]:
     from lth_deploy.data.images import read_image
-    from lth_deploy.reporting.pictures import draw, encode_png
+    from lth_deploy.reporting.drawing.detections import draw, encode_png
 
     names = opened.file.class_names
     predictions = []

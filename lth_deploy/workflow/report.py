@@ -7,13 +7,14 @@ from typing import Any
 from lth_deploy import storage
 from lth_deploy.data.images import read_image
 from lth_deploy.errors import DataError, UsageError
-from lth_deploy.reporting import plots, sweep_plots
+from lth_deploy.reporting import plots
+from lth_deploy.reporting.drawing.svg import standalone
 from lth_deploy.reporting.page import Source, render
+from lth_deploy.reporting.run.example_images import load_shots
 from lth_deploy.reporting.schema import BenchmarkResults, RunSummary, load_benchmark, load_run
-from lth_deploy.reporting.shots import load_shots
-from lth_deploy.reporting.svg import standalone
-from lth_deploy.reporting.sweep_schema import load_sweep_record
-from lth_deploy.ticket import verify_summary
+from lth_deploy.reporting.sweep import plots as sweep_plots
+from lth_deploy.reporting.sweep.schema import load_sweep_record
+from lth_deploy.run.directory import verify_summary
 
 SUMMARY = "summary.json"
 BENCHMARK = "benchmark.json"

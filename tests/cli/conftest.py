@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lth_deploy.compiler.save import save_model
+from lth_deploy.compiler.model.save import save_model
 from tests.cli.running import Cli
 from tests.compiler.onnx_models import detector
 
@@ -17,6 +17,6 @@ def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def model_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Any ONNX model; the noise that it is checked on is small."""
-    monkeypatch.setattr("lth_deploy.compiler.input_sizes.SIDE", 24)
+    monkeypatch.setattr("lth_deploy.compiler.model.input_sizes.SIDE", 24)
     save_model(detector(0.0, opset=13, width=64), tmp_path / "net.onnx")
     return tmp_path / "net.onnx"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lth_deploy import storage
-from lth_deploy.workflow.export_commit import RECORD
+from lth_deploy.workflow.export.commit import RECORD
 from tests.cli.running import Cli
 from tests.tiny_artifact import save_data, save_decoder, save_tiny
 

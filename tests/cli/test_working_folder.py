@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lth_deploy.processes import SAFE_PATH
-from lth_deploy.workflow.sweeps.processes import Process, Slot
+from lth_deploy.workflow.sweep.processes import Process, Slot
 from tests.tiny_artifact import save_data, save_decoder, save_tiny
 
 PROGRAM = [sys.executable, "-P", "-c", "from lth_deploy.cli import main; main()"]

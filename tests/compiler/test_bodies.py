@@ -8,8 +8,8 @@ import onnxruntime
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from lth_deploy.compiler.bodies import body
-from lth_deploy.compiler.domain import DOMAIN, DOMAIN_VERSION, operator_of
+from lth_deploy.compiler.artifact.decode_functions import body
+from lth_deploy.compiler.artifact.domain import DOMAIN, DOMAIN_VERSION, operator_of
 from lth_deploy.formats import FORMATS, SINGLE
 from tests.compiler.onnx_models import run, sparse
 

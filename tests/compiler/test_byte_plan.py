@@ -10,15 +10,15 @@ sys.path.insert(0, str(Path(__file__).parent / "regions"))
 
 from quantised_graphs import QuantisedGraph
 
-from lth_deploy.compiler.costs import layer_cost
+from lth_deploy.compiler.artifact.packed_weight import StoredWeight
 from lth_deploy.compiler.emit import emit
-from lth_deploy.compiler.plan import Facts
-from lth_deploy.compiler.regions.quads import kept_quads, quad_density
-from lth_deploy.compiler.regions.units import Kind, Unit
-from lth_deploy.compiler.stored import StoredWeight
+from lth_deploy.compiler.planning.cost_model import layer_cost
+from lth_deploy.compiler.planning.select_regions import Facts
+from lth_deploy.compiler.regions.match.quad_density import kept_quads, quad_density
+from lth_deploy.compiler.regions.match.region_op import Kind, Unit
+from lth_deploy.config.target import ByteRates, CostTable, Target
 from lth_deploy.formats import Array, Block
-from lth_deploy.kernels.instructions import Window
-from lth_deploy.target import ByteRates, CostTable, Target
+from lth_deploy.kernels.program.instructions import Window
 from tests.compiler.onnx_models import in_blocks
 
 

@@ -7,7 +7,7 @@ import onnxruntime
 import pytest
 from tiny_detectors import FAMILIES, KEYPOINTS, picture, tiny_detector, torch
 
-from lth_deploy.compiler.capture import capture
+from lth_deploy.compiler.model.capture import capture
 from lth_deploy.detections import Detections
 from lth_deploy.detectors.exportable import ExportableDetector
 from lth_deploy.detectors.fold_norm import fold_norm

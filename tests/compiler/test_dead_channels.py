@@ -7,8 +7,8 @@ import numpy.typing as npt
 import pytest
 from onnx import ModelProto, TensorProto, helper, shape_inference
 
-from lth_deploy.compiler.dead_channels import remove_dead_channels
-from lth_deploy.compiler.save import to_bytes
+from lth_deploy.compiler.model.save import to_bytes
+from lth_deploy.compiler.one_shot.dead_channels import remove_dead_channels
 from tests.compiler.onnx_models import SAME, Net
 
 ort = pytest.importorskip("onnxruntime")

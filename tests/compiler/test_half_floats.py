@@ -8,19 +8,19 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from lth_deploy.compiler.domain import DOMAIN
-from lth_deploy.compiler.half_weights import exact_half, speaks_half
+from lth_deploy.compiler.artifact.domain import DOMAIN
+from lth_deploy.compiler.artifact.extract_region import showing
+from lth_deploy.compiler.artifact.half_weights import exact_half, speaks_half
+from lth_deploy.compiler.artifact.pack import pack
+from lth_deploy.compiler.artifact.packed_weight import stored_weights
+from lth_deploy.compiler.artifact.weight_layers import weight_layers
 from lth_deploy.compiler.importing.imported import normalize
 from lth_deploy.compiler.importing.unpacked import unpack_model
-from lth_deploy.compiler.layers import weight_layers
-from lth_deploy.compiler.pack import pack
-from lth_deploy.compiler.regions.alone import showing
-from lth_deploy.compiler.stored import stored_weights
+from lth_deploy.config.target import Target
 from lth_deploy.errors import ArtifactError
 from lth_deploy.runtimes import RUNTIMES
-from lth_deploy.target import Target
-from lth_deploy.workflow.export_onnx import OnnxJob, export_onnx
-from lth_deploy.workflow.inspect import inspect_artifact
+from lth_deploy.workflow.export.from_onnx import OnnxJob, export_onnx
+from lth_deploy.workflow.inspect.inspect import inspect_artifact
 from tests.compiler.onnx_models import sparse
 from tests.random_graphs.graph import _session
 

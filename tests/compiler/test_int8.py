@@ -13,7 +13,7 @@ from lth_deploy.measure.machine import describe_machine
 
 pytest.importorskip("sympy", reason="the int8 extra is not installed")
 
-from lth_deploy.compiler.int8 import quantize_dense, trunk
+from lth_deploy.compiler.quantization.ort_static import quantize_dense, trunk
 
 
 def value(name: str, shape: list, kind: int = TensorProto.FLOAT) -> onnx.ValueInfoProto:
@@ -164,7 +164,7 @@ def test_whole_torchvision_detectors_quantise_and_run(name: str, tmp_path: Path)
     pytest.importorskip("torch", reason="the train extra is not installed")
     from tiny_detectors import picture, tiny_detector
 
-    from lth_deploy.compiler.capture import capture
+    from lth_deploy.compiler.model.capture import capture
     from lth_deploy.detectors.exportable import ExportableDetector
     from lth_deploy.detectors.fold_norm import fold_norm
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from lth_deploy.compiler.layers import weight_layers
-from lth_deploy.compiler.macs import count_macs, positions, uses
-from lth_deploy.compiler.pack import pack
+from lth_deploy.compiler.artifact.pack import pack
+from lth_deploy.compiler.artifact.weight_layers import weight_layers
+from lth_deploy.compiler.planning.mac_count import count_macs, positions, uses
 from lth_deploy.errors import ArtifactError
 from tests.compiler.onnx_models import detector, image
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from lth_deploy.compiler.load import load_model
-from lth_deploy.compiler.metadata import (
+from lth_deploy.compiler.artifact.load import load_model
+from lth_deploy.compiler.artifact.metadata import (
     MAX_BYTES,
     ArtifactMetadata,
     ClassName,
@@ -13,7 +13,7 @@ from lth_deploy.compiler.metadata import (
     read_metadata,
     write_metadata,
 )
-from lth_deploy.compiler.save import save_model, to_bytes
+from lth_deploy.compiler.model.save import save_model, to_bytes
 from lth_deploy.errors import ArtifactError
 from tests.compiler.onnx_models import detector
 

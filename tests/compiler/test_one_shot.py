@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from onnx import ModelProto, helper, numpy_helper
 
-from lth_deploy.compiler.layers import weight_layers
-from lth_deploy.compiler.one_shot import OneShot
-from lth_deploy.compiler.prune import prune_onnx
+from lth_deploy.compiler.artifact.weight_layers import weight_layers
+from lth_deploy.compiler.one_shot.magnitude import prune_onnx
+from lth_deploy.compiler.one_shot.reconstruct import OneShot
 from lth_deploy.errors import DataError, UsageError
 from tests.compiler.onnx_models import Array, detector, image, initializers, run
 

@@ -5,14 +5,14 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from lth_deploy.compiler.domain import DOMAIN
-from lth_deploy.compiler.layers import weight_layers
-from lth_deploy.compiler.load import check_model
-from lth_deploy.compiler.pack import pack, unpack_model
-from lth_deploy.compiler.prepare import prepare
-from lth_deploy.compiler.save import to_bytes
-from lth_deploy.compiler.sparse_initializers import to_sparse_initializers
-from lth_deploy.compiler.values import ValueType, round_values
+from lth_deploy.compiler.artifact.domain import DOMAIN
+from lth_deploy.compiler.artifact.load import check_model
+from lth_deploy.compiler.artifact.normalize import prepare
+from lth_deploy.compiler.artifact.pack import pack, unpack_model
+from lth_deploy.compiler.artifact.sparse_initializers import to_sparse_initializers
+from lth_deploy.compiler.artifact.value_types import ValueType, round_values
+from lth_deploy.compiler.artifact.weight_layers import weight_layers
+from lth_deploy.compiler.model.save import to_bytes
 from lth_deploy.errors import ArtifactError
 from lth_deploy.formats import BLOCKS, FORMATS, Block, Preference
 from tests.compiler.onnx_models import conv, detector, image, in_blocks, initializers, quantised_conv, run, sparse

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import ModelProto, helper, numpy_helper
 
-from lth_deploy.compiler.layers import weight_layers
-from lth_deploy.compiler.prune import keep_largest, prune_onnx
+from lth_deploy.compiler.artifact.weight_layers import weight_layers
+from lth_deploy.compiler.one_shot.magnitude import keep_largest, prune_onnx
 from lth_deploy.errors import UsageError
 from tests.compiler.onnx_models import conv, detector, initializers
 

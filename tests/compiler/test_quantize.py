@@ -7,10 +7,10 @@ from onnx import ModelProto, helper, numpy_helper
 
 pytest.importorskip("sympy", reason="the int8 extra is not installed")
 
-from lth_deploy.compiler.pack import pack
-from lth_deploy.compiler.quantize import Quantised, is_quantised, quantize
-from lth_deploy.compiler.regions.build import build_regions, zeros_from
-from lth_deploy.target import Target
+from lth_deploy.compiler.artifact.pack import pack
+from lth_deploy.compiler.quantization.quantize_ticket import Quantised, is_quantised, quantize
+from lth_deploy.compiler.regions.codegen.build import build_regions, zeros_from
+from lth_deploy.config.target import Target
 from tests.compiler.onnx_models import run
 
 INT8 = Target(values="int8")

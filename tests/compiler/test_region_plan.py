@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from lth_deploy.compiler.costs import runs_in_pairs
 from lth_deploy.compiler.emit import emit
-from lth_deploy.compiler.plan import Facts
-from lth_deploy.target import CostTable, Rates, Target
+from lth_deploy.compiler.planning.cost_model import runs_in_pairs
+from lth_deploy.compiler.planning.select_regions import Facts
+from lth_deploy.config.target import CostTable, Rates, Target
 from tests.compiler.onnx_models import sparse
 
 

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from onnx import ModelProto
 
+from lth_deploy.compiler.artifact.inline_regions import has_regions
+from lth_deploy.compiler.artifact.normalize import unpack_model
+from lth_deploy.compiler.artifact.roi_align import has_roi_align
 from lth_deploy.compiler.emit import emit
-from lth_deploy.compiler.macs import uses
-from lth_deploy.compiler.plan import Facts
-from lth_deploy.compiler.prepare import unpack_model
-from lth_deploy.compiler.regions.expand import has_regions
-from lth_deploy.compiler.rest import Shares, measured_shares, rest_ms, shares_of
-from lth_deploy.compiler.roi_align import has_roi_align
-from lth_deploy.compiler.stock_times import OperatorTime, operator_times, stock_times
+from lth_deploy.compiler.model.ort_profile import OperatorTime, operator_times, stock_times
+from lth_deploy.compiler.planning.mac_count import uses
+from lth_deploy.compiler.planning.select_regions import Facts
+from lth_deploy.compiler.planning.unpredicted_time import Shares, measured_shares, rest_ms, shares_of
+from lth_deploy.config.target import Target
 from lth_deploy.errors import ArtifactError
-from lth_deploy.target import Target
 from tests.roi_align_models import pooling_detector
 
 INPUTS: dict[str, Any] = {

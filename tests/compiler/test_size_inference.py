@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+from lth_deploy.compiler.artifact.inline_regions import expand_regions
 from lth_deploy.compiler.emit import emit
-from lth_deploy.compiler.macs import positions
-from lth_deploy.compiler.regions.expand import expand_regions
-from lth_deploy.compiler.size_inference import inferred_sizes, positions_from, without_weights
-from lth_deploy.compiler.trial_inputs import likely_sizes, trial_feeds
-from lth_deploy.target import Target
+from lth_deploy.compiler.model.random_inputs import likely_sizes, trial_feeds
+from lth_deploy.compiler.planning.mac_count import positions
+from lth_deploy.compiler.planning.size_inference import inferred_sizes, positions_from, without_weights
+from lth_deploy.config.target import Target
 from tests.compiler.onnx_models import detector
 from tests.hostile.make_corpus import valid_int8_region, valid_region
 from tests.tiny_artifact import tiny_model
@@ -22,7 +22,7 @@ def counted(model: ModelProto) -> tuple[dict[str, int], list[str]]:
 
 @pytest.fixture(autouse=True)
 def small_noise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lth_deploy.compiler.input_sizes.SIDE", 37)
+    monkeypatch.setattr("lth_deploy.compiler.model.input_sizes.SIDE", 37)
 
 
 @pytest.mark.parametrize(

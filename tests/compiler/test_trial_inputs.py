@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from lth_deploy.compiler.input_sizes import candidate_sizes
-from lth_deploy.compiler.running import short_reason, trial_of
-from lth_deploy.compiler.trial_inputs import fitting_sizes, trial_feeds
+from lth_deploy.compiler.model.input_sizes import candidate_sizes
+from lth_deploy.compiler.model.ort_session import short_reason, trial_of
+from lth_deploy.compiler.model.random_inputs import fitting_sizes, trial_feeds
 from lth_deploy.errors import ArtifactError, UsageError
 from tests.compiler.onnx_models import detector
 

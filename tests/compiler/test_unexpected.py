@@ -5,12 +5,13 @@ import logging
 import pytest
 from onnx import NodeProto, helper
 
-from lth_deploy.compiler import dead_channels, layers
-from lth_deploy.compiler.save import save_model
-from lth_deploy.compiler.unexpected import graph_errors
+from lth_deploy.compiler.artifact import weight_layers
+from lth_deploy.compiler.model.save import save_model
+from lth_deploy.compiler.model.unexpected_faults import graph_errors
+from lth_deploy.compiler.one_shot import dead_channels
 from lth_deploy.errors import ArtifactError, UnexpectedGraphError
-from lth_deploy.workflow.export_onnx import export_onnx
-from lth_deploy.workflow.inspect import inspect_artifact
+from lth_deploy.workflow.export.from_onnx import export_onnx
+from lth_deploy.workflow.inspect.inspect import inspect_artifact
 from tests.compiler.onnx_models import detector
 
 
@@ -42,7 +43,7 @@ def test_inspect_has_the_same_edge(tmp_path, monkeypatch) -> None:
     def fails(*_: object) -> str:
         raise KeyError("w")
 
-    monkeypatch.setattr(layers, "_obstacle", fails)
+    monkeypatch.setattr(weight_layers, "_obstacle", fails)
     with pytest.raises(UnexpectedGraphError, match=r"net\.onnx, at node 'stem' .*KeyError: 'w'"):
         inspect_artifact(tmp_path / "net.onnx")
 

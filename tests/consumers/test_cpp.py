@@ -15,7 +15,7 @@ from tiny_artifact import IDS
 from lth_deploy.data.images import read_image
 from lth_deploy.measure.consumer import ConsumerReport
 from lth_deploy.measure.machine import describe_machine
-from lth_deploy.workflow.benchmark import BenchmarkOptions, benchmark
+from lth_deploy.workflow.benchmark.benchmark import BenchmarkOptions, benchmark
 
 
 def consume(consumer: Consumer, *arguments: object, **more: Any) -> str:

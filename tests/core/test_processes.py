@@ -15,7 +15,7 @@ import lth_deploy
 from lth_deploy import processes
 
 PACKAGE = Path(lth_deploy.__file__).parent
-STARTERS = {"processes.py", "workflow/limited_process.py", "workflow/sweeps/processes.py"}
+STARTERS = {"processes.py", "workflow/limits/limited_process.py", "workflow/sweep/processes.py"}
 """Files that may start a process; all others call them."""
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from lth_deploy import strict_yaml
-from lth_deploy.bundled import target_file, target_names
+from lth_deploy.config import strict_yaml
+from lth_deploy.config.bundled import target_file, target_names
+from lth_deploy.config.recipe import Recipe, load_recipe, recipe_from
+from lth_deploy.config.search_spec import RoundsSpec
+from lth_deploy.config.target import Target, load_target
+from lth_deploy.config.validation import validate
 from lth_deploy.errors import RecipeError
-from lth_deploy.recipe import Recipe, load_recipe, recipe_from
-from lth_deploy.search_spec import RoundsSpec
-from lth_deploy.target import Target, load_target
-from lth_deploy.validation import validate
 from tests.core.recipes import MINIMAL, write
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lth_deploy.config.strict_yaml import MAX_BYTES, dump, load, parse
 from lth_deploy.errors import RecipeError
-from lth_deploy.strict_yaml import MAX_BYTES, dump, load, parse
 
 
 @pytest.mark.parametrize(

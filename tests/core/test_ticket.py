@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from lth_deploy import storage
+from lth_deploy.config.recipe import Recipe, load_recipe
 from lth_deploy.errors import DataError, StorageError, UsageError
 from lth_deploy.mask import save_masks
-from lth_deploy.recipe import Recipe, load_recipe
-from lth_deploy.ticket import RunDirectory, Trial, append_metrics, read_metrics, truncate_metrics, verify_summary
+from lth_deploy.run.directory import RunDirectory, Trial, append_metrics, read_metrics, truncate_metrics, verify_summary
 from tests.core.recipes import MINIMAL, write
 
 
@@ -165,7 +165,7 @@ def test_a_manifest_leads_nowhere_outside_the_run(run: RunDirectory, name: str) 
 HOLDER = """
     import sys, time
     from pathlib import Path
-    from lth_deploy.ticket import RunDirectory
+    from lth_deploy.run.directory import RunDirectory
 
     with RunDirectory(Path(sys.argv[1])).locked():
         print("held", flush=True)

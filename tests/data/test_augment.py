@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-from lth_deploy.data.augment import lit, moved, through_window  # noqa: E402
-from lth_deploy.data.draws import Draws  # noqa: E402
-from lth_deploy.data.samples import Sample  # noqa: E402
-from lth_deploy.training_spec import AugmentSpec  # noqa: E402
+from lth_deploy.config.training_spec import AugmentSpec  # noqa: E402
+from lth_deploy.data.batches.augment import lit, moved, through_window  # noqa: E402
+from lth_deploy.data.batches.image_rng import Draws  # noqa: E402
+from lth_deploy.data.batches.samples import Sample  # noqa: E402
 
 HEIGHT, WIDTH = 48, 64
 BOXES = [[8.0, 12.0, 24.0, 20.0], [40.0, 30.0, 60.0, 44.0]]

@@ -9,7 +9,7 @@ import pytest
 from pycocotools.coco import COCO
 from sound_coco import CocoFolder
 
-from lth_deploy.data.coco import CocoDataset, load_coco
+from lth_deploy.data.coco.load import CocoDataset, load_coco
 
 
 @pytest.fixture

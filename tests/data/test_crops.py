@@ -9,7 +9,7 @@ from PIL import Image
 
 from lth_deploy.data import crops
 from lth_deploy.data.crops import CropsPlan, cut_objects
-from lth_deploy.data.folder import convert_folder
+from lth_deploy.data.image_folder import convert_folder
 from lth_deploy.data.images import read_image
 from lth_deploy.errors import DataError, UsageError
 

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 from sound_coco import HEIGHT, WIDTH, CocoFolder
 
-from lth_deploy.data.check import check_coco
-from lth_deploy.data.coco import load_coco
+from lth_deploy.data.coco.check import check_coco
+from lth_deploy.data.coco.load import load_coco
 from lth_deploy.data.file_names import ImageFolder
-from lth_deploy.data.values import FaultError
+from lth_deploy.data.json_values import FaultError
 from lth_deploy.errors import DataError
 
 

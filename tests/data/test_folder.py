@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from lth_deploy.data.coco import load_coco
-from lth_deploy.data.folder import convert_folder
+from lth_deploy.data.coco.load import load_coco
+from lth_deploy.data.image_folder import convert_folder
 from lth_deploy.data.images import image_files
 from lth_deploy.errors import DataError
 from tests.pictures import COLOURS, draw_folder

@@ -15,7 +15,7 @@ from PIL import Image
 
 import lth_deploy
 from lth_deploy.data.images import LARGEST_AREA, read_header, read_image
-from lth_deploy.data.values import FaultError
+from lth_deploy.data.json_values import FaultError
 from lth_deploy.errors import DataError
 
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)

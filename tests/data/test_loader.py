@@ -5,15 +5,15 @@ import pytest
 from PIL import Image
 from sound_coco import HEIGHT, WIDTH, CocoFolder
 
-from lth_deploy.data.coco import CocoDataset, load_coco
+from lth_deploy.config.training_spec import AugmentSpec
+from lth_deploy.data.coco.load import CocoDataset, load_coco
 from lth_deploy.data.images import read_image
 from lth_deploy.errors import DataError, UsageError
-from lth_deploy.training_spec import AugmentSpec
 
 torch = pytest.importorskip("torch")
-from lth_deploy.data import loader  # noqa: E402
-from lth_deploy.data.loader import Batches, DetectionDataset, epoch_order  # noqa: E402
-from lth_deploy.data.samples import mirror_order, shrink  # noqa: E402
+from lth_deploy.data.batches import loader  # noqa: E402
+from lth_deploy.data.batches.loader import Batches, DetectionDataset, epoch_order  # noqa: E402
+from lth_deploy.data.batches.samples import mirror_order, shrink  # noqa: E402
 
 KINDS = ("bbox", "segm", "keypoints")
 AUGMENT = AugmentSpec(vertical_flip=0.5, zoom=[0.5, 2.0], brightness=0.3, contrast=0.3)

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image, ImageOps
 from sound_coco import HEIGHT, WIDTH, CocoFolder
 
-from lth_deploy.data.check import check_coco
-from lth_deploy.data.coco import load_coco
+from lth_deploy.data.coco.check import check_coco
+from lth_deploy.data.coco.load import load_coco
 from lth_deploy.data.exif import read_orientation
-from lth_deploy.data.folder import convert_folder
+from lth_deploy.data.image_folder import convert_folder
 from lth_deploy.data.images import read_header, read_image, read_record
 from lth_deploy.errors import DataError
 

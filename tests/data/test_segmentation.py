@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco_mask
 
+from lth_deploy.data.json_values import FaultError
 from lth_deploy.data.segmentation import encode_runs, measure, read_segmentation, render
-from lth_deploy.data.values import FaultError
 
 masks = st.tuples(st.integers(1, 12), st.integers(1, 12)).flatmap(lambda shape: arrays(np.bool_, shape))
 repeatable = settings(derandomize=True, max_examples=50, deadline=None)

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from lth_deploy import storage
-from lth_deploy.data.check import check_coco
-from lth_deploy.data.coco import CocoDataset, load_coco
+from lth_deploy.data.coco.check import check_coco
+from lth_deploy.data.coco.load import CocoDataset, load_coco
 from lth_deploy.data.images import read_image
 from lth_deploy.data.segmentation import render
-from lth_deploy.data.shape_drawing import KEYPOINTS, OUTLINES, Figure
-from lth_deploy.data.shapes import CLASSES, generate_shapes
+from lth_deploy.data.shapes.drawing import KEYPOINTS, OUTLINES, Figure
+from lth_deploy.data.shapes.generate import CLASSES, generate_shapes
 from lth_deploy.errors import StorageError, UsageError
 from lth_deploy.workflow.data import check_data, data_from_voc, draw_shapes
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lth_deploy.data.coco import load_coco
-from lth_deploy.data.voc import ALL, convert_voc
-from lth_deploy.data.voc_xml import read_voc_xml
+from lth_deploy.data.coco.load import load_coco
+from lth_deploy.data.voc.convert import ALL, convert_voc
+from lth_deploy.data.voc.xml import read_voc_xml
 from lth_deploy.detections import Detections
 from lth_deploy.errors import DataError
 from lth_deploy.evaluation.voc_ap import voc_average_precision

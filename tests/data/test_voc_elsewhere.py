@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from lth_deploy.data.check import check_coco
-from lth_deploy.data.coco import load_coco
-from lth_deploy.data.voc import ALL, VocConversion, convert_voc
-from lth_deploy.data.voc_xml import read_voc_xml
+from lth_deploy.data.coco.check import check_coco
+from lth_deploy.data.coco.load import load_coco
+from lth_deploy.data.voc.convert import ALL, VocConversion, convert_voc
+from lth_deploy.data.voc.xml import read_voc_xml
 from lth_deploy.errors import DataError
 
 BOX = ("3", "4", "20", "25")

@@ -12,7 +12,7 @@ from torchvision.models import get_model
 from lth_deploy.detectors import build_detector
 from lth_deploy.detectors.inference import predict
 from lth_deploy.errors import RecipeError
-from lth_deploy.pruning.positions import measure_positions
+from lth_deploy.pruning.mac_positions import measure_positions
 from lth_deploy.pruning.scope import scoped_layers
 
 NAME = "faster_rcnn/c4"
@@ -69,8 +69,8 @@ def test_the_head_is_the_last_stage_and_its_mean(tmp_path: Path) -> None:
 
 def test_layer4_multiplies_for_every_region() -> None:
     """Its positions are cells of a region times regions, in torch and in the exported graph."""
-    from lth_deploy.compiler.capture import capture
-    from lth_deploy.compiler.macs import positions
+    from lth_deploy.compiler.model.capture import capture
+    from lth_deploy.compiler.planning.mac_count import positions
     from lth_deploy.detectors.exportable import ExportableDetector
 
     model = tiny_detector(NAME, norm="frozen").eval()

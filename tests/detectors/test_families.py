@@ -8,7 +8,7 @@ from lth_deploy.errors import RecipeError
 
 
 def test_every_family_of_the_recipe_is_registered() -> None:
-    from lth_deploy.recipe import FAMILIES as NAMED
+    from lth_deploy.config.recipe import FAMILIES as NAMED
 
     built = {name.partition("/")[0] for name in FAMILIES}
     assert set(DETECTORS.names()) == set(NAMED) == {*built, "classifier"}

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from lth_deploy.compiler.domain import position_input
+from lth_deploy.compiler.artifact.domain import position_input
 from lth_deploy.errors import ArtifactError
 from lth_deploy.formats import FORMATS
 from lth_deploy.formats.base import Arrays

@@ -11,7 +11,7 @@ import signal
 import time
 from pathlib import Path
 
-from lth_deploy.workflow import limited_process
+from lth_deploy.workflow.limits import limited_process
 
 _SECONDS = 20.0
 _Started = limited_process._Child

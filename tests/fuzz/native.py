@@ -195,7 +195,7 @@ def _write_corpus(name: str, folder: Path) -> None:
             if file.stat().st_size > _MAX_INPUT:
                 file.unlink()
         return
-    from lth_deploy.kernels.program import parse
+    from lth_deploy.kernels.program.text import parse
 
     for number, (source, _) in enumerate(NODES.values()):
         (folder / str(number)).write_bytes(bytes([parse(source).node_inputs]) + source.encode())

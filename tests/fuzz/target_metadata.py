@@ -17,8 +17,8 @@ NAME = "metadata"
 
 def prepare(folder: Path) -> None:
     """One small artifact with every entry of the metadata filled in."""
-    from lth_deploy.compiler.metadata import ArtifactMetadata, write_metadata
-    from lth_deploy.compiler.pack import pack
+    from lth_deploy.compiler.artifact.metadata import ArtifactMetadata, write_metadata
+    from lth_deploy.compiler.artifact.pack import pack
     from tests.tiny_artifact import CLASSES, IDS, save_data, tiny_model
 
     model = pack(tiny_model(zeros=0.8))[0]

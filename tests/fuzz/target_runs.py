@@ -25,7 +25,7 @@ def prepare(folder: Path) -> None:
     from safetensors.numpy import save_file
 
     from lth_deploy.mask import save_masks
-    from lth_deploy.ticket import RunDirectory, append_metrics
+    from lth_deploy.run.directory import RunDirectory, append_metrics
     from tests.pruning.toy_search import toy_recipe
     from tests.reporting.report_samples import make_run
 
@@ -53,7 +53,7 @@ def prepare(folder: Path) -> None:
 
 def prepare_trained(folder: Path) -> None:
     """A real search of a small detector, and one that was stopped inside its dense training."""
-    from lth_deploy.workflow.find_ticket import find_ticket
+    from lth_deploy.workflow.search.find_ticket import find_ticket
     from tests.workflow.ticket_runs import tiny_recipe
 
     recipe = tiny_recipe(

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from onnx import AttributeProto, FunctionProto, ModelProto, TensorProto, helper, numpy_helper
 
-from lth_deploy.compiler.domain import DOMAIN, METADATA_KEY
-from lth_deploy.compiler.pack import pack
-from lth_deploy.compiler.regions.build import build_regions, zeros_from
-from lth_deploy.compiler.roi_align import fast_roi_align
+from lth_deploy.compiler.artifact.domain import DOMAIN, METADATA_KEY
+from lth_deploy.compiler.artifact.pack import pack
+from lth_deploy.compiler.artifact.roi_align import fast_roi_align
+from lth_deploy.compiler.regions.codegen.build import build_regions, zeros_from
 from lth_deploy.formats import Block, Preference
 from tests import roi_align_models
 from tests.compiler.onnx_models import conv, in_blocks, quantised_conv, sparse

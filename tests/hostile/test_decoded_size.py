@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+from lth_deploy.compiler.artifact.load import check_model
 from lth_deploy.compiler.emit import emit
-from lth_deploy.compiler.load import check_model
+from lth_deploy.config.target import Target
 from lth_deploy.errors import ArtifactError
 from lth_deploy.formats import FORMATS, choose
 from lth_deploy.formats.base import DECODED_PER_BYTE, FREE_BYTES
-from lth_deploy.target import Target
 from tests.compiler.onnx_models import conv
 from tests.hostile.make_corpus import valid, valid_region
 
@@ -108,7 +108,7 @@ def test_inspect_of_a_small_file_takes_little_memory(tmp_path: Path) -> None:
     assert file.stat().st_size < 40_000
     code = (
         "import re, sys; from pathlib import Path\n"
-        "from lth_deploy.workflow.inspect import inspect_artifact\n"
+        "from lth_deploy.workflow.inspect.inspect import inspect_artifact\n"
         "print(len(inspect_artifact(Path(sys.argv[1])).layers))\n"
         # ru_maxrss would begin with what the process had before it became this program.
         "print(re.search(r'VmHWM:\\s*(\\d+)', Path('/proc/self/status').read_text())[1])"

@@ -10,9 +10,9 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from lth_deploy.compiler.load import check_model, load_model, read_model
-from lth_deploy.compiler.save import to_bytes
-from lth_deploy.compiler.walk import all_tensors
+from lth_deploy.compiler.artifact.load import check_model, load_model, read_model
+from lth_deploy.compiler.model.save import to_bytes
+from lth_deploy.compiler.model.traverse import all_tensors
 from lth_deploy.errors import ArtifactError
 from tests.hostile.make_corpus import valid
 from tests.tiny_artifact import save_data, save_decoder, tiny_model
@@ -237,10 +237,10 @@ def test_a_packed_file_has_no_external_data(tmp_path: Path) -> None:
 
 
 def test_every_verb_takes_it_and_writes_one_file(tmp_path: Path) -> None:
-    from lth_deploy.workflow.benchmark import BenchmarkOptions, benchmark
+    from lth_deploy.workflow.benchmark.benchmark import BenchmarkOptions, benchmark
     from lth_deploy.workflow.evaluate import evaluate
-    from lth_deploy.workflow.export_onnx import OnnxJob, export_onnx
-    from lth_deploy.workflow.inspect import inspect_artifact
+    from lth_deploy.workflow.export.from_onnx import OnnxJob, export_onnx
+    from lth_deploy.workflow.inspect.inspect import inspect_artifact
     from lth_deploy.workflow.predict import predict
 
     (tmp_path / "one").mkdir()

@@ -13,13 +13,13 @@ from onnx import ModelProto, numpy_helper
 from safetensors.torch import save_file
 
 from lth_deploy import storage
-from lth_deploy.compiler.domain import METADATA_KEY
-from lth_deploy.compiler.load import check_model, load_model
-from lth_deploy.compiler.metadata import MAX_DEPTH, parse_metadata
+from lth_deploy.compiler.artifact.domain import METADATA_KEY
+from lth_deploy.compiler.artifact.load import check_model, load_model
+from lth_deploy.compiler.artifact.metadata import MAX_DEPTH, parse_metadata
+from lth_deploy.config.recipe import load_recipe
 from lth_deploy.errors import ArtifactError, DataError, LthError
 from lth_deploy.mask import load_masks
-from lth_deploy.recipe import load_recipe
-from lth_deploy.ticket import RunDirectory, Trial, read_metrics
+from lth_deploy.run.directory import RunDirectory, Trial, read_metrics
 from tests.cli.running import Cli
 from tests.core.recipes import MINIMAL, write
 from tests.hostile.make_corpus import valid, valid_region
@@ -163,9 +163,9 @@ def _rename(optimizer: dict[str, Any], old: str, new: str) -> None:
 def test_optimizer_state_of_another_model(damage: Callable[[dict[str, Any]], object], words: str) -> None:
     from dataclasses import replace
 
+    from lth_deploy.config.training_spec import OptimizerSpec
     from lth_deploy.training.optimizer import build_optimizer
     from lth_deploy.training.state import TrainingState
-    from lth_deploy.training_spec import OptimizerSpec
 
     model = network()
     optimizer = build_optimizer(model, OptimizerSpec(name="adamw"))
@@ -303,7 +303,7 @@ def test_the_last_resort(error: Exception, words: str, cli: Cli, monkeypatch: py
     def fail() -> None:
         raise error
 
-    monkeypatch.setattr("lth_deploy.workflow.checks.check_environment", fail)
+    monkeypatch.setattr("lth_deploy.workflow.environment.check_environment", fail)
     outcome = cli("checks")
     assert outcome.code == 3
     assert words in outcome.err

@@ -9,8 +9,8 @@ import onnx.inliner
 import pytest
 from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from lth_deploy.compiler.inlining import MAX_CALL_DEPTH, MAX_NODES, check_inlined_size, inlined_size
-from lth_deploy.compiler.load import load_model
+from lth_deploy.compiler.artifact.load import load_model
+from lth_deploy.compiler.model.inlined_size import MAX_CALL_DEPTH, MAX_NODES, check_inlined_size, inlined_size
 from lth_deploy.errors import ArtifactError
 
 LOCAL = "local"

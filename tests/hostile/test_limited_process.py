@@ -11,14 +11,15 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from lth_deploy import storage
-from lth_deploy.bundled import target_file
-from lth_deploy.compiler.trial_inputs import likely_sizes
+from lth_deploy.compiler.model.random_inputs import likely_sizes
+from lth_deploy.config.bundled import target_file
+from lth_deploy.config.target import GatesSpec
 from lth_deploy.errors import ArtifactError, ParityError, RecipeError, UsageError
-from lth_deploy.target import GatesSpec
-from lth_deploy.workflow import gates, limited_process, region_gate
-from lth_deploy.workflow.inspect import inspect_artifact
-from lth_deploy.workflow.limited_process import Limits, limits, run_limited
-from lth_deploy.workflow.limited_runs import check_runs, hold_raw_outputs, hold_regions
+from lth_deploy.workflow.gates import raw_outputs, regions
+from lth_deploy.workflow.inspect.inspect import inspect_artifact
+from lth_deploy.workflow.limits import limited_process
+from lth_deploy.workflow.limits.limited_process import Limits, limits, run_limited
+from lth_deploy.workflow.limits.limited_runs import check_runs, hold_raw_outputs, hold_regions
 from tests.compiler.onnx_models import detector
 from tests.hostile.make_corpus import valid_region
 
@@ -140,12 +141,12 @@ def test_gates_say_what_they_say_without_limits(tmp_path: Path) -> None:
     second.write_bytes(almost.SerializeToString())
     assert hold_raw_outputs(first, first, ones(), 1e-4) == 0.0
     deviation = hold_raw_outputs(first, second, ones(), 1e-2)
-    assert deviation == gates.hold_raw_outputs(first, second, ones(), 1e-2) > 0
+    assert deviation == raw_outputs.hold_raw_outputs(first, second, ones(), 1e-2) > 0
     region = tmp_path / "region.onnx"
     region.write_bytes(valid_region().SerializeToString())
     rng = np.random.default_rng(0)
     noise = [("noise", {"x": rng.standard_normal((1, 64, 9, 11)).astype(np.float32)})]
-    assert hold_regions(region, noise, GatesSpec()) == region_gate.hold_regions(region, noise, GatesSpec())
+    assert hold_regions(region, noise, GatesSpec()) == regions.hold_regions(region, noise, GatesSpec())
 
 
 @pytest.mark.parametrize(

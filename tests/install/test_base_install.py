@@ -101,7 +101,7 @@ def test_bundled_recipes_and_targets_are_in_the_wheel(installed: Path, tmp_path:
     assert names == {str(file) for file in bundled if file.parent.name != "sweeps"}
     shown = _run(installed, tmp_path, "recipe", "show", "quickstart")
     assert shown.stdout == (PROJECT / "recipes" / "quickstart.yaml").read_text()
-    code = "from lth_deploy.bundled import *; print(*[target_file(name) for name in target_names()], sep='\\n')"
+    code = "from lth_deploy.config.bundled import *; print(*[target_file(name) for name in target_names()], sep='\\n')"
     targets = [Path(line) for line in _python(installed, tmp_path, code).splitlines()]
     assert {file.name for file in targets} == {file.name for file in (PROJECT / "export").glob("*.yaml")}
     assert all(file.is_relative_to(installed.parent) for file in targets)

@@ -10,7 +10,7 @@ from cross import PROJECT, cmake_build
 from region_models import model_of, open_model
 
 from lth_deploy.kernels import ops_library
-from lth_deploy.kernels.program import parse
+from lth_deploy.kernels.program.text import parse
 
 SOURCES = PROJECT / "lth_deploy" / "kernels"
 INSTRUCTION_SETS = (

@@ -8,8 +8,8 @@ from unittest import mock
 import numpy as np
 from region_models import Array, Constant, model_of, open_model, run_model
 
-from lth_deploy.kernels.instructions import Program
-from lth_deploy.kernels.reference import run_bounded
+from lth_deploy.kernels.oracle.reference import run_bounded
+from lth_deploy.kernels.program.instructions import Program
 
 
 def hold(program: Program, weights: Sequence[Constant], inputs: Sequence[Array], library: Path) -> None:

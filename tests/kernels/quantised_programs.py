@@ -3,7 +3,7 @@
 from hypothesis import strategies as st
 from region_programs import acts
 
-from lth_deploy.kernels.instructions import (
+from lth_deploy.kernels.program.instructions import (
     Concat,
     Dequantize,
     Instruction,

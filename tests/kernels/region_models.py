@@ -8,10 +8,10 @@ import numpy.typing as npt
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from lth_deploy.compiler.domain import DOMAIN
+from lth_deploy.compiler.artifact.domain import DOMAIN
 from lth_deploy.formats import FORMATS
-from lth_deploy.kernels.instructions import Load, Program, QConv, QConvTranspose, Weight
-from lth_deploy.kernels.program import text
+from lth_deploy.kernels.program.instructions import Load, Program, QConv, QConvTranspose, Weight
+from lth_deploy.kernels.program.text import text
 
 Array = npt.NDArray[np.floating]
 Constant = npt.NDArray[np.generic]

@@ -8,8 +8,8 @@ import numpy as np
 from node_files import AnyArray, write_file
 from region_models import Array, Constant, arrays_of, random_constants
 
-from lth_deploy.kernels.instructions import Program
-from lth_deploy.kernels.program import parse, text
+from lth_deploy.kernels.program.instructions import Program
+from lth_deploy.kernels.program.text import parse, text
 
 
 @dataclass(frozen=True)

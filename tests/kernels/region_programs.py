@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from lth_deploy.kernels.instructions import (
+from lth_deploy.kernels.program.instructions import (
     NONE,
     Act,
     Activate,

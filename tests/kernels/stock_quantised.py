@@ -8,7 +8,7 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 from region_models import Constant
 
-from lth_deploy.kernels.instructions import QConv, Quantized
+from lth_deploy.kernels.program.instructions import QConv, Quantized
 
 Bytes = npt.NDArray[np.uint8]
 

@@ -15,8 +15,8 @@ from region_nodes import RegionNode, region_node, write_node
 from region_programs import EVERY_INSTRUCTION, programs
 from roi_nodes import ROI_NODES, exact_roi_align, write_roi_node
 
-from lth_deploy.kernels.program import text
-from lth_deploy.kernels.reference import run_bounded
+from lth_deploy.kernels.oracle.reference import run_bounded
+from lth_deploy.kernels.program.text import text
 
 pytestmark = pytest.mark.slow
 

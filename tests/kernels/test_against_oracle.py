@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from region_models import model_of, open_model, random_constants, run_model
 from region_programs import EVERY_INSTRUCTION, acts, programs
 
-from lth_deploy.kernels.instructions import (
+from lth_deploy.kernels.program.instructions import (
     Act,
     Activate,
     Conv,
@@ -26,7 +26,7 @@ from lth_deploy.kernels.instructions import (
     Weight,
     Window,
 )
-from lth_deploy.kernels.program import parse
+from lth_deploy.kernels.program.text import parse
 
 
 @st.composite

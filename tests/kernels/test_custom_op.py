@@ -15,8 +15,8 @@ from region_nodes import RegionNode, region_node
 from region_programs import EVERY_INSTRUCTION
 
 from lth_deploy.kernels import ops_library
-from lth_deploy.kernels.program import text
-from lth_deploy.kernels.reference import run_bounded
+from lth_deploy.kernels.oracle.reference import run_bounded
+from lth_deploy.kernels.program.text import text
 
 LIBRARY = ops_library()
 SHAPES = [(2, 3, 21, 18), (5, 16)]

@@ -14,7 +14,7 @@ from quantised_programs import numbered
 from region_models import model_of, open_model, random_constants, run_model
 
 from lth_deploy.kernels import ops_library
-from lth_deploy.kernels.instructions import (
+from lth_deploy.kernels.program.instructions import (
     Act,
     Dequantize,
     Load,

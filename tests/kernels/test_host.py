@@ -16,8 +16,8 @@ from region_nodes import region_node, write_node
 from region_programs import EVERY_INSTRUCTION, programs
 
 from lth_deploy.errors import ArtifactError
-from lth_deploy.kernels.program import parse, text
-from lth_deploy.kernels.reference import run_bounded
+from lth_deploy.kernels.oracle.reference import run_bounded
+from lth_deploy.kernels.program.text import parse, text
 from lth_deploy.measure.machine import describe_machine
 
 MUTATIONS = 10_000

@@ -16,7 +16,7 @@ from hosts import build_host
 from region_models import random_constants
 from region_nodes import RegionNode, write_node
 
-from lth_deploy.kernels.program import parse
+from lth_deploy.kernels.program.text import parse
 
 LANES = {"portable": 4, "avx2": 8}
 CHANNELS = 64

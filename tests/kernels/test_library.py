@@ -13,7 +13,7 @@ import lth_deploy
 from lth_deploy.cli import app
 from lth_deploy.errors import ArtifactError, MissingLibraryError
 from lth_deploy.kernels import library
-from lth_deploy.kernels.program import parse
+from lth_deploy.kernels.program.text import parse
 from lth_deploy.runtimes import RUNTIMES
 
 RELU = "lth_region 1\ninputs 1\nt0 = load 0 channels=1\nt1 = act t0 act=relu\noutput t1\n"

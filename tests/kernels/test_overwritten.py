@@ -9,8 +9,8 @@ from held import hold
 from region_models import model_of, open_model, random_constants, run_model
 from residual_programs import RESIDUAL_PROGRAMS
 
-from lth_deploy.kernels.instructions import Dequantize, Instruction, Output, Program
-from lth_deploy.kernels.program import parse
+from lth_deploy.kernels.program.instructions import Dequantize, Instruction, Output, Program
+from lth_deploy.kernels.program.text import parse
 
 
 def _all_kept(program: Program) -> Program:

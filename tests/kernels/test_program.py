@@ -7,7 +7,7 @@ from quantised_programs import EVERY_QUANTISED, quantised_programs
 from region_programs import EVERY_INSTRUCTION, programs
 
 from lth_deploy.errors import ArtifactError
-from lth_deploy.kernels.instructions import (
+from lth_deploy.kernels.program.instructions import (
     Act,
     Activate,
     Conv,
@@ -19,7 +19,7 @@ from lth_deploy.kernels.instructions import (
     Weight,
     Window,
 )
-from lth_deploy.kernels.program import parse, text
+from lth_deploy.kernels.program.text import parse, text
 
 
 def test_every_instruction_survives() -> None:

@@ -14,7 +14,7 @@ from region_models import model_of, open_model, random_constants, run_model
 from region_programs import acts
 from stock_quantised import stock_qconv, stock_quantize
 
-from lth_deploy.kernels.instructions import (
+from lth_deploy.kernels.program.instructions import (
     Act,
     Dequantize,
     Load,
@@ -31,7 +31,7 @@ from lth_deploy.kernels.instructions import (
     Weight,
     Window,
 )
-from lth_deploy.kernels.program import parse
+from lth_deploy.kernels.program.text import parse
 
 ONE, THREE = Window(), Window((3, 3), (1, 1), (1, 1, 1, 1))
 DOWN, SEVEN = Window((3, 3), (2, 2), (1, 1, 1, 1)), Window((7, 7), (2, 2), (3, 3, 3, 3))

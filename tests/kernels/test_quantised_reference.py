@@ -9,8 +9,8 @@ from region_models import random_constants
 from stock_quantised import stock_qadd, stock_qconv, stock_quantize
 
 from lth_deploy.errors import ArtifactError
-from lth_deploy.kernels.array_rules import check_arrays
-from lth_deploy.kernels.instructions import (
+from lth_deploy.kernels.oracle.reference import run, run_bounded
+from lth_deploy.kernels.program.instructions import (
     Act,
     Dequantize,
     Load,
@@ -24,8 +24,8 @@ from lth_deploy.kernels.instructions import (
     Weight,
     Window,
 )
-from lth_deploy.kernels.program import parse
-from lth_deploy.kernels.reference import run, run_bounded
+from lth_deploy.kernels.program.rules_constants import check_arrays
+from lth_deploy.kernels.program.text import parse
 
 ANY = Quantized(0.02, 128)
 

@@ -7,7 +7,7 @@ import onnxruntime
 import pytest
 from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument, RuntimeException
 
-from lth_deploy.compiler.roi_align import fast_roi_align
+from lth_deploy.compiler.artifact.roi_align import fast_roi_align
 from lth_deploy.kernels import ops_library
 from tests.roi_align_models import ALIGNED, BINS, TORCHVISION, feeds, model, run
 

@@ -7,17 +7,17 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch comes with the extra 'train'")
 pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
 
+from lth_deploy.config.recipe import DetectorSpec  # noqa: E402
+from lth_deploy.config.search_spec import PruningSpec  # noqa: E402
 from lth_deploy.detectors import build_detector  # noqa: E402
 from lth_deploy.errors import RecipeError  # noqa: E402
 from lth_deploy.pruning.accounting import parameters, parts_of, prunable_share  # noqa: E402
-from lth_deploy.pruning.allocation import prune  # noqa: E402
-from lth_deploy.pruning.criteria import magnitude  # noqa: E402
 from lth_deploy.pruning.layer import PrunableLayer  # noqa: E402
-from lth_deploy.pruning.ranking import ones  # noqa: E402
+from lth_deploy.pruning.ranking.allocation import prune  # noqa: E402
+from lth_deploy.pruning.ranking.criteria import magnitude  # noqa: E402
+from lth_deploy.pruning.ranking.rank import ones  # noqa: E402
+from lth_deploy.pruning.ranking.structure import STRUCTURES  # noqa: E402
 from lth_deploy.pruning.scope import layers_of, scoped_layers  # noqa: E402
-from lth_deploy.pruning.structure import STRUCTURES  # noqa: E402
-from lth_deploy.recipe import DetectorSpec  # noqa: E402
-from lth_deploy.search_spec import PruningSpec  # noqa: E402
 from tests.tiny_detectors import tiny_detector  # noqa: E402
 
 TOLERANCE = 0.02

@@ -10,13 +10,12 @@ import pytest
 
 from lth_deploy.errors import RecipeError, TrainingError
 from lth_deploy.mask import Masks, is_subset, sparsity
-from lth_deploy.pruning.allocation import prune, zero_macs
-from lth_deploy.pruning.budget import Allocation
-from lth_deploy.pruning.controls import permuted
-from lth_deploy.pruning.criteria import CRITERIA, magnitude
-from lth_deploy.pruning.erdos_renyi import erk_zeros
 from lth_deploy.pruning.layer import PrunableLayer
-from lth_deploy.pruning.structure import (
+from lth_deploy.pruning.ranking.allocation import prune, zero_macs
+from lth_deploy.pruning.ranking.budget import Allocation
+from lth_deploy.pruning.ranking.criteria import CRITERIA, magnitude
+from lth_deploy.pruning.ranking.erdos_renyi import erk_zeros
+from lth_deploy.pruning.ranking.structure import (
     STRUCTURES,
     AnyStructure,
     BlockScore,
@@ -25,6 +24,7 @@ from lth_deploy.pruning.structure import (
     block_scores,
     expand_blocks,
 )
+from lth_deploy.pruning.search.control_masks import permuted
 
 SINGLE = STRUCTURES["single"]
 BLOCKS = {name: structure for name, structure in STRUCTURES.items() if isinstance(structure, Structure)}

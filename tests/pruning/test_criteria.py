@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lth_deploy.pruning.criteria import CRITERIA, lamp, magnitude, movement, random, snip, synflow
 from lth_deploy.pruning.layer import PrunableLayer
+from lth_deploy.pruning.ranking.criteria import CRITERIA, lamp, magnitude, movement, random, snip, synflow
 
 
 def layer(weights: list[float], signal: list[float] | None = None, name: str = "layer") -> PrunableLayer:

@@ -11,12 +11,12 @@ torch = pytest.importorskip("torch", reason="torch comes with the extra 'train'"
 
 from lth_deploy.errors import DataError, RecipeError  # noqa: E402
 from lth_deploy.mask import load_masks, sparsity  # noqa: E402
-from lth_deploy.pruning.allocation import zero_macs  # noqa: E402
-from lth_deploy.pruning.early_files import EarlyFiles  # noqa: E402
-from lth_deploy.pruning.early_masks import overlap  # noqa: E402
-from lth_deploy.ticket import RunDirectory, read_metrics  # noqa: E402
+from lth_deploy.pruning.ranking.allocation import zero_macs  # noqa: E402
+from lth_deploy.pruning.search.early_files import EarlyFiles  # noqa: E402
+from lth_deploy.pruning.search.early_masks import overlap  # noqa: E402
+from lth_deploy.run.directory import RunDirectory, read_metrics  # noqa: E402
 from lth_deploy.training.state import TrainingState  # noqa: E402
-from lth_deploy.workflow.reuse import adopt_dense, dense_key  # noqa: E402
+from lth_deploy.workflow.search.shared_dense import adopt_dense, dense_key  # noqa: E402
 from tests.pruning.test_imp import Killed  # noqa: E402
 from tests.pruning.toy_search import TOTAL, ToyBatches, build, toy_recipe, toy_search  # noqa: E402
 from tests.workflow.ticket_runs import outcome  # noqa: E402

@@ -10,10 +10,10 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch comes with the extra 'train'")
 
+from lth_deploy.config.search_spec import CubicSpec  # noqa: E402
 from lth_deploy.errors import RecipeError  # noqa: E402
 from lth_deploy.mask import Masks, is_subset, load_masks, sparsity  # noqa: E402
-from lth_deploy.pruning.gradual import RaiseSparsity, cubic_sparsity  # noqa: E402
-from lth_deploy.search_spec import CubicSpec  # noqa: E402
+from lth_deploy.pruning.search.gradual import RaiseSparsity, cubic_sparsity  # noqa: E402
 from lth_deploy.training.session import Session  # noqa: E402
 from lth_deploy.training.state import TrainingState  # noqa: E402
 from tests.pruning.test_imp import Killed, Spy, dies_at, finish  # noqa: E402

@@ -13,14 +13,14 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch comes with the extra 'train'")
 
 from lth_deploy import storage  # noqa: E402
+from lth_deploy.config.recipe import Recipe  # noqa: E402
 from lth_deploy.detectors.fold_norm import fold_norm  # noqa: E402
 from lth_deploy.errors import DataError, TrainingError  # noqa: E402
 from lth_deploy.mask import load_masks, sparsity  # noqa: E402
-from lth_deploy.pruning.allocation import prune  # noqa: E402
-from lth_deploy.pruning.criteria import magnitude  # noqa: E402
-from lth_deploy.pruning.structure import STRUCTURES  # noqa: E402
-from lth_deploy.recipe import Recipe  # noqa: E402
-from lth_deploy.ticket import RunDirectory, read_metrics  # noqa: E402
+from lth_deploy.pruning.ranking.allocation import prune  # noqa: E402
+from lth_deploy.pruning.ranking.criteria import magnitude  # noqa: E402
+from lth_deploy.pruning.ranking.structure import STRUCTURES  # noqa: E402
+from lth_deploy.run.directory import RunDirectory, read_metrics  # noqa: E402
 from lth_deploy.training.hooks import SaveCheckpoint, StopRequested  # noqa: E402
 from lth_deploy.training.state import TrainingState  # noqa: E402
 from tests.pruning.toy_search import REWIND, TOTAL, ToyBatches, build, toy_recipe, toy_search  # noqa: E402

@@ -7,10 +7,10 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch comes with the extra 'train'")
 
-from lth_deploy.pruning.plan import TrialPlan, control_of, plan_trials  # noqa: E402
-from lth_deploy.pruning.restart import Course, course_of  # noqa: E402
-from lth_deploy.recipe import Recipe  # noqa: E402
-from lth_deploy.search_spec import RoundsSpec  # noqa: E402
+from lth_deploy.config.recipe import Recipe  # noqa: E402
+from lth_deploy.config.search_spec import RoundsSpec  # noqa: E402
+from lth_deploy.pruning.search.plan import TrialPlan, control_of, plan_trials  # noqa: E402
+from lth_deploy.pruning.search.restart import Course, course_of  # noqa: E402
 from lth_deploy.training.schedule import rate_at  # noqa: E402
 from lth_deploy.training.state import TrainingState  # noqa: E402
 from tests.pruning.toy_search import REWIND, TOTAL, toy_recipe  # noqa: E402

@@ -10,8 +10,8 @@ torch = pytest.importorskip("torch", reason="torch comes with the extra 'train'"
 
 from lth_deploy.errors import RecipeError  # noqa: E402
 from lth_deploy.mask import load_masks, sparsity  # noqa: E402
-from lth_deploy.pruning.post_training import reconstruct  # noqa: E402
 from lth_deploy.pruning.scope import scoped_layers  # noqa: E402
+from lth_deploy.pruning.search.post_training import reconstruct  # noqa: E402
 from lth_deploy.training.state import TrainingState  # noqa: E402
 from tests.pruning.toy_search import TOTAL, build, toy_recipe, toy_search  # noqa: E402
 from tests.tiny_detectors import tiny_detector  # noqa: E402

@@ -8,7 +8,7 @@ from tests.tiny_detectors import tiny_detector
 torch = pytest.importorskip("torch", reason="torch comes with the extra 'train'")
 
 from lth_deploy.detectors.groups import final_predictors, prunable_modules, shortcuts, stem  # noqa: E402
-from lth_deploy.pruning.positions import measure_positions  # noqa: E402
+from lth_deploy.pruning.mac_positions import measure_positions  # noqa: E402
 from lth_deploy.pruning.scope import quantized_layers, scoped_layers  # noqa: E402
 from tests.pruning.toy_search import ToyDetector  # noqa: E402
 

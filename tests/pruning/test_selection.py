@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lth_deploy.errors import TrainingError
-from lth_deploy.pruning.selection import Candidates, lowest
+from lth_deploy.pruning.ranking.lowest_scores import Candidates, lowest
 
 # Few different values, so that ties are everywhere; among them neighbours that share their upper 16 bits.
 NEIGHBOURS = [np.float32(1.0), np.nextafter(np.float32(1), np.float32(2)), np.float32(1.0005)]

@@ -9,8 +9,8 @@ from tests.tiny_detectors import tiny_detector, tiny_spec, torch
 pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
 
 from lth_deploy.detectors.classifier import classifier
+from lth_deploy.pruning.ranking.coupled_filters import tied_layers
 from lth_deploy.pruning.scope import scoped_layers
-from lth_deploy.pruning.ties import tied_layers
 
 BODY = "backbone.body."
 

@@ -8,11 +8,11 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch comes with the extra 'train'")
 pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
 
+from lth_deploy.config.search_spec import SourceSpec  # noqa: E402
 from lth_deploy.detectors import build_detector  # noqa: E402
 from lth_deploy.errors import DataError, RecipeError  # noqa: E402
 from lth_deploy.pruning.scope import scoped_layers  # noqa: E402
-from lth_deploy.pruning.transfer import Ticket, Transfer, fit  # noqa: E402
-from lth_deploy.search_spec import SourceSpec  # noqa: E402
+from lth_deploy.pruning.search.transfer import Ticket, Transfer, fit  # noqa: E402
 from tests.tiny_detectors import tiny_spec  # noqa: E402
 
 CACHE: dict[str, Any] = {}

@@ -7,11 +7,11 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch comes with the extra 'train'")
 
-from lth_deploy import strict_yaml  # noqa: E402
-from lth_deploy.pruning.imp import Search  # noqa: E402
-from lth_deploy.pruning.signals import loss_gradient, synaptic_flow  # noqa: E402
-from lth_deploy.recipe import Recipe, recipe_from  # noqa: E402
-from lth_deploy.ticket import RunDirectory  # noqa: E402
+from lth_deploy.config import strict_yaml  # noqa: E402
+from lth_deploy.config.recipe import Recipe, recipe_from  # noqa: E402
+from lth_deploy.pruning.ranking.signals import loss_gradient, synaptic_flow  # noqa: E402
+from lth_deploy.pruning.search.search import Search  # noqa: E402
+from lth_deploy.run.directory import RunDirectory  # noqa: E402
 
 TOTAL, REWIND = 8, 3
 

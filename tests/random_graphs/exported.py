@@ -10,14 +10,14 @@ import numpy as np
 import onnx
 from onnx import ModelProto
 
+from lth_deploy.compiler.artifact.load import load_model
 from lth_deploy.compiler.importing.imported import import_model
 from lth_deploy.compiler.importing.restored import changed_weights, original_with_weights
-from lth_deploy.compiler.load import load_model
-from lth_deploy.compiler.prune import prune_onnx
+from lth_deploy.compiler.one_shot.magnitude import prune_onnx
+from lth_deploy.config.target import CostTable, Rates, Target
 from lth_deploy.errors import ArtifactError, LthError, ParityError, UsageError
 from lth_deploy.runtimes import RUNTIMES
-from lth_deploy.target import CostTable, Rates, Target
-from lth_deploy.workflow.export_onnx import OnnxJob, export_onnx
+from lth_deploy.workflow.export.from_onnx import OnnxJob, export_onnx
 from tests.random_graphs.graph import RandomGraph
 
 TOLERANCE = {"float32": 2e-4, "float16": 2e-2, "bfloat16": 1e-1, "float64": 2e-4}
@@ -53,7 +53,7 @@ def differences(graph: RandomGraph, folder: Path, *, sparsity: float | None = No
     target = target_of(graph.seed)
     try:
         shapes = {name: value.shape for name, value in graph.feeds.items()} if graph.seed % 3 else {}
-        with patch("lth_deploy.workflow.limited_runs.run_limited", _here):
+        with patch("lth_deploy.workflow.limits.limited_runs.run_limited", _here):
             made = export_onnx(path, OnnxJob(sparsity=sparsity, shapes=shapes), target=target, out=folder / "out")
     except LthError as error:
         # Where a runtime rounds to bytes, one may round in another direction: the gate is right to ask.

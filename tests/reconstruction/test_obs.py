@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from lth_deploy.reconstruction.falling import UNITS, Unit, fallen
 from lth_deploy.reconstruction.layer import LayerProblem
+from lth_deploy.reconstruction.mask_selection import UNITS, Unit, fallen
 from lth_deploy.reconstruction.moments import Moments
 from lth_deploy.reconstruction.obs import Problem, fall_apart, falls_of, in_rounds, one_by_one, problem_of
 

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from analysis_samples import CLASSES, TRIALS, figures, kind, make_analysis, run, trial
 
-from lth_deploy.reporting import analysis_plots, analysis_tables
-from lth_deploy.reporting.analysis_page import drawings, render
-from lth_deploy.reporting.analysis_schema import Analysis, KindAnalysis, RunAnalysis
-from lth_deploy.reporting.figures import MINUS, MISSING
+from lth_deploy.reporting.analysis import plots as analysis_plots
+from lth_deploy.reporting.analysis import tables as analysis_tables
+from lth_deploy.reporting.analysis.page import drawings, render
+from lth_deploy.reporting.analysis.schema import Analysis, KindAnalysis, RunAnalysis
+from lth_deploy.reporting.number_text import MINUS, MISSING
 
 HOSTILE = '</svg><script>alert("1")</script> $\\frac{1}{0}$ & ' + "x" * 500
 

@@ -10,8 +10,8 @@ from PIL import Image
 
 from lth_deploy.detections import Detections
 from lth_deploy.errors import DataError
-from lth_deploy.reporting.labels import color_of
-from lth_deploy.reporting.pictures import compare, draw, encode_png, side_by_side
+from lth_deploy.reporting.drawing.detections import compare, draw, encode_png, side_by_side
+from lth_deploy.reporting.drawing.labels import color_of
 
 NAMES = ["RBC", "WBC", "<b>plate\nlet</b>"]
 

@@ -8,11 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_samples import make_benchmark, make_run, trial
 
-from lth_deploy.reporting import benchmark_tables, cost_plots, fronts, plots
+from lth_deploy.reporting import cost_plots, plots
+from lth_deploy.reporting.benchmark import pareto_fronts
+from lth_deploy.reporting.benchmark import tables as benchmark_tables
+from lth_deploy.reporting.benchmark.pareto_fronts import Point
 from lth_deploy.reporting.cost_plots import Bar, Stack
-from lth_deploy.reporting.fronts import Point
+from lth_deploy.reporting.drawing.svg import standalone
 from lth_deploy.reporting.schema import BenchmarkResults, RunSummary
-from lth_deploy.reporting.svg import standalone
 
 HOSTILE = '</svg><script>alert("1")</script> $\\frac{1}{0}$ & ' + "x" * 500
 
@@ -26,7 +28,7 @@ def all_plots(name: str = "level_80") -> list[str]:
     found = [
         plots.ap_against_sparsity(run, "val", "bbox"),
         plots.losses(run),
-        fronts.pareto(points, "front", "file size, MB"),
+        pareto_fronts.pareto(points, "front", "file size, MB"),
         cost_plots.layers([Bar(name, name, 2.0, 0.5), Bar("b", "fpn", 1.0, 0.0)], "layers", "share"),
         cost_plots.sizes([Stack(name, {"values": 3e6, "positions": 1e6}), Stack("dense", {"file": 9e6})]),
     ]
@@ -97,7 +99,7 @@ def test_nothing_to_draw_is_none() -> None:
     empty = RunSummary()
     assert plots.ap_against_sparsity(empty, "val", "bbox") is None
     assert plots.losses(empty) is None
-    assert fronts.pareto([], "n", "x") is None
+    assert pareto_fronts.pareto([], "n", "x") is None
     assert cost_plots.layers([], "n", "x") is None
     assert cost_plots.sizes([]) is None
 
@@ -106,7 +108,7 @@ def test_nothing_to_draw_is_none() -> None:
 @given(st.lists(st.tuples(st.floats(0.1, 100), st.floats(0, 1)), min_size=1, max_size=12))
 def test_the_front_holds_exactly_what_nothing_beats(pairs: list[tuple[float, float]]) -> None:
     points = [Point(str(i), "s", x, ap, "") for i, (x, ap) in enumerate(pairs)]
-    best = fronts.front(points)
+    best = pareto_fronts.front(points)
     for point in points:
         beaten = any(
             other.x <= point.x and other.ap >= point.ap and (other.x, other.ap) != (point.x, point.ap)
@@ -117,4 +119,4 @@ def test_the_front_holds_exactly_what_nothing_beats(pairs: list[tuple[float, flo
 
 def test_forty_artifacts_are_still_drawn() -> None:
     points = [Point(f"artifact {i}", f"engine {i % 9}", 1.0 + i, 0.4 + i / 100, "") for i in range(40)]
-    assert fronts.pareto(points, "many", "ms")
+    assert pareto_fronts.pareto(points, "many", "ms")

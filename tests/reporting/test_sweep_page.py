@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from lth_deploy.errors import DataError
-from lth_deploy.reporting import sweep_plots, sweep_tables
-from lth_deploy.reporting.figures import MISSING
+from lth_deploy.reporting.number_text import MISSING
 from lth_deploy.reporting.page import Source, render
-from lth_deploy.reporting.sweep_schema import SweepSummary, groups_of, load_sweep_record, spread
+from lth_deploy.reporting.sweep import plots as sweep_plots
+from lth_deploy.reporting.sweep import tables as sweep_tables
+from lth_deploy.reporting.sweep.schema import SweepSummary, groups_of, load_sweep_record, spread
 from lth_deploy.reporting.verdict import judge_sweep
 
 LEVEL = "pruning.levels"

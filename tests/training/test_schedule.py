@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lth_deploy.config.training_spec import ScheduleSpec
 from lth_deploy.training.schedule import rate_at
-from lth_deploy.training_spec import ScheduleSpec
 
 BASE, TOTAL = 0.2, 90
 

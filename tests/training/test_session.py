@@ -7,14 +7,14 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch comes with the extra 'train'")
 
+from lth_deploy.config.training_spec import TrainingSpec  # noqa: E402
 from lth_deploy.errors import TrainingError  # noqa: E402
-from lth_deploy.ticket import RunDirectory, Trial  # noqa: E402
+from lth_deploy.run.directory import RunDirectory, Trial  # noqa: E402
 from lth_deploy.training.hooks import Hook, KeepMask, KeepState, StopRequested, WatchLoss  # noqa: E402
 from lth_deploy.training.loop import Stepper, train  # noqa: E402
 from lth_deploy.training.optimizer import build_optimizer  # noqa: E402
 from lth_deploy.training.session import Session  # noqa: E402
 from lth_deploy.training.state import TrainingState  # noqa: E402
-from lth_deploy.training_spec import TrainingSpec  # noqa: E402
 from tests.pruning.toy_search import ToyBatches, build, toy_recipe  # noqa: E402
 
 CPU = torch.device("cpu")

@@ -7,10 +7,10 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch comes with the extra 'train'")
 
+from lth_deploy.config.training_spec import OptimizerSpec  # noqa: E402
 from lth_deploy.errors import DataError  # noqa: E402
 from lth_deploy.training.optimizer import build_optimizer  # noqa: E402
 from lth_deploy.training.state import TrainingState  # noqa: E402
-from lth_deploy.training_spec import OptimizerSpec  # noqa: E402
 from tests.pruning.toy_search import ToyBatches, ToyDetector, build  # noqa: E402
 
 OPTIMIZERS = {

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from lth_deploy import storage
-from lth_deploy.recipe import Recipe, load_recipe
-from lth_deploy.ticket import RunDirectory
+from lth_deploy.config.recipe import Recipe, load_recipe
+from lth_deploy.run.directory import RunDirectory
 
 
 def trial(name: str, kind: str, level: float, ap: float) -> dict[str, Any]:

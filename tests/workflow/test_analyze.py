@@ -13,11 +13,11 @@ pytest.importorskip("torchvision", reason="torchvision comes with the extra 'tra
 from lth_deploy import analyze, storage  # noqa: E402
 from lth_deploy.errors import DataError, UsageError  # noqa: E402
 from lth_deploy.mask import load_masks  # noqa: E402
-from lth_deploy.reporting.analysis_schema import Analysis  # noqa: E402
-from lth_deploy.ticket import RunDirectory  # noqa: E402
-from lth_deploy.workflow import analyzed_run  # noqa: E402
-from lth_deploy.workflow.analyze import AnalyzeOptions  # noqa: E402
-from lth_deploy.workflow.find_ticket import TicketResult, find_ticket  # noqa: E402
+from lth_deploy.reporting.analysis.schema import Analysis  # noqa: E402
+from lth_deploy.run.directory import RunDirectory  # noqa: E402
+from lth_deploy.workflow.analyze import run as analyzed_run  # noqa: E402
+from lth_deploy.workflow.analyze.analyze import AnalyzeOptions  # noqa: E402
+from lth_deploy.workflow.search.find_ticket import TicketResult, find_ticket  # noqa: E402
 from tests.pictures import draw_folder  # noqa: E402
 from tests.tiny_artifact import CLASSES, DECODER, save_data, save_decoder, save_tiny  # noqa: E402
 from tests.workflow.ticket_runs import tiny_recipe  # noqa: E402

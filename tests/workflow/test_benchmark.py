@@ -10,17 +10,17 @@ import onnx
 import pytest
 from tiny_artifact import CLASSES, IDS, save_data, save_decoder, save_tiny, tiny_model
 
-from lth_deploy.compiler.metadata import ArtifactMetadata, ClassName, write_metadata
-from lth_deploy.compiler.pack import pack
-from lth_deploy.compiler.regions.build import build_regions, zeros_from
-from lth_deploy.compiler.save import save_model
+from lth_deploy.compiler.artifact.metadata import ArtifactMetadata, ClassName, write_metadata
+from lth_deploy.compiler.artifact.pack import pack
+from lth_deploy.compiler.model.save import save_model
+from lth_deploy.compiler.regions.codegen.build import build_regions, zeros_from
 from lth_deploy.errors import ArtifactError, DataError, ParityError, UsageError
 from lth_deploy.measure.memory import FreshProcess
 from lth_deploy.measure.results import BenchmarkResults, Row
 from lth_deploy.measure.table import table_rows
 from lth_deploy.workflow.artifact import count_regions
-from lth_deploy.workflow.benchmark import BenchmarkOptions, benchmark
-from lth_deploy.workflow.race import _check_outputs
+from lth_deploy.workflow.benchmark.benchmark import BenchmarkOptions, benchmark
+from lth_deploy.workflow.benchmark.measure_round import _check_outputs
 
 QUICK = BenchmarkOptions(seconds=0.05, loads=1, bootstrap=20)
 
@@ -38,7 +38,7 @@ def save_packed(path: Path, zeros: float = 0.8, seed: int = 0) -> Path:
 def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Starting fresh processes takes a second each; one test does it for all."""
     measured = FreshProcess(load_ms=3.0, first_ms=2.0, base_rss_bytes=1, peak_rss_bytes=2)
-    monkeypatch.setattr("lth_deploy.workflow.race.probe", lambda *_: measured)
+    monkeypatch.setattr("lth_deploy.workflow.benchmark.measure_round.probe", lambda *_: measured)
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ def test_wrong_outputs_are_never_timed(folder: Path) -> None:
     from dataclasses import replace
 
     from lth_deploy.workflow.artifact import open_session, read_model_file
-    from lth_deploy.workflow.contenders import Contender
+    from lth_deploy.workflow.benchmark.candidates import Contender
 
     file = read_model_file(save_packed(folder / "ticket.onnx"))
     wrong = save_tiny(folder / "wrong.onnx", seed=5)

@@ -11,25 +11,25 @@ from tests.workflow.ticket_runs import tiny_recipe
 torch = pytest.importorskip("torch", reason="torch comes with the extra 'train'")
 pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
 
-from lth_deploy.compiler.load import load_model  # noqa: E402
-from lth_deploy.compiler.metadata import read_metadata  # noqa: E402
-from lth_deploy.compiler.regions.expand import has_regions  # noqa: E402
+from lth_deploy.compiler.artifact.inline_regions import has_regions  # noqa: E402
+from lth_deploy.compiler.artifact.load import load_model  # noqa: E402
+from lth_deploy.compiler.artifact.metadata import read_metadata  # noqa: E402
+from lth_deploy.config.target import GatesSpec, Target  # noqa: E402
 from lth_deploy.data.images import read_image  # noqa: E402
 from lth_deploy.detectors.fold_norm import fold_norm  # noqa: E402
 from lth_deploy.errors import ParityError  # noqa: E402
 from lth_deploy.mask import load_masks, sparsity  # noqa: E402
-from lth_deploy.target import GatesSpec, Target  # noqa: E402
-from lth_deploy.ticket import RunDirectory  # noqa: E402
+from lth_deploy.run.directory import RunDirectory  # noqa: E402
 from lth_deploy.training import session  # noqa: E402
 from lth_deploy.training.state import TrainingState  # noqa: E402
 from lth_deploy.workflow.artifact import open_artifact  # noqa: E402
-from lth_deploy.workflow.detection_gate import hold_folding  # noqa: E402
 from lth_deploy.workflow.evaluate import evaluate  # noqa: E402
-from lth_deploy.workflow.export import export  # noqa: E402
-from lth_deploy.workflow.find_ticket import find_ticket  # noqa: E402
-from lth_deploy.workflow.smoke import smoke_recipe  # noqa: E402
-from lth_deploy.workflow.splits import load_splits  # noqa: E402
-from lth_deploy.workflow.trained import trained_model  # noqa: E402
+from lth_deploy.workflow.export.from_run import export  # noqa: E402
+from lth_deploy.workflow.gates.detections import hold_folding  # noqa: E402
+from lth_deploy.workflow.search.find_ticket import find_ticket  # noqa: E402
+from lth_deploy.workflow.search.smoke import smoke_recipe  # noqa: E402
+from lth_deploy.workflow.search.splits import load_splits  # noqa: E402
+from lth_deploy.workflow.search.trained_model import trained_model  # noqa: E402
 
 LAYER4 = "roi_heads.box_head.layer4."
 

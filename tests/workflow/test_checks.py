@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from lth_deploy.workflow import checks
+from lth_deploy.workflow import environment
 
 
 def test_it_says_what_is_here() -> None:
-    found = checks.check_environment()
+    found = environment.check_environment()
     assert found.facts["python"] == ".".join(map(str, sys.version_info[:3]))
     assert int(found.facts["cores"]) >= 1
     assert {"processor", "device", "numpy", "onnx", "onnxruntime"} <= set(found.facts)
@@ -27,8 +27,8 @@ def test_it_says_what_is_here() -> None:
     ],
 )
 def test_it_warns(monkeypatch: pytest.MonkeyPatch, versions: dict[str, str], words: str) -> None:
-    monkeypatch.setattr(checks, "versions", lambda: versions)
-    assert re.search(words, "\n".join(checks.check_environment().warnings))
+    monkeypatch.setattr(environment, "versions", lambda: versions)
+    assert re.search(words, "\n".join(environment.check_environment().warnings))
 
 
 def test_nothing_is_said_where_all_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,28 +39,28 @@ def test_nothing_is_said_where_all_is_new(monkeypatch: pytest.MonkeyPatch) -> No
         "onnxruntime": "1.32.0",
         "numpy": "2.4.0",
     }
-    monkeypatch.setattr(checks, "versions", lambda: new)
-    assert checks.check_environment().warnings == []
+    monkeypatch.setattr(environment, "versions", lambda: new)
+    assert environment.check_environment().warnings == []
 
 
 def test_a_torch_that_does_not_load_is_a_fact_and_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.setattr(checks, "versions", lambda: {"torch": "2.14.0"})
-    assert checks.check_environment().facts["device"].startswith("cpu (torch does not load: ")
+    monkeypatch.setattr(environment, "versions", lambda: {"torch": "2.14.0"})
+    assert environment.check_environment().facts["device"].startswith("cpu (torch does not load: ")
 
 
 def test_the_kernel_library_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     library = tmp_path / "liblth_ops.so"
     library.touch()
     monkeypatch.setenv("LTH_OPS_LIBRARY", str(library))
-    assert checks.check_environment().facts["kernel library"] == str(library)
+    assert environment.check_environment().facts["kernel library"] == str(library)
 
 
 def test_a_missing_kernel_library_is_a_fact_and_a_warning_that_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("LTH_OPS_LIBRARY", str(tmp_path / "absent.so"))
-    found = checks.check_environment()
+    found = environment.check_environment()
     assert found.facts["kernel library"].startswith("none")
     assert any("absent.so" in warning and "unset" in warning for warning in found.warnings)
 
@@ -69,5 +69,5 @@ def test_the_minimum_versions_are_those_of_the_project_file() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     required = [*project["dependencies"], *project["optional-dependencies"]["train"]]
     bounds = dict(re.findall(r"^(\w+)>=([0-9.]+)", text)[0] for text in required if re.match(r"\w+>=", text))
-    for name, least in checks.MINIMUM.items():
+    for name, least in environment.MINIMUM.items():
         assert bounds[name] == ".".join(map(str, least))

@@ -6,12 +6,12 @@ import pytest
 from tiny_artifact import CLASSES, IDS, save_data, tiny_model
 
 from lth_deploy import storage
-from lth_deploy.compiler.metadata import ArtifactMetadata, ClassName, write_metadata
-from lth_deploy.compiler.save import save_model
+from lth_deploy.compiler.artifact.metadata import ArtifactMetadata, ClassName, write_metadata
+from lth_deploy.compiler.model.save import save_model
 from lth_deploy.errors import ParityError
-from lth_deploy.workflow.benchmark import BenchmarkOptions, benchmark
-from lth_deploy.workflow.class_gate import Named, first_difference, hold_written_classes, permutation_note
+from lth_deploy.workflow.benchmark.benchmark import BenchmarkOptions, benchmark
 from lth_deploy.workflow.evaluate import evaluate
+from lth_deploy.workflow.gates.class_names import Named, first_difference, hold_written_classes, permutation_note
 
 TRUE = list(zip(IDS, CLASSES, strict=True))
 SWAPPED = [TRUE[1], TRUE[0], *TRUE[2:]]

@@ -7,15 +7,15 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch comes with the extra 'train'")
 pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
 
-from lth_deploy.bundled import recipe_file  # noqa: E402
+from lth_deploy.config.bundled import recipe_file  # noqa: E402
+from lth_deploy.config.recipe import Recipe, load_recipe  # noqa: E402
 from lth_deploy.errors import DataError, RecipeError, UsageError  # noqa: E402
 from lth_deploy.mask import load_masks  # noqa: E402
-from lth_deploy.recipe import Recipe, load_recipe  # noqa: E402
-from lth_deploy.ticket import RunDirectory  # noqa: E402
+from lth_deploy.run.directory import RunDirectory  # noqa: E402
 from lth_deploy.training.state import TrainingState  # noqa: E402
-from lth_deploy.workflow.export import export  # noqa: E402
-from lth_deploy.workflow.find_ticket import TicketResult, find_ticket  # noqa: E402
+from lth_deploy.workflow.export.from_run import export  # noqa: E402
 from lth_deploy.workflow.report import report  # noqa: E402
+from lth_deploy.workflow.search.find_ticket import TicketResult, find_ticket  # noqa: E402
 from tests.pictures import COLOURS, draw_folder  # noqa: E402
 from tests.workflow.ticket_runs import tiny_recipe  # noqa: E402
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from lth_deploy.compiler.metadata import ArtifactMetadata, ClassName, write_metadata
-from lth_deploy.compiler.pack import pack
-from lth_deploy.compiler.save import save_model
+from lth_deploy.compiler.artifact.metadata import ArtifactMetadata, ClassName, write_metadata
+from lth_deploy.compiler.artifact.pack import pack
+from lth_deploy.compiler.model.save import save_model
 from tests.compiler.onnx_models import detector, image, run
 
 CONSUMER = Path(__file__).parents[2] / "export" / "consumers" / "python" / "run.py"

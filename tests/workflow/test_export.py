@@ -18,25 +18,25 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper  # noqa: E402
 
 from lth_deploy import storage  # noqa: E402
 from lth_deploy.compiler import emit as emit_module  # noqa: E402
-from lth_deploy.compiler.load import load_model  # noqa: E402
-from lth_deploy.compiler.metadata import read_metadata, write_metadata  # noqa: E402
-from lth_deploy.compiler.save import save_model  # noqa: E402
-from lth_deploy.compiler.values import round_values  # noqa: E402
+from lth_deploy.compiler.artifact.load import load_model  # noqa: E402
+from lth_deploy.compiler.artifact.metadata import read_metadata, write_metadata  # noqa: E402
+from lth_deploy.compiler.artifact.value_types import round_values  # noqa: E402
+from lth_deploy.compiler.model.save import save_model  # noqa: E402
+from lth_deploy.config.recipe import Recipe  # noqa: E402
+from lth_deploy.config.target import GatesSpec, Target  # noqa: E402
 from lth_deploy.detectors import fold_norm as fold_module  # noqa: E402
 from lth_deploy.errors import DataError, GateError, ParityError, UsageError  # noqa: E402
 from lth_deploy.mask import load_masks  # noqa: E402
-from lth_deploy.recipe import Recipe  # noqa: E402
-from lth_deploy.target import GatesSpec, Target  # noqa: E402
-from lth_deploy.ticket import RunDirectory  # noqa: E402
+from lth_deploy.run.directory import RunDirectory  # noqa: E402
 from lth_deploy.training.state import TrainingState  # noqa: E402
-from lth_deploy.workflow.detection_gate import hold_detections  # noqa: E402
-from lth_deploy.workflow.export import choose_trial, export, stored_reference  # noqa: E402
-from lth_deploy.workflow.find_ticket import find_ticket  # noqa: E402
-from lth_deploy.workflow.smoke import smoke_recipe  # noqa: E402
-from lth_deploy.workflow.splits import load_splits  # noqa: E402
-from lth_deploy.workflow.trained import trained_model  # noqa: E402
+from lth_deploy.workflow.export.from_run import choose_trial, export, stored_reference  # noqa: E402
+from lth_deploy.workflow.gates.detections import hold_detections  # noqa: E402
+from lth_deploy.workflow.search.find_ticket import find_ticket  # noqa: E402
+from lth_deploy.workflow.search.smoke import smoke_recipe  # noqa: E402
+from lth_deploy.workflow.search.splits import load_splits  # noqa: E402
+from lth_deploy.workflow.search.trained_model import trained_model  # noqa: E402
 
-verb = sys.modules["lth_deploy.workflow.export"]
+verb = sys.modules["lth_deploy.workflow.export.from_run"]
 Faults = Callable[[ModelProto], None]
 
 
@@ -220,7 +220,7 @@ def test_a_fold_that_drops_biases_fails_the_gate(run: Path, tmp_path: Path, monk
 
 
 def test_a_graph_cannot_vouch_for_weights_that_were_not_trained(run: Path, tmp_path: Path, monkeypatch: Any) -> None:
-    from lth_deploy.compiler import capture as capture_module
+    from lth_deploy.compiler.model import capture as capture_module
 
     capture = capture_module.capture
 
@@ -304,7 +304,7 @@ def test_permuted_class_names_never_appear(run: Path, tmp_path: Path, monkeypatc
         first, second, *others = metadata.classes
         write_metadata(model, metadata.model_copy(update={"classes": [second, first, *others]}))
 
-    monkeypatch.setattr("lth_deploy.compiler.metadata.write_metadata", permuting)
+    monkeypatch.setattr("lth_deploy.compiler.artifact.metadata.write_metadata", permuting)
     with pytest.raises(ParityError, match=r"label 1 is 'square' \(category 2\), expected is 'circle' \(category 1\)"):
         export(run, level="80", out=tmp_path)
     assert not list(tmp_path.glob("*.onnx"))

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from lth_deploy import storage
-from lth_deploy.compiler.save import save_model
+from lth_deploy.compiler.model.save import save_model
 from lth_deploy.errors import ArtifactError, StorageError
-from lth_deploy.workflow.export_commit import COMMITTED, RECORD, SIGNATURE, finish_interrupted
-from lth_deploy.workflow.export_folder import export_folder
-from lth_deploy.workflow.export_record import check_exported
-from lth_deploy.workflow.verify import verify
+from lth_deploy.workflow.export.commit import COMMITTED, RECORD, SIGNATURE, finish_interrupted
+from lth_deploy.workflow.export.folder import export_folder
+from lth_deploy.workflow.verify.export_record import check_exported
+from lth_deploy.workflow.verify.verify import verify
 from tests.compiler.onnx_models import detector
 
 KILLS = int(os.environ.get("LTH_TEST_KILLS", "2"))
@@ -175,7 +175,8 @@ REAL = """
     import sys
     from pathlib import Path
     from lth_deploy.compiler import input_sizes
-    from lth_deploy.workflow.export_onnx import OnnxJob, export_onnx
+    from lth_deploy.workflow.export.from_onnx import export_onnx
+    from lth_deploy.workflow.export.onnx_job import OnnxJob
 
     input_sizes.SIDE = 24
     print("begins", flush=True)
@@ -276,7 +277,7 @@ def test_a_record_that_is_nested_deep_or_large_is_one_error(tmp_path: Path, monk
     (tmp_path / RECORD).write_text("[" * 100_000)
     with pytest.raises(ArtifactError):
         verify(tmp_path)
-    monkeypatch.setattr("lth_deploy.workflow.export_record.LARGEST", 10)
+    monkeypatch.setattr("lth_deploy.workflow.verify.export_record.LARGEST", 10)
     (tmp_path / RECORD).write_text(" " * 11)
     with pytest.raises(ArtifactError, match="has 11 bytes, a record has 10 at most"):
         verify(tmp_path)

@@ -14,16 +14,16 @@ from tiny_artifact import save_data, save_decoder, tiny_model
 
 pytest.importorskip("sympy", reason="the int8 extra is not installed")
 
-from lth_deploy.compiler.layers import weight_layers
-from lth_deploy.compiler.load import load_model
-from lth_deploy.compiler.metadata import Quantization, read_metadata
-from lth_deploy.compiler.prepare import unpack_model
+from lth_deploy.compiler.artifact.load import load_model
+from lth_deploy.compiler.artifact.metadata import Quantization, read_metadata
+from lth_deploy.compiler.artifact.normalize import unpack_model
+from lth_deploy.compiler.artifact.weight_layers import weight_layers
+from lth_deploy.config.target import CalibrationSpec, Target
 from lth_deploy.errors import DataError, GateError, UsageError
-from lth_deploy.target import CalibrationSpec, Target
-from lth_deploy.workflow.export_onnx import OnnxJob, export_onnx
-from lth_deploy.workflow.inspect import inspect_artifact
-from lth_deploy.workflow.inspect_text import facts, table
-from lth_deploy.workflow.quantisation import hold_quantised_ap
+from lth_deploy.workflow.export.from_onnx import OnnxJob, export_onnx
+from lth_deploy.workflow.export.quantization import hold_quantised_ap
+from lth_deploy.workflow.inspect.inspect import inspect_artifact
+from lth_deploy.workflow.inspect.text import facts, table
 
 INT8 = Target(values="int8")
 

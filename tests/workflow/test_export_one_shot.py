@@ -8,12 +8,12 @@ import onnx
 import pytest
 from tiny_artifact import save_data, save_decoder, tiny_model
 
-from lth_deploy.compiler.load import load_model
-from lth_deploy.compiler.metadata import read_metadata
+from lth_deploy.compiler.artifact.load import load_model
+from lth_deploy.compiler.artifact.metadata import read_metadata
+from lth_deploy.config.target import Target
 from lth_deploy.errors import DataError, UsageError
-from lth_deploy.target import Target
-from lth_deploy.workflow.export_onnx import OnnxJob, export_onnx
-from lth_deploy.workflow.onnx_pruning import loss_rows
+from lth_deploy.workflow.export.from_onnx import OnnxJob, export_onnx
+from lth_deploy.workflow.export.onnx_pruning import loss_rows
 
 FP32 = Target(values="fp32")
 

@@ -10,26 +10,26 @@ import numpy as np
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper, shape_inference
 
-from lth_deploy.compiler import dead_channels
 from lth_deploy.compiler import emit as emit_module
-from lth_deploy.compiler.load import load_model
-from lth_deploy.compiler.metadata import Measured, read_metadata
-from lth_deploy.compiler.reasons import in_words
-from lth_deploy.compiler.save import save_model
+from lth_deploy.compiler.artifact.load import load_model
+from lth_deploy.compiler.artifact.metadata import Measured, read_metadata
+from lth_deploy.compiler.model.grouped_reasons import in_words
+from lth_deploy.compiler.model.save import save_model
+from lth_deploy.compiler.one_shot import dead_channels
+from lth_deploy.config.target import Target
 from lth_deploy.errors import ArtifactError, GateError, ParityError, UsageError
 from lth_deploy.measure.parity import compare_tensors
-from lth_deploy.target import Target
-from lth_deploy.workflow import export_onnx as verb
-from lth_deploy.workflow.export_onnx import OnnxJob, export_onnx
-from lth_deploy.workflow.gates import tensors_of
-from lth_deploy.workflow.inspect import inspect_artifact
-from lth_deploy.workflow.inspect_text import facts
+from lth_deploy.workflow.export import from_onnx as verb
+from lth_deploy.workflow.export.from_onnx import OnnxJob, export_onnx
+from lth_deploy.workflow.gates.raw_outputs import tensors_of
+from lth_deploy.workflow.inspect.inspect import inspect_artifact
+from lth_deploy.workflow.inspect.text import facts
 from tests.compiler.onnx_models import Net, detector
 
 
 @pytest.fixture(autouse=True)
 def small_noise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lth_deploy.compiler.input_sizes.SIDE", 24)
+    monkeypatch.setattr("lth_deploy.compiler.model.input_sizes.SIDE", 24)
 
 
 @pytest.fixture

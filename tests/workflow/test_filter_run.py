@@ -12,31 +12,31 @@ from tests.workflow.ticket_runs import tiny_recipe
 torch = pytest.importorskip("torch", reason="torch comes with the extra 'train'")
 pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
 
-from lth_deploy.compiler.capture import capture  # noqa: E402
-from lth_deploy.compiler.dead_channels import remove_dead_channels  # noqa: E402
-from lth_deploy.compiler.load import load_model  # noqa: E402
-from lth_deploy.compiler.metadata import read_metadata  # noqa: E402
-from lth_deploy.compiler.save import to_bytes  # noqa: E402
+from lth_deploy.compiler.artifact.load import load_model  # noqa: E402
+from lth_deploy.compiler.artifact.metadata import read_metadata  # noqa: E402
+from lth_deploy.compiler.model.capture import capture  # noqa: E402
+from lth_deploy.compiler.model.save import to_bytes  # noqa: E402
+from lth_deploy.compiler.one_shot.dead_channels import remove_dead_channels  # noqa: E402
+from lth_deploy.config.target import GatesSpec, Target  # noqa: E402
 from lth_deploy.detectors.exportable import ExportableDetector  # noqa: E402
 from lth_deploy.detectors.fold_norm import fold_norm, norms_behind  # noqa: E402
 from lth_deploy.errors import RecipeError  # noqa: E402
 from lth_deploy.mask import load_masks, sparsity  # noqa: E402
-from lth_deploy.pruning.allocation import prune  # noqa: E402
-from lth_deploy.pruning.criteria import CRITERIA  # noqa: E402
 from lth_deploy.pruning.layer import PrunableLayer  # noqa: E402
+from lth_deploy.pruning.ranking.allocation import prune  # noqa: E402
+from lth_deploy.pruning.ranking.coupled_filters import silenced, tied_layers  # noqa: E402
+from lth_deploy.pruning.ranking.criteria import CRITERIA  # noqa: E402
+from lth_deploy.pruning.ranking.structure import STRUCTURES  # noqa: E402
 from lth_deploy.pruning.scope import scoped_layers  # noqa: E402
-from lth_deploy.pruning.structure import STRUCTURES  # noqa: E402
-from lth_deploy.pruning.ties import silenced, tied_layers  # noqa: E402
-from lth_deploy.target import GatesSpec, Target  # noqa: E402
-from lth_deploy.ticket import RunDirectory  # noqa: E402
+from lth_deploy.run.directory import RunDirectory  # noqa: E402
 from lth_deploy.training.state import TrainingState  # noqa: E402
-from lth_deploy.workflow.export import export  # noqa: E402
-from lth_deploy.workflow.find_ticket import find_ticket  # noqa: E402
-from lth_deploy.workflow.inspect import inspect_artifact  # noqa: E402
-from lth_deploy.workflow.inspect_text import facts, table  # noqa: E402
-from lth_deploy.workflow.smoke import smoke_recipe  # noqa: E402
-from lth_deploy.workflow.splits import load_splits  # noqa: E402
-from lth_deploy.workflow.trained import trained_model  # noqa: E402
+from lth_deploy.workflow.export.from_run import export  # noqa: E402
+from lth_deploy.workflow.inspect.inspect import inspect_artifact  # noqa: E402
+from lth_deploy.workflow.inspect.text import facts, table  # noqa: E402
+from lth_deploy.workflow.search.find_ticket import find_ticket  # noqa: E402
+from lth_deploy.workflow.search.smoke import smoke_recipe  # noqa: E402
+from lth_deploy.workflow.search.splits import load_splits  # noqa: E402
+from lth_deploy.workflow.search.trained_model import trained_model  # noqa: E402
 
 
 def filter_run(folder: Path, family: str, level: float = 0.5, **pruning: Any) -> Path:

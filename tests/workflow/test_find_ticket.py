@@ -18,20 +18,20 @@ from tests.workflow.ticket_runs import REWIND, STEPS, outcome, tiny_recipe
 torch = pytest.importorskip("torch", reason="torch comes with the extra 'train'")
 pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
 
+from lth_deploy.config.recipe import Recipe  # noqa: E402
 from lth_deploy.detections import Detections  # noqa: E402
 from lth_deploy.errors import DataError, RecipeError, StorageError, UsageError  # noqa: E402
 from lth_deploy.evaluation.coco_rows import compact  # noqa: E402
 from lth_deploy.mask import is_subset, load_masks  # noqa: E402
 from lth_deploy.measure.machine import describe_machine  # noqa: E402
-from lth_deploy.pruning.trials import Trials  # noqa: E402
-from lth_deploy.recipe import Recipe  # noqa: E402
-from lth_deploy.ticket import RunDirectory, Trial  # noqa: E402
+from lth_deploy.pruning.search.trials import Trials  # noqa: E402
+from lth_deploy.run.directory import RunDirectory, Trial  # noqa: E402
 from lth_deploy.training import session  # noqa: E402
 from lth_deploy.training.state import TrainingState  # noqa: E402
-from lth_deploy.workflow import find_ticket as verb  # noqa: E402
-from lth_deploy.workflow import summary  # noqa: E402
-from lth_deploy.workflow.find_ticket import TicketResult, find_ticket  # noqa: E402
-from lth_deploy.workflow.splits import load_splits  # noqa: E402
+from lth_deploy.workflow.search import find_ticket as verb  # noqa: E402
+from lth_deploy.workflow.search import summary  # noqa: E402
+from lth_deploy.workflow.search.find_ticket import TicketResult, find_ticket  # noqa: E402
+from lth_deploy.workflow.search.splits import load_splits  # noqa: E402
 
 PROJECT = Path(__file__).parents[2]
 
@@ -166,7 +166,7 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_second_process_is_refused(finished: Finished) -> None:
     hold = (
-        "import sys; from pathlib import Path; from lth_deploy.ticket import RunDirectory\n"
+        "import sys; from pathlib import Path; from lth_deploy.run.directory import RunDirectory\n"
         "with RunDirectory(Path(sys.argv[1])).locked(): print('held', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
@@ -362,7 +362,7 @@ def test_the_interval_is_of_ticket_minus_control(
         seen = next(sees)
         return {image.id: compact(perfect(dataset, image.id, seen)) for image in dataset.images}
 
-    monkeypatch.setattr("lth_deploy.workflow.prediction.detect", fake)
+    monkeypatch.setattr("lth_deploy.workflow.search.torch_detect.detect", fake)
     model = search.trials.trained("dense")
     low, high = summary._interval(search, splits["test"], model, model)
     assert low == pytest.approx(sign)

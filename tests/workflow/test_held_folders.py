@@ -11,9 +11,9 @@ import pytest
 from lth_deploy import storage
 from lth_deploy.errors import StorageError
 from lth_deploy.workflow.data import crop_objects, draw_shapes
-from lth_deploy.workflow.export_onnx import export_onnx
+from lth_deploy.workflow.export.from_onnx import export_onnx
 from lth_deploy.workflow.predict import predict
-from lth_deploy.workflow.verify import verify
+from lth_deploy.workflow.verify.verify import verify
 from tests.tiny_artifact import save_data, save_decoder, save_tiny
 from tests.workflow.racing import said, tell
 
@@ -49,7 +49,7 @@ RACER = """
     import sys
     from pathlib import Path
     from lth_deploy.errors import LthError
-    from lth_deploy.workflow.export_folder import export_folder
+    from lth_deploy.workflow.export.folder import export_folder
 
     for line in sys.stdin:
         out, mine = line.split()

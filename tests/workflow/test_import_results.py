@@ -9,11 +9,11 @@ import pytest
 from tiny_artifact import BOXES, CLASSES, IDS, save_data
 
 from lth_deploy import storage
-from lth_deploy.data.coco import load_coco
+from lth_deploy.data.coco.load import load_coco
 from lth_deploy.errors import DataError, UsageError
 from lth_deploy.measure.results import BenchmarkResults, Row
 from lth_deploy.measure.table import HEADER, table_rows
-from lth_deploy.workflow.imports import imported_rows, read_import
+from lth_deploy.workflow.benchmark.imported_rows import imported_rows, read_import
 
 DIGEST = "ab" * 32
 KNOWN = Row(

@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 from onnx import ModelProto, helper, numpy_helper
 
+from lth_deploy.compiler.artifact.metadata import ArtifactMetadata, write_metadata
 from lth_deploy.compiler.emit import emit
-from lth_deploy.compiler.metadata import ArtifactMetadata, write_metadata
-from lth_deploy.compiler.save import save_model
-from lth_deploy.target import Target
-from lth_deploy.workflow.inspect import InspectReport, inspect_artifact
-from lth_deploy.workflow.inspect_text import facts, table
+from lth_deploy.compiler.model.save import save_model
+from lth_deploy.config.target import Target
+from lth_deploy.workflow.inspect.inspect import InspectReport, inspect_artifact
+from lth_deploy.workflow.inspect.text import facts, table
 from tests.compiler.onnx_models import detector
 
 
 @pytest.fixture(autouse=True)
 def small_noise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lth_deploy.compiler.input_sizes.SIDE", 24)
+    monkeypatch.setattr("lth_deploy.compiler.model.input_sizes.SIDE", 24)
 
 
 def inspected(model: ModelProto, folder: Path) -> InspectReport:

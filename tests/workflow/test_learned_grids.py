@@ -13,9 +13,9 @@ from torch.overrides import TorchFunctionMode
 
 pytest.importorskip("sympy", reason="the int8 extra is not installed")
 
-from lth_deploy.compiler.capture import capture
-from lth_deploy.compiler.int8 import quantize_dense
-from lth_deploy.compiler.learned_grids import Learned, place_grids
+from lth_deploy.compiler.model.capture import capture
+from lth_deploy.compiler.quantization.learned_ranges import Learned, place_grids
+from lth_deploy.compiler.quantization.ort_static import quantize_dense
 from lth_deploy.detectors.exportable import ExportableDetector
 from lth_deploy.detectors.fold_norm import fold_norm
 from lth_deploy.detectors.inference import to_input

@@ -10,11 +10,11 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from lth_deploy.compiler.importing import opsets
 from lth_deploy.compiler.importing.rewrite import Rewrite, changed
+from lth_deploy.config.target import Target
 from lth_deploy.errors import ArtifactError, ParityError
 from lth_deploy.runtimes import RUNTIMES
-from lth_deploy.target import Target
-from lth_deploy.workflow.export_onnx import OnnxJob, export_onnx
-from lth_deploy.workflow.inspect import inspect_artifact
+from lth_deploy.workflow.export.from_onnx import OnnxJob, export_onnx
+from lth_deploy.workflow.inspect.inspect import inspect_artifact
 
 N = helper.make_node
 RNG = np.random.default_rng(0)
@@ -112,7 +112,7 @@ def test_pruned_weights_are_compared_in_the_original(masked: Path, caplog: pytes
 
 
 def test_a_fault_behind_import_is_noticed(masked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lth_deploy.workflow import export_onnx as verb
+    from lth_deploy.workflow.export import from_onnx as verb
 
     chosen = verb.emit_chosen
 

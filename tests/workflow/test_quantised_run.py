@@ -16,18 +16,18 @@ pytest.importorskip("sympy", reason="the int8 extra is not installed")
 from onnx import TensorProto, numpy_helper  # noqa: E402
 
 from lth_deploy import storage  # noqa: E402
-from lth_deploy.compiler.load import load_model  # noqa: E402
-from lth_deploy.compiler.metadata import read_metadata  # noqa: E402
-from lth_deploy.compiler.prepare import unpack_model  # noqa: E402
+from lth_deploy.compiler.artifact.load import load_model  # noqa: E402
+from lth_deploy.compiler.artifact.metadata import read_metadata  # noqa: E402
+from lth_deploy.compiler.artifact.normalize import unpack_model  # noqa: E402
+from lth_deploy.config.recipe import Recipe  # noqa: E402
+from lth_deploy.config.target import GatesSpec, Target  # noqa: E402
 from lth_deploy.mask import load_masks  # noqa: E402
-from lth_deploy.recipe import Recipe  # noqa: E402
-from lth_deploy.target import GatesSpec, Target  # noqa: E402
-from lth_deploy.ticket import RunDirectory  # noqa: E402
-from lth_deploy.workflow.export import _float_ap, choose_trial, export  # noqa: E402
-from lth_deploy.workflow.find_ticket import find_ticket, load_splits  # noqa: E402
-from lth_deploy.workflow.inspect import inspect_artifact  # noqa: E402
-from lth_deploy.workflow.smoke import smoke_recipe  # noqa: E402
-from lth_deploy.workflow.trained import learned_grids, trained_model  # noqa: E402
+from lth_deploy.run.directory import RunDirectory  # noqa: E402
+from lth_deploy.workflow.export.from_run import _float_ap, choose_trial, export  # noqa: E402
+from lth_deploy.workflow.inspect.inspect import inspect_artifact  # noqa: E402
+from lth_deploy.workflow.search.find_ticket import find_ticket, load_splits  # noqa: E402
+from lth_deploy.workflow.search.smoke import smoke_recipe  # noqa: E402
+from lth_deploy.workflow.search.trained_model import learned_grids, trained_model  # noqa: E402
 
 
 def quads(folder: Path, family: str = "retinanet") -> Recipe:

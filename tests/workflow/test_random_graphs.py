@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from lth_deploy.errors import ParityError
-from lth_deploy.workflow.export_onnx import OnnxJob, export_onnx
+from lth_deploy.workflow.export.from_onnx import OnnxJob, export_onnx
 from tests.random_graphs import exported, random_graph
 from tests.random_graphs.exported import differences
 
@@ -50,7 +50,7 @@ def test_graphs_that_were_wrong_once(seed: int, tmp_path: Path) -> None:
 
 
 def test_a_file_that_loads_only_without_the_kernels_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lth_deploy.compiler.regions.build._ranks", lambda *_: [])
+    monkeypatch.setattr("lth_deploy.compiler.regions.codegen.build._ranks", lambda *_: [])
     graph = random_graph(817)  # a Resize takes its size from the shape of a region's output
     onnx.save(graph.model, tmp_path / "model.onnx")
     with pytest.raises(ParityError, match=r"the whole model .*cannot load"):

@@ -9,23 +9,23 @@ import onnx
 import pytest
 from onnx import ModelProto, helper, numpy_helper
 
-from lth_deploy.compiler.load import load_model
-from lth_deploy.compiler.metadata import read_metadata
-from lth_deploy.compiler.pack import pack
-from lth_deploy.compiler.regions.alone import lone_regions
-from lth_deploy.compiler.regions.build import build_regions, zeros_from
-from lth_deploy.compiler.regions.expand import has_regions
-from lth_deploy.compiler.save import save_model
+from lth_deploy.compiler.artifact.extract_region import lone_regions
+from lth_deploy.compiler.artifact.inline_regions import has_regions
+from lth_deploy.compiler.artifact.load import load_model
+from lth_deploy.compiler.artifact.metadata import read_metadata
+from lth_deploy.compiler.artifact.pack import pack
+from lth_deploy.compiler.model.save import save_model
+from lth_deploy.compiler.regions.codegen.build import build_regions, zeros_from
+from lth_deploy.config.target import GatesSpec, Target
 from lth_deploy.errors import MissingLibraryError, ParityError
 from lth_deploy.formats import Block
 from lth_deploy.kernels import ops_library
 from lth_deploy.measure.machine import describe_machine
 from lth_deploy.runtimes import RUNTIMES, Session
-from lth_deploy.target import GatesSpec, Target
-from lth_deploy.workflow import region_steps
-from lth_deploy.workflow.export_onnx import OnnxJob, export_onnx
-from lth_deploy.workflow.inspect import inspect_artifact
-from lth_deploy.workflow.region_gate import RegionCheck, hold_regions
+from lth_deploy.workflow.export.from_onnx import OnnxJob, export_onnx
+from lth_deploy.workflow.gates import region_steps
+from lth_deploy.workflow.gates.regions import RegionCheck, hold_regions
+from lth_deploy.workflow.inspect.inspect import inspect_artifact
 from tests.compiler.onnx_models import in_blocks
 from tests.hostile.make_corpus import program_edit, valid_int8_region, valid_region
 
@@ -204,7 +204,7 @@ def test_where_a_stock_runtime_may_saturate_its_layers_are_computed_in_floats(
 ) -> None:
     machine = describe_machine().model_copy(update={"isa": ["avx2"]})
     assert not machine.exact_u8s8
-    monkeypatch.setattr("lth_deploy.workflow.region_gate.describe_machine", lambda: machine)
+    monkeypatch.setattr("lth_deploy.workflow.gates.regions.describe_machine", lambda: machine)
     for model in (_residual_region(), valid_int8_region()):
         assert hold_regions(_saved(model, tmp_path), _inputs(), GatesSpec()) is not None
 
@@ -240,7 +240,7 @@ def test_without_the_library_nothing_is_claimed(tmp_path: Path, monkeypatch: pyt
     def missing() -> Path:
         raise MissingLibraryError("not built")
 
-    monkeypatch.setattr("lth_deploy.workflow.region_gate.ops_library", missing)
+    monkeypatch.setattr("lth_deploy.workflow.gates.regions.ops_library", missing)
     assert hold_regions(_saved(valid_region(), tmp_path), _inputs(), GatesSpec()) is None
 
 

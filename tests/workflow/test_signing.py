@@ -12,10 +12,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from lth_deploy.errors import ArtifactError, MissingExtraError, UsageError
-from lth_deploy.workflow.export_commit import RECORD, SIGNATURE
-from lth_deploy.workflow.export_folder import export_folder
-from lth_deploy.workflow.signing import PASSWORD, Signer, check_signature, signer_of
-from lth_deploy.workflow.verify import verify
+from lth_deploy.workflow.export.commit import RECORD, SIGNATURE
+from lth_deploy.workflow.export.folder import export_folder
+from lth_deploy.workflow.verify.signing import PASSWORD, Signer, check_signature, signer_of
+from lth_deploy.workflow.verify.verify import verify
 
 
 def keys(folder: Path, name: str = "key", password: bytes | None = None) -> tuple[Path, Path]:

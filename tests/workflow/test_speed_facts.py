@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from lth_deploy.compiler.load import load_model
-from lth_deploy.compiler.metadata import ArtifactMetadata, read_metadata
-from lth_deploy.compiler.save import save_model
-from lth_deploy.target import Target
-from lth_deploy.workflow.export_onnx import export_onnx
-from lth_deploy.workflow.inspect import LayerRow, inspect_artifact
-from lth_deploy.workflow.inspect_text import facts
-from lth_deploy.workflow.speed_facts import predicted_model, speed_facts
+from lth_deploy.compiler.artifact.load import load_model
+from lth_deploy.compiler.artifact.metadata import ArtifactMetadata, read_metadata
+from lth_deploy.compiler.model.save import save_model
+from lth_deploy.config.target import Target
+from lth_deploy.workflow.export.from_onnx import export_onnx
+from lth_deploy.workflow.inspect.inspect import LayerRow, inspect_artifact
+from lth_deploy.workflow.inspect.predicted_speed import predicted_model, speed_facts
+from lth_deploy.workflow.inspect.text import facts
 from tests.roi_align_models import pooling_detector
 
 
@@ -51,7 +51,7 @@ def test_layers_that_take_no_time_are_not_believed() -> None:
 
 
 def test_an_exported_model_that_pools_is_predicted_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lth_deploy.compiler.input_sizes.SIDE", 32)
+    monkeypatch.setattr("lth_deploy.compiler.model.input_sizes.SIDE", 32)
     save_model(pooling_detector(), tmp_path / "net.onnx")
     made = export_onnx(tmp_path / "net.onnx", target=Target(values="fp32"))
     report = inspect_artifact(made.artifact)

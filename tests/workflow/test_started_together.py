@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lth_deploy.recipe import Recipe
-from lth_deploy.ticket import RunDirectory
+from lth_deploy.config.recipe import Recipe
+from lth_deploy.run.directory import RunDirectory
 from tests.workflow.racing import said, tell
 from tests.workflow.ticket_runs import tiny_recipe
 
@@ -23,7 +23,7 @@ RACER = """
     from pathlib import Path
 
     from lth_deploy.errors import LthError
-    from lth_deploy.recipe import load_recipe
+    from lth_deploy.config.recipe import load_recipe
     from lth_deploy.workflow import find_ticket as verb
 
     class Stop(Exception):

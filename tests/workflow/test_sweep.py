@@ -14,13 +14,13 @@ import pytest
 pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
 
 from lth_deploy import storage
+from lth_deploy.config.sweep_spec import load_sweep
 from lth_deploy.errors import DataError, RecipeError, StorageError, UsageError
-from lth_deploy.sweep_spec import load_sweep
-from lth_deploy.ticket import RunDirectory
+from lth_deploy.run.directory import RunDirectory
 from lth_deploy.workflow.report import report
-from lth_deploy.workflow.sweep import SweepResult, sweep
-from lth_deploy.workflow.sweeps import processes
-from lth_deploy.workflow.sweeps.rows import SweepRow, rows_of
+from lth_deploy.workflow.sweep import processes
+from lth_deploy.workflow.sweep.rows import SweepRow, rows_of
+from lth_deploy.workflow.sweep.sweep import SweepResult, sweep
 from tests.cli.running import Cli, Outcome
 from tests.workflow.ticket_runs import tiny_recipe
 
@@ -313,7 +313,7 @@ def has_ended(process: int) -> bool:
 def started(folder: Path, text: str, *options: str) -> "subprocess.Popen[bytes]":
     """A sweep in a process of its own, with the stand-in for its rows."""
     program = (
-        "from lth_deploy.workflow.sweeps import processes\n"
+        "from lth_deploy.workflow.sweep import processes\n"
         f"processes.PROGRAM = {STAND_IN!r}\n"
         "from lth_deploy.cli import main; main()"
     )

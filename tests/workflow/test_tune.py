@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from onnx import ModelProto
 
-from lth_deploy.compiler.macs import Uses
-from lth_deploy.compiler.prepare import unpack_model
-from lth_deploy.compiler.regions.expand import has_regions
+from lth_deploy.compiler.artifact.inline_regions import has_regions
+from lth_deploy.compiler.artifact.normalize import unpack_model
+from lth_deploy.compiler.planning.mac_count import Uses
+from lth_deploy.config.target import Target
 from lth_deploy.errors import ArtifactError, MissingLibraryError
 from lth_deploy.kernels import ops_library
 from lth_deploy.measure.latency import Timing
-from lth_deploy.target import Target
-from lth_deploy.workflow import tune as tuning
-from lth_deploy.workflow.tune import WHOLE, emit_chosen, measure_regions
-from lth_deploy.workflow.tune_whole import PairTimes
+from lth_deploy.workflow.export import tune_regions as tuning
+from lth_deploy.workflow.export.tune_regions import WHOLE, emit_chosen, measure_regions
+from lth_deploy.workflow.export.tune_whole import PairTimes
 from tests.hostile.make_corpus import valid_int8_region, valid_region
 
 QUICK = Timing(seconds=0.02, block_seconds=0.01, minimum_rounds=2)
@@ -88,7 +88,7 @@ def test_without_a_profile_only_layers_are_predicted(
     def failing(*_: object) -> None:
         raise ArtifactError("no space left for a profile")
 
-    monkeypatch.setattr("lth_deploy.compiler.rest.stock_times", failing)
+    monkeypatch.setattr("lth_deploy.compiler.planning.unpredicted_time.stock_times", failing)
     made = emit_chosen(unpack_model(valid_region()), Target(), USED, FEEDS)
     assert made.rest is None
     assert has_regions(made.model)

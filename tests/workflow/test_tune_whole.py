@@ -7,10 +7,19 @@ import numpy as np
 import pytest
 from onnx import ModelProto
 
-from lth_deploy.compiler.pack import LayerReport
+from lth_deploy.compiler.artifact.pack import LayerReport
 from lth_deploy.errors import MissingLibraryError
 from lth_deploy.kernels import ops_library
-from lth_deploy.workflow.tune_whole import OPTIONS, PAIRS, ROUNDS, SLOWEST, PairTimes, Plan, not_slower, time_whole
+from lth_deploy.workflow.export.tune_whole import (
+    OPTIONS,
+    PAIRS,
+    ROUNDS,
+    SLOWEST,
+    PairTimes,
+    Plan,
+    not_slower,
+    time_whole,
+)
 from tests.hostile.make_corpus import valid_region
 
 DENSE = 100.0

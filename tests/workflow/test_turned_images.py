@@ -11,10 +11,10 @@ import pytest
 from PIL import Image, ImageOps
 from tiny_artifact import save_data, save_decoder, save_tiny
 
-from lth_deploy.data.coco import load_coco
+from lth_deploy.data.coco.load import load_coco
 from lth_deploy.data.crops import cut_objects
 from lth_deploy.workflow.artifact import open_artifact
-from lth_deploy.workflow.contenders import calibration_images
+from lth_deploy.workflow.benchmark.candidates import calibration_images
 from lth_deploy.workflow.evaluate import detect_all
 from lth_deploy.workflow.predict import predict
 
@@ -80,7 +80,7 @@ def test_predict_draws_upright_pictures_and_says_the_same(both: tuple[Path, Path
 
 def test_training_sees_the_same_images_and_boxes(both: tuple[Path, Path, Path]) -> None:
     torch = pytest.importorskip("torch")
-    from lth_deploy.data.loader import DetectionDataset
+    from lth_deploy.data.batches.loader import DetectionDataset
 
     data, *folders = both
     upright, other = (DetectionDataset(load_coco(data, folder), load_size=(60, 50)) for folder in folders)

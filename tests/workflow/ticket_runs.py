@@ -4,8 +4,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lth_deploy import storage, strict_yaml
-from lth_deploy.recipe import Recipe, recipe_from
+from lth_deploy import storage
+from lth_deploy.config import strict_yaml
+from lth_deploy.config.recipe import Recipe, recipe_from
 
 STEPS, REWIND = 5, 2
 
@@ -52,7 +53,7 @@ def outcome(run: Path) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    from lth_deploy.recipe import load_recipe
-    from lth_deploy.workflow.find_ticket import find_ticket
+    from lth_deploy.config.recipe import load_recipe
+    from lth_deploy.workflow.search.find_ticket import find_ticket
 
     find_ticket(load_recipe(Path(sys.argv[1])), Path(sys.argv[2]), device="cpu", resume=True)

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import NodeProto, OperatorSetIdProto, TensorProto, TypeProto, helper, numpy_helper
 
-from lth_deploy.compiler.stored import tensor_bytes
+from lth_deploy.compiler.artifact.packed_weight import tensor_bytes
 from lth_deploy.errors import ArtifactError
 
 VIEWS = frozenset({"Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten"})

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 from onnx import ModelProto, NodeProto, TensorProto
 
+from lth_deploy.compiler.artifact.packed_weight import is_widening
+from lth_deploy.compiler.artifact.weight_layers import WEIGHT_INPUT
 from lth_deploy.compiler.importing.constants import constant_value
 from lth_deploy.compiler.importing.evaluated import FOLDED, VIEWS, Evaluator, NotFoldedError, bytes_of
 from lth_deploy.compiler.importing.parameters import parameters_of
-from lth_deploy.compiler.layers import WEIGHT_INPUT
-from lth_deploy.compiler.stored import is_widening
-from lth_deploy.compiler.walk import all_graphs, all_nodes, unused_name, used_names
+from lth_deploy.compiler.model.traverse import all_graphs, all_nodes, unused_name, used_names
 
 DEQUANTIZE = "DequantizeLinear"
 

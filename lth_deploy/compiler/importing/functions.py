@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 import onnx
 from onnx import FunctionProto, ModelProto, NodeProto, inliner
 
-from lth_deploy.compiler.domain import DOMAIN
-from lth_deploy.compiler.inlining import check_inlined_size
-from lth_deploy.compiler.walk import all_nodes, inner_graphs
+from lth_deploy.compiler.artifact.domain import DOMAIN
+from lth_deploy.compiler.model.inlined_size import check_inlined_size
+from lth_deploy.compiler.model.traverse import all_nodes, inner_graphs
 
 _NAMED = 4
 

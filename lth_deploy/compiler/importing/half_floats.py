@@ -10,10 +10,17 @@ from collections.abc import Iterable
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from lth_deploy.compiler.half_weights import HALF_TYPES, WIDENED_LAYERS, half_obstacles
-from lth_deploy.compiler.opset import STANDARD_DOMAINS
-from lth_deploy.compiler.stored import array_of
-from lth_deploy.compiler.walk import all_graphs, all_nodes, consumed_names, inner_graphs, unused_name, used_names
+from lth_deploy.compiler.artifact.half_weights import HALF_TYPES, WIDENED_LAYERS, half_obstacles
+from lth_deploy.compiler.artifact.packed_weight import array_of
+from lth_deploy.compiler.model.opset import STANDARD_DOMAINS
+from lth_deploy.compiler.model.traverse import (
+    all_graphs,
+    all_nodes,
+    consumed_names,
+    inner_graphs,
+    unused_name,
+    used_names,
+)
 
 _ALL = (0, 1, 2, 3, 4)
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
+from lth_deploy.compiler.artifact.packed_weight import tensor_bytes
 from lth_deploy.compiler.importing.constants import LIFT_BYTES, constant_value
-from lth_deploy.compiler.stored import tensor_bytes
-from lth_deploy.compiler.walk import all_graphs, inner_graphs, unused_name, used_names
+from lth_deploy.compiler.model.traverse import all_graphs, inner_graphs, unused_name, used_names
 
 
 def hoist_constants(model: ModelProto) -> list[str]:

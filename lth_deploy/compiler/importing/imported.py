@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from onnx import ModelProto
 
+from lth_deploy.compiler.artifact.inline_regions import expand_regions
 from lth_deploy.compiler.importing.constants import drop_copies, lift_constants
 from lth_deploy.compiler.importing.folding import fold_parameters
 from lth_deploy.compiler.importing.frozen_inputs import freeze_inputs
@@ -15,8 +16,7 @@ from lth_deploy.compiler.importing.opsets import raise_versions
 from lth_deploy.compiler.importing.parameters import parameters_of
 from lth_deploy.compiler.importing.sparse_tensors import densify
 from lth_deploy.compiler.importing.unpacked import unpack_model
-from lth_deploy.compiler.regions.expand import expand_regions
-from lth_deploy.compiler.walk import all_nodes
+from lth_deploy.compiler.model.traverse import all_nodes
 
 log = logging.getLogger(__name__)
 

@@ -11,11 +11,11 @@ from functools import cache
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto
 
-from lth_deploy.compiler.domain import MIN_IR_VERSION, MIN_OPSET
+from lth_deploy.compiler.artifact.domain import MIN_IR_VERSION, MIN_OPSET
 from lth_deploy.compiler.importing import adapters, resize
 from lth_deploy.compiler.importing.rewrite import Adapter, NotExactError, Rewrite
-from lth_deploy.compiler.opset import standard_opset
-from lth_deploy.compiler.walk import all_nodes, inner_graphs
+from lth_deploy.compiler.model.opset import standard_opset
+from lth_deploy.compiler.model.traverse import all_nodes, inner_graphs
 from lth_deploy.errors import ArtifactError
 
 _SAME = {

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from onnx import NodeProto
 
-from lth_deploy.compiler.layers import WEIGHT_INPUT
+from lth_deploy.compiler.artifact.weight_layers import WEIGHT_INPUT
 
 _NORMS = {
     "BatchNormalization": (1, 2, 3, 4),

@@ -8,7 +8,7 @@ import numpy as np
 from onnx import NodeProto, helper
 
 from lth_deploy.compiler.importing.rewrite import NotExactError, Rewrite, changed
-from lth_deploy.compiler.regions.known import attribute
+from lth_deploy.compiler.regions.analysis.tensor_info import attribute
 from lth_deploy.formats import Array
 
 

@@ -6,15 +6,15 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 from onnx.shape_inference import infer_shapes
 
-from lth_deploy.compiler.domain import DOMAIN
-from lth_deploy.compiler.half_weights import speaks_half
+from lth_deploy.compiler.artifact.domain import DOMAIN
+from lth_deploy.compiler.artifact.half_weights import speaks_half
+from lth_deploy.compiler.artifact.packed_weight import array_of
 from lth_deploy.compiler.importing.frozen_inputs import CONSTANTS_SINCE
 from lth_deploy.compiler.importing.functions import inline_functions
 from lth_deploy.compiler.importing.hoisted import hoist_constants
 from lth_deploy.compiler.importing.imported import ImportedModel
 from lth_deploy.compiler.importing.unpacked import unpack_model
-from lth_deploy.compiler.stored import array_of
-from lth_deploy.compiler.walk import unused_name, used_names
+from lth_deploy.compiler.model.traverse import unused_name, used_names
 from lth_deploy.errors import ArtifactError
 from lth_deploy.formats import Array
 

@@ -3,9 +3,9 @@
 import numpy as np
 from onnx import ModelProto, NodeProto, SparseTensorProto, TensorProto, helper, numpy_helper
 
+from lth_deploy.compiler.artifact.packed_weight import array_of
 from lth_deploy.compiler.importing.unpacked import MAX_DENSE_BYTES
-from lth_deploy.compiler.stored import array_of
-from lth_deploy.compiler.walk import all_nodes
+from lth_deploy.compiler.model.traverse import all_nodes
 from lth_deploy.errors import ArtifactError
 from lth_deploy.formats.base import MAX_ELEMENTS, check_budget
 

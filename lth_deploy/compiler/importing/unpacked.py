@@ -3,10 +3,10 @@
 import numpy as np
 from onnx import ModelProto, TensorProto, numpy_helper
 
-from lth_deploy.compiler.domain import DOMAIN
-from lth_deploy.compiler.regions.expand import expand_regions
-from lth_deploy.compiler.stored import stored_weights
-from lth_deploy.compiler.walk import consumed_names
+from lth_deploy.compiler.artifact.domain import DOMAIN
+from lth_deploy.compiler.artifact.inline_regions import expand_regions
+from lth_deploy.compiler.artifact.packed_weight import stored_weights
+from lth_deploy.compiler.model.traverse import consumed_names
 from lth_deploy.errors import ArtifactError
 
 MAX_DENSE_BYTES = 1 << 32

@@ -14,7 +14,7 @@ import onnx.backend.test.case.node as node_cases
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from lth_deploy.compiler.importing.imported import import_model
-from lth_deploy.compiler.opset import standard_opset
+from lth_deploy.compiler.model.opset import standard_opset
 
 SLOW = ("attention", "averagepool", "causal", "flexattention", "image_decoder", "linear_attention", "lppool", "maxpool")
 """Modules that take seconds to make their examples; pools are among the models of our own."""

@@ -9,13 +9,13 @@ import numpy.typing as npt
 import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from lth_deploy.compiler.artifact.pack import pack
+from lth_deploy.compiler.artifact.value_types import set_weights
+from lth_deploy.compiler.artifact.weight_layers import weight_layers
+from lth_deploy.compiler.artifact.weightless import weightless_notes
 from lth_deploy.compiler.importing import evaluated
 from lth_deploy.compiler.importing.imported import import_model, normalize
 from lth_deploy.compiler.importing.restored import changed_weights, original_with_weights
-from lth_deploy.compiler.layers import weight_layers
-from lth_deploy.compiler.pack import pack
-from lth_deploy.compiler.values import set_weights
-from lth_deploy.compiler.weightless import weightless_notes
 from tests.compiler.importing.node_cases import as_model, holds, near, run
 
 N = helper.make_node

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from lth_deploy.compiler.artifact.normalize import prepare
+from lth_deploy.compiler.artifact.value_types import set_weights
+from lth_deploy.compiler.artifact.weight_layers import weight_layers
+from lth_deploy.compiler.artifact.weightless import weightless_notes
 from lth_deploy.compiler.importing.imported import import_model
 from lth_deploy.compiler.importing.restored import changed_weights, original_with_weights
-from lth_deploy.compiler.layers import weight_layers
-from lth_deploy.compiler.prepare import prepare
-from lth_deploy.compiler.values import set_weights
-from lth_deploy.compiler.weightless import weightless_notes
 from tests.compiler.importing.node_cases import as_model, holds, near, run
 
 N = helper.make_node

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 
 from lth_deploy.compiler.importing.imported import import_model
 from lth_deploy.compiler.importing.opsets import STEPS, next_version
-from lth_deploy.compiler.opset import standard_opset
+from lth_deploy.compiler.model.opset import standard_opset
 from lth_deploy.errors import ArtifactError
 from tests.compiler.importing.node_cases import (
     Example,

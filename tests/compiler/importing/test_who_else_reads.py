@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from lth_deploy.compiler.artifact.pack import pack
+from lth_deploy.compiler.artifact.weight_layers import weight_layers
+from lth_deploy.compiler.artifact.weightless import weightless_notes
 from lth_deploy.compiler.importing.imported import import_model
 from lth_deploy.compiler.importing.restored import original_with_weights
-from lth_deploy.compiler.layers import weight_layers
-from lth_deploy.compiler.pack import pack
-from lth_deploy.compiler.weightless import weightless_notes
 from lth_deploy.errors import ArtifactError
 from tests.compiler.importing.node_cases import as_model, holds, near, run
 

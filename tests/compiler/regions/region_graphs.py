@@ -10,21 +10,21 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from lth_deploy.compiler.domain import position_input
-from lth_deploy.compiler.load import check_model
-from lth_deploy.compiler.pack import pack
-from lth_deploy.compiler.regions.alone import lone_regions
-from lth_deploy.compiler.regions.build import RegionPlan, build_regions, zeros_from
-from lth_deploy.compiler.regions.check import program_of
-from lth_deploy.compiler.regions.expand import is_region
-from lth_deploy.compiler.stored import array_of
+from lth_deploy.compiler.artifact.check_regions import program_of
+from lth_deploy.compiler.artifact.domain import position_input
+from lth_deploy.compiler.artifact.extract_region import lone_regions
+from lth_deploy.compiler.artifact.inline_regions import is_region
+from lth_deploy.compiler.artifact.load import check_model
+from lth_deploy.compiler.artifact.pack import pack
+from lth_deploy.compiler.artifact.packed_weight import array_of
+from lth_deploy.compiler.regions.codegen.build import RegionPlan, build_regions, zeros_from
 from lth_deploy.errors import MissingLibraryError
 from lth_deploy.formats import FORMATS, Block
 from lth_deploy.kernels import ops_library
-from lth_deploy.kernels.exactness import reads_bytes
-from lth_deploy.kernels.instructions import Program
-from lth_deploy.kernels.reference import run_bounded
-from lth_deploy.workflow.region_steps import Stock, wrong_step
+from lth_deploy.kernels.oracle.exactness import reads_bytes
+from lth_deploy.kernels.oracle.reference import run_bounded
+from lth_deploy.kernels.program.instructions import Program
+from lth_deploy.workflow.gates.region_steps import Stock, wrong_step
 
 Array = np.ndarray[Any, Any]
 

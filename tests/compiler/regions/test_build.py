@@ -5,12 +5,12 @@ import pytest
 from onnx import ModelProto, helper
 from region_graphs import Graph, assert_same, noise, regions_of
 
-from lth_deploy.compiler.layers import weight_layers
-from lth_deploy.compiler.prepare import unpack_model
-from lth_deploy.compiler.regions.check import program_of
-from lth_deploy.compiler.regions.expand import is_region
-from lth_deploy.compiler.save import to_bytes
-from lth_deploy.kernels.program import text
+from lth_deploy.compiler.artifact.check_regions import program_of
+from lth_deploy.compiler.artifact.inline_regions import is_region
+from lth_deploy.compiler.artifact.normalize import unpack_model
+from lth_deploy.compiler.artifact.weight_layers import weight_layers
+from lth_deploy.compiler.model.save import to_bytes
+from lth_deploy.kernels.program.text import text
 
 X = ("n", "c", "h", "w")
 

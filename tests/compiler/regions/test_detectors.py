@@ -7,11 +7,11 @@ import pytest
 from onnx import ModelProto
 from region_graphs import assert_programs, assert_same, optimised, regions_of, run
 
-from lth_deploy.compiler.layers import weight_layers
-from lth_deploy.compiler.load import load_model
-from lth_deploy.compiler.prepare import prepare
-from lth_deploy.compiler.prune import prune_onnx
-from lth_deploy.compiler.values import set_weights
+from lth_deploy.compiler.artifact.load import load_model
+from lth_deploy.compiler.artifact.normalize import prepare
+from lth_deploy.compiler.artifact.value_types import set_weights
+from lth_deploy.compiler.artifact.weight_layers import weight_layers
+from lth_deploy.compiler.one_shot.magnitude import prune_onnx
 
 # Regions and layers inside them: pyramid with dense heads; box head; mask head. The average behind a box head that is
 # layer4 has no instruction, so the predictors stand alone.
@@ -33,7 +33,7 @@ def _pruned_uniformly(model: ModelProto, zeros: float = 0.8) -> ModelProto:
 @pytest.fixture(scope="module", params=list(EXPECTED))
 def detector(request: pytest.FixtureRequest) -> tuple[str, ModelProto]:
     pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
-    from lth_deploy.compiler.capture import capture
+    from lth_deploy.compiler.model.capture import capture
     from lth_deploy.detectors.exportable import ExportableDetector
     from lth_deploy.detectors.fold_norm import fold_norm
     from tests.tiny_detectors import picture, tiny_detector
@@ -71,11 +71,11 @@ def test_quantised_detectors_are_as_few_regions_and_stay_quantised(
 ) -> None:
     pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
     pytest.importorskip("sympy", reason="the int8 extra is not installed")
-    from lth_deploy.compiler.capture import capture
-    from lth_deploy.compiler.quantize import quantize
+    from lth_deploy.compiler.model.capture import capture
+    from lth_deploy.compiler.quantization.quantize_ticket import quantize
+    from lth_deploy.config.target import Target
     from lth_deploy.detectors.exportable import ExportableDetector
     from lth_deploy.detectors.fold_norm import fold_norm
-    from lth_deploy.target import Target
     from tests.tiny_detectors import picture, tiny_detector
 
     module = ExportableDetector(fold_norm(tiny_detector(name)).module)

@@ -9,8 +9,8 @@ from onnx import ModelProto
 from quantised_graphs import QuantisedGraph
 from region_graphs import assert_programs, assert_same, noise, optimised, regions_of
 
-from lth_deploy.compiler.regions.check import program_of
-from lth_deploy.kernels.instructions import Load, QConv
+from lth_deploy.compiler.artifact.check_regions import program_of
+from lth_deploy.kernels.program.instructions import Load, QConv
 
 INPUT = {"x": ["n", 16, "h", "w"]}
 

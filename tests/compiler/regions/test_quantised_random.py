@@ -7,7 +7,7 @@ import pytest
 from quantised_graphs import QuantisedGraph
 from region_graphs import assert_steps, noise, regions_of, run
 
-from lth_deploy.compiler.regions.alone import lone_regions, showing
+from lth_deploy.compiler.artifact.extract_region import lone_regions, showing
 
 GRAPHS = 24
 """Seeds 0 to 23; some hundred more were tried by hand."""

@@ -10,10 +10,10 @@ from onnx import ModelProto, helper, numpy_helper
 from quantised_graphs import QuantisedGraph
 from region_graphs import assert_programs, noise, regions_of, run
 
-from lth_deploy.compiler.regions.check import program_of
+from lth_deploy.compiler.artifact.check_regions import program_of
 from lth_deploy.kernels import ops_library
-from lth_deploy.kernels.instructions import QConvTranspose
-from lth_deploy.kernels.program import text
+from lth_deploy.kernels.program.instructions import QConvTranspose
+from lth_deploy.kernels.program.text import text
 
 INPUT = {"x": ["n", 16, "h", "w"]}
 
@@ -76,7 +76,7 @@ def test_an_activation_before_its_bytes_is_taken_in() -> None:
 def test_the_quantizer_makes_what_the_kernels_take(tmp_path: Path) -> None:
     """The mask predictor of a Mask R-CNN: a transposed convolution, a ReLU and a 1x1 convolution."""
     pytest.importorskip("sympy", reason="the int8 extra is not installed")
-    from lth_deploy.compiler.int8 import quantize_dense
+    from lth_deploy.compiler.quantization.ort_static import quantize_dense
 
     rng = np.random.default_rng(3)
     shapes = {"w1": (16, 16, 3, 3), "b1": (16,), "w2": (16, 24, 2, 2), "b2": (24,), "w3": (5, 24, 1, 1), "b3": (5,)}

@@ -1,0 +1,1 @@
+"""The packed file format: read, written and checked."""

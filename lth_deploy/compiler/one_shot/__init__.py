@@ -1,0 +1,1 @@
+"""Pruning ONNX models without training, and removing channels that pruning left dead."""

@@ -1,0 +1,123 @@
+"""Pruning an ONNX model that nobody can train any more: by the magnitude of its weights."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+import numpy as np
+from onnx import ModelProto
+
+from lth_deploy.compiler.artifact.normalize import prepare
+from lth_deploy.compiler.artifact.value_types import set_weights
+from lth_deploy.compiler.artifact.weight_layers import WeightLayer, weight_layers
+from lth_deploy.compiler.model.grouped_reasons import grouped
+from lth_deploy.compiler.quantization.dequantized_weights import real_weights
+from lth_deploy.errors import UsageError
+from lth_deploy.formats import Array
+
+
+@dataclass(frozen=True)
+class LayerLoss:
+    """A reconstructed layer: zeros, the relative error of its output, and that with as many zeros by magnitude."""
+
+    elements: int
+    zeros: int
+    error: float
+    magnitude_error: float
+
+
+@dataclass(frozen=True)
+class PruneReport:
+    """What was pruned: share of zeros over the pruned layers, and layers left alone with the reason.
+
+    losses: of each reconstructed layer, none where only magnitudes were looked at.
+    """
+
+    sparsity: float
+    elements: int
+    zeros: int
+    pruned: tuple[str, ...]
+    left: dict[str, str]
+    losses: dict[str, LayerLoss] = field(default_factory=dict)
+
+
+def prune_onnx(model: ModelProto, sparsity: float, *, exclude: Sequence[str] = ()) -> tuple[ModelProto, PruneReport]:
+    """Set the smallest weights of all layers together to zero.
+
+    Exactly round(sparsity * n) of the n weights are zero afterwards, those that were zero before among them;
+    of equal magnitudes the one in the earlier layer, and there with the lower index, is kept. A weight that
+    several nodes share counts once. Int8 weights count as the numbers that they stand for. `exclude`: patterns of
+    weight names to leave alone.
+
+    Raises:
+        UsageError: the sparsity is not in [0, 1), a pattern matches nothing, or nothing can be pruned.
+    """
+    check_sparsity(sparsity)
+    pruned = prepare(model)
+    chosen, left = prunable(pruned, exclude)
+    weights = [layer.stored.weights() for layer in chosen]
+    total = sum(tensor.size for tensor in weights)
+    masks = keep_largest([real_weights(pruned, layer) for layer in chosen], total - round(sparsity * total))
+    tensors = {tensor.name: tensor for tensor in pruned.graph.initializer}
+    for layer, tensor, mask in zip(chosen, weights, masks, strict=True):
+        set_weights(tensors[layer.name], np.where(mask, tensor, tensor.dtype.type(0)))
+    zeros = total - sum(int(np.count_nonzero(w[m])) for w, m in zip(weights, masks, strict=True))
+    report = PruneReport(zeros / total, total, zeros, tuple(layer.name for layer in chosen), left)
+    return pruned, report
+
+
+def keep_largest(weights: Sequence[Array], kept: int) -> list[Array]:
+    """Boolean masks of the `kept` largest magnitudes over all tensors; see `prune_onnx` for ties."""
+    magnitudes = np.concatenate([np.abs(tensor).reshape(-1) for tensor in weights])
+    mask = np.zeros(magnitudes.size, np.bool_)
+    if kept > 0:
+        threshold = np.partition(magnitudes, magnitudes.size - kept)[magnitudes.size - kept]
+        np.greater(magnitudes, threshold, out=mask)
+        ties = np.flatnonzero(magnitudes == threshold)
+        mask[ties[: kept - int(np.count_nonzero(mask))]] = True
+    ends = np.cumsum([tensor.size for tensor in weights])[:-1]
+    parts = np.split(mask, ends)
+    return [part.reshape(tensor.shape) for part, tensor in zip(parts, weights, strict=True)]
+
+
+def check_sparsity(sparsity: float) -> None:
+    """Refuse what is no share.
+
+    Raises:
+        UsageError: it is not in [0, 1).
+    """
+    if not 0.0 <= sparsity < 1.0:
+        raise UsageError(f"sparsity {sparsity} is not in [0, 1); 0.8 keeps one weight in five")
+
+
+def prunable(model: ModelProto, exclude: Sequence[str]) -> tuple[list[WeightLayer], dict[str, str]]:
+    """The layers of a prepared model that may be pruned, and why others are left alone.
+
+    Raises:
+        UsageError: a pattern of `exclude` matches nothing, or nothing can be pruned.
+    """
+    layers = weight_layers(model)
+    left = _left_alone(layers, exclude)
+    for layer in layers:
+        if layer.name not in left and layer.stored.int8:
+            try:
+                real_weights(model, layer)
+            except UsageError as error:
+                left[layer.name] = str(error)
+    chosen = [layer for layer in layers if layer.name not in left]
+    if not chosen:
+        raise UsageError(f"the model has no weights that can be pruned: {grouped(left) or 'it has no layers'}")
+    return chosen, left
+
+
+def _left_alone(layers: Sequence[WeightLayer], exclude: Sequence[str]) -> dict[str, str]:
+    for pattern in exclude:
+        if not any(fnmatchcase(layer.name, pattern) for layer in layers):
+            names = ", ".join(layer.name for layer in layers[:8])
+            raise UsageError(f"the pattern '{pattern}' matches no weight; weights are: {names}, ...")
+    left = {layer.name: layer.obstacle for layer in layers if layer.obstacle is not None}
+    for layer in layers:
+        for pattern in exclude:
+            if fnmatchcase(layer.name, pattern):
+                left.setdefault(layer.name, f"excluded by '{pattern}'")
+    return left

@@ -1,0 +1,148 @@
+"""What layers cost: dense in a stock runtime, sparse in the kernels, from a table of rates.
+
+The rates of a machine class stand in the target; `export --tune` measures instead. A sparse layer's rate rises with
+the non-zero weights between two channels, over which loads, stores and packing are spread.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from lth_deploy.compiler.artifact.packed_weight import StoredWeight
+from lth_deploy.compiler.regions.match.quad_density import kept_quads
+from lth_deploy.compiler.regions.match.region_op import HEAVY, OF_BYTES, TRANSPOSED, Unit, outputs_first
+from lth_deploy.compiler.regions.partition.cut import Cut
+from lth_deploy.config.target import ByteRates, CostTable, Rates
+from lth_deploy.formats import Array
+from lth_deploy.kernels.program.rules_instructions import QUAD
+
+LayerClass = Literal["stem", "conv", "pointwise", "rows"]
+
+_STEM_CHANNELS = 4
+_FULL_PAIRS = 0.9
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Predicted milliseconds of one inference, on one thread."""
+
+    sparse: float
+    dense: float
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(self.sparse + other.sparse, self.dense + other.dense)
+
+
+def layer_class(unit: Unit, shape: tuple[int, ...]) -> LayerClass:
+    """The class that a layer's rates are kept under. shape: of its weight, as it is stored."""
+    if unit.rows:
+        return "rows"
+    if unit.kind not in TRANSPOSED and shape[1] <= _STEM_CHANNELS:
+        return "stem"
+    return "pointwise" if unit.window.kernel == (1, 1) else "conv"
+
+
+def layer_cost(unit: Unit, stored: StoredWeight, times: int, table: CostTable, batch: int = 1) -> Cost:
+    """Cost of a layer whose weights are multiplied `times` times each; shared ones over all their uses.
+
+    batch: how many planes that is.
+    """
+    weights = outputs_first(unit, stored.weights())
+    kind = layer_class(unit, stored.shape)
+    rates: Rates = getattr(table, kind)
+    lanes = 1.0 if unit.rows else _idle_lanes(times / max(batch, 1))
+    dense_rate = rates.dense * (table.transposed if unit.kind in TRANSPOSED else 1.0)
+    if unit.kind in OF_BYTES:
+        if unit.kind == "qconvtranspose":
+            cost = _transposed_cost(weights, times, dense_rate, table)
+        else:
+            cost = _bytes_cost(kind, weights, times, table.int8)
+        # Of single pictures the rates know, as they were fitted to whole backbones.
+        return Cost(cost.sparse * lanes, cost.dense) if batch > 1 else cost
+    nonzeros = int(np.count_nonzero(weights))
+    outputs, inputs = weights.shape[:2]
+    kept = max(nonzeros, 1) / (outputs * inputs)
+    traffic = rates.traffic * (table.paired_traffic if runs_in_pairs(weights) else 1.0)
+    longer = lanes * (1.0 + traffic / kept + rates.packing / (kept * outputs))
+    return Cost(nonzeros * times * longer / rates.sparse / 1e6, weights.size * times / dense_rate / 1e6)
+
+
+def runs_in_pairs(weights: npt.NDArray[np.float32]) -> bool:
+    """Whether the kernels take output channels two by two: where most of their zeros are the same (`pack.cpp`)."""
+    whole = weights[: weights.shape[0] // 2 * 2] != 0
+    places = np.count_nonzero(whole[0::2] | whole[1::2])
+    return bool(places > 0 and np.count_nonzero(whole) >= _FULL_PAIRS * 2 * places)
+
+
+def _idle_lanes(pixels: float) -> float:
+    """How much longer a plane takes that does not fill the lanes: a square one, cut into 4 x 4 equal parts."""
+    return (4 * math.ceil(math.sqrt(pixels) / 4)) ** 2 / pixels if pixels else 1.0
+
+
+def _bytes_cost(kind: LayerClass, weights: Array, times: int, table: ByteRates) -> Cost:
+    """The fastest of the ways to compute a layer between bytes: by quads, by pairs of quads, or dense in the layout."""
+    rates: Rates = getattr(table, kind)
+    outputs, inputs = weights.shape[:2]
+    quads, pairs = kept_quads(weights)
+
+    def ms(computed: int, rate: float) -> float:
+        kept = max(computed, 4) / (outputs * inputs)
+        longer = 1.0 + rates.traffic / kept + rates.packing / (kept * outputs)
+        return float(computed * times * longer / rate / 1e6)
+
+    dense = weights.size * times / rates.dense / 1e6
+    layout = weights.size * times / rates.sparse / 1e6 if kind == "stem" else dense / table.layout_dense
+    return Cost(min(ms(4 * quads, rates.sparse), ms(8 * pairs, rates.sparse * table.pairs), layout), dense)
+
+
+def _transposed_cost(weights: Array, times: int, dense_rate: float, table: CostTable) -> Cost:
+    """Of bytes: a 1x1 layer whose outputs are interleaved, four channels a cell. A stock runtime computes floats."""
+    phases = weights.transpose(2, 3, 0, 1).reshape(-1, weights.shape[1], 1, 1)
+    sums = _bytes_cost("pointwise", phases, times, table.int8).sparse
+    interleaving = len(phases) * times / QUAD * table.layout_ns / 1e6
+    return Cost(sums + interleaving, weights.size * times / dense_rate / 1e6)
+
+
+def conversion_ms(cut: Cut, stored: Mapping[str, StoredWeight], times: Mapping[str, int], table: CostTable) -> float:
+    """Milliseconds that a region spends on bringing activations into its layout and back."""
+    floats = 0
+    counted: set[tuple[str, str]] = set()
+    maker = {name: unit for unit in cut.units for name in unit.outputs}
+    given = set(cut.inputs)
+    quantized = {unit.outputs[0] for unit in cut.units if unit.kind == "quantize" and given.issuperset(unit.inputs)}
+    for unit in cut.units:
+        if unit.weight is None or ("in", unit.weight) in counted:
+            continue
+        # Pictures are read as bytes, of which the stem's rate knows.
+        made = set() if layer_class(unit, stored[unit.weight].shape) == "stem" else quantized
+        if set(unit.inputs) & (given | made):
+            counted.add(("in", unit.weight))
+            floats += _crossing(unit, stored[unit.weight].shape)[0] * times.get(unit.weight, 0)
+    for name in cut.outputs:
+        unit_or_none = _layer_behind(name, maker)
+        if unit_or_none is not None and ("out", str(unit_or_none.weight)) not in counted:
+            counted.add(("out", str(unit_or_none.weight)))
+            weight = str(unit_or_none.weight)
+            floats += _crossing(unit_or_none, stored[weight].shape)[1] * times.get(weight, 0)
+    return floats * table.layout_ns / 1e6
+
+
+def _crossing(unit: Unit, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Values that a layer reads, and that it makes, for each time that its weights are multiplied."""
+    if unit.kind in TRANSPOSED:
+        return shape[0], math.prod(shape[1:])
+    return shape[1] * unit.groups * math.prod(unit.window.stride), shape[0]
+
+
+def _layer_behind(name: str, maker: Mapping[str, Unit]) -> Unit | None:
+    """The layer whose output has as many elements as a tensor, roughly: the one that it was made of."""
+    while name in maker:
+        unit = maker[name]
+        if unit.kind in HEAVY:
+            return unit
+        name = unit.inputs[0]
+    return None

@@ -1,0 +1,123 @@
+"""How often each weight is multiplied in one inference: measured, because sizes are dynamic."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from onnx import ModelProto, NodeProto, TensorProto, helper
+
+from lth_deploy.compiler.artifact.normalize import prepare
+from lth_deploy.compiler.artifact.packed_weight import stored_weights
+from lth_deploy.compiler.artifact.weight_layers import WeightLayer, weight_users
+from lth_deploy.compiler.model.ort_session import short_reason
+from lth_deploy.compiler.model.save import to_bytes
+from lth_deploy.compiler.model.traverse import used_names
+from lth_deploy.errors import ArtifactError
+from lth_deploy.formats import Array
+
+_BY_INPUT = frozenset({"ConvTranspose"})
+
+
+@dataclass(frozen=True)
+class MacCount:
+    """Multiplications of one inference: all, and those with a weight that is zero."""
+
+    total: int
+    zero: int
+
+    @property
+    def zero_share(self) -> float:
+        """Share of multiplications by zero; 0 when there are none."""
+        return self.zero / self.total if self.total else 0.0
+
+
+@dataclass(frozen=True)
+class Uses:
+    """How one inference uses weights, by their names.
+
+    positions: the number of times that each weight of it is multiplied, over all nodes that share it. batches: how many
+    planes or rows at once one node takes at most: pictures, or regions of interest. sizes: shape of each input.
+    """
+
+    positions: dict[str, int] = field(default_factory=dict)
+    batches: dict[str, int] = field(default_factory=dict)
+    sizes: dict[str, list[int]] = field(default_factory=dict)
+
+
+def uses(model: ModelProto, feeds: Mapping[str, Array]) -> Uses:
+    """Count how the weights of a model are used.
+
+    The dense model runs once in ONNX Runtime on `feeds`, reporting the shapes of inputs and outputs of its
+    layers. A convolution multiplies each weight once per output position, a transposed one once per input
+    position, a product once per row. Nodes inside If and Loop bodies are not counted.
+
+    Raises:
+        ArtifactError: the model does not run on `feeds`.
+    """
+    probe = prepare(model)
+    names = used_names(probe)
+    top_level = {output for node in probe.graph.node for output in node.output}
+    probes: list[tuple[str, NodeProto, str]] = []
+    for node, weight in list(weight_users(probe, stored_weights(probe))):
+        if node.output[0] in top_level:
+            probes.append((weight, node, _probe(probe, node, len(probes), names)))
+    shapes = _run(probe, [output for _, _, output in probes], feeds)
+    counted = Uses(sizes={name: list(np.shape(value)) for name, value in feeds.items()})
+    for weight, node, output in probes:
+        times, batch = multiplications(node, [int(size) for size in shapes[output]]), int(shapes[output][0])
+        counted.positions[weight] = counted.positions.get(weight, 0) + times
+        counted.batches[weight] = max(counted.batches.get(weight, 0), batch)
+    return counted
+
+
+def positions(model: ModelProto, feeds: Mapping[str, Array]) -> dict[str, int]:
+    """The positions of `uses` alone."""
+    return uses(model, feeds).positions
+
+
+def count_macs(layers: Iterable[WeightLayer], times: Mapping[str, int]) -> MacCount:
+    """Multiplications of layers, from how often each weight is used; unknown layers count nothing."""
+    total = zero = 0
+    for layer in layers:
+        total += layer.elements * times.get(layer.name, 0)
+        zero += layer.zeros * times.get(layer.name, 0)
+    return MacCount(total, zero)
+
+
+def _probe(model: ModelProto, node: NodeProto, number: int, names: set[str]) -> str:
+    output = f"lth_deploy.shape.{number}"
+    while output in names:
+        output += "_"
+    model.graph.node.append(helper.make_node("Shape", [watched_output(node)], [output]))
+    model.graph.output.append(helper.make_tensor_value_info(output, TensorProto.INT64, None))
+    return output
+
+
+def _run(model: ModelProto, outputs: list[str], feeds: Mapping[str, Array]) -> dict[str, Array]:
+    import onnxruntime
+
+    if not outputs:
+        return {}
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    # Fusions could remove what is watched.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        session = onnxruntime.InferenceSession(to_bytes(model), options, providers=["CPUExecutionProvider"])
+        results = session.run(outputs, dict(feeds))
+    except Exception as error:  # ONNX Runtime's exceptions share no base class
+        raise ArtifactError(f"the model does not run in ONNX Runtime: {short_reason(error)}") from error
+    return {name: np.asarray(value) for name, value in zip(outputs, results, strict=True)}
+
+
+def watched_output(node: NodeProto) -> str:
+    """The value of which the size says how often the weights of a layer are multiplied."""
+    return str(node.input[0] if node.op_type in _BY_INPUT else node.output[0])
+
+
+def multiplications(node: NodeProto, size: Sequence[int]) -> int:
+    """How often a layer multiplies each of its weights, from the size of `watched_output`."""
+    if "Conv" in node.op_type:
+        return size[0] * math.prod(size[2:])
+    return math.prod(size[:-1])

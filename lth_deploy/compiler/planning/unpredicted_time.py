@@ -1,0 +1,112 @@
+"""What an inference takes beside the layers whose time is predicted: sorting boxes, pooling regions, pasting masks.
+
+The machine that exports is not the one that is predicted for. So only shares of a profile are taken from it: what is no
+layer takes as many times the layers' dense time on the target as it does here.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from onnx import ModelProto, NodeProto
+
+from lth_deploy.compiler.artifact.inline_regions import is_region
+from lth_deploy.compiler.artifact.normalize import unpack_model
+from lth_deploy.compiler.artifact.packed_weight import stored_weights
+from lth_deploy.compiler.artifact.roi_align import is_roi_align
+from lth_deploy.compiler.artifact.weight_layers import CHAIN, WEIGHT_INPUT, weight_users
+from lth_deploy.compiler.model.ort_profile import OperatorTime, stock_times
+from lth_deploy.formats import Array
+
+NEGLIGIBLE = 0.03
+"""A smaller share of the time is taken for none: it is within the noise of a profile."""
+
+_NODE = re.compile(r"(?:fused )?lth_deploy\.node\.(\d+)")
+_BLOCKED = "_nchwc"
+_LAYOUT = frozenset({"ReorderInput", "ReorderOutput", "Transpose", "QuantizeLinear", "DequantizeLinear"})
+"""What ONNX Runtime adds of its own between layers, to change the layout or the type of what they read."""
+
+
+@dataclass(frozen=True)
+class Shares:
+    """One inference of the dense model in the stock runtime, any unit.
+
+    layers: those that are predicted, and what regions compute along with them. roi_align: where the kernel library has
+    its own. others: all else, layers included that nobody predicts.
+    """
+
+    layers: float
+    roi_align: float
+    others: float
+
+
+def rest_ms(shares: Shares, dense_ms: float, roi_align: float) -> tuple[float, float] | None:
+    """Milliseconds of all that is no predicted layer, with the kernel library and without; None where no layer ran.
+
+    Args:
+        shares: of the model.
+        dense_ms: predicted for its layers, dense.
+        roi_align: times as fast as the stock RoiAlign is ours.
+    """
+    if shares.layers <= 0:
+        return None
+    stock = shares.roi_align + shares.others
+    if stock < NEGLIGIBLE * (shares.layers + stock):
+        return 0.0, 0.0
+    scale = dense_ms / shares.layers
+    return scale * (shares.roi_align / roi_align + shares.others), scale * stock
+
+
+def measured_shares(emitted: ModelProto, predicted: Collection[str], feeds: Mapping[str, Array]) -> Shares:
+    """Profile the dense model of an emitted one on `feeds`; predicted: weights whose layers have a predicted time.
+
+    Raises:
+        ArtifactError: the model does not run, or the runtime writes no profile.
+    """
+    plain = unpack_model(emitted)
+    for number, node in enumerate(plain.graph.node):
+        node.name = f"lth_deploy.node.{number}"
+    return shares_of(stock_times(plain, feeds), plain, emitted, predicted)
+
+
+def shares_of(
+    times: Iterable[OperatorTime], plain: ModelProto, emitted: ModelProto, predicted: Collection[str]
+) -> Shares:
+    """The sums of a profile of `plain`, whose nodes are called lth_deploy.node.NUMBER."""
+    outside = {name for node in emitted.graph.node if not is_region(node) for name in node.output}
+    pooled = {name for node in emitted.graph.node if is_roi_align(node) for name in node.output}
+    makers = {name: node for node in plain.graph.node for name in node.output}
+    layers = {node.output[0] for node, weight in weight_users(plain, stored_weights(plain)) if weight in predicted}
+    layers |= makers.keys() - outside
+    sums = {"layers": 0.0, "roi_align": 0.0, "others": 0.0}
+    for one in times:
+        node = _source(one, plain, makers)
+        if node is None:
+            kind = "layers" if one.op_type in _LAYOUT or _is_weighted(one.op_type) else "others"
+        elif node.output[0] in pooled:
+            kind = "roi_align"
+        else:
+            kind = "layers" if node.output[0] in layers else "others"
+        sums[kind] += one.us
+    return Shares(**sums)
+
+
+def _source(one: OperatorTime, plain: ModelProto, makers: Mapping[str, NodeProto]) -> NodeProto | None:
+    """The node of the model that a node of the runtime stands for, of fused ones the layer; None for its own.
+
+    A fused node is called after its first, or in the blocked layout after what it puts out.
+    """
+    match = _NODE.match(one.name)
+    node = makers.get(one.name.removesuffix(_BLOCKED)) if match is None else plain.graph.node[int(match[1])]
+    if not _is_weighted(one.op_type):
+        return node
+    layer = node
+    for _ in range(CHAIN):
+        if layer is None or layer.op_type in WEIGHT_INPUT:
+            break
+        layer = makers.get(layer.input[0]) if layer.input else None
+    return layer or node
+
+
+def _is_weighted(op_type: str) -> bool:
+    return any(kind in op_type for kind in ("Conv", "Gemm", "MatMul"))

@@ -1,0 +1,98 @@
+"""What quantisation costs each layer: its output, quantised alone, against the float model's."""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from onnx import ModelProto, NodeProto, TensorProto, helper
+
+from lth_deploy.compiler.artifact.extract_region import showing
+from lth_deploy.compiler.model.save import to_bytes
+from lth_deploy.compiler.model.traverse import all_nodes
+from lth_deploy.compiler.quantization.calibration import Feeds
+from lth_deploy.compiler.quantization.ort_static import WEIGHT_OPS
+from lth_deploy.errors import ArtifactError
+from lth_deploy.formats import Array
+
+
+def layer_errors(model: ModelProto, quantised: ModelProto, feeds: Iterable[Feeds]) -> dict[str, float]:
+    """Root mean square of the error over that of the output, by the name of the weight, over all its layers.
+
+    Each layer gets the float model's input, rounded as its own; what it makes is not rounded. Layers of both models
+    are the same where their nodes have the same name.
+
+    Raises:
+        ArtifactError: one of the models does not run.
+    """
+    makers = {name: node for node in quantised.graph.node for name in node.output}
+    originals = {node.name: node for node in model.graph.node}
+    constants = {tensor.name for tensor in quantised.graph.initializer}
+    pairs: list[tuple[str, NodeProto, NodeProto]] = []
+    for node in quantised.graph.node:
+        weight = makers.get(node.input[1]) if node.op_type in WEIGHT_OPS else None
+        rounded = weight is not None and weight.op_type == "DequantizeLinear" and weight.input[0] in constants
+        if weight is not None and rounded and node.name in originals:
+            pairs.append((weight.input[0], node, originals[node.name]))
+    if not pairs:
+        return {}
+    alone = _alone(quantised, [node for _, node, _ in pairs], makers)
+    names = list(dict.fromkeys(name for _, _, node in pairs for name in (node.input[0], node.output[0])))
+    shown, layers = _session(showing(model, names)), _session(alone)
+    error: dict[str, float] = {}
+    power: dict[str, float] = {}
+    for feed in feeds:
+        values: Mapping[str, Array] = dict(zip(names, shown.run(None, feed), strict=True))
+        found = layers.run(None, {f"x{i}": values[node.input[0]] for i, (_, _, node) in enumerate(pairs)})
+        for (weight, _, node), made in zip(pairs, found, strict=True):
+            exact = values[node.output[0]].astype(np.float64)
+            error[weight] = error.get(weight, 0.0) + float(np.square(made - exact).sum())
+            power[weight] = power.get(weight, 0.0) + float(np.square(exact).sum())
+    return {name: float(np.sqrt(error[name] / power[name])) if power[name] else 0.0 for name in error}
+
+
+def _alone(quantised: ModelProto, nodes: list[NodeProto], makers: Mapping[str, NodeProto]) -> ModelProto:
+    """Every layer by itself, with the conversions in front of it: inputs x0, x1, ..., outputs y0, y1, ..."""
+    made: list[NodeProto] = []
+    for i, node in enumerate(nodes):
+        layer = NodeProto()
+        layer.CopyFrom(node)
+        layer.output[0] = f"y{i}"
+        for place, name in enumerate(node.input):
+            maker = makers.get(name)
+            if maker is None:
+                continue
+            own = NodeProto()
+            own.CopyFrom(maker)
+            own.output[0] = f"{i}.{place}"
+            own.name = own.output[0]
+            if place == 0:
+                rounding = helper.make_node("QuantizeLinear", [f"x{i}", *maker.input[1:]], [f"{i}.bytes"])
+                own.input[0] = f"{i}.bytes"
+                made.append(rounding)
+            layer.input[place] = own.output[0]
+            made.append(own)
+        made.append(layer)
+    read = {name for node in made for name in node.input}
+    graph = helper.make_graph(
+        made,
+        "layers",
+        [helper.make_tensor_value_info(f"x{i}", TensorProto.FLOAT, None) for i in range(len(nodes))],
+        [helper.make_tensor_value_info(f"y{i}", TensorProto.FLOAT, None) for i in range(len(nodes))],
+        [tensor for tensor in quantised.graph.initializer if tensor.name in read],
+    )
+    constants = [node for node in all_nodes(quantised.graph) if node.op_type == "Constant" and node.output[0] in read]
+    graph.node.extend(constants)
+    ordered = [*constants, *made]
+    del graph.node[:]
+    graph.node.extend(ordered)
+    return helper.make_model(graph, opset_imports=quantised.opset_import, ir_version=quantised.ir_version)
+
+
+def _session(model: ModelProto) -> "onnxruntime.InferenceSession":  # type: ignore[name-defined]  # noqa: F821
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(to_bytes(model), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's exceptions share no base class
+        raise ArtifactError(f"a layer by itself does not run in ONNX Runtime: {str(error)[:500]}") from error

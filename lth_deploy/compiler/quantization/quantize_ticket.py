@@ -1,0 +1,150 @@
+"""Quantisation of a ticket: INT8 in QDQ form, zeros kept, with the error of every layer and the layers left float."""
+
+import logging
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import numpy as np
+import onnx
+from onnx import ModelProto, helper, numpy_helper
+
+from lth_deploy import storage
+from lth_deploy.compiler.artifact.weight_layers import weight_layers
+from lth_deploy.compiler.model.save import save_model
+from lth_deploy.compiler.model.traverse import all_nodes, used_names
+from lth_deploy.compiler.quantization.calibration import Feeds, check_feeds
+from lth_deploy.compiler.quantization.channel_scales import mend_scales
+from lth_deploy.compiler.quantization.layer_errors import layer_errors
+from lth_deploy.compiler.quantization.learned_ranges import Learned
+from lth_deploy.compiler.quantization.ort_static import WEIGHT_OPS, name_nodes, quantize_dense
+from lth_deploy.compiler.regions.match.qdq import LOWEST
+from lth_deploy.config.target import Target
+from lth_deploy.errors import ArtifactError, UsageError
+
+log = logging.getLogger(__name__)
+
+ANALYSED = 4
+"""Images that the error of each layer is measured on."""
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """A model in QDQ form whose weights have the names of the float model's.
+
+    errors: of each quantised layer alone, relative, by the name of its weight. kept: weights of layers that stay
+    float, and why. images: those that ranges were taken from.
+    """
+
+    model: ModelProto
+    errors: dict[str, float]
+    kept: dict[str, str]
+    images: int
+
+
+def is_quantised(model: ModelProto) -> bool:
+    """Whether a model is in QDQ form, in regions or outside."""
+    nodes = [*all_nodes(model.graph), *(node for function in model.functions for node in function.node)]
+    return any(node.op_type == "QuantizeLinear" for node in nodes)
+
+
+def quantize(model: ModelProto, feeds: Sequence[Feeds], target: Target, learned: Learned | None = None) -> Quantised:
+    """Quantise a float model as the target says; weights that are zero stay zero.
+
+    learned: what training with fake quantisation found; its grids are taken instead of ranges from `feeds`.
+
+    Raises:
+        DataError: the calibration images are missing, all alike or without work for a head.
+        UsageError: the model is quantised already, or a pattern of `keep_float` matches nothing.
+        ArtifactError: there is nothing to quantise, or ONNX Runtime's quantizer fails.
+        MissingExtraError: the quantizer misses a package.
+    """
+    if is_quantised(model):
+        raise UsageError(
+            "the model is quantised already; leave out --values int8, its int8 weights are packed as they are"
+        )
+    check_feeds(feeds, one_size=target.calibration.method != "minmax")
+    named = ModelProto()
+    named.CopyFrom(model)
+    name_nodes(named.graph)
+    kept = _kept_by_name(named, target.keep_float)
+    if learned:
+        names = [layer.name for layer in weight_layers(named)]
+        kept |= {name: "float in training" for name in names if name.removesuffix(".weight") not in learned.layers}
+    quantised, images = _quantised(named, feeds, target, kept, learned)
+    errors = layer_errors(named, quantised, feeds[:ANALYSED])
+    if target.keep_worst:
+        worst = sorted(errors, key=lambda name: -errors[name])[: target.keep_worst]
+        kept |= {name: f"error {errors[name]:.1%}, of the largest" for name in worst}
+        quantised, images = _quantised(named, feeds, target, kept, learned)
+        errors = layer_errors(named, quantised, feeds[:ANALYSED])
+    log.info("quantised %d layers, %d stay float", len(errors), len(kept))
+    return Quantised(quantised, errors, kept, images)
+
+
+def _kept_by_name(model: ModelProto, patterns: Sequence[str]) -> dict[str, str]:
+    names = [layer.name for layer in weight_layers(model)]
+    kept: dict[str, str] = {}
+    for pattern in patterns:
+        found = [name for name in names if fnmatchcase(name, pattern)]
+        if not found:
+            raise UsageError(f"keep_float: '{pattern}' matches no weight; weights are: {', '.join(names[:8])}, ...")
+        kept.update((name, f"kept by '{pattern}'") for name in found)
+    return kept
+
+
+def _quantised(
+    model: ModelProto, feeds: Sequence[Feeds], target: Target, kept: dict[str, str], learned: Learned | None
+) -> tuple[ModelProto, int]:
+    with storage.scratch("quantize") as folder:
+        dense, out = folder / "dense.onnx", folder / "int8.onnx"
+        save_model(model, dense)
+        method = target.calibration.method
+        report = quantize_dense(dense, feeds, out, method=method, keep_float=kept, learned=learned)
+        quantised = onnx.load(str(out))
+    floats = {tensor.name: tensor for tensor in model.graph.initializer}
+    _named_as_before(quantised, floats)
+    mend_scales(quantised, floats)
+    _keep_float(quantised, kept)
+    for tensor in quantised.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.INT8 and tensor.name in floats:
+            exact, rounded = (numpy_helper.to_array(one) for one in (floats[tensor.name], tensor))
+            if rounded.shape == exact.shape and np.any(rounded[exact == 0]):
+                raise ArtifactError(
+                    f"the quantizer gave pruned weights of '{tensor.name}' a value; nothing was written"
+                )
+    return quantised, report.images
+
+
+def _named_as_before(model: ModelProto, floats: dict[str, onnx.TensorProto]) -> None:
+    """Give int8 weights the names of the float ones: reports and multiplications are kept under them."""
+    used = used_names(model)
+    renamed = {}
+    for tensor in model.graph.initializer:
+        before = tensor.name.removesuffix("_quantized")
+        if tensor.data_type == onnx.TensorProto.INT8 and before in floats and before not in used:
+            renamed[tensor.name] = before
+            tensor.name = before
+    for node in model.graph.node:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+
+
+def _keep_float(model: ModelProto, kept: Collection[str]) -> None:
+    """Put a Max with the lowest float behind layers that stay float.
+
+    ONNX Runtime quantises the weights of any layer between a DequantizeLinear and a QuantizeLinear, unasked.
+    """
+    if not kept:
+        return
+    bound = numpy_helper.from_array(np.array(LOWEST, np.float32), "lth_deploy.lowest")
+    nodes = []
+    for node in model.graph.node:
+        nodes.append(node)
+        if node.op_type in WEIGHT_OPS and node.input[1] in kept:
+            name = node.output[0]
+            node.output[0] = f"{name}.float"
+            nodes.append(helper.make_node("Max", [node.output[0], bound.name], [name], f"{node.name}.float"))
+    copies = [type(node).FromString(node.SerializeToString()) for node in nodes]
+    del model.graph.node[:]
+    model.graph.node.extend(copies)
+    model.graph.initializer.append(bound)

@@ -1,0 +1,83 @@
+"""What is known of the tensors of a graph without running it."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+from lth_deploy.compiler.regions.analysis.symbolic_dims import Dim, named, of
+
+Shape = tuple[Dim, ...]
+
+SMALL = 64
+"""Most elements of a constant that may be a shape, indices or bounds."""
+
+
+@dataclass
+class Shapes:
+    """What is known of the tensors of a graph; grows with `visit`.
+
+    of: shapes by tensor name. values: elements of small integer tensors. constants: small tensors as arrays.
+    """
+
+    of: dict[str, Shape] = field(default_factory=dict)
+    values: dict[str, tuple[Dim, ...]] = field(default_factory=dict)
+    constants: dict[str, np.ndarray[Any, Any]] = field(default_factory=dict)
+
+    def planes(self, name: str, channels: int | None = None) -> Shape:
+        """Shape of a tensor that a layer says has rank 4; sizes nobody knows get names of their own."""
+        return self._of_rank(name, "NCHW", channels)
+
+    def rows(self, name: str, channels: int | None = None) -> Shape:
+        """Shape of a tensor that a layer says has rank 2."""
+        return self._of_rank(name, "NC", channels)
+
+    def _of_rank(self, name: str, letters: str, channels: int | None) -> Shape:
+        shape = self.of.get(name) or tuple(named(f"{name}.{letter}") for letter in letters)
+        if channels is not None and len(shape) == len(letters) and shape[1].known is None:
+            # The layer would fail on any other number.
+            shape = (shape[0], of(channels), *shape[2:])
+        self.of[name] = shape
+        return shape
+
+    def constant(self, name: str) -> np.ndarray[Any, Any] | None:
+        """A small constant tensor."""
+        return self.constants.get(name)
+
+
+def attribute(node: NodeProto, name: str, default: Any = None) -> Any:
+    """An attribute of a node as a Python value; `default` without one."""
+    for one in node.attribute:
+        if one.name == name:
+            value = helper.get_attribute_value(one)
+            return value.decode() if isinstance(value, bytes) else value
+    return default
+
+
+def note_constant(shapes: Shapes, name: str, tensor: TensorProto) -> None:
+    """Keep a constant tensor if it is small enough to be a shape, indices or bounds."""
+    if int(np.prod(tensor.dims, dtype=object)) > SMALL or tensor.data_location == TensorProto.EXTERNAL:
+        return
+    array = numpy_helper.to_array(tensor)
+    shapes.constants[name] = array
+    if array.dtype.kind in "iu" and array.ndim <= 1:
+        shapes.values[name] = tuple(of(int(element)) for element in array.reshape(-1))
+
+
+def slice_bounds(shapes: Shapes, node: NodeProto) -> tuple[int, int, int] | None:
+    """Axis, start and stop of a Slice of one axis with step 1; None for others. They may be negative."""
+    defaults = {3: np.zeros(1, np.int64), 4: np.ones(1, np.int64)}
+    found = [
+        shapes.constant(node.input[i]) if i < len(node.input) and node.input[i] else defaults.get(i)
+        for i in range(1, 5)
+    ]
+    numbers = [int(array.reshape(-1)[0]) for array in found if array is not None and array.size == 1]
+    if len(numbers) != 4 or numbers[3] != 1:
+        return None
+    return numbers[2], numbers[0], numbers[1]
+
+
+def clamped(start: int, stop: int, size: int) -> tuple[int, int]:
+    """Bounds of a slice inside a known size."""
+    return slice(start, stop).indices(size)[:2]

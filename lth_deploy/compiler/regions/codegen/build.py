@@ -1,0 +1,275 @@
+"""The region pass: layers of a packed model that belong together become one node with a program."""
+
+import heapq
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
+
+from lth_deploy.compiler.artifact.domain import DOMAIN, DOMAIN_VERSION, MAX_REGIONS, region_name
+from lth_deploy.compiler.artifact.packed_weight import StoredWeight, stored_weights
+from lth_deploy.compiler.model.opset import standard_opset
+from lth_deploy.compiler.regions.analysis.infer_shapes import infer
+from lth_deploy.compiler.regions.analysis.tensor_info import Shapes
+from lth_deploy.compiler.regions.codegen.fallback_function import PROGRAM, function
+from lth_deploy.compiler.regions.codegen.program_builder import Translation, translate
+from lth_deploy.compiler.regions.match.match_ops import classify
+from lth_deploy.compiler.regions.match.qdq import rejoined, separated
+from lth_deploy.compiler.regions.match.quad_density import quad_density
+from lth_deploy.compiler.regions.match.region_op import HEAVY, OF_BYTES, Unit, Weights, outputs_first
+from lth_deploy.compiler.regions.partition.cut import Cut, cut, shape_nodes
+from lth_deploy.compiler.regions.partition.grow import grow, read_by
+from lth_deploy.compiler.regions.partition.qdq_boundary import keep_bytes
+from lth_deploy.errors import ArtifactError
+from lth_deploy.kernels.program.text import text
+
+Verdict = Callable[[Unit, StoredWeight], str | None]
+"""Why a layer is not worth a sparse kernel; None where it is."""
+
+
+Worth = Callable[[Cut], str | None]
+"""Why a region is not worth its node; None where it is."""
+
+
+@dataclass(frozen=True)
+class RegionReport:
+    """One region: its operator, the names of its layers' nodes, their weights, activations in and out."""
+
+    name: str
+    nodes: tuple[str, ...]
+    weights: tuple[str, ...]
+    inputs: int
+    outputs: int
+    instructions: int
+
+
+@dataclass(frozen=True)
+class RegionPlan:
+    """All regions of a model, and why each layer outside has none, by the name of its weight."""
+
+    regions: tuple[RegionReport, ...]
+    outside: dict[str, str]
+
+
+def zeros_from(least: float, quads: float | None = None) -> Verdict:
+    """The verdict that looks at nothing but the share of zeros, of layers between bytes at that of empty quads.
+
+    quads: least share of empty quads; None for `least`.
+    """
+    least_quads = least if quads is None else quads
+
+    def verdict(unit: Unit, stored: StoredWeight) -> str | None:
+        weights = outputs_first(unit, stored.weights())
+        if unit.kind in OF_BYTES:
+            share = 1.0 - quad_density(weights)
+            if share >= least_quads:
+                return None
+            return f"{share:.1%} empty quads: dense kernels are faster below {least_quads:.0%}"
+        share = 1.0 - np.count_nonzero(weights) / weights.size
+        return None if share >= least else f"{share:.1%} zeros: dense kernels are faster below {least:.0%}"
+
+    return verdict
+
+
+def build_regions(
+    model: ModelProto, verdict: Verdict, worth: Worth = lambda cut: None
+) -> tuple[ModelProto, RegionPlan]:
+    """A packed model with its regions, and what became of each layer; the model itself is left alone.
+
+    Raises:
+        ArtifactError: a stored weight is damaged.
+    """
+    whole = model
+    model, stored, shapes, units, reasons = classified(model)
+    verdicts = _verdicts(units, stored, verdict)
+    regions = grow(model.graph, units, shapes, lambda unit: verdicts[unit.place] is None)
+    regions = _largest(regions, stored)
+    cuts, outside = cut(model.graph, regions, shapes)
+    made = _translated(cuts, shapes, stored, worth)
+    while any(isinstance(one, str) for one in made):
+        # Not worth a node, or beyond a limit of the program: given up, and the rest cut again.
+        for region, one in zip(regions, made, strict=True):
+            if isinstance(one, str):
+                reasons.update((str(unit.weight), one) for unit in region if unit.kind in HEAVY)
+        regions = [region for region, one in zip(regions, made, strict=True) if not isinstance(one, str)]
+        cuts, outside = cut(model.graph, regions, shapes)
+        made = _translated(cuts, shapes, stored, worth)
+    done = [(one, translation) for one, translation in zip(cuts, made, strict=True) if not isinstance(translation, str)]
+    # Of a layer outside the conversions may be inside, at its place.
+    inside = {unit.place for one, _ in done for unit in one.units if unit.kind in HEAVY}
+    for unit in units:
+        if unit.kind in HEAVY and unit.place not in inside:
+            reasons.setdefault(str(unit.weight), verdicts[unit.place] or "no region is left that is worth a node")
+    if not done:
+        return whole, RegionPlan((), reasons)
+    built = _assembled(model, done, outside, shapes, stored)
+    return built, RegionPlan(tuple(_report(i, *one) for i, one in enumerate(done)), reasons)
+
+
+def classified(
+    model: ModelProto,
+) -> tuple[ModelProto, dict[str, StoredWeight], Shapes, list[Unit], dict[str, str]]:
+    """The model with conversions as regions need them, its weights and shapes, its units, and why layers are none."""
+    model = separated(model)
+    stored = stored_weights(model)
+    shapes, units, reasons = _classified(model, stored)
+    joined = rejoined(model, units)
+    if joined is not None:
+        model = joined
+        shapes, units, reasons = _classified(model, stored)
+    return model, stored, shapes, units, reasons
+
+
+def _classified(model: ModelProto, stored: dict[str, StoredWeight]) -> tuple[Shapes, list[Unit], dict[str, str]]:
+    shapes = infer(model.graph, {name: weight.shape for name, weight in stored.items()})
+    overridable = frozenset(value.name for value in model.graph.input) if model.ir_version >= 4 else frozenset()
+    return shapes, *classify(model, shapes, Weights(stored, overridable))
+
+
+def _verdicts(units: Iterable[Unit], stored: dict[str, StoredWeight], verdict: Verdict) -> dict[int, str | None]:
+    by_weight: dict[tuple[str, str], str | None] = {}
+    found = {}
+    for unit in units:
+        if unit.weight is not None:
+            key = (unit.weight, unit.kind)
+            if key not in by_weight:
+                by_weight[key] = verdict(unit, stored[unit.weight])
+            found[unit.place] = by_weight[key]
+    return found
+
+
+def _largest(regions: list[list[Unit]], stored: dict[str, StoredWeight]) -> list[list[Unit]]:
+    """As many regions as there are operators for, those with most layers first, in graph order."""
+    count = sorted(range(len(regions)), key=lambda i: -sum(unit.kind in HEAVY for unit in regions[i]))[:MAX_REGIONS]
+    return [regions[i] for i in sorted(count)]
+
+
+def _translated(
+    cuts: Sequence[Cut], shapes: Shapes, stored: dict[str, StoredWeight], worth: Worth
+) -> list[Translation | str]:
+    made: list[Translation | str] = []
+    for one in cuts:
+        reason = worth(one)
+        if reason is not None:
+            made.append(reason)
+            continue
+        try:
+            translation = translate(one.units, one.outputs, shapes, stored)
+            text(translation.program)
+            made.append(translation)
+        except ArtifactError as error:
+            made.append(f"its region is beyond the limits: {error}")
+    return made
+
+
+def _assembled(
+    model: ModelProto,
+    done: Sequence[tuple[Cut, Translation]],
+    outside: Sequence[NodeProto],
+    shapes: Shapes,
+    stored: dict[str, StoredWeight],
+) -> ModelProto:
+    built = ModelProto()
+    built.CopyFrom(model)
+    opset = standard_opset(model)
+    nodes: list[NodeProto] = []
+    asked = {name: like for one, _ in done for name, like in one.asked.items()}
+    for node in outside:
+        if node.op_type == "Shape" and node.input[0] in asked:
+            nodes.extend(shape_nodes(node.input[0], asked[node.input[0]], node, shapes))
+        else:
+            nodes.append(node)
+    calls = []
+    for number, (one, translation) in enumerate(done):
+        name = region_name(number)
+        inputs = [*translation.activations, *translation.arrays]
+        attributes = {PROGRAM: text(translation.program)}
+        calls.append(
+            (one, helper.make_node(name, inputs, list(translation.outputs), name, domain=DOMAIN, **attributes))
+        )
+        built.functions.append(function(name, one.units, translation, shapes, stored, opset))
+    ordered = _ordered(model.graph, keep_bytes([*nodes, *(call for _, call in calls)], calls))
+    del built.graph.node[:]
+    built.graph.node.extend(ordered)
+    _drop_unused(built)
+    built.graph.value_info.extend(_ranks(built.graph, [call for _, call in calls], shapes))
+    if all(entry.domain != DOMAIN for entry in built.opset_import):
+        built.opset_import.append(helper.make_opsetid(DOMAIN, DOMAIN_VERSION))
+    return built
+
+
+def _ordered(graph: GraphProto, nodes: Sequence[NodeProto]) -> list[NodeProto]:
+    """Nodes so that each stands behind those that it reads, otherwise as in the graph."""
+    place = {name: i for i, node in enumerate(graph.node) for name in node.output}
+    maker = {name: i for i, node in enumerate(nodes) for name in node.output}
+    rank = [min((place[name] for name in node.output if name in place), default=len(place)) for node in nodes]
+    waits = [{maker[name] for name in read_by(node) if name in maker} for node in nodes]
+    readers: dict[int, list[int]] = {}
+    for i, before in enumerate(waits):
+        for other in before:
+            readers.setdefault(other, []).append(i)
+    missing = [len(before) for before in waits]
+    ready = [(rank[i], i) for i, count in enumerate(missing) if not count]
+    heapq.heapify(ready)
+    ordered = []
+    while ready:
+        _, i = heapq.heappop(ready)
+        ordered.append(nodes[i])
+        for reader in readers.get(i, ()):
+            missing[reader] -= 1
+            if not missing[reader]:
+                heapq.heappush(ready, (rank[reader], reader))
+    assert len(ordered) == len(nodes), "regions depend on each other"
+    return ordered
+
+
+def _ranks(graph: GraphProto, calls: Sequence[NodeProto], shapes: Shapes) -> list[ValueInfoProto]:
+    """Ranks of outputs of regions on which a shape depends that is read, directly or behind other nodes.
+
+    Where regions have a kernel, shape inference knows nothing of their outputs, and takes sizes cut out of an unknown
+    shape to be empty.
+    """
+    made = {name for call in calls for name in call.output if name in shapes.of}
+    behind: dict[str, set[str]] = {name: {name} for name in made}
+    asked: dict[str, None] = {}
+    for node in graph.node:
+        if node.domain == DOMAIN:
+            continue
+        sources = set().union(*(behind.get(name, set()) for name in read_by(node)))
+        if node.op_type == "Shape":
+            asked.update(dict.fromkeys(sorted(sources)))
+        elif sources:
+            behind.update((name, sources) for name in node.output)
+    known = {value.name for value in (*graph.value_info, *graph.output)}
+    return [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [None] * len(shapes.of[name]))
+        for name in asked
+        if name not in known
+    ]
+
+
+def _drop_unused(model: ModelProto) -> None:
+    graph = model.graph
+    read = {name for node in graph.node for name in read_by(node)} | {value.name for value in graph.output}
+    made = {name for node in graph.node for name in node.output}
+    overridable = {value.name for value in graph.input}
+    for kept, entries in (
+        ([t for t in graph.initializer if t.name in read or t.name in overridable], graph.initializer),
+        ([v for v in graph.value_info if v.name in made], graph.value_info),
+    ):
+        copies = [type(entry).FromString(entry.SerializeToString()) for entry in kept]
+        del entries[:]
+        entries.extend(copies)
+
+
+def _report(number: int, one: Cut, translation: Translation) -> RegionReport:
+    heavy = [unit for unit in one.units if unit.kind in HEAVY]
+    return RegionReport(
+        name=region_name(number),
+        nodes=tuple(unit.name for unit in heavy),
+        weights=tuple(dict.fromkeys(str(unit.weight) for unit in heavy)),
+        inputs=len(translation.activations),
+        outputs=len(translation.outputs),
+        instructions=len(translation.program.instructions),
+    )

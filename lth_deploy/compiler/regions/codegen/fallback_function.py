@@ -1,0 +1,85 @@
+"""The function body of a region: the same layers as standard operators, with their weights decoded there."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from onnx import FunctionProto, NodeProto, helper, numpy_helper
+
+from lth_deploy.compiler.artifact.domain import DOMAIN, DOMAIN_VERSION
+from lth_deploy.compiler.artifact.packed_weight import StoredWeight
+from lth_deploy.compiler.regions.analysis.tensor_info import Shapes
+from lth_deploy.compiler.regions.codegen.program_builder import Translation
+from lth_deploy.compiler.regions.match.region_op import Unit
+
+PROGRAM = "program"
+"""The one attribute of a region node."""
+
+
+def function(
+    name: str,
+    units: Sequence[Unit],
+    translation: Translation,
+    shapes: Shapes,
+    stored: dict[str, StoredWeight],
+    opset: int,
+) -> FunctionProto:
+    """The body of the operator `name`, in the names of the graph that it was cut out of."""
+    decoders = [stored[weight].node for weight in translation.weights]
+    body = _Body(units, translation, shapes, stored)
+    for unit in units:
+        body.add(unit)
+    nodes = [*(node for node in decoders if node is not None), *body.constants.values(), *body.nodes]
+    opsets = [helper.make_opsetid("", opset)]
+    if any(node.domain == DOMAIN for node in nodes):
+        opsets.append(helper.make_opsetid(DOMAIN, DOMAIN_VERSION))
+    inputs = [*translation.activations, *translation.arrays]
+    return helper.make_function(DOMAIN, name, inputs, list(translation.outputs), nodes, opsets, [PROGRAM])
+
+
+class _Body:
+    """Collects the nodes of a body, and the small constants that they read."""
+
+    def __init__(
+        self, units: Sequence[Unit], translation: Translation, shapes: Shapes, stored: dict[str, StoredWeight]
+    ) -> None:
+        self.shapes = shapes
+        self.stored = stored
+        self.planes = translation.planes
+        self.there = {name for unit in units for node in unit.nodes for name in node.output}
+        self.there.update([*translation.activations, *translation.weights, ""])
+        self.nodes: list[NodeProto] = []
+        self.constants: dict[str, NodeProto] = {}
+
+    def add(self, unit: Unit) -> None:
+        """The nodes of a unit; a resize to a computed size takes it from a tensor of the region."""
+        for node in unit.nodes:
+            missing = [name for name in node.input if name not in self.there]
+            if all(name in self.shapes.constants or name in self.stored for name in missing):
+                for name in missing:
+                    known = self.shapes.constants.get(name)
+                    self._constant(name, self.stored[name].weights() if known is None else known)
+                self.nodes.append(node)
+            else:
+                self.nodes.extend(self._resize(node, self.planes[unit.outputs[0]]))
+
+    def _constant(self, name: str, value: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> None:
+        if name not in self.constants:
+            tensor = numpy_helper.from_array(np.ascontiguousarray(value).reshape(value.shape), name)
+            self.constants[name] = helper.make_node("Constant", [], [name], value=tensor)
+
+    def _resize(self, node: NodeProto, like: str) -> list[NodeProto]:
+        x, output = node.input[0], node.output[0]
+        head, tail, start, middle, end = (f"{output}.{part}" for part in ("nc", "hw", "0", "2", "4"))
+        for name, value in ((start, 0), (middle, 2), (end, 4)):
+            self._constant(name, np.array([value]))
+        resized = NodeProto()
+        resized.CopyFrom(node)
+        resized.input[:] = [x, "", "", f"{output}.sizes"]
+        return [
+            helper.make_node("Shape", [x], [f"{head}.shape"]),
+            helper.make_node("Slice", [f"{head}.shape", start, middle], [head]),
+            helper.make_node("Shape", [like], [f"{tail}.shape"]),
+            helper.make_node("Slice", [f"{tail}.shape", middle, end], [tail]),
+            helper.make_node("Concat", [head, tail], [f"{output}.sizes"], axis=0),
+            resized,
+        ]

@@ -1,0 +1,160 @@
+"""The function body of a region once more as a program, operator by operator: what every tensor of its program is."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from lth_deploy.compiler.artifact.extract_region import LoneRegion
+from lth_deploy.compiler.artifact.inline_regions import expand_regions
+from lth_deploy.compiler.model.traverse import used_names
+from lth_deploy.compiler.regions.analysis.tensor_info import Shapes
+from lth_deploy.compiler.regions.codegen.build import classified
+from lth_deploy.compiler.regions.codegen.program_builder import Translation, planes_of, translate
+from lth_deploy.compiler.regions.match.qdq import DEQUANTIZE, LOWEST
+from lth_deploy.compiler.regions.match.region_op import Unit
+from lth_deploy.errors import ArtifactError
+from lth_deploy.formats import Array
+from lth_deploy.kernels.program.format import lines_of
+from lth_deploy.kernels.program.instructions import Program
+
+_LAYERS = ("Conv", "ConvTranspose", "Gemm")
+
+_TENSORS = ("x", "add", "a", "b", "parts")
+_CONSTANTS = ("weight", "scales", "bias")
+"""Fields of instructions that count tensors, and weights of the program."""
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A region's function as standard operators, and as two programs.
+
+    model: the operators. fused: the program that the compiler makes of them. apart: one instruction for each operator
+    between its conversions, so that every rounding of the function is one of it. stored: every weight, decoded, by the
+    name of the array that holds its values; names: that of each weight.
+    """
+
+    model: ModelProto
+    fused: Translation
+    apart: Translation
+    stored: Mapping[str, Array]
+    names: Mapping[str, str]
+
+    def weights(self, program: Program, inputs: Sequence[str]) -> list[tuple[str, Array]]:
+        """Name and values of each weight of a program, whose node has these inputs."""
+        arrays = [inputs[weight.values] for weight in program.weights]
+        return [(self.names[array], self.stored[array]) for array in arrays]
+
+
+def trace(region: LoneRegion, shapes: Mapping[str, Sequence[int]]) -> Traced:
+    """Translate the function of a region again. shapes: of its activations, as they are in one run.
+
+    Raises:
+        ArtifactError: the function has something that no region is made of.
+    """
+    flat = expand_regions(_sized(region.model, shapes))
+    model, stored, known, units, reasons = classified(flat)
+    units = _needed(units, region.outputs, known)
+    missing = set(region.outputs) - {name for unit in units for name in unit.outputs}
+    if missing:
+        why = next(iter(reasons.values()), "an operator has no instruction")
+        raise ArtifactError(f"its function does not make '{min(missing)}' of what a region computes: {why}")
+    fused, apart = (translate(units, region.outputs, known, stored, fuse=fuse) for fuse in (True, False))
+    names = {stored[name].tensors["values"].name: name for name in fused.weights}
+    return Traced(model, fused, apart, {array: stored[name].weights() for array, name in names.items()}, names)
+
+
+def difference(region: LoneRegion, traced: Traced) -> str | None:
+    """In words the first tensor of a program that its function does not make; None where there is none.
+
+    Tensors are compared by what they are made of, whatever the order of instructions, and whichever of the tensors with
+    one plane gives a resize its size.
+    """
+    program, node = region.program, region.model.graph.node[0]
+    assert program is not None
+    table: dict[object, int] = {}
+    translated = traced.fused.program
+    its = _keys(translated, [*traced.fused.activations, *traced.fused.arrays], table)
+    mine = _keys(program, list(node.input), table)
+    lines = lines_of(program)[2 + len(program.weights) :]
+    for number, key in enumerate(mine):
+        if key not in its:
+            return f"its program has '{lines[number]:.200}', which its function does not make"
+    wanted = [(its[output.tensor], output.rows) for output in translated.outputs]
+    for number, output in enumerate(program.outputs):
+        if (mine[output.tensor], output.rows) != wanted[number]:
+            return f"its program returns t{output.tensor} as '{region.outputs[number]}', its function another tensor"
+    return None
+
+
+def _keys(program: Program, inputs: Sequence[str], table: dict[object, int]) -> list[int]:
+    """For each tensor a number that stands for all that it is made of. inputs: names of the node's, arrays included."""
+    keys: list[int] = []
+
+    def plain(name: str, value: Any) -> object:
+        if value is None or name == "like":
+            return None
+        if name in _TENSORS:
+            return tuple(keys[one] for one in value) if name == "parts" else keys[value]
+        if name == "source":
+            return inputs[value]
+        if name in _CONSTANTS:
+            weight = program.weights[value]
+            positions = None if weight.positions is None else inputs[weight.positions]
+            return replace(weight, positions=None, values=0), positions, inputs[weight.values]
+        return value
+
+    for step in program.instructions:
+        made_of = tuple((one.name, plain(one.name, getattr(step, one.name))) for one in fields(step))
+        keys.append(table.setdefault((type(step).__name__, made_of), len(table)))
+    return keys
+
+
+def in_floats(model: ModelProto, *, every: bool) -> ModelProto:
+    """A copy that a stock runtime computes as it is written: a layer of float weights, or `every` one, in floats.
+
+    It would quantise float weights between bytes, asked or not, and its int8 kernels may saturate on old processors.
+    """
+    apart = ModelProto()
+    apart.CopyFrom(model)
+    taken = used_names(apart)
+    lowest = "lowest"
+    while lowest in taken:
+        lowest += "_"
+    apart.graph.initializer.append(numpy_helper.from_array(np.array(LOWEST, np.float32), lowest))
+    of_bytes = {node.output[0] for node in model.graph.node if node.op_type == DEQUANTIZE}
+    nodes: list[NodeProto] = []
+    for node in apart.graph.node:
+        copy = NodeProto.FromString(node.SerializeToString())
+        nodes.append(copy)
+        if node.op_type in _LAYERS and (every or node.input[1] not in of_bytes):
+            inner = f"{node.output[0]}.sum"
+            while inner in taken:
+                inner += "_"
+            copy.output[0] = inner
+            nodes.append(helper.make_node("Max", [inner, lowest], [node.output[0]]))
+    del apart.graph.node[:]
+    apart.graph.node.extend(nodes)
+    return apart
+
+
+def _sized(model: ModelProto, shapes: Mapping[str, Sequence[int]]) -> ModelProto:
+    sized = ModelProto()
+    sized.CopyFrom(model)
+    values = [helper.make_tensor_value_info(one.name, TensorProto.FLOAT, shapes[one.name]) for one in model.graph.input]
+    del sized.graph.input[:]
+    sized.graph.input.extend(values)
+    return sized
+
+
+def _needed(units: Sequence[Unit], outputs: Sequence[str], shapes: Shapes) -> list[Unit]:
+    """Units that the outputs follow from, those that give a resize its plane included."""
+    needed, kept = set(outputs), list[Unit]()
+    while True:
+        kept = [unit for unit in units if needed & set(unit.outputs)]
+        more = {name for unit in kept for name in unit.inputs} | set(planes_of(kept, outputs, shapes).values())
+        if more <= needed:
+            return kept
+        needed |= more

@@ -1,0 +1,1 @@
+"""Which nodes, or groups of nodes, are operators of a region."""

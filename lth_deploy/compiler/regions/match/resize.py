@@ -1,0 +1,87 @@
+"""Which Resize nodes the instruction computes: the nearest pixel at floor(i * in / out), or bilinear means."""
+
+import numpy as np
+from onnx import NodeProto
+
+from lth_deploy.compiler.regions.analysis.symbolic_dims import Dim
+from lth_deploy.compiler.regions.analysis.tensor_info import Shapes, attribute
+from lth_deploy.compiler.regions.match.no_match import need
+from lth_deploy.kernels.program.instructions import Linear
+
+_FACTORS = range(1, 9)
+
+
+def linear_of(node: NodeProto, shapes: Shapes) -> Linear | None:
+    """How a Resize between known shapes finds its pixels: None for the nearest one.
+
+    Raises:
+        Declined: it computes what the instruction does not.
+    """
+    source, made = shapes.of[node.input[0]], shapes.of[node.output[0]]
+    mode, how = attribute(node, "mode", "nearest"), attribute(node, "coordinate_transformation_mode", "half_pixel")
+    need(not attribute(node, "antialias", 0), "it smooths while it shrinks (antialias)")
+    need(attribute(node, "keep_aspect_ratio_policy", "stretch") == "stretch", "it keeps the ratio of its sides")
+    need(_steps_as_sizes_say(node, shapes), "its scales are not those of the sizes that it makes")
+    sides = list(zip(source[2:], made[2:], strict=True))
+    if mode == "nearest":
+        rounding = attribute(node, "nearest_mode", "round_prefer_floor")
+        need(all(_side(a, b, how, rounding) for a, b in sides), "it does not repeat the nearest pixel by floor")
+        return None
+    need(mode == "linear", f"its mode is {mode}")
+    need(how in _LINEAR, f"it finds its pixels by {how}")
+    larger = all(_times(a, b) is not None for a, b in sides)
+    need(larger or all(_times(b, a) is not None for a, b in sides), "its factors are not known to be whole numbers")
+    # They differ only where a single pixel is made.
+    need(larger or how != "pytorch_half_pixel", "it may shrink to one pixel (pytorch_half_pixel)")
+    return _LINEAR[how]
+
+
+_LINEAR: dict[str, Linear] = {
+    "half_pixel": "half_pixel",
+    "pytorch_half_pixel": "half_pixel",
+    "asymmetric": "asymmetric",
+}
+
+
+def _steps_as_sizes_say(node: NodeProto, shapes: Shapes) -> bool:
+    """Whether a runtime steps by in / out: given scales are what it steps by, also where sizes were rounded down."""
+    if len(node.input) > 3 and node.input[3]:
+        return True
+    scales = shapes.constant(node.input[2])
+    source, made = shapes.of[node.input[0]], shapes.of[node.output[0]]
+    if scales is None:
+        return False
+    sides = zip(source[2:], made[2:], scales.reshape(-1)[2:], strict=True)
+    return all(_times(a, b) == scale or _known_ratio(a, b) == scale for a, b, scale in sides)
+
+
+def _known_ratio(source: Dim, made: Dim) -> np.float32 | None:
+    if source.known is None or made.known is None:
+        return None
+    return np.float32(made.known) / np.float32(source.known)
+
+
+def _times(source: Dim, made: Dim) -> int | None:
+    """The whole factor from one size to another, where there is one."""
+    return next((f for f in _FACTORS if source * f == made), None)
+
+
+def _side(source: Dim, made: Dim, how: str, rounding: str) -> bool:
+    factor = _times(source, made)
+    if how == "asymmetric" and rounding == "floor":
+        if factor is not None or (made + 1) // 2 == source:
+            # Halved sizes, rounded up: i * in / out stays clear of whole numbers by more than float32's error.
+            return True
+        return source.known is not None and made.known is not None and _same_indices(source.known, made.known)
+    # At whole factors (i + 1/2) / f - 1/2 rounds to floor(i / f) wherever ties fall to that side; they do not occur
+    # at odd factors, and at even ones both roundings to nearest agree only up to a factor of 2.
+    if how in ("half_pixel", "pytorch_half_pixel") and rounding in ("round_prefer_floor", "round_prefer_ceil"):
+        return factor in (1, 2, 3)
+    return False
+
+
+def _same_indices(source: int, made: int) -> bool:
+    """Whether floor in float32, as runtimes compute it, is the exact floor."""
+    scale = np.float32(made) / np.float32(source)
+    rounded = np.floor(np.arange(made, dtype=np.float32) / scale).astype(np.int64)
+    return bool(np.array_equal(rounded, np.arange(made) * source // made))

@@ -1,0 +1,1 @@
+"""Which operators become a region together, and what the region returns."""

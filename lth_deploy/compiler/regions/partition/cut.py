@@ -1,0 +1,117 @@
+"""What a region has to return: what others read, but for those that only ask for its shape."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import GraphProto, NodeProto, helper, numpy_helper
+
+from lth_deploy.compiler.model.opset import STANDARD_DOMAINS
+from lth_deploy.compiler.regions.analysis.tensor_info import Shapes
+from lth_deploy.compiler.regions.match.region_op import Unit
+from lth_deploy.compiler.regions.partition.grow import read_by
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A region cut out of its graph; inputs and outputs are activations.
+
+    asked: tensors that are only asked for their shape, each with an input or output that has the same plane.
+    """
+
+    units: tuple[Unit, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    asked: dict[str, str]
+
+
+def cut(graph: GraphProto, regions: Sequence[Sequence[Unit]], shapes: Shapes) -> tuple[list[Cut], list[NodeProto]]:
+    """The regions with what they return, and the nodes that stay outside and are needed, in graph order."""
+    inside = {node.output[0] for region in regions for unit in region for node in unit.nodes}
+    outside = [node for node in graph.node if not (node.output and node.output[0] in inside)]
+    inputs = [_inputs(region) for region in regions]
+    live = _live(graph, outside, regions, inputs)
+    kept = [node for node in outside if any(name in live for name in node.output)]
+    returned = {value.name for value in graph.output} | {name for names in inputs for name in names}
+    readers: dict[str, list[NodeProto]] = {}
+    for node in kept:
+        for name in read_by(node):
+            readers.setdefault(name, []).append(node)
+    cuts = []
+    for region, names in zip(regions, inputs, strict=True):
+        made = [name for unit in region for name in unit.outputs]
+        asked = [name for name in made if name not in returned and readers.get(name) and _only_shapes(readers[name])]
+        outputs = [name for name in made if name in returned or (readers.get(name) and name not in asked)]
+        found: dict[str, str] = {}
+        for name in asked:
+            like = _same_plane(name, [*outputs, *names], shapes)
+            if like is None:
+                outputs.append(name)
+            else:
+                found[name] = like
+        needed = _needed(region, outputs)
+        cuts.append(Cut(tuple(needed), _inputs(needed), tuple(outputs), found))
+    return cuts, kept
+
+
+def _inputs(region: Sequence[Unit]) -> tuple[str, ...]:
+    made = {name for unit in region for name in unit.outputs}
+    return tuple(dict.fromkeys(name for unit in region for name in unit.inputs if name not in made))
+
+
+def _live(
+    graph: GraphProto, outside: Sequence[NodeProto], regions: Sequence[Sequence[Unit]], inputs: Sequence[Iterable[str]]
+) -> set[str]:
+    """Tensors that something needs; the sizes that resizes were given need not be among them any more."""
+    reads: dict[str, Iterable[str]] = {}
+    for node in outside:
+        names = read_by(node)
+        reads.update((output, names) for output in node.output)
+    for region, names_in in zip(regions, inputs, strict=True):
+        reads.update((output, names_in) for unit in region for output in unit.outputs)
+    live: set[str] = set()
+    waiting = [value.name for value in graph.output]
+    while waiting:
+        name = waiting.pop()
+        if name not in live:
+            live.add(name)
+            waiting.extend(reads.get(name, ()))
+    return live
+
+
+def _needed(region: Sequence[Unit], outputs: Sequence[str]) -> list[Unit]:
+    wanted, kept = set(outputs), []
+    for unit in reversed(region):
+        if wanted & set(unit.outputs):
+            wanted.update(unit.inputs)
+            kept.append(unit)
+    return kept[::-1]
+
+
+def _only_shapes(readers: Sequence[NodeProto]) -> bool:
+    return all(node.op_type == "Shape" and node.domain in STANDARD_DOMAINS and not node.attribute for node in readers)
+
+
+def _same_plane(name: str, able: Sequence[str], shapes: Shapes) -> str | None:
+    wanted = shapes.of[name]
+    planes = ((other, shapes.of[other]) for other in able if len(shapes.of[other]) == len(wanted) == 4)
+    return next((other for other, shape in planes if (shape[0], *shape[2:]) == (wanted[0], *wanted[2:])), None)
+
+
+def shape_nodes(asked: str, like: str, node: NodeProto, shapes: Shapes) -> list[NodeProto]:
+    """Nodes that stand for `node`, the Shape of `asked`: the shape of `like` with another number of channels."""
+    output = node.output[0]
+    channels = shapes.of[asked][1].known
+    parts = [f"{output}.{part}" for part in ("all", "0", "1", "2", "4", "n", "c", "hw")]
+    whole, zero, one, two, four, batch, count, plane = parts
+    constants = {zero: 0, one: 1, two: 2, four: 4, count: channels}
+    return [
+        *(
+            helper.make_node("Constant", [], [name], value=numpy_helper.from_array(np.array([value], np.int64), name))
+            for name, value in constants.items()
+        ),
+        helper.make_node("Shape", [like], [whole]),
+        helper.make_node("Slice", [whole, zero, one], [batch]),
+        helper.make_node("Slice", [whole, two, four], [plane]),
+        helper.make_node("Concat", [batch, count, plane], [output], axis=0),
+    ]

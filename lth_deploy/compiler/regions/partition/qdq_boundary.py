@@ -1,0 +1,83 @@
+"""Layers between bytes that stay outside of a region get their conversions back, where the region has taken them.
+
+No tensor of bytes crosses a border, so a region begins and ends with conversions that a neighbour needs too: a stock
+runtime computes a layer on bytes only where it stands between a DequantizeLinear and a QuantizeLinear. To and fro on
+one grid changes no value.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from onnx import NodeProto, helper
+
+from lth_deploy.compiler.regions.match.match_ops import WEIGHTED
+from lth_deploy.compiler.regions.match.qdq import DEQUANTIZE, QUANTIZE
+from lth_deploy.compiler.regions.partition.cut import Cut
+
+_ACTIVATIONS = ("Relu", "Clip")
+
+
+def keep_bytes(nodes: Sequence[NodeProto], calls: Sequence[tuple[Cut, NodeProto]]) -> list[NodeProto]:
+    """The nodes, with the conversions that layers outside of regions miss; who reads those gets another input.
+
+    nodes: of a whole graph. calls: each region with its node, which is one of them.
+    """
+    makers = {name: node for node in nodes for name in node.output}
+    added: list[NodeProto] = []
+    for one, call in calls:
+        for name, grid in _read(one).items():
+            if _makes_bytes(makers.get(name), makers):
+                added += _pair(name, grid, [call], makers)
+    for one, _ in calls:
+        for name, grid in _returned(one).items():
+            layers = [node for node in nodes if node.input[:1] == [name] and _has_bytes(node, makers)]
+            if layers:
+                added += _pair(name, grid, layers, makers)
+    return [*nodes, *added]
+
+
+def _read(one: Cut) -> dict[str, NodeProto]:
+    """Inputs that a region only makes bytes of, on one grid, with the QuantizeLinear."""
+    found: dict[str, NodeProto] = {}
+    for name in one.inputs:
+        readers = [unit for unit in one.units if name in unit.inputs]
+        grids = {tuple(unit.nodes[0].input[1:]) for unit in readers}
+        if len(grids) == 1 and all(unit.kind == "quantize" for unit in readers):
+            found[name] = readers[0].nodes[0]
+    return found
+
+
+def _returned(one: Cut) -> dict[str, NodeProto]:
+    """Outputs of a region that are bytes made floats, with the DequantizeLinear."""
+    made = [unit for unit in one.units if unit.kind == "dequantize"]
+    return {unit.outputs[0]: unit.nodes[0] for unit in made if unit.outputs[0] in one.outputs}
+
+
+def _makes_bytes(node: NodeProto | None, makers: Mapping[str, NodeProto]) -> bool:
+    """Whether a node, or the one before it if it is an activation, is a layer between bytes but for its output."""
+    if node is not None and node.op_type in _ACTIVATIONS:
+        node = makers.get(node.input[0])
+    return node is not None and _has_bytes(node, makers) and _is_dequantized(node.input[0], makers)
+
+
+def _has_bytes(node: NodeProto, makers: Mapping[str, NodeProto]) -> bool:
+    return node.op_type in WEIGHTED and _is_dequantized(node.input[1], makers)
+
+
+def _is_dequantized(name: str, makers: Mapping[str, NodeProto]) -> bool:
+    return name in makers and makers[name].op_type == DEQUANTIZE
+
+
+def _pair(
+    name: str, grid: NodeProto, readers: Iterable[NodeProto], makers: Mapping[str, NodeProto]
+) -> tuple[NodeProto, NodeProto]:
+    """To bytes and back on the grid of a conversion, between a tensor and some that read it."""
+    there, back = f"{name}.bytes", f"{name}.on_grid"
+    while there in makers or back in makers:
+        there, back = f"{there}_", f"{back}_"
+    for node in readers:
+        node.input[:] = [back if given == name else given for given in node.input]
+    scale = list(grid.input[1:])
+    return (
+        helper.make_node(QUANTIZE, [name, *scale], [there], there),
+        helper.make_node(DEQUANTIZE, [there, *scale], [back], back),
+    )

@@ -1,0 +1,1 @@
+"""Images and targets at training size."""

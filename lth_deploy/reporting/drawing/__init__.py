@@ -1,0 +1,1 @@
+"""SVG, HTML, and images with detections."""

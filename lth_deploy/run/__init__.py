@@ -1,0 +1,1 @@
+"""The run directory, which `find-ticket` writes and everything else reads."""

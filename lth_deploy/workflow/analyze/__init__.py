@@ -1,0 +1,1 @@
+"""`analyze`: where a ticket gains and loses beside its dense control."""

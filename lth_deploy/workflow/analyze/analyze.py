@@ -1,0 +1,206 @@
+"""The verb `analyze`: where a ticket gains and loses beside its dense control, from runs or ONNX files."""
+
+import itertools
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lth_deploy import storage
+from lth_deploy.errors import DataError, UsageError
+from lth_deploy.mask import Masks
+from lth_deploy.reporting.analysis.page import drawings, render
+from lth_deploy.reporting.analysis.schema import ANALYSIS_SCHEMA, Analysis, LayerOverlap, Overlap, RunAnalysis
+from lth_deploy.reporting.drawing.svg import standalone
+from lth_deploy.run.directory import versions
+from lth_deploy.workflow.require_extra import require_torch
+
+if TYPE_CHECKING:
+    from lth_deploy.workflow.analyze.onnx_files import OpenedFiles
+    from lth_deploy.workflow.analyze.run_inputs import OpenedRun
+
+log = logging.getLogger(__name__)
+
+PAGE, NUMBERS, PLOTS, DETECTIONS = "analysis.html", "analysis.json", "plots", "detections"
+
+
+@dataclass(frozen=True)
+class AnalyzeOptions:
+    """How sources are analysed.
+
+    split: 'test' or 'val'; test where there is one if None. trials: names of trials beside the control; () for all.
+    limit: only the first so many images. samples: of the bootstrap over images. data, images: COCO annotations and
+    images for ONNX files; those of the first run if None. engine, decoder: of ONNX files.
+    """
+
+    split: str | None = None
+    trials: tuple[str, ...] = ()
+    limit: int | None = None
+    samples: int = 1000
+    device: str = "auto"
+    data: Path | None = None
+    images: Path | None = None
+    engine: str = "onnxruntime"
+    decoder: str | None = None
+    command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Mask:
+    run: "OpenedRun"
+    masks: Masks
+    random: bool
+
+
+def analyze(sources: Sequence[Path], out: Path, options: AnalyzeOptions | None = None) -> Analysis:
+    """Analyse run directories and ONNX files; write a page, all figures as JSON, and every plot as SVG into `out`.
+
+    Detections are kept in `out`, so that a second call takes up what is there. ONNX files are compared with each
+    other, the first being the control. Masks of all runs are compared in pairs.
+
+    Raises:
+        UsageError: nothing to analyse, a run without a finished trial, an unknown split or trial.
+        DataError: faulty files or data, or a split without objects.
+        ArtifactError: an ONNX file is damaged.
+        StorageError: the disk refuses.
+    """
+    chosen = options or AnalyzeOptions()
+    runs = [source for source in sources if source.is_dir()]
+    files = [source for source in sources if not source.is_dir()]
+    if not sources:
+        raise UsageError("analyze: give run directories of find-ticket, or ONNX files")
+    names = dict(zip(runs, _names(runs), strict=True))
+    if runs:
+        require_torch("analysing runs")
+    from lth_deploy.workflow.analyze.onnx_files import open_files
+    from lth_deploy.workflow.analyze.run_inputs import open_run
+
+    # Everything is opened before anything is computed, so that the last source cannot fail after an hour.
+    opened = [open_run(path, name, chosen.split, chosen.trials, chosen.limit) for path, name in names.items()]
+    prepared = open_files(files, chosen, opened[0] if opened else None) if files else None
+    with storage.locked(out):
+        return _analysis(opened, prepared, out, chosen)
+
+
+def _analysis(
+    opened: "Sequence[OpenedRun]", prepared: "OpenedFiles | None", out: Path, chosen: AnalyzeOptions
+) -> Analysis:
+    """Compute everything and write it into `out`, which this process holds."""
+    from lth_deploy.workflow.analyze.onnx_files import analyze_files
+
+    parts = _analyze_runs(opened, out, chosen)
+    if prepared:
+        parts.append(analyze_files(prepared, out / DETECTIONS, chosen.samples))
+    overlaps, notes = _overlaps(opened)
+    analysis = Analysis(
+        when=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=list(chosen.command),
+        versions=versions(),
+        runs=parts,
+        overlaps=overlaps,
+        notes=[*_different_data(opened), *notes],
+    )
+    _write(analysis, out)
+    return analysis
+
+
+def document(analysis: Analysis) -> dict[str, object]:
+    """The analysis as plain JSON values, with its schema."""
+    return {"schema": ANALYSIS_SCHEMA, **analysis.model_dump(mode="json")}
+
+
+def _analyze_runs(opened: "Sequence[OpenedRun]", out: Path, chosen: AnalyzeOptions) -> list[RunAnalysis]:
+    if not opened:
+        return []
+    from lth_deploy.workflow.analyze.run import analyze_run
+    from lth_deploy.workflow.search.find_ticket import pick_device
+
+    device = pick_device(chosen.device)
+    return [analyze_run(one, out / DETECTIONS, chosen.samples, device) for one in opened]
+
+
+def _write(analysis: Analysis, out: Path) -> None:
+    for name, drawn in drawings(analysis).items():
+        storage.write_text(out / PLOTS / f"{name}.svg", standalone(drawn))
+    storage.write_json(out / NUMBERS, document(analysis))
+    storage.write_text(out / PAGE, render(analysis))
+    log.info("written: %s, %s and %s/", out / PAGE, out / NUMBERS, out / PLOTS)
+
+
+def _names(runs: Sequence[Path]) -> list[str]:
+    """Names of folders, with that of the folder above where two are alike.
+
+    Raises:
+        UsageError: a run is given twice.
+    """
+    whole = [path.resolve() for path in runs]
+    if len(set(whole)) < len(whole):
+        twice = next(path for path in whole if whole.count(path) > 1)
+        raise UsageError(f"analyze: {twice} is given twice; give each run once")
+    short = [path.name for path in whole]
+    return [f"{path.parent.name}-{path.name}" if short.count(path.name) > 1 else path.name for path in whole]
+
+
+def _different_data(opened: "Sequence[OpenedRun]") -> list[str]:
+    if len({one.dataset.digest() for one in opened}) < 2:
+        return []
+    names = ", ".join(one.name for one in opened)
+    return [f"{names} were not all analysed on the same images and objects: compare AP within a run only."]
+
+
+def _overlaps(opened: "Sequence[OpenedRun]") -> tuple[list[Overlap], list[str]]:
+    """Every pair of masks but two random ones, tickets of different runs first; and why a pair is left out."""
+    from lth_deploy.evaluation.mask_overlap import mask_overlap
+
+    masks: dict[str, _Mask] = {}
+    for one in opened:
+        for trial, mine in one.masks.items():
+            kind = one.results[trial]["kind"]
+            # A quantised trial has the mask of its ticket, and so has one with new weights.
+            if kind not in ("int8", "reinit"):
+                label = trial if len(opened) == 1 else f"{one.name}/{trial}"
+                masks[label] = _Mask(one, mine, kind == "random")
+    found, notes = [], []
+    # Random masks are shuffled by the seed: in two runs of one seed they would overlap just as their tickets do.
+    pairs = [pair for pair in itertools.combinations(masks, 2) if not all(masks[one].random for one in pair)]
+    for first, second in sorted(pairs, key=lambda pair: _last(masks[pair[0]], masks[pair[1]])):
+        one, other = masks[first].run, masks[second].run
+        if one is not other and (one.reordered or other.reordered):
+            notes.append(f"Masks of {first} and {second}: a run has its channels in an order of its own (permute).")
+            continue
+        try:
+            pair = mask_overlap(masks[first].masks, masks[second].masks)
+        except DataError as error:
+            notes.append(f"Masks of {first} and {second}: {error}.")
+            continue
+        layers = [
+            LayerOverlap(
+                name=layer.name,
+                elements=layer.elements,
+                first=layer.first,
+                second=layer.second,
+                both=layer.both,
+                iou=layer.iou,
+                by_chance=layer.by_chance,
+            )
+            for layer in pair.layers
+        ]
+        found.append(
+            Overlap(
+                first=first,
+                second=second,
+                iou=pair.iou,
+                by_chance=pair.by_chance,
+                random=masks[first].random or masks[second].random,
+                layers=layers,
+                left_out=list(pair.left_out),
+            )
+        )
+    return found, notes
+
+
+def _last(first: _Mask, second: _Mask) -> tuple[bool, bool]:
+    """Sorts pairs with a random control behind tickets, and those within a run behind those of two."""
+    return first.random or second.random, first.run is second.run

@@ -1,0 +1,1 @@
+"""`benchmark`: size, speed, memory and AP beside the dense baseline."""

@@ -1,0 +1,1 @@
+"""`export`: from a run or any ONNX model to an artifact."""

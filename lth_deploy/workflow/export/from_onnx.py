@@ -1,0 +1,293 @@
+"""The verb `export --onnx`: prune and pack any ONNX model, without the code or data that trained it."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lth_deploy import storage
+from lth_deploy.config.target import Target
+from lth_deploy.errors import ParityError, UsageError
+from lth_deploy.run.directory import versions
+from lth_deploy.workflow.export.commit import RECORD
+from lth_deploy.workflow.export.dead_channels import without_dead_channels
+from lth_deploy.workflow.export.folder import ExportFolder, Signer, export_folder
+from lth_deploy.workflow.export.onnx_accuracy import ap_of, hold_ap
+from lth_deploy.workflow.export.onnx_inputs import calibration_feeds, decoder_of, gate_inputs
+from lth_deploy.workflow.export.onnx_job import OnnxJob
+from lth_deploy.workflow.export.onnx_pruning import check_pruning, method_of, pruned
+from lth_deploy.workflow.export.quantization import Account, hold_quantised_ap, quantise
+from lth_deploy.workflow.export.tune_regions import emit_chosen
+from lth_deploy.workflow.gates.class_names import hold_kept_classes
+from lth_deploy.workflow.gates.original_model import hold_import, hold_original
+from lth_deploy.workflow.gates.raw_outputs import Feeds, tolerance_of
+from lth_deploy.workflow.limits.limited_runs import hold_raw_outputs, hold_regions
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from lth_deploy.compiler.artifact.metadata import ArtifactMetadata
+    from lth_deploy.compiler.artifact.pack import LayerReport
+    from lth_deploy.compiler.one_shot.magnitude import LayerLoss
+    from lth_deploy.decoders import Decoder
+
+__all__ = ["OnnxExport", "OnnxJob", "export_onnx"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class OnnxExport:
+    """What was written: the artifact, the untouched original beside it, and the figures in `report`.
+
+    sparsity: share of the prunable weights that are zero or were removed with dead channels. deviation: largest
+    relative difference of a raw output from the original with the same weights. kernel_deviation: the same of the
+    regions' outputs, computed by the kernel library; None without regions or library. unreached_regions: those that no
+    input of the gate reached, of which nothing is known. ap, dense_ap: box AP; None where there is no data.
+    losses: zeros and error of each layer that was reconstructed.
+    """
+
+    artifact: Path
+    dense: Path
+    report: Path
+    bytes: int
+    dense_bytes: int
+    sparsity: float
+    deviation: float
+    kernel_deviation: float | None
+    unreached_regions: tuple[str, ...]
+    checked_on: str
+    ap: float | None
+    dense_ap: float | None
+    layers: "tuple[LayerReport, ...]"
+    losses: "dict[str, LayerLoss]"
+
+    @property
+    def not_packed(self) -> dict[str, int]:
+        """Layers that are stored in full, counted for each reason."""
+        from lth_deploy.compiler.model.grouped_reasons import not_packed
+
+        return not_packed(self.layers)
+
+
+def export_onnx(
+    path: Path,
+    job: OnnxJob | None = None,
+    *,
+    target: Target | None = None,
+    out: Path | None = None,
+    sign: Signer | None = None,
+) -> OnnxExport:
+    """Prune and pack the ONNX file `path` into the folder `out` (default: beside it, NAME-export).
+
+    Nothing is written unless the packed file computes what the file as it was given does with the same pruned weights;
+    for int8, what a dense graph with them does. Then all of it is written in one step.
+    The AP lost against the original is reported, and held to a bound only where the job names one.
+    sign: makes the signature of the record, see `signing`.
+
+    Raises:
+        ArtifactError: the model is damaged. UsageError: a job that cannot work. ParityError: see above.
+        GateError: more AP was lost than allowed. UnexpectedGraphError: the graph is beyond what this program handles.
+    """
+    from lth_deploy.compiler.artifact.load import load_model
+    from lth_deploy.compiler.model.unexpected_faults import graph_errors
+
+    job, target = job or OnnxJob(), target or Target()
+    _check_job(job, target)
+    original = load_model(path)
+    folder = out if out is not None else path.parent / f"{path.stem}-export"
+    with (
+        graph_errors(path.name),
+        export_folder(folder, 3 * path.stat().st_size) as held,
+        storage.scratch("export") as scratch,
+    ):
+        return _export(original, job, target, _Places(path, held, scratch, sign))
+
+
+@dataclass(frozen=True)
+class _Places:
+    source: Path
+    folder: ExportFolder
+    scratch: Path
+    sign: Signer | None
+
+
+def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Places) -> OnnxExport:
+    from lth_deploy.compiler.artifact.value_types import round_values
+    from lth_deploy.compiler.artifact.weight_layers import weight_layers
+    from lth_deploy.compiler.emit import told
+    from lth_deploy.compiler.importing.imported import import_model
+    from lth_deploy.compiler.model.save import save_model
+    from lth_deploy.compiler.planning.mac_count import uses
+
+    decoder = decoder_of(job, original)
+    imported = import_model(original, keep_inputs=job.keep_inputs)
+    inputs, checked_on = gate_inputs(places.source, original, job, decoder, target.gates.images)
+    tolerance = tolerance_of(original, target.gates)
+    hold_import(imported, inputs, places.source.name, places.scratch, tolerance)
+    ticket, losses = pruned(imported.normalized, job, decoder)
+    whole = sum(layer.elements for layer in weight_layers(ticket))
+    smaller, removed = _without_dead_channels(ticket, inputs, target, places)
+    account = _quantised(smaller, job, target, decoder)
+    model = account.graph if account else smaller
+    used = uses(model, inputs[0][1])
+    chosen = emit_chosen(model, target, used, inputs[0][1])
+    candidate, layers = chosen.model, chosen.layers
+    update = {
+        "positions": used.positions,
+        "predicted_for": used.sizes,
+        "measured": chosen.measured,
+        "rest": chosen.rest,
+        **told(layers),
+    }
+    update["quantization"] = account.quantization if account else None
+    metadata = _metadata(original, job, target, decoder).model_copy(update=update)
+    kept = sum(layer.elements - layer.zeros for layer in layers)
+    sparsity = 1 - kept / whole if whole else 0.0
+    left_out = {"sparsity": sparsity, "removed_channels": _together(metadata.removed_channels, removed)}
+    dense, file = _save_described(original, candidate, metadata, left_out, places.folder.staged)
+    hold_kept_classes([dense, file], original, decoder, places.source.name)
+    reference = places.scratch / "reference.onnx"
+    if account is None:
+        stored = round_values(ticket, target.float_values)
+        deviation = hold_original(imported, stored, file, inputs, places.scratch, tolerance)
+    else:
+        # What rounding to int8 costs is judged by AP; the file is held to the QDQ graph that it was made of.
+        save_model(round_values(model, target.float_values), reference)
+        deviation = hold_raw_outputs(reference, file, inputs, tolerance)
+    check = hold_regions(file, inputs, target.gates)
+    dense_ap, ap = ap_of(dense, job), ap_of(file, job)
+    hold_ap(dense_ap, ap, job)
+    if account is not None and job.data is not None:
+        save_model(round_values(ticket, "fp32"), reference)
+        before = dense_ap if job.sparsity is None else ap_of(reference, job)
+        hold_quantised_ap(
+            {"bbox": {"AP": before}}, {"bbox": {"AP": ap}}, target.gates.int8_ap_drop, account.quantization
+        )
+    result = OnnxExport(
+        artifact=places.folder.out / "model.onnx",
+        dense=places.folder.out / "dense.onnx",
+        report=places.folder.out / RECORD,
+        bytes=file.stat().st_size,
+        dense_bytes=dense.stat().st_size,
+        sparsity=sparsity,
+        deviation=deviation,
+        kernel_deviation=None if check is None else check.deviation,
+        unreached_regions=() if check is None else check.unreached,
+        checked_on=checked_on,
+        ap=ap,
+        dense_ap=dense_ap,
+        layers=tuple(layers),
+        losses=losses,
+    )
+    _commit(result, [dense, file], target, places)
+    return result
+
+
+def _without_dead_channels(
+    ticket: "ModelProto", inputs: Sequence[tuple[str, Feeds]], target: Target, places: _Places
+) -> "tuple[ModelProto, dict[str, tuple[int, int]]]":
+    """The model without the channels that are zero on any input; with them where its outputs are others then.
+
+    Sums of fewer terms are rounded otherwise, which can exchange equal boxes of a detector that sorts them itself.
+    """
+    from lth_deploy.compiler.model.save import save_model
+
+    smaller, removed = without_dead_channels(ticket, places.source.name)
+    if removed:
+        whole, file = places.scratch / "whole.onnx", places.scratch / "smaller.onnx"
+        save_model(ticket, whole)
+        save_model(smaller, file)
+        try:
+            hold_raw_outputs(whole, file, inputs, tolerance_of(ticket, target.gates))
+        except ParityError as error:
+            log.warning("the channels that are always zero stay: without them, %s", error)
+            return ticket, {}
+    return smaller, removed
+
+
+def _together(before: "dict[str, tuple[int, int]]", now: "dict[str, tuple[int, int]]") -> "dict[str, tuple[int, int]]":
+    """Removed channels of an artifact's earlier export and of this one."""
+    sums = {name: (before[name][0] + gone, before[name][1]) for name, (gone, _) in now.items() if name in before}
+    return {**before, **now, **sums}
+
+
+def _quantised(ticket: "ModelProto", job: OnnxJob, target: Target, decoder: "Decoder | None") -> Account | None:
+    if target.values != "int8" or job.calibrate is None:
+        return None
+    return quantise(ticket, calibration_feeds(job, decoder, target.calibration.images), target)
+
+
+def _save_described(
+    original: "ModelProto",
+    candidate: "ModelProto",
+    metadata: "ArtifactMetadata",
+    left_out: dict[str, Any],
+    folder: Path,
+) -> tuple[Path, Path]:
+    """Write the dense original and the artifact with their metadata, and return both paths.
+
+    left_out: what the metadata of the artifact says of zeros and channels.
+    """
+    from lth_deploy.compiler.artifact.metadata import write_metadata
+    from lth_deploy.compiler.artifact.normalize import unpack_model
+    from lth_deploy.compiler.model.save import save_model
+
+    dense_file, file = folder / "dense.onnx", folder / "model.onnx"
+    dense = unpack_model(original)
+    of_dense: dict[str, Any] = {
+        "format": "dense",
+        "values": "fp32",
+        "level": None,
+        "sparsity": None,
+        "control_sha256": None,
+    }
+    of_dense |= {"dense_because": {}, "predicted": {}, "rest": None, "measured": None, "quantization": None}
+    write_metadata(dense, metadata.model_copy(update=of_dense))
+    save_model(dense, dense_file)
+    update = {**left_out, "control_sha256": storage.sha256(dense_file)}
+    write_metadata(candidate, metadata.model_copy(update=update))
+    save_model(candidate, file)
+    return dense_file, file
+
+
+def _check_job(job: OnnxJob, target: Target) -> None:
+    check_pruning(job, target)
+    if job.shapes and job.images is not None:
+        raise UsageError("--shape gives the sizes of noise; with --images the images have sizes, so leave --shape out")
+    if job.data is not None and job.images is None:
+        raise UsageError("--data needs the folder of its images; give --images DIR")
+    if job.max_ap_drop is not None and job.data is None:
+        raise UsageError("--max-ap-drop needs annotations to measure AP on; give --data ANN.json --images DIR")
+
+
+def _metadata(original: "ModelProto", job: OnnxJob, target: Target, decoder: "Decoder | None") -> "ArtifactMetadata":
+    """What the artifact says; a decoder of the user's own is not named, as names must not run code."""
+    from lth_deploy.compiler.artifact.metadata import ArtifactMetadata, ClassName, read_metadata
+    from lth_deploy.compiler.model.opset import standard_opset
+    from lth_deploy.decoders import DECODERS
+
+    base = read_metadata(original) or ArtifactMetadata()
+    update: dict[str, Any] = {
+        "values": target.values,
+        "format": target.format,
+        "target": target.name,
+        "opset": standard_opset(original),
+        "created_by": versions(),
+    }
+    if job.decoder is not None and job.decoder in DECODERS:
+        update["decoder"] = job.decoder
+    if not base.classes and decoder is not None and decoder.class_names:
+        names = enumerate(decoder.class_names, start=1)
+        update["classes"] = [ClassName(id=number, name=name) for number, name in names]
+    if job.sparsity is not None:
+        update["level"] = f"{method_of(job)}_{100 * job.sparsity:g}"
+    return base.model_copy(update=update)
+
+
+def _commit(result: OnnxExport, files: Sequence[Path], target: Target, places: _Places) -> None:
+    plain = asdict(result) | {"not_packed": result.not_packed}
+    for key in ("artifact", "dense", "report"):
+        plain[key] = plain[key].name
+    places.folder.commit(files, {"target": target.model_dump(mode="json"), **plain}, places.sign)

@@ -1,0 +1,83 @@
+"""What a model from elsewhere is fed with: images as its decoder wants them, or noise where there are none."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lth_deploy.errors import UsageError
+from lth_deploy.workflow.export.quantization import spread
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from lth_deploy.compiler.model.input_sizes import Sizes
+    from lth_deploy.decoders import Decoder, Feeds
+    from lth_deploy.workflow.export.onnx_job import OnnxJob
+
+NOISE_INPUTS = 4
+
+
+def decoder_of(job: "OnnxJob", original: "ModelProto") -> "Decoder | None":
+    """The decoder that the job names, or the model; None where no image is read.
+
+    Raises:
+        UsageError: there are images, and nobody says how the model wants them.
+    """
+    from lth_deploy.compiler.artifact.metadata import read_metadata
+    from lth_deploy.decoders import DECODERS, load_decoder
+
+    if job.decoder is not None:
+        return load_decoder(job.decoder)
+    known = read_metadata(original)
+    if known is not None and known.decoder is not None:
+        return DECODERS.get(known.decoder)
+    if job.images is not None or job.calibrate is not None:
+        option, instead = ("--images", "or leave --images out to check on noise")
+        if job.calibrate is not None:
+            option, instead = "--calibrate", "which prepares the images"
+        raise UsageError(
+            f"{option} needs to know how the model wants them; give --decoder NAME ({', '.join(DECODERS)}) "
+            f"or --decoder FILE.py:function, {instead}"
+        )
+    return None
+
+
+def gate_inputs(
+    path: Path, model: "ModelProto", job: "OnnxJob", decoder: "Decoder | None", most: int
+) -> "tuple[list[tuple[str, Feeds]], str]":
+    """Named feeds for the gate, of at most `most` images, and in words what they are; the model runs on the first.
+
+    Raises:
+        UsageError: there are no images, and sizes are open on which the model does not run. ArtifactError: the model
+            does not run, or not within the limits of a child process.
+    """
+    from lth_deploy.compiler.model.random_inputs import trial_feeds
+    from lth_deploy.data.images import image_files
+    from lth_deploy.workflow.limits.limited_runs import check_runs, fitting_sizes
+
+    if decoder is None or job.images is None:
+        sizes = fitting_sizes(path, job.shapes)
+        noise = [(f"noise {seed}", trial_feeds(model, sizes, seed)) for seed in range(NOISE_INPUTS)]
+        return list(noise), f"{NOISE_INPUTS} inputs of seeded noise ({sizes_text(sizes)})"
+    feeds = [(file.name, _fed(file, decoder)) for file in image_files(job.images)[:most]]
+    check_runs(path, feeds[:1])
+    return feeds, f"{len(feeds)} images of {job.images.name}"
+
+
+def sizes_text(sizes: "Sizes") -> str:
+    """Shapes of inputs in words: `image 1x3x320x320`."""
+    return ", ".join(f"{name} {'x'.join(map(str, shape)) or 'scalar'}" for name, shape in sizes.items())
+
+
+def calibration_feeds(job: "OnnxJob", decoder: "Decoder | None", most: int) -> "list[Feeds]":
+    """Feeds of at most `most` images, spread over the folder to calibrate on."""
+    from lth_deploy.data.images import image_files
+
+    assert decoder is not None, "decoder_of finds one, or says that it is missing"
+    assert job.calibrate is not None, "held by check_pruning"
+    return [_fed(file, decoder) for file in spread(image_files(job.calibrate), most)]
+
+
+def _fed(file: Path, decoder: "Decoder") -> "Feeds":
+    from lth_deploy.data.images import read_image
+
+    return decoder.prepare(read_image(file))[0]

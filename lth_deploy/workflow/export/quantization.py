@@ -1,0 +1,83 @@
+"""Quantisation as the export verbs do it: calibration images in, a QDQ graph and its account out; and its gate."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lth_deploy.config.target import Target
+from lth_deploy.errors import GateError
+from lth_deploy.measure.machine import describe_machine
+from lth_deploy.workflow.gates.raw_outputs import Feeds
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from lth_deploy.compiler.artifact.metadata import Quantization
+    from lth_deploy.compiler.quantization.learned_ranges import Learned
+
+log = logging.getLogger(__name__)
+
+NAMED = 5
+"""Layers that an error message names."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """A quantised graph and what its metadata say of it."""
+
+    graph: "ModelProto"
+    quantization: "Quantization"
+
+
+def quantise(graph: "ModelProto", feeds: Sequence[Feeds], target: Target, learned: "Learned | None" = None) -> Account:
+    """Quantise a graph on the inputs of calibration images, or on the grids that fine-tuning has `learned`.
+
+    Raises:
+        DataError, UsageError, ArtifactError, MissingExtraError: see `lth_deploy.compiler.quantization.quantize_ticket`.
+    """
+    from lth_deploy.compiler.artifact.metadata import Quantization
+    from lth_deploy.compiler.quantization.quantize_ticket import quantize
+
+    if not describe_machine().exact_u8s8:
+        log.warning(
+            "this CPU has no VNNI: ONNX Runtime's own int8 kernels may saturate here, lth_deploy's do not; gates "
+            "that run the stock runtime judge its saturated sums"
+        )
+    arrays = [{name: np.asarray(value) for name, value in feed.items()} for feed in feeds]
+    made = quantize(graph, arrays, target, learned)
+    errors = {name[:512]: round(error, 6) for name, error in made.errors.items()}
+    kept = {name[:512]: reason for name, reason in made.kept.items()}
+    method = "learned" if learned else target.calibration.method
+    return Account(made.model, Quantization(method=method, images=made.images, errors=errors, kept_float=kept))
+
+
+def spread(items: Sequence[Any], count: int) -> list[Any]:
+    """At most `count` of the items, from all over the sequence."""
+    return list(items[:: max(1, len(items) // count)][:count])
+
+
+def hold_quantised_ap(
+    ticket: Mapping[str, Any], artifact: Mapping[str, Any], most: float, quantization: "Quantization"
+) -> None:
+    """Refuse an artifact that finds less than the float ticket does.
+
+    ticket, artifact: metrics of each kind, with `AP` as fractions. most: AP that may be lost.
+
+    Raises:
+        GateError: more was lost; names the layers with the largest errors.
+    """
+    for kind, metrics in ticket.items():
+        before, after = metrics["AP"], artifact[kind]["AP"]
+        if before is None or after is None or before - after <= most:
+            continue
+        worst = sorted(quantization.errors.items(), key=lambda entry: -entry[1])[:NAMED]
+        names = ", ".join(f"{name} ({error:.1%})" for name, error in worst)
+        raise GateError(
+            f"quantisation costs {100 * (before - after):.2f} {kind} AP ({100 * before:.2f} to {100 * after:.2f}), "
+            f"allowed are {100 * most:.2f}; largest errors of layers alone: {names}; keep some of them float "
+            "(keep_worst or keep_float in the target), calibrate on more images, or fine-tune with quantisation. "
+            "Nothing was written"
+        )

@@ -1,0 +1,157 @@
+"""`export --tune`: every region timed on this machine, against its own function body in the stock runtime."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from lth_deploy import storage
+from lth_deploy.config.target import Target
+from lth_deploy.errors import ArtifactError
+from lth_deploy.kernels import ops_library
+from lth_deploy.measure.latency import Timing
+from lth_deploy.measure.machine import describe_machine
+from lth_deploy.runtimes import RUNTIMES
+from lth_deploy.workflow.export.tune_whole import Plan, not_slower, time_pair, time_whole
+from lth_deploy.workflow.gates.raw_outputs import Feeds
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from lth_deploy.compiler.artifact.metadata import Measured
+    from lth_deploy.compiler.artifact.pack import LayerReport
+    from lth_deploy.compiler.planning.mac_count import Uses
+
+log = logging.getLogger(__name__)
+
+WHOLE = "whole"
+"""Name of the whole model among measured times."""
+
+TIMING = Timing(seconds=1.0, block_seconds=0.1, minimum_rounds=9)
+
+GIVE_UP = 1.0
+"""A region whose time over dense is above this runs dense."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """An emitted model and what became of each layer.
+
+    measured: the times that decided; None when none were measured. rest: predicted milliseconds of all that is no
+    predicted layer, with the kernel library and without; None without regions, or when no profile was made.
+    """
+
+    model: "ModelProto"
+    layers: "list[LayerReport]"
+    measured: "Measured | None"
+    rest: tuple[float, float] | None = None
+
+
+def emit_chosen(model: "ModelProto", target: Target, used: "Uses", feeds: Feeds) -> Chosen:
+    """Emit a model for a target; where the target says `tune`, with the regions that are faster on this machine.
+
+    Raises:
+        ArtifactError: the model holds damaged tensors.
+        MissingLibraryError: tuning needs the kernel library, which was not built.
+    """
+    from lth_deploy.compiler.emit import emit
+    from lth_deploy.compiler.planning.select_regions import Facts
+
+    if target.tune and target.format == "packed" and target.regions == "auto":
+        chosen = tune(model, target, used, feeds)
+    else:
+        chosen = Chosen(*emit(model, target, Facts(used.positions, batches=used.batches)), None)
+    return replace(chosen, rest=_rest(chosen, target, feeds)) if target.profile else chosen
+
+
+def _rest(chosen: Chosen, target: Target, feeds: Feeds) -> tuple[float, float] | None:
+    from lth_deploy.compiler.planning.unpredicted_time import measured_shares, rest_ms
+
+    dense = {layer.name: layer.dense_ms for layer in chosen.layers if layer.dense_ms is not None}
+    if not dense or all(layer.region is None for layer in chosen.layers):
+        return None
+    try:
+        shares = measured_shares(chosen.model, dense, feeds)
+    except ArtifactError as error:
+        log.warning("inspect will predict the layers only, not the whole model: %s", error)
+        return None
+    return rest_ms(shares, sum(dense.values()), target.costs.roi_align)
+
+
+def tune(model: "ModelProto", target: Target, used: "Uses", feeds: Feeds, timing: Timing = TIMING) -> Chosen:
+    """Emit a model for the target with regions that are measured on `feeds` to be faster, alone and in the model.
+
+    Regions that lose by themselves are given up first, then those that the whole model is faster without, until it is
+    not slower than its dense twin; in the end there may be none.
+
+    Raises:
+        MissingLibraryError: the kernel library was not built.
+    """
+    from lth_deploy.compiler.artifact.metadata import Measured
+    from lth_deploy.compiler.emit import emit
+    from lth_deploy.compiler.planning.select_regions import Facts
+
+    ops_library()
+
+    def emitted(slower: Mapping[str, str]) -> Plan:
+        facts = Facts(used.positions, slower, by_table=False, batches=used.batches)
+        return Plan(*emit(model, target, facts), slower)
+
+    plan, times = _faster_alone(emitted, feeds, timing)
+    gains = {name: dense - kernels for name, (kernels, dense) in times.items()}
+    kept, whole = not_slower(plan, gains, emitted, lambda one, pairs: time_whole(one.model, feeds, pairs))
+    if kept is not plan:
+        times = measure_regions(kept.model, feeds, timing) if kept.regions else {}
+    times[WHOLE] = (whole.kernels, whole.dense)
+    return Chosen(kept.model, kept.layers, Measured(cpu=describe_machine().cpu, times=times))
+
+
+def _faster_alone(
+    emitted: Callable[[Mapping[str, str]], Plan], feeds: Feeds, timing: Timing
+) -> tuple[Plan, dict[str, tuple[float, float]]]:
+    """The plan whose regions are each faster than dense by themselves, and their times."""
+    plan = emitted({})
+    while True:
+        times = measure_regions(plan.model, feeds, timing)
+        lost = {
+            layer.name: f"measured for its region: {times[layer.region][0]:.2f} ms with kernels, "
+            f"{times[layer.region][1]:.2f} ms dense"
+            for layer in plan.layers
+            if layer.region in times and times[layer.region][0] > GIVE_UP * times[layer.region][1]
+        }
+        for name, (kernels, dense) in times.items():
+            log.info("%s: %.2f ms with kernels, %.2f ms dense", name, kernels, dense)
+        if not lost:
+            return plan, times
+        plan = emitted({**plan.slower, **lost})
+
+
+def measure_regions(model: "ModelProto", feeds: Feeds, timing: Timing = TIMING) -> dict[str, tuple[float, float]]:
+    """Median milliseconds with kernels and dense, on one thread, of each region by its name.
+
+    Kernels and stock runtime alternate; regions get the activations that `feeds` bring to them.
+
+    Raises:
+        MissingLibraryError: the kernel library was not built.
+    """
+    from lth_deploy.compiler.artifact.extract_region import lone_regions, showing
+    from lth_deploy.compiler.model.save import save_model
+
+    times: dict[str, tuple[float, float]] = {}
+    regions = lone_regions(model)
+    with storage.scratch("tune") as folder:
+        shown = folder / "shown.onnx"
+        names = list(dict.fromkeys(name for region in regions for name in region.inputs))
+        if names:
+            types = {name: element for region in regions for name, element in region.types.items()}
+            save_model(showing(model, names, types), shown)
+            session = RUNTIMES.get("onnxruntime").load(shown, threads=1)
+            values = dict(zip(names, session.run(feeds).values(), strict=True))
+        for region in regions:
+            path = folder / f"{region.name}.onnx"
+            save_model(region.model, path)
+            own = {name: values[name] for name in region.inputs}
+            if all(value.size for value in own.values()):
+                both = time_pair(path, path, own, timing)
+                times[region.name] = both.kernels, both.dense
+    return times

@@ -1,0 +1,1 @@
+"""Bounds that an exported file must meet before it is written."""

@@ -1,0 +1,178 @@
+"""The gate of a run's export: the file on disk must find what the trained model finds, and reach its AP."""
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lth_deploy.config.recipe import Recipe
+from lth_deploy.config.target import GatesSpec
+from lth_deploy.detections import Detections
+from lth_deploy.errors import ParityError
+from lth_deploy.evaluation.coco_ap import evaluate_detections
+from lth_deploy.evaluation.coco_rows import CompactDetections, compact
+from lth_deploy.measure.parity import ParityLimits, ParityReport, compare_detections
+from lth_deploy.workflow.export.quantization import hold_quantised_ap
+from lth_deploy.workflow.search.recipe_checks import metric_kinds
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from lth_deploy.compiler.artifact.metadata import Quantization
+    from lth_deploy.data.records import CocoDataset
+
+Found = dict[int, CompactDetections]
+FOLD_TOLERANCE = 1e-3
+"""Share of the largest value; float32 rounding of a folded ResNet-50 stays a tenth of it."""
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """What was compared: matched detections, and AP of the torch model and of the file on the same images.
+
+    unreached: regions that no image brought anything to, of which nothing is known. not_packed: layers that are stored
+    in full, counted for each reason.
+    """
+
+    parity: ParityReport
+    torch_ap: dict[str, Any]
+    file_ap: dict[str, Any]
+    images: int
+    unreached: tuple[str, ...] = ()
+    not_packed: Mapping[str, int] = field(default_factory=dict)
+
+
+def hold_detections(
+    file: Path, reference: "nn.Module", dataset: "CocoDataset", recipe: Recipe, gates: GatesSpec
+) -> GateResult:
+    """Hold an exported file against the torch model with the same stored weights, on real images.
+
+    Element-wise equality is not asked for: NMS and top-k flip on ties. Boxes are matched instead, in both
+    directions, then the AP of both is compared.
+
+    Raises:
+        ParityError: too few detections match, or the AP differs; the message names the worst output.
+    """
+    result = _compared(file, reference, dataset.subset(gates.images), recipe, gates)
+    if not result.parity.passed:
+        raise ParityError(
+            f"{file.name} does not find what the trained model finds on {result.images} images: "
+            f"{result.parity.describe()}; nothing was exported"
+        )
+    _hold_ap(file, result.torch_ap, result.file_ap, gates.ap_difference)
+    return result
+
+
+def hold_quantised_detections(
+    file: Path,
+    ticket: "nn.Module",
+    dataset: "CocoDataset",
+    recipe: Recipe,
+    gates: GatesSpec,
+    quantization: "Quantization",
+) -> GateResult:
+    """Hold a quantised file against the float ticket by AP on all images: other detections are expected, worse not.
+
+    Raises:
+        GateError: more AP is lost than the gates allow; names the layers with the largest errors.
+    """
+    result = _compared(file, ticket, dataset, recipe, gates)
+    hold_quantised_ap(result.torch_ap, result.file_ap, gates.int8_ap_drop, quantization)
+    return result
+
+
+def _compared(
+    file: Path, reference: "nn.Module", images: "CocoDataset", recipe: Recipe, gates: GatesSpec
+) -> GateResult:
+    expected: Found = {}
+    got: Found = {}
+    parity = compare_detections(
+        _pairs(file, reference, images, expected, got), _limits(gates, recipe.detector.score_threshold)
+    )
+    torch_ap, file_ap = (
+        evaluate_detections(images.ground_truth(), found, images.category_ids, metric_kinds(recipe)).metrics
+        for found in (expected, got)
+    )
+    return GateResult(parity, torch_ap, file_ap, len(images.images))
+
+
+def hold_folding(trained: "nn.Module", folded: "nn.Module", dataset: "CocoDataset") -> None:
+    """Hold a network with folded norms against the trained one: feature maps, and what heads make of them.
+
+    These have neither NMS nor top-k, so they are compared element by element. A box head sees the whole picture.
+
+    Raises:
+        ParityError: they differ by more than `FOLD_TOLERANCE` of the largest value.
+    """
+    import torch
+
+    from lth_deploy.data.images import read_record
+    from lth_deploy.detectors.inference import to_input
+
+    image = to_input(torch.tensor(read_record(dataset.images[0])))
+    with torch.inference_mode():
+        pairs = zip(_raw_outputs(trained, image), _raw_outputs(folded, image), strict=True)
+        for (name, expected), (_, got) in pairs:
+            deviation = float((expected - got).abs().max() / expected.abs().max().clamp(min=1e-12))
+            if not deviation <= FOLD_TOLERANCE:
+                raise ParityError(
+                    f"folding the norms changes '{name}' by {deviation:.3g} of its largest value; at most "
+                    f"{FOLD_TOLERANCE:.3g} is rounding; nothing was exported"
+                )
+
+
+def _raw_outputs(model: "nn.Module", image: "Tensor") -> Iterator[tuple[str, "Tensor"]]:
+    import torch
+
+    images = model.get_submodule("transform")([image])[0]
+    features = model.get_submodule("backbone")(images.tensors)
+    yield from (("backbone", level) for level in features.values())
+    modules = dict(model.named_modules())
+    for name in ("head", "rpn.head"):
+        if name in modules:
+            made = modules[name](list(features.values()))
+            outputs = made.values() if isinstance(made, dict) else itertools.chain(*made)
+            yield from ((name, output) for output in outputs)
+    if "roi_heads.box_head" in modules:
+        ((height, width),) = images.image_sizes
+        whole = torch.tensor([[0.0, 0.0, width, height]])
+        regions = modules["roi_heads.box_roi_pool"](features, [whole], images.image_sizes)
+        yield "roi_heads.box_head", modules["roi_heads.box_head"](regions)
+
+
+def _limits(gates: GatesSpec, floor: float) -> ParityLimits:
+    return ParityLimits(
+        score_floor=floor,
+        box_iou=gates.iou,
+        mask_iou=gates.iou,
+        score_difference=gates.score_difference,
+        keypoint_pixels=gates.keypoint_pixels,
+        matched_share=gates.matched,
+    )
+
+
+def _pairs(
+    file: Path, reference: "nn.Module", images: "CocoDataset", expected: Found, got: Found
+) -> Iterator[tuple[str, Detections, Detections]]:
+    """Both sides' detections, one image at a time because masks are large; compact forms are kept for the AP."""
+    from lth_deploy.data.images import read_record
+    from lth_deploy.detectors.inference import predict
+    from lth_deploy.workflow.artifact import open_artifact
+
+    artifact = open_artifact(file)
+    for record in images.images:
+        pixels = read_record(record)
+        theirs, ours = predict(reference, [pixels])[0], artifact.predict(pixels)
+        expected[record.id], got[record.id] = compact(theirs), compact(ours)
+        yield record.file_name, theirs, ours
+
+
+def _hold_ap(file: Path, expected: dict[str, Any], got: dict[str, Any], limit: float) -> None:
+    for kind, metrics in expected.items():
+        ours, theirs = got[kind]["AP"], metrics["AP"]
+        if ours is not None and theirs is not None and abs(ours - theirs) > limit:
+            raise ParityError(
+                f"{file.name}: {kind} AP is {100 * ours:.2f}, that of the trained model {100 * theirs:.2f}; they "
+                f"may differ by {100 * limit:.2f}; nothing was exported"
+            )

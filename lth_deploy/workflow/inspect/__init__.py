@@ -1,0 +1,1 @@
+"""`inspect`: what a file or a run holds, without running it."""

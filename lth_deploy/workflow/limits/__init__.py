@@ -1,0 +1,1 @@
+"""Models from strangers run in child processes with limits of time and memory."""

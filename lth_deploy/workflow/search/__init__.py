@@ -1,0 +1,1 @@
+"""`find-ticket`: one resumable search."""

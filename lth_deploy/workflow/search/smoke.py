@@ -1,0 +1,170 @@
+"""`--smoke`: a recipe cut down to two steps on generated data, to prove in a minute that every part of it runs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lth_deploy.config.bundled import recipe_file, recipe_names
+from lth_deploy.config.recipe import DataSpec, Recipe, ShapesSpec, SplitSpec, load_recipe
+from lth_deploy.config.search_spec import ControlsSpec, RewindSpec, SourceSpec
+from lth_deploy.errors import RecipeError
+from lth_deploy.workflow.require_extra import require_torch
+
+if TYPE_CHECKING:
+    from torch import nn
+
+SHAPES = ShapesSpec(train=4, val=2, test=2, width=96, height=96)
+CLASSES, KEYPOINTS = 3, 4
+SOURCE_LR = 1e-4
+
+
+def smoke_recipe(recipe: Recipe, weights: Path, sources: Path | None = None) -> Recipe:
+    """The same detector, optimizer and pruning axes in two steps a trial; writes its initial weights to `weights`.
+
+    Pyramid and heads are narrowed, so that the COCO recipes too take seconds.
+
+    A detector that has hardly trained scores everything alike, and then no two implementations rank its boxes in
+    the same order. So the smoke run starts from weights whose scores differ, which gives parity something to hold.
+
+    A source is searched first, as the smoke of the bundled recipe that its run directory is named after, in the folder
+    `sources`; one that is there already serves again.
+
+    Raises:
+        MissingExtraError: torch is not installed.
+        RecipeError: no bundled recipe has the name of the source's run directory.
+    """
+    require_torch("a smoke run")
+    level = recipe.pruning.level_list()[-1]
+    training = {
+        "steps": 2,
+        "epochs": None,
+        "batch_size": min(recipe.training.batch_size, 2),
+        "amp": "off",
+    }
+    detector = {
+        "weights": "none",
+        "min_size": 96,
+        "max_size": 128,
+        "proposals": 40,
+        "detections": 8,
+        "score_threshold": 0.0,
+    }
+    if recipe.detector.layout == "fpn":
+        widths = {"fpn_width": 64, "head_width": 128}
+        detector |= {key: min(getattr(recipe.detector, key), most) for key, most in widths.items()}
+    pictures = weights.with_name(f"{weights.name}.pictures")
+    small = recipe.model_copy(
+        update={
+            "name": f"{recipe.name}.smoke",
+            "detector": recipe.detector.model_copy(update=detector),
+            "data": _smoke_data(recipe, pictures),
+            "training": recipe.training.model_copy(update=training),
+            "pruning": recipe.pruning.model_copy(update={"levels": [level], "rewind": RewindSpec(step=1)}),
+            "quantization": recipe.quantization.model_copy(update=_quantization(recipe, level)),
+            "controls": recipe.controls.model_copy(update={"random": [level], "reinit": []}),
+            "source": _smoke_source(recipe, level, sources or weights.with_name(f"{weights.name}.sources")),
+        }
+    )
+    _write_lively_weights(small, weights)
+    return small.model_copy(update={"detector": small.detector.model_copy(update={"weights": str(weights)})})
+
+
+def _quantization(recipe: Recipe, level: float) -> dict[str, object]:
+    levels = [level] if recipe.quantization.levels else []
+    return {"levels": levels, "steps": 2, "epochs": None, "calibration_batches": 1}
+
+
+def _smoke_data(recipe: Recipe, pictures: Path) -> DataSpec:
+    if recipe.detector.name != "classifier":
+        return DataSpec(format="shapes", shapes=SHAPES)
+    splits = {name: SplitSpec(images=str(pictures / name)) for name in ("train", "val", "test")}
+    for split in splits.values():
+        _draw_classes(Path(split.images))
+    return DataSpec(format="folder", **splits)
+
+
+def _draw_classes(root: Path) -> None:
+    """An image folder of as many classes as shapes have, a grey each."""
+    import numpy as np
+
+    from lth_deploy import storage
+    from lth_deploy.reporting.drawing.detections import encode_png
+
+    for label in range(CLASSES):
+        for number in range(2):
+            noise = np.random.default_rng(number).integers(0, 60, (112, 120, 3)) + 60 * label
+            storage.write_bytes(root / f"class{label}" / f"{number}.png", encode_png(noise.astype(np.uint8)))
+
+
+def _smoke_source(recipe: Recipe, level: float, folder: Path) -> SourceSpec | None:
+    from lth_deploy.workflow.search.find_ticket import find_ticket
+
+    if recipe.source is None:
+        return None
+    name = Path(recipe.source.run).name
+    run = folder / f"{name}-{level:g}"
+    if not (run / "summary.json").exists():
+        bundled = next((other for other in recipe_names() if Path(other).name == name), None)
+        if bundled is None:
+            raise RecipeError(
+                f"--smoke makes the source too, and no bundled recipe is called '{name}' as source.run is"
+            )
+        source = load_recipe(recipe_file(bundled), check_variables=False)
+        source = source.model_copy(update={"pruning": source.pruning.model_copy(update={"levels": [level]})})
+        small = smoke_recipe(source, folder / f"{name}-{level:g}.safetensors", folder)
+        # Two steps at a full rate from scratch would leave weights that the target's frozen norms blow up.
+        gentle = small.training.optimizer.model_copy(update={"lr": SOURCE_LR})
+        training = small.training.model_copy(update={"optimizer": gentle})
+        alone = small.model_copy(update={"controls": ControlsSpec(), "training": training})
+        find_ticket(alone, run, device="cpu", resume=(run / "manifest.json").exists())
+    return recipe.source.model_copy(update={"run": str(run)})
+
+
+def _write_lively_weights(recipe: Recipe, path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    from lth_deploy import storage
+    from lth_deploy.detectors import build_detector
+
+    # Frozen norms are given the statistics of norms that learn.
+    norm = "batch" if recipe.detector.norm == "frozen" else recipe.detector.norm
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.training.seed)
+        model = build_detector(recipe.detector.model_copy(update={"norm": norm}), CLASSES, KEYPOINTS)
+        _spread_scores(model)
+        _calibrate_norms(model)
+    state = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
+    storage.write_atomically(path, lambda file: save_file(state, file))
+
+
+def _spread_scores(model: "nn.Module") -> None:
+    from torch import nn
+
+    from lth_deploy.detectors.groups import layer_groups, prunable_modules
+
+    groups = layer_groups(model)
+    for name in prunable_modules(model):
+        weight = model.get_parameter(f"{name}.weight")
+        if groups[name] == "predictor":
+            # Logits of about 1: larger ones saturate into equal scores, smaller ones differ by less than rounding.
+            # Offsets of boxes are a tenth of that, as trained ones are: larger ones blow rounding up to whole pixels.
+            scale = 0.1 if name.endswith("bbox_pred") else 1.0
+            nn.init.normal_(weight, std=scale * weight[0].numel() ** -0.5)
+        elif groups[name] != "backbone":
+            nn.init.kaiming_normal_(weight, nonlinearity="relu")
+
+
+def _calibrate_norms(model: "nn.Module") -> None:
+    """Give batch norms the statistics of what flows through them, as a trained network has."""
+    import torch
+
+    from lth_deploy.detectors.raw_outputs import raw_outputs
+
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    momentum = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0
+    with torch.no_grad():
+        raw_outputs(model.train(), torch.randn(4, 3, 128, 128))
+    for norm, before in zip(norms, momentum, strict=True):
+        norm.momentum = before

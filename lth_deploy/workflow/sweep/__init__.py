@@ -1,0 +1,1 @@
+"""`sweep`: many searches from one file."""
