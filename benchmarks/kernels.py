@@ -26,8 +26,8 @@ from onnx import ModelProto
 from benchmarks.layer_models import (
     Layer,
     dense_model,
-    quantised_model,
-    quantised_region_model,
+    quantized_model,
+    quantized_region_model,
     region_model,
 )
 from benchmarks.report import head
@@ -52,7 +52,7 @@ class Contest:
 
 CONTESTS = {
     "fp32": Contest(dense_model, region_model, STRUCTURES, "out2", 1, "Conv"),
-    "int8": Contest(quantised_model, quantised_region_model, ("single", "in4", "2x4"), "2x4", 2, "QLinearConv"),
+    "int8": Contest(quantized_model, quantized_region_model, ("single", "in4", "2x4"), "2x4", 2, "QLinearConv"),
 }
 """densest: the structure that stands for layers without zeros."""
 

@@ -1,4 +1,4 @@
-"""One layer as a model: the dense node of ONNX Runtime, and a region; in float32, and quantised."""
+"""One layer as a model: the dense node of ONNX Runtime, and a region; in float32, and quantized."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,9 +63,9 @@ def region_model(layer: Layer, weight: Array) -> ModelProto:
     return _region(layer, weights, (Load(0, layer.inputs), conv), [weight.astype(np.float32)])
 
 
-def quantised_model(layer: Layer, weight: Array) -> ModelProto:
+def quantized_model(layer: Layer, weight: Array) -> ModelProto:
     """The QDQ form, which ONNX Runtime makes one QLinearConv. weight: float32 of [OC, IC, kh, kw]."""
-    values, scales, bias = quantised(weight)
+    values, scales, bias = quantized(weight)
     steps = [np.float32(INPUT.scale), np.uint8(INPUT.zero), np.float32(OUTPUT.scale), np.uint8(OUTPUT.zero)]
     zeros = np.zeros(len(scales), np.int8)
     constants = [values, scales, zeros, bias, INPUT.scale * scales, zeros.astype(np.int32), *steps]
@@ -82,9 +82,9 @@ def quantised_model(layer: Layer, weight: Array) -> ModelProto:
     return _model(layer, nodes, constants, names)
 
 
-def quantised_region_model(layer: Layer, weight: Array) -> ModelProto:
+def quantized_region_model(layer: Layer, weight: Array) -> ModelProto:
     """The same as a region."""
-    values, scales, bias = quantised(weight)
+    values, scales, bias = quantized(weight)
     weights = (
         Weight("dense", "s8", weight.shape, None, 1),
         Weight("dense", "f32", scales.shape, None, 2),
@@ -96,7 +96,7 @@ def quantised_region_model(layer: Layer, weight: Array) -> ModelProto:
     )
 
 
-def quantised(weight: Array) -> tuple[Array, Array, Array]:
+def quantized(weight: Array) -> tuple[Array, Array, Array]:
     """Symmetric int8 values, scales of the output channels, a bias."""
     largest = np.abs(weight.reshape(len(weight), -1)).max(axis=1)
     scales = (np.where(largest > 0, largest, 1) / 127).astype(np.float32)

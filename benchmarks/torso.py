@@ -6,7 +6,7 @@ With --openvino, OpenVINO computes the dense networks in fp32, in bf16 where the
 open and with fixed sizes of the image.
 
 Masks are random and uniform (each layer has the same share of zeros), the stem stays dense. Every pruned network runs
-in fp32 and, quantised as the dense INT8 is, in int8. In every round each
+in fp32 and, quantized as the dense INT8 is, in int8. In every round each
 contender runs once and the order rotates; a ratio is the median over rounds of the baseline's time over the
 contender's in the same round. Outputs are compared with the dense graph of the same weights. With more than one thread
 the contenders take turns in blocks, because idle workers of one session slow down the other. A whole detector is
@@ -56,7 +56,7 @@ class Row:
 
     best_dense, ratio_best: the dense engine of the least median time, and times as fast as that.
 
-    largest_relative_error: from a stock runtime with the same weights, quantised ones for int8. predicted: what
+    largest_relative_error: from a stock runtime with the same weights, quantized ones for int8. predicted: what
     `inspect` says of the whole model without running it, over dense of the same values.
     """
 
@@ -133,19 +133,19 @@ def prepared(
 ) -> dict[tuple[str, float | None, str | None], Path]:
     """All files of one network: dense, INT8, and for each mask the artifact and its dense twin."""
     stem = Path(network).stem
-    dense, quantised = folder / f"{stem}.onnx", folder / f"{stem}-int8.onnx"
+    dense, quantized = folder / f"{stem}.onnx", folder / f"{stem}-int8.onnx"
     if not dense.is_file():
         export(network, dense, options.sizes[0])
     feeds = [feeds_for(dense, size, seed) for size in options.sizes for seed in range(4)]
-    if not quantised.is_file():
-        quantize_dense(dense, feeds, quantised, reduce_range=not describe_machine().exact_u8s8)
+    if not quantized.is_file():
+        quantize_dense(dense, feeds, quantized, reduce_range=not describe_machine().exact_u8s8)
     files: dict[tuple[str, float | None, str | None], Path] = {
         ("dense", None, None): dense,
-        ("int8", None, None): quantised,
+        ("int8", None, None): quantized,
     }
     if options.dense_layout:
-        files["lth_deploy int8", 0.0, "dense"] = packed(quantised, folder / f"{stem}-layout", DENSE_LAYOUT)
-        files["twin of lth_deploy int8", 0.0, "dense"] = quantised
+        files["lth_deploy int8", 0.0, "dense"] = packed(quantized, folder / f"{stem}-layout", DENSE_LAYOUT)
+        files["twin of lth_deploy int8", 0.0, "dense"] = quantized
     model = onnx.load(str(dense))
     for level in options.levels:
         for structure in options.structures:

@@ -40,7 +40,7 @@ class Pyramid(nn.Module):
 
 
 def export_pyramid(name: str, path: Path, size: int) -> None:
-    """Write the dense network with dynamic height and width, normalisation folded."""
+    """Write the dense network with dynamic height and width, normalization folded."""
     module = cast(Any, fold_norm(Pyramid(name).eval()).module)
     buffer = io.BytesIO()
     torch.onnx.export(

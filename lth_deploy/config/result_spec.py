@@ -16,9 +16,9 @@ class SelectionSpec(Section):
 
 
 class QuantizationSpec(Section):
-    """Fine-tuning with fake quantisation: a trial more for each of `levels`, which the INT8 file is exported from."""
+    """Fine-tuning with fake quantization: a trial more for each of `levels`, which the INT8 file is exported from."""
 
-    levels: list[Share] = Field([], description="levels of pruning to quantise; 0 is the dense control")
+    levels: list[Share] = Field([], description="levels of pruning to quantize; 0 is the dense control")
     steps: Positive | None = None
     epochs: Positive | None = Field(None, description="of this fine-tuning; an eighth of the training if not given")
     lr: Annotated[float, Field(gt=0)] | None = Field(

@@ -22,7 +22,7 @@ class GatesSpec(Section):
     half_difference: Annotated[float, Field(gt=0)] = Field(
         1e-2, description="the same for models of half precision, which a stock runtime rounds after each node"
     )
-    int8_ap_drop: Annotated[float, Field(ge=0)] = Field(0.005, description="most AP that quantisation may cost")
+    int8_ap_drop: Annotated[float, Field(ge=0)] = Field(0.005, description="most AP that quantization may cost")
     int8_steps: Annotated[float, Field(gt=0)] | None = Field(
         None,
         description="most that an output of a region that rounds sums once may differ from a stock runtime's, which "

@@ -56,7 +56,7 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
     """RGB pixels of the upright image, uint8 [height, width, 3]: EXIF orientation is applied, transparency is dropped.
 
     Raises:
-        DataError: missing, damaged, of another format than `FORMATS`, too large, animated, or grey with 16 bits.
+        DataError: missing, damaged, of another format than `FORMATS`, too large, animated, or gray with 16 bits.
     """
     try:
         return decode(path)[0]
@@ -156,7 +156,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             raise FaultError(_too_large(image.width * image.height, f" ({image.width}x{image.height})"))
         if image.mode in ("I", "F") or image.mode.startswith("I;"):
             raise FaultError(
-                f"grey pixels of mode '{image.mode}', whose range is unknown; scale them to 8 bits a channel"
+                f"gray pixels of mode '{image.mode}', whose range is unknown; scale them to 8 bits a channel"
             )
         if image.format in ("PNG", "WEBP") and getattr(image, "is_animated", False):
             raise FaultError("an animation; store the frame that is annotated as an image of its own")

@@ -6,7 +6,7 @@ import unicodedata
 from typing import Any
 
 LARGEST_COORDINATE = 1e6
-"""Pixels; far above any image, and float32 still tells neighbouring pixels apart there."""
+"""Pixels; far above any image, and float32 still tells neighboring pixels apart there."""
 
 
 class FaultError(ValueError):

@@ -38,7 +38,7 @@ class Annotation:
     """One object. `bbox` is x, y, width, height in pixels, `area` in square pixels.
 
     segmentation: a list of polygons (flat x, y lists), a run-length dict, or None.
-    keypoints: flat x, y, visibility (0 not labelled, 1 hidden, 2 visible) for each name of the category.
+    keypoints: flat x, y, visibility (0 not labeled, 1 hidden, 2 visible) for each name of the category.
     A crowd region is neither trained on nor counted as missed.
     """
 

@@ -1,4 +1,4 @@
-"""Detectors exported by lth_deploy: the graph itself resizes, normalises and suppresses."""
+"""Detectors exported by lth_deploy: the graph itself resizes, normalizes and suppresses."""
 
 from typing import Any
 

@@ -41,7 +41,7 @@ class NanoDetDecoder:
     class_names: tuple[str, ...] | None = COCO_NAMES
 
     def prepare(self, image: Photo) -> tuple[Feeds, Letterbox]:
-        """Scale with the aspect kept, centre on black, and normalise."""
+        """Scale with the aspect kept, center on black, and normalize."""
         height, width = image.shape[:2]
         ratio = min(_SIDE / width, _SIDE / height)
         new_width, new_height = max(1, round(width * ratio)), max(1, round(height * ratio))
@@ -90,6 +90,6 @@ def _decode_level(outputs: Outputs, stride: int) -> tuple[npt.NDArray[np.float32
     weights /= weights.sum(axis=-1, keepdims=True)
     distance = weights @ np.arange(_BINS, dtype=np.float32) * stride
     rows, columns = np.divmod(np.arange(cells * cells), cells)
-    centre = np.stack([columns, rows], axis=1).astype(np.float32) * stride + stride / 2
-    boxes = np.concatenate([centre - distance[:, :2], centre + distance[:, 2:]], axis=1)
+    center = np.stack([columns, rows], axis=1).astype(np.float32) * stride + stride / 2
+    boxes = np.concatenate([center - distance[:, :2], center + distance[:, 2:]], axis=1)
     return outputs[f"cls{stride}"][0].astype(np.float32), boxes.astype(np.float32)

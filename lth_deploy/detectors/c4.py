@@ -40,7 +40,7 @@ class StrideSixteen(nn.Module):
         self.out_channels = channels
 
     def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
-        """Features [N, C, H/16, W/16] of normalised images [N, 3, H, W]."""
+        """Features [N, C, H/16, W/16] of normalized images [N, 3, H, W]."""
         features: OrderedDict[str, Tensor] = self.body(images)
         return features
 

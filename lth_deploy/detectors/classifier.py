@@ -1,7 +1,7 @@
 """A classifier in a detector's clothes: the backbone of the detectors with a fully connected layer on top.
 
 Its backbone has the names that it has in a detector, `backbone.body.` before torchvision's own, and sees pictures
-normalised as a detector's does, so that its tickets fit there as they are.
+normalized as a detector's does, so that its tickets fit there as they are.
 """
 
 import torch
@@ -27,7 +27,7 @@ class Features(nn.Module):
         self.body = body
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features of normalised images [N, 3, S, S]."""
+        """Features of normalized images [N, 3, S, S]."""
         features: Tensor = self.body(images)
         return features
 

@@ -99,7 +99,7 @@ def retinanet(spec: DetectorSpec, classes: int, keypoints: int) -> nn.Module:
 
 
 def _scale_towers(model: nn.Module) -> None:
-    """He initialisation (He et al. 2015) of the four convolutions before each predictor.
+    """He initialization (He et al. 2015) of the four convolutions before each predictor.
 
     The published N(0, 0.01) shrinks a signal by a factor of a thousand over a tower of 64 channels, and global
     magnitude takes weights that small for unimportant: it would empty the heads before it touches the backbone.

@@ -1,4 +1,4 @@
-"""Folding normalisation with fixed statistics into the convolution before it."""
+"""Folding normalization with fixed statistics into the convolution before it."""
 
 import copy
 import itertools
@@ -15,12 +15,12 @@ NORMS = (*FOLDABLE, nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d)
 
 @dataclass(frozen=True)
 class FoldedModel:
-    """A copy of a model in evaluation mode, and the normalisation that stayed in it."""
+    """A copy of a model in evaluation mode, and the normalization that stayed in it."""
 
     module: nn.Module
     folded: tuple[str, ...]
     kept: tuple[tuple[str, str], ...]
-    """Name and reason of each normalisation that could not be folded."""
+    """Name and reason of each normalization that could not be folded."""
 
 
 def fold_norm(module: nn.Module) -> FoldedModel:

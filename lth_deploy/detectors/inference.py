@@ -22,7 +22,7 @@ def predict(
 ) -> list[Detections]:
     """Detections of each image, uint8 [H, W, 3] RGB, in pixels of that image.
 
-    `model` must be on `device`; its training mode is restored. Only neighbours of equal size share a batch:
+    `model` must be on `device`; its training mode is restored. Only neighbors of equal size share a batch:
     otherwise one image's result would depend on the padding that the others cause.
     """
     training = {module: module.training for module in model.modules()}

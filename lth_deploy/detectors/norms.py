@@ -1,4 +1,4 @@
-"""The three kinds of normalisation that a recipe can ask for, and freezing parts of a network."""
+"""The three kinds of normalization that a recipe can ask for, and freezing parts of a network."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -10,9 +10,9 @@ NormLayer = Callable[[int], nn.Module]
 
 
 def norm_layer(kind: str, *, eps: float = 1e-5, momentum: float = 0.1) -> NormLayer:
-    """A constructor: channels to a normalisation module.
+    """A constructor: channels to a normalization module.
 
-    `batch` trains scale, shift and running statistics; `frozen` holds all of them fixed; `group` normalises
+    `batch` trains scale, shift and running statistics; `frozen` holds all of them fixed; `group` normalizes
     over groups of channels of one image and has no statistics, so it can never be folded into a
     convolution.
     """

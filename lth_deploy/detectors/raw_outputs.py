@@ -11,7 +11,7 @@ def raw_outputs(model: nn.Module, images: Tensor) -> list[Tensor]:
 
     Args:
         model: a detector of `build_detector`.
-        images: float [N, 3, S, S], normalised. Heads that look at regions see squares of S, S/2 and S/4 pixels, so
+        images: float [N, 3, S, S], normalized. Heads that look at regions see squares of S, S/2 and S/4 pixels, so
             that their answer does not hang on which proposals survive.
     """
     features = model.get_submodule("backbone")(images)

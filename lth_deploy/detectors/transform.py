@@ -1,4 +1,4 @@
-"""Resizing and normalising on the way in, scaling boxes and masks on the way out."""
+"""Resizing and normalizing on the way in, scaling boxes and masks on the way out."""
 
 from typing import Any
 

@@ -44,7 +44,7 @@ def load_initial_weights(model: nn.Module, spec: DetectorSpec, classes: int) -> 
     if spec.weights == "none":
         if spec.norm == "frozen":
             log.warning(
-                "detector.norm is 'frozen' and detector.weights 'none': nothing is normalised; "
+                "detector.norm is 'frozen' and detector.weights 'none': nothing is normalized; "
                 "use norm 'batch' to train from scratch"
             )
         return

@@ -104,7 +104,7 @@ def check_detections(image_id: int, found: CompactDetections, classes: int, kind
     if count and not (found.labels.min() >= 1 and found.labels.max() <= classes):
         raise DataError(
             f"detections of image {image_id}: labels {found.labels.min()}..{found.labels.max()} but there "
-            f"are {classes} classes, labelled 1..{classes}; the model was made for other classes"
+            f"are {classes} classes, labeled 1..{classes}; the model was made for other classes"
         )
     if count and kind == "segm" and (found.masks is None or len(found.masks) != count):
         raise DataError(f"detections of image {image_id} have no masks; evaluate 'bbox' only")

@@ -2,13 +2,13 @@
 
 Detections are matched by pycocotools at IoU FOREGROUND. A false one has one type, the first that fits:
 
-    localisation    its best object of the same class overlaps by BACKGROUND or more, but less than FOREGROUND
+    localization    its best object of the same class overlaps by BACKGROUND or more, but less than FOREGROUND
     classification  an object of another class overlaps by FOREGROUND or more
     duplicate       an object of the same class overlaps by FOREGROUND or more: a better detection has it
     background      nothing overlaps by BACKGROUND
     both            what is left: it overlaps by less than FOREGROUND with another class
 
-An object that nothing found is missed, unless a localisation or classification error was meant for it. The overlap of
+An object that nothing found is missed, unless a localization or classification error was meant for it. The overlap of
 keypoints is their similarity (OKS). Crowds and what is matched to them count nowhere, as in pycocotools.
 """
 
@@ -23,7 +23,7 @@ from lth_deploy.evaluation.bootstrap import CategoryMatches, Matches
 
 FOREGROUND = 0.5
 BACKGROUND = 0.1
-TYPES = ("classification", "localisation", "both", "duplicate", "background", "missed")
+TYPES = ("classification", "localization", "both", "duplicate", "background", "missed")
 
 _HIT = -1
 _NO_OBJECT = -1
@@ -59,7 +59,7 @@ class Judged:
     """Detections that count, by image and best score first within one, and the objects that count.
 
     score, label, image: [D]; label and image are positions in lists of categories and images. error: int [D], -1 for
-    a hit, else a position in `TYPES`. target: int [D], the object that a localisation or classification error was
+    a hit, else a position in `TYPES`. target: int [D], the object that a localization or classification error was
     meant for, else -1. object_label, object_image: int [G]. found: bool [G].
     """
 
@@ -129,7 +129,7 @@ def types_of(overlap: npt.NDArray[np.float64], label: Ints, object_label: Ints, 
         own, other = (np.where(chosen, overlap[row], -1.0) for chosen in (same[row], ~same[row]))
         best_own, best_other = (float(values.max(initial=-1.0)) for values in (own, other))
         if BACKGROUND <= best_own < FOREGROUND:
-            error[row], target[row] = TYPES.index("localisation"), own.argmax()
+            error[row], target[row] = TYPES.index("localization"), own.argmax()
         elif best_other >= FOREGROUND:
             error[row], target[row] = TYPES.index("classification"), other.argmax()
         elif best_own >= FOREGROUND:

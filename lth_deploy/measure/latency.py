@@ -1,6 +1,6 @@
 """Paired timing of several callables: alternating blocks, every sample kept.
 
-Clocks drift and neighbours come and go; what is timed side by side in short blocks suffers alike, so ratios
+Clocks drift and neighbors come and go; what is timed side by side in short blocks suffers alike, so ratios
 are steadier than times. The order of a round rotates, because the first after a pause pays for the wake-up.
 """
 
@@ -95,7 +95,7 @@ def _block(call: Callable[[], object], timing: Timing, clock: Callable[[], float
     return samples
 
 
-def summarise(blocks: Sequence[Sequence[float]]) -> Summary:
+def summarize(blocks: Sequence[Sequence[float]]) -> Summary:
     """Percentiles over all samples of all blocks."""
     samples = np.array([sample for block in blocks for sample in block])
     return Summary(

@@ -105,7 +105,7 @@ def scoped_layers(
 
 
 def quantized_layers(model: nn.Module, keep_float: Sequence[str]) -> list[str]:
-    """Names of the layers that fine-tuning quantises: those that no glob matches, but for transposed ones in groups.
+    """Names of the layers that fine-tuning quantizes: those that no glob matches, but for transposed ones in groups.
 
     Raises:
         RecipeError: a glob matches no layer.

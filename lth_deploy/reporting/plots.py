@@ -16,7 +16,7 @@ SERIES = {
     "ticket": ("Ticket", "o", "-"),
     "random": ("Random mask, same layers", "X", "--"),
     "reinit": ("Same mask, new weights", "s", ":"),
-    "int8": ("Quantised, as INT8 computes", "D", "-."),
+    "int8": ("Quantized, as INT8 computes", "D", "-."),
 }
 _NAMES = {"dense": "Dense", **{kind: name for kind, (name, _, _) in SERIES.items()}}
 # Beyond this share of zeros the axis would run away.

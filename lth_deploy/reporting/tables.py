@@ -27,7 +27,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Line:
-    """A row; `kind` gives the colour of its chip, `strong` marks the one that matters."""
+    """A row; `kind` gives the color of its chip, `strong` marks the one that matters."""
 
     cells: tuple[Cell, ...]
     kind: str = ""

@@ -27,7 +27,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`headline` and `reason` are plain text; `state` colours them."""
+    """`headline` and `reason` are plain text; `state` colors them."""
 
     state: State
     headline: str

@@ -12,7 +12,7 @@ from lth_deploy.runtimes.protocol import Array, Session
 
 _ERRORS_ONLY = 3
 _LARGE_INPUTS = 96 << 20
-"""Bytes; a colour image of 32 million pixels. Below, giving memory back takes longer than it is worth."""
+"""Bytes; a color image of 32 million pixels. Below, giving memory back takes longer than it is worth."""
 
 
 log = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""Fake quantisation: floats that take only the values that the exported INT8 file can hold.
+"""Fake quantization: floats that take only the values that the exported INT8 file can hold.
 
 Weights are symmetric s8 with one scale for each output channel, activations u8 with a zero point and one scale for
 each tensor, as ONNX Runtime's quantizer makes them. Gradients go straight through the rounding (Bengio et al. 2013) and

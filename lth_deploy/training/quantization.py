@@ -1,4 +1,4 @@
-"""Quantisation-aware training: a detector that computes with fake quantisation, and the ranges it learns meanwhile."""
+"""Quantization-aware training: a detector that computes with fake quantization, and the ranges it learns meanwhile."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -17,10 +17,10 @@ Images = Sequence[Tensor]
 
 
 class FakeQuantization:
-    """Makes every pass of a model a quantised one; ranges follow what passes through while `observing`."""
+    """Makes every pass of a model a quantized one; ranges follow what passes through while `observing`."""
 
     def __init__(self, model: nn.Module, calls: Mapping[str, int]) -> None:
-        """`calls`: the layers to quantise and how often each runs in a pass."""
+        """`calls`: the layers to quantize and how often each runs in a pass."""
         self.observing = False
         self._calls = dict(calls)
         self._passes: list[QuantizedPass] = []
@@ -53,7 +53,7 @@ class FreezeRanges(Hook):
 
 
 def calibrate(model: nn.Module, layers: Iterable[str], batches: Sequence[Images]) -> FakeQuantization:
-    """Quantise those `layers` of `model` that run, with ranges from `batches` of images; leaves it in evaluation mode.
+    """Quantize those `layers` of `model` that run, with ranges from `batches` of images; leaves it in evaluation mode.
 
     Raises:
         TrainingError: none of the layers runs.
@@ -62,7 +62,7 @@ def calibrate(model: nn.Module, layers: Iterable[str], batches: Sequence[Images]
     with torch.no_grad():
         calls = count_calls(model, layers, lambda: model(list(batches[0])))
         if not calls:
-            raise TrainingError("quantization.float_layers leaves no layer to quantise; shorten it")
+            raise TrainingError("quantization.float_layers leaves no layer to quantize; shorten it")
         quantization = FakeQuantization(model, calls)
         quantization.observing = True
         for images in batches:
@@ -72,9 +72,9 @@ def calibrate(model: nn.Module, layers: Iterable[str], batches: Sequence[Images]
 
 
 def restored(model: nn.Module, state: TrainingState, *, rounding: bool = True) -> nn.Module:
-    """The detector whose `state` this is: `model` itself, or its quantised form if the state has ranges.
+    """The detector whose `state` this is: `model` itself, or its quantized form if the state has ranges.
 
-    rounding: whether that one computes with fake quantisation; otherwise it is a float detector with norms folded.
+    rounding: whether that one computes with fake quantization; otherwise it is a float detector with norms folded.
 
     Raises:
         DataError: the state is of another model.

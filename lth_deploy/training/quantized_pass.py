@@ -1,6 +1,6 @@
-"""One pass of a detector with fake quantisation wherever the exported INT8 file quantises.
+"""One pass of a detector with fake quantization wherever the exported INT8 file quantizes.
 
-ONNX Runtime's static quantisation has a grid for every tensor that a quantised layer reads, and for those that a
+ONNX Runtime's static quantization has a grid for every tensor that a quantized layer reads, and for those that a
 residual sum, a max-pool or an upsampling between such layers reads. The same is done here from inside the running
 model: every call of a torch function is seen, and a tensor is brought onto its grid when the first of them reads it. So
 ReLU acts before the rounding, all readers of a tensor see the same values, and what leaves the layers (logits, box
@@ -53,7 +53,7 @@ class QuantizedPass(TorchFunctionMode):
     """Active while a model runs once."""
 
     def __init__(self, model: nn.Module, calls: Mapping[str, int], observing: bool) -> None:
-        """`calls`: how often each quantised layer runs at most; `observing`: whether ranges follow what passes."""
+        """`calls`: how often each quantized layer runs at most; `observing`: whether ranges follow what passes."""
         super().__init__()
         self._limits, self._observing, self._calls = calls, observing, Counter[str]()
         self._names = {id(model.get_submodule(name).weight): name for name in calls}
@@ -93,7 +93,7 @@ class QuantizedPass(TorchFunctionMode):
         name = self._names[id(weight)]
         call, self._calls[name] = self._calls[name], self._calls[name] + 1
         if call >= self._limits[name]:
-            raise TrainingError(f"'{name}' runs more often in training than in evaluation; it cannot be quantised")
+            raise TrainingError(f"'{name}' runs more often in training than in evaluation; it cannot be quantized")
         if name not in self._weights:
             axis = int(func is F.conv_transpose2d)
             scales = weight_scales(weight, axis)

@@ -23,7 +23,7 @@ class ModelFile:
 
     class_names: the name of label l at position l - 1, empty when nobody says. packed: whether only engines
     that know model-local functions can load it. regions: nodes that the kernel library can take over.
-    quantised: whether it computes with int8. external: whether other files hold a part of it. origin: the file as
+    quantized: whether it computes with int8. external: whether other files hold a part of it. origin: the file as
     users have it, where `path` is a copy in one piece.
     """
 
@@ -33,7 +33,7 @@ class ModelFile:
     metadata: "ArtifactMetadata | None"
     packed: bool
     regions: int = 0
-    quantised: bool = False
+    quantized: bool = False
     external: bool = False
     origin: Path | None = None
 
@@ -102,7 +102,7 @@ def read_model_file(path: Path, decoder: str | None = None, *, verify: bool = Fa
     """
     from lth_deploy.compiler.artifact.load import read_model
     from lth_deploy.compiler.artifact.metadata import read_metadata
-    from lth_deploy.compiler.quantization.quantize_ticket import is_quantised
+    from lth_deploy.compiler.quantization.quantize_ticket import is_quantized
 
     check_exported(path, verify=verify)
     loaded = read_model(path)
@@ -124,7 +124,7 @@ def read_model_file(path: Path, decoder: str | None = None, *, verify: bool = Fa
         metadata,
         has_packed_weights(model),
         count_regions(model),
-        is_quantised(model),
+        is_quantized(model),
         loaded.external_bytes > 0,
     )
 

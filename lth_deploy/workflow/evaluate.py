@@ -141,8 +141,8 @@ def kinds_of(dataset: "CocoDataset", found: Mapping[int, CompactDetections]) -> 
     if dataset.has_masks and any(one.masks is not None for one in some):
         kinds.append("segm")
     objects = [one for group in dataset.annotations.values() for one in group]
-    labelled = bool(objects) and all(one.keypoints for one in objects)
-    if labelled and any(one.keypoints is not None for one in some):
+    labeled = bool(objects) and all(one.keypoints for one in objects)
+    if labeled and any(one.keypoints is not None for one in some):
         kinds.append("keypoints")
     return kinds
 

@@ -26,7 +26,7 @@ def encoded(kind: str, **options: object) -> bytes:
 
 
 def bomb() -> bytes:
-    """99 million pixels of one colour in 12 kB."""
+    """99 million pixels of one color in 12 kB."""
     width, height = 11000, 9000
     rows = zlib.compress((b"\0" + bytes(width // 8)) * height, 9)
     chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)), (b"IDAT", rows), (b"IEND", b"")]

@@ -71,7 +71,7 @@ def conv(weights: Array, opset: int = 18, ir_version: int = 8) -> ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir_version)
 
 
-def quantised_conv(weights: npt.NDArray[np.int8]) -> ModelProto:
+def quantized_conv(weights: npt.NDArray[np.int8]) -> ModelProto:
     """A Conv whose weights come from a DequantizeLinear; they are called w."""
     model = conv(weights)
     model.graph.initializer.append(numpy_helper.from_array(np.full(len(weights), 0.01, np.float32), "scale"))

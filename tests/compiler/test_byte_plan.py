@@ -8,7 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "regions"))
 
-from quantised_graphs import QuantisedGraph
+from quantized_graphs import QuantizedGraph
 
 from lth_deploy.compiler.artifact.packed_weight import StoredWeight
 from lth_deploy.compiler.emit import emit
@@ -85,7 +85,7 @@ def test_small_planes_of_many_regions_leave_lanes_idle() -> None:
 
 def test_floats_that_a_region_makes_bytes_of_are_brought_into_the_layout() -> None:
     def sparse_ms(layout_ns: float) -> float:
-        g = QuantisedGraph()
+        g = QuantizedGraph()
         c = g.qconv(g.bytes_of("x"), "a", (64, 64), zeros=0.9, zero=10)
         target = Target(costs=CostTable(layout_ns=layout_ns))
         model = g.model({"x": ["n", 64, "h", "w"]}, [c])
@@ -114,7 +114,7 @@ def test_a_transposed_layer_costs_its_phases_and_floats_outside() -> None:
 
 def test_dense_layers_stay_inside_a_region_that_pays_and_alone_outside() -> None:
     def layers(zeros: float) -> dict[str, str | None]:
-        g = QuantisedGraph()
+        g = QuantizedGraph()
         a = g.qconv(g.bytes_of("x"), "a", (128, 128), zeros=0.9, zero=10)
         b = g.qconv(a, "b", (128, 128), zeros=zeros, zero=10)
         c = g.qconv(b, "c", (128, 128), zeros=zeros, zero=10)
@@ -124,7 +124,7 @@ def test_dense_layers_stay_inside_a_region_that_pays_and_alone_outside() -> None
 
     assert layers(0.0) == dict.fromkeys(("a.weight", "b.weight", "c.weight"), "Region0")
 
-    g = QuantisedGraph()
+    g = QuantizedGraph()
     c = g.qconv(g.bytes_of("x"), "a", (64, 64), zeros=0.0, zero=10)
     _, (report,) = emit(g.model({"x": ["n", 64, "h", "w"]}, [c]), Target(), Facts({"a.weight": 6400}))
     assert report.region is None

@@ -1,4 +1,4 @@
-"""Static INT8 twins: the trunk is quantised, box arithmetic is not, and shared biases keep their scales."""
+"""Static INT8 twins: the trunk is quantized, box arithmetic is not, and shared biases keep their scales."""
 
 from pathlib import Path
 
@@ -160,7 +160,7 @@ def test_reduced_range_keeps_weights_within_seven_bits(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["retinanet", "faster_rcnn"])
-def test_whole_torchvision_detectors_quantise_and_run(name: str, tmp_path: Path) -> None:
+def test_whole_torchvision_detectors_quantize_and_run(name: str, tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="the train extra is not installed")
     from tiny_detectors import picture, tiny_detector
 

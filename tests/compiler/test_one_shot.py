@@ -14,7 +14,7 @@ FEEDS = [image(seed) for seed in range(8)]
 
 
 def _with_smooth_inputs() -> list[dict[str, Array]]:
-    """Pictures whose neighbouring pixels and colours agree, as in photos: correlated inputs are what OBS lives on."""
+    """Pictures whose neighboring pixels and colors agree, as in photos: correlated inputs are what OBS lives on."""
     found = []
     for feed in FEEDS:
         x = feed["image"].cumsum(axis=2).cumsum(axis=3)
@@ -107,7 +107,7 @@ def test_excluded_layers_keep_weights_and_bias() -> None:
     [
         ([], "no images"),
         ([FEEDS[0]] * 4, "all alike"),
-        ([{"image": np.full((1, 3, 12, 10), v, np.float32)} for v in (0.0, 1.0)], "one colour"),
+        ([{"image": np.full((1, 3, 12, 10), v, np.float32)} for v in (0.0, 1.0)], "one color"),
         ([{"image": np.where(f["image"] > 2, np.inf, f["image"]).astype(np.float32)} for f in FEEDS], "not finite"),
     ],
 )

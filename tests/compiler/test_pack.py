@@ -15,7 +15,7 @@ from lth_deploy.compiler.artifact.weight_layers import weight_layers
 from lth_deploy.compiler.model.save import to_bytes
 from lth_deploy.errors import ArtifactError
 from lth_deploy.formats import BLOCKS, FORMATS, Block, Preference
-from tests.compiler.onnx_models import conv, detector, image, in_blocks, initializers, quantised_conv, run, sparse
+from tests.compiler.onnx_models import conv, detector, image, in_blocks, initializers, quantized_conv, run, sparse
 
 
 @pytest.mark.parametrize("zeros", [0.0, 0.5, 0.8, 0.97, 1.0])
@@ -104,7 +104,7 @@ def test_negative_zero_counts_as_zero() -> None:
 
 
 def _unsigned() -> ModelProto:
-    return quantised_conv(np.zeros((8, 8, 3, 3), np.uint8))
+    return quantized_conv(np.zeros((8, 8, 3, 3), np.uint8))
 
 
 def _with_nan() -> ModelProto:
@@ -139,7 +139,7 @@ def test_what_cannot_be_packed_is_left_alone_with_a_reason(model: ModelProto, re
 def test_the_block_shape_with_the_fewest_bytes_is_stored(block: Block, int8: bool) -> None:
     rng = np.random.default_rng(0)
     weights = in_blocks(rng.integers(1, 127, (256, 256, 3, 3)).astype(np.int8), block, 0.85, rng)
-    model = quantised_conv(weights) if int8 else conv(weights.astype(np.float32) / 7)
+    model = quantized_conv(weights) if int8 else conv(weights.astype(np.float32) / 7)
     packed, (report,) = pack(model, values="fp16")
     assert FORMATS.get(report.coding).block == block
     assert report.value_type == ("int8" if int8 else "fp16")
@@ -174,7 +174,7 @@ def test_weights_in_constant_nodes_are_packed() -> None:
 def test_a_weight_with_the_least_int8_is_packed() -> None:
     weights = np.zeros((64, 64, 3, 3), np.int8)
     weights[3, :2] = -128
-    model = quantised_conv(weights)
+    model = quantized_conv(weights)
     packed, (report,) = pack(model)
     assert report.reason is None
     check_model(packed)

@@ -1,4 +1,4 @@
-"""Quantisation of tickets: channels that pruning emptied keep exact biases, and the error of each layer is its own."""
+"""Quantization of tickets: channels that pruning emptied keep exact biases, and the error of each layer is its own."""
 
 import numpy as np
 import onnx
@@ -8,7 +8,7 @@ from onnx import ModelProto, helper, numpy_helper
 pytest.importorskip("sympy", reason="the int8 extra is not installed")
 
 from lth_deploy.compiler.artifact.pack import pack
-from lth_deploy.compiler.quantization.quantize_ticket import Quantised, is_quantised, quantize
+from lth_deploy.compiler.quantization.quantize_ticket import Quantized, is_quantized, quantize
 from lth_deploy.compiler.regions.codegen.build import build_regions, zeros_from
 from lth_deploy.config.target import Target
 from tests.compiler.onnx_models import run
@@ -36,7 +36,7 @@ def pictures(channels: int, count: int = 3) -> list[dict[str, np.ndarray]]:
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["plain", "transposed"])
-def thin(request: pytest.FixtureRequest) -> tuple[ModelProto, Quantised]:
+def thin(request: pytest.FixtureRequest) -> tuple[ModelProto, Quantized]:
     """Channel 2 has no weights, channel 3 tiny ones; both have biases."""
     rng = np.random.default_rng(0)
     weights = rng.normal(0, 0.2, (8, 16, 3, 3)).astype(np.float32)
@@ -47,10 +47,10 @@ def thin(request: pytest.FixtureRequest) -> tuple[ModelProto, Quantised]:
     return model, quantize(model, pictures(16), INT8)
 
 
-def test_an_empty_channel_is_its_bias_within_half_a_step(thin: tuple[ModelProto, Quantised]) -> None:
+def test_an_empty_channel_is_its_bias_within_half_a_step(thin: tuple[ModelProto, Quantized]) -> None:
     model, made = thin
-    assert is_quantised(made.model)
-    assert not is_quantised(model)
+    assert is_quantized(made.model)
+    assert not is_quantized(model)
     stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in made.model.graph.initializer}
     feeds = pictures(16)[0]
     exact, found = (run(one, feeds)["y"] for one in (model, made.model))
@@ -61,7 +61,7 @@ def test_an_empty_channel_is_its_bias_within_half_a_step(thin: tuple[ModelProto,
     np.testing.assert_allclose(bias, numpy_helper.to_array(model.graph.initializer[1]), rtol=0, atol=step / 50)
 
 
-def test_a_channel_of_tiny_weights_stays_within_32_bits_and_in_its_region(thin: tuple[ModelProto, Quantised]) -> None:
+def test_a_channel_of_tiny_weights_stays_within_32_bits_and_in_its_region(thin: tuple[ModelProto, Quantized]) -> None:
     _, plan = build_regions(pack(thin[1].model)[0], zeros_from(0.0))
     assert plan.outside == {}
     assert [region.weights for region in plan.regions] == [("w",)]

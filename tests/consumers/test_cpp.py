@@ -107,7 +107,7 @@ def test_any_model_with_one_float_input_is_timed(native: Consumer, tmp_path: Pat
         ({"--pictures": "none.txt"}, "cannot read none.txt"),
         ({"--bench": None}, "--detect or --bench"),
         ({"--pictures": None}, "either --pictures LIST or --shape"),
-        ({"--colour": "red"}, "unknown option --colour"),
+        ({"--color": "red"}, "unknown option --color"),
     ],
 )
 def test_wrong_arguments_are_named(

@@ -11,18 +11,18 @@ from lth_deploy.data.batches.samples import Sample  # noqa: E402
 
 HEIGHT, WIDTH = 48, 64
 BOXES = [[8.0, 12.0, 24.0, 20.0], [40.0, 30.0, 60.0, 44.0]]
-COLOURS = [(250, 10, 10), (10, 10, 250)]
+COLORS = [(250, 10, 10), (10, 10, 250)]
 
 
 def drawn() -> Sample:
-    """Two objects of one colour each on grey: their pixels say where their boxes, masks and corners must be."""
+    """Two objects of one color each on gray: their pixels say where their boxes, masks and corners must be."""
     image = torch.full((3, HEIGHT, WIDTH), 128, dtype=torch.uint8)
     masks = torch.zeros((2, HEIGHT, WIDTH), dtype=torch.uint8)
-    for mask, (x1, y1, x2, y2), colour in zip(masks, BOXES, COLOURS, strict=True):
+    for mask, (x1, y1, x2, y2), color in zip(masks, BOXES, COLORS, strict=True):
         rows, columns = slice(int(y1), int(y2)), slice(int(x1), int(x2))
-        image[:, rows, columns] = torch.tensor(colour, dtype=torch.uint8)[:, None, None]
+        image[:, rows, columns] = torch.tensor(color, dtype=torch.uint8)[:, None, None]
         mask[rows, columns] = 1
-    # The left and the right upper corner, and a point that is not labelled.
+    # The left and the right upper corner, and a point that is not labeled.
     keypoints = torch.tensor([[[x1, y1, 2], [x2, y1, 1], [0, 0, 0]] for x1, y1, x2, _ in BOXES])
     return Sample(7, image, torch.tensor(BOXES), torch.tensor([1, 2]), masks, keypoints)
 
@@ -33,9 +33,9 @@ def extent(where: Any) -> list[float]:
 
 
 def painted(image: Any, label: int) -> Any:
-    """Where an image shows the colour of an object."""
-    colour = torch.tensor(COLOURS[label - 1])[:, None, None]
-    return (image.float() - colour).abs().amax(0) < 60
+    """Where an image shows the color of an object."""
+    color = torch.tensor(COLORS[label - 1])[:, None, None]
+    return (image.float() - color).abs().amax(0) < 60
 
 
 SPEC = AugmentSpec(vertical_flip=0.5, zoom=[0.6, 1.7])
@@ -84,7 +84,7 @@ def test_a_window_cuts_boxes_and_drops_what_is_hardly_seen() -> None:
     assert len(through_window(drawn(), (16, 0, 32, 24), 0.5).boxes) == 1
 
 
-def test_the_border_around_a_smaller_image_has_its_mean_colour() -> None:
+def test_the_border_around_a_smaller_image_has_its_mean_color() -> None:
     sample = drawn()
     small = through_window(sample, (-64, -48, 192, 144), 0.3)
     mean = sample.image.float().mean((1, 2)).round().tolist()

@@ -8,14 +8,14 @@ from lth_deploy.data.coco.load import load_coco
 from lth_deploy.data.image_folder import convert_folder
 from lth_deploy.data.images import image_files
 from lth_deploy.errors import DataError
-from tests.pictures import COLOURS, draw_folder
+from tests.pictures import COLORS, draw_folder
 
 
 def test_every_picture_is_one_object_of_its_folders_class(tmp_path: Path) -> None:
     root = draw_folder(tmp_path / "train", 2)
     dataset = load_coco(tmp_path / "train.json", convert_folder(root, tmp_path / "train.json"))
-    assert dataset.class_names == tuple(sorted(COLOURS))
-    assert len(dataset.images) == 2 * len(COLOURS)
+    assert dataset.class_names == tuple(sorted(COLORS))
+    assert len(dataset.images) == 2 * len(COLORS)
     for record in dataset.images:
         (only,) = dataset.annotations[record.id]
         assert dataset.class_names[dataset.labels[only.category_id] - 1] == record.path.parent.name
@@ -38,8 +38,8 @@ def test_what_macos_adds_is_no_class_and_no_picture(tmp_path: Path) -> None:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(b"\0\5\x16\7")
     dataset = load_coco(tmp_path / "t.json", convert_folder(root, tmp_path / "t.json"))
-    assert dataset.class_names == tuple(sorted(COLOURS))
-    assert len(dataset.images) == len(COLOURS)
+    assert dataset.class_names == tuple(sorted(COLORS))
+    assert len(dataset.images) == len(COLORS)
     assert image_files(root / "red") == [root / "red" / "0.png"]
 
 

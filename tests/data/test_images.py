@@ -42,7 +42,7 @@ def test_every_eight_bit_mode_becomes_rgb(mode: str, tmp_path: Path) -> None:
         )
 
 
-def test_a_palette_and_transparency_give_the_colours_beneath(tmp_path: Path) -> None:
+def test_a_palette_and_transparency_give_the_colors_beneath(tmp_path: Path) -> None:
     image = Image.new("P", (4, 2))
     image.putpalette([10, 20, 30, 200, 100, 50])
     image.putdata([0, 1, 0, 1, 1, 1, 1, 0])
@@ -59,13 +59,13 @@ def test_cmyk_photos_of_image_editors_are_not_negatives(tmp_path: Path) -> None:
     assert np.abs(read_image(tmp_path / "a.jpg").astype(int) - (250, 120, 10)).max() < 8
 
 
-def test_sixteen_bit_grey_is_refused_because_its_range_is_unknown(tmp_path: Path) -> None:
+def test_sixteen_bit_gray_is_refused_because_its_range_is_unknown(tmp_path: Path) -> None:
     Image.fromarray(np.full((3, 5), 40000, dtype=np.uint16)).save(tmp_path / "a.png")
     with pytest.raises(DataError, match="8 bits"):
         read_image(tmp_path / "a.png")
 
 
-def test_sixteen_bit_colours_keep_their_upper_eight_bits(tmp_path: Path) -> None:
+def test_sixteen_bit_colors_keep_their_upper_eight_bits(tmp_path: Path) -> None:
     values = np.random.default_rng(0).integers(0, 1 << 16, (3, 5, 3))
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
     chunks = {b"IHDR": struct.pack(">IIBBBBB", 5, 3, 16, 2, 0, 0, 0), b"IDAT": zlib.compress(rows), b"IEND": b""}

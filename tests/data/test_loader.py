@@ -103,7 +103,7 @@ def test_flipping_mirrors_image_boxes_masks_and_keypoints(dataset: CocoDataset) 
     assert torch.equal(mirrored, plain.flip(-1))
     assert torch.equal(after["masks"], before["masks"].flip(-1))
     assert after["boxes"].tolist() == [[WIDTH - 24, 6, WIDTH - 4, 16]]
-    # left_end was hidden at x 4, right_end not labelled: they change places; not labelled stays 0.
+    # left_end was hidden at x 4, right_end not labeled: they change places; not labeled stays 0.
     assert after["keypoints"].tolist() == [[[WIDTH - 14, 6, 2], [0, 0, 0], [WIDTH - 4, 11, 1]]]
     assert torch.equal(after["labels"], before["labels"])
 

@@ -137,7 +137,7 @@ def test_objects_stand_out_from_the_background(dataset: CocoDataset) -> None:
 
 @pytest.mark.parametrize("name", OUTLINES)
 @pytest.mark.parametrize("angle", [0.0, 0.4, 2.0])
-def test_keypoints_lie_on_the_outline_straight_from_the_centre(name: str, angle: float) -> None:
+def test_keypoints_lie_on_the_outline_straight_from_the_center(name: str, angle: float) -> None:
     figure = Figure(name, (50.0, 40.0), 20.0, angle, (0.0, 0.0, 0.0))
     top, right, bottom, left = points = figure.keypoints()
     np.testing.assert_allclose(figure.distance(points), 0.0, atol=1e-9)
@@ -156,7 +156,7 @@ def test_a_mirrored_figure_has_mirrored_keypoints(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OUTLINES)
-def test_outlines_are_convex_centred_and_of_radius_one(name: str) -> None:
+def test_outlines_are_convex_centered_and_of_radius_one(name: str) -> None:
     figure = Figure(name, (0.0, 0.0), 1.0, 0.0, (0.0, 0.0, 0.0))
     assert figure.distance(np.zeros(2)) < -0.3
     np.testing.assert_allclose(figure.distance(figure.corners), 0.0, atol=1e-9)

@@ -35,8 +35,8 @@ def test_nanodet_boxes_land_where_the_object_is_in_the_photo() -> None:
     photo = np.zeros((208, 416, 3), np.uint8)
     _, context = NANODET.prepare(photo)
     found = NANODET.decode(nanodet_outputs({(16, 13, 4): (2, 0.9, 2.5)}), context)
-    centre_x, centre_y = 4.5 * 16, 13.5 * 16 - 104
-    expected = [centre_x - 40, centre_y - 40, centre_x + 40, centre_y + 40]
+    center_x, center_y = 4.5 * 16, 13.5 * 16 - 104
+    expected = [center_x - 40, center_y - 40, center_x + 40, center_y + 40]
     assert found.boxes[0] == pytest.approx(expected, abs=1e-2)
     assert found.labels.tolist() == [3]
     assert found.scores.tolist() == pytest.approx([0.9])
@@ -49,7 +49,7 @@ def test_nanodet_scales_back_and_clips_to_the_photo() -> None:
     assert found.boxes[0] == pytest.approx([0, 0, 96, 96], abs=1e-2)
 
 
-def test_nanodet_input_is_bgr_normalised_and_centred_on_black() -> None:
+def test_nanodet_input_is_bgr_normalized_and_centered_on_black() -> None:
     photo = np.zeros((208, 416, 3), np.uint8)
     photo[...] = (255, 0, 0)
     planes = NANODET.prepare(photo)[0]["images"]

@@ -51,7 +51,7 @@ def test_answers_are_the_best_classes_over_the_whole_picture() -> None:
     assert (found.boxes == [0, 0, 60, 45]).all()
 
 
-def test_it_sees_the_centre_of_a_resized_picture() -> None:
+def test_it_sees_the_center_of_a_resized_picture() -> None:
     model = classifier(side=28)
     image = torch.rand(3, 64, 128)
     crop = model._central_crop(image)

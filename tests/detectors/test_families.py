@@ -84,7 +84,7 @@ def test_one_stage_heads_have_a_column_for_each_class_and_learn_the_right_one(na
         sum(losses.values()).backward()
         optimizer.step()
     bright = (images[0].permute(1, 2, 0) * 255).to(torch.uint8).numpy()
-    # The object is of the last class; an error of one would leave the array or name its neighbour.
+    # The object is of the last class; an error of one would leave the array or name its neighbor.
     assert predict(model, [bright])[0].labels[0] == CLASSES
     assert targets[0]["labels"].tolist() == [CLASSES], "the caller's targets were changed"
 

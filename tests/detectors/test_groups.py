@@ -56,7 +56,7 @@ def test_shortcuts_are_the_1x1_convolutions_beside_residual_stages() -> None:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_the_stem_sees_the_three_colours(name: str) -> None:
+def test_the_stem_sees_the_three_colors(name: str) -> None:
     model = tiny_detector(name)
     assert model.get_submodule(stem(model)).in_channels == 3
 

@@ -14,7 +14,7 @@ length = st.floats(1, 40, width=32)
 
 @settings(derandomize=True, max_examples=40, deadline=None)
 @given(corner, corner, length, length, st.integers(0, 99))
-def test_pasting_is_bilinear_sampling_at_pixel_centres(
+def test_pasting_is_bilinear_sampling_at_pixel_centers(
     left: float, top: float, width: float, height: float, seed: int
 ) -> None:
     torch.manual_seed(seed)

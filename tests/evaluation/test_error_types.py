@@ -68,7 +68,7 @@ HIT: Found = (ELSEWHERE, 1, 0.3)
     ("name", "objects", "rows"),
     [
         ("classification", [(HERE, 2), (ELSEWHERE, 1)], [(HERE, 1, 0.9), HIT]),
-        ("localisation", [(HERE, 1), (ELSEWHERE, 1)], [(SHIFTED, 1, 0.9), HIT]),
+        ("localization", [(HERE, 1), (ELSEWHERE, 1)], [(SHIFTED, 1, 0.9), HIT]),
         ("duplicate", [(HERE, 1), (ELSEWHERE, 1)], [(HERE, 1, 0.9), (HERE, 1, 0.8), HIT]),
         ("background", [(ELSEWHERE, 1)], [(NEARBY, 1, 0.9), HIT]),
         ("missed", [(HERE, 1), (ELSEWHERE, 1)], [HIT]),
@@ -96,15 +96,15 @@ def test_wrong_in_class_and_place_leaves_the_object_missed() -> None:
 
 def test_two_errors_meant_for_one_object_repair_it_once() -> None:
     report = errors([(HERE, 1), (ELSEWHERE, 1)], [(SHIFTED, 1, 0.9), (SHIFTED, 1, 0.8), HIT])
-    assert counts(report) == {"localisation": 2}
-    assert report.types["localisation"].cost == pytest.approx(1 - (report.ap50 or 0))
+    assert counts(report) == {"localization": 2}
+    assert report.types["localization"].cost == pytest.approx(1 - (report.ap50 or 0))
 
 
 def test_an_error_meant_for_an_object_that_was_found_is_only_removed() -> None:
     report = errors([(HERE, 1)], [(SHIFTED, 1, 0.9), (HERE, 1, 0.8)])
-    assert counts(report) == {"localisation": 1}
+    assert counts(report) == {"localization": 1}
     assert report.ap50 == pytest.approx(0.5)
-    assert report.types["localisation"].cost == pytest.approx(0.5)
+    assert report.types["localization"].cost == pytest.approx(0.5)
 
 
 def test_an_object_that_an_error_was_meant_for_is_not_missed() -> None:

@@ -28,14 +28,14 @@ def prepare(folder: Path) -> None:
 def _models() -> dict[str, ModelProto]:
     from lth_deploy.compiler.artifact.metadata import ArtifactMetadata, ClassName, write_metadata
     from lth_deploy.formats import Block
-    from tests.compiler.onnx_models import detector, quantised_conv
+    from tests.compiler.onnx_models import detector, quantized_conv
     from tests.hostile.make_corpus import valid, valid_blocks, valid_int8_region, valid_region, valid_roi_align
     from tests.tiny_artifact import CLASSES, IDS, tiny_model
 
     made = {
         "detector": detector(0.8, width=8),
         "detector9": detector(0.5, opset=9, width=4),
-        "quantised": quantised_conv(np.arange(-60, 84).reshape(8, 2, 3, 3).astype(np.int8)),
+        "quantized": quantized_conv(np.arange(-60, 84).reshape(8, 2, 3, 3).astype(np.int8)),
         "packed": valid(0.85),
         "blocks": valid_blocks(Block(2, 4), 0.5, int8=True),
         "region": valid_region(),

@@ -16,7 +16,7 @@ from lth_deploy.compiler.artifact.roi_align import fast_roi_align
 from lth_deploy.compiler.regions.codegen.build import build_regions, zeros_from
 from lth_deploy.formats import Block, Preference
 from tests import roi_align_models
-from tests.compiler.onnx_models import conv, in_blocks, quantised_conv, sparse
+from tests.compiler.onnx_models import conv, in_blocks, quantized_conv, sparse
 
 SHAPE = (64, 64, 3, 3)
 
@@ -33,7 +33,7 @@ def valid_blocks(block: Block, zeros: float, int8: bool = False) -> ModelProto:
     """One packed Conv of blocks, in float32, or in int8 behind a DequantizeLinear."""
     rng = np.random.default_rng(0)
     if int8:
-        return pack(quantised_conv(in_blocks(rng.integers(1, 127, SHAPE).astype(np.int8), block, zeros, rng)))[0]
+        return pack(quantized_conv(in_blocks(rng.integers(1, 127, SHAPE).astype(np.int8), block, zeros, rng)))[0]
     return pack(conv(in_blocks(rng.standard_normal(SHAPE).astype(np.float32), block, zeros, rng)))[0]
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from quantised_programs import EVERY_QUANTISED
+from quantized_programs import EVERY_QUANTIZED
 from region_nodes import region_node, write_node
 from region_programs import EVERY_INSTRUCTION
 from residual_programs import RESIDUAL_PROGRAMS
@@ -48,7 +48,7 @@ output t7
 NODES = {
     "every": (EVERY_INSTRUCTION, [(2, 3, 21, 18), (5, 16)]),
     "grouped": (GROUPED, [(1, 6, 13, 17)]),
-    "bytes": (EVERY_QUANTISED, [(2, 3, 21, 18), (5, 16)]),
+    "bytes": (EVERY_QUANTIZED, [(2, 3, 21, 18), (5, 16)]),
     "quads": (QUADS, [(1, 8, 13, 17)]),
     "residuals": (RESIDUAL_PROGRAMS["one after the other"], [(2, 8, 13, 17)]),
     "residuals in bytes": (RESIDUAL_PROGRAMS["one after the other, in bytes"], [(1, 8, 13, 17)]),

@@ -77,7 +77,7 @@ t7 = add t6 t5 act=leaky:0.1
 output t7
 """,
 }
-_QUANTISED = {
+_QUANTIZED = {
     "one after the other, in bytes": f"""\
 t4 = qconv t3 w2 w3 - {_ONE} add=t2 act=relu out=u8:0.05:9
 t5 = qconv t4 w1 w3 - {_THREE} add=t4 act=relu out=u8:0.06:0
@@ -96,5 +96,5 @@ output t8
 """,
 }
 RESIDUAL_PROGRAMS = {name: _HEAD + body for name, body in _FLOATS.items()} | {
-    name: _BYTES + body for name, body in _QUANTISED.items()
+    name: _BYTES + body for name, body in _QUANTIZED.items()
 }

@@ -10,7 +10,7 @@ from cross import EMULATOR, PROJECT, cross_build, needs_cross_tools, run_program
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from node_files import read_arrays
-from quantised_programs import EVERY_QUANTISED, quantised_programs
+from quantized_programs import EVERY_QUANTIZED, quantized_programs
 from region_nodes import RegionNode, region_node, write_node
 from region_programs import EVERY_INSTRUCTION, programs
 from roi_nodes import ROI_NODES, exact_roi_align, write_roi_node
@@ -84,11 +84,11 @@ BYTE_SETS = ["neoni8mm", "neondot", "neon", "portable"]
 @pytest.mark.parametrize("isa", BYTE_SETS)
 @pytest.mark.parametrize("size", [(21, 18), (40, 64)])
 def test_every_instruction_on_bytes_is_computed(isa: str, size: tuple[int, int], host: Path, tmp_path: Path) -> None:
-    _hold(host, region_node(EVERY_QUANTISED, [(2, 3, *size), (5, 16)]), tmp_path, isa)
+    _hold(host, region_node(EVERY_QUANTIZED, [(2, 3, *size), (5, 16)]), tmp_path, isa)
 
 
 @given(
-    program=quantised_programs(), size=st.tuples(st.integers(1, 33), st.integers(1, 33)), isa=st.sampled_from(BYTE_SETS)
+    program=quantized_programs(), size=st.tuples(st.integers(1, 33), st.integers(1, 33)), isa=st.sampled_from(BYTE_SETS)
 )
 @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_drawn_programs_on_bytes_are_computed(

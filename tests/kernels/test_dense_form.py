@@ -10,7 +10,7 @@ from unittest import mock
 import numpy as np
 import pytest
 from held import hold
-from quantised_programs import numbered
+from quantized_programs import numbered
 from region_models import model_of, open_model, random_constants, run_model
 
 from lth_deploy.kernels import ops_library

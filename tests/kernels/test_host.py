@@ -11,7 +11,7 @@ from hosts import build_host, run_host
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from node_files import read_arrays, write_texts
-from quantised_programs import quantised_programs
+from quantized_programs import quantized_programs
 from region_nodes import region_node, write_node
 from region_programs import EVERY_INSTRUCTION, programs
 
@@ -137,7 +137,7 @@ def _accepted(source: str, inputs: int) -> bool:
     return True
 
 
-@given(program=st.one_of(programs(), quantised_programs()))
+@given(program=st.one_of(programs(), quantized_programs()))
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 def test_drawn_programs_are_accepted_by_both_parsers(program: object, plain: Path, tmp_path: Path) -> None:
     source = text(program)  # type: ignore[arg-type]

@@ -19,11 +19,11 @@ def _all_kept(program: Program) -> Program:
     others = [number for number in range(1, len(program.instructions)) if number not in returned]
     steps: list[Instruction] = list(program.instructions)
     kept = list(program.outputs)
-    quantised = any(isinstance(step, Dequantize) for step in steps)
+    quantized = any(isinstance(step, Dequantize) for step in steps)
     for number in others:
-        if quantised:
+        if quantized:
             steps.append(Dequantize(number))
-        kept.append(Output(len(steps) - 1 if quantised else number))
+        kept.append(Output(len(steps) - 1 if quantized else number))
     return dataclasses.replace(program, instructions=tuple(steps), outputs=tuple(kept))
 
 

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from quantised_programs import EVERY_QUANTISED, quantised_programs
+from quantized_programs import EVERY_QUANTIZED, quantized_programs
 from region_programs import EVERY_INSTRUCTION, programs
 
 from lth_deploy.errors import ArtifactError
@@ -31,22 +31,22 @@ def test_every_instruction_survives() -> None:
     assert program.weights[1] == Weight("gaps4", "f16", (8, 8, 3, 3), 3, 4)
 
 
-def test_every_quantised_instruction_survives() -> None:
-    program = parse(EVERY_QUANTISED, 17)
-    assert text(program) == EVERY_QUANTISED
+def test_every_quantized_instruction_survives() -> None:
+    program = parse(EVERY_QUANTIZED, 17)
+    assert text(program) == EVERY_QUANTIZED
     padded = Window((3, 3), (1, 1), (1, 1, 1, 1))
     assert program.instructions[4] == QConv(3, 3, 1, None, padded, 1, 3, Act("relu"), Quantized(0.0313, 3))
     assert program.instructions[12] == QConv(10, 4, 1, None, padded, 1, None, Act("hardswish"))
     assert program.weights[4] == Weight("bitmask", "s8", (8, 8, 3, 3), 7, 8, (2, 4))
 
 
-@given(st.one_of(programs(), quantised_programs()))
+@given(st.one_of(programs(), quantized_programs()))
 @settings(max_examples=300, deadline=None)
 def test_programs_survive_their_text(program: Program) -> None:
     assert parse(text(program), program.node_inputs) == program
 
 
-@given(st.one_of(programs(), quantised_programs()), st.data())
+@given(st.one_of(programs(), quantized_programs()), st.data())
 @settings(max_examples=500, deadline=None)
 def test_a_changed_text_is_refused_or_means_something_else(program: Program, data: st.DataObject) -> None:
     source = text(program)
@@ -130,7 +130,7 @@ def test_a_broken_rule_is_named_with_its_line(old: str, new: str, message: str) 
         parse(EVERY_INSTRUCTION.replace(old, new, 1))
 
 
-HOSTILE_QUANTISED = [
+HOSTILE_QUANTIZED = [
     ("dense s8 8,3,7,7 at 2", "dense u8 8,3,7,7 at 2", "line 3.*value type"),
     ("dense s8 8,3,7,7 at 2", "dense:2x4 s8 8,3,7,7 at 2", "line 3.*no blocks"),
     ("dense s32 8 at 4", "dense s32 8,1 at 4", "line 5.*one dimension"),
@@ -180,11 +180,11 @@ HOSTILE_QUANTISED = [
 ]
 
 
-@pytest.mark.parametrize(("old", "new", "message"), HOSTILE_QUANTISED)
+@pytest.mark.parametrize(("old", "new", "message"), HOSTILE_QUANTIZED)
 def test_a_broken_rule_of_bytes_is_named_with_its_line(old: str, new: str, message: str) -> None:
-    assert EVERY_QUANTISED.count(old) >= 1
+    assert EVERY_QUANTIZED.count(old) >= 1
     with pytest.raises(ArtifactError, match=message):
-        parse(EVERY_QUANTISED.replace(old, new, 1))
+        parse(EVERY_QUANTIZED.replace(old, new, 1))
 
 
 @pytest.mark.parametrize("source", ["", "\n", "lth_region 1", "lth_region 1\n", "\0" * 100, "t0\n" * 5000, "é\n" * 3])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lth_deploy.errors import UsageError
-from lth_deploy.measure.latency import Timing, paired_ratio, summarise, time_interleaved
+from lth_deploy.measure.latency import Timing, paired_ratio, summarize, time_interleaved
 
 
 class FakeTime:
@@ -92,7 +92,7 @@ def test_interval_covers_the_truth_about_as_often_as_it_says() -> None:
 
 
 def test_summary_keeps_every_sample() -> None:
-    summary = summarise([[1.0, 2.0], [3.0, 10.0]])
+    summary = summarize([[1.0, 2.0], [3.0, 10.0]])
     assert summary.samples == (1.0, 2.0, 3.0, 10.0)
     assert (summary.min, summary.p50, summary.mean, summary.n) == (1.0, 2.5, 4.0, 4)
     assert summary.p50 <= summary.p90 <= 10.0

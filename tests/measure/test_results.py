@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lth_deploy.errors import DataError
-from lth_deploy.measure.latency import summarise
+from lth_deploy.measure.latency import summarize
 from lth_deploy.measure.machine import describe_machine
 from lth_deploy.measure.results import BenchmarkResults, Latency, RatioInterval, Row
 from lth_deploy.measure.table import ABSENT, table_notes, table_rows
@@ -22,7 +22,7 @@ def results() -> BenchmarkResults:
         threads=1,
         bytes=4_000_000,
         bytes_zstd=3_900_000,
-        latency_ms=Latency.of(summarise([[20.0, 21.0], [19.0]]), [2, 1]),
+        latency_ms=Latency.of(summarize([[20.0, 21.0], [19.0]]), [2, 1]),
         load_ms=[30.0, 10.0, 20.0],
         ap={"bbox": {"AP": 0.3351, "APs": None}},
     )

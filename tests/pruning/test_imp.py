@@ -153,12 +153,12 @@ def test_controls_share_what_they_should(tmp_path: Path) -> None:
     assert torch.equal(spy.starts()[4]["fc.bias"], snapshot.model["fc.bias"])
 
 
-def test_a_ticket_is_quantised_from_where_its_training_ended(tmp_path: Path) -> None:
+def test_a_ticket_is_quantized_from_where_its_training_ended(tmp_path: Path) -> None:
     spy = Spy()
     search = toy_search(tmp_path / "run", toy_recipe(quantization=QUANTIZATION), batches=spy, build=spy.build)
     search.execute()
     run = search.run
-    ticket, quantised = (TrainingState.load(run.trial(name).weights).model for name in ("level_80", "level_80_int8"))
+    ticket, quantized = (TrainingState.load(run.trial(name).weights).model for name in ("level_80", "level_80_int8"))
     result = run.trial("level_80_int8").read_result()
     assert (result["kind"], result["parent"], result["sparsity"]) == ("int8", "level_80", 0.8)
     assert result["sparsity_prunable"] == run.trial("level_80").read_result()["sparsity_prunable"]
@@ -166,14 +166,14 @@ def test_a_ticket_is_quantised_from_where_its_training_ended(tmp_path: Path) -> 
     assert result["steps"] == [TOTAL, TOTAL + 4]
     assert spy.steps[-4:] == [*range(TOTAL, TOTAL + 4)]
     # The norm is folded, and the mask holds: whatever the ticket kept may move, and does.
-    assert not [name for name in quantised if name.startswith("norm.")]
+    assert not [name for name in quantized if name.startswith("norm.")]
     for name, mask in load_masks(run.trial("level_80_int8").mask).items():
         assert np.array_equal(mask, load_masks(run.trial("level_80").mask)[name])
-        assert not quantised[name].numpy()[~mask].view(np.uint32).any(), name
-        assert quantised[name].numpy()[mask].all(), name
-    assert not torch.equal(quantised["fc.weight"], ticket["fc.weight"])
-    assert torch.isfinite(quantised["stem.input_range"]).all()
-    assert torch.isfinite(quantised["up.input_range"]).all()
+        assert not quantized[name].numpy()[~mask].view(np.uint32).any(), name
+        assert quantized[name].numpy()[mask].all(), name
+    assert not torch.equal(quantized["fc.weight"], ticket["fc.weight"])
+    assert torch.isfinite(quantized["stem.input_range"]).all()
+    assert torch.isfinite(quantized["up.input_range"]).all()
     dense = run.trial("dense_int8")
     assert dense.read_result()["parent"] == "dense"
     assert not dense.mask.exists()
@@ -184,18 +184,18 @@ def test_a_ticket_is_quantised_from_where_its_training_ended(tmp_path: Path) -> 
     [{"schedule": "one_shot"}, {"schedule": "cubic", "cubic": {"every": 2}}, {"criterion": "movement"}],
     ids=lambda pruning: next(iter(pruning.values())),
 )
-def test_tickets_of_every_schedule_are_quantised_under_their_mask(tmp_path: Path, pruning: dict[str, Any]) -> None:
+def test_tickets_of_every_schedule_are_quantized_under_their_mask(tmp_path: Path, pruning: dict[str, Any]) -> None:
     search = toy_search(tmp_path / "run", toy_recipe(pruning=pruning, quantization=QUANTIZATION))
     search.execute()
-    ticket, quantised = (search.run.trial(name) for name in ("level_80", "level_80_int8"))
-    weights = search.trials.state(quantised.name).model
-    for name, mask in load_masks(quantised.mask).items():
+    ticket, quantized = (search.run.trial(name) for name in ("level_80", "level_80_int8"))
+    weights = search.trials.state(quantized.name).model
+    for name, mask in load_masks(quantized.mask).items():
         assert np.array_equal(mask, load_masks(ticket.mask)[name])
         assert not weights[name].numpy()[~mask].any(), name
-    assert sparsity(load_masks(quantised.mask)) == pytest.approx(0.8, abs=0.01)
+    assert sparsity(load_masks(quantized.mask)) == pytest.approx(0.8, abs=0.01)
 
 
-def test_the_stored_quantised_trial_is_the_one_that_was_scored(tmp_path: Path) -> None:
+def test_the_stored_quantized_trial_is_the_one_that_was_scored(tmp_path: Path) -> None:
     images = [torch.rand(3, 6, 6, generator=torch.Generator().manual_seed(1))]
     answers: list[Any] = []
 

@@ -58,7 +58,7 @@ def alternating() -> Any:
     return model
 
 
-def test_channels_that_are_needed_alike_become_neighbours() -> None:
+def test_channels_that_are_needed_alike_become_neighbors() -> None:
     model = alternating()
     order = similarity_order(model, images(), 4)
     (axis, places), *rest = order["mid.weight"]

@@ -51,7 +51,7 @@ def test_trials_come_after_what_they_need() -> None:
 
 
 @pytest.mark.parametrize(("budget", "control"), [("continue", "dense"), ("full", "dense_control")])
-def test_levels_are_quantised_after_all_tickets_are_found(budget: str, control: str) -> None:
+def test_levels_are_quantized_after_all_tickets_are_found(budget: str, control: str) -> None:
     recipe = toy_recipe(pruning={"budget": budget}, quantization={"levels": [0.8, 0]})
     *_, dense, ticket = plan_trials(recipe)
     assert dense == TrialPlan(f"{control}_int8", "int8", 0.0, control)
@@ -60,7 +60,7 @@ def test_levels_are_quantised_after_all_tickets_are_found(budget: str, control: 
 
 
 @pytest.mark.parametrize("schedule", ["one_shot", "cubic"])
-def test_what_is_quantised_is_the_ticket_of_its_level_on_every_schedule(schedule: str) -> None:
+def test_what_is_quantized_is_the_ticket_of_its_level_on_every_schedule(schedule: str) -> None:
     recipe = toy_recipe(pruning={"schedule": schedule}, quantization={"levels": [0.5, 0.8]})
     assert [plan.parent for plan in plan_trials(recipe) if plan.kind == "int8"] == ["level_50", "level_80"]
 
@@ -123,7 +123,7 @@ def test_fine_tuning_stays_at_the_last_or_the_given_rate() -> None:
     assert {got.rate(step) for step in got.steps} == {0.125}
 
 
-def test_the_dense_and_the_reinitialised_start_fresh() -> None:
+def test_the_dense_and_the_reinitialized_start_fresh() -> None:
     recipe = recipe_with()
     assert origin(course(plan_named(recipe, "dense"), recipe)) == "initial"
     assert origin(course(plan_named(recipe, "reinit_80"), recipe)) == "reinit"

@@ -54,7 +54,7 @@ def test_a_pattern_that_matches_nothing_is_refused(include: list[str]) -> None:
         scoped_layers(tiny_detector("retinanet"), "default", include)
 
 
-def test_all_layers_are_quantised_but_named_ones_and_transposed_ones_in_groups() -> None:
+def test_all_layers_are_quantized_but_named_ones_and_transposed_ones_in_groups() -> None:
     def transposed(groups: int) -> torch.nn.Module:
         return torch.nn.ConvTranspose2d(4, 4, 2, groups=groups)
 

@@ -9,18 +9,18 @@ from hypothesis import strategies as st
 from lth_deploy.errors import TrainingError
 from lth_deploy.pruning.ranking.lowest_scores import Candidates, lowest
 
-# Few different values, so that ties are everywhere; among them neighbours that share their upper 16 bits.
-NEIGHBOURS = [np.float32(1.0), np.nextafter(np.float32(1), np.float32(2)), np.float32(1.0005)]
+# Few different values, so that ties are everywhere; among them neighbors that share their upper 16 bits.
+NEIGHBORS = [np.float32(1.0), np.nextafter(np.float32(1), np.float32(2)), np.float32(1.0005)]
 VALUES = [
     0.0,
     -0.0,
-    *(-value for value in map(float, NEIGHBOURS)),
+    *(-value for value in map(float, NEIGHBORS)),
     -3e38,
     -1e-42,
     1e-42,
     1e-30,
     0.5,
-    *map(float, NEIGHBOURS),
+    *map(float, NEIGHBORS),
     3.0,
     3e38,
 ]

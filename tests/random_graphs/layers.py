@@ -26,9 +26,9 @@ def conv(b: Builder) -> Value | None:
         same = attributes["auto_pad"] != "VALID"
         size = [math.ceil(s / t) if same else (s - k) // t + 1 for s, t, k in zip((h, w), strides, kernel, strict=True)]
     else:
-        centred = b.chance(0.8)
+        centered = b.chance(0.8)
         sides = [
-            d * (k - 1) // 2 if centred else int(b.rng.integers(0, k)) for d, k in zip(dilations, kernel, strict=True)
+            d * (k - 1) // 2 if centered else int(b.rng.integers(0, k)) for d, k in zip(dilations, kernel, strict=True)
         ]
         ends = sides if b.chance(0.9) else [side + 1 for side in sides]
         attributes["pads"] = [*sides, *ends]

@@ -4,7 +4,7 @@ from typing import Any
 
 from report_samples import layers
 
-TYPES = ("classification", "localisation", "both", "duplicate", "background", "missed")
+TYPES = ("classification", "localization", "both", "duplicate", "background", "missed")
 CLASSES = (("person", 900, 120), ("bicycle", 90, 30), ("toaster", 4, 2))
 TRIALS = (("dense", "dense", 0.0), ("level_80", "ticket", 0.8), ("random_80", "random", 0.8))
 

@@ -32,7 +32,7 @@ def test_every_analysis_has_its_plot(plots: dict[str, str]) -> None:
     ]
 
 
-def test_plots_are_plain_svg_in_the_colours_of_the_page(plots: dict[str, str]) -> None:
+def test_plots_are_plain_svg_in_the_colors_of_the_page(plots: dict[str, str]) -> None:
     for plot in plots.values():
         root = ET.fromstring(plot)
         assert root.get("aria-label")
@@ -47,7 +47,7 @@ def test_axes_have_names_and_units_and_bars_their_figures(plots: dict[str, str])
         "sizes-bbox-relative": ("side of the object (√area) in % of the image's", "< 20", "76 objects"),
         "frequency-bbox": ("objects of the class in training (log scale)", "box AP of the class", "toaster"),
         "difficulty-bbox": ("box AP of the class in dense: hard to easy", "change, points", "bicycle"),
-        "errors-bbox-cost": ("AP50 lost, points", "localisation", "all false"),
+        "errors-bbox-cost": ("AP50 lost, points", "localization", "all false"),
         "errors-bbox-count": ("errors", "7"),
         "layers": ("zero weights, %", "layers from input to output, by part", "backbone", "fpn"),
         "macs": ("million MACs for one image", "level_80, nonzero"),

@@ -51,13 +51,13 @@ def test_only_detections_above_the_threshold_are_drawn() -> None:
     assert not np.array_equal(draw(image, both, NAMES, 0.3), draw(image, both, NAMES, 0.5))
 
 
-def test_the_box_has_the_colour_of_its_class() -> None:
+def test_the_box_has_the_color_of_its_class() -> None:
     for label in (1, 2, 3):
         drawn = draw(photo(), found([[20, 20, 60, 50]], [0.9], [label]), NAMES)
         assert tuple(drawn[35, 20]) == color_of(label)
 
 
-def test_classes_have_different_colours() -> None:
+def test_classes_have_different_colors() -> None:
     assert len({color_of(label) for label in range(1, 92)}) == 91
 
 

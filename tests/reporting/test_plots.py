@@ -1,4 +1,4 @@
-"""What every plot promises: valid, self-contained SVG in the colours of the page, with real, escaped text."""
+"""What every plot promises: valid, self-contained SVG in the colors of the page, with real, escaped text."""
 
 import re
 import xml.etree.ElementTree as ET
@@ -52,21 +52,21 @@ def test_plots_need_no_styles_and_nothing_from_elsewhere(drawn: list[str]) -> No
                 assert not (key.endswith("href") and not value.startswith("#"))
 
 
-def test_every_colour_follows_the_theme(drawn: list[str]) -> None:
+def test_every_color_follows_the_theme(drawn: list[str]) -> None:
     for plot in drawn:
         for paint in re.findall(r'(?:fill|stroke)="([^"]+)"', plot):
             assert re.fullmatch(r"none|url\(#[\w-]+\)|var\(--[a-z0-9]+, #[0-9a-f]{6}\)", paint), paint
 
 
-def test_quantised_trials_have_a_curve_of_their_own() -> None:
+def test_quantized_trials_have_a_curve_of_their_own() -> None:
     document = make_run()
-    quantised = trial("int8", 0.8, 0.556, 0.547, ("bbox",)) | {"name": "level_80_int8"}
+    quantized = trial("int8", 0.8, 0.556, 0.547, ("bbox",)) | {"name": "level_80_int8"}
     before, after = (
         plots.ap_against_sparsity(RunSummary.model_validate({**document, "trials": trials}), "test", "bbox") or ""
-        for trials in (document["trials"], [*document["trials"], quantised])
+        for trials in (document["trials"], [*document["trials"], quantized])
     )
-    assert "Quantised" not in before
-    assert "Quantised, as INT8 computes" in after
+    assert "Quantized" not in before
+    assert "Quantized, as INT8 computes" in after
     assert "level_80_int8: 54.7 at 80.0 % zeros" in after
 
 

@@ -1,4 +1,4 @@
-"""Where a pass is quantised, whose ranges are whose, and what stays float."""
+"""Where a pass is quantized, whose ranges are whose, and what stays float."""
 
 import copy
 from collections.abc import Callable
@@ -240,6 +240,6 @@ def test_a_layer_that_runs_more_often_in_training_is_refused() -> None:
         net.train()(images())
 
 
-def test_nothing_to_quantise_is_refused() -> None:
+def test_nothing_to_quantize_is_refused() -> None:
     with pytest.raises(TrainingError, match="float_layers"):
         calibrate(Net(lambda net, x: x), "a", [images()])

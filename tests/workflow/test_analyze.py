@@ -46,13 +46,13 @@ def masks(tmp_path_factory: pytest.TempPathFactory) -> TicketResult:
 
 
 @pytest.fixture(scope="module")
-def analysed(boxes: TicketResult, tmp_path_factory: pytest.TempPathFactory) -> tuple[Analysis, Path]:
+def analyzed(boxes: TicketResult, tmp_path_factory: pytest.TempPathFactory) -> tuple[Analysis, Path]:
     out = tmp_path_factory.mktemp("analysis")
     return analyze([boxes.run], out, QUICK), out
 
 
-def test_figures_are_those_that_the_search_recorded(analysed: tuple[Analysis, Path], boxes: TicketResult) -> None:
-    (run,) = analysed[0].runs
+def test_figures_are_those_that_the_search_recorded(analyzed: tuple[Analysis, Path], boxes: TicketResult) -> None:
+    (run,) = analyzed[0].runs
     assert (run.split, run.images, run.notes) == ("test", 2, [])
     (kind,) = run.kinds
     assert kind.control == "dense"
@@ -71,8 +71,8 @@ def test_figures_are_those_that_the_search_recorded(analysed: tuple[Analysis, Pa
     assert run.parameters.prunable == boxes.summary["parameters"]["prunable"]
 
 
-def test_layers_and_costs_follow_from_the_masks(analysed: tuple[Analysis, Path], boxes: TicketResult) -> None:
-    (run,) = analysed[0].runs
+def test_layers_and_costs_follow_from_the_masks(analyzed: tuple[Analysis, Path], boxes: TicketResult) -> None:
+    (run,) = analyzed[0].runs
     kept = load_masks(RunDirectory.open(boxes.run).trial("level_80").mask)
     ticket = next(trial for trial in run.trials if trial.name == "level_80")
     zeros = {layer.name: layer.zeros for layer in ticket.layers}
@@ -86,8 +86,8 @@ def test_layers_and_costs_follow_from_the_masks(analysed: tuple[Analysis, Path],
     assert whole["level_80", "packed, fp32"] < whole["level_80", "sparse initializers, fp32"]
 
 
-def test_random_masks_overlap_by_chance_and_levels_do_not(analysed: tuple[Analysis, Path]) -> None:
-    pairs = {frozenset((one.first, one.second)): one for one in analysed[0].overlaps}
+def test_random_masks_overlap_by_chance_and_levels_do_not(analyzed: tuple[Analysis, Path]) -> None:
+    pairs = {frozenset((one.first, one.second)): one for one in analyzed[0].overlaps}
     assert len(pairs) == 3
     nested = pairs[frozenset(("level_50", "level_80"))]
     assert nested.iou == pytest.approx(0.4, abs=0.001), "the sparser mask is inside the other"
@@ -96,8 +96,8 @@ def test_random_masks_overlap_by_chance_and_levels_do_not(analysed: tuple[Analys
     assert random.iou == pytest.approx(random.by_chance, abs=0.01)
 
 
-def test_page_figures_and_plots_are_written(analysed: tuple[Analysis, Path]) -> None:
-    analysis, out = analysed
+def test_page_figures_and_plots_are_written(analyzed: tuple[Analysis, Path]) -> None:
+    analysis, out = analyzed
     document = storage.read_json(out / "analysis.json")
     assert document.pop("schema") == "lth-analysis/1"
     assert Analysis.model_validate(document) == analysis
@@ -109,9 +109,9 @@ def test_page_figures_and_plots_are_written(analysed: tuple[Analysis, Path]) -> 
 
 
 def test_a_second_call_takes_the_detections_that_are_there(
-    analysed: tuple[Analysis, Path], boxes: TicketResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    analyzed: tuple[Analysis, Path], boxes: TicketResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copytree(analysed[1] / "detections", tmp_path / "detections")
+    shutil.copytree(analyzed[1] / "detections", tmp_path / "detections")
     damaged = sorted((tmp_path / "detections").iterdir())[0]
     damaged.write_bytes(b"cut off")
     made = []
@@ -119,7 +119,7 @@ def test_a_second_call_takes_the_detections_that_are_there(
     monkeypatch.setattr(analyzed_run, "_model", lambda opened, trial: made.append(trial.name) or real(opened, trial))
     again = analyze([boxes.run], tmp_path, QUICK)
     assert len(made) == 2, "the damaged file, and the control to count multiplications"
-    assert again.model_copy(update={"when": ""}) == analysed[0].model_copy(update={"when": ""})
+    assert again.model_copy(update={"when": ""}) == analyzed[0].model_copy(update={"when": ""})
 
 
 def test_runs_of_different_tasks_stand_apart_and_share_their_backbone(
@@ -128,7 +128,7 @@ def test_runs_of_different_tasks_stand_apart_and_share_their_backbone(
     analysis = analyze([boxes.run, masks.run], tmp_path, AnalyzeOptions(samples=20, device="cpu", trials=("level_80",)))
     assert [run.name for run in analysis.runs] == ["boxes", "masks"]
     assert [[kind.kind for kind in run.kinds] for run in analysis.runs] == [["bbox"], ["bbox", "segm"]]
-    assert any("not all analysed on the same images" in note for note in analysis.notes)
+    assert any("not all analyzed on the same images" in note for note in analysis.notes)
     (pair,) = analysis.overlaps
     assert (pair.first, pair.second) == ("boxes/level_80", "masks/level_80")
     names = {layer.name for layer in pair.layers}
@@ -138,14 +138,14 @@ def test_runs_of_different_tasks_stand_apart_and_share_their_backbone(
     assert {"boxes-1-macs", "masks-2-macs", "masks-2-errors-segm-cost"} <= plots
 
 
-def test_keypoints_are_analysed_too(tmp_path: Path) -> None:
+def test_keypoints_are_analyzed_too(tmp_path: Path) -> None:
     run = search(tmp_path / "run", "keypoint_rcnn", controls={"random": []}, training={"steps": 3})
     (one,) = analyze([run.run], tmp_path / "out", QUICK).runs
     assert [kind.kind for kind in one.kinds] == ["bbox", "keypoints"]
     assert all(row.errors for kind in one.kinds for row in kind.trials)
 
 
-def test_a_classifier_is_analysed_by_class_and_says_what_is_left_out(tmp_path: Path) -> None:
+def test_a_classifier_is_analyzed_by_class_and_says_what_is_left_out(tmp_path: Path) -> None:
     for seed, split in enumerate(("train", "val", "test")):
         draw_folder(tmp_path / split, 4, seed=seed)
     folders = {split: {"images": str(tmp_path / split)} for split in ("train", "val", "test")}
@@ -183,7 +183,7 @@ def test_files_are_compared_with_the_first(tmp_path: Path) -> None:
     assert first.metrics["AP"] == pytest.approx(1)
     assert [row.trial for row in kind.trials] == ["dense", "sparse"]
     assert second.errors is not None
-    assert second.errors.types["localisation"].count == 8, "moved by 8, the boxes overlap by .25 and .42"
+    assert second.errors.types["localization"].count == 8, "moved by 8, the boxes overlap by .25 and .42"
     assert all(change is not None and change.value < 0 for change in second.changes)
     assert run.storage[0].whole == files[0].stat().st_size
     assert any("training data is unknown" in note for note in run.notes)
@@ -210,7 +210,7 @@ def unfinished(boxes: TicketResult, folder: Path) -> Path:
     return folder
 
 
-def test_what_cannot_be_analysed_is_refused_in_words(boxes: TicketResult, tmp_path: Path) -> None:
+def test_what_cannot_be_analyzed_is_refused_in_words(boxes: TicketResult, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with pytest.raises(UsageError, match="has no finished trial yet"):
         analyze([unfinished(boxes, tmp_path / "fresh")], out, QUICK)
@@ -243,7 +243,7 @@ def test_a_split_without_objects_is_refused_and_names_the_way_out(tmp_path: Path
         )
 
 
-def test_a_run_without_its_control_is_analysed_without_comparison(boxes: TicketResult, tmp_path: Path) -> None:
+def test_a_run_without_its_control_is_analyzed_without_comparison(boxes: TicketResult, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shutil.copytree(boxes.run, folder)
     manifest = json.loads((folder / "manifest.json").read_text())

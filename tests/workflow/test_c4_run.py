@@ -1,4 +1,4 @@
-"""Faster R-CNN without a pyramid: searched, rewound, quantised, packed, and scored as in torch."""
+"""Faster R-CNN without a pyramid: searched, rewound, quantized, packed, and scored as in torch."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,7 +104,7 @@ def test_its_file_answers_as_torch_does_at_every_size(searched: Searched, tmp_pa
 
 
 @pytest.mark.slow
-def test_its_quantised_twin_is_exported_with_layer4_in_bytes(searched: Searched, tmp_path: Path) -> None:
+def test_its_quantized_twin_is_exported_with_layer4_in_bytes(searched: Searched, tmp_path: Path) -> None:
     pytest.importorskip("sympy", reason="the int8 extra is not installed")
     target = Target(values="int8", gates=GatesSpec(int8_ap_drop=1.0, int8_steps=255))
     made = export(searched.run.path, level="level_80_int8", target=target, out=tmp_path)

@@ -16,7 +16,7 @@ from lth_deploy.training.state import TrainingState  # noqa: E402
 from lth_deploy.workflow.export.from_run import export  # noqa: E402
 from lth_deploy.workflow.report import report  # noqa: E402
 from lth_deploy.workflow.search.find_ticket import TicketResult, find_ticket  # noqa: E402
-from tests.pictures import COLOURS, draw_folder  # noqa: E402
+from tests.pictures import COLORS, draw_folder  # noqa: E402
 from tests.workflow.ticket_runs import tiny_recipe  # noqa: E402
 
 LEVELS = {"levels": [0.8]}
@@ -46,10 +46,10 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> TicketResult:
     return find_ticket(classification(folder), folder / "run", device="cpu")
 
 
-def test_colours_are_learned_and_scored_by_accuracy(source: TicketResult) -> None:
+def test_colors_are_learned_and_scored_by_accuracy(source: TicketResult) -> None:
     trials = {trial["name"]: trial for trial in source.summary["trials"]}
     assert set(trials) == {"dense", "level_80", "random_80"}
-    assert source.summary["dataset"]["classes"] == sorted(COLOURS)
+    assert source.summary["dataset"]["classes"] == sorted(COLORS)
     scores = trials["dense"]["val"]["top1"]
     assert scores["AP"] > 0.6
     assert scores["top5"] == 1.0

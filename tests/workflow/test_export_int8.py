@@ -1,4 +1,4 @@
-"""`export --values int8`: what is quantised and what stays float, what is told of it, and its gates."""
+"""`export --values int8`: what is quantized and what stays float, what is told of it, and its gates."""
 
 from collections import Counter
 from dataclasses import replace
@@ -21,7 +21,7 @@ from lth_deploy.compiler.artifact.weight_layers import weight_layers
 from lth_deploy.config.target import CalibrationSpec, Target
 from lth_deploy.errors import DataError, GateError, UsageError
 from lth_deploy.workflow.export.from_onnx import OnnxJob, export_onnx
-from lth_deploy.workflow.export.quantization import hold_quantised_ap
+from lth_deploy.workflow.export.quantization import hold_quantized_ap
 from lth_deploy.workflow.inspect.inspect import inspect_artifact
 from lth_deploy.workflow.inspect.text import facts, table
 
@@ -44,12 +44,12 @@ def weights_of(model: ModelProto) -> dict[str, np.ndarray]:
     return {layer.name: layer.stored.weights() for layer in weight_layers(model)}
 
 
-def optimised(path: Path, folder: Path) -> Counter[str]:
+def optimized(path: Path, folder: Path) -> Counter[str]:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    options.optimized_model_filepath = str(folder / "optimised.onnx")
+    options.optimized_model_filepath = str(folder / "optimized.onnx")
     onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return Counter(node.op_type for node in onnx.load(folder / "optimised.onnx").graph.node)
+    return Counter(node.op_type for node in onnx.load(folder / "optimized.onnx").graph.node)
 
 
 def test_without_a_profile_the_same_input_gives_the_same_bytes(source: Path, job: OnnxJob, tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_zeros_stay_zero_and_every_layer_has_its_error(source: Path, job: OnnxJo
     assert errors.keys() == floats.keys()
     assert all(0 < error < 0.1 for error in errors.values())
     assert made.ap == pytest.approx(made.dense_ap, abs=0.005)
-    counts = optimised(made.artifact, tmp_path)
+    counts = optimized(made.artifact, tmp_path)
     assert counts["QLinearConv"] == 2
     assert counts["Conv"] == counts["FusedConv"] == 0
 
@@ -109,7 +109,7 @@ def test_layers_that_stay_float_are_float_in_the_stock_runtime_too(
     (kept,) = metadata.quantization.kept_float
     assert kept not in metadata.quantization.errors
     assert weights_of(unpack_model(load_model(made.artifact)))[kept].dtype == np.float32
-    counts = optimised(made.artifact, tmp_path)
+    counts = optimized(made.artifact, tmp_path)
     floats = sum(counts[name] for name in ("Conv", "FusedConv", "MatMul", "Gemm", "FusedMatMul"))
     assert (counts["QLinearConv"], floats) == ((1, 1) if kept != "head.weight" else (2, 1))
     assert any("stays float" in note for note in inspect_artifact(made.artifact).notes)
@@ -120,16 +120,16 @@ def test_a_pattern_that_matches_nothing_is_refused(source: Path, job: OnnxJob) -
         export_onnx(source, job, target=Target(values="int8", keep_float=["nobody*"]))
 
 
-def test_a_model_that_is_quantised_already_is_packed_as_it_is(source: Path, job: OnnxJob, tmp_path: Path) -> None:
+def test_a_model_that_is_quantized_already_is_packed_as_it_is(source: Path, job: OnnxJob, tmp_path: Path) -> None:
     made = export_onnx(source, job, target=INT8, out=tmp_path / "first")
-    quantised = tmp_path / "qdq.onnx"
-    onnx.save(unpack_model(load_model(made.artifact)), str(quantised))
-    again = export_onnx(quantised, replace(job, calibrate=None), target=Target(), out=tmp_path / "second")
+    quantized = tmp_path / "qdq.onnx"
+    onnx.save(unpack_model(load_model(made.artifact)), str(quantized))
+    again = export_onnx(quantized, replace(job, calibrate=None), target=Target(), out=tmp_path / "second")
     assert again.deviation == 0.0
     first, second = (weights_of(unpack_model(load_model(one.artifact))) for one in (made, again))
     assert all(np.array_equal(first[name], second[name]) for name in first)
-    with pytest.raises(UsageError, match="quantised already"):
-        export_onnx(quantised, job, target=INT8, out=tmp_path / "third")
+    with pytest.raises(UsageError, match="quantized already"):
+        export_onnx(quantized, job, target=INT8, out=tmp_path / "third")
     assert not (tmp_path / "third").exists()
 
 
@@ -149,14 +149,14 @@ def test_calibration_images_are_needed_and_must_differ(source: Path, job: OnnxJo
         export_onnx(source, replace(job, calibrate=alike), target=INT8)
     for number in range(3):
         Image.new("RGB", (64, 64), (10 * number,) * 3).save(alike / f"{number}.png")
-    with pytest.raises(DataError, match="one colour"):
+    with pytest.raises(DataError, match="one color"):
         export_onnx(source, replace(job, calibrate=alike), target=INT8)
     assert not (source.parent / "tiny-export").exists()
 
 
 def test_more_lost_ap_than_allowed_fails_and_names_the_layers() -> None:
     told = Quantization(method="minmax", images=4, errors={"small": 0.01, "large": 0.2})
-    hold_quantised_ap({"bbox": {"AP": 0.5}}, {"bbox": {"AP": 0.496}}, 0.005, told)
-    hold_quantised_ap({"bbox": {"AP": 0.5}}, {"bbox": {"AP": 0.6}}, 0.005, told)
+    hold_quantized_ap({"bbox": {"AP": 0.5}}, {"bbox": {"AP": 0.496}}, 0.005, told)
+    hold_quantized_ap({"bbox": {"AP": 0.5}}, {"bbox": {"AP": 0.6}}, 0.005, told)
     with pytest.raises(GateError, match=r"costs 0\.60 bbox AP .* large \(20\.0%\), small \(1\.0%\)"):
-        hold_quantised_ap({"bbox": {"AP": 0.5}}, {"bbox": {"AP": 0.494}}, 0.005, told)
+        hold_quantized_ap({"bbox": {"AP": 0.5}}, {"bbox": {"AP": 0.494}}, 0.005, told)

@@ -144,7 +144,7 @@ def test_images_that_were_left_out_are_no_misses(imported: Imported) -> None:
         ({"samples_ms": []}, "samples_ms"),
         ({"samples_ms": [0.0]}, "samples_ms"),
         ({"threads": "many"}, "threads"),
-        ({"colour": "red"}, "colour"),
+        ({"color": "red"}, "color"),
         ({"images": [1]}, "images must be all"),
         ({"images": None}, "images must be all"),
         ({"model": {"path": "x", "sha256": "short", "bytes": 1}}, "sha256"),

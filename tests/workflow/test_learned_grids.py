@@ -1,4 +1,4 @@
-"""The exported INT8 file computes what the detector computed in training with fake quantisation, tensor by tensor."""
+"""The exported INT8 file computes what the detector computed in training with fake quantization, tensor by tensor."""
 
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ LAYERS = ("Conv", "ConvTranspose", "Gemm")
 
 
 class Recorder(TorchFunctionMode):
-    """Notes what convolutions and fully connected layers read and write, behind the fake quantisation."""
+    """Notes what convolutions and fully connected layers read and write, behind the fake quantization."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,8 +44,8 @@ class Recorder(TorchFunctionMode):
         return result
 
 
-class Quantised:
-    """A detector after two steps of training with fake quantisation, its graph, and what it learned."""
+class Quantized:
+    """A detector after two steps of training with fake quantization, its graph, and what it learned."""
 
     def __init__(self, family: str, folder: Path, keep_float: tuple[str, ...] = ()) -> None:
         self.model = fold_norm(tiny_detector(family)).module
@@ -73,7 +73,7 @@ class Quantised:
 class Run:
     """The INT8 file on a photo, with everything that its layers read and write."""
 
-    def __init__(self, made: Quantised) -> None:
+    def __init__(self, made: Quantized) -> None:
         model = onnx.load(str(made.int8))
         named = {node.name: node for node in model.graph.node}
         self.layers = [named[node.name] for node in made.graph.graph.node if node.op_type in LAYERS]
@@ -88,7 +88,7 @@ class Run:
 
 @pytest.mark.parametrize("family", ["retinanet", "mask_rcnn", "keypoint_rcnn"])
 def test_every_layer_of_the_file_computes_what_it_computed_in_training(family: str, tmp_path: Path) -> None:
-    made = Quantised(family, tmp_path)
+    made = Quantized(family, tmp_path)
     made.model.requires_grad_(False)
     run = Run(made)
     for node, name, scale in zip(run.layers, run.weights, run.scales, strict=True):
@@ -112,7 +112,7 @@ def test_every_layer_of_the_file_computes_what_it_computed_in_training(family: s
 
 def test_a_whole_pass_of_the_file_is_one_of_training(tmp_path: Path) -> None:
     """A sum that ends within rounding of a half step may fall to either side, and its readers see that."""
-    made = Quantised("retinanet", tmp_path)
+    made = Quantized("retinanet", tmp_path)
     run = Run(made)
     with Recorder() as recorder, torch.no_grad():
         made.model([to_input(torch.from_numpy(PHOTO))])
@@ -133,15 +133,15 @@ def test_a_whole_pass_of_the_file_is_one_of_training(tmp_path: Path) -> None:
             assert np.abs(run.values[node.output[0]] - written).max() < 0.1 * np.abs(written).max()
 
 
-def test_only_tensors_that_training_knew_are_quantised(tmp_path: Path) -> None:
-    made = Quantised("retinanet", tmp_path, keep_float=("backbone.body.conv1", "head.*.cls_logits"))
+def test_only_tensors_that_training_knew_are_quantized(tmp_path: Path) -> None:
+    made = Quantized("retinanet", tmp_path, keep_float=("backbone.body.conv1", "head.*.cls_logits"))
     model = onnx.load(str(made.int8))
-    quantised = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
+    quantized = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
     grids = place_grids(made.graph.graph, made.learned)
     moved = {node.output[0] for node in model.graph.node if node.op_type in ("MaxPool", "Resize")}
-    assert {node.input[0] for node in quantised} - (moved - set(grids)) == set(grids)
+    assert {node.input[0] for node in quantized} - (moved - set(grids)) == set(grids)
     scales = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    for node in quantised:
+    for node in quantized:
         if node.input[0] in grids:
             found = float(scales[node.input[1]]), int(scales[node.input[2]])
             assert found == tuple(grids[node.input[0]])

@@ -120,7 +120,7 @@ struct Measured {
   std::vector<double> samples_ms;
 };
 
-double percentile(std::vector<double> samples, double share) {  // as numpy does: linear between neighbours
+double percentile(std::vector<double> samples, double share) {  // as numpy does: linear between neighbors
   std::sort(samples.begin(), samples.end());
   const double at = share * static_cast<double>(samples.size() - 1);
   const size_t low = static_cast<size_t>(at);

@@ -45,7 +45,7 @@ class Quantization(_Part):
     """How a float ticket became int8.
 
     method: how ranges follow from the calibration images, of which there were `images`. errors: weight name to the
-    relative error of its layer, quantised alone. kept_float: weight name to the reason why its layer stays float.
+    relative error of its layer, quantized alone. kept_float: weight name to the reason why its layer stays float.
     """
 
     method: Name

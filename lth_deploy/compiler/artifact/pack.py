@@ -72,7 +72,7 @@ class _Plan:
 
     @property
     def int8(self) -> bool:
-        """Whether the weights are quantised."""
+        """Whether the weights are quantized."""
         return bool(self.weights.dtype == np.int8)
 
     def stored(self, coding: str) -> Array:

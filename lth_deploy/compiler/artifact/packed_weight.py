@@ -33,7 +33,7 @@ class StoredWeight:
 
     @property
     def int8(self) -> bool:
-        """Whether the weights are quantised: they reach their layer through a DequantizeLinear."""
+        """Whether the weights are quantized: they reach their layer through a DequantizeLinear."""
         return self.value_type == TensorProto.INT8
 
     @property

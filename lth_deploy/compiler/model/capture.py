@@ -21,7 +21,7 @@ WRAPPER = "model."
 def capture(module: nn.Module, sample: npt.NDArray[np.uint8], opset: int = OPSET) -> onnx.ModelProto:
     """Trace a detector into one ONNX graph that takes pictures of every size.
 
-    module: an `ExportableDetector`, best with normalisation folded; it is copied, never changed. sample:
+    module: an `ExportableDetector`, best with normalization folded; it is copied, never changed. sample:
     a picture uint8 [H, W, 3]; tracing runs it, and its content leaves no mark on the graph. Initializers
     carry the names of the detector's parameters, but for scale and shift of group norm, which the exporter
     reshapes.
@@ -72,7 +72,7 @@ def _dynamic_axes(outputs: tuple[str, ...]) -> dict[str, dict[int, str]]:
 
 
 def _drop_initializer_inputs(graph: onnx.GraphProto) -> None:
-    """Make parameters constants again; as inputs they would keep runtimes from optimising."""
+    """Make parameters constants again; as inputs they would keep runtimes from optimizing."""
     parameters = {tensor.name for tensor in graph.initializer}
     kept = [value for value in graph.input if value.name not in parameters]
     del graph.input[:]

@@ -12,7 +12,7 @@ MAX_FILE_BYTES = (1 << 31) - 1
 
 
 def to_bytes(model: ModelProto) -> bytes:
-    """Serialise; equal models give equal bytes.
+    """Serialize; equal models give equal bytes.
 
     Raises:
         ArtifactError: the model is beyond what one ONNX file can hold.

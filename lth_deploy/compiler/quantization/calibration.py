@@ -19,7 +19,7 @@ def check_feeds(feeds: Sequence[Feeds], *, one_size: bool, purpose: str = "INT8 
     """Refuse calibration images that say nothing about ranges; one_size: the method stacks what they make.
 
     Raises:
-        DataError: there are none, or all are alike, or of one colour, or not of one size.
+        DataError: there are none, or all are alike, or of one color, or not of one size.
     """
     if not feeds:
         raise DataError(f"{purpose}: there are no images; give --calibrate a folder with some tens of them")
@@ -30,7 +30,7 @@ def check_feeds(feeds: Sequence[Feeds], *, one_size: bool, purpose: str = "INT8 
             "different images of what the detector will see"
         )
     if all(array.min() == array.max() for feed in feeds for array in feed.values() if array.size > 1):
-        raise DataError(f"{purpose}: every image has one colour only; give images of what the detector will see")
+        raise DataError(f"{purpose}: every image has one color only; give images of what the detector will see")
     sizes = {tuple(array.shape for array in feed.values()) for feed in feeds}
     if one_size and len(sizes) > 1:
         raise DataError(

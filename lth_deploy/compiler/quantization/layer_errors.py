@@ -1,4 +1,4 @@
-"""What quantisation costs each layer: its output, quantised alone, against the float model's."""
+"""What quantization costs each layer: its output, quantized alone, against the float model's."""
 
 from collections.abc import Iterable, Mapping
 
@@ -14,7 +14,7 @@ from lth_deploy.errors import ArtifactError
 from lth_deploy.formats import Array
 
 
-def layer_errors(model: ModelProto, quantised: ModelProto, feeds: Iterable[Feeds]) -> dict[str, float]:
+def layer_errors(model: ModelProto, quantized: ModelProto, feeds: Iterable[Feeds]) -> dict[str, float]:
     """Root mean square of the error over that of the output, by the name of the weight, over all its layers.
 
     Each layer gets the float model's input, rounded as its own; what it makes is not rounded. Layers of both models
@@ -23,18 +23,18 @@ def layer_errors(model: ModelProto, quantised: ModelProto, feeds: Iterable[Feeds
     Raises:
         ArtifactError: one of the models does not run.
     """
-    makers = {name: node for node in quantised.graph.node for name in node.output}
+    makers = {name: node for node in quantized.graph.node for name in node.output}
     originals = {node.name: node for node in model.graph.node}
-    constants = {tensor.name for tensor in quantised.graph.initializer}
+    constants = {tensor.name for tensor in quantized.graph.initializer}
     pairs: list[tuple[str, NodeProto, NodeProto]] = []
-    for node in quantised.graph.node:
+    for node in quantized.graph.node:
         weight = makers.get(node.input[1]) if node.op_type in WEIGHT_OPS else None
         rounded = weight is not None and weight.op_type == "DequantizeLinear" and weight.input[0] in constants
         if weight is not None and rounded and node.name in originals:
             pairs.append((weight.input[0], node, originals[node.name]))
     if not pairs:
         return {}
-    alone = _alone(quantised, [node for _, node, _ in pairs], makers)
+    alone = _alone(quantized, [node for _, node, _ in pairs], makers)
     names = list(dict.fromkeys(name for _, _, node in pairs for name in (node.input[0], node.output[0])))
     shown, layers = _session(showing(model, names)), _session(alone)
     error: dict[str, float] = {}
@@ -49,7 +49,7 @@ def layer_errors(model: ModelProto, quantised: ModelProto, feeds: Iterable[Feeds
     return {name: float(np.sqrt(error[name] / power[name])) if power[name] else 0.0 for name in error}
 
 
-def _alone(quantised: ModelProto, nodes: list[NodeProto], makers: Mapping[str, NodeProto]) -> ModelProto:
+def _alone(quantized: ModelProto, nodes: list[NodeProto], makers: Mapping[str, NodeProto]) -> ModelProto:
     """Every layer by itself, with the conversions in front of it: inputs x0, x1, ..., outputs y0, y1, ..."""
     made: list[NodeProto] = []
     for i, node in enumerate(nodes):
@@ -77,14 +77,14 @@ def _alone(quantised: ModelProto, nodes: list[NodeProto], makers: Mapping[str, N
         "layers",
         [helper.make_tensor_value_info(f"x{i}", TensorProto.FLOAT, None) for i in range(len(nodes))],
         [helper.make_tensor_value_info(f"y{i}", TensorProto.FLOAT, None) for i in range(len(nodes))],
-        [tensor for tensor in quantised.graph.initializer if tensor.name in read],
+        [tensor for tensor in quantized.graph.initializer if tensor.name in read],
     )
-    constants = [node for node in all_nodes(quantised.graph) if node.op_type == "Constant" and node.output[0] in read]
+    constants = [node for node in all_nodes(quantized.graph) if node.op_type == "Constant" and node.output[0] in read]
     graph.node.extend(constants)
     ordered = [*constants, *made]
     del graph.node[:]
     graph.node.extend(ordered)
-    return helper.make_model(graph, opset_imports=quantised.opset_import, ir_version=quantised.ir_version)
+    return helper.make_model(graph, opset_imports=quantized.opset_import, ir_version=quantized.ir_version)
 
 
 def _session(model: ModelProto) -> "onnxruntime.InferenceSession":  # type: ignore[name-defined]  # noqa: F821

@@ -1,4 +1,4 @@
-"""Grids that fine-tuning with fake quantisation has learned, brought to the tensors of the exported graph.
+"""Grids that fine-tuning with fake quantization has learned, brought to the tensors of the exported graph.
 
 Training names a tensor by its reader or writer: the input or output of the n-th run of a layer. The exporter writes
 the runs of a layer as nodes in the same order, each with the layer's weight by name, and so they are found.
@@ -31,9 +31,9 @@ class Grid(NamedTuple):
 
 @dataclass(frozen=True)
 class Learned:
-    """What training with fake quantisation found.
+    """What training with fake quantization found.
 
-    layers: those that it quantised. grids: layer, `input` or `output`, and number of the run, to scale and zero point;
+    layers: those that it quantized. grids: layer, `input` or `output`, and number of the run, to scale and zero point;
     the grid of a tensor is named once, whoever else reads it.
     """
 
@@ -58,7 +58,7 @@ def place_grids(graph: onnx.GraphProto, learned: Learned) -> dict[str, Grid]:
         if found := missing.pop((layer, "input", call), None):
             grids[node.input[0]] = Grid(*found)
         if found := missing.pop((layer, "output", call), None):
-            grids[_quantised_output(node, Grid(*found), readers)] = Grid(*found)
+            grids[_quantized_output(node, Grid(*found), readers)] = Grid(*found)
     if missing:
         layer, side, call = next(iter(missing))
         raise ArtifactError(
@@ -88,9 +88,9 @@ def overrides(grids: Mapping[str, Grid], activation_type: Any) -> dict[str, list
 
 
 def keep_outputs_float(model: onnx.ModelProto, grids: Mapping[str, Grid]) -> None:
-    """Take the quantisation off tensors that had no grid in training, and are not moved from one that had.
+    """Take the quantization off tensors that had no grid in training, and are not moved from one that had.
 
-    Such are the outputs of layers that leave the quantised part: logits and box deltas.
+    Such are the outputs of layers that leave the quantized part: logits and box deltas.
     """
     makers = {output: node for node in model.graph.node for output in node.output}
     readers = _readers(model.graph)
@@ -117,7 +117,7 @@ def _readers(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:
     return readers
 
 
-def _quantised_output(node: onnx.NodeProto, grid: Grid, readers: Mapping[str, list[onnx.NodeProto]]) -> str:
+def _quantized_output(node: onnx.NodeProto, grid: Grid, readers: Mapping[str, list[onnx.NodeProto]]) -> str:
     """The tensor that a layer's grid belongs to: after the activation, unless it has negative values too."""
     name = node.output[0]
     while grid.zero == 0 and len(readers.get(name, [])) == 1 and readers[name][0].op_type in _ACTIVATIONS:

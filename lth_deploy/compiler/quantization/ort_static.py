@@ -1,7 +1,7 @@
 """Static INT8 with ONNX Runtime's own quantizer: of the dense rival that sparsity has to beat, and of tickets.
 
 QDQ form, u8 activations, s8 weights per output channel, ranges from calibration images. Only the trunk is
-quantised: convolutions, matrix products, and the layers between them that carry feature maps. Box arithmetic,
+quantized: convolutions, matrix products, and the layers between them that carry feature maps. Box arithmetic,
 RoIAlign and NMS keep their floats, also inside If and Loop bodies, which the quantizer does not enter.
 """
 
@@ -35,7 +35,7 @@ Method = Literal["minmax", "entropy", "percentile"]
 _METHODS = {"minmax": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}
 
 WEIGHT_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-# What ONNX Runtime runs on u8 between two quantised layers; anything else there would add conversions.
+# What ONNX Runtime runs on u8 between two quantized layers; anything else there would add conversions.
 CARRIER_OPS = (
     "Relu",
     "Clip",
@@ -51,7 +51,7 @@ CARRIER_OPS = (
 
 @dataclass(frozen=True)
 class QuantizationReport:
-    """What was done: layers quantised, images used, images left out because a head had nothing to work on."""
+    """What was done: layers quantized, images used, images left out because a head had nothing to work on."""
 
     weight_layers: int
     carriers: int
@@ -73,13 +73,13 @@ def quantize_dense(
 
     feeds: model inputs of the calibration images, read once. reduce_range: 7-bit weights, which x86 without
     VNNI needs because its 16-bit sums saturate. method: how ranges follow from activations. keep_float: weights whose
-    layers are left as they are. learned: what training with fake quantisation found; then only its layers are
-    quantised, with its grids.
+    layers are left as they are. learned: what training with fake quantization found; then only its layers are
+    quantized, with its grids.
 
     Raises:
         MissingExtraError: ONNX Runtime's quantizer misses a package.
         DataError: no calibration image exercises all layers.
-        ArtifactError: the model has no layer to quantise, or the quantizer or ONNX Runtime refuses it.
+        ArtifactError: the model has no layer to quantize, or the quantizer or ONNX Runtime refuses it.
     """
     quantization = quantizer()
     model = onnx.load(str(dense), load_external_data=False)
@@ -141,7 +141,7 @@ def _without_inferred_shapes(path: Path) -> onnx.ModelProto:
 
 
 def trunk(graph: onnx.GraphProto, layers: Collection[str] | None = None) -> tuple[list[str], list[str]]:
-    """Names of the nodes to quantise: weight layers, of those named in `layers` only, and the carriers between them.
+    """Names of the nodes to quantize: weight layers, of those named in `layers` only, and the carriers between them.
 
     A carrier qualifies when all its data inputs come out of the trunk and something of the trunk reads it;
     box arithmetic fails the first test, for it starts from reshapes, and score heads the second.

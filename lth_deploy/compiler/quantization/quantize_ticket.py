@@ -1,4 +1,4 @@
-"""Quantisation of a ticket: INT8 in QDQ form, zeros kept, with the error of every layer and the layers left float."""
+"""Quantization of a ticket: INT8 in QDQ form, zeros kept, with the error of every layer and the layers left float."""
 
 import logging
 from collections.abc import Collection, Sequence
@@ -24,15 +24,15 @@ from lth_deploy.errors import ArtifactError, UsageError
 
 log = logging.getLogger(__name__)
 
-ANALYSED = 4
+ANALYZED = 4
 """Images that the error of each layer is measured on."""
 
 
 @dataclass(frozen=True)
-class Quantised:
+class Quantized:
     """A model in QDQ form whose weights have the names of the float model's.
 
-    errors: of each quantised layer alone, relative, by the name of its weight. kept: weights of layers that stay
+    errors: of each quantized layer alone, relative, by the name of its weight. kept: weights of layers that stay
     float, and why. images: those that ranges were taken from.
     """
 
@@ -42,26 +42,26 @@ class Quantised:
     images: int
 
 
-def is_quantised(model: ModelProto) -> bool:
+def is_quantized(model: ModelProto) -> bool:
     """Whether a model is in QDQ form, in regions or outside."""
     nodes = [*all_nodes(model.graph), *(node for function in model.functions for node in function.node)]
     return any(node.op_type == "QuantizeLinear" for node in nodes)
 
 
-def quantize(model: ModelProto, feeds: Sequence[Feeds], target: Target, learned: Learned | None = None) -> Quantised:
-    """Quantise a float model as the target says; weights that are zero stay zero.
+def quantize(model: ModelProto, feeds: Sequence[Feeds], target: Target, learned: Learned | None = None) -> Quantized:
+    """Quantize a float model as the target says; weights that are zero stay zero.
 
-    learned: what training with fake quantisation found; its grids are taken instead of ranges from `feeds`.
+    learned: what training with fake quantization found; its grids are taken instead of ranges from `feeds`.
 
     Raises:
         DataError: the calibration images are missing, all alike or without work for a head.
-        UsageError: the model is quantised already, or a pattern of `keep_float` matches nothing.
-        ArtifactError: there is nothing to quantise, or ONNX Runtime's quantizer fails.
+        UsageError: the model is quantized already, or a pattern of `keep_float` matches nothing.
+        ArtifactError: there is nothing to quantize, or ONNX Runtime's quantizer fails.
         MissingExtraError: the quantizer misses a package.
     """
-    if is_quantised(model):
+    if is_quantized(model):
         raise UsageError(
-            "the model is quantised already; leave out --values int8, its int8 weights are packed as they are"
+            "the model is quantized already; leave out --values int8, its int8 weights are packed as they are"
         )
     check_feeds(feeds, one_size=target.calibration.method != "minmax")
     named = ModelProto()
@@ -71,15 +71,15 @@ def quantize(model: ModelProto, feeds: Sequence[Feeds], target: Target, learned:
     if learned:
         names = [layer.name for layer in weight_layers(named)]
         kept |= {name: "float in training" for name in names if name.removesuffix(".weight") not in learned.layers}
-    quantised, images = _quantised(named, feeds, target, kept, learned)
-    errors = layer_errors(named, quantised, feeds[:ANALYSED])
+    quantized, images = _quantized(named, feeds, target, kept, learned)
+    errors = layer_errors(named, quantized, feeds[:ANALYZED])
     if target.keep_worst:
         worst = sorted(errors, key=lambda name: -errors[name])[: target.keep_worst]
         kept |= {name: f"error {errors[name]:.1%}, of the largest" for name in worst}
-        quantised, images = _quantised(named, feeds, target, kept, learned)
-        errors = layer_errors(named, quantised, feeds[:ANALYSED])
-    log.info("quantised %d layers, %d stay float", len(errors), len(kept))
-    return Quantised(quantised, errors, kept, images)
+        quantized, images = _quantized(named, feeds, target, kept, learned)
+        errors = layer_errors(named, quantized, feeds[:ANALYZED])
+    log.info("quantized %d layers, %d stay float", len(errors), len(kept))
+    return Quantized(quantized, errors, kept, images)
 
 
 def _kept_by_name(model: ModelProto, patterns: Sequence[str]) -> dict[str, str]:
@@ -93,7 +93,7 @@ def _kept_by_name(model: ModelProto, patterns: Sequence[str]) -> dict[str, str]:
     return kept
 
 
-def _quantised(
+def _quantized(
     model: ModelProto, feeds: Sequence[Feeds], target: Target, kept: dict[str, str], learned: Learned | None
 ) -> tuple[ModelProto, int]:
     with storage.scratch("quantize") as folder:
@@ -101,19 +101,19 @@ def _quantised(
         save_model(model, dense)
         method = target.calibration.method
         report = quantize_dense(dense, feeds, out, method=method, keep_float=kept, learned=learned)
-        quantised = onnx.load(str(out))
+        quantized = onnx.load(str(out))
     floats = {tensor.name: tensor for tensor in model.graph.initializer}
-    _named_as_before(quantised, floats)
-    mend_scales(quantised, floats)
-    _keep_float(quantised, kept)
-    for tensor in quantised.graph.initializer:
+    _named_as_before(quantized, floats)
+    mend_scales(quantized, floats)
+    _keep_float(quantized, kept)
+    for tensor in quantized.graph.initializer:
         if tensor.data_type == onnx.TensorProto.INT8 and tensor.name in floats:
             exact, rounded = (numpy_helper.to_array(one) for one in (floats[tensor.name], tensor))
             if rounded.shape == exact.shape and np.any(rounded[exact == 0]):
                 raise ArtifactError(
                     f"the quantizer gave pruned weights of '{tensor.name}' a value; nothing was written"
                 )
-    return quantised, report.images
+    return quantized, report.images
 
 
 def _named_as_before(model: ModelProto, floats: dict[str, onnx.TensorProto]) -> None:
@@ -132,7 +132,7 @@ def _named_as_before(model: ModelProto, floats: dict[str, onnx.TensorProto]) -> 
 def _keep_float(model: ModelProto, kept: Collection[str]) -> None:
     """Put a Max with the lowest float behind layers that stay float.
 
-    ONNX Runtime quantises the weights of any layer between a DequantizeLinear and a QuantizeLinear, unasked.
+    ONNX Runtime quantizes the weights of any layer between a DequantizeLinear and a QuantizeLinear, unasked.
     """
     if not kept:
         return

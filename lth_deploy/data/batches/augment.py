@@ -31,7 +31,7 @@ def moved(sample: Sample, flip: float, spec: AugmentSpec, draws: Draws, mirrored
 
 
 def lit(image: Tensor, spec: AugmentSpec, draws: Draws) -> Tensor:
-    """float32 [3, H, W] in 0..1 with contrast (about the mean grey) and brightness changed as drawn."""
+    """float32 [3, H, W] in 0..1 with contrast (about the mean gray) and brightness changed as drawn."""
     if spec.contrast:
         factor = draws.uniform("contrast", 1 - spec.contrast, 1 + spec.contrast)
         image = image.lerp(image.mean(), 1 - factor)
@@ -43,8 +43,8 @@ def lit(image: Tensor, spec: AugmentSpec, draws: Draws) -> Tensor:
 def through_window(sample: Sample, window: tuple[int, int, int, int], min_visible: float) -> Sample:
     """What `window` (left, top, width, height; it may reach beyond the image) shows, at the image's own size.
 
-    Beyond the image there is its mean colour. Boxes are cut at the border; objects that keep less than
-    `min_visible` of their box, or less than a pixel, are left out. Keypoints outside become 'not labelled'.
+    Beyond the image there is its mean color. Boxes are cut at the border; objects that keep less than
+    `min_visible` of their box, or less than a pixel, are left out. Keypoints outside become 'not labeled'.
     """
     left, top, columns, rows = window
     height, width = sample.image.shape[-2:]

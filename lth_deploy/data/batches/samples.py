@@ -64,8 +64,8 @@ class Sample:
         keypoints = self.keypoints
         if keypoints is not None:
             keypoints = keypoints[:, mirrored_keypoints].clone()
-            labelled, place = keypoints[..., 2] > 0, keypoints[..., axis]
-            keypoints[..., axis] = torch.where(labelled, extent - place, place)
+            labeled, place = keypoints[..., 2] > 0, keypoints[..., axis]
+            keypoints[..., axis] = torch.where(labeled, extent - place, place)
         masks = None if self.masks is None else self.masks.flip(dimension)
         return replace(self, image=self.image.flip(dimension), boxes=boxes, masks=masks, keypoints=keypoints)
 

@@ -60,7 +60,7 @@ class AnnotationReader:
         area = self._field(where, self._area, raw, box, mask[0], image, where)
         if area is None or self.report.counts["errors"] > faults or not in_image:
             return None
-        return Annotation(number, image.id, category.id, box, area, crowd, mask[0], points or None, _labelled(points))
+        return Annotation(number, image.id, category.id, box, area, crowd, mask[0], points or None, _labeled(points))
 
     def _field(self, where: str, read: Callable[..., T], *arguments: Any) -> T | None:
         try:
@@ -139,10 +139,10 @@ class AnnotationReader:
             )
         if any(flag not in (0, 1, 2) for flag in values[2::3]):
             raise FaultError("the third number of a keypoint is its visibility and must be 0, 1 or 2")
-        labelled, said = _labelled(tuple(values)), raw.get("num_keypoints")
-        if (plain_number(said) if isinstance(said, str) else said) != labelled:
+        labeled, said = _labeled(tuple(values)), raw.get("num_keypoints")
+        if (plain_number(said) if isinstance(said, str) else said) != labeled:
             self.report.notice(
-                self.file, where, f"num_keypoints is {short(said)}; set to the {labelled} that are labelled"
+                self.file, where, f"num_keypoints is {short(said)}; set to the {labeled} that are labeled"
             )
         return tuple(float(value) for value in values)
 
@@ -172,7 +172,7 @@ def _mask(raw: dict[str, Any], image: ImageRecord) -> tuple[Segmentation | None]
     return (read_segmentation(raw.get("segmentation"), image.width, image.height),)
 
 
-def _labelled(points: tuple[float, ...]) -> int:
+def _labeled(points: tuple[float, ...]) -> int:
     return sum(1 for flag in points[2::3] if flag > 0)
 
 

@@ -23,7 +23,7 @@ def _regular(corners: int) -> Array:
     return np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
-# Corners around the centre of mass, in the order that makes (dy, -dx) point outwards, farthest at distance 1.
+# Corners around the center of mass, in the order that makes (dy, -dx) point outwards, farthest at distance 1.
 OUTLINES: dict[str, Array] = {
     "circle": _regular(48),
     "square": _regular(4),
@@ -34,20 +34,20 @@ OUTLINES: dict[str, Array] = {
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure in place: centre and radius of the circle around it in pixels, radians, RGB 0..255."""
+    """A figure in place: center and radius of the circle around it in pixels, radians, RGB 0..255."""
 
     name: str
-    centre: tuple[float, float]
+    center: tuple[float, float]
     radius: float
     angle: float
-    colour: tuple[float, float, float]
+    color: tuple[float, float, float]
 
     @cached_property
     def corners(self) -> Array:
         """[M, 2] as x, y."""
         cos, sin = math.cos(self.angle), math.sin(self.angle)
         turn = np.array([[cos, sin], [-sin, cos]])
-        placed: Array = OUTLINES[self.name] @ turn * self.radius + np.array(self.centre)
+        placed: Array = OUTLINES[self.name] @ turn * self.radius + np.array(self.center)
         return placed
 
     @cached_property
@@ -65,16 +65,16 @@ class Figure:
         return inside
 
     def keypoints(self) -> Array:
-        """[4, 2]: where the outline meets the vertical and the horizontal through the centre.
+        """[4, 2]: where the outline meets the vertical and the horizontal through the center.
 
         Unlike corners they move smoothly as the figure turns, and a mirror image has mirrored ones.
         """
         normals, offsets = self._sides
         approach = _DIRECTIONS @ normals.T
-        room = offsets - normals @ np.array(self.centre)
+        room = offsets - normals @ np.array(self.center)
         with np.errstate(divide="ignore"):
             reach = np.where(approach > 1e-9, room / approach, np.inf).min(axis=1)
-        points: Array = np.array(self.centre) + _DIRECTIONS * reach[:, None]
+        points: Array = np.array(self.center) + _DIRECTIONS * reach[:, None]
         return points
 
     def coverage(self, size: Size) -> Canvas:
@@ -105,7 +105,7 @@ def paint(random: np.random.Generator, canvas: Canvas, figure: Figure, coverage:
     """Lay a figure with soft shading over the canvas."""
     height, width = coverage.shape
     texture = clouds(random, (width, height), cells=6, channels=1) * 14
-    surface = np.asarray(figure.colour, dtype=np.float32) + texture
+    surface = np.asarray(figure.color, dtype=np.float32) + texture
     canvas += coverage[..., None] * (surface - canvas)
 
 

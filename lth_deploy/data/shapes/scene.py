@@ -72,16 +72,16 @@ class Stage:
     def _figure(self, random: np.random.Generator, radius: float) -> Figure:
         label = int(random.integers(len(self.classes)))
         margin = min(radius + 1, min(self.size) / 2)
-        centre = (
+        center = (
             float(random.uniform(margin, self.size[0] - margin)),
             float(random.uniform(margin, self.size[1] - margin)),
         )
-        # Each class keeps to its part of the colour circle, so that a small detector learns it in minutes;
+        # Each class keeps to its part of the color circle, so that a small detector learns it in minutes;
         # the parts meet, so that shape matters too.
         hue = (label + float(random.uniform(-0.5, 0.5))) / len(self.classes)
-        colour = drawing.rgb(hue, float(random.uniform(0.5, 1.0)), float(random.uniform(0.55, 1.0)))
+        color = drawing.rgb(hue, float(random.uniform(0.5, 1.0)), float(random.uniform(0.55, 1.0)))
         angle = float(random.uniform(0, 2 * math.pi))
-        return Figure(self.classes[label], centre, radius, angle, colour)
+        return Figure(self.classes[label], center, radius, angle, color)
 
     def _annotation(self, one: _Placed, later: list[Figure]) -> dict[str, Any]:
         rows = np.round(one.figure.corners, 2)
@@ -108,9 +108,9 @@ class Stage:
         region = np.zeros((self.size[1], self.size[0]), dtype=np.bool_)
         for _ in range(_CROWD_SIZE):
             shift = random.normal(0.0, first.radius, 2)
-            centre = np.clip(np.array(first.centre) + shift, 0, np.array(self.size) - 1.0)
+            center = np.clip(np.array(first.center) + shift, 0, np.array(self.size) - 1.0)
             angle = float(random.uniform(0, 2 * math.pi))
-            figure = Figure(first.name, (float(centre[0]), float(centre[1])), first.radius / 2, angle, first.colour)
+            figure = Figure(first.name, (float(center[0]), float(center[1])), first.radius / 2, angle, first.color)
             coverage = figure.coverage(self.size)
             drawing.paint(random, canvas, figure, coverage)
             region |= coverage > 0.5

@@ -32,15 +32,15 @@ def read_split(path: Path, stem_of: Callable[[str], str | None]) -> list[str]:
     if not lines:
         raise DataError(f"{path}: the split lists no image")
     names = [_stem(line, stem_of) for line in lines]
-    labelled = [_labelled(line, stem_of) for line in lines]
-    if all(names) and all(labelled):
+    labeled = [_labeled(line, stem_of) for line in lines]
+    if all(names) and all(labeled):
         raise DataError(
             f"{path}: {short(lines[0])} is the name of an image, but also that of another with a label behind it, "
             "as every line is; rename the images, or write their names with an ending such as .jpg"
         )
     chosen: list[str] = []
-    for line, name, label in zip(lines, names, labelled, strict=True):
-        if label and (not name or all(labelled)):
+    for line, name, label in zip(lines, names, labeled, strict=True):
+        if label and (not name or all(labeled)):
             chosen += [label[0]] if label[1] != "-1" else []
         elif name:
             chosen.append(name)
@@ -58,7 +58,7 @@ def _stem(name: str, stem_of: Callable[[str], str | None]) -> str | None:
     return found
 
 
-def _labelled(line: str, stem_of: Callable[[str], str | None]) -> tuple[str, str] | None:
+def _labeled(line: str, stem_of: Callable[[str], str | None]) -> tuple[str, str] | None:
     """Stem and label of a line that has both."""
     name, _, label = line.rpartition(" ") if "\t" not in line else line.rpartition("\t")
     stem = _stem(name.strip(), stem_of) if label in _LABELS else None

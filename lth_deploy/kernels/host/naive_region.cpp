@@ -5,7 +5,7 @@
 #include <limits>
 #include <utility>
 
-#include "naive_quantised.h"
+#include "naive_quantized.h"
 #include "naive_resample.h"
 #include "naive_shapes.h"
 #include "naive_tensor.h"
@@ -140,10 +140,10 @@ class Run {
   void start_with_bias(const Instr& instr, Tensor& out) {
     if (instr.bias < 0) return;
     const Weight& bias = weights_[instr.bias];
-    const bool quantised = sums_bytes(instr.op);
+    const bool quantized = sums_bytes(instr.op);
     for (size_t i = 0; i < bias.position.size(); ++i) {
-      const double value = quantised ? bias.integer[i] : static_cast<double>(bias.value[i]);
-      if (!quantised) seen(value);
+      const double value = quantized ? bias.integer[i] : static_cast<double>(bias.value[i]);
+      if (!quantized) seen(value);
       for (int64_t n = 0; n < out.plane.n; ++n) {
         std::fill_n(out.channel(n, bias.position[i]), out.plane.h * out.plane.w, value);
       }

@@ -117,7 +117,7 @@ def pooled(x: Float, window: Window, fill: float) -> Float:
 
 
 def nearest(x: Float, plane: tuple[int, ...]) -> Float:
-    """Nearest neighbours: source index = floor(i * in / out)."""
+    """Nearest neighbors: source index = floor(i * in / out)."""
     height, width = plane
     rows = np.arange(height) * x.shape[2] // height
     columns = np.arange(width) * x.shape[3] // width

@@ -81,11 +81,11 @@ def _summed(
     terms: of the longest sum where they are added up in float32; 0 where in integers.
     """
     assert x.quantized is not None
-    centred = x.value - x.quantized.zero
-    total = summed(centred, weight)
+    centered = x.value - x.quantized.zero
+    total = summed(centered, weight)
     spread = summed(x.bound, np.abs(weight)) if x.bound.any() else np.zeros_like(total)
     if terms:
-        size = summed(np.abs(centred) + x.bound, np.abs(weight)) + (0 if bias is None else np.abs(bias))
+        size = summed(np.abs(centered) + x.bound, np.abs(weight)) + (0 if bias is None else np.abs(bias))
         # Scales are factors of their own, and a quotient follows.
         spread = spread + gamma(np.float64(terms + _ROUNDINGS)) * size
     return total if bias is None else total + bias, spread

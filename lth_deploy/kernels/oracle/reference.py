@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lth_deploy.errors import ArtifactError
-from lth_deploy.kernels.oracle import quantized as quantised
+from lth_deploy.kernels.oracle import quantized as quantized
 from lth_deploy.kernels.oracle.error_bounds import (
     SMALLEST,
     Float,
@@ -81,7 +81,7 @@ def evaluate(
     made: list[Tensor],
     weights: list[Float],
     inputs: Sequence[AnyFloat],
-    sums: quantised.Sums = "integers",
+    sums: quantized.Sums = "integers",
 ) -> Tensor:
     """What one instruction makes of earlier tensors. sums: how layers between bytes add up products.
 
@@ -116,17 +116,17 @@ def evaluate(
             x, channels = made[step.x], slice(step.start, step.stop)
             return replace(x, value=x.value[:, channels], bound=x.bound[:, channels])
         case Quantize():
-            return quantised.quantized(made[step.x], step.out)
+            return quantized.quantized(made[step.x], step.out)
         case QConv():
-            return quantised.convolution(step, made, weights, sums)
+            return quantized.convolution(step, made, weights, sums)
         case QConvTranspose():
-            return quantised.transposed(step, made[step.x], weights, sums)
+            return quantized.transposed(step, made[step.x], weights, sums)
         case QAdd():
-            return quantised.rescaled([made[step.a], made[step.b]], step.act, step.out)
+            return quantized.rescaled([made[step.a], made[step.b]], step.act, step.out)
         case Requantize():
-            return quantised.rescaled([made[step.x]], step.act, step.out)
+            return quantized.rescaled([made[step.x]], step.act, step.out)
         case Dequantize():
-            return quantised.dequantized(made[step.x])
+            return quantized.dequantized(made[step.x])
 
 
 def _load(step: Load, given: AnyFloat) -> Tensor:

@@ -102,7 +102,7 @@ class MaxPool:
 
 @dataclass(frozen=True)
 class Resize:
-    """x brought to the plane of `like` by nearest neighbours: source index = floor(i * in / out).
+    """x brought to the plane of `like` by nearest neighbors: source index = floor(i * in / out).
 
     linear: instead by bilinear means, at (i + 1/2) * in / out - 1/2 for `half_pixel` and i * in / out for `asymmetric`.
     """

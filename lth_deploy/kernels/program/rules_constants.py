@@ -1,4 +1,4 @@
-"""The rules of quantised convolutions that need the arrays of a program."""
+"""The rules of quantized convolutions that need the arrays of a program."""
 
 from collections.abc import Callable
 

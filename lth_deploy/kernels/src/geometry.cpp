@@ -28,7 +28,7 @@ Axis gathered(const Direction& source, const int* at, int parts) {
   return axis;
 }
 
-// Axis entry that reads the local position `local` of each lane's own sub-image, or of a neighbour beyond its rim.
+// Axis entry that reads the local position `local` of each lane's own sub-image, or of a neighbor beyond its rim.
 Axis shifted(const Direction& source, int local) {
   Axis axis;
   axis.shift = floor_div(local, source.part);

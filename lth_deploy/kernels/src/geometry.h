@@ -1,6 +1,6 @@
 // The lane layout. A plane of H x W pixels is cut into a grid of gy x 4 sub-images of h x w pixels, one a lane: line
 // (y, x) holds in lane (ly, lx) the pixel (ly * h + y, lx * w + x). A tap of a convolution then is the same lane of
-// another line, an aligned load; only at the rim of a sub-image does it come from a neighbouring lane.
+// another line, an aligned load; only at the rim of a sub-image does it come from a neighboring lane.
 #pragma once
 
 #include <vector>

@@ -19,7 +19,7 @@ constexpr int kOffsetUnit = 8;  // bytes: a 16-bit offset reaches half a megabyt
 // One row or one column of the lines that a window reads, seen from the output's lanes.
 struct Axis {
   int32_t source = 0;                  // row or column inside a lane of the source
-  int32_t shift = 0;                   // which neighbouring lane it comes from: 0, -1, +1, ...
+  int32_t shift = 0;                   // which neighboring lane it comes from: 0, -1, +1, ...
   int32_t plain = 1;                   // no shift, and no lane is outside of the picture
   int32_t offset[4] = {0, 0, 0, 0};    // where lanes do not agree: element offset for each row or column of the grid
   int32_t inside[4] = {-1, -1, -1, -1};  // all bits set where the pixel exists, for each row or column of the grid

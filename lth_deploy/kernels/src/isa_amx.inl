@@ -30,7 +30,7 @@ inline void pack_position(const PackDense& a, const Fetch& f, I fill, uint32_t* 
   }
 }
 
-// `count` columns of one row whose lines are neighbours in the source, `step` lines of the source from one to the next.
+// `count` columns of one row whose lines are neighbors in the source, `step` lines of the source from one to the next.
 inline void pack_plain(const PackDense& a, size_t line, int count, int step, uint32_t* to) {
   const size_t column = a.column_lines * kLanes;
   for (int cell = 0; cell < a.n_cells; ++cell, to += kLanes) {
@@ -114,7 +114,7 @@ inline __attribute__((always_inline)) void store_sums(MatrixRow* to) {
   if constexpr (L + 1 < LINES) store_sums<LINES, L + 1>(to);
 }
 
-// The sums of 16 rows for LINES neighbouring lines. next: matrix rows to the weights that are prefetched into the L2 cache
+// The sums of 16 rows for LINES neighboring lines. next: matrix rows to the weights that are prefetched into the L2 cache
 // meanwhile; 0 for none.
 template <int LINES, int STRIDE, int COLUMNS>
 inline __attribute__((always_inline)) void sum_block(const DenseRows& a, const char* lines, const MatrixRow* weights,

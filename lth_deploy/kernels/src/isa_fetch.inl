@@ -1,4 +1,4 @@
-// What a line of a window reads: a line of its own lanes, of neighbouring ones, or cells gathered one by one.
+// What a line of a window reads: a line of its own lanes, of neighboring ones, or cells gathered one by one.
 // Part of isa_kernels.inl and isa_amx.inl.
 
 // The number of each lane.
@@ -82,7 +82,7 @@ inline __attribute__((always_inline)) I read_line(const LineMap& map, int r, int
   return fetch(prepare(map, r, c), map.aligned, channel, fill);
 }
 
-// Positions [first, first + n) of an axis that read neighbouring lines of their own lanes.
+// Positions [first, first + n) of an axis that read neighboring lines of their own lanes.
 struct PlainSpan {
   int first = 0, n = 0;
   bool holds(int i) const { return i >= first && i < first + n; }

@@ -1,4 +1,4 @@
-// Bilinear interpolation. The source is brought back to rows of pixels, where neighbours are neighbours at any size; these
+// Bilinear interpolation. The source is brought back to rows of pixels, where neighbors are neighbors at any size; these
 // get the output's width, and become the output's rows where lines are made of them.
 // Part of isa_kernels.inl.
 
@@ -61,7 +61,7 @@ void interpolate(const float* source, const PlaneShape& in, const LinearMap& map
                  float* lines) {
   store_plane(source, in, scratch);
   float* const wide = scratch + static_cast<size_t>(in.H) * in.W;
-  // Of each row of the grid the latest even and the latest odd row of the source: neighbours never meet in one place.
+  // Of each row of the grid the latest even and the latest odd row of the source: neighbors never meet in one place.
   int32_t held[2 * kGridY];
   for (int32_t& row : held) row = -1;
   const auto row_of = [&](int lane_row, int32_t row) {

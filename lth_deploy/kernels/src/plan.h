@@ -62,7 +62,7 @@ struct Compiled {
   std::vector<PackedConv> convs;  // of convolutions, transposed or not; instructions with the same weights share one
   std::vector<int> conv_of;       // instruction -> index into convs, or -1
   std::vector<QuadRows> quads;    // of what sums bytes, for each instruction
-  std::vector<bool> passed_by;    // instructions whose neighbour reads an input, or writes an output, in their place
+  std::vector<bool> passed_by;    // instructions whose neighbor reads an input, or writes an output, in their place
   const Isa* isa = nullptr;
 };
 

@@ -108,7 +108,7 @@ int packed_before(const Program& program, size_t i) {
   return -1;
 }
 
-// Pictures that are only quantised are read as bytes, and bytes that are only returned are written as floats.
+// Pictures that are only quantized are read as bytes, and bytes that are only returned are written as floats.
 std::vector<bool> passed_by(const Program& program) {
   const auto& instrs = program.instrs;
   std::vector<bool> read(instrs.size()), other(instrs.size());  // other: by something else than a quantize

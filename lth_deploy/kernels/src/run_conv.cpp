@@ -38,7 +38,7 @@ std::vector<Part> split_rows(const PackedConv& conv, int rows) {
   return parts;
 }
 
-// Neighbouring rows or columns of the source.
+// Neighboring rows or columns of the source.
 struct Span {
   int first = 0, n = 0;
 };
@@ -162,7 +162,7 @@ class ConvTask {
     call_.isa->pack_run(p);
   }
 
-  // Units of neighbouring channels together.
+  // Units of neighboring channels together.
   void pack_rows(const Block& block) const {
     const Matrix& m = call_.matrix;
     const size_t cells = static_cast<size_t>(conv_.channel_lines) * call_.isa->lanes;

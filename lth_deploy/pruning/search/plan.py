@@ -14,7 +14,7 @@ class TrialPlan:
     """One training.
 
     sparsity: the level asked for. parent: the trial whose weights are ranked (ticket), or whose mask is taken
-    (random, reinit), or which is quantised (int8); None for the dense ones.
+    (random, reinit), or which is quantized (int8); None for the dense ones.
     """
 
     name: str
@@ -43,7 +43,7 @@ def plan_trials(recipe: Recipe) -> list[TrialPlan]:
 
 
 def _quantized(recipe: Recipe) -> Iterator[tuple[float, str]]:
-    """Level and trial of everything that is to be quantised."""
+    """Level and trial of everything that is to be quantized."""
     for level in sorted(recipe.quantization.levels):
         yield level, level_name("level", level) if level else control_of(recipe)
 

@@ -1,4 +1,4 @@
-"""The fine-tuning of a finished trial with fake quantisation: its model, its course, and when ranges freeze."""
+"""The fine-tuning of a finished trial with fake quantization: its model, its course, and when ranges freeze."""
 
 from dataclasses import dataclass
 
@@ -35,7 +35,7 @@ def quantized_start(
     """Fold the norms of `trained`, calibrate it, and plan `steps` steps after the `total` ones of its training.
 
     Raises:
-        TrainingError: no layer is left to quantise.
+        TrainingError: no layer is left to quantize.
     """
     spec = recipe.quantization
     model = fold_norm(trained).module.to(device)

@@ -49,7 +49,7 @@ class Search:
     build: a fresh detector for a seed, on the CPU; `pretrained` says whether the recipe's weights are loaded.
     score: AP of a trained model. positions: multiply positions by parameter name, measured on the dense model.
     measure: what criteria that depend on data look at, on a model. quantization_steps: length of a fine-tuning with
-    fake quantisation.
+    fake quantization.
     """
 
     run: RunDirectory

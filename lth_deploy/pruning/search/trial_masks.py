@@ -48,7 +48,7 @@ class TrialMasks:
         elif run.is_committed(parent.mask):
             masks = self._control(plan)
         else:
-            return {}  # a dense trial, to be quantised
+            return {}  # a dense trial, to be quantized
         self.save(trial, masks)
         return masks
 

@@ -102,7 +102,7 @@ def overlap_matrix(overlaps: Sequence[Overlap], name: str) -> str | None:
 
 
 def overlap_layers(overlaps: Sequence[Overlap], name: str) -> str | None:
-    """IoU of masks layer by layer, each with the IoU by chance as a dotted line of its colour."""
+    """IoU of masks layer by layer, each with the IoU by chance as a dotted line of its color."""
     # Random controls overlap by chance, which each pair's dotted line shows already.
     pairs = [pair for pair in overlaps if pair.layers and not pair.random] or [pair for pair in overlaps if pair.layers]
     shown = pairs[:MOST_PAIRS]
@@ -148,7 +148,7 @@ def _layer_axis(axes: "Axes", layers: Sequence[Layer]) -> None:
     inch = _WIDTH * 0.93 / len(layers)
     labels: list[str] = []
     for start, end, group in spans:
-        # A name wider than its part goes one line down when its neighbour's is up.
+        # A name wider than its part goes one line down when its neighbor's is up.
         narrow = (end - start) * inch < 0.085 * len(group)
         labels.append(f"\n{group}" if narrow and labels and not labels[-1].startswith("\n") else group)
     axes.set_xticks([(start + end - 1) / 2 for start, end, _ in spans], labels)

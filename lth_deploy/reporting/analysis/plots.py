@@ -32,7 +32,7 @@ class Series:
 
 
 def series_of(trials: Sequence[Trial]) -> list[Series]:
-    """Colours follow the kind of a trial; of one kind, the last (the sparsest ticket) is the strongest."""
+    """Colors follow the kind of a trial; of one kind, the last (the sparsest ticket) is the strongest."""
     found = []
     for trial in trials:
         alike = [other.name for other in trials if other.kind == trial.kind]
@@ -164,7 +164,7 @@ def bars(
         canvas = Canvas(width, 3.7)
         axes = canvas.axes
         thick = 0.8 / max(1, len(series))
-        labelled = len(groups) * len(series) <= _MOST_FIGURES * width / 5.6
+        labeled = len(groups) * len(series) <= _MOST_FIGURES * width / 5.6
         for number, (one, row) in enumerate(zip(series, values, strict=True)):
             places = [group + (number - (len(series) - 1) / 2) * thick for group in range(len(row))]
             heights = [0.0 if value is None else value for value in row]
@@ -172,7 +172,7 @@ def bars(
             for bar, place, value, group in zip(drawn.patches, places, row, groups, strict=False):
                 figure = number_text.MISSING if value is None else f"{value:.{decimals}f}"
                 canvas.tip(bar, f"{one.name}, {' '.join(group.split())}: {figure}")
-                if labelled:
+                if labeled:
                     _figure(axes, place, value, figure)
         axes.set_xticks(range(len(groups)), [short(group, 60) for group in groups])
         axes.tick_params(axis="x", length=0)

@@ -18,7 +18,7 @@ class SizeRange(Section):
 
 
 class ClassInfo(Section):
-    """A class, with its objects in the training split and those that count in the split that was analysed."""
+    """A class, with its objects in the training split and those that count in the split that was analyzed."""
 
     name: str
     train_objects: Count

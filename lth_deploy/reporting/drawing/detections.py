@@ -144,7 +144,7 @@ def _blend_mask(pixels: Picture, mask: FloatArray, color: Color) -> None:
 def _draw_box(pen: ImageDraw.ImageDraw, box: FloatArray, color: Color, stroke: int) -> None:
     left, top, right, bottom = (round(float(edge)) for edge in box)
     right, bottom = max(left, right - 1), max(top, bottom - 1)
-    # The dark rim keeps a box visible on a background of its own colour.
+    # The dark rim keeps a box visible on a background of its own color.
     pen.rectangle((left - 1, top - 1, right + 1, bottom + 1), outline=(0, 0, 0))
     pen.rectangle((left, top, right, bottom), outline=color, width=stroke)
 

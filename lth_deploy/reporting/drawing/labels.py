@@ -1,4 +1,4 @@
-"""Class colours, and name tags on pictures that avoid each other."""
+"""Class colors, and name tags on pictures that avoid each other."""
 
 import colorsys
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from lth_deploy.detections import FloatArray
 Color = tuple[int, int, int]
 Corners = tuple[float, float, float, float]
 
-# Bright, mutually distinct under the common colour-vision deficiencies for the first eight classes.
+# Bright, mutually distinct under the common color-vision deficiencies for the first eight classes.
 _FIRST_COLORS: tuple[Color, ...] = (
     (255, 194, 10),
     (26, 133, 255),
@@ -26,7 +26,7 @@ _LONGEST_NAME = 24
 
 
 def color_of(label: int) -> Color:
-    """The colour of a class, the same in every picture; label counts from 1."""
+    """The color of a class, the same in every picture; label counts from 1."""
     if 1 <= label <= len(_FIRST_COLORS):
         return _FIRST_COLORS[label - 1]
     # Steps of the golden ratio never bring two hues together.

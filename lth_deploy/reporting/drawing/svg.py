@@ -1,7 +1,7 @@
-"""Matplotlib figures as SVG text that follows the page's light or dark colours and its strict policy.
+"""Matplotlib figures as SVG text that follows the page's light or dark colors and its strict policy.
 
 A page whose Content-Security-Policy forbids inline styles cannot use what matplotlib writes. So each style
-becomes presentation attributes, and each theme colour a CSS variable with its light value as fall-back.
+becomes presentation attributes, and each theme color a CSS variable with its light value as fall-back.
 """
 
 import io
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
-# Name of the CSS variable to its colour in light mode; the page's style sheet gives the dark ones.
+# Name of the CSS variable to its color in light mode; the page's style sheet gives the dark ones.
 THEME = {
     "ink": "#1c2430",
     "muted": "#667085",
@@ -70,7 +70,7 @@ class Canvas:
         return _clean(buffer.getvalue(), name, description, self._tips)
 
     def png(self) -> bytes:
-        """The figure as the bytes of a PNG file, in light colours on white."""
+        """The figure as the bytes of a PNG file, in light colors on white."""
         buffer = io.BytesIO()
         self.figure.savefig(buffer, format="png", dpi=150, facecolor=THEME["surface"])
         return buffer.getvalue()
@@ -118,7 +118,7 @@ def legend_below(axes: "Axes") -> None:
 
 
 def standalone(svg: str) -> str:
-    """The same figure for a file of its own: fixed light colours on a white card."""
+    """The same figure for a file of its own: fixed light colors on a white card."""
     fixed = re.sub(r"var\(--[a-z0-9]+, (#[0-9a-f]{6})\)", r"\1", svg)
     opening = fixed.index(">") + 1
     card = f'<rect width="100%" height="100%" fill="{THEME["surface"]}"/>'

@@ -48,7 +48,7 @@ def _shot(picture: PictureFile, directory: Path, read: Callable[[Path], Picture]
     pixels = Image.fromarray(read(path))
     pixels.thumbnail((_LARGEST_SIDE, _LARGEST_SIDE))
     buffer = io.BytesIO()
-    # Photos as PNG would make a page of ten megabytes; full chroma keeps the thin coloured boxes crisp.
+    # Photos as PNG would make a page of ten megabytes; full chroma keeps the thin colored boxes crisp.
     pixels.save(buffer, format="JPEG", quality=88, subsampling=0)
     uri = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
     return Shot(picture.title or path.stem, uri, pixels.width, pixels.height)

@@ -28,7 +28,7 @@ PAGE, NUMBERS, PLOTS, DETECTIONS = "analysis.html", "analysis.json", "plots", "d
 
 @dataclass(frozen=True)
 class AnalyzeOptions:
-    """How sources are analysed.
+    """How sources are analyzed.
 
     split: 'test' or 'val'; test where there is one if None. trials: names of trials beside the control; () for all.
     limit: only the first so many images. samples: of the bootstrap over images. data, images: COCO annotations and
@@ -55,13 +55,13 @@ class _Mask:
 
 
 def analyze(sources: Sequence[Path], out: Path, options: AnalyzeOptions | None = None) -> Analysis:
-    """Analyse run directories and ONNX files; write a page, all figures as JSON, and every plot as SVG into `out`.
+    """Analyze run directories and ONNX files; write a page, all figures as JSON, and every plot as SVG into `out`.
 
     Detections are kept in `out`, so that a second call takes up what is there. ONNX files are compared with each
     other, the first being the control. Masks of all runs are compared in pairs.
 
     Raises:
-        UsageError: nothing to analyse, a run without a finished trial, an unknown split or trial.
+        UsageError: nothing to analyze, a run without a finished trial, an unknown split or trial.
         DataError: faulty files or data, or a split without objects.
         ArtifactError: an ONNX file is damaged.
         StorageError: the disk refuses.
@@ -73,7 +73,7 @@ def analyze(sources: Sequence[Path], out: Path, options: AnalyzeOptions | None =
         raise UsageError("analyze: give run directories of find-ticket, or ONNX files")
     names = dict(zip(runs, _names(runs), strict=True))
     if runs:
-        require_torch("analysing runs")
+        require_torch("analyzing runs")
     from lth_deploy.workflow.analyze.onnx_files import open_files
     from lth_deploy.workflow.analyze.run_inputs import open_run
 
@@ -147,7 +147,7 @@ def _different_data(opened: "Sequence[OpenedRun]") -> list[str]:
     if len({one.dataset.digest() for one in opened}) < 2:
         return []
     names = ", ".join(one.name for one in opened)
-    return [f"{names} were not all analysed on the same images and objects: compare AP within a run only."]
+    return [f"{names} were not all analyzed on the same images and objects: compare AP within a run only."]
 
 
 def _overlaps(opened: "Sequence[OpenedRun]") -> tuple[list[Overlap], list[str]]:
@@ -158,7 +158,7 @@ def _overlaps(opened: "Sequence[OpenedRun]") -> tuple[list[Overlap], list[str]]:
     for one in opened:
         for trial, mine in one.masks.items():
             kind = one.results[trial]["kind"]
-            # A quantised trial has the mask of its ticket, and so has one with new weights.
+            # A quantized trial has the mask of its ticket, and so has one with new weights.
             if kind not in ("int8", "reinit"):
                 label = trial if len(opened) == 1 else f"{one.name}/{trial}"
                 masks[label] = _Mask(one, mine, kind == "random")

@@ -145,7 +145,7 @@ def count_objects(dataset: "CocoDataset") -> list[int]:
 
 
 def require_objects(dataset: "CocoDataset", what: str) -> None:
-    """Refuse a data set on which nothing can be analysed; `what` names it.
+    """Refuse a data set on which nothing can be analyzed; `what` names it.
 
     Raises:
         DataError: it has no image, or no object.

@@ -136,10 +136,10 @@ def _shown(name: str, report: "InspectReport", is_control: bool, with_layers: bo
         )
         for row in report.layers
     ]
-    quantised = report.metadata is not None and report.metadata.values == "int8"
+    quantized = report.metadata is not None and report.metadata.values == "int8"
     return Trial(
         name=name,
-        kind="dense" if is_control else "int8" if quantised else "ticket",
+        kind="dense" if is_control else "int8" if quantized else "ticket",
         sparsity_prunable=report.prunable.share,
         sparsity_all=report.parameters.share,
         zero_macs=report.macs.share if report.macs else None,

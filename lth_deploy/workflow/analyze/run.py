@@ -74,8 +74,8 @@ def _detections(opened: OpenedRun, trial: Trial, folder: Path, device: "torch.de
 def _model(opened: OpenedRun, trial: Trial) -> "nn.Module":
     from lth_deploy.workflow.search.trained_model import trained_model
 
-    quantised = opened.results[trial.name]["kind"] == "int8"
-    return trained_model(opened.recipe, trial, opened.train, rounding=quantised)
+    quantized = opened.results[trial.name]["kind"] == "int8"
+    return trained_model(opened.recipe, trial, opened.train, rounding=quantized)
 
 
 def _layers(opened: OpenedRun, device: "torch.device") -> tuple[list[Layer], int]:
@@ -87,7 +87,7 @@ def _layers(opened: OpenedRun, device: "torch.device") -> tuple[list[Layer], int
 
     measured = opened.run.trial(opened.control) if opened.control else opened.trials[0]
     positions = positions_of(_model(opened, measured).to(device), opened.dataset, device)
-    # Quantised trials are folded: their parameters are not those of the network.
+    # Quantized trials are folded: their parameters are not those of the network.
     network = build_model(opened.recipe, opened.train, opened.recipe.training.seed, pretrained=False)
     weights = dict(network.named_parameters())
     layers = [
@@ -133,8 +133,8 @@ def _storage(
     found: list[Storage] = []
     for trial in trials:
         if trial.name in masks:
-            quantised = trial.kind == "int8"
-            found += sparse_storages(trial.name, masks[trial.name], shapes, total, quantised=quantised)
+            quantized = trial.kind == "int8"
+            found += sparse_storages(trial.name, masks[trial.name], shapes, total, quantized=quantized)
         else:
             found.append(dense_storage(trial.name, total))
     return found

@@ -20,16 +20,16 @@ def dense_storage(trial: str, parameters: int) -> Storage:
     return Storage(trial=trial, name="all in fp32", values=0, positions=0, dense=4 * parameters)
 
 
-def sparse_storages(trial: str, masks: Masks, shapes: Shapes, parameters: int, *, quantised: bool) -> list[Storage]:
-    """With ONNX's sparse initializers, and packed with values of 32, 16 or (`quantised`) 8 bit.
+def sparse_storages(trial: str, masks: Masks, shapes: Shapes, parameters: int, *, quantized: bool) -> list[Storage]:
+    """With ONNX's sparse initializers, and packed with values of 32, 16 or (`quantized`) 8 bit.
 
     shapes: of all layers; `masks` has those that were pruned. Other parameters, such as norms, stay in 32 bit.
     """
     rest = 4 * (parameters - sum(prod(shape) for shape in shapes.values()))
     kept = {name: masks.get(name, np.ones(tuple(shape), np.bool_)) for name, shape in shapes.items()}
-    types = {"int8": np.int8} if quantised else {"fp32": np.float32, "fp16": np.float16}
+    types = {"int8": np.int8} if quantized else {"fp32": np.float32, "fp16": np.float16}
     packed = [_packed(trial, kept, rest, name, np.dtype(kind)) for name, kind in types.items()]
-    return packed if quantised else [_coordinates(trial, kept, rest), *packed]
+    return packed if quantized else [_coordinates(trial, kept, rest), *packed]
 
 
 def _packed(trial: str, kept: Masks, rest: int, name: str, kind: "np.dtype[np.generic]") -> Storage:

@@ -98,7 +98,7 @@ def gather(
 def calibration_images(folder: Path | None, dataset: "CocoDataset", count: int) -> tuple[list[Path], str]:
     """`count` image files to calibrate on, spread over `folder`, and in words what they are.
 
-    Without a folder they are the first images of the benchmark itself, which favours the quantised row.
+    Without a folder they are the first images of the benchmark itself, which favors the quantized row.
 
     Raises:
         DataError: the folder has no images.
@@ -107,7 +107,7 @@ def calibration_images(folder: Path | None, dataset: "CocoDataset", count: int) 
 
     if folder is None:
         chosen = [record.path for record in dataset.subset(count).images]
-        return chosen, f"the {len(chosen)} first images of the benchmarked data set itself, in its favour"
+        return chosen, f"the {len(chosen)} first images of the benchmarked data set itself, in its favor"
     files = image_files(folder)
     chosen = files[:: max(1, len(files) // count)][:count]
     return chosen, f"{len(chosen)} images of {folder.name}"

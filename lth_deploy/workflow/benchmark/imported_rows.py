@@ -10,7 +10,7 @@ import numpy as np
 from lth_deploy.errors import DataError, UsageError
 from lth_deploy.evaluation.coco_rows import CompactDetections
 from lth_deploy.measure.consumer import ConsumerReport
-from lth_deploy.measure.latency import summarise
+from lth_deploy.measure.latency import summarize
 from lth_deploy.measure.machine import Machine
 from lth_deploy.measure.results import BenchmarkResults, Latency, Row
 from lth_deploy.workflow.evaluate import map_labels, score
@@ -77,7 +77,7 @@ def _row(path: Path, found: ConsumerReport) -> Row:
     if found.emulated:
         notes.append("ran in an emulator: its times and memory say nothing and are left out")
     else:
-        latency = Latency.of(summarise([found.samples_ms]), [len(found.samples_ms)])
+        latency = Latency.of(summarize([found.samples_ms]), [len(found.samples_ms)])
         measured = {
             **found.model_dump(include={"first_ms", "base_rss_bytes", "peak_rss_bytes"}),
             "load_ms": [found.load_ms],

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from lth_deploy.errors import ArtifactError, InputMismatchError, ParityError
 from lth_deploy.evaluation.bootstrap import difference_interval, match_detections
 from lth_deploy.evaluation.coco_rows import CompactDetections
-from lth_deploy.measure.latency import Timing, paired_ratio, summarise, time_interleaved
+from lth_deploy.measure.latency import Timing, paired_ratio, summarize, time_interleaved
 from lth_deploy.measure.parity import ParityLimits, compare_detections
 from lth_deploy.measure.results import ApInterval, Latency, RatioInterval
 from lth_deploy.runtimes import RUNTIMES
@@ -99,7 +99,7 @@ def _check_outputs(contender: Contender, artifact: Artifact, photos: "list[Photo
     if report.passed:
         return []
     text = f"{contender.name} on {contender.engine} differs from its own weights in plain ONNX: {report.describe()}"
-    if contender.file.quantised and contender.engine == KERNELS:
+    if contender.file.quantized and contender.engine == KERNELS:
         log.info("%s", text)
         return [ROUNDED_ONCE]
     if RUNTIMES.get(contender.engine).takes_packed:
@@ -133,7 +133,7 @@ def _time(opened: Opened, photos: "list[Photo]", plan: Race) -> list[Measured]:
     rows: list[Measured] = []
     for place, mine in enumerate(blocks):
         ratio = None if place == 0 else RatioInterval.of(paired_ratio(blocks[0], mine))
-        latency = Latency.of(summarise(mine), [len(block) for block in mine])
+        latency = Latency.of(summarize(mine), [len(block) for block in mine])
         rows.append({"latency_ms": latency, "ratio_to_baseline": ratio})
     return rows
 

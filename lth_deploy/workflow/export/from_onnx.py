@@ -17,7 +17,7 @@ from lth_deploy.workflow.export.onnx_accuracy import ap_of, hold_ap
 from lth_deploy.workflow.export.onnx_inputs import calibration_feeds, decoder_of, gate_inputs
 from lth_deploy.workflow.export.onnx_job import OnnxJob
 from lth_deploy.workflow.export.onnx_pruning import check_pruning, method_of, pruned
-from lth_deploy.workflow.export.quantization import Account, hold_quantised_ap, quantise
+from lth_deploy.workflow.export.quantization import Account, hold_quantized_ap, quantize
 from lth_deploy.workflow.export.tune_regions import emit_chosen
 from lth_deploy.workflow.gates.class_names import hold_kept_classes
 from lth_deploy.workflow.gates.original_model import hold_import, hold_original
@@ -129,7 +129,7 @@ def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Place
     ticket, losses = pruned(imported.normalized, job, decoder)
     whole = sum(layer.elements for layer in weight_layers(ticket))
     smaller, removed = _without_dead_channels(ticket, inputs, target, places)
-    account = _quantised(smaller, job, target, decoder)
+    account = _quantized(smaller, job, target, decoder)
     model = account.graph if account else smaller
     used = uses(model, inputs[0][1])
     chosen = emit_chosen(model, target, used, inputs[0][1])
@@ -162,7 +162,7 @@ def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Place
     if account is not None and job.data is not None:
         save_model(round_values(ticket, "fp32"), reference)
         before = dense_ap if job.sparsity is None else ap_of(reference, job)
-        hold_quantised_ap(
+        hold_quantized_ap(
             {"bbox": {"AP": before}}, {"bbox": {"AP": ap}}, target.gates.int8_ap_drop, account.quantization
         )
     result = OnnxExport(
@@ -213,10 +213,10 @@ def _together(before: "dict[str, tuple[int, int]]", now: "dict[str, tuple[int, i
     return {**before, **now, **sums}
 
 
-def _quantised(ticket: "ModelProto", job: OnnxJob, target: Target, decoder: "Decoder | None") -> Account | None:
+def _quantized(ticket: "ModelProto", job: OnnxJob, target: Target, decoder: "Decoder | None") -> Account | None:
     if target.values != "int8" or job.calibrate is None:
         return None
-    return quantise(ticket, calibration_feeds(job, decoder, target.calibration.images), target)
+    return quantize(ticket, calibration_feeds(job, decoder, target.calibration.images), target)
 
 
 def _save_described(

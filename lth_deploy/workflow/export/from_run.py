@@ -16,10 +16,10 @@ from lth_deploy.reporting.schema import load_run
 from lth_deploy.run.directory import RunDirectory, Trial, versions
 from lth_deploy.workflow.export.dead_channels import without_dead_channels
 from lth_deploy.workflow.export.folder import Signer, export_folder
-from lth_deploy.workflow.export.quantization import hold_quantised_ap, quantise, spread
+from lth_deploy.workflow.export.quantization import hold_quantized_ap, quantize, spread
 from lth_deploy.workflow.export.tune_regions import emit_chosen
 from lth_deploy.workflow.gates.class_names import hold_trained_classes, hold_written_classes
-from lth_deploy.workflow.gates.detections import GateResult, hold_detections, hold_folding, hold_quantised_detections
+from lth_deploy.workflow.gates.detections import GateResult, hold_detections, hold_folding, hold_quantized_detections
 from lth_deploy.workflow.gates.raw_outputs import Feeds
 from lth_deploy.workflow.gates.regions import hold_regions
 from lth_deploy.workflow.require_extra import require_torch
@@ -96,7 +96,7 @@ def export(
     Raises:
         DataError: no run, or damaged files in it.
         UsageError: the run has no such level, or is of a classifier.
-        GateError: `best` is asked for and no level won, or quantisation costs more AP than the target allows.
+        GateError: `best` is asked for and no level won, or quantization costs more AP than the target allows.
         ParityError: the file does not compute what the trained model computes, or names other classes.
     """
     directory = RunDirectory.open(run)
@@ -225,7 +225,7 @@ def _compile(
     account = None
     if ranges:
         feeds = [{"image": read_image(path)} for path in ranges]
-        account = quantise(graph, feeds, target, learned_grids(trial))
+        account = quantize(graph, feeds, target, learned_grids(trial))
     metadata = _metadata(recipe, trial, dataset, target, control)
     picture = next(_pictures(dataset))[1]
     used = uses(graph, picture)
@@ -238,9 +238,9 @@ def _compile(
     hold_written_classes(file, "the run", [(category.id, category.name) for category in dataset.categories])
     if account is not None:
         # A trial that was trained as INT8 computes is held as such, and must keep the AP of the float ticket besides.
-        quantised = trained_model(recipe, trial, dataset, rounding=True)
-        gate = hold_quantised_detections(file, quantised, dataset, recipe, target.gates, account.quantization)
-        hold_quantised_ap(_float_ap(trial, gate), gate.file_ap, target.gates.int8_ap_drop, account.quantization)
+        quantized = trained_model(recipe, trial, dataset, rounding=True)
+        gate = hold_quantized_detections(file, quantized, dataset, recipe, target.gates, account.quantization)
+        hold_quantized_ap(_float_ap(trial, gate), gate.file_ap, target.gates.int8_ap_drop, account.quantization)
     else:
         reference = stored_reference(folded.module, round_values(whole, target.float_values))
         gate = hold_detections(file, reference, dataset, recipe, target.gates)
@@ -251,7 +251,7 @@ def _compile(
 
 
 def _float_ap(trial: Trial, gate: GateResult) -> Mapping[str, Any]:
-    """AP on val of the float ticket that a quantised trial began from; of other trials that of the trial itself."""
+    """AP on val of the float ticket that a quantized trial began from; of other trials that of the trial itself."""
     result = trial.read_result()
     if result["kind"] != "int8":
         return gate.torch_ap

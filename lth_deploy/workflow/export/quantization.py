@@ -1,4 +1,4 @@
-"""Quantisation as the export verbs do it: calibration images in, a QDQ graph and its account out; and its gate."""
+"""Quantization as the export verbs do it: calibration images in, a QDQ graph and its account out; and its gate."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -26,14 +26,14 @@ NAMED = 5
 
 @dataclass(frozen=True)
 class Account:
-    """A quantised graph and what its metadata say of it."""
+    """A quantized graph and what its metadata say of it."""
 
     graph: "ModelProto"
     quantization: "Quantization"
 
 
-def quantise(graph: "ModelProto", feeds: Sequence[Feeds], target: Target, learned: "Learned | None" = None) -> Account:
-    """Quantise a graph on the inputs of calibration images, or on the grids that fine-tuning has `learned`.
+def quantize(graph: "ModelProto", feeds: Sequence[Feeds], target: Target, learned: "Learned | None" = None) -> Account:
+    """Quantize a graph on the inputs of calibration images, or on the grids that fine-tuning has `learned`.
 
     Raises:
         DataError, UsageError, ArtifactError, MissingExtraError: see `lth_deploy.compiler.quantization.quantize_ticket`.
@@ -59,7 +59,7 @@ def spread(items: Sequence[Any], count: int) -> list[Any]:
     return list(items[:: max(1, len(items) // count)][:count])
 
 
-def hold_quantised_ap(
+def hold_quantized_ap(
     ticket: Mapping[str, Any], artifact: Mapping[str, Any], most: float, quantization: "Quantization"
 ) -> None:
     """Refuse an artifact that finds less than the float ticket does.
@@ -76,8 +76,8 @@ def hold_quantised_ap(
         worst = sorted(quantization.errors.items(), key=lambda entry: -entry[1])[:NAMED]
         names = ", ".join(f"{name} ({error:.1%})" for name, error in worst)
         raise GateError(
-            f"quantisation costs {100 * (before - after):.2f} {kind} AP ({100 * before:.2f} to {100 * after:.2f}), "
+            f"quantization costs {100 * (before - after):.2f} {kind} AP ({100 * before:.2f} to {100 * after:.2f}), "
             f"allowed are {100 * most:.2f}; largest errors of layers alone: {names}; keep some of them float "
-            "(keep_worst or keep_float in the target), calibrate on more images, or fine-tune with quantisation. "
+            "(keep_worst or keep_float in the target), calibrate on more images, or fine-tune with quantization. "
             "Nothing was written"
         )

@@ -13,7 +13,7 @@ from lth_deploy.errors import ParityError
 from lth_deploy.evaluation.coco_ap import evaluate_detections
 from lth_deploy.evaluation.coco_rows import CompactDetections, compact
 from lth_deploy.measure.parity import ParityLimits, ParityReport, compare_detections
-from lth_deploy.workflow.export.quantization import hold_quantised_ap
+from lth_deploy.workflow.export.quantization import hold_quantized_ap
 from lth_deploy.workflow.search.recipe_checks import metric_kinds
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def hold_detections(
     return result
 
 
-def hold_quantised_detections(
+def hold_quantized_detections(
     file: Path,
     ticket: "nn.Module",
     dataset: "CocoDataset",
@@ -72,13 +72,13 @@ def hold_quantised_detections(
     gates: GatesSpec,
     quantization: "Quantization",
 ) -> GateResult:
-    """Hold a quantised file against the float ticket by AP on all images: other detections are expected, worse not.
+    """Hold a quantized file against the float ticket by AP on all images: other detections are expected, worse not.
 
     Raises:
         GateError: more AP is lost than the gates allow; names the layers with the largest errors.
     """
     result = _compared(file, ticket, dataset, recipe, gates)
-    hold_quantised_ap(result.torch_ap, result.file_ap, gates.int8_ap_drop, quantization)
+    hold_quantized_ap(result.torch_ap, result.file_ap, gates.int8_ap_drop, quantization)
     return result
 
 

@@ -1,7 +1,7 @@
 """A region instruction by instruction: the kernels and its function, each against the oracle on their own bytes.
 
 End to end, rounding a sum once instead of twice may move outputs by any number of steps: one byte that falls to the
-other side moves its neighbours in the next layer. So every instruction is judged by itself, on what reached it: the
+other side moves its neighbors in the next layer. So every instruction is judged by itself, on what reached it: the
 kernels must make of it what the program says, and a stock runtime what the function says, bit for bit up to what
 float32 cannot decide. That both say the same is a comparison of texts. See export/REGION.md.
 """

@@ -30,7 +30,7 @@ class LayerRow:
 
     reason: why it is not packed, None when it is. region: the operator that computes it where the kernel library
     is registered. dense_because: why there is none, when the file says so. predicted_ms: sparse and dense.
-    empty_quads: share of quads without a weight, of int8 layers. error: relative, of an int8 layer quantised alone.
+    empty_quads: share of quads without a weight, of int8 layers. error: relative, of an int8 layer quantized alone.
     """
 
     name: str

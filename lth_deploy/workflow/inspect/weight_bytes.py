@@ -60,7 +60,7 @@ def weight_facts(path: Path, positions: Mapping[str, int] | None) -> WeightFacts
 
 
 def _coo(layer: "WeightLayer") -> int:
-    """In float32, or the integers of a quantised layer; in full where coordinates would make it larger."""
+    """In float32, or the integers of a quantized layer; in full where coordinates would make it larger."""
     size = 1 if _value_bytes(layer) == 1 else 4
     return min(layer.elements * size, coo_bytes(layer.shape, layer.elements - layer.zeros, size))
 

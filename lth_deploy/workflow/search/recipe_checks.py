@@ -42,4 +42,4 @@ def check_recipe(recipe: Recipe) -> None:
     if pruning.share_of == "prunable" and "predictor" not in pruning.groups:
         check_levels(recipe, model, layers)  # others depend on the classes, and wait for the data
     if recipe.quantization.levels and not quantized_layers(model, recipe.quantization.float_layers):
-        raise RecipeError("quantization.float_layers leaves no layer to quantise; shorten it")
+        raise RecipeError("quantization.float_layers leaves no layer to quantize; shorten it")

@@ -83,7 +83,7 @@ def _smoke_data(recipe: Recipe, pictures: Path) -> DataSpec:
 
 
 def _draw_classes(root: Path) -> None:
-    """An image folder of as many classes as shapes have, a grey each."""
+    """An image folder of as many classes as shapes have, a gray each."""
     import numpy as np
 
     from lth_deploy import storage

@@ -1,4 +1,4 @@
-"""The detector that a finished trial of a run ended with, and what it learned of quantisation."""
+"""The detector that a finished trial of a run ended with, and what it learned of quantization."""
 
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def trained_model(recipe: Recipe, trial: Trial, dataset: "CocoDataset", *, rounding: bool = False) -> "nn.Module":
-    """The detector in evaluation mode; `rounding`: with fake quantisation if it was trained so.
+    """The detector in evaluation mode; `rounding`: with fake quantization if it was trained so.
 
     Raises:
         DataError: the trial's files have changed, or do not belong together.
@@ -28,7 +28,7 @@ def trained_model(recipe: Recipe, trial: Trial, dataset: "CocoDataset", *, round
 
 
 def learned_grids(trial: Trial) -> "Learned | None":
-    """The layers and grids of a trial that was trained with fake quantisation; None for other trials.
+    """The layers and grids of a trial that was trained with fake quantization; None for other trials.
 
     Raises:
         DataError: the trial's files have changed, or do not belong together.

@@ -1,4 +1,4 @@
-"""Small graphs to grow regions in, and what every one of them must fulfil."""
+"""Small graphs to grow regions in, and what every one of them must fulfill."""
 
 import tempfile
 from collections import Counter
@@ -104,15 +104,15 @@ def run(model: ModelProto, feeds: Mapping[str, Array], outputs: Sequence[str] | 
     return [np.asarray(value) for value in session.run(outputs, dict(feeds))]
 
 
-def optimised(model: ModelProto, folder: Path) -> Counter[str]:
+def optimized(model: ModelProto, folder: Path) -> Counter[str]:
     """Operators of the graph that a stock runtime makes of a model."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    options.optimized_model_filepath = str(folder / "optimised.onnx")
+    options.optimized_model_filepath = str(folder / "optimized.onnx")
     onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return Counter(node.op_type for node in onnx.load(folder / "optimised.onnx").graph.node)
+    return Counter(node.op_type for node in onnx.load(folder / "optimized.onnx").graph.node)
 
 
 def assert_same(packed: ModelProto, built: ModelProto, feeds: Mapping[str, Array]) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from onnx import ModelProto
-from region_graphs import assert_programs, assert_same, optimised, regions_of, run
+from region_graphs import assert_programs, assert_same, optimized, regions_of, run
 
 from lth_deploy.compiler.artifact.load import load_model
 from lth_deploy.compiler.artifact.normalize import prepare
@@ -66,7 +66,7 @@ def test_nanodet_lands_in_one_region(shared_data: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "regions", "least"), [("retinanet", 1, 31), ("faster_rcnn", 2, 31), ("faster_rcnn/c4", 3, 23)]
 )
-def test_quantised_detectors_are_as_few_regions_and_stay_quantised(
+def test_quantized_detectors_are_as_few_regions_and_stay_quantized(
     name: str, regions: int, least: int, tmp_path: Path
 ) -> None:
     pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
@@ -87,4 +87,4 @@ def test_quantised_detectors_are_as_few_regions_and_stay_quantised(
     feeds = {"image": picture(72, 60)}
     for a, b in zip(run(packed, feeds), run(built, feeds), strict=True):
         assert np.array_equal(a, b)
-    assert optimised(built, tmp_path)["QLinearConv"] == optimised(made.model, tmp_path)["QLinearConv"] >= least
+    assert optimized(built, tmp_path)["QLinearConv"] == optimized(made.model, tmp_path)["QLinearConv"] >= least

@@ -115,7 +115,7 @@ def _keys(program: Program, inputs: Sequence[str], table: dict[object, int]) -> 
 def in_floats(model: ModelProto, *, every: bool) -> ModelProto:
     """A copy that a stock runtime computes as it is written: a layer of float weights, or `every` one, in floats.
 
-    It would quantise float weights between bytes, asked or not, and its int8 kernels may saturate on old processors.
+    It would quantize float weights between bytes, asked or not, and its int8 kernels may saturate on old processors.
     """
     apart = ModelProto()
     apart.CopyFrom(model)

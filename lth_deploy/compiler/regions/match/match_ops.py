@@ -14,7 +14,7 @@ from lth_deploy.compiler.regions.analysis.tensor_info import Shapes, attribute, 
 from lth_deploy.compiler.regions.match import activations
 from lth_deploy.compiler.regions.match.no_match import Declined, need
 from lth_deploy.compiler.regions.match.qdq import DEQUANTIZE, lowest
-from lth_deploy.compiler.regions.match.qdq_groups import Bytewise, quantised_layer
+from lth_deploy.compiler.regions.match.qdq_groups import Bytewise, quantized_layer
 from lth_deploy.compiler.regions.match.region_op import CONVERSIONS, Kind, Unit, Uses, Weights
 from lth_deploy.compiler.regions.match.resize import linear_of
 from lth_deploy.kernels.program.instructions import Window
@@ -140,7 +140,7 @@ class _Finder:
     def _layer(self, place: int, node: NodeProto) -> Unit:
         """A convolution or product with its constants, of floats or of 8 bits."""
         if self._dequantized(node.input[1]):
-            return quantised_layer(place, node, self.producers, self.weights)
+            return quantized_layer(place, node, self.producers, self.weights)
         weight, bias = self._constants(node)
         kind: Kind = "convtranspose" if node.op_type == "ConvTranspose" else "conv"
         return Unit(kind, place, (node,), (node.input[0],), (node.output[0],), weight, bias)

@@ -58,7 +58,7 @@ def quantized_of(node: NodeProto, shapes: Shapes) -> Quantized:
 
 
 def separated(model: ModelProto) -> ModelProto:
-    """The model with a DequantizeLinear of its own for every layer; the model itself where nothing is quantised.
+    """The model with a DequantizeLinear of its own for every layer; the model itself where nothing is quantized.
 
     Zero points of constants that are zero are dropped, since runtimes assume them; but of the weights of a Gemm:
     ONNX Runtime multiplies floats where they have none.
@@ -143,7 +143,7 @@ def rejoined(model: ModelProto, units: Sequence[Unit]) -> ModelProto | None:
 
 
 def lowest(node: NodeProto, shapes: Shapes) -> bool:
-    """Whether a node is the Max with the lowest float that keeps runtimes from quantising a layer left float."""
+    """Whether a node is the Max with the lowest float that keeps runtimes from quantizing a layer left float."""
     bound = shapes.constant(node.input[1]) if node.op_type == "Max" and len(node.input) == 2 else None
     return bound is not None and bound.size == 1 and float(bound.reshape(-1)[0]) <= LOWEST
 

@@ -29,11 +29,11 @@ MOVERS = ("maxpool", "resize", "concat", "slice")
 """Kinds that keep scale and zero point."""
 
 
-def quantised_layer(place: int, node: NodeProto, producers: activations.Producers, weights: Weights) -> Unit:
+def quantized_layer(place: int, node: NodeProto, producers: activations.Producers, weights: Weights) -> Unit:
     """A layer whose weight comes from a DequantizeLinear: per-channel symmetric int8, bias int32.
 
     Raises:
-        Declined: it is quantised in a way that the kernels do not compute.
+        Declined: it is quantized in a way that the kernels do not compute.
     """
     made = producers[node.input[1]][1]
     weight = made.input[0]
@@ -51,7 +51,7 @@ def quantised_layer(place: int, node: NodeProto, producers: activations.Producer
     if bias is not None:
         found = producers.get(bias)
         need(
-            found is not None and found[1].op_type == DEQUANTIZE, "its bias is not quantised, a runtime adds no floats"
+            found is not None and found[1].op_type == DEQUANTIZE, "its bias is not quantized, a runtime adds no floats"
         )
         assert found is not None
         _bias(node, found[1], made, producers, weights)
@@ -70,7 +70,7 @@ def _scales(made: NodeProto, values: Array, axis: int, weights: Weights) -> str:
     name = str(made.input[1])
     need(name in weights.stored and name not in weights.overridable, "the scales of its weights are not constant")
     scales = weights.stored[name].weights()
-    need(scales.size > 1 or len(values) == 1, "its weights have one scale for all outputs; quantise them per channel")
+    need(scales.size > 1 or len(values) == 1, "its weights have one scale for all outputs; quantize them per channel")
     per_output = scales.shape == (len(values),) and attribute(made, "axis", 1) == axis
     need(per_output and scales.dtype == np.float32, "the scales of its weights are not those of its output channels")
     try:
@@ -84,7 +84,7 @@ def _zero_points(node: NodeProto, made: NodeProto, weights: Weights) -> None:
     name = made.input[2] if len(made.input) > 2 else ""
     stored = weights.stored.get(name)
     if name and not (stored is not None and name not in weights.overridable and not stored.weights().any()):
-        raise Declined("its weights have a zero point other than zero: quantise them symmetrically")
+        raise Declined("its weights have a zero point other than zero: quantize them symmetrically")
     need(bool(name) or node.op_type != "Gemm", "its weights have no zero point: there a runtime multiplies floats")
 
 
@@ -96,7 +96,7 @@ def _bias(
     need(weights.stored[name].value_type == 6, "its bias is not int32")
     need(len(made.input) < 3 or not made.input[2], "its bias has a zero point")
     before = producers.get(node.input[0])
-    need(before is not None and before[1].op_type == DEQUANTIZE, "its input is not quantised")
+    need(before is not None and before[1].op_type == DEQUANTIZE, "its input is not quantized")
     assert before is not None
     given = [weights.stored.get(one.input[1]) for one in (made, before[1], weight)]
     need(all(one is not None for one in given), "a scale of it is not constant")
@@ -150,7 +150,7 @@ class Bytewise:
         before = [self._before(name) for name in unit.inputs]
         given = [one for one in before if one is not None]
         if len(given) != len(before):
-            need(unit.kind not in OF_BYTES, "its input is not quantised, or shared with another kind of layer")
+            need(unit.kind not in OF_BYTES, "its input is not quantized, or shared with another kind of layer")
             return None
         sources = tuple(one.inputs[0] for one in given)
         nodes = (*(one.nodes[0] for one in given), *unit.nodes)

@@ -1,6 +1,6 @@
 """Layers between bytes that stay outside of a region get their conversions back, where the region has taken them.
 
-No tensor of bytes crosses a border, so a region begins and ends with conversions that a neighbour needs too: a stock
+No tensor of bytes crosses a border, so a region begins and ends with conversions that a neighbor needs too: a stock
 runtime computes a layer on bytes only where it stands between a DequantizeLinear and a QuantizeLinear. To and fro on
 one grid changes no value.
 """

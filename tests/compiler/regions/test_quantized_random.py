@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from quantised_graphs import QuantisedGraph
+from quantized_graphs import QuantizedGraph
 from region_graphs import assert_steps, noise, regions_of, run
 
 from lth_deploy.compiler.artifact.extract_region import lone_regions, showing
@@ -21,7 +21,7 @@ class RandomGraph:
 
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
-        self.graph = QuantisedGraph(seed=seed)
+        self.graph = QuantizedGraph(seed=seed)
         self.inputs: dict[str, list[int | str]] = {}
         self.feeds: dict[str, Any] = {}
         self.tensors: list[Tensor] = []
@@ -42,9 +42,9 @@ class RandomGraph:
         open_sizes = self.rng.random() < 0.5
         self.inputs[name] = ["n", 16, f"h{level}", f"w{level}"] if open_sizes else [1, 16, 16 >> level, 24 >> level]
         self.feeds[name] = noise(1, 16, 16 >> level, 24 >> level, seed=seed)
-        self._quantise(name, 16, level)
+        self._quantize(name, 16, level)
 
-    def _quantise(self, name: str, channels: int, level: int, like: str | None = None) -> None:
+    def _quantize(self, name: str, channels: int, level: int, like: str | None = None) -> None:
         scale = float(self.rng.uniform(0.02, 0.09)) if like is None else self.graph.scales[like]
         zero = int(self.rng.choice([0, 100, 128])) if like is None else int(self.graph.tensors[f"{like}.zero"])
         self.tensors.append((self.graph.bytes_of(name, scale, zero), channels, level))
@@ -64,20 +64,20 @@ class RandomGraph:
                 self.tensors.append((made, outputs, level))
             case "add":
                 graph.op("Add", [x, self._other(level, channels)[0]], name)
-                self._quantise(name, channels, level)
+                self._quantize(name, channels, level)
             case "act":
                 graph.op(str(self.rng.choice(["Relu", "LeakyRelu"])), [x], name)
-                self._quantise(name, channels, level)
+                self._quantize(name, channels, level)
             case "concat":
                 other = self._other(level)
                 graph.op("Concat", [x, other[0]], name, axis=1)
-                self._quantise(name, channels + other[1], level)
+                self._quantize(name, channels + other[1], level)
             case "plane":
                 self._resize(x, name)
-                self._quantise(name, channels, 1 - level, like=x)
+                self._quantize(name, channels, 1 - level, like=x)
             case "float":
                 graph.conv(x, name, (channels, 16))
-                self._quantise(name, 16, level)
+                self._quantize(name, 16, level)
 
     def _resize(self, x: str, name: str) -> None:
         level = next(level for tensor, _, level in self.tensors if tensor == x)
@@ -99,7 +99,7 @@ def test_every_instruction_of_a_random_graph_is_right(seed: int) -> None:
 
 
 def test_a_node_that_reads_a_tensor_twice_has_two_conversions() -> None:
-    g = QuantisedGraph()
+    g = QuantizedGraph()
     x = g.qconv(g.bytes_of("x"), "a", (16, 16))
     g.op("Add", [x, x], "s")
     out = g.qconv(g.bytes_of("s", 0.06, 100), "b", (16, 8))

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from quantised_programs import EVERY_QUANTISED, quantised_programs
+from quantized_programs import EVERY_QUANTIZED, quantized_programs
 from region_models import random_constants
-from stock_quantised import stock_qadd, stock_qconv, stock_quantize
+from stock_quantized import stock_qadd, stock_qconv, stock_quantize
 
 from lth_deploy.errors import ArtifactError
 from lth_deploy.kernels.oracle.reference import run, run_bounded
@@ -30,8 +30,8 @@ from lth_deploy.kernels.program.text import parse
 ANY = Quantized(0.02, 128)
 
 
-def test_every_quantised_instruction_runs() -> None:
-    program = parse(EVERY_QUANTISED)
+def test_every_quantized_instruction_runs() -> None:
+    program = parse(EVERY_QUANTIZED)
     rng = np.random.default_rng(0)
     weights = random_constants(program, rng, 0.5)
     inputs = [rng.standard_normal((2, 3, 21, 18)).astype(np.float32), rng.standard_normal((5, 16)).astype(np.float32)]
@@ -44,7 +44,7 @@ def test_every_quantised_instruction_runs() -> None:
     assert np.mean(byte.bound > 0) < 0.2
 
 
-@given(quantised_programs())
+@given(quantized_programs())
 @settings(max_examples=60, deadline=None)
 def test_drawn_programs_run(program: Program) -> None:
     rng = np.random.default_rng(1)
@@ -139,7 +139,7 @@ def test_an_addition_is_qlinearadd_to_a_step() -> None:
     [(1, 0.0, "scale 0 is 0"), (1, np.nan, "nan"), (1, -1.0, "scale"), (0, -128, "-128"), (2, 2**31 - 1, "32 bits")],
 )
 def test_hostile_arrays_are_named(number: int, value: float, message: str) -> None:
-    program = parse(EVERY_QUANTISED)
+    program = parse(EVERY_QUANTIZED)
     weights = random_constants(program, np.random.default_rng(0), 0.5)
     weights[number].reshape(-1)[0] = value
     with pytest.raises(ArtifactError, match=message):

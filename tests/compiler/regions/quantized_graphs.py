@@ -9,7 +9,7 @@ from lth_deploy.formats import Block
 from tests.compiler.onnx_models import in_blocks
 
 
-class QuantisedGraph(Graph):
+class QuantizedGraph(Graph):
     """Layers with int8 weights of blocks of 1 x 4; activations get the scale and zero point that they are given."""
 
     def __init__(self, opset: int = 18, seed: int = 0) -> None:
@@ -52,15 +52,15 @@ class QuantisedGraph(Graph):
         kernel: int = 3,
         zeros: float = 0.7,
         group: int = 1,
-        quantised: bool = True,
+        quantized: bool = True,
         **params: Any,
     ) -> str:
-        """A convolution between bytes; the name of what its DQ makes, or of its floats where it is not quantised."""
+        """A convolution between bytes; the name of what its DQ makes, or of its floats where it is not quantized."""
         weight = f"{output}.weight"
         shape = (channels[1], channels[0] // group, kernel, kernel)
         inputs = [x, self.qweight(weight, shape, zeros), self.qbias(f"{output}.bias", x, weight)]
         self.op("Conv", inputs, output, pads=[kernel // 2] * 4, group=group)
-        return self.bytes_of(output, **params) if quantised else output
+        return self.bytes_of(output, **params) if quantized else output
 
     def qup(
         self,
@@ -68,7 +68,7 @@ class QuantisedGraph(Graph):
         output: str,
         channels: tuple[int, int],
         kernel: tuple[int, int] = (2, 2),
-        quantised: bool = True,
+        quantized: bool = True,
         **params: Any,
     ) -> str:
         """A transposed convolution between bytes, as `qconv`."""
@@ -76,4 +76,4 @@ class QuantisedGraph(Graph):
         shape = (channels[1], channels[0], *kernel)
         inputs = [x, self.qweight(weight, shape, axis=1), self.qbias(f"{output}.bias", x, weight)]
         self.op("ConvTranspose", inputs, output, strides=list(kernel))
-        return self.bytes_of(output, **params) if quantised else output
+        return self.bytes_of(output, **params) if quantized else output

@@ -1,4 +1,4 @@
-"""Regions of QDQ graphs: what they hold, that a stock runtime still quantises them, and that programs compute them."""
+"""Regions of QDQ graphs: what they hold, that a stock runtime still quantizes them, and that programs compute them."""
 
 from collections import Counter
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from onnx import ModelProto
-from quantised_graphs import QuantisedGraph
-from region_graphs import assert_programs, assert_same, noise, optimised, regions_of
+from quantized_graphs import QuantizedGraph
+from region_graphs import assert_programs, assert_same, noise, optimized, regions_of
 
 from lth_deploy.compiler.artifact.check_regions import program_of
 from lth_deploy.kernels.program.instructions import Load, QConv
@@ -21,7 +21,7 @@ def steps_of(built: ModelProto, number: int = 0) -> list[str]:
 
 
 def test_a_chain_is_one_region_and_equals_the_stock_runtime(tmp_path: Path) -> None:
-    g = QuantisedGraph()
+    g = QuantizedGraph()
     a = g.qconv(g.bytes_of("x"), "a", (16, 32), scale=0.02, zero=0)
     b = g.qconv(a, "b", (32, 32), scale=0.05, zero=128)
     c = g.qconv(b, "c", (32, 8), 1, scale=0.04, zero=90)
@@ -31,11 +31,11 @@ def test_a_chain_is_one_region_and_equals_the_stock_runtime(tmp_path: Path) -> N
     assert [region.weights for region in plan.regions] == [("a.weight", "b.weight", "c.weight")]
     assert {node.op_type for node in built.graph.node} == {"Region0"}
     assert_same(packed, built, {"x": noise(2, 16, 9, 11)})
-    assert optimised(built, tmp_path)["QLinearConv"] == optimised(model, tmp_path)["QLinearConv"] == 3
+    assert optimized(built, tmp_path)["QLinearConv"] == optimized(model, tmp_path)["QLinearConv"] == 3
 
 
 def test_bytes_are_pooled_resized_joined_and_cut() -> None:
-    g = QuantisedGraph()
+    g = QuantizedGraph()
     a = g.qconv(g.bytes_of("x"), "a", (16, 32), scale=0.02, zero=7)
     g.op("MaxPool", [a], "p", kernel_shape=[2, 2], strides=[2, 2])
     p = g.bytes_of("p", 0.02, 7)
@@ -62,7 +62,7 @@ def test_bytes_are_pooled_resized_joined_and_cut() -> None:
 
 
 def test_bilinear_means_of_bytes_are_taken_of_floats() -> None:
-    g = QuantisedGraph()
+    g = QuantizedGraph()
     a = g.qconv(g.bytes_of("x"), "a", (16, 32), scale=0.02, zero=7)
     g.constant("none", [], np.float32)
     g.constant("scales", [1, 1, 0.5, 0.5], np.float32)
@@ -80,7 +80,7 @@ def test_bilinear_means_of_bytes_are_taken_of_floats() -> None:
 
 @pytest.mark.parametrize(("zero", "fused"), [(120, True), (0, False)])
 def test_an_addition_is_fused_unless_the_bytes_before_it_may_be_those_of_a_relu(zero: int, fused: bool) -> None:
-    g = QuantisedGraph()
+    g = QuantizedGraph()
     a = g.qconv(g.bytes_of("x"), "a", (16, 16), scale=0.02, zero=0)
     b = g.qconv(a, "b", (16, 16), scale=0.05, zero=zero)
     g.op("Add", [b, a], "sum")
@@ -97,7 +97,7 @@ def test_an_addition_is_fused_unless_the_bytes_before_it_may_be_those_of_a_relu(
 
 @pytest.mark.parametrize("operator", ["Relu", "LeakyRelu", "HardSwish"])
 def test_activations_between_a_layer_and_its_bytes_are_taken_in(operator: str) -> None:
-    g = QuantisedGraph()
+    g = QuantizedGraph()
     x = g.bytes_of("x")
     g.op("Conv", [x, g.qweight("w", (16, 16, 3, 3)), g.qbias("b", x, "w")], "a", pads=[1] * 4)
     g.op(operator, ["a"], "act")
@@ -109,7 +109,7 @@ def test_activations_between_a_layer_and_its_bytes_are_taken_in(operator: str) -
 
 
 def test_an_activation_between_bytes_is_taken_into_the_layer_before() -> None:
-    g = QuantisedGraph()
+    g = QuantizedGraph()
     a = g.qconv(g.bytes_of("x"), "a", (16, 16), scale=0.03, zero=128)
     g.op("LeakyRelu", [a], "l", alpha=0.1)
     out = g.bytes_of("l", 0.02, 40)
@@ -119,9 +119,9 @@ def test_an_activation_between_bytes_is_taken_into_the_layer_before() -> None:
 
 
 def test_a_layer_whose_output_stays_float_makes_floats() -> None:
-    g = QuantisedGraph()
+    g = QuantizedGraph()
     a = g.qconv(g.bytes_of("x"), "a", (16, 16), zero=128)
-    b = g.qconv(a, "b", (16, 8), quantised=False)
+    b = g.qconv(a, "b", (16, 8), quantized=False)
     packed, built, _ = regions_of(g.model(INPUT, [b]), least=0.3)
     last = program_of(built.graph.node[0]).instructions[-1]
     assert isinstance(last, QConv)
@@ -130,7 +130,7 @@ def test_a_layer_whose_output_stays_float_makes_floats() -> None:
 
 
 def test_floats_and_bytes_live_in_one_region() -> None:
-    g = QuantisedGraph()
+    g = QuantizedGraph()
     a = g.qconv(g.bytes_of("x"), "a", (16, 16), zero=128)
     g.conv(a, "f", (16, 16))
     b = g.qconv(g.bytes_of("f", 0.02, 128), "b", (16, 8), zero=90)
@@ -142,7 +142,7 @@ def test_floats_and_bytes_live_in_one_region() -> None:
 
 def test_bytes_never_cross_a_border() -> None:
     """A layer that stays outside, and an addition of what goes around it: both get floats and make floats."""
-    g = QuantisedGraph()
+    g = QuantizedGraph()
     a = g.qconv(g.bytes_of("x"), "a", (16, 16), scale=0.02, zero=0)
     d = g.qconv(a, "d", (16, 16), group=16, scale=0.04, zero=100)
     b = g.qconv(d, "b", (16, 16), scale=0.05, zero=100)
@@ -159,29 +159,29 @@ def test_bytes_never_cross_a_border() -> None:
     assert_programs(built, feeds, slack=0.05 * 1.001)
 
 
-def per_tensor(g: QuantisedGraph) -> None:
+def per_tensor(g: QuantizedGraph) -> None:
     g.constant("a.weight.scale", 0.001, np.float32)
     g.constant("a.weight.zero", 0, np.int8)
     g.tensors["a.bias.scale"] = np.full(16, np.float32(0.03) * np.float32(0.001))
 
 
-def asymmetric(g: QuantisedGraph) -> None:
+def asymmetric(g: QuantizedGraph) -> None:
     g.tensors["a.weight.zero"] = np.full(16, 3, np.int8)
 
 
-def least(g: QuantisedGraph) -> None:
+def least(g: QuantizedGraph) -> None:
     g.tensors["a.weight"][0, 0, 0, 0] = -128
 
 
-def other_bias(g: QuantisedGraph) -> None:
+def other_bias(g: QuantizedGraph) -> None:
     g.tensors["a.bias.scale"] = g.tensors["a.bias.scale"] * np.float32(1.01)
 
 
-def no_scale(g: QuantisedGraph) -> None:
+def no_scale(g: QuantizedGraph) -> None:
     g.tensors["a.weight.scale"][3] = 0
 
 
-def unsigned(g: QuantisedGraph) -> None:
+def unsigned(g: QuantizedGraph) -> None:
     g.tensors["a.weight"] = (g.tensors["a.weight"].astype(np.int16) + 128).astype(np.uint8)
     g.tensors["a.weight.zero"] = np.full(16, 128, np.uint8)
 
@@ -198,7 +198,7 @@ def unsigned(g: QuantisedGraph) -> None:
     ],
 )
 def test_what_kernels_do_not_compute_stays_dense_with_a_reason(fault: object, reason: str) -> None:
-    g = QuantisedGraph()
+    g = QuantizedGraph()
     a = g.qconv(g.bytes_of("x"), "a", (16, 16), zero=128)
     b = g.qconv(a, "b", (16, 16), zero=128)
     fault(g)  # type: ignore[operator]
@@ -209,7 +209,7 @@ def test_what_kernels_do_not_compute_stays_dense_with_a_reason(fault: object, re
 
 
 def test_activations_of_int8_stay_dense_with_a_reason() -> None:
-    g = QuantisedGraph()
+    g = QuantizedGraph()
     a = g.qconv(g.bytes_of("x", zero=0, dtype=np.int8), "a", (16, 16), zero=0, dtype=np.int8)
     packed, built, plan = regions_of(g.model(INPUT, [a]), least=0.3)
     assert not plan.regions
@@ -217,26 +217,26 @@ def test_activations_of_int8_stay_dense_with_a_reason() -> None:
     assert np.array_equal(packed.SerializeToString(), built.SerializeToString())
 
 
-def test_rows_are_quantised_too(tmp_path: Path) -> None:
-    g = QuantisedGraph()
+def test_rows_are_quantized_too(tmp_path: Path) -> None:
+    g = QuantizedGraph()
     x = g.bytes_of("x")
     g.op("Gemm", [x, g.qweight("w", (32, 16)), g.qbias("b", x, "w")], "a", transB=1)
     y = g.bytes_of("a", 0.05, 100)
     packed, built, _ = regions_of(g.model({"x": ["n", 16]}, [y], rank=2), least=0.3)
     assert steps_of(built) == ["Load", "Quantize", "QConv", "Dequantize"]
     assert_same(packed, built, {"x": noise(5, 16)})
-    assert "QGemm" in optimised(built, tmp_path), "without the kernels, bytes are multiplied too"
+    assert "QGemm" in optimized(built, tmp_path), "without the kernels, bytes are multiplied too"
 
 
 def test_rows_that_a_runtime_multiplies_as_floats_stay_dense(tmp_path: Path) -> None:
-    g = QuantisedGraph()
+    g = QuantizedGraph()
     x = g.bytes_of("x")
     weight = g.qweight("w", (32, 16))
     del g.nodes[-1].input[2]
     g.op("Gemm", [x, weight, g.qbias("b", x, "w")], "a", transB=1)
     packed, _, plan = regions_of(g.model({"x": ["n", 16]}, [g.bytes_of("a", 0.05, 100)], rank=2), least=0.3)
     assert "no zero point" in plan.outside["w"]
-    assert "QGemm" not in optimised(packed, tmp_path)
+    assert "QGemm" not in optimized(packed, tmp_path)
 
 
 @pytest.mark.parametrize("zeros", [(0.0, 0.9, 0.0), (0.0, 0.9, 0.9), (0.9, 0.9, 0.0)])
@@ -244,8 +244,8 @@ def test_rows_that_a_runtime_multiplies_as_floats_stay_dense(tmp_path: Path) -> 
 def test_layers_beside_a_region_stay_between_bytes(
     zeros: tuple[float, float, float], relu: bool, tmp_path: Path
 ) -> None:
-    g = QuantisedGraph()
-    a = g.qconv(g.bytes_of("x"), "a", (16, 64), scale=0.02, zero=0, zeros=zeros[0], quantised=not relu)
+    g = QuantizedGraph()
+    a = g.qconv(g.bytes_of("x"), "a", (16, 64), scale=0.02, zero=0, zeros=zeros[0], quantized=not relu)
     if relu:
         a = g.bytes_of(g.op("Relu", ["a"], "r"), 0.02, 0)
     b = g.qconv(a, "b", (64, 64), scale=0.05, zero=128, zeros=zeros[1])
@@ -263,11 +263,11 @@ def test_layers_beside_a_region_stay_between_bytes(
         assert reader.op_type == "QuantizeLinear"
     assert_same(packed, built, {"x": noise(2, 16, 9, 11)})
     assert_programs(built, {"x": noise(2, 16, 9, 11)})
-    assert optimised(built, tmp_path)["QLinearConv"] == 3
+    assert optimized(built, tmp_path)["QLinearConv"] == 3
 
 
 def test_a_float_layer_beside_a_region_of_bytes_gets_no_conversions() -> None:
-    g = QuantisedGraph()
+    g = QuantizedGraph()
     b = g.qconv(g.bytes_of("x"), "b", (16, 64), scale=0.05, zero=128, zeros=0.9)
     g.conv(b, "c", (64, 64), zeros=0.0)
     _, built, _ = regions_of(g.model(INPUT, ["c"]), least=0.3)

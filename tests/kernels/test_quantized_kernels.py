@@ -9,10 +9,10 @@ from drawn_inputs import SLOW_MACHINE, ZEROS, drawn_pictures, reach
 from held import hold, hold_on_all
 from hypothesis import given
 from hypothesis import strategies as st
-from quantised_programs import EVERY_QUANTISED, numbered, quantised_programs, quantized
+from quantized_programs import EVERY_QUANTIZED, numbered, quantized, quantized_programs
 from region_models import model_of, open_model, random_constants, run_model
 from region_programs import acts
-from stock_quantised import stock_qconv, stock_quantize
+from stock_quantized import stock_qconv, stock_quantize
 
 from lth_deploy.kernels.program.instructions import (
     Act,
@@ -103,7 +103,7 @@ def test_a_transposed_layer_of_any_kind(
 
 
 @SLOW_MACHINE
-@given(program=quantised_programs(), data=st.data())
+@given(program=quantized_programs(), data=st.data())
 def test_programs_of_many_instructions(
     program: Program, data: st.DataObject, instruction_sets: dict[str, Path]
 ) -> None:
@@ -112,7 +112,7 @@ def test_programs_of_many_instructions(
 
 
 def test_every_instruction_and_every_coding(kernels: Path) -> None:
-    program = parse(EVERY_QUANTISED)
+    program = parse(EVERY_QUANTIZED)
     rng = np.random.default_rng(0)
     inputs = [rng.standard_normal((2, 3, 37, 50)), rng.standard_normal((11, 16))]
     hold(program, random_constants(program, rng, 0.7), [array.astype(np.float32) for array in inputs], kernels)
@@ -219,7 +219,7 @@ def test_box_heads(kernels: Path, rows: int) -> None:
 
 
 def test_threads_and_pictures_change_nothing(kernels: Path) -> None:
-    program = parse(EVERY_QUANTISED)
+    program = parse(EVERY_QUANTIZED)
     rng = np.random.default_rng(4)
     model = model_of(program, random_constants(program, rng, 0.7))
     x = [rng.standard_normal((3, 3, 70, 90)).astype(np.float32), rng.standard_normal((50, 16)).astype(np.float32)]

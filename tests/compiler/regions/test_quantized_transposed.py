@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import ModelProto, helper, numpy_helper
-from quantised_graphs import QuantisedGraph
+from quantized_graphs import QuantizedGraph
 from region_graphs import assert_programs, noise, regions_of, run
 
 from lth_deploy.compiler.artifact.check_regions import program_of
@@ -36,7 +36,7 @@ def transposed_of(built: ModelProto) -> QConvTranspose:
 
 @pytest.mark.parametrize(("outputs", "kernel"), [(32, (2, 2)), (7, (3, 3)), (30, (1, 2))])
 def test_it_connects_the_layers_around_it(outputs: int, kernel: tuple[int, int]) -> None:
-    g = QuantisedGraph()
+    g = QuantizedGraph()
     a = g.qconv(g.bytes_of("x"), "a", (16, 32), scale=0.02, zero=0)
     up = g.qup(a, "up", (32, outputs), kernel, scale=0.03, zero=120)
     c = g.qconv(up, "c", (outputs, 8), 1, scale=0.04, zero=90)
@@ -55,8 +55,8 @@ def test_it_connects_the_layers_around_it(outputs: int, kernel: tuple[int, int])
 
 
 def test_one_whose_output_stays_float_makes_floats() -> None:
-    g = QuantisedGraph()
-    up = g.qup(g.bytes_of("x"), "up", (16, 10), quantised=False)
+    g = QuantizedGraph()
+    up = g.qup(g.bytes_of("x"), "up", (16, 10), quantized=False)
     _, built, _ = regions_of(g.model(INPUT, [up]), least=0.0)
     assert transposed_of(built).out is None
     feeds = {"x": noise(1, 16, 5, 7)}
@@ -65,8 +65,8 @@ def test_one_whose_output_stays_float_makes_floats() -> None:
 
 
 def test_an_activation_before_its_bytes_is_taken_in() -> None:
-    g = QuantisedGraph()
-    g.op("LeakyRelu", [g.qup(g.bytes_of("x"), "up", (16, 12), quantised=False)], "act", alpha=0.1)
+    g = QuantizedGraph()
+    g.op("LeakyRelu", [g.qup(g.bytes_of("x"), "up", (16, 12), quantized=False)], "act", alpha=0.1)
     out = g.bytes_of("act", 0.02, 40)
     _, built, _ = regions_of(g.model(INPUT, [out]), least=0.0)
     assert transposed_of(built).act.kind == "leaky"
@@ -114,17 +114,17 @@ def test_the_quantizer_makes_what_the_kernels_take(tmp_path: Path) -> None:
         assert np.mean(np.abs(found - stock) > one / 2) < 0.01
 
 
-def per_tensor(g: QuantisedGraph) -> None:
+def per_tensor(g: QuantizedGraph) -> None:
     g.constant("up.weight.scale", 0.001, np.float32)
     g.constant("up.weight.zero", 0, np.int8)
     g.tensors["up.bias.scale"] = np.full(12, np.float32(0.03) * np.float32(0.001))
 
 
-def asymmetric(g: QuantisedGraph) -> None:
+def asymmetric(g: QuantizedGraph) -> None:
     g.tensors["up.weight.zero"] = np.full(12, 3, np.int8)
 
 
-def along_inputs(g: QuantisedGraph) -> None:
+def along_inputs(g: QuantizedGraph) -> None:
     (made,) = (node for node in g.nodes if node.output[0] == "up.weight.dq")
     made.attribute[0].i = 0
     g.tensors["up.weight.scale"] = np.full(16, 0.001, np.float32)
@@ -132,25 +132,25 @@ def along_inputs(g: QuantisedGraph) -> None:
     g.tensors["up.bias.scale"] = np.full(12, np.float32(0.03) * np.float32(0.001))
 
 
-def grouped(g: QuantisedGraph) -> None:
+def grouped(g: QuantizedGraph) -> None:
     g.tensors["up.weight"] = g.tensors["up.weight"][:, :6]
     _attributes(g, group=2)
 
 
-def overlapping(g: QuantisedGraph) -> None:
+def overlapping(g: QuantizedGraph) -> None:
     _attributes(g, strides=[1, 1])
 
 
-def spread(g: QuantisedGraph) -> None:
+def spread(g: QuantizedGraph) -> None:
     _attributes(g, dilations=[2, 2])
 
 
-def float_bias(g: QuantisedGraph) -> None:
+def float_bias(g: QuantizedGraph) -> None:
     (up,) = (node for node in g.nodes if node.op_type == "ConvTranspose")
     up.input[2] = g.constant("bias", np.ones(12), np.float32)
 
 
-def _attributes(g: QuantisedGraph, **attributes: Any) -> None:
+def _attributes(g: QuantizedGraph, **attributes: Any) -> None:
     (up,) = (node for node in g.nodes if node.op_type == "ConvTranspose")
     kept = {"strides": [2, 2]} | attributes
     del up.attribute[:]
@@ -166,11 +166,11 @@ def _attributes(g: QuantisedGraph, **attributes: Any) -> None:
         (grouped, "of 2 groups"),
         (overlapping, "stride is not its kernel"),
         (spread, "stride is not its kernel"),
-        (float_bias, "its bias is not quantised"),
+        (float_bias, "its bias is not quantized"),
     ],
 )
 def test_what_the_kernels_do_not_compute_stays_dense_with_a_reason(fault: Any, reason: str) -> None:
-    g = QuantisedGraph()
+    g = QuantizedGraph()
     up = g.qup(g.bytes_of("x"), "up", (16, 12), scale=0.03, zero=120)
     fault(g)
     packed, built, plan = regions_of(g.model(INPUT, [up]), least=0.0)

@@ -24,7 +24,7 @@ from lth_deploy.kernels.program.instructions import (
     arguments,
 )
 
-EVERY_QUANTISED = """\
+EVERY_QUANTIZED = """\
 lth_region 1
 inputs 2
 weight dense s8 8,3,7,7 at 2
@@ -88,7 +88,7 @@ def quantized(draw: st.DrawFn) -> Quantized:
 
 
 @st.composite
-def quantised_programs(draw: st.DrawFn) -> Program:
+def quantized_programs(draw: st.DrawFn) -> Program:
     """Sound programs on planes of bytes; tensors of one "scale" have one plane."""
     weights: list[Weight] = []
     at = 1

@@ -1,4 +1,4 @@
-#include "naive_quantised.h"
+#include "naive_quantized.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,11 +1,11 @@
-"""Quantised layers that the kernels do not compute: they stay dense, and the plan says why."""
+"""Quantized layers that the kernels do not compute: they stay dense, and the plan says why."""
 
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 import pytest
-from quantised_graphs import QuantisedGraph
+from quantized_graphs import QuantizedGraph
 from region_graphs import regions_of
 
 PICTURE = {"x": [1, 16, 8, 8]}
@@ -16,7 +16,7 @@ ROWS = {"x": [5, 16]}
     ("dtype", "reason"), [(ml_dtypes.int4, "its weights are int4"), (ml_dtypes.float8_e4m3fn, "float8e4m3fn")]
 )
 def test_weights_of_other_types_stay_dense(dtype: Any, reason: str) -> None:
-    g = QuantisedGraph(opset=21)
+    g = QuantizedGraph(opset=21)
     a = g.qconv(g.bytes_of("x"), "a", (16, 16), zero=128)
     g.tensors["a.weight"] = (g.tensors["a.weight"] // 10).astype(dtype)
     g.tensors["a.weight.zero"] = np.zeros(16).astype(dtype)
@@ -34,7 +34,7 @@ def test_weights_of_other_types_stay_dense(dtype: Any, reason: str) -> None:
     ],
 )
 def test_layers_whose_outputs_come_second_stay_dense(operator: str, shape: tuple[int, ...], reason: str) -> None:
-    g = QuantisedGraph()
+    g = QuantizedGraph()
     values = g.rng.integers(-60, 60, shape) * (g.rng.random(shape) < 0.3)
     g.tensors["w"] = values.astype(np.int8)
     g.tensors["w.scale"] = g.rng.uniform(0.0005, 0.002, shape[1]).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Single quantised operators in ONNX Runtime, as its own optimiser writes them."""
+"""Single quantized operators in ONNX Runtime, as its own optimizer writes them."""
 
 from collections.abc import Sequence
 

@@ -31,7 +31,7 @@ from lth_deploy.workflow.search.trained_model import learned_grids, trained_mode
 
 
 def quads(folder: Path, family: str = "retinanet") -> Recipe:
-    """One level of quads and its quantised twin, from weights whose scores differ."""
+    """One level of quads and its quantized twin, from weights whose scores differ."""
     recipe = tiny_recipe(
         family, pruning={"levels": [0.8], "structure": "in4"}, quantization={"levels": [0.8], "lr": 1e-5}
     )
@@ -41,7 +41,7 @@ def quads(folder: Path, family: str = "retinanet") -> Recipe:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("quantised")
+    folder = tmp_path_factory.mktemp("quantized")
     result = find_ticket(quads(folder), folder / "run", device="cpu")
     rows = {trial["name"]: trial for trial in result.summary["trials"]}
     assert list(rows) == ["dense", "level_80", "level_80_int8"]
@@ -77,7 +77,7 @@ def test_the_file_has_the_trial_s_grids_and_zeros(run: Path, tmp_path: Path) -> 
         assert np.count_nonzero(bytes_of[name]) > 0.9 * np.count_nonzero(mask), name
 
 
-def test_a_float_file_of_a_quantised_trial_has_its_weights(run: Path) -> None:
+def test_a_float_file_of_a_quantized_trial_has_its_weights(run: Path) -> None:
     directory = RunDirectory.open(run)
     recipe, trial = directory.recipe(), directory.trial("level_80_int8")
     dataset = load_splits(recipe, run)["val"]
@@ -100,7 +100,7 @@ def test_the_best_int8_file_is_of_the_fine_tuned_winner(run: Path) -> None:
     assert choose_trial(directory, "80", int8=True).name == "level_80"
 
 
-def test_a_quantised_trial_is_held_to_the_ap_of_the_float_ticket(run: Path) -> None:
+def test_a_quantized_trial_is_held_to_the_ap_of_the_float_ticket(run: Path) -> None:
     directory = RunDirectory.open(run)
     gate = cast(Any, SimpleNamespace(torch_ap={"bbox": {"AP": 0.25}}))
     ticket = directory.trial("level_80")
