@@ -4,7 +4,7 @@
     python -m benchmarks.deepsparse_peer --python DIR/bin/python --out benchmarks/results/deepsparse-CPU.json
 
 Both get the same weights, with random zeros that are as many in each layer. In every round each contender computes the
-same picture once, in rotating order; a ratio is the median over rounds. Every process measures itself, with --cpu-time
+same image once, in rotating order; a ratio is the median over rounds. Every process measures itself, with --cpu-time
 its processor time. Sums of DeepSparse's outputs are compared with ours, so that both did the work.
 """
 
@@ -35,7 +35,7 @@ OWN, OWN_DENSE, PEER, PEER_DENSE = "lth_deploy", "onnxruntime dense", "deepspars
 
 @dataclass
 class Contender:
-    """Something that computes the picture of a seed and returns its seconds and the sums of its outputs."""
+    """Something that computes the image of a seed and returns its seconds and the sums of its outputs."""
 
     name: str
     sparsity: float

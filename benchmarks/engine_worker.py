@@ -1,4 +1,4 @@
-"""An engine in an interpreter of its own: computes the pictures that it is asked for, and says how long each took.
+"""An engine in an interpreter of its own: computes the images that it is asked for, and says how long each took.
 
 Started by benchmarks/workers.py as `python engine_worker.py ENGINE FILE HEIGHT WIDTH THREADS`, where it needs numpy and
 the engine only. A line in is a seed, a line out is JSON: seconds of wall and processor, and sums of the outputs.

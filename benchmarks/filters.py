@@ -47,7 +47,7 @@ OPSET = 18
 
 
 class RawOutputs(nn.Module):
-    """A one-stage detector from a normalized picture to class logits and box deltas."""
+    """A one-stage detector from a normalized image to class logits and box deltas."""
 
     def __init__(self, detector: nn.Module) -> None:
         super().__init__()

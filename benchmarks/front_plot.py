@@ -1,4 +1,4 @@
-"""A picture of what `lth-deploy benchmark` measured: AP over latency and over bytes, one curve for each kind of ticket.
+"""An image of what `lth-deploy benchmark` measured: AP over latency and over bytes, one curve for each kind of ticket.
 
     python -m benchmarks.front_plot benchmarks/results/NAME.json --out benchmarks/results/NAME.svg [--against bytes]
 

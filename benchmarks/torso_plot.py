@@ -1,4 +1,4 @@
-"""A picture of what benchmarks/torso.py measured: times as fast as dense fp32, over the share of zeros.
+"""An image of what benchmarks/torso.py measured: times as fast as dense fp32, over the share of zeros.
 
 python -m benchmarks.torso_plot benchmarks/results/torso-CPU.json --out benchmarks/results/torso-CPU.svg
 """

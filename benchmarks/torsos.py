@@ -56,7 +56,7 @@ def export_pyramid(name: str, path: Path, size: int) -> None:
 
 
 def export_detector(name: str, path: Path, size: int) -> None:
-    """Write an untrained detector, from picture to boxes: `faster_rcnn-resnet50`, resized to this height and width.
+    """Write an untrained detector, from image to boxes: `faster_rcnn-resnet50`, resized to this height and width.
 
     One class of a two-stage detector scores above the threshold wherever it looks, so that suppression has as many
     boxes to sort as there are proposals.
@@ -85,7 +85,7 @@ def export(name: str, path: Path, size: int) -> None:
 
 
 def feeds_for(path: Path, size: int | tuple[int, int], seed: int) -> dict[str, np.ndarray]:
-    """A random picture, square or of height and width, for the only input of a network."""
+    """A random image, square or of height and width, for the only input of a network."""
     (source,) = onnx.load(str(path), load_external_data=False).graph.input
     height, width = (size, size) if isinstance(size, int) else size
     rng = np.random.default_rng(seed)

@@ -11,7 +11,7 @@ PROGRAM = Path(__file__).with_name("engine_worker.py")
 
 @dataclass(frozen=True)
 class Worker:
-    """A process that computes the picture of a seed; it ends when its input does. load_s: seconds on the wall."""
+    """A process that computes the image of a seed; it ends when its input does. load_s: seconds on the wall."""
 
     version: str
     load_s: float
@@ -26,7 +26,7 @@ class Worker:
 
 
 def start_worker(python: Path, engine: str, model: Path, size: int, threads: int = 1) -> Worker:
-    """Open `model` with `engine` in the interpreter `python`, for pictures of size x size.
+    """Open `model` with `engine` in the interpreter `python`, for images of size x size.
 
     Raises:
         SystemExit: it could not; its own messages stand on standard error.

@@ -83,7 +83,7 @@ def save_decoder(folder: Path) -> str:
 
 
 def save_data(folder: Path, images: int = 4) -> tuple[Path, Path]:
-    """Annotation file and image folder: noise pictures of different sizes with an object at each of BOXES."""
+    """Annotation file and image folder: noise images of different sizes with an object at each of BOXES."""
     generator = np.random.default_rng(1)
     (folder / "images").mkdir(parents=True)
     records, annotations = [], []

@@ -96,7 +96,7 @@ def batch(
 
 
 def picture(height: int, width: int, seed: int = 0) -> npt.NDArray[np.uint8]:
-    """A smooth random picture; noise would make all detections alike."""
+    """A smooth random image; noise would make all detections alike."""
     coarse = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), dtype=np.uint8)
     rows, columns = np.arange(height) * 4 // height, np.arange(width) * 5 // width
     return coarse[rows][:, columns]

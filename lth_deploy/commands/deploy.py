@@ -110,7 +110,7 @@ def evaluate(
 def predict(
     artifact: Annotated[Path, typer.Argument(help="ONNX file, or exported run directory.")],
     images: Annotated[list[Path], typer.Argument(help="Pictures.")],
-    out: Annotated[Path, typer.Option(help="Folder for the pictures with detections.")],
+    out: Annotated[Path, typer.Option(help="Folder for the images with detections.")],
     threshold: Annotated[float, typer.Option(help="Least score that is drawn.")] = 0.5,
     engine: Annotated[str, typer.Option(help="Engine that runs the file.")] = "onnxruntime",
     threads: Annotated[int, typer.Option(min=0, help="0 leaves it to the engine.")] = 0,

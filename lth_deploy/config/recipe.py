@@ -46,7 +46,7 @@ class DetectorSpec(Section):
     min_size: Positive = 800
     max_size: Positive = 1333
     crop_scale: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.08, description="least share of a picture that a classifier's random training crop shows"
+        0.08, description="least share of an image that a classifier's random training crop shows"
     )
     proposals: Positive = 1000
     detections: Positive = 100

@@ -1,4 +1,4 @@
-"""An image folder, CLASS/PICTURE, turned into a COCO file: every picture is one object that fills it."""
+"""An image folder, CLASS/PICTURE, turned into a COCO file: every image is one object that fills it."""
 
 from pathlib import Path
 
@@ -11,12 +11,12 @@ _PACKED_BY_MACOS = "__MACOSX"
 
 
 def convert_folder(root: Path, out_json: Path) -> Path:
-    """Write the pictures below `root` as a COCO file; returns `root`, where its file names begin.
+    """Write the images below `root` as a COCO file; returns `root`, where its file names begin.
 
-    Classes are the folders in `root`, in order of their names, and get ids 1, 2, ...; pictures may lie deeper.
+    Classes are the folders in `root`, in order of their names, and get ids 1, 2, ...; images may lie deeper.
 
     Raises:
-        DataError: there are no class folders, one of them has no pictures, or a file is no picture.
+        DataError: there are no class folders, one of them has no images, or a file is no image.
     """
     found = (entry for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else ()
     folders = sorted(entry for entry in found if not entry.name.startswith((".", _PACKED_BY_MACOS)))
@@ -27,7 +27,7 @@ def convert_folder(root: Path, out_json: Path) -> Path:
     for label, folder in enumerate(folders, start=1):
         files = sorted(file for file in folder.rglob("*") if is_image_name(file))
         if not files:
-            raise DataError(f"{folder} has no pictures ({', '.join(SUFFIXES)}); add some or remove the class")
+            raise DataError(f"{folder} has no images ({', '.join(SUFFIXES)}); add some or remove the class")
         for file in files:
             number = len(images) + 1
             width, height = _size(file)
@@ -44,4 +44,4 @@ def _size(file: Path) -> tuple[int, int]:
     try:
         return read_header(file).size
     except FaultError as fault:
-        raise DataError(f"{printable(file)}: no picture that can be read: {fault}") from fault
+        raise DataError(f"{printable(file)}: no image that can be read: {fault}") from fault

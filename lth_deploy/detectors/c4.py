@@ -1,4 +1,4 @@
-"""The parts of Faster R-CNN without a pyramid: conv1 to layer3 for the whole picture, layer4 for each region.
+"""The parts of Faster R-CNN without a pyramid: conv1 to layer3 for the whole image, layer4 for each region.
 
 Sizes are detectron2's for this layout, but for the proposal network's 512 channels, which are the first paper's and
 those of Girish et al. 2021, whose shares of parameters they give.

@@ -1,6 +1,6 @@
 """A classifier in a detector's clothes: the backbone of the detectors with a fully connected layer on top.
 
-Its backbone has the names that it has in a detector, `backbone.body.` before torchvision's own, and sees pictures
+Its backbone has the names that it has in a detector, `backbone.body.` before torchvision's own, and sees images
 normalized as a detector's does, so that its tickets fit there as they are.
 """
 
@@ -14,7 +14,7 @@ from lth_deploy.detectors.norms import norm_layer
 from lth_deploy.detectors.transform import IMAGENET_MEAN, IMAGENET_STD, Target
 
 MARGIN = 8 / 7
-"""Shorter side of a picture over the side of its central crop: 256 over 224 (He et al. 2016, section 3.4)."""
+"""Shorter side of an image over the side of its central crop: 256 over 224 (He et al. 2016, section 3.4)."""
 ASPECT_RATIOS = (3 / 4, 4 / 3)
 ANSWERS = 5
 
@@ -37,7 +37,7 @@ class Classifier(nn.Module):
 
     In training mode (images, targets) become the cross entropy over random crops, whose randomness is torch's
     global generator; a target's first label is the class. In evaluation mode each image becomes its best
-    classes, as boxes over the whole picture with probabilities and labels.
+    classes, as boxes over the whole image with probabilities and labels.
     """
 
     def __init__(self, body: nn.Module, classes: int, side: int, crop_scale: float) -> None:

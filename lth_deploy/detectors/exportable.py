@@ -1,4 +1,4 @@
-"""The whole detector as one function of one picture, the form that is exported."""
+"""The whole detector as one function of one image, the form that is exported."""
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ from lth_deploy.detectors.pooling import levels_merged_by_rows
 
 
 class ExportableDetector(nn.Module):
-    """A detector in evaluation mode: uint8 picture in, detections in pixels of that picture out."""
+    """A detector in evaluation mode: uint8 image in, detections in pixels of that image out."""
 
     input_name = "image"
 

@@ -13,7 +13,7 @@ Image = npt.NDArray[np.uint8]
 
 
 def to_input(image: Tensor) -> Tensor:
-    """A picture, uint8 [H, W, 3] RGB, as the detectors take it: float32 [3, H, W] in 0..1."""
+    """An image, uint8 [H, W, 3] RGB, as the detectors take it: float32 [3, H, W] in 0..1."""
     return image.permute(2, 0, 1).to(torch.float32) / 255
 
 

@@ -24,7 +24,7 @@ def levels_merged_by_rows() -> Iterator[None]:
     """Trace torchvision's pooling with `merge_levels`.
 
     What it traces by itself scatters single numbers, with an index for each: of a Faster R-CNN with 1,000 proposals
-    on a small picture that was a third of all time in ONNX Runtime.
+    on a small image that was a third of all time in ONNX Runtime.
     """
     original = poolers._onnx_merge_levels
     poolers._onnx_merge_levels = merge_levels

@@ -83,7 +83,7 @@ class Winner(Section):
 
 
 class PictureFile(Section):
-    """A picture in the run directory; the path is relative to it."""
+    """An image in the run directory; the path is relative to it."""
 
     title: str = ""
     path: str

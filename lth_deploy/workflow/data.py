@@ -30,7 +30,7 @@ def data_from_voc(voc_root: Path, split: str, out: Path) -> VocConversion:
 def crop_objects(
     annotations: Path, images: Path, out: Path, *, pad: float = 0.2, smallest: int = 8, most: int = 0
 ) -> dict[str, int]:
-    """Write the objects of a COCO data set as the image folder `out`; number of pictures by class. See `cut_objects`.
+    """Write the objects of a COCO data set as the image folder `out`; number of images by class. See `cut_objects`.
 
     Raises:
         DataError: the data set is faulty, or a class has no object to cut.

@@ -1,4 +1,4 @@
-"""The verb `predict`: pictures with detections, and the detections as JSON."""
+"""The verb `predict`: images with detections, and the detections as JSON."""
 
 import logging
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ RESULTS = "detections.json"
 
 @dataclass(frozen=True)
 class Prediction:
-    """One image: where it came from, the picture that was drawn, and what was found, at any score."""
+    """One image: where it came from, the image that was drawn, and what was found, at any score."""
 
     image: Path
     picture: Path
@@ -44,7 +44,7 @@ def predict(
 
     Raises:
         UsageError: no images, a threshold outside 0..1, unknown engine or decoder.
-        DataError: an image cannot be read. The pictures before it stay.
+        DataError: an image cannot be read. The images before it stay.
         ArtifactError: a damaged or unsupported file.
     """
     if not images:
@@ -74,7 +74,7 @@ def _drawn(opened: Artifact, images: Sequence[Path], out: Path, threshold: float
 
 
 def _check_figures(found: Detections, model: Path, image: Path) -> None:
-    """Refuse what is no detection before a picture of it is written.
+    """Refuse what is no detection before an image of it is written.
 
     Raises:
         ArtifactError: a score, a box or a keypoint that is no number.
@@ -99,7 +99,7 @@ def _picture_paths(images: Sequence[Path], out: Path) -> list[Path]:
 
 
 def _as_data(prediction: Prediction, names: Sequence[str]) -> dict[str, Any]:
-    """Boxes and keypoints of one image as plain data; masks are in the picture only, being large."""
+    """Boxes and keypoints of one image as plain data; masks are in the image only, being large."""
     found = prediction.detections
     rows = []
     for index in range(len(found)):

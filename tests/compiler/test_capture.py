@@ -16,13 +16,13 @@ from lth_deploy.detectors.inference import predict
 from lth_deploy.errors import UsageError
 
 OUTPUTS = {"mask_rcnn": ("masks",), "keypoint_rcnn": ("keypoints",)}
-# Of six pictures of three sizes, the one with the weakest detection.
+# Of six images of three sizes, the one with the weakest detection.
 PICTURES = [picture(*size, seed) for seed in range(2) for size in ((64, 80), (110, 60), (150, 210))]
 
 
 @dataclass(frozen=True)
 class Family:
-    """A folded detector, its graph, pictures in which it finds objects, and one in which it finds none."""
+    """A folded detector, its graph, images in which it finds objects, and one in which it finds none."""
 
     name: str
     model: Any

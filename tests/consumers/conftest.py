@@ -1,4 +1,4 @@
-"""An export with a region, its pictures as PPM, and the C++ consumer built for this machine and for 64-bit ARM."""
+"""An export with a region, its images as PPM, and the C++ consumer built for this machine and for 64-bit ARM."""
 
 import os
 import subprocess

@@ -6,7 +6,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Export:
-    """model: with a region. pictures: the list of the PPM files. data, images: the same as COCO."""
+    """model: with a region. images: the list of the PPM files. data, images: the same as COCO."""
 
     model: Path
     pictures: Path

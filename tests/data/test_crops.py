@@ -18,7 +18,7 @@ BOXES = [("cell", [4, 6, 20, 10]), ("dust", [1, 2, 8, 8]), ("cell", [30, 20, 10,
 
 
 def save(folder: Path, names: tuple[str, ...] = ("cell", "dust"), crowd: bool = False) -> tuple[Path, Path]:
-    """One picture whose every pixel tells its place, with objects of two classes."""
+    """One image whose every pixel tells its place, with objects of two classes."""
     images = folder / "images"
     images.mkdir(parents=True, exist_ok=True)
     rows, columns = np.mgrid[:HEIGHT, :WIDTH]
@@ -51,7 +51,7 @@ def test_every_object_is_cut_with_its_margin_as_far_as_the_picture_goes(tmp_path
     counts = cut_objects(*save(tmp_path), tmp_path / "out", CropsPlan(pad=0.5, smallest=8))
     assert counts == {"cell": 2, "dust": 1}
     first = read_image(tmp_path / "out" / "cell" / "000001.png")
-    # 20 x 10 at (4, 6), with 10 and 5 pixels more on each side: from column -6 on, which the picture has not.
+    # 20 x 10 at (4, 6), with 10 and 5 pixels more on each side: from column -6 on, which the image has not.
     assert first.shape[:2] == (20, 34)
     assert tuple(first[0, 0]) == (1, 0, 0)
     assert tuple(first[-1, -1]) == (20, 33, 0)

@@ -1,4 +1,4 @@
-"""An image folder becomes a COCO file of pictures that are one object each."""
+"""An image folder becomes a COCO file of images that are one object each."""
 
 from pathlib import Path
 
@@ -50,5 +50,5 @@ def test_what_is_no_image_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="class has no pictures"):
         convert_folder(tmp_path / "empty", tmp_path / "t.json")
     (tmp_path / "empty" / "class" / "a.png").write_bytes(b"no png")
-    with pytest.raises(DataError, match=r"a\.png: no picture that can be read"):
+    with pytest.raises(DataError, match=r"a\.png: no image that can be read"):
         convert_folder(tmp_path / "empty", tmp_path / "t.json")

@@ -55,7 +55,7 @@ def test_regions_are_read_at_stride_sixteen_and_keep_their_cells() -> None:
 
 
 def test_the_head_is_the_last_stage_and_its_mean(tmp_path: Path) -> None:
-    """A classifier's file fills the trunk and the head: pooled over a whole picture, both make its features."""
+    """A classifier's file fills the trunk and the head: pooled over a whole image, both make its features."""
     torch.manual_seed(5)
     classifier = get_model("resnet18", weights=None).eval()
     path = tmp_path / "classifier.pth"

@@ -21,7 +21,7 @@ _ORIENTATION, _MAKE, _WIDTH = 0x0112, 0x010F, 0x0100
 
 @cache
 def picture(kind: str, mode: str = "RGB") -> bytes:
-    """A small picture, or b"" where Pillow cannot write it."""
+    """A small image, or b"" where Pillow cannot write it."""
     pixels = np.random.default_rng(5).integers(0, 255, (30, 40, 3), dtype=np.uint8)
     file = BytesIO()
     try:
@@ -32,7 +32,7 @@ def picture(kind: str, mode: str = "RGB") -> bytes:
 
 
 def damaged_picture(random: Random) -> bytes:
-    """One picture, damaged in one of several ways."""
+    """One image, damaged in one of several ways."""
     kind = random.randrange(8)
     if kind == 0:
         return _exif(random)

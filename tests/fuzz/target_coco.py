@@ -16,7 +16,7 @@ NAME = "coco"
 
 
 def prepare(folder: Path) -> None:
-    """A document with boxes, masks, keypoints and crowds, small pictures, and a detector."""
+    """A document with boxes, masks, keypoints and crowds, small images, and a detector."""
     from tests.data.sound_coco import DOCUMENT, HEIGHT, WIDTH
     from tests.tiny_artifact import save_data, save_decoder, save_tiny
 

@@ -11,7 +11,7 @@ NAME = "images"
 
 
 def prepare(folder: Path) -> None:
-    """A detector that takes pictures of any size."""
+    """A detector that takes images of any size."""
     from tests.tiny_artifact import save_decoder, save_tiny
 
     save_decoder(folder)

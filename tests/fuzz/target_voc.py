@@ -1,4 +1,4 @@
-"""Pascal VOC folders: XML, lists of splits, names and pictures, through `data from-voc`."""
+"""Pascal VOC folders: XML, lists of splits, names and images, through `data from-voc`."""
 
 from functools import cache
 from io import BytesIO

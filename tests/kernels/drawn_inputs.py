@@ -1,4 +1,4 @@
-"""What a property of kernels is checked on, beside the program: its pictures, and a generator for its weights."""
+"""What a property of kernels is checked on, beside the program: its images, and a generator for its weights."""
 
 import numpy as np
 from hypothesis import HealthCheck, settings
@@ -17,7 +17,7 @@ ZEROS = st.sampled_from([0.0, 0.5, 0.9, 0.99, 1.0])
 def drawn_pictures(
     program: Program, data: st.DataObject, *, most: int, least: tuple[int, int] = (1, 1), more: int
 ) -> tuple[np.random.Generator, list[np.ndarray]]:
-    """A generator and what it draws for the program: up to `most` pictures, each side up to `more` above its least."""
+    """A generator and what it draws for the program: up to `most` images, each side up to `more` above its least."""
     sides = (data.draw(st.integers(side, side + more)) for side in least)
     shape = (data.draw(st.integers(1, most)), program.instructions[0].channels, *sides)  # type: ignore[union-attr]
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
@@ -25,6 +25,6 @@ def drawn_pictures(
 
 
 def reach(window: Window) -> tuple[int, int]:
-    """Height and width that a window covers, and a picture without padding must have."""
+    """Height and width that a window covers, and an image without padding must have."""
     height, width = ((window.kernel[axis] - 1) * window.dilation[axis] + 1 for axis in (0, 1))
     return height, width

@@ -43,7 +43,7 @@ def roi_node(
     place: str = "output_half_pixel",
     scale: float = 0.25,
 ) -> RoiNode:
-    """Two pictures of a shape (channels, height, width), and boxes of every kind: wild ones at the end of many."""
+    """Two images of a shape (channels, height, width), and boxes of every kind: wild ones at the end of many."""
     rng = np.random.default_rng(boxes + shape[0])
     channels, height, width = shape
     extent = np.array([width, height, width, height]) / scale

@@ -153,7 +153,7 @@ def test_heads_without_a_region_make_empty_outputs(kernels: Path) -> None:
 
 
 def test_nan_in_one_picture_stays_in_its_windows(kernels: Path) -> None:
-    """Lanes outside of the picture hold garbage; none of it may reach a pixel."""
+    """Lanes outside of the image hold garbage; none of it may reach a pixel."""
     three = Window((3, 3), (1, 1), (1, 1, 1, 1))
     constants = (Weight("dense", "f32", (8, 8, 3, 3), None, 1),)
     program = Program(1, constants, (Load(0, 8), Conv(0, 0, None, three), Conv(1, 0, None, three)), (Output(2),))

@@ -63,7 +63,7 @@ def layer(block: str, zeros: float, side: int) -> RegionNode:
     [("avx2", "", 1.75), ("avx2", ":2x1", 2.4), ("portable", "", 3.9), ("portable", ":2x1", 4.8)],
 )
 def test_a_nonzero_of_a_whole_layer(host: Path, tmp_path: Path, isa: str, block: str, most: float) -> None:
-    """What denser weights cost more on a large picture than on a small one: reading and packing cancel out."""
+    """What denser weights cost more on a large image than on a small one: reading and packing cancel out."""
     nodes = {(zeros, side): layer(block, zeros, side) for zeros in ZEROS for side in SIDES}
     runs = {key: instructions(host, tmp_path, isa, node) for key, node in nodes.items()}
     kept = [np.count_nonzero(nodes[zeros, SIDES[0]].weights[0]) for zeros in ZEROS]

@@ -210,7 +210,7 @@ def test_a_picture_that_cannot_be_shown_is_a_warning(run_directory: Path) -> Non
     page = page_of(run_directory)
     assert Reader(page).every("img") == []
     for path in paths:
-        assert f"The picture {path} is not shown" in page
+        assert f"The image {path} is not shown" in page
 
 
 def test_the_same_source_gives_the_same_page(run_directory: Path, whole: str) -> None:

@@ -84,7 +84,7 @@ const Tensor& output(const Model& model, const std::vector<Tensor>& found, const
   throw std::runtime_error(std::string("the model has no output ") + name + ": it is not an lth_deploy export");
 }
 
-// COCO results of one picture, each with a comma in front but the very first.
+// COCO results of one image, each with a comma in front but the very first.
 void append_results(Model& model, Picture& picture, const std::vector<int64_t>& ids, double least, std::string& text) {
   const std::vector<Tensor> found = model.run(tensor_of(picture));
   const Tensor& boxes = output(model, found, "boxes", ort::kFloat);

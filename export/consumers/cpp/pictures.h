@@ -1,4 +1,4 @@
-// What goes in: pictures as binary PPM, and the classes that a model names.
+// What goes in: images as binary PPM, and the classes that a model names.
 #pragma once
 
 #include <cstdint>

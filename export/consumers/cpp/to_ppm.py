@@ -1,4 +1,4 @@
-"""The pictures of a COCO data set as PPM files, with the list that lth_consumer reads. Needs pillow.
+"""The images of a COCO data set as PPM files, with the list that lth_consumer reads. Needs pillow.
 
 python to_ppm.py annotations.json images/ ppm/
 

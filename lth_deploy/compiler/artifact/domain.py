@@ -50,6 +50,6 @@ def region_name(number: int) -> str:
 
 
 ROI_ALIGN = "RoiAlign"
-"""The operator that pools boxes from a picture, as the standard one of this name does."""
+"""The operator that pools boxes from an image, as the standard one of this name does."""
 
 REGION_NAMES = frozenset(region_name(number) for number in range(MAX_REGIONS))

@@ -19,20 +19,20 @@ WRAPPER = "model."
 
 
 def capture(module: nn.Module, sample: npt.NDArray[np.uint8], opset: int = OPSET) -> onnx.ModelProto:
-    """Trace a detector into one ONNX graph that takes pictures of every size.
+    """Trace a detector into one ONNX graph that takes images of every size.
 
     module: an `ExportableDetector`, best with normalization folded; it is copied, never changed. sample:
-    a picture uint8 [H, W, 3]; tracing runs it, and its content leaves no mark on the graph. Initializers
+    an image uint8 [H, W, 3]; tracing runs it, and its content leaves no mark on the graph. Initializers
     carry the names of the detector's parameters, but for scale and shift of group norm, which the exporter
     reshapes.
 
     Raises:
-        UsageError: the sample is not a picture.
+        UsageError: the sample is not an image.
         onnx.checker.ValidationError: the exporter wrote an invalid graph.
     """
     if sample.ndim != 3 or sample.shape[2] != 3 or sample.dtype != np.uint8:
         raise UsageError(
-            f"capture: the sample is {sample.dtype} {sample.shape}; give a picture, uint8 [height, width, 3]"
+            f"capture: the sample is {sample.dtype} {sample.shape}; give an image, uint8 [height, width, 3]"
         )
     copied = copy.deepcopy(module).cpu().eval().requires_grad_(False)
     model = onnx.load_model_from_string(_export(copied, torch.from_numpy(sample.copy()), opset))

@@ -1,4 +1,4 @@
-"""Removing channels that are zero whatever the picture: a smaller model for every runtime, with the same outputs.
+"""Removing channels that are zero whatever the image: a smaller model for every runtime, with the same outputs.
 
 A filter without weights and without bias puts out zeros. Activations, pooling and resizing pass them on, sums keep them
 where both sides have them. Such a channel goes, with its filters and with the weights that read it, where every node

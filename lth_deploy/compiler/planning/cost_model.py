@@ -61,7 +61,7 @@ def layer_cost(unit: Unit, stored: StoredWeight, times: int, table: CostTable, b
             cost = _transposed_cost(weights, times, dense_rate, table)
         else:
             cost = _bytes_cost(kind, weights, times, table.int8)
-        # Of single pictures the rates know, as they were fitted to whole backbones.
+        # Of single images the rates know, as they were fitted to whole backbones.
         return Cost(cost.sparse * lanes, cost.dense) if batch > 1 else cost
     nonzeros = int(np.count_nonzero(weights))
     outputs, inputs = weights.shape[:2]
@@ -117,7 +117,7 @@ def conversion_ms(cut: Cut, stored: Mapping[str, StoredWeight], times: Mapping[s
     for unit in cut.units:
         if unit.weight is None or ("in", unit.weight) in counted:
             continue
-        # Pictures are read as bytes, of which the stem's rate knows.
+        # Images are read as bytes, of which the stem's rate knows.
         made = set() if layer_class(unit, stored[unit.weight].shape) == "stem" else quantized
         if set(unit.inputs) & (given | made):
             counted.add(("in", unit.weight))

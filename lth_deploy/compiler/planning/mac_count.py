@@ -37,7 +37,7 @@ class Uses:
     """How one inference uses weights, by their names.
 
     positions: the number of times that each weight of it is multiplied, over all nodes that share it. batches: how many
-    planes or rows at once one node takes at most: pictures, or regions of interest. sizes: shape of each input.
+    planes or rows at once one node takes at most: images, or regions of interest. sizes: shape of each input.
     """
 
     positions: dict[str, int] = field(default_factory=dict)

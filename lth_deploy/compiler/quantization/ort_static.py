@@ -130,9 +130,9 @@ def quantize_dense(
 
 
 def _without_inferred_shapes(path: Path) -> onnx.ModelProto:
-    """The file without the shapes that the quantizer noted: they hold only for pictures with as many detections.
+    """The file without the shapes that the quantizer noted: they hold only for images with as many detections.
 
-    ONNX Runtime believes them, rewrites reshapes accordingly and then fails on other pictures.
+    ONNX Runtime believes them, rewrites reshapes accordingly and then fails on other images.
     """
     model = onnx.load(str(path))
     for graph in all_graphs(model.graph):

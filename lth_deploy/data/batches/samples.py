@@ -120,7 +120,7 @@ def shrink(image: torch.Tensor, load_size: tuple[int, int]) -> torch.Tensor:
     """uint8 [3, H, W] shrunk to fit a longest and a shortest side; never enlarged.
 
     Plain bilinear as in torchvision's own transform, which an exported detector repeats on full-size images:
-    smoothing here would train on sharper or softer pictures than the artifact ever sees.
+    smoothing here would train on sharper or softer images than the artifact ever sees.
     """
     longest, shortest = max(load_size), min(load_size)
     height, width = image.shape[-2:]

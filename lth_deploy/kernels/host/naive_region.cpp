@@ -170,7 +170,7 @@ class Run {
     return *std::max_element(sums.begin(), sums.end());
   }
 
-  // Sums of (input - zero) times value, and the bias; outside of the picture the input is `zero`.
+  // Sums of (input - zero) times value, and the bias; outside of the image the input is `zero`.
   template <class T>
   void conv(const Instr& instr, const Tensor& in, double zero, const std::vector<T>& values, Tensor& out) {
     const Weight& weight = weights_[instr.weight];

@@ -5,7 +5,7 @@
 
 namespace lth {
 
-// lowest: what a window has that lies outside of the picture altogether.
+// lowest: what a window has that lies outside of the image altogether.
 void naive_max_pool(const Window& w, const NaiveTensor& in, double lowest, NaiveTensor& out);
 
 // To the plane of `out`.

@@ -12,7 +12,7 @@ constexpr double kMaxWork = 2e8;           // samples of one run
 constexpr float kMaxCounted = 65536.f;     // samples of a bin in one direction that the oracle looks at
 constexpr float kMaxSamples = 16777216.f;  // that a bin may have
 
-// `y` and `x` are inside of the picture, or not a pixel beyond.
+// `y` and `x` are inside of the image, or not a pixel beyond.
 double pixel(const float* plane, const Boxes& boxes, double y, double x) {
   y = std::clamp(y, 0., static_cast<double>(boxes.rows - 1));
   x = std::clamp(x, 0., static_cast<double>(boxes.columns - 1));
@@ -23,7 +23,7 @@ double pixel(const float* plane, const Boxes& boxes, double y, double x) {
   return (1 - v) * ((1 - u) * at(row, column) + u * at(row, right)) + v * ((1 - u) * at(below, column) + u * at(below, right));
 }
 
-// One direction of a box: the samples of every bin, and where those of the picture lie.
+// One direction of a box: the samples of every bin, and where those of the image lie.
 struct Side {
   double samples = 0;
   std::vector<std::vector<double>> inside;

@@ -112,7 +112,7 @@ def spread_out(x: Float, weight: Float) -> Float:
 
 
 def pooled(x: Float, window: Window, fill: float) -> Float:
-    """Maximum over windows, outside of the picture `fill`."""
+    """Maximum over windows, outside of the image `fill`."""
     return np.asarray(np.maximum.reduce(_taps(x, window, fill)))
 
 

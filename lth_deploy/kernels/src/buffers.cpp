@@ -98,7 +98,7 @@ class Allocator {
     }
   }
 
-  // Of so many pictures that they stay in a cache until they are interleaved.
+  // Of so many images that they stay in a cache until they are interleaved.
   void phases(int i) {
     const Instr& in = c_.program.instrs[i];
     TensorPlan x = plan_.tensors[in.args[0]];

@@ -44,7 +44,7 @@ class CallTensors {
     each_plane_of_workers(tensor, 0, plan_.tensors[tensor].n, f);
   }
 
-  // Of `pictures` pictures from `first` on.
+  // Of `pictures` images from `first` on.
   template <class F>
   void each_plane_of_workers(int tensor, int first, int pictures, F&& f) {
     const TensorPlan& t = plan_.tensors[tensor];

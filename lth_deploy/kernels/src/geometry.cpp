@@ -63,7 +63,7 @@ std::vector<Axis> nearest_axis(const Direction& source, int out_pixels, int out_
   for (int i = 0; i < out_part; ++i) {
     if (aligned) {
       axis.push_back(shifted(source, i / 2));
-      axis.back().plain = 1;  // lanes outside of the picture hold nothing that is read
+      axis.back().plain = 1;  // lanes outside of the image hold nothing that is read
       continue;
     }
     int at[4];

@@ -20,7 +20,7 @@ constexpr int kOffsetUnit = 8;  // bytes: a 16-bit offset reaches half a megabyt
 struct Axis {
   int32_t source = 0;                  // row or column inside a lane of the source
   int32_t shift = 0;                   // which neighboring lane it comes from: 0, -1, +1, ...
-  int32_t plain = 1;                   // no shift, and no lane is outside of the picture
+  int32_t plain = 1;                   // no shift, and no lane is outside of the image
   int32_t offset[4] = {0, 0, 0, 0};    // where lanes do not agree: element offset for each row or column of the grid
   int32_t inside[4] = {-1, -1, -1, -1};  // all bits set where the pixel exists, for each row or column of the grid
 };
@@ -51,7 +51,7 @@ struct LinearMap {
 
 // Lines that will be copied into a packed tile soon: they are asked for while the sums before it are made.
 struct Ahead {
-  const uint32_t* source = nullptr;  // channel 0 of the picture
+  const uint32_t* source = nullptr;  // channel 0 of the image
   size_t channel_cells = 0;
   const int32_t* channels = nullptr;
   int n_channels = 0;
@@ -62,7 +62,7 @@ struct Ahead {
 
 // Copies the footprint of one tile for some channels into the packed tile.
 struct PackTile {
-  const uint32_t* source = nullptr;  // channel 0 of the picture
+  const uint32_t* source = nullptr;  // channel 0 of the image
   size_t channel_cells = 0;          // cells from one channel of the source to the next
   const int32_t* channels = nullptr;
   int n_channels = 0;
@@ -72,7 +72,7 @@ struct PackTile {
   int col0 = 0, n_cols = 0;
   int pitch = 0;             // lines from one row of the packed tile to the next
   int channel_lines = 0;     // lines from one channel of the packed tile to the next
-  uint32_t fill = 0;         // the cell outside of the picture
+  uint32_t fill = 0;         // the cell outside of the image
   uint32_t* tile = nullptr;
 };
 
@@ -183,7 +183,7 @@ constexpr int kMatrixLines = 4;  // output lines that a block of sums has at mos
 
 // Copies what a tile of output lines reads, so that all cells at one position lie together: [y][column][ky][cell].
 struct PackDense {
-  const uint32_t* source = nullptr;  // cell 0 of the picture
+  const uint32_t* source = nullptr;  // cell 0 of the image
   size_t channel_cells = 0;          // cells from one plane of the source to the next
   int n_cells = 0;                   // planes that are read
   LineMap map;
@@ -193,7 +193,7 @@ struct PackDense {
   int col0 = 0, columns = 0;                      // columns of the packed tile, from map.columns + col0 on
   int kw = 1, sw = 1;                             // where kw < sw, columns between the windows are left out
   size_t row_lines = 0, column_lines = 0;         // lines from one y, and from one column, of the packed tile to the next
-  uint32_t fill = 0;                              // the cell outside of the picture
+  uint32_t fill = 0;                              // the cell outside of the image
   uint32_t* tile = nullptr;
 };
 
@@ -258,7 +258,7 @@ struct Isa {
   void (*interpolate)(const float* source, const PlaneShape& in, const LinearMap&, const PlaneShape& out, float* scratch,
                       float* lines);
   void (*add)(const float* x, const float* y, size_t cells, const Finish&, float* out);  // y may be null
-  // Bytes: cells of up to four channels of a picture, `pixels` from one to the next.
+  // Bytes: cells of up to four channels of an image, `pixels` from one to the next.
   void (*load_bytes)(const float* nchw, size_t pixels, int channels, const PlaneShape&, const Quantized&, uint32_t* lines);
   void (*store_bytes)(const uint32_t* lines, const PlaneShape&, const Quantized&, float* nchw, size_t pixels, int channels);
   // Lines of up to four channels, channel_cells from one to the next.

@@ -17,7 +17,7 @@ inline bool whole_quad(const PlaneShape& s, int x) { return x + 4 <= s.w && 3 * 
 // Rows of the lane grid that have row y of their sub-image.
 inline int rows_with(const PlaneShape& s, int y) { return y < s.H ? (s.H - 1 - y) / s.h + 1 : 0; }
 
-// Lines [first, end) of row y; rows(r) gives one column, or four, of row r of the plane. What lies outside of the picture
+// Lines [first, end) of row y; rows(r) gives one column, or four, of row r of the plane. What lies outside of the image
 // gets anything.
 template <class Rows>
 inline __attribute__((always_inline)) void lay_row(const Rows& rows, const PlaneShape& s, int y, int first, int end,

@@ -42,7 +42,7 @@ struct InstrPlan {
   Mapping map;
   LinearMapping linear;  // kResize between pixels
   std::vector<Tile> tiles;
-  View scratch;     // transposed convolutions: the phases of some pictures before they are interleaved
+  View scratch;     // transposed convolutions: the phases of some images before they are interleaved
   int pictures = 0;  // of which the scratch holds phases
   Mapping phases;
 };

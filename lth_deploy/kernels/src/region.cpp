@@ -20,7 +20,7 @@ bool same_shapes(const std::vector<Shape>& a, const std::vector<Shape>& b) {
                     [](const Shape& x, const Shape& y) { return x.rank == y.rank && x.dims == y.dims; });
 }
 
-// A head whose detector found nothing: there is no picture or row to work on, and every output is empty too.
+// A head whose detector found nothing: there is no image or row to work on, and every output is empty too.
 bool is_empty(const std::vector<Shape>& inputs) {
   return std::any_of(inputs.begin(), inputs.end(), [](const Shape& s) { return s.dims[0] == 0; });
 }
@@ -108,7 +108,7 @@ int packed_before(const Program& program, size_t i) {
   return -1;
 }
 
-// Pictures that are only quantized are read as bytes, and bytes that are only returned are written as floats.
+// Images that are only quantized are read as bytes, and bytes that are only returned are written as floats.
 std::vector<bool> passed_by(const Program& program) {
   const auto& instrs = program.instrs;
   std::vector<bool> read(instrs.size()), other(instrs.size());  // other: by something else than a quantize

@@ -1,4 +1,4 @@
-// Pictures are brought to channels last, so that a bin is a sum of whole vectors of channels.
+// Images are brought to channels last, so that a bin is a sum of whole vectors of channels.
 #include "roi_align.h"
 
 #include <algorithm>
@@ -66,7 +66,7 @@ void add_sample(Side& to, float at, int64_t size, float share) {
   add_line(to, high, high_weight * share);
 }
 
-// The samples of a bin from `corner` on that may lie inside of the picture, as first and end: however many a box has, these
+// The samples of a bin from `corner` on that may lie inside of the image, as first and end: however many a box has, these
 // are not many more than pixels.
 std::pair<int64_t, int64_t> inside(double corner, double step, int64_t samples, int64_t size) {
   constexpr double kSlack = 16;  // more than roundings move

@@ -13,11 +13,11 @@ constexpr int64_t kMaxFixedSamples = 16;
 struct RoiAlign {
   int64_t height = 0, width = 0;  // bins of a box
   int64_t samples = 0;            // of a bin in each direction; 0: one for each pixel of its size, rounded up
-  float scale = 1.f;              // from the boxes' units to pixels of the picture
+  float scale = 1.f;              // from the boxes' units to pixels of the image
   bool half_pixel = false;        // boxes are shifted by half a pixel and keep their size; else they have a pixel at least
 };
 
-// Pictures [images, channels, rows, columns] and boxes [count, 4] of x1, y1, x2, y2, each with the number of its image.
+// Images [images, channels, rows, columns] and boxes [count, 4] of x1, y1, x2, y2, each with the number of its image.
 struct Boxes {
   const float* pictures = nullptr;
   int64_t images = 0, channels = 0, rows = 0, columns = 0;

@@ -12,7 +12,7 @@ namespace {
 // Sums of one task: they go to and fro between blocks, beside weights and inputs that stream through the second cache.
 size_t sums_bytes() { return std::min(caches().l2 * 5 / 8, size_t{640} << 10); }
 
-// Output rows (or pairs) [begin, end) of one group over one tile of one picture.
+// Output rows (or pairs) [begin, end) of one group over one tile of one image.
 struct Part {
   int begin, end;
 };

@@ -14,8 +14,8 @@ namespace lth {
 
 // Where the channels of a tensor lie, or its cells of four.
 struct Planes {
-  float* first = nullptr;            // plane 0 of picture 0; null for no tensor
-  size_t channel = 0, image = 0;     // cells from one plane, and from one picture, to the next
+  float* first = nullptr;            // plane 0 of image 0; null for no tensor
+  size_t channel = 0, image = 0;     // cells from one plane, and from one image, to the next
 };
 
 // Rows of activations where they lie.
@@ -39,7 +39,7 @@ struct ConvCall {
   Finish finish;
   const uint32_t* bias = nullptr;          // for each row
   const Requantize* requantize = nullptr;  // of quads; null for floats
-  uint32_t fill = 0;                       // the cell outside of the picture
+  uint32_t fill = 0;                       // the cell outside of the image
 };
 
 void run_conv(const ConvCall&, Parallel&, Workspace&, std::atomic<int>& threads);

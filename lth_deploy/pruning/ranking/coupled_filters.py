@@ -12,7 +12,7 @@ from lth_deploy.mask import Masks
 from lth_deploy.pruning.scope import ScopedLayer
 
 SIDE = 64
-"""Pixels of the picture on which a network shows who reads whose channels."""
+"""Pixels of the image on which a network shows who reads whose channels."""
 
 
 def tied_layers(model: nn.Module, layers: Sequence[ScopedLayer]) -> dict[str, tuple[str, ...]]:

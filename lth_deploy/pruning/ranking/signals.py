@@ -14,7 +14,7 @@ from lth_deploy.training.loop import Batch
 
 Signals = dict[str, npt.NDArray[np.float32]]
 FLOW_SIZE = 128
-"""Side of the picture of ones; the flow depends on it only through borders and strides."""
+"""Side of the image of ones; the flow depends on it only through borders and strides."""
 WITHOUT_FLOW = (nn.GroupNorm, nn.ReLU6, nn.Hardsigmoid)
 
 
@@ -42,7 +42,7 @@ def synaptic_flow(
     outputs: Callable[[nn.Module, Tensor], Sequence[Tensor]],
     side: int = FLOW_SIZE,
 ) -> Signals:
-    """The gradient dR / d|w|, scaled so that R is 1: R is the sum of `outputs` for a picture of ones through |w|.
+    """The gradient dR / d|w|, scaled so that R is 1: R is the sum of `outputs` for an image of ones through |w|.
 
     Biases and what norms subtract are left out, so that the network is linear and every layer has the same flow.
 

@@ -67,15 +67,15 @@ def draw(
 
 
 def side_by_side(pictures: Sequence[Picture], titles: Sequence[str], *, gap: int = 8) -> Picture:
-    """One picture with `pictures` in a row, each under its title.
+    """One image with `pictures` in a row, each under its title.
 
-    pictures: uint8 [H, W, 3] each, of any sizes; shorter ones are padded at the bottom. Returns uint8 RGB.
+    images: uint8 [H, W, 3] each, of any sizes; shorter ones are padded at the bottom. Returns uint8 RGB.
 
     Raises:
-        DataError: no picture, or not one title for each.
+        DataError: no image, or not one title for each.
     """
     if not pictures or len(pictures) != len(titles):
-        raise DataError(f"side_by_side got {len(pictures)} pictures and {len(titles)} titles; give one title each")
+        raise DataError(f"side_by_side got {len(pictures)} images and {len(titles)} titles; give one title each")
     font_size = max(12, min(picture.shape[1] for picture in pictures) // 32)
     strip = font_size * 2
     width = sum(picture.shape[1] for picture in pictures) + gap * (len(pictures) - 1)
@@ -110,7 +110,7 @@ def compare(
 
 
 def encode_png(picture: Picture) -> bytes:
-    """The picture, uint8 [H, W, 3], as the bytes of a PNG file."""
+    """The image, uint8 [H, W, 3], as the bytes of a PNG file."""
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Class colors, and name tags on pictures that avoid each other."""
+"""Class colors, and name tags on images that avoid each other."""
 
 import colorsys
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ _LONGEST_NAME = 24
 
 
 def color_of(label: int) -> Color:
-    """The color of a class, the same in every picture; label counts from 1."""
+    """The color of a class, the same in every image; label counts from 1."""
     if 1 <= label <= len(_FIRST_COLORS):
         return _FIRST_COLORS[label - 1]
     # Steps of the golden ratio never bring two hues together.

@@ -18,7 +18,7 @@ _LARGEST_SIDE = 1600
 
 @dataclass(frozen=True)
 class Shot:
-    """One picture: title, `data:` address, and its size in pixels."""
+    """One image: title, `data:` address, and its size in pixels."""
 
     title: str
     uri: str
@@ -29,15 +29,15 @@ class Shot:
 def load_shots(
     pictures: Sequence[PictureFile], directory: Path, read: Callable[[Path], Picture]
 ) -> tuple[list[Shot], list[str]]:
-    """The first pictures of a run, as `read` decodes them, and one warning for each that cannot be shown."""
+    """The first images of a run, as `read` decodes them, and one warning for each that cannot be shown."""
     shots, warnings = [], []
     for picture in pictures[:MOST_PICTURES]:
         try:
             shots.append(_shot(picture, directory, read))
         except (OSError, ValueError, DataError) as error:
-            warnings.append(f"The picture {picture.path} is not shown: {error}.")
+            warnings.append(f"The image {picture.path} is not shown: {error}.")
     if len(pictures) > MOST_PICTURES:
-        warnings.append(f"{MOST_PICTURES} of {len(pictures)} pictures are shown.")
+        warnings.append(f"{MOST_PICTURES} of {len(pictures)} images are shown.")
     return shots, warnings
 
 

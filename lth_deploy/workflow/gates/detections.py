@@ -100,7 +100,7 @@ def _compared(
 def hold_folding(trained: "nn.Module", folded: "nn.Module", dataset: "CocoDataset") -> None:
     """Hold a network with folded norms against the trained one: feature maps, and what heads make of them.
 
-    These have neither NMS nor top-k, so they are compared element by element. A box head sees the whole picture.
+    These have neither NMS nor top-k, so they are compared element by element. A box head sees the whole image.
 
     Raises:
         ParityError: they differ by more than `FOLD_TOLERANCE` of the largest value.

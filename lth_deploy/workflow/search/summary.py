@@ -176,7 +176,7 @@ def _notes(recipe: Recipe) -> list[str]:
 
 
 def _source_note(recipe: Recipe, source: SourceSpec) -> str:
-    """Where the tickets come from, and whether that network saw pictures as this one does."""
+    """Where the tickets come from, and whether that network saw images as this one does."""
     theirs, ours = RunDirectory.open(Path(source.run)).recipe().detector, recipe.detector
     what = "masks, weights and norm statistics" if source.transfer == "ticket" else "masks alone"
     sides = [f"{spec.min_size} to {spec.max_size} pixels" for spec in (theirs, ours)]
