@@ -15,7 +15,7 @@ from lth_deploy.compiler.emit import emit
 from lth_deploy.compiler.planning.cost_model import layer_cost
 from lth_deploy.compiler.planning.select_regions import Facts
 from lth_deploy.compiler.regions.match.quad_density import kept_quads, quad_density
-from lth_deploy.compiler.regions.match.region_op import Kind, Unit
+from lth_deploy.compiler.regions.match.region_op import Kind, RegionOp
 from lth_deploy.config.target import ByteRates, CostTable, Target
 from lth_deploy.formats import Array, Block
 from lth_deploy.kernels.program.instructions import Window
@@ -46,13 +46,13 @@ def cost_of(
     times: int = 1600,
     batch: int = 1,
 ) -> tuple[float, float]:
-    unit = Unit(kind, 0, (), ("x",), ("y",), "w", window=Window(kernel))
+    op = RegionOp(kind, 0, (), ("x",), ("y",), "w", window=Window(kernel))
 
     class Known(StoredWeight):
         def weights(self) -> Array:
             return weights
 
-    cost = layer_cost(unit, Known("w", "dense", weights.shape, {}), times, table, batch)
+    cost = layer_cost(op, Known("w", "dense", weights.shape, {}), times, table, batch)
     return cost.sparse, cost.dense
 
 

@@ -9,7 +9,7 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from lth_deploy.compiler.artifact.domain import DOMAIN
-from lth_deploy.compiler.artifact.extract_region import showing
+from lth_deploy.compiler.artifact.extract_region import with_outputs
 from lth_deploy.compiler.artifact.half_weights import exact_half, speaks_half
 from lth_deploy.compiler.artifact.pack import pack
 from lth_deploy.compiler.artifact.packed_weight import stored_weights
@@ -95,7 +95,7 @@ def test_weights_are_stored_in_half_precision_exactly(values: str) -> None:
     for name, weight in stored_weights(packed).items():
         if name in ("w1", "w2", "w3"):
             assert np.array_equal(weight.weights(), stored_weights(model)[name].weights())
-    decoded = _session(showing(packed, ["w2"])).run(None, {"x": X})[0]
+    decoded = _session(with_outputs(packed, ["w2"])).run(None, {"x": X})[0]
     assert np.array_equal(decoded, stored_weights(model)["w2"].weights().astype(np.float32))
 
 

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import ModelProto, helper, numpy_helper
 
-from lth_deploy.compiler.artifact.extract_region import lone_regions
+from lth_deploy.compiler.artifact.extract_region import extract_regions
 from lth_deploy.compiler.artifact.inline_regions import has_regions
 from lth_deploy.compiler.artifact.load import load_model
 from lth_deploy.compiler.artifact.metadata import read_metadata
@@ -245,7 +245,7 @@ def test_without_the_library_nothing_is_claimed(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_lone_region_is_the_region(tmp_path: Path) -> None:
-    (region,) = lone_regions(valid_region())
+    (region,) = extract_regions(valid_region())
     assert (region.name, region.inputs, region.outputs) == ("Region0", ("x",), ("y",))
 
 

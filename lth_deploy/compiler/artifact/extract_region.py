@@ -14,7 +14,7 @@ from lth_deploy.kernels.program.instructions import Load, Program
 
 
 @dataclass(frozen=True)
-class LoneRegion:
+class ExtractedRegion:
     """A region, or a RoiAlign, as a model of its own.
 
     inputs, outputs: the names that they have in the whole model. types: of the elements of inputs that are not float32.
@@ -29,7 +29,7 @@ class LoneRegion:
     types: Mapping[str, int] = field(default_factory=dict)
 
 
-def lone_regions(model: ModelProto) -> list[LoneRegion]:
+def extract_regions(model: ModelProto) -> list[ExtractedRegion]:
     """Every region and RoiAlign of a checked model, in graph order.
 
     Raises:
@@ -40,7 +40,7 @@ def lone_regions(model: ModelProto) -> list[LoneRegion]:
     return regions + [_alone_roi_align(model, node, f"{ROI_ALIGN}{number}") for number, node in enumerate(pooled)]
 
 
-def showing(model: ModelProto, names: Sequence[str], types: Mapping[str, int] | None = None) -> ModelProto:
+def with_outputs(model: ModelProto, names: Sequence[str], types: Mapping[str, int] | None = None) -> ModelProto:
     """A copy that returns the tensors `names` of the main graph, and nothing else.
 
     types: of the elements of those that are not float32. A tensor that is an input or constant of the graph cannot be
@@ -63,7 +63,7 @@ def showing(model: ModelProto, names: Sequence[str], types: Mapping[str, int] | 
     return shown
 
 
-def _alone(model: ModelProto, node: NodeProto) -> LoneRegion:
+def _alone(model: ModelProto, node: NodeProto) -> ExtractedRegion:
     program = program_of(node)
     ranks = {step.source: 2 if step.rows else 4 for step in program.instructions if isinstance(step, Load)}
     channels = {step.source: step.channels for step in program.instructions if isinstance(step, Load)}
@@ -84,10 +84,10 @@ def _alone(model: ModelProto, node: NodeProto) -> LoneRegion:
     others = [f for f in model.functions if f.domain == DOMAIN and f.name not in region_functions(model)]
     functions = [region_functions(model)[node.op_type], *others]
     alone = helper.make_model(graph, opset_imports=model.opset_import, functions=functions, ir_version=model.ir_version)
-    return LoneRegion(node.op_type, alone, inputs, tuple(node.output), program)
+    return ExtractedRegion(node.op_type, alone, inputs, tuple(node.output), program)
 
 
-def _alone_roi_align(model: ModelProto, node: NodeProto, name: str) -> LoneRegion:
+def _alone_roi_align(model: ModelProto, node: NodeProto, name: str) -> ExtractedRegion:
     kinds = ((TensorProto.FLOAT, 4), (TensorProto.FLOAT, 2), (TensorProto.INT64, 1))
     graph = helper.make_graph(
         [node],
@@ -101,4 +101,4 @@ def _alone_roi_align(model: ModelProto, node: NodeProto, name: str) -> LoneRegio
     functions = [one for one in model.functions if one.domain == DOMAIN and one.name == ROI_ALIGN]
     alone = helper.make_model(graph, opset_imports=model.opset_import, functions=functions, ir_version=model.ir_version)
     types = {node.input[2]: TensorProto.INT64}
-    return LoneRegion(name, alone, tuple(node.input), tuple(node.output), None, types)
+    return ExtractedRegion(name, alone, tuple(node.input), tuple(node.output), None, types)

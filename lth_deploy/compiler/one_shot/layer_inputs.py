@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, numpy_helper
 
-from lth_deploy.compiler.artifact.extract_region import showing
+from lth_deploy.compiler.artifact.extract_region import with_outputs
 from lth_deploy.compiler.artifact.weight_layers import WeightLayer
 from lth_deploy.compiler.model.ort_session import run, session
 from lth_deploy.compiler.model.traverse import all_nodes
@@ -91,7 +91,7 @@ def collect(model: ModelProto, layers: Sequence[SeenLayer], feeds: Sequence[Feed
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     sums = [_Sums(layer, tensors, len(feeds)) for layer in layers]
     names = list(dict.fromkeys(name for layer in layers for name, _ in layer.uses))
-    running = session(showing(model, names))
+    running = session(with_outputs(model, names))
     reported = time.monotonic()
     for number, feed in enumerate(feeds):
         found = run(running, names, feed)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from onnx import ModelProto
 
-from lth_deploy.compiler.artifact.extract_region import showing
+from lth_deploy.compiler.artifact.extract_region import with_outputs
 from lth_deploy.compiler.artifact.value_types import set_weights
 from lth_deploy.compiler.artifact.weight_layers import WEIGHT_INPUT
 from lth_deploy.compiler.model.ort_session import run, session
@@ -23,7 +23,7 @@ def output_errors(model: ModelProto, changed: Mapping[str, Array], feeds: Sequen
     """
     given = [value.name for value in model.graph.output if value.type.tensor_type.elem_type == 1]
     names = [given, _last_layers(model)]
-    shown = showing(model, list(dict.fromkeys(name for group in names for name in group)))
+    shown = with_outputs(model, list(dict.fromkeys(name for group in names for name in group)))
     exact = _outputs(shown, feeds)
     tensors = {tensor.name: tensor for tensor in shown.graph.initializer}
     errors = {}

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from lth_deploy.compiler.artifact.packed_weight import StoredWeight
 from lth_deploy.compiler.regions.match.quad_density import kept_quads
-from lth_deploy.compiler.regions.match.region_op import HEAVY, OF_BYTES, TRANSPOSED, Unit, outputs_first
+from lth_deploy.compiler.regions.match.region_op import HEAVY, OF_BYTES, TRANSPOSED, RegionOp, outputs_first
 from lth_deploy.compiler.regions.partition.cut import Cut
 from lth_deploy.config.target import ByteRates, CostTable, Rates
 from lth_deploy.formats import Array
@@ -37,27 +37,27 @@ class Cost:
         return Cost(self.sparse + other.sparse, self.dense + other.dense)
 
 
-def layer_class(unit: Unit, shape: tuple[int, ...]) -> LayerClass:
+def layer_class(op: RegionOp, shape: tuple[int, ...]) -> LayerClass:
     """The class that a layer's rates are kept under. shape: of its weight, as it is stored."""
-    if unit.rows:
+    if op.rows:
         return "rows"
-    if unit.kind not in TRANSPOSED and shape[1] <= _STEM_CHANNELS:
+    if op.kind not in TRANSPOSED and shape[1] <= _STEM_CHANNELS:
         return "stem"
-    return "pointwise" if unit.window.kernel == (1, 1) else "conv"
+    return "pointwise" if op.window.kernel == (1, 1) else "conv"
 
 
-def layer_cost(unit: Unit, stored: StoredWeight, times: int, table: CostTable, batch: int = 1) -> Cost:
+def layer_cost(op: RegionOp, stored: StoredWeight, times: int, table: CostTable, batch: int = 1) -> Cost:
     """Cost of a layer whose weights are multiplied `times` times each; shared ones over all their uses.
 
     batch: how many planes that is.
     """
-    weights = outputs_first(unit, stored.weights())
-    kind = layer_class(unit, stored.shape)
+    weights = outputs_first(op, stored.weights())
+    kind = layer_class(op, stored.shape)
     rates: Rates = getattr(table, kind)
-    lanes = 1.0 if unit.rows else _idle_lanes(times / max(batch, 1))
-    dense_rate = rates.dense * (table.transposed if unit.kind in TRANSPOSED else 1.0)
-    if unit.kind in OF_BYTES:
-        if unit.kind == "qconvtranspose":
+    lanes = 1.0 if op.rows else _idle_lanes(times / max(batch, 1))
+    dense_rate = rates.dense * (table.transposed if op.kind in TRANSPOSED else 1.0)
+    if op.kind in OF_BYTES:
+        if op.kind == "qconvtranspose":
             cost = _transposed_cost(weights, times, dense_rate, table)
         else:
             cost = _bytes_cost(kind, weights, times, table.int8)
@@ -111,38 +111,38 @@ def conversion_ms(cut: Cut, stored: Mapping[str, StoredWeight], times: Mapping[s
     """Milliseconds that a region spends on bringing activations into its layout and back."""
     floats = 0
     counted: set[tuple[str, str]] = set()
-    maker = {name: unit for unit in cut.units for name in unit.outputs}
+    maker = {name: op for op in cut.ops for name in op.outputs}
     given = set(cut.inputs)
-    quantized = {unit.outputs[0] for unit in cut.units if unit.kind == "quantize" and given.issuperset(unit.inputs)}
-    for unit in cut.units:
-        if unit.weight is None or ("in", unit.weight) in counted:
+    quantized = {op.outputs[0] for op in cut.ops if op.kind == "quantize" and given.issuperset(op.inputs)}
+    for op in cut.ops:
+        if op.weight is None or ("in", op.weight) in counted:
             continue
         # Images are read as bytes, of which the stem's rate knows.
-        made = set() if layer_class(unit, stored[unit.weight].shape) == "stem" else quantized
-        if set(unit.inputs) & (given | made):
-            counted.add(("in", unit.weight))
-            floats += _crossing(unit, stored[unit.weight].shape)[0] * times.get(unit.weight, 0)
+        made = set() if layer_class(op, stored[op.weight].shape) == "stem" else quantized
+        if set(op.inputs) & (given | made):
+            counted.add(("in", op.weight))
+            floats += _crossing(op, stored[op.weight].shape)[0] * times.get(op.weight, 0)
     for name in cut.outputs:
-        unit_or_none = _layer_behind(name, maker)
-        if unit_or_none is not None and ("out", str(unit_or_none.weight)) not in counted:
-            counted.add(("out", str(unit_or_none.weight)))
-            weight = str(unit_or_none.weight)
-            floats += _crossing(unit_or_none, stored[weight].shape)[1] * times.get(weight, 0)
+        layer = _layer_behind(name, maker)
+        if layer is not None and ("out", str(layer.weight)) not in counted:
+            counted.add(("out", str(layer.weight)))
+            weight = str(layer.weight)
+            floats += _crossing(layer, stored[weight].shape)[1] * times.get(weight, 0)
     return floats * table.layout_ns / 1e6
 
 
-def _crossing(unit: Unit, shape: tuple[int, ...]) -> tuple[int, int]:
+def _crossing(op: RegionOp, shape: tuple[int, ...]) -> tuple[int, int]:
     """Values that a layer reads, and that it makes, for each time that its weights are multiplied."""
-    if unit.kind in TRANSPOSED:
+    if op.kind in TRANSPOSED:
         return shape[0], math.prod(shape[1:])
-    return shape[1] * unit.groups * math.prod(unit.window.stride), shape[0]
+    return shape[1] * op.groups * math.prod(op.window.stride), shape[0]
 
 
-def _layer_behind(name: str, maker: Mapping[str, Unit]) -> Unit | None:
+def _layer_behind(name: str, maker: Mapping[str, RegionOp]) -> RegionOp | None:
     """The layer whose output has as many elements as a tensor, roughly: the one that it was made of."""
     while name in maker:
-        unit = maker[name]
-        if unit.kind in HEAVY:
-            return unit
-        name = unit.inputs[0]
+        op = maker[name]
+        if op.kind in HEAVY:
+            return op
+        name = op.inputs[0]
     return None

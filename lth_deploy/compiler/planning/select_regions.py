@@ -8,7 +8,7 @@ from onnx import ModelProto
 from lth_deploy.compiler.artifact.packed_weight import StoredWeight, stored_weights
 from lth_deploy.compiler.planning.cost_model import Cost, conversion_ms, layer_class, layer_cost
 from lth_deploy.compiler.regions.codegen.build import RegionPlan, Verdict, build_regions, zeros_from
-from lth_deploy.compiler.regions.match.region_op import HEAVY, OF_BYTES, Unit
+from lth_deploy.compiler.regions.match.region_op import HEAVY, OF_BYTES, RegionOp
 from lth_deploy.compiler.regions.partition.cut import Cut
 from lth_deploy.config.target import Target
 
@@ -46,26 +46,26 @@ def plan_regions(packed: ModelProto, target: Target, facts: Facts) -> tuple[Mode
     layouts: dict[frozenset[str], float] = {}
     by_zeros = zeros_from(target.region_zeros, target.region_quads)
 
-    def verdict(unit: Unit, weight: StoredWeight) -> str | None:
+    def verdict(op: RegionOp, weight: StoredWeight) -> str | None:
         if weight.name in facts.slower:
             return facts.slower[weight.name]
-        too_full = by_zeros(unit, weight)
+        too_full = by_zeros(op, weight)
         times = facts.positions.get(weight.name)
         if times is None:
             return too_full
         batch = facts.batches.get(weight.name, 1)
-        cost = costs.setdefault(weight.name, layer_cost(unit, weight, times, target.costs, batch))
-        if unit.kind in OF_BYTES:
+        cost = costs.setdefault(weight.name, layer_cost(op, weight, times, target.costs, batch))
+        if op.kind in OF_BYTES:
             return None if cost.sparse <= _CUT * cost.dense or not facts.by_table else _predicted(cost)
         predicted_faster = cost.sparse < cost.dense
-        if predicted_faster and facts.by_table and layer_class(unit, weight.shape) == "stem":
+        if predicted_faster and facts.by_table and layer_class(op, weight.shape) == "stem":
             return None  # full as it is: inside, neither its input nor its pool changes the layout
         if too_full is not None or not facts.by_table or predicted_faster:
             return too_full
         return _predicted(cost)
 
-    def worth(cut: Cut) -> str | None:
-        weights = {str(unit.weight) for unit in cut.units if unit.kind in HEAVY}
+    def region_obstacle(cut: Cut) -> str | None:
+        weights = {str(op.weight) for op in cut.ops if op.kind in HEAVY}
         if not facts.by_table or not all(name in costs for name in weights):
             return None
         whole = sum((costs[name] for name in weights), Cost(0.0, 0.0))
@@ -78,7 +78,7 @@ def plan_regions(packed: ModelProto, target: Target, facts: Facts) -> tuple[Mode
         )
 
     rule: Verdict = verdict
-    built, plan = build_regions(packed, rule, worth)
+    built, plan = build_regions(packed, rule, region_obstacle)
     return built, plan, costs | _with_layout(costs, layouts)
 
 

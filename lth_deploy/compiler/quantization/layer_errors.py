@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
-from lth_deploy.compiler.artifact.extract_region import showing
+from lth_deploy.compiler.artifact.extract_region import with_outputs
 from lth_deploy.compiler.model.save import to_bytes
 from lth_deploy.compiler.model.traverse import all_nodes
 from lth_deploy.compiler.quantization.calibration import Feeds
@@ -36,7 +36,7 @@ def layer_errors(model: ModelProto, quantized: ModelProto, feeds: Iterable[Feeds
         return {}
     alone = _alone(quantized, [node for _, node, _ in pairs], makers)
     names = list(dict.fromkeys(name for _, _, node in pairs for name in (node.input[0], node.output[0])))
-    shown, layers = _session(showing(model, names)), _session(alone)
+    shown, layers = _session(with_outputs(model, names)), _session(alone)
     error: dict[str, float] = {}
     power: dict[str, float] = {}
     for feed in feeds:

@@ -134,17 +134,17 @@ def measure_regions(model: "ModelProto", feeds: Feeds, timing: Timing = TIMING) 
     Raises:
         MissingLibraryError: the kernel library was not built.
     """
-    from lth_deploy.compiler.artifact.extract_region import lone_regions, showing
+    from lth_deploy.compiler.artifact.extract_region import extract_regions, with_outputs
     from lth_deploy.compiler.model.save import save_model
 
     times: dict[str, tuple[float, float]] = {}
-    regions = lone_regions(model)
+    regions = extract_regions(model)
     with storage.scratch("tune") as folder:
         shown = folder / "shown.onnx"
         names = list(dict.fromkeys(name for region in regions for name in region.inputs))
         if names:
             types = {name: element for region in regions for name, element in region.types.items()}
-            save_model(showing(model, names, types), shown)
+            save_model(with_outputs(model, names, types), shown)
             session = RUNTIMES.get("onnxruntime").load(shown, threads=1)
             values = dict(zip(names, session.run(feeds).values(), strict=True))
         for region in regions:

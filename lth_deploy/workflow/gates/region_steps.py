@@ -24,7 +24,7 @@ from lth_deploy.runtimes import RUNTIMES
 from lth_deploy.workflow.gates.raw_outputs import Feeds
 
 if TYPE_CHECKING:
-    from lth_deploy.compiler.artifact.extract_region import LoneRegion
+    from lth_deploy.compiler.artifact.extract_region import ExtractedRegion
 
 Array = npt.NDArray[Any]
 
@@ -50,7 +50,7 @@ class Stock:
     floats: float
 
 
-def wrong_step(region: "LoneRegion", feeds: Feeds, folder: Path, stock: Stock) -> str | None:
+def wrong_step(region: "ExtractedRegion", feeds: Feeds, folder: Path, stock: Stock) -> str | None:
     """In words the first instruction of a region that is computed wrong on `feeds`, its activations; None without any.
 
     Raises:
@@ -81,7 +81,7 @@ def _of_function(
     """What the operators of a function make, by the number of the tensor that each is in `program`."""
     from onnx import TensorProto
 
-    from lth_deploy.compiler.artifact.extract_region import showing
+    from lth_deploy.compiler.artifact.extract_region import with_outputs
     from lth_deploy.compiler.model.save import save_model
     from lth_deploy.compiler.regions.codegen.traced_function import in_floats
 
@@ -93,12 +93,12 @@ def _of_function(
     }
     types = {name: TensorProto.UINT8 for name, number in wanted.items() if made[number].quantized is not None}
     path = folder / "function.onnx"
-    save_model(showing(in_floats(model, every=not stock.exact), list(wanted), types), path)
+    save_model(with_outputs(in_floats(model, every=not stock.exact), list(wanted), types), path)
     values = RUNTIMES.get("onnxruntime").load(path, threads=1).run(feeds).values()
     return dict(zip(wanted.values(), values, strict=True))
 
 
-def _of_kernels(region: "LoneRegion", feeds: Feeds, folder: Path) -> dict[int, Array]:
+def _of_kernels(region: "ExtractedRegion", feeds: Feeds, folder: Path) -> dict[int, Array]:
     """What the kernels make, by tensor; bytes as the bytes that they return in floats.
 
     Raises:

@@ -27,7 +27,7 @@ from lth_deploy.workflow.gates.raw_outputs import Feeds
 from lth_deploy.workflow.gates.region_steps import Stock, wrong_step
 
 if TYPE_CHECKING:
-    from lth_deploy.compiler.artifact.extract_region import LoneRegion
+    from lth_deploy.compiler.artifact.extract_region import ExtractedRegion
 
 STEPPED = 2
 """Inputs on which a region is compared instruction by instruction: each takes seconds."""
@@ -61,7 +61,7 @@ class _Pair:
     floats may follow from bytes.
     """
 
-    region: "LoneRegion"
+    region: "ExtractedRegion"
     kernels: Session
     steps: tuple[float | None, ...]
     exact: bool
@@ -85,12 +85,12 @@ def hold_regions(file: Path, inputs: Iterable[tuple[str, Feeds]], gates: GatesSp
     Raises:
         ParityError: a region cannot run, or deviates; names the region, what differs and the input.
     """
-    from lth_deploy.compiler.artifact.extract_region import lone_regions, showing
+    from lth_deploy.compiler.artifact.extract_region import extract_regions, with_outputs
     from lth_deploy.compiler.artifact.load import load_model
     from lth_deploy.compiler.model.save import save_model
 
     model = load_model(file)
-    regions = lone_regions(model)
+    regions = extract_regions(model)
     if not regions:
         return None
     try:
@@ -103,7 +103,7 @@ def hold_regions(file: Path, inputs: Iterable[tuple[str, Feeds]], gates: GatesSp
         names = list(dict.fromkeys(name for region in regions for name in (*region.inputs, *region.outputs)))
         types = {name: element for region in regions for name, element in region.types.items()}
         whole = folder / "whole.onnx"
-        save_model(showing(model, names, types), whole)
+        save_model(with_outputs(model, names, types), whole)
         expected = RUNTIMES.get("onnxruntime").load(whole, threads=1)
         pairs = [_pair(file, region, folder) for region in regions]
         together = None
@@ -131,7 +131,7 @@ def _run_together(file: Path, together: Session, feeds: Feeds, name: str) -> Non
         raise ParityError(_cannot_run(file, "the whole model", name, error)) from error
 
 
-def _pair(file: Path, region: "LoneRegion", folder: Path) -> _Pair:
+def _pair(file: Path, region: "ExtractedRegion", folder: Path) -> _Pair:
     from lth_deploy.compiler.model.save import save_model
 
     path = folder / f"{region.name}.onnx"

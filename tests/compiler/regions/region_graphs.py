@@ -12,7 +12,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from lth_deploy.compiler.artifact.check_regions import program_of
 from lth_deploy.compiler.artifact.domain import position_input
-from lth_deploy.compiler.artifact.extract_region import lone_regions
+from lth_deploy.compiler.artifact.extract_region import extract_regions
 from lth_deploy.compiler.artifact.inline_regions import is_region
 from lth_deploy.compiler.artifact.load import check_model
 from lth_deploy.compiler.artifact.pack import pack
@@ -158,7 +158,7 @@ def assert_steps(built: ModelProto, values: Mapping[str, Array]) -> None:
         ops_library()
     except MissingLibraryError:
         return
-    for region in lone_regions(built):
+    for region in extract_regions(built):
         if region.program is None or not reads_bytes(region.program):
             continue
         given = {name: values[name] for name in region.inputs}

@@ -7,7 +7,7 @@ import pytest
 from quantized_graphs import QuantizedGraph
 from region_graphs import assert_steps, noise, regions_of, run
 
-from lth_deploy.compiler.artifact.extract_region import lone_regions, showing
+from lth_deploy.compiler.artifact.extract_region import extract_regions, with_outputs
 
 GRAPHS = 24
 """Seeds 0 to 23; some hundred more were tried by hand."""
@@ -93,9 +93,9 @@ class RandomGraph:
 def test_every_instruction_of_a_random_graph_is_right(seed: int) -> None:
     grown = RandomGraph(seed)
     _, built, _ = regions_of(grown.model(), least=0.2, values="fp32")
-    names = list(dict.fromkeys(name for region in lone_regions(built) for name in region.inputs))
+    names = list(dict.fromkeys(name for region in extract_regions(built) for name in region.inputs))
     if names:
-        assert_steps(built, dict(zip(names, run(showing(built, names), grown.feeds), strict=True)))
+        assert_steps(built, dict(zip(names, run(with_outputs(built, names), grown.feeds), strict=True)))
 
 
 def test_a_node_that_reads_a_tensor_twice_has_two_conversions() -> None:

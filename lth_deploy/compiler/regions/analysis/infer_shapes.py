@@ -1,4 +1,4 @@
-"""Shapes of all tensors of a graph as expressions, and the integers that are computed from them."""
+"""TensorInfo of all tensors of a graph as expressions, and the integers that are computed from them."""
 
 import numpy as np
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
@@ -6,7 +6,7 @@ from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 from lth_deploy.compiler.model.opset import STANDARD_DOMAINS
 from lth_deploy.compiler.regions.analysis.shape_rules import SHAPE_RULES
 from lth_deploy.compiler.regions.analysis.symbolic_dims import named, of
-from lth_deploy.compiler.regions.analysis.tensor_info import SMALL, Shapes, attribute, note_constant
+from lth_deploy.compiler.regions.analysis.tensor_info import SMALL, TensorInfo, attribute, note_constant
 from lth_deploy.compiler.regions.analysis.value_rules import VALUE_RULES
 
 _SAME = frozenset(
@@ -20,9 +20,9 @@ _SAME = frozenset(
 )
 
 
-def infer(graph: GraphProto, weights: dict[str, tuple[int, ...]]) -> Shapes:
-    """Shapes of a graph whose stored weights have the given shapes."""
-    shapes = Shapes()
+def infer(graph: GraphProto, weights: dict[str, tuple[int, ...]]) -> TensorInfo:
+    """TensorInfo of a graph whose stored weights have the given shapes."""
+    shapes = TensorInfo()
     for name, dims in weights.items():
         shapes.of[name] = tuple(of(dim) for dim in dims)
     for tensor in graph.initializer:
@@ -50,7 +50,7 @@ def infer(graph: GraphProto, weights: dict[str, tuple[int, ...]]) -> Shapes:
     return shapes
 
 
-def _visit(shapes: Shapes, node: NodeProto) -> None:
+def _visit(shapes: TensorInfo, node: NodeProto) -> None:
     if node.domain not in STANDARD_DOMAINS or not node.output:
         return
     if node.op_type == "Constant":
@@ -72,7 +72,7 @@ def _visit(shapes: Shapes, node: NodeProto) -> None:
             shapes.values[node.output[0]] = found
 
 
-def _constant(shapes: Shapes, node: NodeProto) -> None:
+def _constant(shapes: TensorInfo, node: NodeProto) -> None:
     name = node.output[0]
     for one in node.attribute:
         if one.name == "value":

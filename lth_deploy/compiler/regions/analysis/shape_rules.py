@@ -7,7 +7,7 @@ import numpy as np
 from onnx import NodeProto
 
 from lth_deploy.compiler.regions.analysis.symbolic_dims import Dim, named, of
-from lth_deploy.compiler.regions.analysis.tensor_info import Shape, Shapes, attribute, clamped, slice_bounds
+from lth_deploy.compiler.regions.analysis.tensor_info import Shape, TensorInfo, attribute, clamped, slice_bounds
 
 
 def windowed(sizes: Iterable[Dim], kernel: Any, stride: Any, pads: Any, dilation: Any) -> Shape:
@@ -19,7 +19,7 @@ def windowed(sizes: Iterable[Dim], kernel: Any, stride: Any, pads: Any, dilation
     )
 
 
-def _conv(shapes: Shapes, node: NodeProto) -> list[Shape] | None:
+def _conv(shapes: TensorInfo, node: NodeProto) -> list[Shape] | None:
     weight = shapes.of.get(node.input[1])
     if weight is None or len(weight) != 4:
         return None
@@ -43,7 +43,7 @@ def only_interleaves(node: NodeProto, kernel: tuple[int, int]) -> bool:
     return plain and attribute(node, "dilations", [1, 1]) == [1, 1] and not any(attribute(node, "output_padding", [0]))
 
 
-def _conv_transpose(shapes: Shapes, node: NodeProto) -> list[Shape] | None:
+def _conv_transpose(shapes: TensorInfo, node: NodeProto) -> list[Shape] | None:
     weight = shapes.of.get(node.input[1])
     if weight is None or len(weight) != 4:
         return None
@@ -54,7 +54,7 @@ def _conv_transpose(shapes: Shapes, node: NodeProto) -> list[Shape] | None:
     return [(x[0], weight[1], x[2] * height, x[3] * width)] if len(x) == 4 else None
 
 
-def _pool(shapes: Shapes, node: NodeProto) -> list[Shape] | None:
+def _pool(shapes: TensorInfo, node: NodeProto) -> list[Shape] | None:
     kernel = attribute(node, "kernel_shape", [])
     if len(kernel) != 2 or attribute(node, "ceil_mode", 0) or attribute(node, "auto_pad", "NOTSET") != "NOTSET":
         return None
@@ -67,7 +67,7 @@ def _pool(shapes: Shapes, node: NodeProto) -> list[Shape] | None:
     return [(*x[:2], *windowed(x[2:], kernel, *window))] if len(x) == 4 else None
 
 
-def _gemm(shapes: Shapes, node: NodeProto) -> list[Shape] | None:
+def _gemm(shapes: TensorInfo, node: NodeProto) -> list[Shape] | None:
     weight = shapes.of.get(node.input[1])
     if weight is None or len(weight) != 2 or attribute(node, "transA", 0):
         return None
@@ -75,7 +75,7 @@ def _gemm(shapes: Shapes, node: NodeProto) -> list[Shape] | None:
     return [(shapes.rows(node.input[0], inputs.known)[0], outputs)]
 
 
-def _element_wise(shapes: Shapes, node: NodeProto) -> list[Shape] | None:
+def _element_wise(shapes: TensorInfo, node: NodeProto) -> list[Shape] | None:
     a, b = (shapes.of.get(name) for name in node.input[:2])
     if a is None or b is None:
         return None
@@ -84,7 +84,7 @@ def _element_wise(shapes: Shapes, node: NodeProto) -> list[Shape] | None:
     return [b] if all(dim == of(1) for dim in a) and len(b) >= len(a) else None
 
 
-def _concat(shapes: Shapes, node: NodeProto) -> list[Shape] | None:
+def _concat(shapes: TensorInfo, node: NodeProto) -> list[Shape] | None:
     parts = [shapes.of.get(name) for name in node.input]
     first = parts[0]
     if first is None or any(part is None or len(part) != len(first) for part in parts):
@@ -95,7 +95,7 @@ def _concat(shapes: Shapes, node: NodeProto) -> list[Shape] | None:
     return [tuple(made)]
 
 
-def _slice(shapes: Shapes, node: NodeProto) -> list[Shape] | None:
+def _slice(shapes: TensorInfo, node: NodeProto) -> list[Shape] | None:
     x, bounds = shapes.of.get(node.input[0]), slice_bounds(shapes, node)
     if x is None or bounds is None or not x:
         return None
@@ -107,7 +107,7 @@ def _slice(shapes: Shapes, node: NodeProto) -> list[Shape] | None:
     return [(*x[:axis], of(max(0, stop - start)), *x[axis + 1 :])]
 
 
-def split_sizes(shapes: Shapes, node: NodeProto) -> list[int] | None:
+def split_sizes(shapes: TensorInfo, node: NodeProto) -> list[int] | None:
     """Sizes of the parts of a Split with constant sizes."""
     x = shapes.of.get(node.input[0])
     if x is None:
@@ -122,7 +122,7 @@ def split_sizes(shapes: Shapes, node: NodeProto) -> list[int] | None:
     return [min(part, total - i * part) for i in range(len(node.output))]
 
 
-def _split(shapes: Shapes, node: NodeProto) -> list[Shape] | None:
+def _split(shapes: TensorInfo, node: NodeProto) -> list[Shape] | None:
     sizes, x = split_sizes(shapes, node), shapes.of.get(node.input[0])
     if sizes is None or x is None:
         return None
@@ -130,7 +130,7 @@ def _split(shapes: Shapes, node: NodeProto) -> list[Shape] | None:
     return [(*x[:axis], of(size), *x[axis + 1 :]) for size in sizes]
 
 
-def _resize(shapes: Shapes, node: NodeProto) -> list[Shape] | None:
+def _resize(shapes: TensorInfo, node: NodeProto) -> list[Shape] | None:
     x = shapes.of.get(node.input[0])
     if len(node.input) > 3 and node.input[3]:
         sizes = shapes.values.get(node.input[3])
@@ -149,25 +149,25 @@ def _resize(shapes: Shapes, node: NodeProto) -> list[Shape] | None:
     return [tuple(made)]
 
 
-def _pad(shapes: Shapes, node: NodeProto) -> list[Shape] | None:
+def _pad(shapes: TensorInfo, node: NodeProto) -> list[Shape] | None:
     x, pads = shapes.of.get(node.input[0]), shapes.constant(node.input[1]) if len(node.input) > 1 else None
     if x is None or pads is None or pads.size != 2 * len(x):
         return None
     return [tuple(size + int(pads[i] + pads[i + len(x)]) for i, size in enumerate(x))]
 
 
-def _flatten(shapes: Shapes, node: NodeProto) -> list[Shape] | None:
+def _flatten(shapes: TensorInfo, node: NodeProto) -> list[Shape] | None:
     x = shapes.of.get(node.input[0])
     return [x] if x is not None and len(x) == 2 and attribute(node, "axis", 1) in (1, -1) else None
 
 
-def _roi_align(shapes: Shapes, node: NodeProto) -> list[Shape] | None:
+def _roi_align(shapes: TensorInfo, node: NodeProto) -> list[Shape] | None:
     x = shapes.planes(node.input[0])
     side = (of(attribute(node, "output_height", 1)), of(attribute(node, "output_width", 1)))
     return [(named(f"{node.output[0]}.N"), x[1], *side)]
 
 
-SHAPE_RULES: dict[str, Callable[[Shapes, NodeProto], list[Shape] | None]] = {
+SHAPE_RULES: dict[str, Callable[[TensorInfo, NodeProto], list[Shape] | None]] = {
     "Conv": _conv,
     "ConvTranspose": _conv_transpose,
     "MaxPool": _pool,

@@ -15,7 +15,7 @@ SMALL = 64
 
 
 @dataclass
-class Shapes:
+class TensorInfo:
     """What is known of the tensors of a graph; grows with `visit`.
 
     of: shapes by tensor name. values: elements of small integer tensors. constants: small tensors as arrays.
@@ -55,7 +55,7 @@ def attribute(node: NodeProto, name: str, default: Any = None) -> Any:
     return default
 
 
-def note_constant(shapes: Shapes, name: str, tensor: TensorProto) -> None:
+def note_constant(shapes: TensorInfo, name: str, tensor: TensorProto) -> None:
     """Keep a constant tensor if it is small enough to be a shape, indices or bounds."""
     if int(np.prod(tensor.dims, dtype=object)) > SMALL or tensor.data_location == TensorProto.EXTERNAL:
         return
@@ -65,7 +65,7 @@ def note_constant(shapes: Shapes, name: str, tensor: TensorProto) -> None:
         shapes.values[name] = tuple(of(int(element)) for element in array.reshape(-1))
 
 
-def slice_bounds(shapes: Shapes, node: NodeProto) -> tuple[int, int, int] | None:
+def slice_bounds(shapes: TensorInfo, node: NodeProto) -> tuple[int, int, int] | None:
     """Axis, start and stop of a Slice of one axis with step 1; None for others. They may be negative."""
     defaults = {3: np.zeros(1, np.int64), 4: np.ones(1, np.int64)}
     found = [

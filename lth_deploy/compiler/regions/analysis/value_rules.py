@@ -5,15 +5,15 @@ from collections.abc import Callable
 from onnx import NodeProto, TensorProto
 
 from lth_deploy.compiler.regions.analysis.symbolic_dims import Dim
-from lth_deploy.compiler.regions.analysis.tensor_info import Shape, Shapes, attribute, slice_bounds
+from lth_deploy.compiler.regions.analysis.tensor_info import Shape, TensorInfo, attribute, slice_bounds
 
 
-def _shape_values(shapes: Shapes, node: NodeProto) -> Shape | None:
+def _shape_values(shapes: TensorInfo, node: NodeProto) -> Shape | None:
     x = shapes.of.get(node.input[0])
     return None if x is None else x[attribute(node, "start", 0) : attribute(node, "end", len(x))]
 
 
-def _gather_values(shapes: Shapes, node: NodeProto) -> Shape | None:
+def _gather_values(shapes: TensorInfo, node: NodeProto) -> Shape | None:
     source, index = shapes.values.get(node.input[0]), shapes.constant(node.input[1])
     if source is None or index is None or attribute(node, "axis", 0) != 0 or index.ndim > 1:
         return None
@@ -21,28 +21,28 @@ def _gather_values(shapes: Shapes, node: NodeProto) -> Shape | None:
     return tuple(source[i] for i in chosen) if all(-len(source) <= i < len(source) for i in chosen) else None
 
 
-def _slice_values(shapes: Shapes, node: NodeProto) -> Shape | None:
+def _slice_values(shapes: TensorInfo, node: NodeProto) -> Shape | None:
     source, bounds = shapes.values.get(node.input[0]), slice_bounds(shapes, node)
     return None if source is None or bounds is None else source[bounds[1] : bounds[2]]
 
 
-def _concat_values(shapes: Shapes, node: NodeProto) -> Shape | None:
+def _concat_values(shapes: TensorInfo, node: NodeProto) -> Shape | None:
     parts = [shapes.values.get(name) for name in node.input]
     return None if any(part is None for part in parts) else tuple(dim for part in parts if part for dim in part)
 
 
-def _same_values(shapes: Shapes, node: NodeProto) -> Shape | None:
+def _same_values(shapes: TensorInfo, node: NodeProto) -> Shape | None:
     return shapes.values.get(node.input[0])
 
 
-def _cast_values(shapes: Shapes, node: NodeProto) -> Shape | None:
+def _cast_values(shapes: TensorInfo, node: NodeProto) -> Shape | None:
     # Behind a cast to float a division is no longer rounded down.
     integer = attribute(node, "to") in (TensorProto.INT64, TensorProto.INT32)
     return shapes.values.get(node.input[0]) if integer else None
 
 
-def _arithmetic(operation: Callable[[Dim, Dim], Dim | None]) -> Callable[[Shapes, NodeProto], Shape | None]:
-    def values(shapes: Shapes, node: NodeProto) -> Shape | None:
+def _arithmetic(operation: Callable[[Dim, Dim], Dim | None]) -> Callable[[TensorInfo, NodeProto], Shape | None]:
+    def values(shapes: TensorInfo, node: NodeProto) -> Shape | None:
         a, b = (shapes.values.get(name) for name in node.input[:2])
         if a is None or b is None or len(a) != len(b):
             return None
@@ -62,7 +62,7 @@ def _ratio(a: Dim, b: Dim) -> Dim | None:
     return a // b.known if b.known else None
 
 
-VALUE_RULES: dict[str, Callable[[Shapes, NodeProto], Shape | None]] = {
+VALUE_RULES: dict[str, Callable[[TensorInfo, NodeProto], Shape | None]] = {
     "Shape": _shape_values,
     "Gather": _gather_values,
     "Slice": _slice_values,

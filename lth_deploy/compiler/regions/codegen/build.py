@@ -11,24 +11,24 @@ from lth_deploy.compiler.artifact.domain import DOMAIN, DOMAIN_VERSION, MAX_REGI
 from lth_deploy.compiler.artifact.packed_weight import StoredWeight, stored_weights
 from lth_deploy.compiler.model.opset import standard_opset
 from lth_deploy.compiler.regions.analysis.infer_shapes import infer
-from lth_deploy.compiler.regions.analysis.tensor_info import Shapes
+from lth_deploy.compiler.regions.analysis.tensor_info import TensorInfo
 from lth_deploy.compiler.regions.codegen.fallback_function import PROGRAM, function
 from lth_deploy.compiler.regions.codegen.program_builder import Translation, translate
 from lth_deploy.compiler.regions.match.match_ops import classify
 from lth_deploy.compiler.regions.match.qdq import rejoined, separated
 from lth_deploy.compiler.regions.match.quad_density import quad_density
-from lth_deploy.compiler.regions.match.region_op import HEAVY, OF_BYTES, Unit, Weights, outputs_first
+from lth_deploy.compiler.regions.match.region_op import HEAVY, OF_BYTES, RegionOp, Weights, outputs_first
 from lth_deploy.compiler.regions.partition.cut import Cut, cut, shape_nodes
 from lth_deploy.compiler.regions.partition.grow import grow, read_by
-from lth_deploy.compiler.regions.partition.qdq_boundary import keep_bytes
+from lth_deploy.compiler.regions.partition.qdq_boundary import restore_qdq
 from lth_deploy.errors import ArtifactError
 from lth_deploy.kernels.program.text import text
 
-Verdict = Callable[[Unit, StoredWeight], str | None]
+Verdict = Callable[[RegionOp, StoredWeight], str | None]
 """Why a layer is not worth a sparse kernel; None where it is."""
 
 
-Worth = Callable[[Cut], str | None]
+RegionObstacle = Callable[[Cut], str | None]
 """Why a region is not worth its node; None where it is."""
 
 
@@ -59,9 +59,9 @@ def zeros_from(least: float, quads: float | None = None) -> Verdict:
     """
     least_quads = least if quads is None else quads
 
-    def verdict(unit: Unit, stored: StoredWeight) -> str | None:
-        weights = outputs_first(unit, stored.weights())
-        if unit.kind in OF_BYTES:
+    def verdict(op: RegionOp, stored: StoredWeight) -> str | None:
+        weights = outputs_first(op, stored.weights())
+        if op.kind in OF_BYTES:
             share = 1.0 - quad_density(weights)
             if share >= least_quads:
                 return None
@@ -73,7 +73,7 @@ def zeros_from(least: float, quads: float | None = None) -> Verdict:
 
 
 def build_regions(
-    model: ModelProto, verdict: Verdict, worth: Worth = lambda cut: None
+    model: ModelProto, verdict: Verdict, region_obstacle: RegionObstacle = lambda cut: None
 ) -> tuple[ModelProto, RegionPlan]:
     """A packed model with its regions, and what became of each layer; the model itself is left alone.
 
@@ -81,26 +81,26 @@ def build_regions(
         ArtifactError: a stored weight is damaged.
     """
     whole = model
-    model, stored, shapes, units, reasons = classified(model)
-    verdicts = _verdicts(units, stored, verdict)
-    regions = grow(model.graph, units, shapes, lambda unit: verdicts[unit.place] is None)
+    model, stored, shapes, ops, reasons = classified(model)
+    verdicts = _verdicts(ops, stored, verdict)
+    regions = grow(model.graph, ops, shapes, lambda op: verdicts[op.place] is None)
     regions = _largest(regions, stored)
     cuts, outside = cut(model.graph, regions, shapes)
-    made = _translated(cuts, shapes, stored, worth)
+    made = _translated(cuts, shapes, stored, region_obstacle)
     while any(isinstance(one, str) for one in made):
         # Not worth a node, or beyond a limit of the program: given up, and the rest cut again.
         for region, one in zip(regions, made, strict=True):
             if isinstance(one, str):
-                reasons.update((str(unit.weight), one) for unit in region if unit.kind in HEAVY)
+                reasons.update((str(op.weight), one) for op in region if op.kind in HEAVY)
         regions = [region for region, one in zip(regions, made, strict=True) if not isinstance(one, str)]
         cuts, outside = cut(model.graph, regions, shapes)
-        made = _translated(cuts, shapes, stored, worth)
+        made = _translated(cuts, shapes, stored, region_obstacle)
     done = [(one, translation) for one, translation in zip(cuts, made, strict=True) if not isinstance(translation, str)]
     # Of a layer outside the conversions may be inside, at its place.
-    inside = {unit.place for one, _ in done for unit in one.units if unit.kind in HEAVY}
-    for unit in units:
-        if unit.kind in HEAVY and unit.place not in inside:
-            reasons.setdefault(str(unit.weight), verdicts[unit.place] or "no region is left that is worth a node")
+    inside = {op.place for one, _ in done for op in one.ops if op.kind in HEAVY}
+    for op in ops:
+        if op.kind in HEAVY and op.place not in inside:
+            reasons.setdefault(str(op.weight), verdicts[op.place] or "no region is left that is worth a node")
     if not done:
         return whole, RegionPlan((), reasons)
     built = _assembled(model, done, outside, shapes, stored)
@@ -109,53 +109,55 @@ def build_regions(
 
 def classified(
     model: ModelProto,
-) -> tuple[ModelProto, dict[str, StoredWeight], Shapes, list[Unit], dict[str, str]]:
-    """The model with conversions as regions need them, its weights and shapes, its units, and why layers are none."""
+) -> tuple[ModelProto, dict[str, StoredWeight], TensorInfo, list[RegionOp], dict[str, str]]:
+    """The model with conversions as regions need them, its weights and shapes, its ops, and why layers are none."""
     model = separated(model)
     stored = stored_weights(model)
-    shapes, units, reasons = _classified(model, stored)
-    joined = rejoined(model, units)
+    shapes, ops, reasons = _classified(model, stored)
+    joined = rejoined(model, ops)
     if joined is not None:
         model = joined
-        shapes, units, reasons = _classified(model, stored)
-    return model, stored, shapes, units, reasons
+        shapes, ops, reasons = _classified(model, stored)
+    return model, stored, shapes, ops, reasons
 
 
-def _classified(model: ModelProto, stored: dict[str, StoredWeight]) -> tuple[Shapes, list[Unit], dict[str, str]]:
+def _classified(
+    model: ModelProto, stored: dict[str, StoredWeight]
+) -> tuple[TensorInfo, list[RegionOp], dict[str, str]]:
     shapes = infer(model.graph, {name: weight.shape for name, weight in stored.items()})
     overridable = frozenset(value.name for value in model.graph.input) if model.ir_version >= 4 else frozenset()
     return shapes, *classify(model, shapes, Weights(stored, overridable))
 
 
-def _verdicts(units: Iterable[Unit], stored: dict[str, StoredWeight], verdict: Verdict) -> dict[int, str | None]:
+def _verdicts(ops: Iterable[RegionOp], stored: dict[str, StoredWeight], verdict: Verdict) -> dict[int, str | None]:
     by_weight: dict[tuple[str, str], str | None] = {}
     found = {}
-    for unit in units:
-        if unit.weight is not None:
-            key = (unit.weight, unit.kind)
+    for op in ops:
+        if op.weight is not None:
+            key = (op.weight, op.kind)
             if key not in by_weight:
-                by_weight[key] = verdict(unit, stored[unit.weight])
-            found[unit.place] = by_weight[key]
+                by_weight[key] = verdict(op, stored[op.weight])
+            found[op.place] = by_weight[key]
     return found
 
 
-def _largest(regions: list[list[Unit]], stored: dict[str, StoredWeight]) -> list[list[Unit]]:
+def _largest(regions: list[list[RegionOp]], stored: dict[str, StoredWeight]) -> list[list[RegionOp]]:
     """As many regions as there are operators for, those with most layers first, in graph order."""
-    count = sorted(range(len(regions)), key=lambda i: -sum(unit.kind in HEAVY for unit in regions[i]))[:MAX_REGIONS]
+    count = sorted(range(len(regions)), key=lambda i: -sum(op.kind in HEAVY for op in regions[i]))[:MAX_REGIONS]
     return [regions[i] for i in sorted(count)]
 
 
 def _translated(
-    cuts: Sequence[Cut], shapes: Shapes, stored: dict[str, StoredWeight], worth: Worth
+    cuts: Sequence[Cut], shapes: TensorInfo, stored: dict[str, StoredWeight], region_obstacle: RegionObstacle
 ) -> list[Translation | str]:
     made: list[Translation | str] = []
     for one in cuts:
-        reason = worth(one)
+        reason = region_obstacle(one)
         if reason is not None:
             made.append(reason)
             continue
         try:
-            translation = translate(one.units, one.outputs, shapes, stored)
+            translation = translate(one.ops, one.outputs, shapes, stored)
             text(translation.program)
             made.append(translation)
         except ArtifactError as error:
@@ -167,7 +169,7 @@ def _assembled(
     model: ModelProto,
     done: Sequence[tuple[Cut, Translation]],
     outside: Sequence[NodeProto],
-    shapes: Shapes,
+    shapes: TensorInfo,
     stored: dict[str, StoredWeight],
 ) -> ModelProto:
     built = ModelProto()
@@ -188,8 +190,8 @@ def _assembled(
         calls.append(
             (one, helper.make_node(name, inputs, list(translation.outputs), name, domain=DOMAIN, **attributes))
         )
-        built.functions.append(function(name, one.units, translation, shapes, stored, opset))
-    ordered = _ordered(model.graph, keep_bytes([*nodes, *(call for _, call in calls)], calls))
+        built.functions.append(function(name, one.ops, translation, shapes, stored, opset))
+    ordered = _ordered(model.graph, restore_qdq([*nodes, *(call for _, call in calls)], calls))
     del built.graph.node[:]
     built.graph.node.extend(ordered)
     _drop_unused(built)
@@ -224,7 +226,7 @@ def _ordered(graph: GraphProto, nodes: Sequence[NodeProto]) -> list[NodeProto]:
     return ordered
 
 
-def _ranks(graph: GraphProto, calls: Sequence[NodeProto], shapes: Shapes) -> list[ValueInfoProto]:
+def _ranks(graph: GraphProto, calls: Sequence[NodeProto], shapes: TensorInfo) -> list[ValueInfoProto]:
     """Ranks of outputs of regions on which a shape depends that is read, directly or behind other nodes.
 
     Where regions have a kernel, shape inference knows nothing of their outputs, and takes sizes cut out of an unknown
@@ -264,11 +266,11 @@ def _drop_unused(model: ModelProto) -> None:
 
 
 def _report(number: int, one: Cut, translation: Translation) -> RegionReport:
-    heavy = [unit for unit in one.units if unit.kind in HEAVY]
+    heavy = [op for op in one.ops if op.kind in HEAVY]
     return RegionReport(
         name=region_name(number),
-        nodes=tuple(unit.name for unit in heavy),
-        weights=tuple(dict.fromkeys(str(unit.weight) for unit in heavy)),
+        nodes=tuple(op.name for op in heavy),
+        weights=tuple(dict.fromkeys(str(op.weight) for op in heavy)),
         inputs=len(translation.activations),
         outputs=len(translation.outputs),
         instructions=len(translation.program.instructions),

@@ -7,9 +7,9 @@ from onnx import FunctionProto, NodeProto, helper, numpy_helper
 
 from lth_deploy.compiler.artifact.domain import DOMAIN, DOMAIN_VERSION
 from lth_deploy.compiler.artifact.packed_weight import StoredWeight
-from lth_deploy.compiler.regions.analysis.tensor_info import Shapes
+from lth_deploy.compiler.regions.analysis.tensor_info import TensorInfo
 from lth_deploy.compiler.regions.codegen.program_builder import Translation
-from lth_deploy.compiler.regions.match.region_op import Unit
+from lth_deploy.compiler.regions.match.region_op import RegionOp
 
 PROGRAM = "program"
 """The one attribute of a region node."""
@@ -17,17 +17,17 @@ PROGRAM = "program"
 
 def function(
     name: str,
-    units: Sequence[Unit],
+    ops: Sequence[RegionOp],
     translation: Translation,
-    shapes: Shapes,
+    shapes: TensorInfo,
     stored: dict[str, StoredWeight],
     opset: int,
 ) -> FunctionProto:
     """The body of the operator `name`, in the names of the graph that it was cut out of."""
     decoders = [stored[weight].node for weight in translation.weights]
-    body = _Body(units, translation, shapes, stored)
-    for unit in units:
-        body.add(unit)
+    body = _Body(ops, translation, shapes, stored)
+    for op in ops:
+        body.add(op)
     nodes = [*(node for node in decoders if node is not None), *body.constants.values(), *body.nodes]
     opsets = [helper.make_opsetid("", opset)]
     if any(node.domain == DOMAIN for node in nodes):
@@ -40,19 +40,19 @@ class _Body:
     """Collects the nodes of a body, and the small constants that they read."""
 
     def __init__(
-        self, units: Sequence[Unit], translation: Translation, shapes: Shapes, stored: dict[str, StoredWeight]
+        self, ops: Sequence[RegionOp], translation: Translation, shapes: TensorInfo, stored: dict[str, StoredWeight]
     ) -> None:
         self.shapes = shapes
         self.stored = stored
         self.planes = translation.planes
-        self.there = {name for unit in units for node in unit.nodes for name in node.output}
+        self.there = {name for op in ops for node in op.nodes for name in node.output}
         self.there.update([*translation.activations, *translation.weights, ""])
         self.nodes: list[NodeProto] = []
         self.constants: dict[str, NodeProto] = {}
 
-    def add(self, unit: Unit) -> None:
-        """The nodes of a unit; a resize to a computed size takes it from a tensor of the region."""
-        for node in unit.nodes:
+    def add(self, op: RegionOp) -> None:
+        """The nodes of an operator; a resize to a computed size takes it from a tensor of the region."""
+        for node in op.nodes:
             missing = [name for name in node.input if name not in self.there]
             if all(name in self.shapes.constants or name in self.stored for name in missing):
                 for name in missing:
@@ -60,7 +60,7 @@ class _Body:
                     self._constant(name, self.stored[name].weights() if known is None else known)
                 self.nodes.append(node)
             else:
-                self.nodes.extend(self._resize(node, self.planes[unit.outputs[0]]))
+                self.nodes.extend(self._resize(node, self.planes[op.outputs[0]]))
 
     def _constant(self, name: str, value: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> None:
         if name not in self.constants:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from onnx import ModelProto, TensorProto, helper
 
-from lth_deploy.compiler.artifact.extract_region import LoneRegion
+from lth_deploy.compiler.artifact.extract_region import ExtractedRegion
 from lth_deploy.compiler.model.traverse import used_names
 from lth_deploy.kernels.program.instructions import Dequantize, Load, Program
 from lth_deploy.kernels.program.instructions import Output as Returned
@@ -24,7 +24,7 @@ def inner_tensors(program: Program) -> list[int]:
     return [number for number, step in numbers if not isinstance(step, Load) and number not in returned]
 
 
-def probed(region: LoneRegion) -> Iterator[tuple[ModelProto, dict[int, str]]]:
+def probed(region: ExtractedRegion) -> Iterator[tuple[ModelProto, dict[int, str]]]:
     """Models of a region that together return all of its inner tensors; of each the names by tensor, bytes as floats.
 
     The kernels compute the same instructions in each; its function only fits in number and is never run.
@@ -37,7 +37,7 @@ def probed(region: LoneRegion) -> Iterator[tuple[ModelProto, dict[int, str]]]:
         yield _returning(region, program, inner[first : first + room])
 
 
-def _returning(region: LoneRegion, program: Program, tensors: list[int]) -> tuple[ModelProto, dict[int, str]]:
+def _returning(region: ExtractedRegion, program: Program, tensors: list[int]) -> tuple[ModelProto, dict[int, str]]:
     made = check(program)
     steps, outputs = list(program.instructions), list(program.outputs)
     for number in tensors:

@@ -1,4 +1,4 @@
-"""From the units of a region to its program: order, fusion, and the arrays that the node reads."""
+"""From the ops of a region to its program: order, fusion, and the arrays that the node reads."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,9 +8,9 @@ from typing import cast
 from onnx import TensorProto
 
 from lth_deploy.compiler.artifact.packed_weight import StoredWeight
-from lth_deploy.compiler.regions.analysis.tensor_info import Shapes
-from lth_deploy.compiler.regions.match.region_op import HEAVY, Unit
-from lth_deploy.compiler.regions.partition.grow import likes
+from lth_deploy.compiler.regions.analysis.tensor_info import TensorInfo
+from lth_deploy.compiler.regions.match.region_op import HEAVY, RegionOp
+from lth_deploy.compiler.regions.partition.grow import same_plane_tensors
 from lth_deploy.errors import ArtifactError
 from lth_deploy.formats import FORMATS, SINGLE
 from lth_deploy.kernels.program.instructions import (
@@ -70,9 +70,9 @@ class Translation:
 
 @dataclass
 class _Draft:
-    """An instruction to be: a unit with what was fused into it. output: what the last of them makes."""
+    """An instruction to be: an operator with what was fused into it. output: what the last of them makes."""
 
-    unit: Unit
+    op: RegionOp
     place: int
     output: str
     add: str | None = None
@@ -81,69 +81,69 @@ class _Draft:
 
 
 def translate(
-    units: Sequence[Unit],
+    ops: Sequence[RegionOp],
     outputs: Sequence[str],
-    shapes: Shapes,
+    shapes: TensorInfo,
     stored: dict[str, StoredWeight],
     *,
     fuse: bool = True,
 ) -> Translation:
-    """The program of a region that returns the tensors `outputs`; without `fuse` every unit is an instruction.
+    """The program of a region that returns the tensors `outputs`; without `fuse` every op is an instruction.
 
     Raises:
         ArtifactError: a resize makes a plane that no needed tensor of the region has.
     """
-    made = {name for unit in units for name in unit.outputs}
-    same = {unit.outputs[0]: unit.inputs[0] for unit in units if unit.kind == "same"}
-    activations = tuple(dict.fromkeys(name for unit in units for name in unit.inputs if name not in made))
-    planes = planes_of(units, outputs, shapes)
-    drafts = _fused(units, outputs, same, planes, fuse)
-    return _Writer(units, shapes, stored, same, planes).write(drafts, activations, tuple(outputs))
+    made = {name for op in ops for name in op.outputs}
+    same = {op.outputs[0]: op.inputs[0] for op in ops if op.kind == "same"}
+    activations = tuple(dict.fromkeys(name for op in ops for name in op.inputs if name not in made))
+    planes = planes_of(ops, outputs, shapes)
+    drafts = _fused(ops, outputs, same, planes, fuse)
+    return _Writer(ops, shapes, stored, same, planes).write(drafts, activations, tuple(outputs))
 
 
-def planes_of(units: Sequence[Unit], outputs: Sequence[str], shapes: Shapes) -> dict[str, str]:
+def planes_of(ops: Sequence[RegionOp], outputs: Sequence[str], shapes: TensorInfo) -> dict[str, str]:
     """For every resize a tensor with the plane that it makes: best one that is made in any case."""
-    uses = Counter(name for unit in units for name in unit.inputs)
-    made = {name for unit in units for name in unit.outputs}
+    uses = Counter(name for op in ops for name in op.inputs)
+    made = {name for op in ops for name in op.outputs}
     chosen = {}
-    for unit in units:
-        if unit.kind == "resize":
-            able = likes(unit, units, shapes)
+    for op in ops:
+        if op.kind == "resize":
+            able = same_plane_tensors(op, ops, shapes)
             if not able:
-                raise ArtifactError(f"'{unit.name}' makes a plane that nothing needed has")
+                raise ArtifactError(f"'{op.name}' makes a plane that nothing needed has")
             sure = [name for name in able if uses[name] > 1 or name in outputs or name not in made]
-            chosen[unit.outputs[0]] = (sure or able)[-1]
+            chosen[op.outputs[0]] = (sure or able)[-1]
     return chosen
 
 
 def _fused(
-    units: Sequence[Unit], outputs: Sequence[str], same: dict[str, str], planes: dict[str, str], fuse: bool
+    ops: Sequence[RegionOp], outputs: Sequence[str], same: dict[str, str], planes: dict[str, str], fuse: bool
 ) -> list[_Draft]:
     """Instructions in order, with additions and activations inside the layer before them where they can be.
 
     Of an addition of two layers the later one takes it in; the earlier one is then the residual and made before.
     """
-    uses = Counter(_origin(name, same) for unit in units if unit.kind != "same" for name in unit.inputs)
+    uses = Counter(_origin(name, same) for op in ops if op.kind != "same" for name in op.inputs)
     uses.update(_origin(name, same) for name in [*outputs, *planes.values()])
     open_drafts: dict[str, _Draft] = {}
     drafts: list[_Draft] = []
-    for unit in units:
-        if unit.kind == "same":
+    for op in ops:
+        if op.kind == "same":
             continue
-        inputs = [_origin(name, same) for name in unit.inputs]
+        inputs = [_origin(name, same) for name in op.inputs]
         able = [open_drafts[name] for name in inputs if name in open_drafts and uses[name] == 1]
-        if unit.kind in _ADDITIONS:
-            able = [draft for draft in able if draft.unit.kind == _ADDITIONS[unit.kind] and draft.add is None]
-        if able and unit.kind in (*_ADDITIONS, "act", "requantize"):
+        if op.kind in _ADDITIONS:
+            able = [draft for draft in able if draft.op.kind == _ADDITIONS[op.kind] and draft.add is None]
+        if able and op.kind in (*_ADDITIONS, "act", "requantize"):
             draft = max(able, key=lambda one: one.place)
             del open_drafts[draft.output]
-            if unit.kind in _ADDITIONS:
+            if op.kind in _ADDITIONS:
                 draft.add = inputs[0] if inputs[1] == draft.output else inputs[1]
-            draft.act, draft.place, draft.output, draft.out = unit.act, unit.place, unit.outputs[0], unit.out
+            draft.act, draft.place, draft.output, draft.out = op.act, op.place, op.outputs[0], op.out
         else:
-            draft = _Draft(unit, unit.place, unit.outputs[0], act=unit.act, out=unit.out)
+            draft = _Draft(op, op.place, op.outputs[0], act=op.act, out=op.out)
             drafts.append(draft)
-        if fuse and draft.act == NONE and draft.unit.kind in (*HEAVY, "add", "qadd") and _is_open(draft.out):
+        if fuse and draft.act == NONE and draft.op.kind in (*HEAVY, "add", "qadd") and _is_open(draft.out):
             open_drafts[draft.output] = draft
     return sorted(drafts, key=lambda draft: draft.place)
 
@@ -164,13 +164,13 @@ class _Writer:
 
     def __init__(
         self,
-        units: Sequence[Unit],
-        shapes: Shapes,
+        ops: Sequence[RegionOp],
+        shapes: TensorInfo,
         stored: dict[str, StoredWeight],
         same: dict[str, str],
         planes: dict[str, str],
     ) -> None:
-        self.rows = {name for unit in units if unit.rows for name in (*unit.inputs, *unit.outputs)}
+        self.rows = {name for op in ops if op.rows for name in (*op.inputs, *op.outputs)}
         self.shapes = shapes
         self.stored = stored
         self.same = same
@@ -196,7 +196,7 @@ class _Writer:
         return Translation(program, activations, tuple(self.weights), arrays, outputs, self.planes, tensors)
 
     def _read(self, draft: _Draft) -> list[str]:
-        names = [*draft.unit.inputs, *([draft.add] if draft.add else []), *self.planes.values()]
+        names = [*draft.op.inputs, *([draft.add] if draft.add else []), *self.planes.values()]
         return [_origin(name, self.same) for name in names]
 
     def _add(self, step: Instruction, output: str) -> None:
@@ -210,35 +210,35 @@ class _Writer:
         return self.weights.setdefault(name, len(self.weights))
 
     def _instruction(self, draft: _Draft, wanted: set[str]) -> None:
-        unit = draft.unit
-        x = self._tensor(unit.inputs[0])
-        match unit.kind:
+        op = draft.op
+        x = self._tensor(op.inputs[0])
+        match op.kind:
             case "conv":
                 self._add(self._conv(draft, x), draft.output)
             case "qconv":
                 self._add(self._qconv(draft, x), draft.output)
             case "convtranspose":
-                weight, bias = self._constants_of(unit)
-                self._add(ConvTranspose(x, weight, bias, unit.window.kernel, draft.act), draft.output)
+                weight, bias = self._constants_of(op)
+                self._add(ConvTranspose(x, weight, bias, op.window.kernel, draft.act), draft.output)
             case "qconvtranspose":
-                constants = self._constants_of_bytes(unit)
-                step = QConvTranspose(x, *constants, unit.window.kernel, draft.act, draft.out)
+                constants = self._constants_of_bytes(op)
+                step = QConvTranspose(x, *constants, op.window.kernel, draft.act, draft.out)
                 self._add(step, draft.output)
             case "maxpool":
-                self._add(MaxPool(self._parts(unit)[0], unit.window), draft.output)
+                self._add(MaxPool(self._parts(op)[0], op.window), draft.output)
             case "resize":
-                part = self._parts(unit)[0]
-                plane = self._tensor(self.planes[unit.outputs[0]])
-                self._add(Resize(part, plane, unit.linear), draft.output)
+                part = self._parts(op)[0]
+                plane = self._tensor(self.planes[op.outputs[0]])
+                self._add(Resize(part, plane, op.linear), draft.output)
             case "add":
-                self._add(Add(x, self._tensor(unit.inputs[1]), draft.act), draft.output)
+                self._add(Add(x, self._tensor(op.inputs[1]), draft.act), draft.output)
             case "act":
                 self._add(Activate(x, draft.act), draft.output)
             case "concat":
-                self._add(Concat(tuple(self._parts(unit))), draft.output)
+                self._add(Concat(tuple(self._parts(op))), draft.output)
             case "slice":
-                part = self._parts(unit)[0]
-                for name, (start, stop) in zip(unit.outputs, unit.pieces, strict=True):
+                part = self._parts(op)[0]
+                for name, (start, stop) in zip(op.outputs, op.pieces, strict=True):
                     if name in wanted:
                         self._add(Slice(part, start, stop), name)
             case "dequantize":
@@ -248,46 +248,46 @@ class _Writer:
         if draft.out is not None:
             self.quantized[self.tensors[draft.output]] = draft.out
 
-    def _parts(self, unit: Unit) -> list[int]:
-        """Tensors that a unit moves, bytes with the scale and zero point of what it makes."""
+    def _parts(self, op: RegionOp) -> list[int]:
+        """Tensors that an operator moves, bytes with the scale and zero point of what it makes."""
         parts = []
-        for name in unit.inputs:
+        for name in op.inputs:
             part = self._tensor(name)
-            if unit.out is not None and self.quantized[part] != unit.out:
-                self.steps.append(Requantize(part, NONE, unit.out))
+            if op.out is not None and self.quantized[part] != op.out:
+                self.steps.append(Requantize(part, NONE, op.out))
                 part = len(self.steps) - 1
             parts.append(part)
         return parts
 
     def _bytes(self, draft: _Draft, x: int) -> Instruction:
-        assert draft.out is not None, f"the {draft.unit.kind} '{draft.unit.name}' makes no bytes"
-        if draft.unit.kind == "quantize":
+        assert draft.out is not None, f"the {draft.op.kind} '{draft.op.name}' makes no bytes"
+        if draft.op.kind == "quantize":
             return Quantize(x, draft.out)
-        if draft.unit.kind == "requantize":
+        if draft.op.kind == "requantize":
             return Requantize(x, draft.act, draft.out)
-        return QAdd(x, self._tensor(draft.unit.inputs[1]), draft.act, draft.out)
+        return QAdd(x, self._tensor(draft.op.inputs[1]), draft.act, draft.out)
 
     def _qconv(self, draft: _Draft, x: int) -> QConv:
-        constants = self._constants_of_bytes(draft.unit)
+        constants = self._constants_of_bytes(draft.op)
         add = None if draft.add is None else self._tensor(draft.add)
-        return QConv(x, *constants, draft.unit.window, draft.unit.groups, add, draft.act, draft.out)
+        return QConv(x, *constants, draft.op.window, draft.op.groups, add, draft.act, draft.out)
 
-    def _constants_of_bytes(self, unit: Unit) -> tuple[int, int, int | None]:
+    def _constants_of_bytes(self, op: RegionOp) -> tuple[int, int, int | None]:
         """Weight, scales and bias."""
-        assert unit.scales is not None, f"'{unit.name}' has no scales"
-        weight = self._weight(str(unit.weight))
-        scales = self._weight(unit.scales)
-        return weight, scales, None if unit.bias is None else self._weight(unit.bias)
+        assert op.scales is not None, f"'{op.name}' has no scales"
+        weight = self._weight(str(op.weight))
+        scales = self._weight(op.scales)
+        return weight, scales, None if op.bias is None else self._weight(op.bias)
 
     def _conv(self, draft: _Draft, x: int) -> Conv:
-        weight, bias = self._constants_of(draft.unit)
+        weight, bias = self._constants_of(draft.op)
         add = None if draft.add is None else self._tensor(draft.add)
-        return Conv(x, weight, bias, draft.unit.window, draft.unit.groups, add, draft.act)
+        return Conv(x, weight, bias, draft.op.window, draft.op.groups, add, draft.act)
 
-    def _constants_of(self, unit: Unit) -> tuple[int, int | None]:
-        assert unit.weight is not None, f"the {unit.kind} '{unit.name}' has no weight"
-        weight = self._weight(unit.weight)
-        return weight, None if unit.bias is None else self._weight(unit.bias)
+    def _constants_of(self, op: RegionOp) -> tuple[int, int | None]:
+        assert op.weight is not None, f"the {op.kind} '{op.name}' has no weight"
+        weight = self._weight(op.weight)
+        return weight, None if op.bias is None else self._weight(op.bias)
 
     def _constants(self, first: int) -> tuple[tuple[Weight, ...], tuple[str, ...]]:
         weights: list[Weight] = []

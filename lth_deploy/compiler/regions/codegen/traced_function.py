@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from lth_deploy.compiler.artifact.extract_region import LoneRegion
+from lth_deploy.compiler.artifact.extract_region import ExtractedRegion
 from lth_deploy.compiler.artifact.inline_regions import expand_regions
 from lth_deploy.compiler.model.traverse import used_names
-from lth_deploy.compiler.regions.analysis.tensor_info import Shapes
+from lth_deploy.compiler.regions.analysis.tensor_info import TensorInfo
 from lth_deploy.compiler.regions.codegen.build import classified
 from lth_deploy.compiler.regions.codegen.program_builder import Translation, planes_of, translate
 from lth_deploy.compiler.regions.match.qdq import DEQUANTIZE, LOWEST
-from lth_deploy.compiler.regions.match.region_op import Unit
+from lth_deploy.compiler.regions.match.region_op import RegionOp
 from lth_deploy.errors import ArtifactError
 from lth_deploy.formats import Array
 from lth_deploy.kernels.program.format import lines_of
@@ -48,25 +48,25 @@ class Traced:
         return [(self.names[array], self.stored[array]) for array in arrays]
 
 
-def trace(region: LoneRegion, shapes: Mapping[str, Sequence[int]]) -> Traced:
+def trace(region: ExtractedRegion, shapes: Mapping[str, Sequence[int]]) -> Traced:
     """Translate the function of a region again. shapes: of its activations, as they are in one run.
 
     Raises:
         ArtifactError: the function has something that no region is made of.
     """
     flat = expand_regions(_sized(region.model, shapes))
-    model, stored, known, units, reasons = classified(flat)
-    units = _needed(units, region.outputs, known)
-    missing = set(region.outputs) - {name for unit in units for name in unit.outputs}
+    model, stored, known, ops, reasons = classified(flat)
+    ops = _needed(ops, region.outputs, known)
+    missing = set(region.outputs) - {name for op in ops for name in op.outputs}
     if missing:
         why = next(iter(reasons.values()), "an operator has no instruction")
         raise ArtifactError(f"its function does not make '{min(missing)}' of what a region computes: {why}")
-    fused, apart = (translate(units, region.outputs, known, stored, fuse=fuse) for fuse in (True, False))
+    fused, apart = (translate(ops, region.outputs, known, stored, fuse=fuse) for fuse in (True, False))
     names = {stored[name].tensors["values"].name: name for name in fused.weights}
     return Traced(model, fused, apart, {array: stored[name].weights() for array, name in names.items()}, names)
 
 
-def difference(region: LoneRegion, traced: Traced) -> str | None:
+def difference(region: ExtractedRegion, traced: Traced) -> str | None:
     """In words the first tensor of a program that its function does not make; None where there is none.
 
     Tensors are compared by what they are made of, whatever the order of instructions, and whichever of the tensors with
@@ -149,12 +149,12 @@ def _sized(model: ModelProto, shapes: Mapping[str, Sequence[int]]) -> ModelProto
     return sized
 
 
-def _needed(units: Sequence[Unit], outputs: Sequence[str], shapes: Shapes) -> list[Unit]:
+def _needed(ops: Sequence[RegionOp], outputs: Sequence[str], shapes: TensorInfo) -> list[RegionOp]:
     """Units that the outputs follow from, those that give a resize its plane included."""
-    needed, kept = set(outputs), list[Unit]()
+    needed, kept = set(outputs), list[RegionOp]()
     while True:
-        kept = [unit for unit in units if needed & set(unit.outputs)]
-        more = {name for unit in kept for name in unit.inputs} | set(planes_of(kept, outputs, shapes).values())
+        kept = [op for op in ops if needed & set(op.outputs)]
+        more = {name for op in kept for name in op.inputs} | set(planes_of(kept, outputs, shapes).values())
         if more <= needed:
             return kept
         needed |= more

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import NodeProto
 
-from lth_deploy.compiler.regions.analysis.tensor_info import Shapes, attribute
+from lth_deploy.compiler.regions.analysis.tensor_info import TensorInfo, attribute
 from lth_deploy.compiler.regions.match.region_op import Uses
 from lth_deploy.kernels.program.instructions import Act, Pads
 
@@ -27,7 +27,7 @@ class Activation:
     act: Act
 
 
-def activation(node: NodeProto, shapes: Shapes, producers: Producers, uses: Uses) -> Activation | None:
+def activation(node: NodeProto, shapes: TensorInfo, producers: Producers, uses: Uses) -> Activation | None:
     """The activation that a node is, or is the last node of."""
     match node.op_type:
         case "Relu":
@@ -49,7 +49,7 @@ def short(number: float) -> float:
     return float(f"{number:.9g}")
 
 
-def _clip_bounds(node: NodeProto, shapes: Shapes) -> tuple[float, float] | None:
+def _clip_bounds(node: NodeProto, shapes: TensorInfo) -> tuple[float, float] | None:
     bounds = []
     for place, default in ((1, -LARGEST), (2, LARGEST)):
         if len(node.input) <= place or not node.input[place]:
@@ -76,7 +76,7 @@ def _gated(node: NodeProto, producers: Producers, uses: Uses) -> Activation | No
     return None
 
 
-def low_padding(node: NodeProto, shapes: Shapes) -> Pads | None:
+def low_padding(node: NodeProto, shapes: TensorInfo) -> Pads | None:
     """Top, left, bottom and right of a Pad of planes with a value so low that no maximum takes it."""
     if node.op_type != "Pad" or attribute(node, "mode", "constant") != "constant" or len(node.input) != 3:
         return None

@@ -7,10 +7,10 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 from lth_deploy.compiler.model.traverse import all_graphs
-from lth_deploy.compiler.regions.analysis.tensor_info import Shapes
+from lth_deploy.compiler.regions.analysis.tensor_info import TensorInfo
 from lth_deploy.compiler.regions.match.activations import short
 from lth_deploy.compiler.regions.match.no_match import need
-from lth_deploy.compiler.regions.match.region_op import Unit
+from lth_deploy.compiler.regions.match.region_op import RegionOp
 from lth_deploy.kernels.program.instructions import Quantized
 from lth_deploy.kernels.program.limits import SCALES
 
@@ -35,11 +35,11 @@ READERS = (
 """Operators that a runtime or the kernels compute on bytes, with the nodes around them."""
 
 
-def quantized_of(node: NodeProto, shapes: Shapes) -> Quantized:
+def quantized_of(node: NodeProto, shapes: TensorInfo) -> Quantized:
     """Scale and zero point of a QuantizeLinear or DequantizeLinear of activations.
 
     Raises:
-        Declined: they are not constant, or it is no tensor of bytes with one scale.
+        NoMatch: they are not constant, or it is no tensor of bytes with one scale.
     """
     scale = shapes.constant(node.input[1])
     need(scale is not None and scale.size == 1, "its activations have no single constant scale")
@@ -110,15 +110,15 @@ def _lift_scales(model: ModelProto) -> None:
     model.graph.node.extend(kept)
 
 
-def rejoined(model: ModelProto, units: Sequence[Unit]) -> ModelProto | None:
-    """The model without copies of a DequantizeLinear that are units of their own; None without any."""
+def rejoined(model: ModelProto, ops: Sequence[RegionOp]) -> ModelProto | None:
+    """The model without copies of a DequantizeLinear that are ops of their own; None without any."""
     first: dict[str, str] = {}
     same: dict[str, str] = {}
     returned = {value.name for inner in all_graphs(model.graph) for value in inner.output}
-    alone = [unit for unit in units if unit.kind == "dequantize"]
-    for unit in sorted(alone, key=lambda unit: unit.outputs[0] not in returned):
-        name = unit.outputs[0]
-        kept = first.setdefault(unit.inputs[0], name)
+    alone = [op for op in ops if op.kind == "dequantize"]
+    for op in sorted(alone, key=lambda op: op.outputs[0] not in returned):
+        name = op.outputs[0]
+        kept = first.setdefault(op.inputs[0], name)
         if kept != name and name not in returned:
             same[name] = kept
     if not same:
@@ -142,7 +142,7 @@ def rejoined(model: ModelProto, units: Sequence[Unit]) -> ModelProto | None:
     return joined
 
 
-def lowest(node: NodeProto, shapes: Shapes) -> bool:
+def lowest(node: NodeProto, shapes: TensorInfo) -> bool:
     """Whether a node is the Max with the lowest float that keeps runtimes from quantizing a layer left float."""
     bound = shapes.constant(node.input[1]) if node.op_type == "Max" and len(node.input) == 2 else None
     return bound is not None and bound.size == 1 and float(bound.reshape(-1)[0]) <= LOWEST

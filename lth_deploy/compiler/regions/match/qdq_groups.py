@@ -1,15 +1,15 @@
-"""Layers between bytes: a node with the DequantizeLinear before it and the QuantizeLinear behind it is one unit."""
+"""Layers between bytes: a node with the DequantizeLinear before it and the QuantizeLinear behind it is one op."""
 
 from dataclasses import replace
 
 import numpy as np
 from onnx import GraphProto, NodeProto
 
-from lth_deploy.compiler.regions.analysis.tensor_info import Shapes, attribute
+from lth_deploy.compiler.regions.analysis.tensor_info import TensorInfo, attribute
 from lth_deploy.compiler.regions.match import activations
-from lth_deploy.compiler.regions.match.no_match import Declined, need
+from lth_deploy.compiler.regions.match.no_match import NoMatch, need
 from lth_deploy.compiler.regions.match.qdq import DEQUANTIZE, QUANTIZE, READERS, quantized_of
-from lth_deploy.compiler.regions.match.region_op import OF_BYTES, Kind, Unit, Uses, Weights
+from lth_deploy.compiler.regions.match.region_op import OF_BYTES, Kind, RegionOp, Uses, Weights
 from lth_deploy.formats import Array
 from lth_deploy.kernels.program.instructions import NONE, Quantized
 from lth_deploy.kernels.program.limits import RuleError
@@ -29,11 +29,11 @@ MOVERS = ("maxpool", "resize", "concat", "slice")
 """Kinds that keep scale and zero point."""
 
 
-def quantized_layer(place: int, node: NodeProto, producers: activations.Producers, weights: Weights) -> Unit:
+def quantized_layer(place: int, node: NodeProto, producers: activations.Producers, weights: Weights) -> RegionOp:
     """A layer whose weight comes from a DequantizeLinear: per-channel symmetric int8, bias int32.
 
     Raises:
-        Declined: it is quantized in a way that the kernels do not compute.
+        NoMatch: it is quantized in a way that the kernels do not compute.
     """
     made = producers[node.input[1]][1]
     weight = made.input[0]
@@ -60,9 +60,9 @@ def quantized_layer(place: int, node: NodeProto, producers: activations.Producer
     try:
         check_sums(values, None if bias is None else weights.stored[bias].weights(), "its weights")
     except RuleError as error:
-        raise Declined(f"its weights: {error}") from error
+        raise NoMatch(f"its weights: {error}") from error
     kind: Kind = "qconvtranspose" if node.op_type == "ConvTranspose" else "qconv"
-    return Unit(kind, place, (*nodes, node), (node.input[0],), (node.output[0],), weight, bias, scales=scales)
+    return RegionOp(kind, place, (*nodes, node), (node.input[0],), (node.output[0],), weight, bias, scales=scales)
 
 
 def _scales(made: NodeProto, values: Array, axis: int, weights: Weights) -> str:
@@ -76,7 +76,7 @@ def _scales(made: NodeProto, values: Array, axis: int, weights: Weights) -> str:
     try:
         check_scales(scales, name)
     except RuleError as error:
-        raise Declined(f"its weights: {error}") from error
+        raise NoMatch(f"its weights: {error}") from error
     return name
 
 
@@ -84,7 +84,7 @@ def _zero_points(node: NodeProto, made: NodeProto, weights: Weights) -> None:
     name = made.input[2] if len(made.input) > 2 else ""
     stored = weights.stored.get(name)
     if name and not (stored is not None and name not in weights.overridable and not stored.weights().any()):
-        raise Declined("its weights have a zero point other than zero: quantize them symmetrically")
+        raise NoMatch("its weights have a zero point other than zero: quantize them symmetrically")
     need(bool(name) or node.op_type != "Gemm", "its weights have no zero point: there a runtime multiplies floats")
 
 
@@ -109,7 +109,7 @@ def _bias(
 class Bytewise:
     """Finds what surrounds a node; state: what there is to look up."""
 
-    def __init__(self, graph: GraphProto, shapes: Shapes, weights: Weights, uses: Uses) -> None:
+    def __init__(self, graph: GraphProto, shapes: TensorInfo, weights: Weights, uses: Uses) -> None:
         self.shapes = shapes
         self.weights = weights
         self.uses = uses
@@ -119,11 +119,11 @@ class Bytewise:
             for name in node.input:
                 self.readers.setdefault(name, []).append((place, node))
 
-    def conversion(self, place: int, node: NodeProto) -> Unit | None:
-        """A QuantizeLinear or DequantizeLinear of activations as a unit of its own.
+    def conversion(self, place: int, node: NodeProto) -> RegionOp | None:
+        """A QuantizeLinear or DequantizeLinear of activations as an operator of its own.
 
         Raises:
-            Declined: see `quantized_of`.
+            NoMatch: see `quantized_of`.
         """
         source = node.input[0]
         if source in self.weights.stored:
@@ -135,59 +135,59 @@ class Bytewise:
         quantized = quantized_of(node, self.shapes)
         rows = len(shape) == 2
         if node.op_type == QUANTIZE:
-            return Unit("quantize", place, (node,), (source,), (node.output[0],), rows=rows, out=quantized)
+            return RegionOp("quantize", place, (node,), (source,), (node.output[0],), rows=rows, out=quantized)
         need(self._quantized(source) == quantized, "its input is not made of bytes by a QuantizeLinear with its scale")
-        return Unit("dequantize", place, (node,), (source,), (node.output[0],), rows=rows)
+        return RegionOp("dequantize", place, (node,), (source,), (node.output[0],), rows=rows)
 
-    def group(self, unit: Unit) -> Unit | None:
-        """The unit with the conversions around it; None for one that works on floats.
+    def group(self, op: RegionOp) -> RegionOp | None:
+        """The op with the conversions around it; None for one that works on floats.
 
         Raises:
-            Declined: weights of 8 bits without an input of bytes.
+            NoMatch: weights of 8 bits without an input of bytes.
         """
-        if unit.kind not in (*_KINDS, *MOVERS) or len(unit.outputs) != 1 or unit.linear is not None:
+        if op.kind not in (*_KINDS, *MOVERS) or len(op.outputs) != 1 or op.linear is not None:
             return None
-        before = [self._before(name) for name in unit.inputs]
+        before = [self._before(name) for name in op.inputs]
         given = [one for one in before if one is not None]
         if len(given) != len(before):
-            need(unit.kind not in OF_BYTES, "its input is not quantized, or shared with another kind of layer")
+            need(op.kind not in OF_BYTES, "its input is not quantized, or shared with another kind of layer")
             return None
         sources = tuple(one.inputs[0] for one in given)
-        nodes = (*(one.nodes[0] for one in given), *unit.nodes)
-        closed = self._behind(unit)
+        nodes = (*(one.nodes[0] for one in given), *op.nodes)
+        closed = self._behind(op)
         if closed is None:
-            return replace(unit, nodes=nodes, inputs=sources, borders=tuple(given)) if unit.kind in OF_BYTES else None
+            return replace(op, nodes=nodes, inputs=sources, borders=tuple(given)) if op.kind in OF_BYTES else None
         act, end = closed
         assert end.out is not None
-        if unit.kind in MOVERS and not self._movable(unit):
+        if op.kind in MOVERS and not self._movable(op):
             return None
-        kind = _KINDS.get(unit.kind, unit.kind)
+        kind = _KINDS.get(op.kind, op.kind)
         return replace(
-            unit,
+            op,
             kind=kind,
             place=end.place,
             nodes=(*nodes, *act.nodes, *end.nodes) if act else (*nodes, *end.nodes),
             inputs=sources,
             outputs=end.outputs,
-            act=act.act if act else unit.act,
+            act=act.act if act else op.act,
             out=end.out,
             borders=(*given, end),
         )
 
-    def _before(self, name: str) -> Unit | None:
+    def _before(self, name: str) -> RegionOp | None:
         """The DequantizeLinear that makes a tensor for one reader alone."""
         made = self.producers.get(name)
         if made is None or made[1].op_type != DEQUANTIZE or not self.uses.only(name):
             return None
         try:
             return self.conversion(*made)
-        except Declined:
+        except NoMatch:
             return None
 
-    def _behind(self, unit: Unit) -> tuple[activations.Activation | None, Unit] | None:
-        """The QuantizeLinear that alone reads what a unit makes, and an activation between."""
-        act, name = None, unit.outputs[0]
-        if unit.act == NONE and unit.kind in (*OF_BYTES, "add") and self.uses.only(name):
+    def _behind(self, op: RegionOp) -> tuple[activations.Activation | None, RegionOp] | None:
+        """The QuantizeLinear that alone reads what an operator makes, and an activation between."""
+        act, name = None, op.outputs[0]
+        if op.act == NONE and op.kind in (*OF_BYTES, "add") and self.uses.only(name):
             ((_, reader),) = self.readers[name]
             found = None
             if reader.op_type in READERS:
@@ -201,16 +201,16 @@ class Bytewise:
             return None
         try:
             end = self.conversion(place, reader)
-        except Declined:
+        except NoMatch:
             return None
         return None if end is None else (act, end)
 
-    def _movable(self, unit: Unit) -> bool:
-        """Whether a unit that only moves bytes keeps quads of channels together."""
-        if unit.kind == "slice":
-            return all(start % QUAD == 0 for start, _ in unit.pieces)
-        if unit.kind == "concat":
-            return all(self._channels(name) % QUAD == 0 for name in unit.inputs[:-1])
+    def _movable(self, op: RegionOp) -> bool:
+        """Whether an operator that only moves bytes keeps quads of channels together."""
+        if op.kind == "slice":
+            return all(start % QUAD == 0 for start, _ in op.pieces)
+        if op.kind == "concat":
+            return all(self._channels(name) % QUAD == 0 for name in op.inputs[:-1])
         return True
 
     def _channels(self, name: str) -> int:

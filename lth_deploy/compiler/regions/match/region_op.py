@@ -43,13 +43,13 @@ TRANSPOSED = ("convtranspose", "qconvtranspose")
 
 
 @dataclass(frozen=True)
-class Unit:
+class RegionOp:
     """One step of a region, before fusion.
 
     place: index of its last node in the graph. nodes: in graph order. inputs, outputs: activations by name.
     weight, bias, scales: names of stored weights. pieces: for `slice` the channels of each output. linear: of a
     `resize` between pixels. rows: it works on [N, C]. out: for what makes bytes, how they are to be read. borders: of
-    a group between bytes, the conversions at its ends as units of their own, for when the rest of it stays outside.
+    a group between bytes, the conversions at its ends as ops of their own, for when the rest of it stays outside.
     """
 
     kind: Kind
@@ -67,7 +67,7 @@ class Unit:
     rows: bool = False
     scales: str | None = None
     out: Quantized | None = None
-    borders: tuple["Unit", ...] = ()
+    borders: tuple["RegionOp", ...] = ()
 
     @property
     def name(self) -> str:
@@ -77,9 +77,9 @@ class Unit:
         return first.name or first.output[0]
 
 
-def outputs_first(unit: Unit, weights: Array) -> Array:
+def outputs_first(op: RegionOp, weights: Array) -> Array:
     """The weights of a layer as [outputs, inputs, ...]."""
-    return weights.swapaxes(0, 1) if unit.kind in TRANSPOSED else weights
+    return weights.swapaxes(0, 1) if op.kind in TRANSPOSED else weights
 
 
 @dataclass(frozen=True)

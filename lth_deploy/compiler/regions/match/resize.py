@@ -4,18 +4,18 @@ import numpy as np
 from onnx import NodeProto
 
 from lth_deploy.compiler.regions.analysis.symbolic_dims import Dim
-from lth_deploy.compiler.regions.analysis.tensor_info import Shapes, attribute
+from lth_deploy.compiler.regions.analysis.tensor_info import TensorInfo, attribute
 from lth_deploy.compiler.regions.match.no_match import need
 from lth_deploy.kernels.program.instructions import Linear
 
 _FACTORS = range(1, 9)
 
 
-def linear_of(node: NodeProto, shapes: Shapes) -> Linear | None:
+def linear_of(node: NodeProto, shapes: TensorInfo) -> Linear | None:
     """How a Resize between known shapes finds its pixels: None for the nearest one.
 
     Raises:
-        Declined: it computes what the instruction does not.
+        NoMatch: it computes what the instruction does not.
     """
     source, made = shapes.of[node.input[0]], shapes.of[node.output[0]]
     mode, how = attribute(node, "mode", "nearest"), attribute(node, "coordinate_transformation_mode", "half_pixel")
@@ -43,7 +43,7 @@ _LINEAR: dict[str, Linear] = {
 }
 
 
-def _steps_as_sizes_say(node: NodeProto, shapes: Shapes) -> bool:
+def _steps_as_sizes_say(node: NodeProto, shapes: TensorInfo) -> bool:
     """Whether a runtime steps by in / out: given scales are what it steps by, also where sizes were rounded down."""
     if len(node.input) > 3 and node.input[3]:
         return True

@@ -7,8 +7,8 @@ import numpy as np
 from onnx import GraphProto, NodeProto, helper, numpy_helper
 
 from lth_deploy.compiler.model.opset import STANDARD_DOMAINS
-from lth_deploy.compiler.regions.analysis.tensor_info import Shapes
-from lth_deploy.compiler.regions.match.region_op import Unit
+from lth_deploy.compiler.regions.analysis.tensor_info import TensorInfo
+from lth_deploy.compiler.regions.match.region_op import RegionOp
 from lth_deploy.compiler.regions.partition.grow import read_by
 
 
@@ -19,15 +19,17 @@ class Cut:
     asked: tensors that are only asked for their shape, each with an input or output that has the same plane.
     """
 
-    units: tuple[Unit, ...]
+    ops: tuple[RegionOp, ...]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     asked: dict[str, str]
 
 
-def cut(graph: GraphProto, regions: Sequence[Sequence[Unit]], shapes: Shapes) -> tuple[list[Cut], list[NodeProto]]:
+def cut(
+    graph: GraphProto, regions: Sequence[Sequence[RegionOp]], shapes: TensorInfo
+) -> tuple[list[Cut], list[NodeProto]]:
     """The regions with what they return, and the nodes that stay outside and are needed, in graph order."""
-    inside = {node.output[0] for region in regions for unit in region for node in unit.nodes}
+    inside = {node.output[0] for region in regions for op in region for node in op.nodes}
     outside = [node for node in graph.node if not (node.output and node.output[0] in inside)]
     inputs = [_inputs(region) for region in regions]
     live = _live(graph, outside, regions, inputs)
@@ -39,7 +41,7 @@ def cut(graph: GraphProto, regions: Sequence[Sequence[Unit]], shapes: Shapes) ->
             readers.setdefault(name, []).append(node)
     cuts = []
     for region, names in zip(regions, inputs, strict=True):
-        made = [name for unit in region for name in unit.outputs]
+        made = [name for op in region for name in op.outputs]
         asked = [name for name in made if name not in returned and readers.get(name) and _only_shapes(readers[name])]
         outputs = [name for name in made if name in returned or (readers.get(name) and name not in asked)]
         found: dict[str, str] = {}
@@ -54,13 +56,16 @@ def cut(graph: GraphProto, regions: Sequence[Sequence[Unit]], shapes: Shapes) ->
     return cuts, kept
 
 
-def _inputs(region: Sequence[Unit]) -> tuple[str, ...]:
-    made = {name for unit in region for name in unit.outputs}
-    return tuple(dict.fromkeys(name for unit in region for name in unit.inputs if name not in made))
+def _inputs(region: Sequence[RegionOp]) -> tuple[str, ...]:
+    made = {name for op in region for name in op.outputs}
+    return tuple(dict.fromkeys(name for op in region for name in op.inputs if name not in made))
 
 
 def _live(
-    graph: GraphProto, outside: Sequence[NodeProto], regions: Sequence[Sequence[Unit]], inputs: Sequence[Iterable[str]]
+    graph: GraphProto,
+    outside: Sequence[NodeProto],
+    regions: Sequence[Sequence[RegionOp]],
+    inputs: Sequence[Iterable[str]],
 ) -> set[str]:
     """Tensors that something needs; the sizes that resizes were given need not be among them any more."""
     reads: dict[str, Iterable[str]] = {}
@@ -68,7 +73,7 @@ def _live(
         names = read_by(node)
         reads.update((output, names) for output in node.output)
     for region, names_in in zip(regions, inputs, strict=True):
-        reads.update((output, names_in) for unit in region for output in unit.outputs)
+        reads.update((output, names_in) for op in region for output in op.outputs)
     live: set[str] = set()
     waiting = [value.name for value in graph.output]
     while waiting:
@@ -79,12 +84,12 @@ def _live(
     return live
 
 
-def _needed(region: Sequence[Unit], outputs: Sequence[str]) -> list[Unit]:
+def _needed(region: Sequence[RegionOp], outputs: Sequence[str]) -> list[RegionOp]:
     wanted, kept = set(outputs), []
-    for unit in reversed(region):
-        if wanted & set(unit.outputs):
-            wanted.update(unit.inputs)
-            kept.append(unit)
+    for op in reversed(region):
+        if wanted & set(op.outputs):
+            wanted.update(op.inputs)
+            kept.append(op)
     return kept[::-1]
 
 
@@ -92,13 +97,13 @@ def _only_shapes(readers: Sequence[NodeProto]) -> bool:
     return all(node.op_type == "Shape" and node.domain in STANDARD_DOMAINS and not node.attribute for node in readers)
 
 
-def _same_plane(name: str, able: Sequence[str], shapes: Shapes) -> str | None:
+def _same_plane(name: str, able: Sequence[str], shapes: TensorInfo) -> str | None:
     wanted = shapes.of[name]
     planes = ((other, shapes.of[other]) for other in able if len(shapes.of[other]) == len(wanted) == 4)
     return next((other for other, shape in planes if (shape[0], *shape[2:]) == (wanted[0], *wanted[2:])), None)
 
 
-def shape_nodes(asked: str, like: str, node: NodeProto, shapes: Shapes) -> list[NodeProto]:
+def shape_nodes(asked: str, like: str, node: NodeProto, shapes: TensorInfo) -> list[NodeProto]:
     """Nodes that stand for `node`, the Shape of `asked`: the shape of `like` with another number of channels."""
     output = node.output[0]
     channels = shapes.of[asked][1].known

@@ -1,21 +1,21 @@
-"""Which units become a region together: connected, and with nothing between them that is left outside."""
+"""Which ops become a region together: connected, and with nothing between them that is left outside."""
 
 from collections.abc import Callable, Iterable, Sequence
 
 from onnx import GraphProto, NodeProto
 
 from lth_deploy.compiler.model.traverse import all_graphs, inner_graphs
-from lth_deploy.compiler.regions.analysis.tensor_info import Shapes
-from lth_deploy.compiler.regions.match.region_op import HEAVY, Unit
+from lth_deploy.compiler.regions.analysis.tensor_info import TensorInfo
+from lth_deploy.compiler.regions.match.region_op import HEAVY, RegionOp
 
-Judge = Callable[[Unit], bool]
+Judge = Callable[[RegionOp], bool]
 """Whether a layer with a weight is worth a sparse kernel."""
 
-_STAYS_OUT_LAST = ("same", "resize", "maxpool")
+_ENDS_NO_REGION = ("same", "resize", "maxpool")
 """Kinds that no region ends with: what they make is as large or larger, or as cheap outside."""
 
 
-def grow(graph: GraphProto, units: Sequence[Unit], shapes: Shapes, pays: Judge) -> list[list[Unit]]:
+def grow(graph: GraphProto, ops: Sequence[RegionOp], shapes: TensorInfo, pays: Judge) -> list[list[RegionOp]]:
     """The regions of a graph, each in graph order.
 
     A region is connected, but for parts that share a weight. It starts at layers with weights and holds at least
@@ -23,15 +23,15 @@ def grow(graph: GraphProto, units: Sequence[Unit], shapes: Shapes, pays: Judge) 
     others: a cut costs more than their kernel. No tensor of bytes leaves or enters a region: of a group that would
     read or make one across a border only the conversions are left.
     """
-    chosen = list(units)
+    chosen = list(ops)
     while True:
         pieces = [(level, piece) for level, part in _parts(graph, chosen) for piece in _trimmed(part, pays)]
         regions = _sharing(pieces)
-        stuck = {unit.place for region in regions for unit in _without_plane(region, shapes)}
-        stuck |= _crossing(regions, chosen)
-        if not stuck:
+        blocked = {op.place for region in regions for op in _without_plane(region, shapes)}
+        blocked |= _crossing(regions, chosen)
+        if not blocked:
             return sorted(regions, key=lambda region: region[0].place)
-        chosen = [part for unit in chosen for part in (unit.borders if unit.place in stuck else (unit,))]
+        chosen = [part for op in chosen for part in (op.borders if op.place in blocked else (op,))]
 
 
 def read_by(node: NodeProto) -> set[str]:
@@ -44,16 +44,16 @@ def read_by(node: NodeProto) -> set[str]:
     return names - {""}
 
 
-def _parts(graph: GraphProto, units: Sequence[Unit]) -> list[tuple[int, list[Unit]]]:
-    """Connected units such that no path leaves a part and comes back to it; with their level.
+def _parts(graph: GraphProto, ops: Sequence[RegionOp]) -> list[tuple[int, list[RegionOp]]]:
+    """Connected ops such that no path leaves a part and comes back to it; with their level.
 
-    Every node gets a level: that of its inputs, plus one where a node outside all units reads a unit. So a path
-    that leaves the units can only return at a higher level, and units of one level have nothing between them.
+    Every node gets a level: that of its inputs, plus one where a node outside all operators reads one. So a path
+    that leaves the ops can only return at a higher level, and ops of one level have nothing between them.
     """
-    at = {unit.place: unit for unit in units}
+    at = {op.place: op for op in ops}
     level: dict[str, int] = {}
-    made_by: dict[str, Unit] = {}
-    parent: dict[int, int] = {unit.place: unit.place for unit in units}
+    made_by: dict[str, RegionOp] = {}
+    parent: dict[int, int] = {op.place: op.place for op in ops}
 
     def root(place: int) -> int:
         while parent[place] != place:
@@ -63,33 +63,33 @@ def _parts(graph: GraphProto, units: Sequence[Unit]) -> list[tuple[int, list[Uni
 
     levels: dict[int, int] = {}
     for place, node in enumerate(graph.node):
-        unit = at.get(place)
-        if unit is None:
+        op = at.get(place)
+        if op is None:
             own = max((level.get(name, 0) + (name in made_by) for name in read_by(node)), default=0)
             level.update((name, own) for name in node.output)
             continue
-        own = max((level.get(name, 0) for name in unit.inputs), default=0)
+        own = max((level.get(name, 0) for name in op.inputs), default=0)
         levels[place] = own
-        level.update((name, own) for name in unit.outputs)
-        made_by.update((name, unit) for name in unit.outputs)
-        for name in unit.inputs:
+        level.update((name, own) for name in op.outputs)
+        made_by.update((name, op) for name in op.outputs)
+        for name in op.inputs:
             before = made_by.get(name)
             if before is not None and levels[before.place] == own:
                 parent[root(before.place)] = root(place)
-    groups: dict[int, list[Unit]] = {}
-    for unit in units:
-        groups.setdefault(root(unit.place), []).append(unit)
+    groups: dict[int, list[RegionOp]] = {}
+    for op in ops:
+        groups.setdefault(root(op.place), []).append(op)
     return [(levels[group[0].place], group) for group in groups.values()]
 
 
-def _sharing(pieces: Sequence[tuple[int, list[Unit]]]) -> list[list[Unit]]:
+def _sharing(pieces: Sequence[tuple[int, list[RegionOp]]]) -> list[list[RegionOp]]:
     """Pieces of one level that share a weight become one region: a stock runtime then decodes it once.
 
     Nothing leads from a piece to another of its level, so that they may be computed together.
     """
-    groups: list[tuple[int, set[str | None], list[Unit]]] = []
+    groups: list[tuple[int, set[str | None], list[RegionOp]]] = []
     for level, piece in pieces:
-        weights, members = {unit.weight for unit in piece} - {None}, piece
+        weights, members = {op.weight for op in piece} - {None}, piece
         rest = []
         for group in groups:
             if group[0] == level and group[1] & weights:
@@ -97,98 +97,98 @@ def _sharing(pieces: Sequence[tuple[int, list[Unit]]]) -> list[list[Unit]]:
             else:
                 rest.append(group)
         groups = [*rest, (level, weights, members)]
-    return [sorted(members, key=lambda unit: unit.place) for _, _, members in groups]
+    return [sorted(members, key=lambda op: op.place) for _, _, members in groups]
 
 
-def _trimmed(part: list[Unit], pays: Judge) -> Iterable[list[Unit]]:
-    """The part without the units at its ends that do not pay, cut into connected pieces that do.
+def _trimmed(part: list[RegionOp], pays: Judge) -> Iterable[list[RegionOp]]:
+    """The part without the ops at its ends that do not pay, cut into connected pieces that do.
 
     A conversion to bytes is there for its readers: it begins a region, and goes where they go.
     """
-    conversions = {unit.outputs[0]: unit for unit in part if unit.kind == "quantize"}
-    kept = [unit for unit in part if unit.kind != "quantize"]
+    conversions = {op.outputs[0]: op for op in part if op.kind == "quantize"}
+    kept = [op for op in part if op.kind != "quantize"]
 
-    def read_of(unit: Unit) -> set[str]:
-        return {conversions[name].inputs[0] if name in conversions else name for name in unit.inputs}
+    def read_of(op: RegionOp) -> set[str]:
+        return {conversions[name].inputs[0] if name in conversions else name for name in op.inputs}
 
     while True:
-        made = {name for unit in kept for name in unit.outputs}
-        read = {name for unit in kept for name in read_of(unit)}
-        earned = _earned(kept, pays)
+        made = {name for op in kept for name in op.outputs}
+        read = {name for op in kept for name in read_of(op)}
+        earned = _made_by_paying_layers(kept, pays)
         inner = []
-        for unit in kept:
-            first, last = not made & read_of(unit), not read & set(unit.outputs)
-            stays = unit.kind in HEAVY or not first
-            stays = stays and not (last and unit.kind in _STAYS_OUT_LAST)
-            if stays and (not (first or last) or unit.outputs[0] in earned):
-                inner.append(unit)
+        for op in kept:
+            first, last = not made & read_of(op), not read & set(op.outputs)
+            stays = op.kind in HEAVY or not first
+            stays = stays and not (last and op.kind in _ENDS_NO_REGION)
+            if stays and (not (first or last) or op.outputs[0] in earned):
+                inner.append(op)
         if len(inner) == len(kept):
             break
         kept = inner
-    wanted = {name for unit in kept for name in unit.inputs} & conversions.keys()
-    inside = {unit.place for unit in kept}
+    wanted = {name for op in kept for name in op.inputs} & conversions.keys()
+    inside = {op.place for op in kept}
     # Who reads the same bytes outside gets them back as floats.
-    back = [unit for unit in part if unit.kind == "dequantize" and unit.inputs[0] in wanted]
-    kept += [*(conversions[name] for name in wanted), *(unit for unit in back if unit.place not in inside)]
-    ordered = sorted(kept, key=lambda unit: unit.place)
-    return [piece for piece in _connected(ordered) if any(unit.kind in HEAVY and pays(unit) for unit in piece)]
+    back = [op for op in part if op.kind == "dequantize" and op.inputs[0] in wanted]
+    kept += [*(conversions[name] for name in wanted), *(op for op in back if op.place not in inside)]
+    ordered = sorted(kept, key=lambda op: op.place)
+    return [piece for piece in _connected(ordered) if any(op.kind in HEAVY and pays(op) for op in piece)]
 
 
-def _crossing(regions: Sequence[Sequence[Unit]], units: Sequence[Unit]) -> set[int]:
+def _crossing(regions: Sequence[Sequence[RegionOp]], ops: Sequence[RegionOp]) -> set[int]:
     """Places of groups through which bytes would cross the border of a region."""
-    region_of = {unit.place: number for number, region in enumerate(regions) for unit in region}
-    makers = {name: unit for unit in units if unit.out is not None for name in unit.outputs}
+    region_of = {op.place: number for number, region in enumerate(regions) for op in region}
+    makers = {name: op for op in ops if op.out is not None for name in op.outputs}
     found = set()
-    for unit in units:
-        for name in unit.inputs:
+    for op in ops:
+        for name in op.inputs:
             maker = makers.get(name)
-            if maker is None or region_of.get(unit.place) == region_of.get(maker.place):
+            if maker is None or region_of.get(op.place) == region_of.get(maker.place):
                 continue
             # One of them falls apart: its conversion then belongs to the region of the other.
             outside = maker.place not in region_of and bool(maker.borders)
-            found.add(maker.place if outside or not unit.borders else unit.place)
-    return {place for place in found if any(unit.place == place and unit.borders for unit in units)}
+            found.add(maker.place if outside or not op.borders else op.place)
+    return {place for place in found if any(op.place == place and op.borders for op in ops)}
 
 
-def _earned(units: Sequence[Unit], pays: Judge) -> set[str]:
+def _made_by_paying_layers(ops: Sequence[RegionOp], pays: Judge) -> set[str]:
     """What layers that pay make, and what is made of it without another layer between."""
     earned: set[str] = set()
-    for unit in units:
-        if pays(unit) if unit.kind in HEAVY else earned & set(unit.inputs):
-            earned.update(unit.outputs)
+    for op in ops:
+        if pays(op) if op.kind in HEAVY else earned & set(op.inputs):
+            earned.update(op.outputs)
     return earned
 
 
-def _connected(units: list[Unit]) -> list[list[Unit]]:
-    groups: list[tuple[set[str], list[Unit]]] = []
-    for unit in units:
-        names, members = set(unit.outputs), [unit]
+def _connected(ops: list[RegionOp]) -> list[list[RegionOp]]:
+    groups: list[tuple[set[str], list[RegionOp]]] = []
+    for op in ops:
+        names, members = set(op.outputs), [op]
         rest = []
         for made, others in groups:
-            if made & set(unit.inputs):
+            if made & set(op.inputs):
                 names |= made
                 members = others + members
             else:
                 rest.append((made, others))
         groups = [*rest, (names, members)]
-    return [sorted(members, key=lambda unit: unit.place) for _, members in groups]
+    return [sorted(members, key=lambda op: op.place) for _, members in groups]
 
 
-def _without_plane(region: list[Unit], shapes: Shapes) -> list[Unit]:
+def _without_plane(region: list[RegionOp], shapes: TensorInfo) -> list[RegionOp]:
     """Resizes to a plane that no earlier tensor of the region has."""
-    return [unit for unit in region if unit.kind == "resize" and not likes(unit, region, shapes)]
+    return [op for op in region if op.kind == "resize" and not same_plane_tensors(op, region, shapes)]
 
 
-def likes(unit: Unit, region: Sequence[Unit], shapes: Shapes) -> list[str]:
+def same_plane_tensors(op: RegionOp, region: Sequence[RegionOp], shapes: TensorInfo) -> list[str]:
     """Tensors of a region that are there before a resize and have the plane that it makes."""
-    wanted = shapes.of[unit.outputs[0]]
-    earlier = [other for other in region if other.place < unit.place]
+    wanted = shapes.of[op.outputs[0]]
+    earlier = [other for other in region if other.place < op.place]
     made = {name for other in region for name in other.outputs}
     loaded = [name for other in region for name in other.inputs if name not in made]
     names = dict.fromkeys([*loaded, *(name for other in earlier for name in other.outputs)])
     return [name for name in names if _plane_of(shapes, name) == (wanted[0], *wanted[2:])]
 
 
-def _plane_of(shapes: Shapes, name: str) -> tuple[object, ...] | None:
+def _plane_of(shapes: TensorInfo, name: str) -> tuple[object, ...] | None:
     shape = shapes.of.get(name)
     return None if shape is None or len(shape) != 4 else (shape[0], *shape[2:])

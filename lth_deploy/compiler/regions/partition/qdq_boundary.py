@@ -16,7 +16,7 @@ from lth_deploy.compiler.regions.partition.cut import Cut
 _ACTIVATIONS = ("Relu", "Clip")
 
 
-def keep_bytes(nodes: Sequence[NodeProto], calls: Sequence[tuple[Cut, NodeProto]]) -> list[NodeProto]:
+def restore_qdq(nodes: Sequence[NodeProto], calls: Sequence[tuple[Cut, NodeProto]]) -> list[NodeProto]:
     """The nodes, with the conversions that layers outside of regions miss; who reads those gets another input.
 
     nodes: of a whole graph. calls: each region with its node, which is one of them.
@@ -39,17 +39,17 @@ def _read(one: Cut) -> dict[str, NodeProto]:
     """Inputs that a region only makes bytes of, on one grid, with the QuantizeLinear."""
     found: dict[str, NodeProto] = {}
     for name in one.inputs:
-        readers = [unit for unit in one.units if name in unit.inputs]
-        grids = {tuple(unit.nodes[0].input[1:]) for unit in readers}
-        if len(grids) == 1 and all(unit.kind == "quantize" for unit in readers):
+        readers = [op for op in one.ops if name in op.inputs]
+        grids = {tuple(op.nodes[0].input[1:]) for op in readers}
+        if len(grids) == 1 and all(op.kind == "quantize" for op in readers):
             found[name] = readers[0].nodes[0]
     return found
 
 
 def _returned(one: Cut) -> dict[str, NodeProto]:
     """Outputs of a region that are bytes made floats, with the DequantizeLinear."""
-    made = [unit for unit in one.units if unit.kind == "dequantize"]
-    return {unit.outputs[0]: unit.nodes[0] for unit in made if unit.outputs[0] in one.outputs}
+    made = [op for op in one.ops if op.kind == "dequantize"]
+    return {op.outputs[0]: op.nodes[0] for op in made if op.outputs[0] in one.outputs}
 
 
 def _makes_bytes(node: NodeProto | None, makers: Mapping[str, NodeProto]) -> bool:
