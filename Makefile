@@ -9,7 +9,7 @@ PYTHON ?= python3
 RUN    ?= runs/quickstart
 BIN    := $(VENV)/bin
 # What the kernel library is built from; installing compiles it.
-KERNELS := $(wildcard lth_deploy/kernels/CMakeLists.txt lth_deploy/kernels/src/*)
+KERNELS := $(shell find lth_deploy/kernels/CMakeLists.txt lth_deploy/kernels/src -type f)
 
 .PHONY: quickstart test lint wheels bench-torso bench-kernels clean
 .DELETE_ON_ERROR:

@@ -139,7 +139,7 @@ def test_damaged_nodes_and_many_threads(pooled: bool, host: Path, tmp_path: Path
 
 def test_inner_loops_keep_their_sums_in_registers(host: Path) -> None:
     """There is no ARM processor to measure on: the instructions of one nonzero are counted instead."""
-    kernels = inner_loops(next(host.rglob("isa_neon.cpp.o")), AARCH64)
+    kernels = inner_loops(next(host.rglob("isa/neon.cpp.o")), AARCH64)
     assert len(kernels) > 60
     assert not spilling(kernels)
     assert spent(kernels, "single_rows<Floats, 4, 5, 7, 1>") <= 1.9

@@ -74,7 +74,7 @@ def test_a_nonzero_of_a_whole_layer(host: Path, tmp_path: Path, isa: str, block:
 
 
 def test_loops_with_avx512_keep_their_sums_in_registers(host: Path) -> None:
-    kernels = inner_loops(next(host.parent.rglob("isa_avx512.cpp.o")), X86_64)
+    kernels = inner_loops(next(host.parent.rglob("isa/avx512.cpp.o")), X86_64)
     assert len(kernels) > 60
     assert not spilling(kernels)
     assert spent(kernels, "single_rows<Floats, 3, 5, 7, 1>") <= 1.5
@@ -83,10 +83,10 @@ def test_loops_with_avx512_keep_their_sums_in_registers(host: Path) -> None:
 
 @pytest.mark.parametrize(
     ("source", "values"),
-    [("isa_avx512", "Floats"), ("isa_avx2", "Floats"), ("isa_avx512vnni", "Bytes"), ("isa_avxvnni", "Bytes")],
+    [("avx512", "Floats"), ("avx2", "Floats"), ("avx512vnni", "Bytes"), ("avxvnni", "Bytes")],
 )
 def test_a_line_that_two_rows_read_is_loaded_once(host: Path, source: str, values: str) -> None:
-    kernels = inner_loops(next(host.parent.rglob(f"{source}.cpp.o")), X86_64)
+    kernels = inner_loops(next(host.parent.rglob(f"isa/{source}.cpp.o")), X86_64)
     loops = [(name, loop) for name, found in kernels.items() if f"<{values}" in name for loop in found]
     assert len(loops) > 100
     for name, loop in loops:

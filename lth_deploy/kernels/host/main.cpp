@@ -10,10 +10,10 @@
 #include <string>
 #include <thread>
 
-#include "../src/program.h"
 #include "mutate.h"
 #include "oracle.h"
 #include "ort_host.h"
+#include "program/program.h"
 
 namespace lth::host {
 namespace {

@@ -3,9 +3,9 @@
 
 #include <vector>
 
-#include "../src/program.h"
-#include "../src/region.h"
-#include "../src/weights.h"
+#include "plan/region.h"
+#include "program/program.h"
+#include "program/weights.h"
 
 namespace lth {
 

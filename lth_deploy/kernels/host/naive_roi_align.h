@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "../src/roi_align.h"
+#include "execute/roi_align.h"
 
 namespace lth {
 

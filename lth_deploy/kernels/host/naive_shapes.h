@@ -3,8 +3,8 @@
 
 #include <vector>
 
-#include "../src/program.h"
-#include "../src/region.h"
+#include "plan/region.h"
+#include "program/program.h"
 
 namespace lth {
 

@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-#include "../src/ort_abi.h"
+#include "ort/ort_abi.h"
 
 namespace lth::host {
 

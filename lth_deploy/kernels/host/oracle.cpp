@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "../src/weights.h"
 #include "attributes.h"
 #include "naive_roi_align.h"
+#include "program/weights.h"
 
 namespace lth::host {
 namespace {

@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "../src/isa_choice.h"
+#include "isa/dispatch.h"
 #include "naive_region.h"
 #include "naive_roi_align.h"
 #include "naive_shapes.h"

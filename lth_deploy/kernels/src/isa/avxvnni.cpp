@@ -1,0 +1,13 @@
+#define LTH_ISA_NAME "avxvnni"
+#define LTH_LANES 8
+#define LTH_MAX_ACC 12
+#define LTH_TILE_W 6
+#define LTH_MAX_RUN 12
+#define LTH_PAIR_ACC 6
+#define LTH_QUAD_TUNING {.8, 0, {2.5, 12, 2.6, 0, 1.5, .35}}
+#define LTH_QUAD_PAIR_TUNING {.8, 0, {2.5, 12, 2.6, 0, 1.5, 0}}
+#include "isa/generic/int8_only.inl"
+
+namespace lth {
+const ByteSums* sums_avxvnni() { return &kByteSums; }
+}  // namespace lth

@@ -1,0 +1,30 @@
+// Activations of lines.
+// Requires vectors.inl.
+
+// exp(x) for |x| <= 88 to 2 units in the last place: 2^n times a polynomial on [-ln2 / 2, ln2 / 2].
+inline F exponential(F x) {
+  x = smaller(larger(x, broadcast(-87.f)), broadcast(88.f));
+  const F n = (x * broadcast(1.44269504f) + broadcast(12582912.f)) - broadcast(12582912.f);
+  const F r = (x - n * broadcast(0.693359375f)) - n * broadcast(-2.12194440e-4f);
+  F p = broadcast(1.9875691500e-4f);
+  p = p * r + broadcast(1.3981999507e-3f);
+  p = p * r + broadcast(8.3334519073e-3f);
+  p = p * r + broadcast(4.1665795894e-2f);
+  p = p * r + broadcast(1.6666665459e-1f);
+  p = p * r + broadcast(5.0000001201e-1f);
+  p = p * (r * r) + r + broadcast(1.f);
+  const I exponent = (__builtin_convertvector(n, I) + 127) << 23;
+  return p * reinterpret_cast<F>(exponent);
+}
+
+inline F activate(F x, const Finish& f) {
+  switch (f.kind) {
+    case Epilogue::kNone: return x;
+    case Epilogue::kClamp: return smaller(larger(x, broadcast(f.a)), broadcast(f.b));
+    case Epilogue::kLeaky: return x > F{} ? x : x * broadcast(f.a);
+    case Epilogue::kSilu: return x / (broadcast(1.f) + exponential(-x));
+    case Epilogue::kHardSwish:
+      return x * smaller(larger(x * broadcast(1.f / 6.f) + broadcast(.5f), F{}), broadcast(1.f));
+  }
+  return x;
+}

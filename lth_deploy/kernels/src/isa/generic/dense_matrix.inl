@@ -1,0 +1,238 @@
+// Dense sums of bytes by matrix tiles: a tile of 16 output rows by 16 cells of weights, times one of 16 cells by the 16 lanes
+// of a line. Included by isa/amx.cpp and isa/amx_emulated.cpp, which set the macros that macros.inl lists.
+#define LTH_LANES 16
+#include "isa/generic/macros.inl"
+#include "isa/isa.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace lth {
+namespace {
+
+#include "isa/generic/vectors.inl"
+#include LTH_TILES
+#include "isa/generic/activations.inl"
+#include "isa/generic/int8_vectors.inl"
+#include "isa/generic/int8_epilogue.inl"
+#include "isa/generic/window_reads.inl"
+
+constexpr int kTileBytes = kMatrixRows * static_cast<int>(sizeof(MatrixRow));
+constexpr int kWeightTile = kMatrixLines, kLineTile = 7;  // behind those of sums: up to three of weights, one of lines
+
+// ---- packing
+
+// One position of the packed tile, all cells.
+inline void pack_position(const PackDense& a, const Fetch& f, I fill, uint32_t* to) {
+  for (int cell = 0; cell < a.n_cells; ++cell, to += kLanes) {
+    store_cells(to, fetch(f, a.map.aligned, a.source + cell * a.channel_cells, fill));
+  }
+}
+
+// `count` columns of one row whose lines are neighbors in the source, `step` lines of the source from one to the next.
+inline void pack_plain(const PackDense& a, size_t line, int count, int step, uint32_t* to) {
+  const size_t column = a.column_lines * kLanes;
+  for (int cell = 0; cell < a.n_cells; ++cell, to += kLanes) {
+    const uint32_t* const from = a.source + cell * a.channel_cells + line * kLanes;
+    const uint32_t* const next = from + (cell + 1 < a.n_cells ? a.channel_cells : 0);
+    for (int c = 0; next != from && c < count; ++c) __builtin_prefetch(next + static_cast<size_t>(c) * step * kLanes);
+    for (int c = 0; c < count; ++c) store_cells(to + c * column, load_cells(from + static_cast<size_t>(c) * step * kLanes));
+  }
+}
+
+inline int source_column(const PackDense& a, int packed) {
+  return a.col0 + (a.kw < a.sw ? packed / a.kw * a.sw + packed % a.kw : packed);
+}
+
+// One row of lines.
+inline void pack_row(const PackDense& a, int r, I fill, uint32_t* to) {
+  const Axis* const columns = a.map.columns;
+  const bool plain_row = a.map.aligned && a.map.rows[r].plain;
+  for (int c = 0; c < a.columns;) {
+    const int at = source_column(a, c);
+    int count = 0, step = 1;
+    while (plain_row && c + count < a.columns) {
+      const int next = source_column(a, c + count);
+      if (!columns[next].plain) break;
+      if (count == 1) step = columns[next].source - columns[at].source;
+      if (count > 0 && columns[next].source != columns[at].source + count * step) break;
+      ++count;
+    }
+    uint32_t* const here = to + c * a.column_lines * kLanes;
+    if (count == 0) {
+      pack_position(a, prepare(a.map, r, at), fill, here);
+    } else {
+      pack_plain(a, static_cast<size_t>(a.map.rows[r].source) * a.map.source_w + columns[at].source, count, step, here);
+    }
+    c += count > 0 ? count : 1;
+  }
+}
+
+void pack_dense(const PackDense& a) {
+  if (a.contiguous) return pack_plain(a, a.first, a.columns, 1, a.tile);
+  const I fill = static_cast<int32_t>(a.fill) - I{};
+  for (int y = 0; y < a.n_y; ++y) {
+    for (int ky = 0; ky < a.n_ky; ++ky) {
+      uint32_t* const to = a.tile + (y * a.row_lines + static_cast<size_t>(ky) * a.n_cells) * kLanes;
+      pack_row(a, a.row0 + y * a.row_step + ky, fill, to);
+    }
+  }
+}
+
+// ---- sums
+
+// The products of one loaded column of lines, with each column of the window that reads it.
+template <int LINES, int STRIDE, int COLUMNS, int J, int KX>
+inline __attribute__((always_inline)) void multiply_column() {
+  constexpr int from = J - KX;
+  if constexpr (from >= 0 && from % STRIDE == 0 && from / STRIDE < LINES) {
+    multiply_tiles<from / STRIDE, kWeightTile + KX, kLineTile>();
+  }
+  if constexpr (KX + 1 < COLUMNS) multiply_column<LINES, STRIDE, COLUMNS, J, KX + 1>();
+}
+
+template <int LINES, int STRIDE, int COLUMNS, int J>
+inline __attribute__((always_inline)) void multiply_columns(const char* lines, size_t column, size_t cell) {
+  load_tile<kLineTile>(lines, cell);
+  multiply_column<LINES, STRIDE, COLUMNS, J, 0>();
+  if constexpr (J + 1 < (LINES - 1) * STRIDE + COLUMNS) {
+    multiply_columns<LINES, STRIDE, COLUMNS, J + 1>(lines + column, column, cell);
+  }
+}
+
+template <int LINES, int L = 0>
+inline __attribute__((always_inline)) void load_bias(const MatrixRow* bias) {
+  load_tile<L>(bias, sizeof(MatrixRow));
+  if constexpr (L + 1 < LINES) load_bias<LINES, L + 1>(bias);
+}
+
+// [row][line] lines, as finish_quad reads them.
+template <int LINES, int L = 0>
+inline __attribute__((always_inline)) void store_sums(MatrixRow* to) {
+  store_tile<L>(to + L, LINES * sizeof(MatrixRow));
+  if constexpr (L + 1 < LINES) store_sums<LINES, L + 1>(to);
+}
+
+// The sums of 16 rows for LINES neighboring lines. next: matrix rows to the weights that are prefetched into the L2 cache
+// meanwhile; 0 for none.
+template <int LINES, int STRIDE, int COLUMNS>
+inline __attribute__((always_inline)) void sum_block(const DenseRows& a, const char* lines, const MatrixRow* weights,
+                                                     const MatrixRow* bias, size_t next) {
+  load_bias<LINES>(bias);
+  for (int o = 0; o < a.outer; ++o, lines += a.outer_step) {
+    const char* from = lines;
+    for (int i = 0; i < a.inner; ++i, from += a.inner_step, weights += COLUMNS * kMatrixRows) {
+      for (int row = 0; next != 0 && row < COLUMNS * kMatrixRows; ++row) __builtin_prefetch(weights + next + row, 0, 2);
+      stream_tile<kWeightTile>(weights, sizeof(MatrixRow));
+      if constexpr (COLUMNS > 1) {
+        stream_tile<kWeightTile + 1>(weights + kMatrixRows, sizeof(MatrixRow));
+        stream_tile<kWeightTile + 2>(weights + 2 * kMatrixRows, sizeof(MatrixRow));
+      }
+      multiply_columns<LINES, STRIDE, COLUMNS, 0>(from, a.column, a.cell);
+    }
+  }
+}
+
+// A block of lines of one row of the tile.
+struct LineBlock {
+  int y, x, n;
+};
+
+// The sums of rows [first, end) of a block, [row][line], become cells. line: cells from the tile's first line to the block's.
+template <int LINES, bool ADD, bool ACT>
+inline void finish_block(const Rows& a, const float* sums, int first, int end, size_t line) {
+  const Requantize& q = *a.requantize;
+  const B low = byte_bound(q.low), high = byte_bound(q.high);
+  for (int row = first; row < end; row += 4, sums += 4 * LINES * kLanes) {
+    const F m[4] = {broadcast(q.multiplier[row]), broadcast(q.multiplier[row + 1]), broadcast(q.multiplier[row + 2]),
+                    broadcast(q.multiplier[row + 3])};
+    float* const out = a.out + row / 4 * a.out_channel + line;
+    const uint32_t* const add = ADD ? reinterpret_cast<const uint32_t*>(a.add + row / 4 * a.add_channel + line) : nullptr;
+#pragma GCC unroll 4
+    for (int l = 0; l < LINES; ++l) {
+      store_cells(out + l * kLanes, finished<ADD, ACT>(sums + l * kLanes, LINES * kLanes, m, q, add + l * kLanes, low, high));
+    }
+  }
+}
+
+template <int LINES>
+inline __attribute__((always_inline)) void finish_rows(const Rows& a, const MatrixRow* block, int first, size_t line) {
+  const float* const sums = reinterpret_cast<const float*>(block);
+  const int end = first + kMatrixRows < a.channels ? first + kMatrixRows : a.channels;
+  const bool act = a.requantize->finish.kind != Epilogue::kNone;
+  if (a.requantize->to_floats) {
+    Rows r = a;
+    r.th = 1, r.tw = LINES;
+    r.out += line;
+    for (int row = first; row < end; row += 4) {
+      r.quad = const_cast<float*>(sums) + static_cast<size_t>(row - first) * LINES * kLanes;
+      finish_quad(r, row);
+    }
+  } else if (a.add != nullptr) {
+    act ? finish_block<LINES, true, true>(a, sums, first, end, line) : finish_block<LINES, true, false>(a, sums, first, end, line);
+  } else {
+    act ? finish_block<LINES, false, true>(a, sums, first, end, line) : finish_block<LINES, false, false>(a, sums, first, end, line);
+  }
+}
+
+template <int LINES, int STRIDE, int COLUMNS>
+__attribute__((noinline)) void run_block(const DenseRows& a, const LineBlock& block, int group) {
+  // The weights of a large layer come from memory, those of the next group while the first block of this one is summed.
+  const bool first = !a.lines_first && block.x == 0 && block.y == 0 && group + 1 < a.groups;
+  const MatrixRow* const bias = a.scratch + group * kMatrixRows;
+  MatrixRow* const sums = a.scratch + a.groups * kMatrixRows;
+  sum_block<LINES, STRIDE, COLUMNS>(a, static_cast<const char*>(a.source) + block.y * a.y + block.x * a.x,
+                                    a.weights + group * a.group_rows, bias, first ? a.group_rows : 0);
+  store_sums<LINES>(sums);
+  finish_rows<LINES>(a.rows, sums, group * kMatrixRows,
+                     (static_cast<size_t>(block.y) * a.rows.out_pitch + block.x) * kLanes);
+}
+
+typedef void (*BlockFn)(const DenseRows&, const LineBlock&, int group);
+
+template <int LINES>
+BlockFn block_kernel(int columns, int stride) {
+  if (columns == 1) return run_block<LINES, 1, 1>;
+  return stride == 1 ? run_block<LINES, 1, 3> : run_block<LINES, 2, 3>;
+}
+
+void spread_bias(const DenseRows& a) {
+  for (int row = 0; row < a.groups * kMatrixRows; ++row) {
+    store_cells(a.scratch + row, broadcast_cell(row < a.rows.channels ? a.rows.bias[row] : 0));
+  }
+}
+
+// The lines of a row in blocks as equal as can be.
+template <class F>
+inline void each_block(const DenseRows& a, F&& f) {
+  const int n = (a.rows.tw + kMatrixLines - 1) / kMatrixLines;
+  for (int y = 0; y < a.rows.th; ++y) {
+    for (int b = 0, x = 0; b < n; ++b) {
+      const int lines = a.rows.tw / n + (b < a.rows.tw % n);
+      f(LineBlock{y, x, lines});
+      x += lines;
+    }
+  }
+}
+
+void dense_rows(const DenseRows& a) {
+  spread_bias(a);
+  const BlockFn kernels[kMatrixLines] = {block_kernel<1>(a.columns, a.stride), block_kernel<2>(a.columns, a.stride),
+                                         block_kernel<3>(a.columns, a.stride), block_kernel<4>(a.columns, a.stride)};
+  const Tiles tiles;
+  if (a.lines_first) {
+    each_block(a, [&](const LineBlock& block) {
+      for (int group = 0; group < a.groups; ++group) kernels[block.n - 1](a, block, group);
+    });
+    return;
+  }
+  for (int group = 0; group < a.groups; ++group) {
+    each_block(a, [&](const LineBlock& block) { kernels[block.n - 1](a, block, group); });
+  }
+}
+
+constexpr DenseKernels kDense = {LTH_ISA_NAME, pack_dense, dense_rows};
+
+}  // namespace
+}  // namespace lth

@@ -1,0 +1,129 @@
+// Instructions on bytes besides convolutions: to and from floats, sums, pools.
+// Requires layout_conversion.inl, tile_packing.inl, int8_epilogue.inl.
+
+constexpr int kSome = 16;  // lines that are converted at a time
+
+// (x / scale), rounded, + zero; a division as ONNX Runtime has it.
+void quantize(const float* lines, size_t channel_cells, int channels, size_t cells, const Quantized& q, uint32_t* out) {
+  const F scale = broadcast(q.scale);
+  for (size_t i = 0; i < cells; i += kLanes) {
+    F v[4];
+    for (int k = 0; k < 4; ++k) v[k] = k < channels ? load_line(lines + k * channel_cells + i) / scale : F{};
+    store_cells(out + i, join(v[0], v[1], v[2], v[3], q.zero));
+  }
+}
+
+template <int K>
+inline void dequantize_channel(const uint32_t* lines, size_t cells, const Quantized& q, float* out) {
+  const F scale = broadcast(q.scale), zero = broadcast(static_cast<float>(q.zero));
+  for (size_t i = 0; i < cells; i += kLanes) {
+    store_line(out + i, (byte_of<K>(load_cells(lines + i)) - zero) * scale);
+  }
+}
+
+void dequantize(const uint32_t* lines, size_t cells, const Quantized& q, float* out, size_t channel_cells, int channels) {
+  dequantize_channel<0>(lines, cells, q, out);
+  if (channels > 1) dequantize_channel<1>(lines, cells, q, out + channel_cells);
+  if (channels > 2) dequantize_channel<2>(lines, cells, q, out + 2 * channel_cells);
+  if (channels > 3) dequantize_channel<3>(lines, cells, q, out + 3 * channel_cells);
+}
+
+void load_bytes(const float* nchw, size_t pixels, int channels, const PlaneShape& s, const Quantized& q, uint32_t* lines) {
+  alignas(64) float some[4][kSome * kLanes];
+  for (int y = 0; y < s.h; ++y) {
+    for (int x = 0; x < s.w; x += kSome) {
+      const int end = x + kSome < s.w ? x + kSome : s.w;
+      for (int k = 0; k < channels; ++k) load_row(nchw + k * pixels, s, y, x, end, some[k]);
+      quantize(some[0], kSome * kLanes, channels, static_cast<size_t>(end - x) * kLanes, q,
+               lines + (static_cast<size_t>(y) * s.w + x) * kLanes);
+    }
+  }
+}
+
+// One channel of 4 pixels in each row of the lane grid, `step` floats from one to the next.
+template <int K>
+inline __attribute__((always_inline)) void store_channel(I cells, F scale, F zero, int rows, size_t step, float* to) {
+  const F v = (byte_of<K>(cells) - zero) * scale;
+  store_grid_rows(reinterpret_cast<I>(v), rows, step, 4, to);
+}
+
+void store_line_of_bytes(const uint32_t* line, const PlaneShape& s, int y, int x, const Quantized& q, float* nchw,
+                         size_t pixels, int channels) {
+  for (int l = 0; l < kLanes; ++l) {
+    const int row = l / kGridX * s.h + y, column = l % kGridX * s.w + x;
+    if (row >= s.H || column >= s.W) continue;
+    float* const to = nchw + static_cast<size_t>(row) * s.W + column;
+    for (int k = 0; k < channels; ++k) {
+      const int byte = static_cast<int>(line[l] >> 8 * k & 255);
+      to[k * pixels] = static_cast<float>(byte - q.zero) * q.scale;
+    }
+  }
+}
+
+// What the rows of pixels of row y of the lane grid will be written to: each begins new lines of memory, and few stores wait
+// for theirs at a time.
+inline void prefetch_rows(const PlaneShape& s, int y, float* nchw, size_t pixels, int channels) {
+  if (y >= s.h) return;
+  for (int k = 0; k < channels; ++k) {
+    for (int ly = 0; ly < rows_with(s, y); ++ly) {
+      float* const row = nchw + k * pixels + (static_cast<size_t>(ly) * s.h + y) * s.W;
+      for (int x = 0; x < s.W; x += 16) __builtin_prefetch(row + x, 1);
+    }
+  }
+}
+
+void store_bytes(const uint32_t* lines, const PlaneShape& s, const Quantized& q, float* nchw, size_t pixels, int channels) {
+  const F scale = broadcast(q.scale), zero = broadcast(static_cast<float>(q.zero));
+  for (int y = 0; y < s.h; ++y) {
+    const int rows = rows_with(s, y);
+    prefetch_rows(s, y + 1, nchw, pixels, channels);
+    for (int x = 0; x < s.w;) {
+      const uint32_t* const from = lines + (static_cast<size_t>(y) * s.w + x) * kLanes;
+      if (!whole_quad(s, x)) {
+        store_line_of_bytes(from, s, y, x, q, nchw, pixels, channels);
+        ++x;
+        continue;
+      }
+      I v[4];
+      for (int i = 0; i < 4; ++i) v[i] = load_cells(from + i * kLanes);
+      transpose_cells(v);
+      for (int lx = 0; lx < kGridX; ++lx) {
+        float* const to = nchw + static_cast<size_t>(y) * s.W + lx * s.w + x;
+        const size_t step = static_cast<size_t>(s.h) * s.W;
+        store_channel<0>(v[lx], scale, zero, rows, step, to);
+        if (channels > 1) store_channel<1>(v[lx], scale, zero, rows, step, to + pixels);
+        if (channels > 2) store_channel<2>(v[lx], scale, zero, rows, step, to + 2 * pixels);
+        if (channels > 3) store_channel<3>(v[lx], scale, zero, rows, step, to + 3 * pixels);
+      }
+      x += 4;
+    }
+  }
+}
+
+template <int K>
+inline __attribute__((always_inline)) F added(I x, I y, bool both, const Requantize& q) {
+  F v = byte_of<K>(x) * broadcast(q.scale) + broadcast(q.offset);
+  if (both) v += byte_of<K>(y) * broadcast(q.add_scale);
+  if (q.finish.kind != Epilogue::kNone) v = activate(v, q.finish) * broadcast(q.to_steps);
+  return v;
+}
+
+void add_bytes(const uint32_t* x, const uint32_t* y, size_t cells, const Requantize& q, uint32_t* out) {
+  const B low = byte_bound(q.low), high = byte_bound(q.high);
+  const bool both = y != nullptr;
+  for (size_t i = 0; i < cells; i += kLanes) {
+    const I a = load_cells(x + i), b = both ? load_cells(y + i) : I{};
+    const I made = join(added<0>(a, b, both, q), added<1>(a, b, both, q), added<2>(a, b, both, q), added<3>(a, b, both, q), q.zero);
+    store_cells(out + i, between(made, low, high));
+  }
+}
+
+inline __attribute__((always_inline)) I larger_bytes(I x, I y) {
+  const B a = reinterpret_cast<B>(x), b = reinterpret_cast<B>(y);
+  return reinterpret_cast<I>(a > b ? a : b);
+}
+
+void max_pool_bytes(const uint32_t* source, const LineMap& map, const PlaneShape& out, int kh, int kw, int sh, int sw,
+                    int dh, int dw, uint32_t* lines) {
+  pool(source, map, out, kh, kw, sh, sw, dh, dw, I{}, larger_bytes, lines);
+}

@@ -1,0 +1,39 @@
+// The kernels of one instruction set, written once over a vector of LTH_LANES floats. Included by the files of isa/, which
+// set the macros that macros.inl lists. Everything here is private to the file that includes it. The order of the
+// includes matters: each file says in its first lines which ones it requires.
+#include "isa/generic/macros.inl"
+#include "isa/isa.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+namespace lth {
+namespace {
+
+#include "isa/generic/vectors.inl"
+#include "isa/generic/conv_rows.inl"
+#include "isa/generic/activations.inl"
+#include "isa/generic/layout_conversion.inl"
+#include "isa/generic/window_reads.inl"
+#include "isa/generic/tile_packing.inl"
+#include "isa/generic/bilinear.inl"
+#include "isa/generic/int8_vectors.inl"
+#include "isa/generic/int8_epilogue.inl"
+#include "isa/generic/int8_elementwise.inl"
+#include "isa/generic/weighted_sum.inl"
+#include "isa/generic/tile_dispatch.inl"
+
+constexpr ByteSums kByteSums = {LTH_ISA_NAME, single_kernel<Bytes>, pair_kernel<Bytes>, LTH_QUAD_TUNING, LTH_QUAD_PAIR_TUNING, kByteShift};
+
+constexpr Isa kIsa = {
+    LTH_ISA_NAME, kLanes,     LTH_MAX_ACC,    LTH_TILE_W,  LTH_MAX_RUN,  LTH_PAIR_ACC, single_kernel<Floats>,
+    pair_kernel<Floats>,      pack_tile,      pack_run,    load_plane,   store_plane,  load_rows,
+    store_rows,   max_pool,   resample,       interpolate, add_lines,    load_bytes,   store_bytes,
+    quantize,     dequantize, add_bytes,      max_pool_bytes,            weighted_sum, &kByteSums,
+    LTH_SINGLE_TUNING,        LTH_PAIR_TUNING};
+
+}  // namespace
+}  // namespace lth

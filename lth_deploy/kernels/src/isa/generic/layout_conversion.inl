@@ -1,0 +1,172 @@
+// From pixels to lanes and back: planes of one channel, and rows of features, 4 x 4 transposes at a time.
+// Requires vectors.inl.
+
+inline void transpose4(Q& a, Q& b, Q& c, Q& d) {
+  typedef int32_t M __attribute__((vector_size(16)));
+  const Q ab = __builtin_shuffle(a, b, M{0, 4, 1, 5}), ab2 = __builtin_shuffle(a, b, M{2, 6, 3, 7});
+  const Q cd = __builtin_shuffle(c, d, M{0, 4, 1, 5}), cd2 = __builtin_shuffle(c, d, M{2, 6, 3, 7});
+  a = __builtin_shuffle(ab, cd, M{0, 1, 4, 5});
+  b = __builtin_shuffle(ab, cd, M{2, 3, 6, 7});
+  c = __builtin_shuffle(ab2, cd2, M{0, 1, 4, 5});
+  d = __builtin_shuffle(ab2, cd2, M{2, 3, 6, 7});
+}
+
+// Columns x .. x + 3 of all four lanes exist.
+inline bool whole_quad(const PlaneShape& s, int x) { return x + 4 <= s.w && 3 * s.w + x + 4 <= s.W; }
+
+// Rows of the lane grid that have row y of their sub-image.
+inline int rows_with(const PlaneShape& s, int y) { return y < s.H ? (s.H - 1 - y) / s.h + 1 : 0; }
+
+// Lines [first, end) of row y; rows(r) gives one column, or four, of row r of the plane. What lies outside of the image
+// gets anything.
+template <class Rows>
+inline __attribute__((always_inline)) void lay_row(const Rows& rows, const PlaneShape& s, int y, int first, int end,
+                                                   float* lines) {
+  float* const line0 = lines - static_cast<ptrdiff_t>(first) * kLanes;
+  const int there = rows_with(s, y);
+  decltype(rows(0)) row[kGridY];
+  row[0] = rows(there > 0 ? y : 0);
+  for (int ly = 1; ly < kGridY; ++ly) row[ly] = ly < there ? rows(ly * s.h + y) : row[0];
+  if (end - first < 4) {
+    for (int x = first; x < end; ++x) {
+      for (int l = 0; l < kLanes; ++l) {
+        const int column = l % kGridX * s.w + x;
+        line0[x * kLanes + l] = column < s.W ? row[l / kGridX].one(column) : 0.f;
+      }
+    }
+    return;
+  }
+  for (int x = first; x < end; x += 4) {
+    const int at = x + 4 <= end ? x : end - 4;
+    I v[4];
+    for (int lx = 0; lx < kGridX; ++lx) {
+      const int column = lx * s.w + at;
+      Q q[kGridY]{};
+      if (column + 4 <= s.W) {
+#pragma GCC unroll 4
+        for (int ly = 0; ly < kGridY; ++ly) q[ly] = row[ly].four(column);
+      } else {
+        for (int ly = 0; ly < kGridY; ++ly) {
+          for (int i = 0; column + i < s.W; ++i) q[ly][i] = row[ly].one(column + i);
+        }
+      }
+      v[lx] = of_grid_rows(q);
+    }
+    transpose_cells(v);
+    for (int i = 0; i < 4; ++i) store_cells(line0 + (at + i) * kLanes, v[i]);
+  }
+}
+
+struct PlainRow {
+  const float* row;
+  Q four(int column) const { return *reinterpret_cast<const QU*>(row + column); }
+  float one(int column) const { return row[column]; }
+};
+
+// From the plane of one channel.
+void load_row(const float* nchw, const PlaneShape& s, int y, int first, int end, float* lines) {
+  lay_row([&](int row) { return PlainRow{nchw + static_cast<size_t>(row) * s.W}; }, s, y, first, end, lines);
+}
+
+void load_plane(const float* nchw, const PlaneShape& s, float* lines) {
+  for (int y = 0; y < s.h; ++y) load_row(nchw, s, y, 0, s.w, lines + static_cast<size_t>(y) * s.w * kLanes);
+}
+
+// `count` pixels, four at most, of each of the first `there` rows of the grid, `step` floats from one row to the next.
+template <int K = 0>
+inline __attribute__((always_inline)) void store_grid_rows(I v, int there, size_t step, int count, float* to) {
+  if (K >= there) return;
+  const Q q = grid_row<K>(v);
+  if (count >= 4) {
+    *reinterpret_cast<QU*>(to) = q;
+  } else {
+    for (int i = 0; i < count; ++i) to[i] = q[i];
+  }
+  if constexpr (K + 1 < kGridY) store_grid_rows<K + 1>(v, there, step, count, to + step);
+}
+
+void store_row(const float* lines, const PlaneShape& s, int y, float* nchw) {
+  const int there = rows_with(s, y);
+  float* const row0 = nchw + static_cast<size_t>(y) * s.W;
+  const size_t step = static_cast<size_t>(s.h) * s.W;
+  if (s.w < 4) {
+    for (int x = 0; x < s.w; ++x) {
+      for (int l = 0; l < there * kGridX; ++l) {
+        const int column = l % kGridX * s.w + x;
+        if (column < s.W) row0[l / kGridX * step + column] = lines[x * kLanes + l];
+      }
+    }
+    return;
+  }
+  // A few dozen stores wait for the lines of memory that they write to, and each row begins new ones.
+  for (int ly = 0; ly < there; ++ly) {
+    for (int x = 0; x < s.W; x += 16) __builtin_prefetch(row0 + ly * step + s.W + x, 1);
+  }
+  for (int x = 0; x < s.w; x += 4) {
+    const int at = x + 4 <= s.w ? x : s.w - 4;
+    I v[4];
+    for (int i = 0; i < 4; ++i) v[i] = load_cells(lines + (at + i) * kLanes);
+    transpose_cells(v);
+    for (int lx = 0; lx < kGridX; ++lx) {
+      const int column = lx * s.w + at;
+      store_grid_rows(v[lx], there, step, s.W - column, row0 + column);
+    }
+  }
+}
+
+void store_plane(const float* lines, const PlaneShape& s, float* nchw) {
+  for (int y = 0; y < s.h; ++y) store_row(lines + static_cast<size_t>(y) * s.w * kLanes, s, y, nchw);
+}
+
+// Rows lie on a plane of kGridY x W pixels, row by row; h = 1.
+inline int row_at(const PlaneShape& s, int lane, int x) { return (lane / kGridX) * s.W + (lane % kGridX) * s.w + x; }
+
+inline bool row_exists(const PlaneShape& s, int lane, int x, int n) {
+  return (lane % kGridX) * s.w + x < s.W && row_at(s, lane, x) < n;
+}
+
+// Four rows by four channels at a time: a row is read where it lies, not one channel of all rows after the other.
+// Usually the channels behind these are next, and hundreds of rows are too many streams for the processor to foresee.
+void load_rows(const float* rows, int n, int channels, int first, int count, const PlaneShape& s, int line,
+               int n_lines, size_t channel_cells, float* lines) {
+  for (int x = line; x < line + n_lines; ++x) {
+    for (int l = 0; l < kLanes; l += kGridX) {
+      float* const to = lines + (x - line) * kLanes + l;
+      for (int c = 0; c < count; c += 4) {
+        Q q[4];
+        for (int i = 0; i < 4; ++i) {
+          q[i] = Q{};
+          if (!row_exists(s, l + i, x, n)) continue;
+          const float* const from = rows + static_cast<size_t>(row_at(s, l + i, x)) * channels + first + c;
+          if (c % 16 == 0 && first + count + c < channels) __builtin_prefetch(from + count, 0, 2);
+          if (c + 4 <= count) {
+            q[i] = *reinterpret_cast<const QU*>(from);
+            continue;
+          }
+          for (int k = 0; k < 4 && c + k < count; ++k) q[i][k] = from[k];
+        }
+        transpose4(q[0], q[1], q[2], q[3]);
+        for (int i = 0; i < 4 && c + i < count; ++i) *reinterpret_cast<Q*>(to + (c + i) * channel_cells) = q[i];
+      }
+    }
+  }
+}
+
+void store_rows(const float* lines, int n, int channels, int first, int count, const PlaneShape& s,
+                size_t channel_cells, float* rows) {
+  for (int x = 0; x < s.w; ++x) {
+    for (int l = 0; l < kLanes; l += kGridX) {
+      const float* const from = lines + x * kLanes + l;
+      for (int c = 0; c < count; c += 4) {
+        Q q[4];
+        for (int i = 0; i < 4; ++i) q[i] = c + i < count ? *reinterpret_cast<const Q*>(from + (c + i) * channel_cells) : Q{};
+        transpose4(q[0], q[1], q[2], q[3]);
+        for (int i = 0; i < 4; ++i) {
+          if (!row_exists(s, l + i, x, n)) continue;
+          float* const to = rows + static_cast<size_t>(row_at(s, l + i, x)) * channels + first + c;
+          for (int k = 0; k < 4 && c + k < count; ++k) to[k] = q[i][k];
+        }
+      }
+    }
+  }
+}

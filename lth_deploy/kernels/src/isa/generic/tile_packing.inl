@@ -1,0 +1,137 @@
+// Moving lines: packing with halos, pools, resampling, element-wise sums.
+// Requires conv_rows.inl, activations.inl, window_reads.inl.
+
+// The lines of a tile that are copied as they are, channel by channel. The next channel is asked for meanwhile, since no
+// hardware foresees where it lies.
+inline void pack_inside(const PackTile& a, const PlainSpan& rows, const PlainSpan& columns) {
+  const int first = a.map.rows[a.row0 + rows.first].source * a.map.source_w + a.map.columns[a.col0 + columns.first].source;
+  for (int k = 0; k < a.n_channels; ++k) {
+    const I* from = reinterpret_cast<const I*>(a.source + a.channels[k] * a.channel_cells) + first;
+    const int next = a.channels[k + 1 < a.n_channels ? k + 1 : k];
+    const I* soon = reinterpret_cast<const I*>(a.source + next * a.channel_cells) + first;
+    I* to = reinterpret_cast<I*>(a.tile) + static_cast<size_t>(k) * a.channel_lines + rows.first * a.pitch + columns.first;
+    for (int r = 0; r < rows.n; ++r, from += a.map.source_w, soon += a.map.source_w, to += a.pitch) {
+      for (int c = 0; c < columns.n; ++c) __builtin_prefetch(soon + c);
+      for (int c = 0; c < columns.n; ++c) to[c] = from[c];
+    }
+  }
+}
+
+inline void ask_at_once(const Ahead& a) {
+  for (int k = 0; k < a.n_channels; ++k) {
+    const uint32_t* from = a.source + a.channels[k] * a.channel_cells + static_cast<size_t>(a.first) * kLanes;
+    for (int r = 0; r < a.n_rows; ++r, from += a.pitch * kLanes) {
+      for (int cell = 0; cell < a.length * kLanes; cell += 16) __builtin_prefetch(from + cell, 0, 2);
+    }
+  }
+}
+
+void pack_tile(const PackTile& a) {
+  if (!kAskWithSums) ask_at_once(a.next);
+  const I fill = static_cast<int32_t>(a.fill) - I{};
+  PlainSpan rows, columns;
+  if (a.map.aligned) {
+    rows = plain_span(a.map.rows + a.row0, a.n_rows);
+    columns = plain_span(a.map.columns + a.col0, a.n_cols);
+    if (rows.n > 0 && columns.n > 0) pack_inside(a, rows, columns);
+  }
+  for (int r = 0; r < a.n_rows; ++r) {
+    for (int c = 0; c < a.n_cols; ++c) {
+      if (rows.holds(r) && columns.holds(c)) continue;
+      const Fetch f = prepare(a.map, a.row0 + r, a.col0 + c);
+      uint32_t* to = a.tile + static_cast<size_t>(r * a.pitch + c) * kLanes;
+      for (int k = 0; k < a.n_channels; ++k, to += a.channel_lines * kLanes) {
+        store_cells(to, fetch(f, a.map.aligned, a.source + a.channels[k] * a.channel_cells, fill));
+      }
+    }
+  }
+}
+
+void pack_run(const PackRun& a) {
+  const I fill = static_cast<int32_t>(a.fill) - I{};
+  if (a.contiguous) {
+    for (int u = 0; u < a.n_units; ++u) {
+      const I* const from =
+          reinterpret_cast<const I*>(a.source + a.units[u].channel * a.channel_cells) + a.first;
+      I* const to = reinterpret_cast<I*>(a.tile) + static_cast<size_t>(u) * a.run_lines;
+      for (int j = 0; j < a.count; ++j) to[j] = from[j];
+    }
+    return;
+  }
+  for (int j = 0; j < a.count; ++j) {
+    const int y = (a.first + j) / a.out_w, x = (a.first + j) % a.out_w;
+    Fetch f{};
+    int ky = -1, kx = -1;
+    for (int u = 0; u < a.n_units; ++u) {
+      const Unit unit = a.units[u];
+      if (unit.ky != ky || unit.kx != kx) {
+        ky = unit.ky, kx = unit.kx;
+        f = prepare(a.map, y * a.sh + ky, x * a.sw + kx);
+      }
+      reinterpret_cast<I*>(a.tile)[static_cast<size_t>(u) * a.run_lines + j] =
+          fetch(f, a.map.aligned, a.source + unit.channel * a.channel_cells, fill);
+    }
+  }
+}
+
+// Whether the windows of an output line read whole lines of their own lanes only, in one direction.
+inline bool window_is_plain(const Axis* axis, int first, int taps, int step) {
+  for (int k = 0; k < taps; ++k) {
+    if (!axis[first + k * step].plain) return false;
+  }
+  return true;
+}
+
+inline __attribute__((always_inline)) I larger_floats(I x, I y) {
+  return reinterpret_cast<I>(larger(reinterpret_cast<F>(x), reinterpret_cast<F>(y)));
+}
+
+// `larger` of every window; `lowest` is what loses against all.
+template <class Larger>
+inline __attribute__((always_inline)) void pool(const uint32_t* source, const LineMap& map, const PlaneShape& out, int kh,
+                                                int kw, int sh, int sw, int dh, int dw, I lowest, Larger larger,
+                                                uint32_t* lines) {
+  for (int y = 0; y < out.h; ++y) {
+    const bool plain_rows = map.aligned && window_is_plain(map.rows, y * sh, kh, dh);
+    const int next = map.rows[y * sh + (kh - 1) * dh].source + 1;  // what the row behind this one will read first
+    for (int x = 0; x < out.w; ++x) {
+      for (int r = next; map.aligned && r < next + sh; ++r) {
+        const uint32_t* const soon = source + (static_cast<size_t>(r) * map.source_w + x * sw) * kLanes;
+        for (int cell = 0; cell < sw * kLanes; cell += 16) __builtin_prefetch(soon + cell);
+      }
+      const bool plain = plain_rows && window_is_plain(map.columns, x * sw, kw, dw);
+      I best = lowest;
+      for (int ky = 0; ky < kh; ++ky) {
+        for (int kx = 0; kx < kw; ++kx) {
+          const int r = y * sh + ky * dh, c = x * sw + kx * dw;
+          if (plain) {
+            const int line = map.rows[r].source * map.source_w + map.columns[c].source;
+            best = larger(best, load_cells(source + static_cast<size_t>(line) * kLanes));
+          } else {
+            best = larger(best, read_line(map, r, c, source, lowest));
+          }
+        }
+      }
+      store_cells(lines + (static_cast<size_t>(y) * out.w + x) * kLanes, best);
+    }
+  }
+}
+
+void max_pool(const float* source, const LineMap& map, const PlaneShape& out, int kh, int kw, int sh, int sw, int dh,
+              int dw, float* lines) {
+  pool(reinterpret_cast<const uint32_t*>(source), map, out, kh, kw, sh, sw, dh, dw,
+       reinterpret_cast<I>(broadcast(-__builtin_inff())), larger_floats, reinterpret_cast<uint32_t*>(lines));
+}
+
+void resample(const uint32_t* source, const LineMap& map, const PlaneShape& out, uint32_t* lines) {
+  for (int y = 0; y < out.h; ++y) {
+    for (int x = 0; x < out.w; ++x, lines += kLanes) store_cells(lines, read_line(map, y, x, source, I{}));
+  }
+}
+
+void add_lines(const float* x, const float* y, size_t cells, const Finish& finish, float* out) {
+  for (size_t i = 0; i < cells; i += kLanes) {
+    const F sum = y != nullptr ? load_line(x + i) + load_line(y + i) : load_line(x + i);
+    store_line(out + i, activate(sum, finish));
+  }
+}

@@ -1,0 +1,291 @@
+// What one instruction set provides. Plain structs and function pointers only: the files of isa/ are compiled with
+// instructions that this machine may lack, so nothing inline of theirs may ever be merged with other code by the linker.
+//
+// A cell is 32 bit: one float, or the bytes of four consecutive channels. A line is one vector of `lanes` cells. Lane
+// (ly, lx) = ly * 4 + lx of the line (y, x) of a plane is its pixel (ly * h + y, lx * w + x): see plan/geometry.h.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "program/quantized.h"
+
+namespace lth {
+
+constexpr int kGridX = 4;  // columns of the lane grid on every instruction set: transposes are always 4 x 4
+constexpr int kMaxTileH = 5;
+constexpr int kOffsetUnit = 8;  // bytes: a 16-bit offset reaches half a megabyte, and addressing modes multiply by 8
+
+// One row or one column of the lines that a window reads, seen from the output's lanes.
+struct Axis {
+  int32_t source = 0;                  // row or column inside a lane of the source
+  int32_t shift = 0;                   // which neighboring lane it comes from: 0, -1, +1, ...
+  int32_t plain = 1;                   // no shift, and no lane is outside of the image
+  int32_t offset[4] = {0, 0, 0, 0};    // where lanes do not agree: element offset for each row or column of the grid
+  int32_t inside[4] = {-1, -1, -1, -1};  // all bits set where the pixel exists, for each row or column of the grid
+};
+
+// How an output plane reads a source plane: rows[i], columns[j] for each line position that a window can touch.
+struct LineMap {
+  const Axis* rows = nullptr;
+  const Axis* columns = nullptr;
+  int source_w = 0;             // lines in a row of the source
+  bool aligned = true;          // lanes agree; else every cell is gathered by its offset
+};
+
+// A row or column that lies between two of the source.
+struct Between {
+  int32_t first = 0, second = 0;
+  float first_weight = 1.f, second_weight = 0.f;
+};
+
+// Columns for which a loop knows the weights: at (i + 1/2) / 2 - 1/2, and at 2 * i + 1/2.
+enum class Step { kAny, kDoubled, kHalved };
+
+// Where each row and column of an output plane lies between those of the source.
+struct LinearMap {
+  const Between* rows = nullptr;
+  const Between* columns = nullptr;
+  Step step = Step::kAny;
+};
+
+// Lines that will be copied into a packed tile soon: they are asked for while the sums before it are made.
+struct Ahead {
+  const uint32_t* source = nullptr;  // channel 0 of the image
+  size_t channel_cells = 0;
+  const int32_t* channels = nullptr;
+  int n_channels = 0;
+  int first = 0;              // line of each channel
+  int n_rows = 0, pitch = 0;  // rows of lines, and lines from one to the next
+  int length = 0;             // lines of a row
+};
+
+// Copies the footprint of one tile for some channels into the packed tile.
+struct PackTile {
+  const uint32_t* source = nullptr;  // channel 0 of the image
+  size_t channel_cells = 0;          // cells from one channel of the source to the next
+  const int32_t* channels = nullptr;
+  int n_channels = 0;
+  Ahead next;  // of the following block
+  LineMap map;
+  int row0 = 0, n_rows = 0;  // into map.rows
+  int col0 = 0, n_cols = 0;
+  int pitch = 0;             // lines from one row of the packed tile to the next
+  int channel_lines = 0;     // lines from one channel of the packed tile to the next
+  uint32_t fill = 0;         // the cell outside of the image
+  uint32_t* tile = nullptr;
+};
+
+// One (channel, tap) of a block that is packed tap by tap.
+struct Unit {
+  int32_t channel = 0;
+  int16_t ky = 0, kx = 0;  // tap * dilation: added to the position of the window
+};
+
+// Copies, for each unit, the lines that `count` consecutive output lines read.
+struct PackRun {
+  const uint32_t* source = nullptr;
+  size_t channel_cells = 0;
+  const Unit* units = nullptr;
+  int n_units = 0;
+  LineMap map;
+  bool contiguous = false;  // 1x1 with stride 1: line v of the source is line v of the output
+  int first = 0, count = 0;  // output lines
+  int out_w = 0;             // lines in a row of the output
+  int sh = 1, sw = 1;
+  int run_lines = 0;         // lines from one unit of the packed tile to the next
+  uint32_t fill = 0;
+  uint32_t* tile = nullptr;
+};
+
+enum class Epilogue { kNone, kClamp, kLeaky, kSilu, kHardSwish };
+
+// What becomes of a sum before it is stored.
+struct Finish {
+  Epilogue kind = Epilogue::kNone;
+  float a = 0.f, b = 0.f;  // bounds of kClamp, slope of kLeaky
+};
+
+// How integer sums, or bytes, become bytes: first + second residual, times their scales; activation; rounding.
+struct Requantize {
+  const float* multiplier = nullptr;  // for each row of a convolution, and for three more
+  float scale = 0.f;        // of the first argument where there are no rows
+  float add_scale = 0.f;    // of the residual's bytes
+  float offset = 0.f;       // what the zero points of bytes make of it
+  float to_steps = 1.f;     // behind activations that need the real value
+  bool to_floats = false;   // the activation of the real value, not rounded
+  Finish finish;            // but kClamp, which bounds the bytes
+  int32_t zero = 0, low = 0, high = 255;
+};
+
+// Accumulates one block of inputs into the tile of a range of output rows (channels). Weights and sums are floats; or
+// four bytes, and integers.
+struct Rows {
+  const void* tile = nullptr;
+  const uint16_t* offset = nullptr;  // into the packed tile, in units of kOffsetUnit, one for each record
+  const uint32_t* value = nullptr;   // weights, one for each record, or two where two rows share their records
+  const uint16_t* count = nullptr;   // records of each row, or of each pair of rows
+  int rows = 0;                      // rows; pairs where two rows share their records
+  int th = 0, tw = 0;                // lines of the tile
+  float* scratch = nullptr;          // sums between blocks: [row][th][tw] lines
+  const uint32_t* bias = nullptr;    // for each row
+  float* out = nullptr;              // line (0, 0) of the tile in the first row's channel
+  size_t out_channel = 0;            // cells from one channel to the next
+  int out_pitch = 0;                 // lines from one row of the plane to the next
+  const float* add = nullptr;        // the residual, laid out as out; may be null
+  size_t add_channel = 0;
+  bool first = false;                // sums start from the bias instead of from `scratch`
+  bool last = false;                 // sums are finished and written to `out`
+  bool odd = false;                  // the last pair has one row only
+  Ahead ahead;                       // what the next tile is made of
+  Finish finish;
+  const Requantize* requantize = nullptr;  // of bytes, whose `out` and `add` are cells of four rows
+  float* quad = nullptr;                   // of bytes: the sums of four rows
+  int channels = 0;                        // of bytes: rows that exist
+};
+
+using RowsFn = void (*)(const Rows&);
+
+enum Family { kTile3 = 0, kTile3Stride2 = 1, kTile7Stride2 = 2, kRun = 3 };
+
+// How long the work besides the sums takes, in multiply-adds of one line; fitted to measurements of the kernels.
+struct Costs {
+  double record;   // load and broadcast a weight, load its offset, loop
+  double row;      // start and end of a row
+  double traffic;  // load and store one line of sums between blocks,
+  double crowded;  // and this much more for each line of the tile: stores wait for each other
+  double pack;     // copy one line into the packed tile
+  double miss;     // load a line that the first cache lost
+};
+
+// What suits the form of single rows, or that of pairs.
+struct Tuning {
+  double l1_share, l2_share;  // of the first and of the second cache that a packed tile may take; the larger counts
+  Costs costs;
+};
+
+// The sums of bytes; other instructions on bytes differ less from one processor to the next.
+struct ByteSums {
+  const char* name;
+  RowsFn (*single)(int family, int th, int tw);  // as those of Isa
+  RowsFn (*pair)(int family, int tw);
+  Tuning single_tuning, pair_tuning;
+  int byte_shift;  // subtracted from every byte: 128 where the instructions take signed bytes only
+};
+
+// 16 cells: a row of a matrix tile, and a line where there are 16 lanes.
+struct alignas(64) MatrixRow {
+  uint32_t cell[16];
+};
+
+constexpr int kMatrixRows = 16;  // of a matrix tile
+constexpr int kMatrixLines = 4;  // output lines that a block of sums has at most
+
+// Copies what a tile of output lines reads, so that all cells at one position lie together: [y][column][ky][cell].
+struct PackDense {
+  const uint32_t* source = nullptr;  // cell 0 of the image
+  size_t channel_cells = 0;          // cells from one plane of the source to the next
+  int n_cells = 0;                   // planes that are read
+  LineMap map;
+  bool contiguous = false;           // 1x1 with stride 1: line `first + column` of the source
+  int first = 0;
+  int row0 = 0, row_step = 1, n_y = 0, n_ky = 1;  // row y * row_step + ky of the window, from map.rows + row0 on
+  int col0 = 0, columns = 0;                      // columns of the packed tile, from map.columns + col0 on
+  int kw = 1, sw = 1;                             // where kw < sw, columns between the windows are left out
+  size_t row_lines = 0, column_lines = 0;         // lines from one y, and from one column, of the packed tile to the next
+  uint32_t fill = 0;                              // the cell outside of the image
+  uint32_t* tile = nullptr;
+};
+
+// All inputs times a range of output rows, for a tile of output lines, by instructions on matrices: blocks of 16 rows
+// by up to kMatrixLines lines. Sums of bytes.
+struct DenseRows {
+  const void* source = nullptr;       // what output line (0, 0) of the tile reads first
+  size_t y = 0, x = 0;                // bytes from what a line reads to what the line below, or to the right, reads
+  size_t column = 0;                  // bytes from one column of a window to the next
+  size_t cell = 0;                    // bytes from one cell to the next
+  int outer = 1, inner = 1;           // steps over the window's rows, and over 16 cells each
+  size_t outer_step = 0, inner_step = 0;  // bytes
+  int columns = 1;                    // of a window, that share what they read: 3, or 1
+  int stride = 1;                     // between windows, in columns
+  const MatrixRow* weights = nullptr; // of the first group of 16 rows: [outer][inner][columns] matrix tiles
+  size_t group_rows = 0;              // matrix rows from one group of rows to the next
+  int groups = 0;
+  bool lines_first = false;           // all groups of rows for a few lines, else all lines for a group
+  MatrixRow* scratch = nullptr;       // (groups + kMatrixLines) matrix tiles
+  Rows rows;                          // bias, results and how they are finished
+};
+
+// The dense form of the sums of bytes.
+struct DenseKernels {
+  const char* name;
+  void (*pack)(const PackDense&);
+  void (*rows)(const DenseRows&);
+};
+
+struct PlaneShape {
+  int H = 0, W = 0;  // pixels
+  int h = 0, w = 0;  // lines
+};
+
+struct Isa {
+  const char* name;
+  int lanes;
+  int max_acc;      // accumulators of the kernels: tiles of single rows have at most so many lines
+  int max_tile_w;   // widest tile; fixes the pitch of packed tiles
+  int max_run;      // longest run
+  int pair_acc;     // accumulators for each row where two rows share their records
+  // Kernels for single rows; null where there is none. Runs have th = 1.
+  RowsFn (*single)(int family, int th, int tw);
+  // Kernels for pairs of rows: any th up to kMaxTileH; runs of any length up to max_run have th = 1.
+  RowsFn (*pair)(int family, int tw);
+  void (*pack_tile)(const PackTile&);
+  void (*pack_run)(const PackRun&);
+  void (*load)(const float* nchw, const PlaneShape&, float* lines);   // one channel
+  void (*store)(const float* lines, const PlaneShape&, float* nchw);  // one channel
+  // `count` channels of a matrix [n, channels] from `first` on, each channel_cells from the one before; of each channel
+  // the lines [line, line + n_lines).
+  void (*load_rows)(const float* rows, int n, int channels, int first, int count, const PlaneShape&, int line,
+                    int n_lines, size_t channel_cells, float* lines);
+  void (*store_rows)(const float* lines, int n, int channels, int first, int count, const PlaneShape&,
+                     size_t channel_cells, float* rows);
+  // Maximum over a window of kh x kw taps, one channel.
+  void (*max_pool)(const float* source, const LineMap&, const PlaneShape& out, int kh, int kw, int sh, int sw, int dh,
+                   int dw, float* lines);
+  // Line (y, x) of the output is the line (rows[y], columns[x]) of the source, one channel; zero where that is outside.
+  void (*resample)(const uint32_t* source, const LineMap&, const PlaneShape& out, uint32_t* lines);
+  // Bilinear means, one channel. scratch: the source row by row, and two rows of the output for each row of the grid.
+  void (*interpolate)(const float* source, const PlaneShape& in, const LinearMap&, const PlaneShape& out, float* scratch,
+                      float* lines);
+  void (*add)(const float* x, const float* y, size_t cells, const Finish&, float* out);  // y may be null
+  // Bytes: cells of up to four channels of an image, `pixels` from one to the next.
+  void (*load_bytes)(const float* nchw, size_t pixels, int channels, const PlaneShape&, const Quantized&, uint32_t* lines);
+  void (*store_bytes)(const uint32_t* lines, const PlaneShape&, const Quantized&, float* nchw, size_t pixels, int channels);
+  // Lines of up to four channels, channel_cells from one to the next.
+  void (*quantize)(const float* lines, size_t channel_cells, int channels, size_t cells, const Quantized&, uint32_t* out);
+  void (*dequantize)(const uint32_t* lines, size_t cells, const Quantized&, float* out, size_t channel_cells, int channels);
+  void (*add_bytes)(const uint32_t* x, const uint32_t* y, size_t cells, const Requantize&, uint32_t* out);  // y may be null
+  void (*max_pool_bytes)(const uint32_t* source, const LineMap&, const PlaneShape& out, int kh, int kw, int sh, int sw,
+                         int dh, int dw, uint32_t* lines);
+  // Sum of weight[i] times the lines at at[i].
+  void (*weighted_sum)(const float* const* at, const float* weight, int n, int lines, float* out);
+  const ByteSums* sums;
+  Tuning single_tuning, pair_tuning;
+  const DenseKernels* dense = nullptr;  // null where there is none
+};
+
+int tile_pitch(const Isa&, int family);
+
+// Each is only there in libraries for its processor family.
+const Isa* isa_portable();
+const DenseKernels* dense_amx();  // null where the compiler knows no such instructions
+const DenseKernels* dense_amx_emulated();
+const ByteSums* sums_avx512vnni();
+const ByteSums* sums_avxvnni();
+const ByteSums* sums_neon_dot();
+const ByteSums* sums_neon_i8mm();
+const Isa* isa_avx2();
+const Isa* isa_avx512();
+const Isa* isa_neon();
+
+}  // namespace lth

@@ -1,0 +1,53 @@
+// Weights of bytes in dense form, for instruction sets that multiply matrices: tiles of 16 output rows by 16 cells of
+// inputs, zeros and all. Which layers take it is decided here, by the share of their weights that is not zero.
+#pragma once
+
+#include <vector>
+
+#include "isa/isa.h"
+#include "program/program.h"
+
+namespace lth {
+
+struct Entry;
+struct PackedConv;
+struct Tile;
+
+enum class DenseForm {
+  kNone,
+  kSharedColumns,  // 3x3: [ky][16 cells][kx], a loaded column of lines is multiplied by up to three taps
+  kWholeWindow     // [cells of the window, column by column]
+};
+
+struct DenseWeights {
+  DenseForm form = DenseForm::kNone;
+  int cells = 0;                  // planes of the input
+  int outer = 1, inner = 1;       // steps of the sums: see DenseRows
+  int columns = 1;
+  std::vector<MatrixRow> rows;    // of tiles: [16 output rows][outer][inner][columns]
+
+  size_t group_rows() const { return static_cast<size_t>(outer) * inner * columns * kMatrixRows; }
+};
+
+// How the tile of a layer is packed; all in lines.
+struct DenseTile {
+  int columns = 0;                // that a tile's windows read, or some of them
+  int rows = 0;                   // of lines
+  size_t column_lines = 0, row_lines = 0;
+  int x_columns = 1, y_rows = 1;  // from one output line to the next
+
+  size_t lines() const { return rows * row_lines; }
+};
+
+DenseTile dense_tile(const DenseWeights&, const Window&, int th, int tw);
+
+// Whether windows lie beside each other, each a single pixel.
+bool is_pointwise(const Window&);
+
+// The weights in dense form where that is faster; else the form kNone. cells: planes of the input.
+DenseWeights dense_weights(const std::vector<Entry>& entries, int out_channels, int cells, const Window&);
+
+// The tiles that cover a plane at the least estimated cost.
+std::vector<Tile> choose_dense_tiles(const PackedConv&, const PlaneShape& out, const Window&);
+
+}  // namespace lth

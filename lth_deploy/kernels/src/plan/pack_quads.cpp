@@ -1,0 +1,51 @@
+// Weights of bytes: the four input channels of a cell, at one tap, are one record.
+#include <algorithm>
+
+#include "plan/entries.h"
+
+namespace lth {
+namespace {
+
+constexpr int kQuad = 4;
+
+// The quads with any weight, in order of row, cell and tap.
+std::vector<Entry> quad_entries(const Weight& weight, const Window& k) {
+  const int taps = k.kh * k.kw, in = static_cast<int>(weight.dims[1]), cells = (in + kQuad - 1) / kQuad;
+  const size_t per_row = static_cast<size_t>(in) * taps;
+  std::vector<Entry> entries;
+  std::vector<uint32_t> quads(static_cast<size_t>(cells) * taps);
+  for (size_t i = 0; i < weight.position.size();) {
+    const size_t row = weight.position[i] / per_row;
+    std::fill(quads.begin(), quads.end(), 0);
+    for (; i < weight.position.size() && weight.position[i] / per_row == row; ++i) {
+      const size_t in_row = weight.position[i] % per_row, channel = in_row / taps, tap = in_row % taps;
+      const uint32_t byte = static_cast<uint8_t>(weight.integer[i]);
+      quads[channel / kQuad * taps + tap] |= byte << 8 * (channel % kQuad);
+    }
+    for (size_t q = 0; q < quads.size(); ++q) {
+      if (quads[q] == 0) continue;
+      const int tap = static_cast<int>(q) % taps;
+      entries.push_back({static_cast<int32_t>(row), static_cast<int32_t>(q / taps), static_cast<int16_t>(tap / k.kw),
+                         static_cast<int16_t>(tap % k.kw), {quads[q], 0}});
+    }
+  }
+  return entries;
+}
+
+}  // namespace
+
+PackedConv pack_quads(const Weight& weight, int groups, const Window& window, const Isa& isa) {
+  const int cells = static_cast<int>((weight.dims[1] + kQuad - 1) / kQuad);
+  PackedConv conv;
+  conv.quads = true;
+  std::vector<Entry> entries = quad_entries(weight, window);
+  if (isa.dense != nullptr && groups == 1) {
+    conv.out_channels = static_cast<int>(weight.dims[0]);
+    conv.dense = dense_weights(entries, conv.out_channels, cells, window);
+    if (conv.dense.form != DenseForm::kNone) return conv;
+  }
+  pack_entries(conv, std::move(entries), static_cast<int>(weight.dims[0]), cells, groups, window, isa);
+  return conv;
+}
+
+}  // namespace lth

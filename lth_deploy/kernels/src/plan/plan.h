@@ -1,0 +1,78 @@
+// Everything about one region that depends on the shapes of its inputs: planes, buffers, tiles and line maps.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "plan/geometry.h"
+#include "plan/pack.h"
+#include "plan/region.h"
+#include "plan/requantize.h"
+
+namespace lth {
+
+// A rectangle of output lines; of a run, `tw` lines from line `x` on.
+struct Tile {
+  int y = 0, x = 0, th = 1, tw = 1;
+};
+
+// Where a tensor lies: planes of `buffer` from `plane` on. Slices and parts of a concat share a buffer.
+struct View {
+  int buffer = -1;
+  int plane = 0;
+};
+
+struct Buffer {
+  int planes = 0;
+  size_t cells = 0;       // of one plane
+  size_t offset = 0;      // bytes into the arena
+  size_t bytes = 0;
+  int first = 0, last = 0;  // instructions between which it is alive
+};
+
+struct TensorPlan {
+  int n = 0, channels = 0;
+  int planes = 0;  // as channels; of bytes, a quarter
+  PlaneShape plane;
+  View view;
+  bool in_place = false;  // rows of a matrix, which the only convolution that reads them takes from where they lie
+};
+
+struct InstrPlan {
+  Mapping map;
+  LinearMapping linear;  // kResize between pixels
+  std::vector<Tile> tiles;
+  View scratch;     // transposed convolutions: the phases of some images before they are interleaved
+  int pictures = 0;  // of which the scratch holds phases
+  Mapping phases;
+};
+
+struct Plan {
+  int64_t rows = 0;  // of all kLoadRows
+  std::vector<TensorPlan> tensors;
+  std::vector<InstrPlan> instrs;
+  std::vector<Buffer> buffers;
+  std::vector<Shape> outputs;
+  size_t arena_bytes = 0;
+};
+
+// The immutable part of a region.
+struct Compiled {
+  Program program;
+  std::vector<PackedConv> convs;  // of convolutions, transposed or not; instructions with the same weights share one
+  std::vector<int> conv_of;       // instruction -> index into convs, or -1
+  std::vector<QuadRows> quads;    // of what sums bytes, for each instruction
+  std::vector<bool> passed_by;    // instructions whose neighbor reads an input, or writes an output, in their place
+  const Isa* isa = nullptr;
+};
+
+// Throws Error where the shapes do not fit the program or a tensor is too large.
+std::shared_ptr<const Plan> make_plan(const Compiled&, const std::vector<Shape>& inputs);
+
+// Gives every tensor of a plan, whose shapes are known, its place.
+void place_tensors(const Compiled&, Plan&);
+
+// The tiles that cover a plane at the least estimated cost.
+std::vector<Tile> choose_tiles(const PackedConv&, const PlaneShape& out, const Isa&);
+
+}  // namespace lth

@@ -1,0 +1,190 @@
+#include "plan/region.h"
+
+#include <algorithm>
+#include <ctime>
+#include <list>
+#include <mutex>
+
+#include "execute/execute.h"
+#include "isa/dispatch.h"
+#include "plan/plan.h"
+#include "plan/transposed_phases.h"
+
+namespace lth {
+namespace {
+
+constexpr size_t kPlansKept = 16;
+
+bool same_shapes(const std::vector<Shape>& a, const std::vector<Shape>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](const Shape& x, const Shape& y) { return x.rank == y.rank && x.dims == y.dims; });
+}
+
+// A head whose detector found nothing: there is no image or row to work on, and every output is empty too.
+bool is_empty(const std::vector<Shape>& inputs) {
+  return std::any_of(inputs.begin(), inputs.end(), [](const Shape& s) { return s.dims[0] == 0; });
+}
+
+// The plans of the latest shapes, most recent first.
+class PlanCache {
+ public:
+  std::shared_ptr<const Plan> get(const Compiled& c, const std::vector<Shape>& shapes) {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      for (auto at = kept_.begin(); at != kept_.end(); ++at) {
+        if (!same_shapes(at->shapes, shapes)) continue;
+        kept_.splice(kept_.begin(), kept_, at);
+        return kept_.front().plan;
+      }
+    }
+    std::shared_ptr<const Plan> plan = make_plan(c, shapes);
+    const std::lock_guard<std::mutex> lock(mutex_);
+    kept_.push_front({shapes, plan});
+    if (kept_.size() > kPlansKept) kept_.pop_back();
+    return plan;
+  }
+
+ private:
+  struct Entry {
+    std::vector<Shape> shapes;
+    std::shared_ptr<const Plan> plan;
+  };
+  std::mutex mutex_;
+  std::list<Entry> kept_;
+};
+
+class CompiledRegion final : public Region {
+ public:
+  CompiledRegion(Compiled compiled, double seconds)
+      : compiled_(std::move(compiled)), profile_(compiled_.program.instrs.size()) {
+    profile_.made(weight_bytes(), seconds);
+  }
+
+  std::vector<Shape> output_shapes(const std::vector<Shape>& inputs) const override {
+    if (!is_empty(inputs)) return plans_.get(compiled_, inputs)->outputs;
+    std::vector<Shape> one = inputs;
+    for (Shape& shape : one) shape.dims[0] = std::max<int64_t>(shape.dims[0], 1);
+    std::vector<Shape> outputs = plans_.get(compiled_, one)->outputs;
+    for (Shape& shape : outputs) shape.dims[0] = 0;
+    return outputs;
+  }
+
+  void run(const std::vector<Shape>& shapes, const std::vector<const float*>& inputs,
+           const std::vector<float*>& outputs, Parallel& parallel) const override {
+    if (is_empty(shapes)) return;
+    const std::shared_ptr<const Plan> plan = plans_.get(compiled_, shapes);
+    std::unique_ptr<Workspace> workspace = pool_.take();
+    execute(compiled_, *plan, inputs, outputs, parallel, *workspace, threads_, profile_);
+    pool_.give_back(std::move(workspace));
+  }
+
+  size_t weight_bytes() const override {
+    size_t total = 0;
+    for (const PackedConv& conv : compiled_.convs) total += conv.bytes();
+    for (const QuadRows& rows : compiled_.quads) total += rows.bytes();
+    return total;
+  }
+
+ private:
+  Compiled compiled_;
+  mutable PlanCache plans_;
+  mutable WorkspacePool pool_;
+  mutable std::atomic<int> threads_{1};
+  mutable Profile profile_;
+};
+
+// How a window walks decides how weights are packed; where it starts does not.
+bool same_packing(const Instr& a, const Instr& b) {
+  const Window &x = a.window, &y = b.window;
+  return a.op == b.op && a.weight == b.weight && (sums_bytes(a.op) || a.bias == b.bias) && a.groups == b.groups && x.kh == y.kh &&
+         x.kw == y.kw && x.sh == y.sh && x.sw == y.sw && x.dh == y.dh && x.dw == y.dw;
+}
+
+// An earlier instruction with the same packed weights: heads that run on several levels. -1 for none.
+int packed_before(const Program& program, size_t i) {
+  for (size_t j = 0; j < i; ++j) {
+    if (same_packing(program.instrs[j], program.instrs[i])) return static_cast<int>(j);
+  }
+  return -1;
+}
+
+// Images that are only quantized are read as bytes, and bytes that are only returned are written as floats.
+std::vector<bool> passed_by(const Program& program) {
+  const auto& instrs = program.instrs;
+  std::vector<bool> read(instrs.size()), other(instrs.size());  // other: by something else than a quantize
+  for (const Instr& in : instrs) {
+    if (in.op == Op::kLoad || in.op == Op::kLoadRows) continue;
+    for (int a : in.args) {
+      read[a] = true;
+      other[a] = other[a] || in.op != Op::kQuantize;
+    }
+    if (in.add >= 0) read[in.add] = other[in.add] = true;
+  }
+  for (const Output& output : program.outputs) other[output.tensor] = true;
+  std::vector<bool> result(instrs.size());
+  for (size_t i = 0; i < instrs.size(); ++i) {
+    result[i] = (instrs[i].op == Op::kLoad && !other[i]) || (instrs[i].op == Op::kDequantize && !instrs[i].rows && !read[i]);
+  }
+  return result;
+}
+
+// What is packed of a weighted instruction: its own constants, or those of the 1x1 convolution that stands for it.
+class LayerConstants {
+ public:
+  LayerConstants(const Instr& in, const std::vector<Weight>& weights) {
+    if (is_transposed(in.op)) {
+      phases_ = phases_of(in, weights);
+      weight = &phases_.weight;
+      bias = in.bias >= 0 ? &phases_.bias : nullptr;
+      scales = &phases_.scales;
+      return;
+    }
+    weight = &weights[in.weight];
+    bias = in.bias >= 0 ? &weights[in.bias] : nullptr;
+    scales = in.scales >= 0 ? &weights[in.scales] : nullptr;
+    window = in.window;
+  }
+  LayerConstants(const LayerConstants&) = delete;
+  LayerConstants& operator=(const LayerConstants&) = delete;
+
+  const Weight *weight = nullptr, *bias = nullptr, *scales = nullptr;
+  Window window;
+
+ private:
+  Phases phases_;
+};
+
+}  // namespace
+
+std::unique_ptr<Region> make_region(Program program, std::vector<Weight> weights, const std::string& isa) {
+  const std::clock_t began = std::clock();
+  Compiled c;
+  c.isa = &choose_isa(isa);
+  c.conv_of.assign(program.instrs.size(), -1);
+  c.quads.resize(program.instrs.size());
+  c.passed_by = passed_by(program);
+  for (size_t i = 0; i < program.instrs.size(); ++i) {
+    const Instr& in = program.instrs[i];
+    if (in.weight < 0) continue;
+    const LayerConstants constants(in, weights);
+    if (sums_bytes(in.op)) {
+      c.quads[i] = quad_rows(program, in, *constants.weight, constants.bias, *constants.scales, *c.isa);
+    }
+    const int twin = packed_before(program, i);
+    if (twin >= 0) {
+      c.conv_of[i] = c.conv_of[twin];
+      continue;
+    }
+    c.conv_of[i] = static_cast<int>(c.convs.size());
+    if (sums_bytes(in.op)) {
+      c.convs.push_back(pack_quads(*constants.weight, in.groups, constants.window, *c.isa));
+    } else {
+      c.convs.push_back(pack_conv(*constants.weight, constants.bias, in.groups, constants.window, *c.isa));
+    }
+  }
+  c.program = std::move(program);
+  const double seconds = static_cast<double>(std::clock() - began) / CLOCKS_PER_SEC;
+  return std::make_unique<CompiledRegion>(std::move(c), seconds);
+}
+
+}  // namespace lth
