@@ -1,6 +1,7 @@
 """Laws of the package's shape, held on its syntax trees: who may import whom, and how large a file may grow."""
 
 import ast
+import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -166,3 +167,21 @@ def test_files_stay_readable(file: Path) -> None:
 def test_names_say_what_is_inside() -> None:
     vague = {"utils", "util", "helpers", "helper", "misc", "common", "tools"}
     assert not [str(file) for file in FILES if vague & {file.stem, file.parent.name}]
+
+
+TESTS = Path(__file__).parent
+
+
+@pytest.mark.parametrize("file", sorted(TESTS.rglob("*.py")), ids=lambda file: str(file.relative_to(TESTS)))
+def test_tests_import_one_another_by_full_name_and_only_helpers(file: Path) -> None:
+    """One name for one module, so that it is loaded once; a module of tests is no library."""
+    own = {path.stem for path in TESTS.rglob("*.py")} | {path.parent.name for path in TESTS.rglob("*.py")}
+    short = own - {"tests"} - sys.stdlib_module_names
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        assert node.level == 0, f"line {node.lineno}: relative import"
+        first, *parts = (node.module or "").split(".")
+        assert first not in short, f"line {node.lineno}: import it as tests.[...].{first}"
+        names = {*parts, *(alias.name for alias in node.names)} if first == "tests" else set()
+        assert not [name for name in names if name.startswith("test_")], f"line {node.lineno}: a helper needs its file"

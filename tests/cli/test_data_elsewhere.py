@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_artifact import save_data, save_decoder, save_tiny
 
 from tests.cli.running import PROGRAM, Cli
+from tests.tiny_artifact import save_data, save_decoder, save_tiny
 
 # As large as the second image of the tiny data set.
 NOISE = np.random.default_rng(0).integers(0, 256, (64, 80, 3), dtype=np.uint8)

@@ -10,7 +10,7 @@ from onnx import ModelProto, numpy_helper
 
 from lth_deploy.compiler import emit as emit_module
 from tests.cli.running import PROGRAM, Cli
-from tests.core.recipes import MINIMAL, write
+from tests.config.recipes import MINIMAL, write
 from tests.tiny_artifact import save_data, save_decoder, save_tiny
 
 

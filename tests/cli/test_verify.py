@@ -90,7 +90,7 @@ def test_what_cannot_be_verified_says_why(cli: Cli, tmp_path: Path) -> None:
 
 def test_an_export_is_signed_and_the_key_is_read_before_the_work(cli: Cli, model_file: Path, tmp_path: Path) -> None:
     pytest.importorskip("cryptography", reason="cryptography comes with the extra 'sign'")
-    from tests.workflow.test_signing import keys
+    from tests.workflow.verify.signing_keys import keys
 
     private, public = keys(tmp_path)
     wrong = cli("export", "--onnx", model_file, "--sign", public)

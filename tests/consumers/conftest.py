@@ -8,15 +8,15 @@ from pathlib import Path
 
 import onnxruntime
 import pytest
-from consumers import Consumer, Export
-from cross import PROJECT, cmake_build, cross_build, emulator_for_onnxruntime, needs_cross_tools
-from tiny_artifact import CLASSES, IDS, save_data, tiny_model
 
 from lth_deploy.compiler.artifact.metadata import ArtifactMetadata, ClassName, write_metadata
 from lth_deploy.compiler.artifact.pack import pack
 from lth_deploy.compiler.model.save import save_model
 from lth_deploy.compiler.regions.codegen.build import build_regions, zeros_from
 from lth_deploy.kernels import ops_library
+from tests.consumers.consumers import Consumer, Export
+from tests.cross import PROJECT, cmake_build, cross_build, emulator_for_onnxruntime, needs_cross_tools
+from tests.tiny_artifact import CLASSES, IDS, save_data, tiny_model
 
 SOURCE = PROJECT / "export" / "consumers" / "cpp"
 

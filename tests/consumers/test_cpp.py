@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
-from consumers import Consumer, Export
-from cross import run_program
-from tiny_artifact import IDS
 
 from lth_deploy.data.images import read_image
 from lth_deploy.measure.consumer import ConsumerReport
 from lth_deploy.measure.machine import describe_machine
 from lth_deploy.workflow.benchmark.benchmark import BenchmarkOptions, benchmark
+from tests.consumers.consumers import Consumer, Export
+from tests.cross import run_program
+from tests.tiny_artifact import IDS
 
 
 def consume(consumer: Consumer, *arguments: object, **more: Any) -> str:

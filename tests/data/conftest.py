@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from sound_coco import DOCUMENT, HEIGHT, WIDTH, CocoFolder
+
+from tests.data.sound_coco import DOCUMENT, HEIGHT, WIDTH, CocoFolder
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from pycocotools.coco import COCO
-from sound_coco import CocoFolder
 
 from lth_deploy.data.coco.load import CocoDataset, load_coco
+from tests.data.sound_coco import CocoFolder
 
 
 @pytest.fixture

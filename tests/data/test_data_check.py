@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from sound_coco import HEIGHT, WIDTH, CocoFolder
 
 from lth_deploy.data.coco.check import check_coco
 from lth_deploy.data.coco.load import load_coco
 from lth_deploy.data.findings import KEPT_PER_SEVERITY
 from lth_deploy.errors import DataError
+from tests.data.sound_coco import HEIGHT, WIDTH, CocoFolder
 
 Change = Callable[[dict[str, Any]], Any]
 

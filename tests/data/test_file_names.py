@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from sound_coco import HEIGHT, WIDTH, CocoFolder
 
 from lth_deploy.data.coco.check import check_coco
 from lth_deploy.data.coco.load import load_coco
 from lth_deploy.data.file_names import ImageFolder
 from lth_deploy.data.json_values import FaultError
 from lth_deploy.errors import DataError
+from tests.data.sound_coco import HEIGHT, WIDTH, CocoFolder
 
 
 def touch(path: Path) -> Path:

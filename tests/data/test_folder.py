@@ -8,7 +8,7 @@ from lth_deploy.data.coco.load import load_coco
 from lth_deploy.data.image_folder import convert_folder
 from lth_deploy.data.images import image_files
 from lth_deploy.errors import DataError
-from tests.pictures import COLORS, draw_folder
+from tests.image_folders import COLORS, draw_folder
 
 
 def test_every_picture_is_one_object_of_its_folders_class(tmp_path: Path) -> None:

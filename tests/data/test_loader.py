@@ -3,12 +3,12 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from sound_coco import HEIGHT, WIDTH, CocoFolder
 
 from lth_deploy.config.training_spec import AugmentSpec
 from lth_deploy.data.coco.load import CocoDataset, load_coco
 from lth_deploy.data.images import read_image
 from lth_deploy.errors import DataError, UsageError
+from tests.data.sound_coco import HEIGHT, WIDTH, CocoFolder
 
 torch = pytest.importorskip("torch")
 from lth_deploy.data.batches import loader  # noqa: E402

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
-from sound_coco import HEIGHT, WIDTH, CocoFolder
 
 from lth_deploy.data.coco.check import check_coco
 from lth_deploy.data.coco.load import load_coco
@@ -14,6 +13,7 @@ from lth_deploy.data.exif import read_orientation
 from lth_deploy.data.image_folder import convert_folder
 from lth_deploy.data.images import read_header, read_image, read_record
 from lth_deploy.errors import DataError
+from tests.data.sound_coco import HEIGHT, WIDTH, CocoFolder
 
 TURNED = range(5, 9)
 

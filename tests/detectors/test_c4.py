@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 from pydantic import ValidationError
-from tiny_detectors import CLASSES, picture, tiny_detector, tiny_spec, torch
 from torchvision.models import get_model
 
 from lth_deploy.detectors import build_detector
@@ -14,6 +13,7 @@ from lth_deploy.detectors.inference import predict
 from lth_deploy.errors import RecipeError
 from lth_deploy.pruning.mac_positions import measure_positions
 from lth_deploy.pruning.scope import scoped_layers
+from tests.tiny_detectors import CLASSES, picture, tiny_detector, tiny_spec, torch
 
 NAME = "faster_rcnn/c4"
 

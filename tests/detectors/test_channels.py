@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from tiny_detectors import picture, tiny_detector, torch
 
 from lth_deploy.detectors.channels import channel_groups
 from lth_deploy.detectors.inference import predict, to_input
+from tests.tiny_detectors import picture, tiny_detector, torch
 
 PHOTO = picture(64, 80)
 

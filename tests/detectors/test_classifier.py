@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from tiny_detectors import tiny_spec, torch
+
+from tests.tiny_detectors import tiny_spec, torch
 
 torchvision = pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
 

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from tiny_detectors import CLASSES, FAMILIES, KEYPOINTS, batch, picture, tiny_detector, tiny_spec, torch
 
 from lth_deploy.detectors import DETECTORS, build_detector
 from lth_deploy.detectors.inference import predict
 from lth_deploy.errors import RecipeError
+from tests.tiny_detectors import CLASSES, FAMILIES, KEYPOINTS, batch, picture, tiny_detector, tiny_spec, torch
 
 
 def test_every_family_of_the_recipe_is_registered() -> None:

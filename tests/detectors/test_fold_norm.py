@@ -2,13 +2,13 @@ import copy
 
 import numpy as np
 import pytest
-from tiny_detectors import FAMILIES, picture, tiny_detector, torch
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
 from lth_deploy.detectors.fold_norm import fold_norm
 from lth_deploy.detectors.groups import prunable_modules
 from lth_deploy.detectors.inference import predict
+from tests.tiny_detectors import FAMILIES, picture, tiny_detector, torch
 
 
 @pytest.mark.parametrize("norm", ["batch", "frozen", "group"])

@@ -1,10 +1,10 @@
 from typing import Any
 
 import pytest
-from tiny_detectors import CLASSES, FAMILIES, KEYPOINTS, batch, tiny_detector, torch
 from torch import nn
 
 from lth_deploy.detectors.groups import final_predictors, layer_groups, prunable_modules, shortcuts, stem
+from tests.tiny_detectors import CLASSES, FAMILIES, KEYPOINTS, batch, tiny_detector, torch
 
 PARTS = {
     "faster_rcnn": {"backbone", "fpn", "rpn", "box_head", "predictor"},

@@ -1,12 +1,12 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_detectors import CLASSES, batch, tiny_detector, tiny_spec, torch
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
 from lth_deploy.detectors import build_detector
 from lth_deploy.detectors.norms import groups
+from tests.tiny_detectors import CLASSES, batch, tiny_detector, tiny_spec, torch
 
 NORMS = {"batch": nn.BatchNorm2d, "frozen": FrozenBatchNorm2d, "group": nn.GroupNorm}
 

@@ -1,12 +1,12 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_detectors import torch
 from torch.nn import functional
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from lth_deploy.detectors.paste import paste_masks
 from lth_deploy.detectors.transform import IMAGENET_MEAN, IMAGENET_STD, fit_transform
+from tests.tiny_detectors import torch
 
 corner = st.floats(-8, 40, width=32)
 length = st.floats(1, 40, width=32)

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_detectors import CLASSES, FAMILIES, KEYPOINTS, tiny_detector, tiny_spec, torch
 from torchvision.models import get_model
 
 from lth_deploy.detectors import build_detector, weights
 from lth_deploy.detectors.weights import load_detector, read_state
 from lth_deploy.errors import DataError, RecipeError
+from tests.tiny_detectors import CLASSES, FAMILIES, KEYPOINTS, tiny_detector, tiny_spec, torch
 
 BODY = "backbone.body"
 

@@ -6,7 +6,7 @@ import pytest
 from lth_deploy.detections import Detections
 from lth_deploy.evaluation.breakdown import SIZE_BINS, Breakdown, break_down, size_edges
 from lth_deploy.evaluation.coco_ap import evaluate_detections
-from tests.evaluation.test_coco_ap import CATEGORY_IDS, ground_truth, perfect
+from tests.evaluation.coco_truths import CATEGORY_IDS, ground_truth, perfect
 
 
 def damaged(images: int = 8) -> tuple[dict, dict[int, Detections]]:

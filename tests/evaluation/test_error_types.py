@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from lth_deploy.detections import Detections
 from lth_deploy.evaluation.coco_ap import evaluate_detections, run_coco
 from lth_deploy.evaluation.error_types import TYPES, ErrorReport, find_errors
-from tests.evaluation.test_coco_ap import ground_truth as coco_truth
-from tests.evaluation.test_coco_ap import perfect
+from tests.evaluation.coco_truths import ground_truth as coco_truth
+from tests.evaluation.coco_truths import perfect
 
 Box = tuple[float, float, float, float]
 Object = tuple[Box, int]

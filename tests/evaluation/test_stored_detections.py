@@ -9,7 +9,7 @@ from safetensors.numpy import load_file, save_file
 from lth_deploy.errors import DataError
 from lth_deploy.evaluation.coco_rows import CompactDetections, compact
 from lth_deploy.evaluation.stored_detections import load_detections, save_detections
-from tests.evaluation.test_coco_ap import ground_truth, nothing, perfect
+from tests.evaluation.coco_truths import ground_truth, nothing, perfect
 
 
 def example() -> dict[int, CompactDetections]:

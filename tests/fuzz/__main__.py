@@ -19,8 +19,6 @@ from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).parents[2]
-# Modules of tests that are imported by their short names, as pytest lets them.
-sys.path[:0] = [str(PROJECT), *(str(PROJECT / "tests" / part) for part in ("", "kernels"))]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from tests.fuzz import native  # noqa: E402

@@ -53,7 +53,7 @@ def _host(isa: str, seed: int, inputs: int, seconds: float | None, faults: Path,
     outcomes: dict[str, int] = {}
     start, done = time.monotonic(), 0
     with tempfile.TemporaryDirectory() as place:
-        from host_nodes import write_nodes
+        from tests.kernels.host_nodes import write_nodes
 
         folder = Path(place)
         nodes = write_nodes(folder)
@@ -97,8 +97,8 @@ def _keep_node(
 
 @cache
 def _host_command(isa: str) -> tuple[object, ...]:
-    from cross import EMULATOR, PROJECT, cross_build
-    from hosts import build_host
+    from tests.cross import EMULATOR, PROJECT, cross_build
+    from tests.kernels.hosts import build_host
 
     if shutil.which("cmake") is None:
         raise _AbsentError("cmake is not installed")
@@ -118,7 +118,7 @@ def _host_command(isa: str) -> tuple[object, ...]:
 def _instruction_sets(host: Path) -> tuple[str, ...]:
     """Those that the host can run on here, from what it says of one that does not exist."""
     with tempfile.TemporaryDirectory() as place:
-        from host_nodes import write_nodes
+        from tests.kernels.host_nodes import write_nodes
 
         node = write_nodes(Path(place))[0]
         ended = _start([host, "run", node, Path(place) / "out", 1], Path(place), "none")
@@ -168,7 +168,7 @@ def _harness(name: str, seed: int, inputs: int, seconds: float | None, faults: P
 
 @cache
 def _build_harness(name: str) -> Path:
-    from cross import PROJECT, cmake_build
+    from tests.cross import PROJECT, cmake_build
 
     if shutil.which("cmake") is None:
         raise _AbsentError("cmake is not installed")
@@ -188,7 +188,7 @@ def _build_harness(name: str) -> Path:
 
 
 def _write_corpus(name: str, folder: Path) -> None:
-    from host_nodes import NODES, write_nodes
+    from tests.kernels.host_nodes import NODES, write_nodes
 
     if name == "constants":
         for file in write_nodes(folder):

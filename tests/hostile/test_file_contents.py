@@ -21,7 +21,7 @@ from lth_deploy.errors import ArtifactError, DataError, LthError
 from lth_deploy.mask import load_masks
 from lth_deploy.run.directory import RunDirectory, Trial, read_metrics
 from tests.cli.running import Cli
-from tests.core.recipes import MINIMAL, write
+from tests.config.recipes import MINIMAL, write
 from tests.hostile.make_corpus import valid, valid_region
 from tests.tiny_artifact import save_data, save_decoder, tiny_model
 

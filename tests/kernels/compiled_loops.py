@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cross import run_program
+from tests.cross import run_program
 
 _KERNEL = re.compile(r"^[0-9a-f]+ <(.*_r(?:ows|un)<.*)>:\n((?:.+\n)+)", re.M)
 _INSTRUCTION = re.compile(r"^ *([0-9a-f]+):\t(?:\{vex\} )?(\S+)(.*)$", re.M)

@@ -6,11 +6,11 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-from cross import PROJECT, cmake_build
-from region_models import model_of, open_model
 
 from lth_deploy.kernels import ops_library
 from lth_deploy.kernels.program.text import parse
+from tests.cross import PROJECT, cmake_build
+from tests.kernels.region_models import model_of, open_model
 
 SOURCES = PROJECT / "lth_deploy" / "kernels"
 INSTRUCTION_SETS = (

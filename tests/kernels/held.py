@@ -6,10 +6,10 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
-from region_models import Array, Constant, model_of, open_model, run_model
 
 from lth_deploy.kernels.oracle.reference import run_bounded
 from lth_deploy.kernels.program.instructions import Program
+from tests.kernels.region_models import Array, Constant, model_of, open_model, run_model
 
 
 def hold(program: Program, weights: Sequence[Constant], inputs: Sequence[Array], library: Path) -> None:

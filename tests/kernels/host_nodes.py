@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from quantized_programs import EVERY_QUANTIZED
-from region_nodes import region_node, write_node
-from region_programs import EVERY_INSTRUCTION
-from residual_programs import RESIDUAL_PROGRAMS
-from roi_nodes import ROI_NODES, write_roi_node
+from tests.kernels.quantized_programs import EVERY_QUANTIZED
+from tests.kernels.region_nodes import region_node, write_node
+from tests.kernels.region_programs import EVERY_INSTRUCTION
+from tests.kernels.residual_programs import RESIDUAL_PROGRAMS
+from tests.kernels.roi_nodes import ROI_NODES, write_roi_node
 
 GROUPED = """\
 lth_region 1

@@ -4,7 +4,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from cross import PROJECT, cmake_build
+from tests.cross import PROJECT, cmake_build
 
 _FLAGS = {"plain": [], "address": ["-DLTH_SANITIZE=address,undefined"], "thread": ["-DLTH_SANITIZE=thread"]}
 

@@ -1,7 +1,6 @@
 """Region programs on bytes for tests: one that uses every instruction, and a strategy that draws sound ones."""
 
 from hypothesis import strategies as st
-from region_programs import acts
 
 from lth_deploy.kernels.program.instructions import (
     Concat,
@@ -23,6 +22,7 @@ from lth_deploy.kernels.program.instructions import (
     Window,
     arguments,
 )
+from tests.kernels.region_programs import acts
 
 EVERY_QUANTIZED = """\
 lth_region 1

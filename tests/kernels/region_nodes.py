@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from node_files import AnyArray, write_file
-from region_models import Array, Constant, arrays_of, random_constants
 
 from lth_deploy.kernels.program.instructions import Program
 from lth_deploy.kernels.program.text import parse, text
+from tests.kernels.node_files import AnyArray, write_file
+from tests.kernels.region_models import Array, Constant, arrays_of, random_constants
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from node_files import write_file
+
+from tests.kernels.node_files import write_file
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]

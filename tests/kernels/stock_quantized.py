@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
-from region_models import Constant
 
 from lth_deploy.kernels.program.instructions import QConv, Quantized
+from tests.kernels.region_models import Constant
 
 Bytes = npt.NDArray[np.uint8]
 

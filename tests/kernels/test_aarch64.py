@@ -5,18 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from compiled_loops import AARCH64, inner_loops, spent, spilling
-from cross import EMULATOR, PROJECT, cross_build, needs_cross_tools, run_program
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from node_files import read_arrays
-from quantized_programs import EVERY_QUANTIZED, quantized_programs
-from region_nodes import RegionNode, region_node, write_node
-from region_programs import EVERY_INSTRUCTION, programs
-from roi_nodes import ROI_NODES, exact_roi_align, write_roi_node
 
 from lth_deploy.kernels.oracle.reference import run_bounded
 from lth_deploy.kernels.program.text import text
+from tests.cross import EMULATOR, PROJECT, cross_build, needs_cross_tools, run_program
+from tests.kernels.compiled_loops import AARCH64, inner_loops, spent, spilling
+from tests.kernels.node_files import read_arrays
+from tests.kernels.quantized_programs import EVERY_QUANTIZED, quantized_programs
+from tests.kernels.region_nodes import RegionNode, region_node, write_node
+from tests.kernels.region_programs import EVERY_INSTRUCTION, programs
+from tests.kernels.roi_nodes import ROI_NODES, exact_roi_align, write_roi_node
 
 pytestmark = pytest.mark.slow
 

@@ -6,12 +6,8 @@ from typing import Literal
 
 import numpy as np
 import pytest
-from drawn_inputs import SLOW_MACHINE, ZEROS, drawn_pictures, reach
-from held import hold, hold_on_all
 from hypothesis import given
 from hypothesis import strategies as st
-from region_models import model_of, open_model, random_constants, run_model
-from region_programs import EVERY_INSTRUCTION, acts, programs
 
 from lth_deploy.kernels.program.instructions import (
     Act,
@@ -27,6 +23,10 @@ from lth_deploy.kernels.program.instructions import (
     Window,
 )
 from lth_deploy.kernels.program.text import parse
+from tests.kernels.drawn_inputs import SLOW_MACHINE, ZEROS, drawn_pictures, reach
+from tests.kernels.held import hold, hold_on_all
+from tests.kernels.region_models import model_of, open_model, random_constants, run_model
+from tests.kernels.region_programs import EVERY_INSTRUCTION, acts, programs
 
 
 @st.composite

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import onnxruntime
 import pytest
-from node_files import AnyArray
 from onnx import TensorProto, helper, numpy_helper
-from region_models import open_model, run_model
-from region_nodes import RegionNode, region_node
-from region_programs import EVERY_INSTRUCTION
 
 from lth_deploy.kernels import ops_library
 from lth_deploy.kernels.oracle.reference import run_bounded
 from lth_deploy.kernels.program.text import text
+from tests.kernels.node_files import AnyArray
+from tests.kernels.region_models import open_model, run_model
+from tests.kernels.region_nodes import RegionNode, region_node
+from tests.kernels.region_programs import EVERY_INSTRUCTION
 
 LIBRARY = ops_library()
 SHAPES = [(2, 3, 21, 18), (5, 16)]

@@ -9,9 +9,6 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from held import hold
-from quantized_programs import numbered
-from region_models import model_of, open_model, random_constants, run_model
 
 from lth_deploy.kernels import ops_library
 from lth_deploy.kernels.program.instructions import (
@@ -25,6 +22,9 @@ from lth_deploy.kernels.program.instructions import (
     Quantized,
     Window,
 )
+from tests.kernels.held import hold
+from tests.kernels.quantized_programs import numbered
+from tests.kernels.region_models import model_of, open_model, random_constants, run_model
 
 DENSE = ("amx", "amx_emulated", "amx_emulated without AVX-512")
 OUT = Quantized(0.05, 0)

@@ -6,19 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from host_nodes import NODES, write_nodes
-from hosts import build_host, run_host
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from node_files import read_arrays, write_texts
-from quantized_programs import quantized_programs
-from region_nodes import region_node, write_node
-from region_programs import EVERY_INSTRUCTION, programs
 
 from lth_deploy.errors import ArtifactError
 from lth_deploy.kernels.oracle.reference import run_bounded
 from lth_deploy.kernels.program.text import parse, text
 from lth_deploy.measure.machine import describe_machine
+from tests.kernels.host_nodes import NODES, write_nodes
+from tests.kernels.hosts import build_host, run_host
+from tests.kernels.node_files import read_arrays, write_texts
+from tests.kernels.quantized_programs import quantized_programs
+from tests.kernels.region_nodes import region_node, write_node
+from tests.kernels.region_programs import EVERY_INSTRUCTION, programs
 
 MUTATIONS = 10_000
 

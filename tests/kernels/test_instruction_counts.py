@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from compiled_loops import X86_64, inner_loops, spent, spilling
-from cross import run_program
-from hosts import build_host
-from region_models import random_constants
-from region_nodes import RegionNode, write_node
 
 from lth_deploy.kernels.program.text import parse
+from tests.cross import run_program
+from tests.kernels.compiled_loops import X86_64, inner_loops, spent, spilling
+from tests.kernels.hosts import build_host
+from tests.kernels.region_models import random_constants
+from tests.kernels.region_nodes import RegionNode, write_node
 
 LANES = {"portable": 4, "avx2": 8}
 CHANNELS = 64

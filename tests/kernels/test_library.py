@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from region_models import model_of
 from typer.testing import CliRunner
 
 import lth_deploy
@@ -15,6 +14,7 @@ from lth_deploy.errors import ArtifactError, MissingLibraryError
 from lth_deploy.kernels import library
 from lth_deploy.kernels.program.text import parse
 from lth_deploy.runtimes import RUNTIMES
+from tests.kernels.region_models import model_of
 
 RELU = "lth_region 1\ninputs 1\nt0 = load 0 channels=1\nt1 = act t0 act=relu\noutput t1\n"
 

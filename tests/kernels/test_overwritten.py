@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from held import hold
-from region_models import model_of, open_model, random_constants, run_model
-from residual_programs import RESIDUAL_PROGRAMS
 
 from lth_deploy.kernels.program.instructions import Dequantize, Instruction, Output, Program
 from lth_deploy.kernels.program.text import parse
+from tests.kernels.held import hold
+from tests.kernels.region_models import model_of, open_model, random_constants, run_model
+from tests.kernels.residual_programs import RESIDUAL_PROGRAMS
 
 
 def _all_kept(program: Program) -> Program:

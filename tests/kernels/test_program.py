@@ -3,8 +3,6 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from quantized_programs import EVERY_QUANTIZED, quantized_programs
-from region_programs import EVERY_INSTRUCTION, programs
 
 from lth_deploy.errors import ArtifactError
 from lth_deploy.kernels.program.instructions import (
@@ -20,6 +18,8 @@ from lth_deploy.kernels.program.instructions import (
     Window,
 )
 from lth_deploy.kernels.program.text import parse, text
+from tests.kernels.quantized_programs import EVERY_QUANTIZED, quantized_programs
+from tests.kernels.region_programs import EVERY_INSTRUCTION, programs
 
 
 def test_every_instruction_survives() -> None:

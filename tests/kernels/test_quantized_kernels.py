@@ -5,14 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from drawn_inputs import SLOW_MACHINE, ZEROS, drawn_pictures, reach
-from held import hold, hold_on_all
 from hypothesis import given
 from hypothesis import strategies as st
-from quantized_programs import EVERY_QUANTIZED, numbered, quantized, quantized_programs
-from region_models import model_of, open_model, random_constants, run_model
-from region_programs import acts
-from stock_quantized import stock_qconv, stock_quantize
 
 from lth_deploy.kernels.program.instructions import (
     Act,
@@ -32,6 +26,12 @@ from lth_deploy.kernels.program.instructions import (
     Window,
 )
 from lth_deploy.kernels.program.text import parse
+from tests.kernels.drawn_inputs import SLOW_MACHINE, ZEROS, drawn_pictures, reach
+from tests.kernels.held import hold, hold_on_all
+from tests.kernels.quantized_programs import EVERY_QUANTIZED, numbered, quantized, quantized_programs
+from tests.kernels.region_models import model_of, open_model, random_constants, run_model
+from tests.kernels.region_programs import acts
+from tests.kernels.stock_quantized import stock_qconv, stock_quantize
 
 ONE, THREE = Window(), Window((3, 3), (1, 1), (1, 1, 1, 1))
 DOWN, SEVEN = Window((3, 3), (2, 2), (1, 1, 1, 1)), Window((7, 7), (2, 2), (3, 3, 3, 3))

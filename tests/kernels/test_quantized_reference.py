@@ -4,9 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from quantized_programs import EVERY_QUANTIZED, quantized_programs
-from region_models import random_constants
-from stock_quantized import stock_qadd, stock_qconv, stock_quantize
 
 from lth_deploy.errors import ArtifactError
 from lth_deploy.kernels.oracle.reference import run, run_bounded
@@ -26,6 +23,9 @@ from lth_deploy.kernels.program.instructions import (
 )
 from lth_deploy.kernels.program.rules_constants import check_arrays
 from lth_deploy.kernels.program.text import parse
+from tests.kernels.quantized_programs import EVERY_QUANTIZED, quantized_programs
+from tests.kernels.region_models import random_constants
+from tests.kernels.stock_quantized import stock_qadd, stock_qconv, stock_quantize
 
 ANY = Quantized(0.02, 128)
 

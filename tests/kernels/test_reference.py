@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from onnx import helper, numpy_helper
-from region_programs import EVERY_INSTRUCTION, programs
 
 from lth_deploy.errors import ArtifactError
 from lth_deploy.kernels.oracle.reference import run, run_bounded
 from lth_deploy.kernels.program.instructions import Program
 from lth_deploy.kernels.program.text import parse
+from tests.kernels.region_programs import EVERY_INSTRUCTION, programs
 
 
 def _random(program: Program, shapes: list[tuple[int, ...]], seed: int = 0) -> tuple[list[np.ndarray], ...]:

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hosts import build_host, run_host
-from node_files import read_arrays, write_file
-from roi_nodes import ROI_NODES, RoiNode, exact_roi_align, roi_node, write_roi_node
+
+from tests.kernels.hosts import build_host, run_host
+from tests.kernels.node_files import read_arrays, write_file
+from tests.kernels.roi_nodes import ROI_NODES, RoiNode, exact_roi_align, roi_node, write_roi_node
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ from lth_deploy.pruning.search.early_masks import overlap  # noqa: E402
 from lth_deploy.run.directory import RunDirectory, read_metrics  # noqa: E402
 from lth_deploy.training.state import TrainingState  # noqa: E402
 from lth_deploy.workflow.search.shared_dense import adopt_dense, dense_key  # noqa: E402
-from tests.pruning.test_imp import Killed  # noqa: E402
 from tests.pruning.toy_search import TOTAL, ToyBatches, build, toy_recipe, toy_search  # noqa: E402
+from tests.pruning.watched_search import Killed  # noqa: E402
 from tests.workflow.ticket_runs import outcome  # noqa: E402
 
 LEVELS = (0.5, 0.8)

@@ -16,8 +16,8 @@ from lth_deploy.mask import Masks, is_subset, load_masks, sparsity  # noqa: E402
 from lth_deploy.pruning.search.gradual import RaiseSparsity, cubic_sparsity  # noqa: E402
 from lth_deploy.training.session import Session  # noqa: E402
 from lth_deploy.training.state import TrainingState  # noqa: E402
-from tests.pruning.test_imp import Killed, Spy, dies_at, finish  # noqa: E402
 from tests.pruning.toy_search import REWIND, TOTAL, toy_recipe, toy_search  # noqa: E402
+from tests.pruning.watched_search import Killed, Spy, dies_at, finish  # noqa: E402
 
 CUBIC = {"schedule": "cubic", "cubic": {"begin": 0.0, "end": 0.8, "every": 1}}
 

@@ -13,8 +13,8 @@ from lth_deploy.config.recipe import Recipe  # noqa: E402
 from lth_deploy.errors import DataError, RecipeError, UsageError  # noqa: E402
 from lth_deploy.mask import load_masks  # noqa: E402
 from lth_deploy.training.state import TrainingState  # noqa: E402
-from tests.pruning.test_imp import Killed, Spy, dies_at, outcome  # noqa: E402
 from tests.pruning.toy_search import TOTAL, ToyBatches, toy_recipe, toy_search  # noqa: E402
+from tests.pruning.watched_search import Killed, Spy, dies_at, outcome  # noqa: E402
 
 POSITIONS = dict.fromkeys(["backbone.0.weight", "backbone.3.weight", "rpn.weight", "head.weight"], 1.0)
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from report_samples import layers
+from tests.reporting.report_samples import layers
 
 TYPES = ("classification", "localization", "both", "duplicate", "background", "missed")
 CLASSES = (("person", 900, 120), ("bicycle", 90, 30), ("toaster", 4, 2))

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from report_samples import make_benchmark, make_run, write
+
+from tests.reporting.report_samples import make_benchmark, make_run, write
 
 
 @pytest.fixture

@@ -5,13 +5,13 @@ import xml.etree.ElementTree as ET
 from typing import Any
 
 import pytest
-from analysis_samples import CLASSES, TRIALS, figures, kind, make_analysis, run, trial
 
 from lth_deploy.reporting.analysis import plots as analysis_plots
 from lth_deploy.reporting.analysis import tables as analysis_tables
 from lth_deploy.reporting.analysis.page import drawings, render
 from lth_deploy.reporting.analysis.schema import Analysis, KindAnalysis, RunAnalysis
 from lth_deploy.reporting.number_text import MINUS, MISSING
+from tests.reporting.analysis_samples import CLASSES, TRIALS, figures, kind, make_analysis, run, trial
 
 HOSTILE = '</svg><script>alert("1")</script> $\\frac{1}{0}$ & ' + "x" * 500
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from report_samples import make_benchmark, make_run, write
 
 from lth_deploy.errors import DataError, UsageError
 from lth_deploy.workflow.report import plot, report
+from tests.reporting.report_samples import make_benchmark, make_run, write
 
 HOSTILE = '</script></title><script>alert(1)</script><img src=x onerror="alert(2)">'
 

@@ -6,7 +6,6 @@ import xml.etree.ElementTree as ET
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from report_samples import make_benchmark, make_run, trial
 
 from lth_deploy.reporting import cost_plots, plots
 from lth_deploy.reporting.benchmark import pareto_fronts
@@ -15,6 +14,7 @@ from lth_deploy.reporting.benchmark.pareto_fronts import Point
 from lth_deploy.reporting.cost_plots import Bar, Stack
 from lth_deploy.reporting.drawing.svg import standalone
 from lth_deploy.reporting.schema import BenchmarkResults, RunSummary
+from tests.reporting.report_samples import make_benchmark, make_run, trial
 
 HOSTILE = '</svg><script>alert("1")</script> $\\frac{1}{0}$ & ' + "x" * 500
 

@@ -4,10 +4,10 @@ import copy
 from typing import Any
 
 import pytest
-from report_samples import make_benchmark, make_run, trial
 
 from lth_deploy.reporting.schema import BenchmarkResults, RunSummary
 from lth_deploy.reporting.verdict import judge_benchmark, judge_run
+from tests.reporting.report_samples import make_benchmark, make_run, trial
 
 
 def judged(document: dict[str, Any]):  # type: ignore[no-untyped-def]

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_artifact import CLASSES, save_data, save_decoder, save_tiny
 
 from lth_deploy.errors import ArtifactError, DataError, UsageError
 from lth_deploy.evaluation.coco_rows import CompactDetections
 from lth_deploy.workflow.artifact import find_artifact, open_artifact
 from lth_deploy.workflow.evaluate import evaluate, map_labels
 from lth_deploy.workflow.predict import predict
+from tests.tiny_artifact import CLASSES, save_data, save_decoder, save_tiny
 
 needs_openvino = pytest.mark.skipif(
     importlib.util.find_spec("openvino") is None, reason="the openvino extra is not installed"

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
-from tiny_artifact import save_data, save_decoder, save_tiny
 
 from lth_deploy.data.coco.load import load_coco
 from lth_deploy.data.crops import cut_objects
@@ -17,6 +16,7 @@ from lth_deploy.workflow.artifact import open_artifact
 from lth_deploy.workflow.benchmark.candidates import calibration_images
 from lth_deploy.workflow.evaluate import detect_all
 from lth_deploy.workflow.predict import predict
+from tests.tiny_artifact import save_data, save_decoder, save_tiny
 
 CONSUMERS = Path(__file__).parents[2] / "export" / "consumers"
 # What an image is stored as so that the orientation makes it upright again.

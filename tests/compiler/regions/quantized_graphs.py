@@ -3,10 +3,10 @@
 from typing import Any
 
 import numpy as np
-from region_graphs import Graph
 
 from lth_deploy.formats import Block
 from tests.compiler.onnx_models import in_blocks
+from tests.compiler.regions.region_graphs import Graph
 
 
 class QuantizedGraph(Graph):

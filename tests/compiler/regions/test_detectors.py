@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from onnx import ModelProto
-from region_graphs import assert_programs, assert_same, optimized, regions_of, run
 
 from lth_deploy.compiler.artifact.load import load_model
 from lth_deploy.compiler.artifact.normalize import prepare
 from lth_deploy.compiler.artifact.value_types import set_weights
 from lth_deploy.compiler.artifact.weight_layers import weight_layers
 from lth_deploy.compiler.one_shot.magnitude import prune_onnx
+from tests.compiler.regions.region_graphs import assert_programs, assert_same, optimized, regions_of, run
 
 # Regions and layers inside them: pyramid with dense heads; box head; mask head. The average behind a box head that is
 # layer4 has no instruction, so the predictors stand alone.

@@ -5,8 +5,9 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from quantized_graphs import QuantizedGraph
-from region_graphs import regions_of
+
+from tests.compiler.regions.quantized_graphs import QuantizedGraph
+from tests.compiler.regions.region_graphs import regions_of
 
 PICTURE = {"x": [1, 16, 8, 8]}
 ROWS = {"x": [5, 16]}

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from onnx import ModelProto
-from quantized_graphs import QuantizedGraph
-from region_graphs import assert_programs, assert_same, noise, optimized, regions_of
 
 from lth_deploy.compiler.artifact.check_regions import program_of
 from lth_deploy.kernels.program.instructions import Load, QConv
+from tests.compiler.regions.quantized_graphs import QuantizedGraph
+from tests.compiler.regions.region_graphs import assert_programs, assert_same, noise, optimized, regions_of
 
 INPUT = {"x": ["n", 16, "h", "w"]}
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from quantized_graphs import QuantizedGraph
-from region_graphs import assert_steps, noise, regions_of, run
 
 from lth_deploy.compiler.artifact.extract_region import extract_regions, with_outputs
+from tests.compiler.regions.quantized_graphs import QuantizedGraph
+from tests.compiler.regions.region_graphs import assert_steps, noise, regions_of, run
 
 GRAPHS = 24
 """Seeds 0 to 23; some hundred more were tried by hand."""

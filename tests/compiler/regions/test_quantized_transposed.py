@@ -7,13 +7,13 @@ import numpy as np
 import onnx
 import pytest
 from onnx import ModelProto, helper, numpy_helper
-from quantized_graphs import QuantizedGraph
-from region_graphs import assert_programs, noise, regions_of, run
 
 from lth_deploy.compiler.artifact.check_regions import program_of
 from lth_deploy.kernels import ops_library
 from lth_deploy.kernels.program.instructions import QConvTranspose
 from lth_deploy.kernels.program.text import text
+from tests.compiler.regions.quantized_graphs import QuantizedGraph
+from tests.compiler.regions.region_graphs import assert_programs, noise, regions_of, run
 
 INPUT = {"x": ["n", 16, "h", "w"]}
 

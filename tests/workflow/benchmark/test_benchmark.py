@@ -1,0 +1,245 @@
+"""The benchmark: every row beside its baseline, nothing timed that computes something else."""
+
+import importlib.util
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+import pytest
+
+from lth_deploy.compiler.artifact.metadata import ArtifactMetadata, ClassName, write_metadata
+from lth_deploy.compiler.artifact.pack import pack
+from lth_deploy.compiler.model.save import save_model
+from lth_deploy.compiler.regions.codegen.build import build_regions, zeros_from
+from lth_deploy.errors import ArtifactError, DataError, ParityError, UsageError
+from lth_deploy.measure.memory import FreshProcess
+from lth_deploy.measure.results import BenchmarkResults, Row
+from lth_deploy.measure.table import table_rows
+from lth_deploy.workflow.artifact import count_regions
+from lth_deploy.workflow.benchmark.benchmark import BenchmarkOptions, benchmark
+from lth_deploy.workflow.benchmark.measure_round import _check_outputs
+from tests.tiny_artifact import CLASSES, IDS, save_data, save_decoder, save_tiny, tiny_model
+
+QUICK = BenchmarkOptions(seconds=0.05, loads=1, bootstrap=20)
+
+
+def save_packed(path: Path, zeros: float = 0.8, seed: int = 0) -> Path:
+    packed, reports = pack(tiny_model(seed, zeros), values="fp16")
+    assert any(report.reason is None for report in reports)
+    classes = [ClassName(id=number, name=name) for number, name in zip(IDS, CLASSES, strict=True)]
+    write_metadata(packed, ArtifactMetadata(decoder="lth", classes=classes, values="fp16"))
+    save_model(packed, path)
+    return path
+
+
+@pytest.fixture
+def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Starting fresh processes takes a second each; one test does it for all."""
+    measured = FreshProcess(load_ms=3.0, first_ms=2.0, base_rss_bytes=1, peak_rss_bytes=2)
+    monkeypatch.setattr("lth_deploy.workflow.benchmark.measure_round.probe", lambda *_: measured)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    save_data(tmp_path)
+    return tmp_path
+
+
+def run(folder: Path, artifacts: list[Path], options: BenchmarkOptions = QUICK, **more: Path) -> BenchmarkResults:
+    return benchmark(artifacts, folder / "annotations.json", folder / "images", options=options, **more)
+
+
+def by_name(results: BenchmarkResults) -> dict[str, Row]:
+    return {row.name: row for row in results.rows}
+
+
+def test_packed_artifact_beside_its_dense_control_and_int8(folder: Path) -> None:
+    pytest.importorskip("sympy", reason="the int8 extra is not installed")
+    save_tiny(folder / "dense.onnx")
+    artifact = save_packed(folder / "ticket.onnx")
+    results = run(folder, [artifact], BenchmarkOptions(seconds=0.05, loads=2, bootstrap=20, int8=True))
+    rows = by_name(results)
+    assert [(row.name, row.kind) for row in results.rows] == [
+        ("dense", "dense"),
+        ("ticket", "packed"),
+        ("dense int8", "int8"),
+    ]
+    dense, ticket, int8 = rows.values()
+    assert ticket.bytes == artifact.stat().st_size
+    assert ticket.zero_weights == pytest.approx(0.79, abs=0.01)
+    assert ticket.zero_macs == pytest.approx(0.8, abs=0.01)
+    assert dense.zero_weights == 0.0
+    assert dense.ratio_to_baseline is None
+    assert int8.bytes < dense.bytes
+    for row in results.rows:
+        assert row.ap is not None
+        assert row.ap["bbox"]["AP"] == pytest.approx(1.0)
+        assert row.latency_ms is not None
+        assert sum(row.latency_ms.blocks) == row.latency_ms.n == len(row.latency_ms.samples)
+        assert len(row.load_ms) == 2
+        assert row.peak_rss_bytes is not None
+        assert row.peak_rss_bytes >= (row.base_rss_bytes or 0) > 0
+        assert row.entropy_bytes is not None
+        assert row.entropy_bytes <= (row.bytes_coo or 0)
+    for row in (ticket, int8):
+        assert row.ratio_to_baseline is not None
+        assert row.ratio_to_baseline.low <= row.ratio_to_baseline.median <= row.ratio_to_baseline.high
+        assert row.ap_difference is not None
+        assert row.ap_difference["bbox"].mean == 0.0
+    assert len({len(row.latency_ms.blocks) for row in results.rows if row.latency_ms}) == 1
+
+
+@pytest.mark.usefixtures("no_processes")
+def test_parts_account_for_every_byte(folder: Path) -> None:
+    rows = by_name(run(folder, [save_packed(folder / "ticket.onnx")]))
+    for row in rows.values():
+        assert row.parts is not None
+        assert row.parts.values + row.parts.positions + row.parts.dense + row.parts.other == row.bytes
+    parts = rows["ticket"].parts
+    assert parts is not None
+    assert min(parts.values, parts.positions) > 0
+
+
+@pytest.mark.usefixtures("no_processes")
+def test_without_a_dense_file_the_twin_of_the_artifact_is_the_baseline(folder: Path) -> None:
+    results = run(folder, [save_packed(folder / "ticket.onnx")])
+    base, ticket = results.rows
+    assert base.name == "ticket-dense"
+    assert base.zero_weights == ticket.zero_weights
+    assert "own weights" in base.notes[0]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="openvino is not installed")
+@pytest.mark.usefixtures("no_processes")
+def test_engines_and_threads_make_rows_and_openvino_gets_the_twin(folder: Path) -> None:
+    options = BenchmarkOptions(seconds=0.05, loads=1, bootstrap=20, engines=("onnxruntime", "openvino"), threads=(1, 2))
+    results = run(folder, [save_packed(folder / "ticket.onnx")], options)
+    seen = [(row.name, row.engine, row.threads) for row in results.rows]
+    assert seen[:4] == [
+        (name, engine, 1) for name in ("ticket-dense", "ticket") for engine in ("onnxruntime", "openvino")
+    ]
+    assert [row[:2] for row in seen[4:]] == [row[:2] for row in seen[:4]]
+    assert {row[2] for row in seen[4:]} == {2}
+    twin = results.rows[3]
+    assert twin.bytes == results.rows[2].bytes
+    assert "ran the dense twin" in twin.notes[0]
+    assert all(row.ap and row.ap["bbox"]["AP"] == pytest.approx(1.0) for row in results.rows)
+
+
+@pytest.mark.usefixtures("no_processes")
+def test_rows_of_foreign_files_and_a_given_baseline(folder: Path) -> None:
+    base = save_tiny(folder / "base.onnx")
+    other = save_tiny(folder / "other.onnx", shift=5.0)
+    decoder = save_decoder(folder)
+    results = run(
+        folder, [other], BenchmarkOptions(seconds=0.05, loads=1, bootstrap=20, decoder=decoder), baseline=base
+    )
+    rows = by_name(results)
+    assert rows["other"].kind == "foreign"
+    assert rows["other"].ap_difference is not None
+    assert rows["other"].ap_difference["bbox"].high < 0.0
+
+
+@pytest.mark.usefixtures("no_processes")
+def test_imported_rows_are_appended_with_their_origin(folder: Path) -> None:
+    artifact = save_packed(folder / "ticket.onnx")
+    first = run(folder, [artifact])
+    (folder / "board.json").write_text(first.to_json())
+    both = run(
+        folder,
+        [artifact],
+        BenchmarkOptions(seconds=0.05, loads=1, bootstrap=20, imports=(folder / "board.json",)),
+    )
+    assert len(both.rows) == 4
+    assert both.rows[3].latency_ms == first.rows[1].latency_ms
+    assert "imported from board.json" in both.rows[3].notes[-1]
+    assert BenchmarkResults.from_json(both.to_json()) == both
+    assert len(table_rows(both)) == 5
+
+
+def test_wrong_outputs_are_never_timed(folder: Path) -> None:
+    from dataclasses import replace
+
+    from lth_deploy.workflow.artifact import open_session, read_model_file
+    from lth_deploy.workflow.benchmark.candidates import Contender
+
+    file = read_model_file(save_packed(folder / "ticket.onnx"))
+    wrong = save_tiny(folder / "wrong.onnx", seed=5)
+    contender = Contender("ticket", "packed", file, file, "onnxruntime", wrong)
+    photos = [np.full((60, 80, 3), 200, np.uint8)]
+    opened = open_session(file, engine="onnxruntime", threads=1)
+    with pytest.raises(ParityError, match=r"ticket on onnxruntime.*'scores'"):
+        _check_outputs(contender, opened, photos)
+    peer = replace(contender, engine="openvino")
+    assert "scores" in _check_outputs(peer, opened, photos)[0]
+
+    def failing(feeds: object, *, give_back: bool = False) -> dict[str, np.ndarray]:
+        raise ArtifactError("while running Region0 node: the window is larger than its input")
+
+    broken = replace(opened, session=SimpleNamespace(run=failing, describe=opened.session.describe))
+    with pytest.raises(ParityError, match="cannot run with the kernel library: while running Region0"):
+        _check_outputs(replace(contender, engine="lth_deploy"), broken, photos)
+    with pytest.raises(ArtifactError):
+        _check_outputs(contender, broken, photos)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (BenchmarkOptions(seconds=0), "--time"),
+        (BenchmarkOptions(threads=(0,)), "--threads"),
+        (BenchmarkOptions(engines=()), "engine"),
+        (BenchmarkOptions(engines=("onnxrt",)), "unknown engine"),
+        (BenchmarkOptions(images=0), "images"),
+        (BenchmarkOptions(imports=(Path("no.json"),)), r"no\.json"),
+    ],
+)
+def test_arguments_are_refused_before_anything_runs(folder: Path, options: BenchmarkOptions, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        run(folder, [save_packed(folder / "ticket.onnx")], options)
+
+
+def test_one_file_twice_and_damaged_imports_are_refused(folder: Path) -> None:
+    artifact = save_packed(folder / "ticket.onnx")
+    with pytest.raises(UsageError, match="twice"):
+        run(folder, [artifact, artifact])
+    (folder / "bad.json").write_text("{}")
+    with pytest.raises(DataError, match=r"bad\.json"):
+        run(folder, [artifact], BenchmarkOptions(imports=(folder / "bad.json",)))
+
+
+@pytest.mark.usefixtures("no_processes")
+def test_a_peer_that_refuses_a_model_loses_its_row_and_nothing_else(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lth_deploy.errors import ArtifactError
+    from lth_deploy.runtimes import RUNTIMES
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ArtifactError("operator If is not supported")
+
+    monkeypatch.setattr(RUNTIMES.get("openvino"), "load", refuse)
+    options = BenchmarkOptions(seconds=0.05, bootstrap=20, engines=("onnxruntime", "openvino"))
+    results = run(folder, [save_packed(folder / "ticket.onnx")], options)
+    assert [row.engine for row in results.rows] == ["onnxruntime", "onnxruntime"]
+    assert ["If is not supported" in reason for reason in results.settings["left_out"]] == [True, True]
+
+
+@pytest.mark.usefixtures("no_processes")
+def test_files_with_regions_get_a_row_of_the_kernels(folder: Path) -> None:
+    default = replace(QUICK, engines=None)
+    plain, regions = save_packed(folder / "plain.onnx"), folder / "regions.onnx"
+    built, _ = build_regions(onnx.load(str(plain)), zeros_from(0.1))
+    assert count_regions(built) == 1
+    save_model(built, regions)
+    found = run(folder, [plain, regions], default).rows
+    assert sorted((row.name, row.engine) for row in found) == [
+        ("plain", "onnxruntime"),
+        ("plain-dense", "onnxruntime"),
+        ("regions", "lth_deploy"),
+        ("regions", "onnxruntime"),
+    ]
+    only = run(folder, [plain], replace(QUICK, engines=("lth_deploy",))).rows
+    assert {row.engine for row in only} == {"lth_deploy"}
