@@ -48,8 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def measured(name: str, run: Path) -> dict[str, Any]:
     """The trials' AP, and what the files of the highest ticket find."""
     trials = {trial.name: trial.read_result() for trial in RunDirectory.open(run).finished_trials()}
-    level = max((one for one in trials.values() if one["kind"] == "ticket"), key=lambda one: one["sparsity"])["name"]
-    torch_ap = {trial: {kind: figures(ap) for kind, ap in result["test"].items()} for trial, result in trials.items()}
+    level = max((trial for trial in trials.values() if trial.kind == "ticket"), key=lambda trial: trial.zeros).name
+    torch_ap = {
+        trial: {kind: figures(ap) for kind, ap in (result.test or {}).items()} for trial, result in trials.items()
+    }
     return {
         "recipe": name,
         "trial": level,

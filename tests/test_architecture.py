@@ -21,7 +21,7 @@ TIERS = tuple(
         "errors",
         "registry disk",
         "storage detections processes",
-        "config",
+        "config documents",
         "mask formats reconstruction",
         "run",
         "evaluation measure reporting kernels",

@@ -164,11 +164,11 @@ def test_every_bundled_recipe_trains_prunes_rewinds_and_exports(name: str, tmp_p
     result = find_ticket(recipe, tmp_path / "run", device="cpu")
     assert result.finished
     ticket = level_name("level", level)
-    trials = [trial["name"] for trial in result.summary["trials"]]
+    trials = [trial.name for trial in result.summary.trials]
     quantized = {f"{ticket}_int8"} if original.quantization.levels else set()
     assert {"dense", control_of(recipe), ticket, level_name("random", level), *quantized} == set(trials)
     masks = load_masks(RunDirectory.open(tmp_path / "run").trial(ticket).mask)
-    zero_macs = next(trial["zero_macs"] for trial in result.summary["trials"] if trial["name"] == ticket)
+    zero_macs = next(trial.zero_macs for trial in result.summary.trials if trial.name == ticket)
     reached = zero_macs if recipe.pruning.allocation == "macs" else sparsity(masks)
     assert reached == pytest.approx(level, abs=1e-3)
     # A smoke network finds 16 objects in all, whose masks are noise with long borders: on some processors two of them

@@ -2,11 +2,14 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lth_deploy.commands.output import points, print_json, print_table, seconds_of
+
+if TYPE_CHECKING:
+    from lth_deploy.run.summary import RunSummary
 
 
 def find_ticket(
@@ -41,11 +44,10 @@ def find_ticket(
     print_table(*_table(result.summary), to_stderr=as_json)
     print(_verdict(result.summary, result.run), file=sys.stderr)
     if as_json:
-        print_json(result.summary)
+        print_json(result.summary.as_json())
 
 
-def _table(summary: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    metric = summary["recipe"]["selection"]["metric"]
+def _table(summary: "RunSummary") -> tuple[list[str], list[list[str]]]:
     headers = [
         "trial",
         "zeros %",
@@ -57,31 +59,33 @@ def _table(summary: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
         "test AP50",
         "minutes",
     ]
+    metric = summary.selection["metric"]
+    scores = [(split, figure) for split in ("val", "test") for figure in ("AP", "AP50")]
     rows = []
-    for trial in summary["trials"]:
-        scores = [(trial.get(split) or {}).get(metric, {}) for split in ("val", "test")]
+    for trial in summary.trials:
+        shares = (trial.sparsity_prunable, trial.sparsity_all, trial.zero_macs)
         rows.append(
             [
-                trial["name"],
-                *(f"{100 * trial[key]:.2f}" for key in ("sparsity_prunable", "sparsity_all", "zero_macs")),
-                *(points(score.get(key)) for score in scores for key in ("AP", "AP50")),
-                f"{trial['seconds'] / 60:.1f}",
+                trial.name,
+                *(f"{100 * (share or 0.0):.2f}" for share in shares),
+                *(points(trial.ap(split, metric, figure)) for split, figure in scores),
+                f"{(trial.seconds or 0.0) / 60:.1f}",
             ]
         )
     return headers, rows
 
 
-def _verdict(summary: dict[str, Any], run: Path) -> str:
-    if not summary["finished"]:
+def _verdict(summary: "RunSummary", run: Path) -> str:
+    if not summary.finished:
         return f"not finished; go on with: lth-deploy find-ticket ... --out {run} --resume"
-    winner = summary["winner"]
+    winner = summary.winner
     if winner is None:
         return "no winning ticket: no level is within the tolerance of the dense control on val"
-    low, high = (100 * bound for bound in winner["interval"])
-    twin = f"{winner['trial']}_int8" in {trial["name"] for trial in summary["trials"]}
-    as_int8 = f", or for its INT8 twin: lth-deploy export {run} --values int8" if twin else ""
+    low, high = (100 * (bound or 0.0) for bound in winner.interval or (None, None))
+    has_int8_twin = summary.trial(f"{winner.trial}_int8") is not None
+    as_int8 = f", or for its INT8 twin: lth-deploy export {run} --values int8" if has_int8_twin else ""
     return (
-        f"winning ticket: {winner['trial']}, AP {points(winner['test_ap'] or winner['val_ap'])} against "
-        f"{points(winner['dense_test_ap'] or winner['dense_val_ap'])} dense on {winner['interval_split']} "
+        f"winning ticket: {winner.trial}, AP {points(winner.test_ap or winner.val_ap)} against "
+        f"{points(winner.dense_test_ap or winner.dense_val_ap)} dense on {winner.interval_split} "
         f"(difference {low:+.1f} to {high:+.1f} with 95 % confidence)\nnext: lth-deploy export {run}{as_int8}"
     )

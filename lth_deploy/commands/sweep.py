@@ -46,13 +46,11 @@ def sweep(
     )
     print_table(*_table(result.path), to_stderr=as_json)
     if as_json:
-        print_json(result.record)
+        print_json(result.record.as_json())
     again = f"lth-deploy sweep {file} --out {folder} --resume{' --smoke' if smoke else ''}"
     if result.lost:
-        reasons = [f"  {row['id']}: {row['error']}" for row in result.record["rows"] if row["error"]]
-        head = (
-            f"{len(result.lost)} of {len(result.record['rows'])} runs were lost; the others are done as far as they go"
-        )
+        reasons = [f"  {row.id}: {row.error}" for row in result.record.rows if row.error]
+        head = f"{len(result.lost)} of {len(result.record.rows)} runs were lost; the others are done as far as they go"
         raise TrainingError("\n".join([head, *reasons, f"remove the cause and go on with: {again}"]))
     if not result.finished:
         print(f"not finished; go on with: {again}", file=sys.stderr)
@@ -60,8 +58,8 @@ def sweep(
 
 
 def _table(folder: Path) -> tuple[list[str], list[list[str]]]:
-    from lth_deploy.reporting.sweep.schema import load_sweep_record
     from lth_deploy.reporting.sweep.tables import rows
+    from lth_deploy.run.sweep_record import load_sweep_record
 
     table = rows(load_sweep_record(folder / "sweep.json")[0])
     lines = [[_cell(*pair) for pair in zip(table.columns, line.cells, strict=True)] for line in table.lines]

@@ -1,7 +1,6 @@
 """How many weights each part of a network has, may lose and has lost: the columns of Girish et al. 2021."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +12,7 @@ from lth_deploy.errors import RecipeError
 from lth_deploy.pruning.ranking.budget import at_most
 from lth_deploy.pruning.scope import ScopedLayer
 from lth_deploy.reconstruction.obs import SHARES
+from lth_deploy.run.summary import PartSummary
 
 # What table 3 of the paper calls the parts. There it is a network in layout c4, whose box head is the last stage; with
 # a pyramid the heads before the predictors take that place.
@@ -28,23 +28,14 @@ PAPER_PARTS = {
 }
 
 
-@dataclass(frozen=True)
-class Part:
-    """One part of a network: weights of its layers, those that may be pruned, and those that are zero under a mask."""
-
-    name: str
-    paper: str
-    weights: int
-    prunable: int
-    zeros: int
-
-
 def parameters(model: nn.Module) -> int:
     """All parameters; statistics of norms are none, and neither is a frozen norm's scale."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def parts_of(model: nn.Module, layers: Sequence[ScopedLayer], masks: Mapping[str, npt.NDArray[np.bool_]]) -> list[Part]:
+def parts_of(
+    model: nn.Module, layers: Sequence[ScopedLayer], masks: Mapping[str, npt.NDArray[np.bool_]]
+) -> list[PartSummary]:
     """The parts of `model` in its order; `layers` may be pruned, of which `masks` are left."""
     groups = layer_groups(model)
     prunable = {layer.module_name for layer in layers}
@@ -54,12 +45,12 @@ def parts_of(model: nn.Module, layers: Sequence[ScopedLayer], masks: Mapping[str
         sizes = {name: model.get_parameter(f"{name}.weight").numel() for name in names}
         zeros = [np.count_nonzero(~masks[f"{name}.weight"]) for name in names if f"{name}.weight" in masks]
         parts.append(
-            Part(
-                group,
-                PAPER_PARTS.get(group, ""),
-                sum(sizes.values()),
-                sum(size for name, size in sizes.items() if name in prunable),
-                int(sum(zeros)),
+            PartSummary(
+                name=group,
+                paper=PAPER_PARTS.get(group, ""),
+                weights=sum(sizes.values()),
+                prunable=sum(size for name, size in sizes.items() if name in prunable),
+                zeros=int(sum(zeros)),
             )
         )
     return parts

@@ -12,11 +12,12 @@ from lth_deploy.reporting.cost_plots import Bar
 from lth_deploy.reporting.drawing.html import render_page
 from lth_deploy.reporting.run import tables as run_tables
 from lth_deploy.reporting.run.example_images import Shot
-from lth_deploy.reporting.schema import BenchmarkResults, RunSummary, Trial
+from lth_deploy.reporting.schema import BenchmarkResults
 from lth_deploy.reporting.sweep import plots as sweep_plots
 from lth_deploy.reporting.sweep import tables as sweep_tables
-from lth_deploy.reporting.sweep.schema import SweepSummary
 from lth_deploy.reporting.verdict import Verdict, baseline_of, best_file, judge_benchmark, judge_run, judge_sweep
+from lth_deploy.run.summary import RunSummary, TrialSummary
+from lth_deploy.run.sweep_record import SweepRecord
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Source:
     title: str
     run: RunSummary | None = None
     benchmark: BenchmarkResults | None = None
-    sweep: SweepSummary | None = None
+    sweep: SweepRecord | None = None
     shots: Sequence[Shot] = ()
     warnings: Sequence[str] = ()
     commands: Sequence[str] = ()
@@ -116,7 +117,7 @@ def _run_parts(run: RunSummary) -> dict[str, Any]:
     }
 
 
-def _layer_plots(ticket: Trial) -> list[str]:
+def _layer_plots(ticket: TrialSummary) -> list[str]:
     weights = [
         Bar(layer.name, layer.group, layer.elements, layer.zeros / max(1, layer.elements)) for layer in ticket.layers
     ]
@@ -140,7 +141,7 @@ def _benchmark_parts(results: BenchmarkResults) -> dict[str, Any]:
     }
 
 
-def _sweep_parts(sweep: SweepSummary) -> dict[str, Any]:
+def _sweep_parts(sweep: SweepRecord) -> dict[str, Any]:
     drawn = [sweep_plots.ap_of_sweep(sweep), sweep_plots.early_masks(sweep)]
     return {
         "sweep": sweep,

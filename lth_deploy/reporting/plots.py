@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lth_deploy.reporting import number_text
 from lth_deploy.reporting.drawing.svg import THEME, Canvas, drawing
-from lth_deploy.reporting.schema import RunSummary, Trial
+from lth_deploy.run.summary import RunSummary, TrialSummary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -115,7 +115,7 @@ def _dense_line(canvas: Canvas, run: RunSummary, split: str, kind: str) -> None:
         axes.axhspan(low, 100 * dense, color=THEME["dense"], alpha=0.14, linewidth=0, label="Tolerance")
 
 
-def _tip(canvas: Canvas, trial: Trial, split: str, kind: str) -> None:
+def _tip(canvas: Canvas, trial: TrialSummary, split: str, kind: str) -> None:
     """An invisible, larger target over the marker."""
     (spot,) = canvas.axes.plot(
         [_depth(trial)], [100 * (trial.ap(split, kind) or 0)], "o", markersize=14, alpha=0, color=THEME["ink"]
@@ -143,12 +143,12 @@ def _mark_winner(axes: "Axes", run: RunSummary, split: str, kind: str) -> None:
     )
 
 
-def _depth(trial: Trial) -> float:
+def _depth(trial: TrialSummary) -> float:
     """Place on the axis: halvings of the weights that remain."""
     return -math.log2(1 - min(trial.zeros, _SPARSEST))
 
 
-def _sparsity_axis(axes: "Axes", trials: Sequence[Trial]) -> None:
+def _sparsity_axis(axes: "Axes", trials: Sequence[TrialSummary]) -> None:
     deepest = max([_depth(trial) for trial in trials] + [1.0])
     shown: list[tuple[float, str]] = []
     for share in sorted({round(trial.zeros, 3) for trial in trials} | {0.0}):

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lth_deploy.reporting import number_text
-from lth_deploy.reporting.schema import BenchmarkResults, Row, RunSummary, Trial, Winner
-from lth_deploy.reporting.sweep.schema import SweepSummary
+from lth_deploy.reporting.schema import BenchmarkResults, Row
+from lth_deploy.run.summary import RunSummary, TrialSummary, Winner
+from lth_deploy.run.sweep_record import SweepRecord
 
 # A random mask that comes closer than this to the ticket casts doubt on the ticket.
 RANDOM_MARGIN = 0.03
@@ -78,7 +79,7 @@ def judge_benchmark(results: BenchmarkResults) -> Verdict:
     return Verdict("good" if good else "open", headline, "; ".join(facts) + ".")
 
 
-def judge_sweep(sweep: SweepSummary) -> Verdict:
+def judge_sweep(sweep: SweepRecord) -> Verdict:
     """How much of a sweep there is; what it shows is in its plot."""
     done = sum(run.state == "finished" for run in sweep.rows)
     lost = [run.id for run in sweep.rows if run.state in ("failed", "blocked")]
@@ -120,7 +121,7 @@ def main_kind(results: BenchmarkResults) -> str:
     return next((kind for kind in ("bbox", "segm", "keypoints") if kind in found), min(found, default="bbox"))
 
 
-def _won(run: RunSummary, ticket: Trial, checks: tuple[Check, ...]) -> Verdict:
+def _won(run: RunSummary, ticket: TrialSummary, checks: tuple[Check, ...]) -> Verdict:
     winner = run.winner
     assert winner is not None
     dense = run.control
@@ -185,7 +186,7 @@ def _control_checks(run: RunSummary, kind: str) -> list[Check]:
     return checks
 
 
-def _control_check(run: RunSummary, control: Trial, title: str) -> Check:
+def _control_check(run: RunSummary, control: TrialSummary, title: str) -> Check:
     at = f"{title} at {number_text.percent(control.zeros)}"
     ticket = min(run.of_kind("ticket"), key=lambda trial: abs(trial.zeros - control.zeros), default=None)
     if ticket is None or abs(ticket.zeros - control.zeros) > 0.005:

@@ -27,7 +27,7 @@ from lth_deploy import storage
 from lth_deploy.config import strict_yaml
 from lth_deploy.config.recipe import Recipe, recipe_from
 from lth_deploy.errors import DataError, UsageError
-from lth_deploy.run.trial_result import checked_result
+from lth_deploy.run.trial_result import TrialResult, parse_trial_result
 
 MANIFEST_SCHEMA = "lth-manifest/1"
 GENERATED = "data"
@@ -64,18 +64,18 @@ class Trial:
         """Whether the result has been committed."""
         return self.run.is_committed(self.result)
 
-    def read_result(self) -> dict[str, Any]:
+    def read_result(self) -> TrialResult:
         """The committed result.
 
         Raises:
-            DataError: there is none, the file was changed since, or its values have other types.
+            DataError: there is none, the file was changed since, or a value is missing or has another type.
         """
         self.run.verify(self.result)
-        return checked_result(storage.read_json(self.result), self.result)
+        return parse_trial_result(storage.read_json(self.result), self.result)
 
-    def commit(self, result: Mapping[str, Any]) -> None:
+    def commit(self, result: TrialResult) -> None:
         """Make the trial finished: write its result, list its files, and drop the checkpoint."""
-        storage.write_json(self.result, dict(result))
+        storage.write_json(self.result, result.as_json())
         files = [self.weights, self.metrics, self.result]
         self.run.commit([*files, self.mask] if self.mask.exists() else files)
         self.checkpoint.unlink(missing_ok=True)

@@ -1,61 +1,94 @@
-"""What a trial's result.json may hold. Digests say that a file did not change, not that its values have a meaning."""
+"""The result of one trial, `result.json`. A digest says that a file did not change, not that its values make sense."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
+from lth_deploy.documents import Count, Figure, Metrics, Section
 from lth_deploy.errors import DataError
 
-Figure = Annotated[float, Field(allow_inf_nan=False)] | None
-Count = Annotated[int, Field(ge=0, le=2**53)]
-Metrics = dict[str, dict[str, Figure]] | None
+Position = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class _TrialResult(BaseModel):
-    """Types of the keys that are read; which of them a result has depends on what wrote it."""
+class TrialFigures(Section):
+    """What result.json and summary.json both say of a trial.
 
-    model_config = ConfigDict(extra="allow", strict=True)
+    sparsity: the level that was requested. parent: the trial that its weights or its mask come from.
+    seconds: of the training. hardware: that the training ended on. sparsity_prunable: measured share
+    of zeros among the prunable weights. zero_macs: share of the multiplications with a zero weight.
+    val, test: AP by kind of AP and metric, as a fraction.
+    """
 
-    name: str = ""
-    kind: str = ""
-    parent: str | None = None
-    hardware: str = ""
+    name: str
+    kind: str = "ticket"
     sparsity: Figure = None
+    parent: str | None = None
+    steps: Count | tuple[Count, Count] | None = None
+    seconds: Figure = None
+    hardware: str = ""
     sparsity_prunable: Figure = None
     zero_macs: Figure = None
-    seconds: Figure = None
-    steps: Annotated[list[Count], Field(min_length=2, max_length=2)] | None = None
-    positions: dict[str, Figure] = {}
-    val: Metrics = None
-    test: Metrics = None
+    val: Metrics | None = None
+    test: Metrics | None = None
+
+    @property
+    def zeros(self) -> float:
+        """Share of zeros among the prunable weights: as measured, else as requested; 0 for a dense trial."""
+        measured = self.sparsity_prunable if self.sparsity_prunable is not None else self.sparsity
+        return min(max(measured or 0.0, 0.0), 1.0)
+
+    def ap(self, split: str, kind: str, metric: str = "AP") -> float | None:
+        """AP as a fraction on 'val' or 'test'; None where it was not measured."""
+        metrics = self.test if split == "test" else self.val
+        return (metrics or {}).get(kind, {}).get(metric)
 
 
-class Values(dict[str, Any]):
-    """Values of a file by key; one that is missing is a fault of the file."""
+class TrialResult(TrialFigures):
+    """`result.json`.
 
-    def __init__(self, values: dict[str, Any], source: str) -> None:
-        super().__init__(values)
-        self._source = source
+    steps: first step and end of the training. positions: multiplications of each weight for one image,
+    by parameter name, as measured on the dense model.
+    """
 
-    def __missing__(self, key: str) -> Any:
-        raise DataError(f"{self._source} lacks '{key}'; restore the file, or delete its trial to run it again")
+    model_config = ConfigDict(strict=True)
+
+    kind: str
+    steps: Annotated[tuple[Count, Count], Field(strict=False)]
+    positions: dict[str, Position]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain JSON values, the scores last."""
+        plain = super().as_json()
+        scores = {key: plain.pop(key) for key in tuple(plain) if key in ("val", "test")}
+        return {**plain, **scores}
 
 
-def checked_result(value: Any, path: Path) -> dict[str, Any]:
-    """The content of a result.json, whose values have the types that readers rely on.
+def require_positions(positions: Mapping[str, float], layers: Iterable[str]) -> None:
+    """Check that the dense trial counted the multiplications of every one of `layers`.
 
     Raises:
-        DataError: the first value of another type, with its place; later, a missing one when it is read.
+        DataError: the result of the dense trial lacks one; names it.
+    """
+    for layer in layers:
+        if layer not in positions:
+            raise DataError(
+                f"the result of the dense trial lacks the positions of '{layer}'; restore its result.json, or delete "
+                "the trial to run it again"
+            )
+
+
+def parse_trial_result(value: Any, path: Path) -> TrialResult:
+    """The content `value` of the result.json at `path`, checked.
+
+    Raises:
+        DataError: a value is missing or has another type; names the first one.
     """
     try:
-        _TrialResult.model_validate(value)
+        return TrialResult.model_validate(value)
     except (ValidationError, RecursionError) as error:
         fault = error.errors()[0] if isinstance(error, ValidationError) else None
         place = ".".join(str(part) for part in fault["loc"]) if fault else ""
-        said = fault["msg"] if fault else "nested too deeply"
-        raise DataError(f"{path} is no result of a trial: {place or 'the top'}: {said}; restore the file") from error
-    result = Values(value, str(path))
-    if "positions" in result:
-        result["positions"] = Values(result["positions"], f"{path}, positions,")
-    return result
+        reason = fault["msg"] if fault else "nested too deeply"
+        raise DataError(f"{path} is no result of a trial: {place or 'the top'}: {reason}; restore the file") from error

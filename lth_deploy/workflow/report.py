@@ -11,10 +11,11 @@ from lth_deploy.reporting import plots
 from lth_deploy.reporting.drawing.svg import standalone
 from lth_deploy.reporting.page import Source, render
 from lth_deploy.reporting.run.example_images import load_shots
-from lth_deploy.reporting.schema import BenchmarkResults, RunSummary, load_benchmark, load_run
+from lth_deploy.reporting.schema import BenchmarkResults, load_benchmark
 from lth_deploy.reporting.sweep import plots as sweep_plots
-from lth_deploy.reporting.sweep.schema import load_sweep_record
 from lth_deploy.run.directory import verify_summary
+from lth_deploy.run.summary import RunSummary, load_run
+from lth_deploy.run.sweep_record import load_sweep_record
 
 SUMMARY = "summary.json"
 BENCHMARK = "benchmark.json"

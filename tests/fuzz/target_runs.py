@@ -26,6 +26,7 @@ def prepare(folder: Path) -> None:
 
     from lth_deploy.mask import save_masks
     from lth_deploy.run.directory import RunDirectory, append_metrics
+    from lth_deploy.run.trial_result import TrialResult
     from tests.pruning.toy_search import toy_recipe
     from tests.reporting.report_samples import make_run
 
@@ -43,8 +44,9 @@ def prepare(folder: Path) -> None:
         for step in range(3):
             append_metrics(trial.metrics, {"step": step, "loss": 1.0 / (1 + step), "lr": 0.1})
         scores = {"bbox": {"AP": 0.5, "AP50": 0.7}}
-        result = {"name": name, "kind": "ticket", "sparsity": 0.5, "sparsity_prunable": 0.5, "zero_macs": 0.4}
-        trial.commit({**result, "steps": 3, "seconds": 1.0, "hardware": "x", "val": scores, "test": scores})
+        shares = {"sparsity": 0.5, "sparsity_prunable": 0.5, "zero_macs": 0.4}
+        measured = {"seconds": 1.0, "hardware": "x", "positions": dict.fromkeys(_SMALL, 100.0)}
+        trial.commit(TrialResult(name=name, kind="ticket", steps=(0, 3), **shares, **measured, val=scores, test=scores))
     summary = make_run()
     for trial in summary["trials"]:
         trial["layers"] = trial["layers"][:3]

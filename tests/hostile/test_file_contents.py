@@ -220,24 +220,29 @@ def test_results_of_other_types_are_refused_or_taken(key: str | None, odd: Any, 
     except DataError:
         return
     # What is taken has the types of the real thing.
-    assert isinstance(result, dict)
-    if key in ("positions", "val"):
-        assert odd is None or all(isinstance(value, dict | float | int) for value in result[str(key)].values())
+    value = getattr(result, str(key))
+    if key == "positions":
+        assert all(isinstance(count, float) for count in value.values())
+    elif key == "val":
+        assert value is None or all(isinstance(metrics, dict) for metrics in value.values())
     elif key in ("name", "kind", "parent"):
-        assert odd is None or isinstance(odd, str)
-    elif key == "steps":
-        assert odd is None
-    elif key is not None:
-        assert odd is None or isinstance(odd, int | float)
+        assert isinstance(value, str) or (key == "parent" and value is None)
+    else:
+        assert value is None or isinstance(value, int | float)
 
 
-def test_what_a_result_lacks_is_named(tmp_path: Path) -> None:
-    result = committed(tmp_path, RESULT).read_result()
-    assert result == RESULT
-    with pytest.raises(DataError, match=r"result.json, positions, lacks 'v'; restore the file"):
-        result["positions"]["v"]
-    with pytest.raises(DataError, match=r"result.json lacks 'hardware'"):
-        result["hardware"]
+@pytest.mark.parametrize("key", ["name", "kind", "steps", "positions"])
+def test_what_a_result_lacks_is_named(key: str, tmp_path: Path) -> None:
+    lacking = {name: value for name, value in RESULT.items() if name != key}
+    with pytest.raises(DataError, match=f"result.json is no result of a trial: {key}: Field required; restore"):
+        committed(tmp_path, lacking).read_result()
+
+
+def test_a_result_is_written_as_it_was_read(tmp_path: Path) -> None:
+    trial = committed(tmp_path, RESULT)
+    before = trial.result.read_bytes()
+    trial.commit(trial.read_result())
+    assert trial.result.read_bytes() == before
 
 
 @pytest.mark.parametrize("winner", [7, "level_90", [], {}, {"trial": 5}, {"trial": None}, {"trial": ["a"]}], ids=repr)

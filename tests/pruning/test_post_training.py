@@ -66,7 +66,7 @@ def test_a_run_has_an_ordinary_trial_for_each_level(tmp_path: Path) -> None:
         trial = search.run.trial(name)
         masks, result = load_masks(trial.mask), trial.read_result()
         assert trial.finished
-        assert result["steps"] == [TOTAL, TOTAL]
+        assert result.steps == (TOTAL, TOTAL)
         assert sparsity(masks) == pytest.approx(share, abs=1 / 200)
         weights = TrainingState.load(trial.weights).model
         assert all(not weights[layer].numpy()[~mask].any() for layer, mask in masks.items())

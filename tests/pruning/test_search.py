@@ -108,10 +108,10 @@ def test_a_ticket_is_quantized_from_where_its_training_ended(tmp_path: Path) -> 
     run = search.run
     ticket, quantized = (TrainingState.load(run.trial(name).weights).model for name in ("level_80", "level_80_int8"))
     result = run.trial("level_80_int8").read_result()
-    assert (result["kind"], result["parent"], result["sparsity"]) == ("int8", "level_80", 0.8)
-    assert result["sparsity_prunable"] == run.trial("level_80").read_result()["sparsity_prunable"]
+    assert (result.kind, result.parent, result.sparsity) == ("int8", "level_80", 0.8)
+    assert result.sparsity_prunable == run.trial("level_80").read_result().sparsity_prunable
     # It goes on behind the training's last step, with batches that no trial before has seen.
-    assert result["steps"] == [TOTAL, TOTAL + 4]
+    assert result.steps == (TOTAL, TOTAL + 4)
     assert spy.steps[-4:] == [*range(TOTAL, TOTAL + 4)]
     # The norm is folded, and the mask holds: whatever the ticket kept may move, and does.
     assert not [name for name in quantized if name.startswith("norm.")]
@@ -123,7 +123,7 @@ def test_a_ticket_is_quantized_from_where_its_training_ended(tmp_path: Path) -> 
     assert torch.isfinite(quantized["stem.input_range"]).all()
     assert torch.isfinite(quantized["up.input_range"]).all()
     dense = run.trial("dense_int8")
-    assert dense.read_result()["parent"] == "dense"
+    assert dense.read_result().parent == "dense"
     assert not dense.mask.exists()
 
 

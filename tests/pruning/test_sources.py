@@ -128,7 +128,7 @@ def test_a_transferred_backbone_is_as_sparse_after_a_hundred_steps(tmp_path: Pat
     search = toy_search(tmp_path / "run", recipe, **settings(True, total_steps=100))
     search.execute()
     trial = search.run.trial("level_80")
-    assert trial.read_result()["steps"] == [0, 100]
+    assert trial.read_result().steps == (0, 100)
     weights = TrainingState.load(trial.weights).model
     for name, mask in load_masks(trial.mask).items():
         assert np.array_equal(weights[name].numpy() != 0, mask), name

@@ -13,7 +13,8 @@ from lth_deploy.reporting.benchmark import tables as benchmark_tables
 from lth_deploy.reporting.benchmark.pareto_fronts import Point
 from lth_deploy.reporting.cost_plots import Bar, Stack
 from lth_deploy.reporting.drawing.svg import standalone
-from lth_deploy.reporting.schema import BenchmarkResults, RunSummary
+from lth_deploy.reporting.schema import BenchmarkResults
+from lth_deploy.run.summary import RunSummary
 from tests.reporting.report_samples import make_benchmark, make_run, trial
 
 HOSTILE = '</svg><script>alert("1")</script> $\\frac{1}{0}$ & ' + "x" * 500

@@ -12,8 +12,9 @@ from lth_deploy.reporting.number_text import MISSING
 from lth_deploy.reporting.page import Source, render
 from lth_deploy.reporting.sweep import plots as sweep_plots
 from lth_deploy.reporting.sweep import tables as sweep_tables
-from lth_deploy.reporting.sweep.schema import SweepSummary, groups_of, load_sweep_record, spread
+from lth_deploy.reporting.sweep.groups import groups_of, spread
 from lth_deploy.reporting.verdict import judge_sweep
+from lth_deploy.run.sweep_record import SweepRecord, load_sweep_record
 
 LEVEL = "pruning.levels"
 
@@ -40,15 +41,15 @@ def run(name: str, seed: int, ap: float | None, x: float | None = None, **change
     return {**row, **changes}
 
 
-def sweep(*rows: dict[str, Any], x: str | None = None) -> SweepSummary:
-    return SweepSummary.model_validate({"schema": "lth-sweep/1", "name": "s", "x": x, "rows": list(rows)})
+def sweep(*rows: dict[str, Any], x: str | None = None) -> SweepRecord:
+    return SweepRecord.model_validate({"schema": "lth-sweep/1", "name": "s", "x": x, "rows": list(rows)})
 
 
 def waiting(name: str, x: float | None = None) -> dict[str, Any]:
     return run(name, 0, None, x, state="waiting", tickets=[], dense=None, metric=None, seconds=0.0)
 
 
-def cells(summary: SweepSummary) -> list[dict[str, str]]:
+def cells(summary: SweepRecord) -> list[dict[str, str]]:
     table = sweep_tables.rows(summary)
     titles = [column.title for column in table.columns]
     return [

@@ -17,6 +17,7 @@ from lth_deploy.config.recipe import Recipe, load_recipe
 from lth_deploy.errors import DataError, StorageError, UsageError
 from lth_deploy.mask import save_masks
 from lth_deploy.run.directory import RunDirectory, Trial, append_metrics, read_metrics, truncate_metrics, verify_summary
+from lth_deploy.run.trial_result import TrialResult
 from tests.config.recipes import MINIMAL, write
 
 
@@ -30,13 +31,17 @@ def run(tmp_path: Path, recipe: Recipe) -> RunDirectory:
     return RunDirectory.create(tmp_path / "run", recipe)
 
 
+def _result(name: str) -> TrialResult:
+    return TrialResult(name=name, kind="ticket", steps=(0, 1), positions={}, val={"bbox": {"AP": 0.5}})
+
+
 def _finish(run: RunDirectory, name: str) -> Trial:
     trial = run.trial(name)
     storage.write_bytes(trial.weights, b"weights")
     save_masks(trial.mask, {"layer": np.array([True, False])})
     append_metrics(trial.metrics, {"step": 1, "loss": 0.5})
     storage.write_bytes(trial.checkpoint, b"checkpoint")
-    trial.commit({"name": name, "val": {"bbox": {"AP": 0.5}}})
+    trial.commit(_result(name))
     return trial
 
 
@@ -56,7 +61,7 @@ def test_a_trial_is_finished_once_its_result_is_committed(run: RunDirectory) -> 
         trial.read_result()
     _finish(run, "level_80")
     assert trial.finished
-    assert trial.read_result() == {"name": "level_80", "val": {"bbox": {"AP": 0.5}}}
+    assert trial.read_result() == _result("level_80")
     assert not trial.checkpoint.exists()
     for file in (trial.mask, trial.weights, trial.metrics):
         run.verify(file)
@@ -232,4 +237,4 @@ def test_a_run_may_be_moved(run: RunDirectory, tmp_path: Path) -> None:
     _finish(run, "dense")
     shutil.move(run.path, tmp_path / "elsewhere")
     moved = RunDirectory.open(tmp_path / "elsewhere")
-    assert moved.trial("dense").read_result()["val"] == {"bbox": {"AP": 0.5}}
+    assert moved.trial("dense").read_result().val == {"bbox": {"AP": 0.5}}

@@ -4,12 +4,12 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lth_deploy.config.recipe import Recipe
+from lth_deploy.documents import Metrics
 from lth_deploy.errors import RecipeError
 from lth_deploy.mask import Masks, sparsity
 from lth_deploy.pruning.ranking.allocation import zero_macs
@@ -30,6 +30,7 @@ from lth_deploy.pruning.search.transfer import fit, read_ticket
 from lth_deploy.pruning.search.trial_masks import TrialMasks, is_gradual
 from lth_deploy.pruning.search.trials import Trials
 from lth_deploy.run.directory import RunDirectory, truncate_metrics
+from lth_deploy.run.trial_result import TrialResult
 from lth_deploy.training.hardware import hardware_of
 from lth_deploy.training.hooks import Hook
 from lth_deploy.training.loop import BatchSource
@@ -38,8 +39,8 @@ from lth_deploy.training.state import TrainingState
 
 logger = logging.getLogger(__name__)
 
-Scores = dict[str, Any]
-"""AP by split and kind, as it is stored in a trial's result."""
+Scores = dict[str, Metrics]
+"""AP by split, kind and metric, as it is stored in a trial's result."""
 
 
 @dataclass(frozen=True)
@@ -198,24 +199,24 @@ class Search:
         positions: dict[str, float],
         steps: range,
         seconds: float,
-    ) -> dict[str, Any]:
+    ) -> TrialResult:
         began = time.monotonic()
         scores = self.score(model)
         logger.info("%s: evaluated in %.0f s: %s", plan.name, time.monotonic() - began, _headline(scores))
         layers = self.trials.layers(model, positions)
-        return {
-            "name": plan.name,
-            "kind": plan.kind,
-            "sparsity": plan.sparsity,
-            "parent": plan.parent,
-            "steps": [steps.start, steps.stop],
-            "seconds": round(seconds, 2),
-            "hardware": hardware_of(self.device),
-            "sparsity_prunable": sparsity(masks),
-            "zero_macs": zero_macs(layers, masks) if masks else 0.0,
-            "positions": positions,
+        return TrialResult(
+            name=plan.name,
+            kind=plan.kind,
+            sparsity=plan.sparsity,
+            parent=plan.parent,
+            steps=(steps.start, steps.stop),
+            seconds=round(seconds, 2),
+            hardware=hardware_of(self.device),
+            sparsity_prunable=sparsity(masks),
+            zero_macs=zero_macs(layers, masks) if masks else 0.0,
+            positions=positions,
             **scores,
-        }
+        )
 
     def _sum_movement(self, plan: TrialPlan, session: Session) -> SumMovement | None:
         """The hook of every training whose weights a movement criterion may rank."""

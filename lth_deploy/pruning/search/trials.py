@@ -17,6 +17,7 @@ from lth_deploy.pruning.scope import ScopedLayer, layers_of, ranked_layers
 from lth_deploy.pruning.search.plan import plan_trials
 from lth_deploy.pruning.search.transfer import Transfer, fit, read_ticket
 from lth_deploy.run.directory import RunDirectory, Trial
+from lth_deploy.run.trial_result import require_positions
 from lth_deploy.training.quantization import restored
 from lth_deploy.training.state import TrainingState
 
@@ -72,8 +73,14 @@ class Trials:
     def layers(
         self, model: nn.Module, positions: Mapping[str, float], signals: Signals | None = None
     ) -> list[PrunableLayer]:
-        """The same layers with their present weights, as the ranking takes them."""
-        return ranked_layers(self.scoped(model), positions, signals, self.tied)
+        """The same layers with their present weights, as the ranking takes them.
+
+        Raises:
+            DataError: `positions` lacks one of the layers.
+        """
+        layers = self.scoped(model)
+        require_positions(positions, (layer.name for layer in layers))
+        return ranked_layers(layers, positions, signals, self.tied)
 
     @cached_property
     def tied(self) -> dict[str, tuple[str, ...]]:
@@ -91,8 +98,7 @@ class Trials:
 
     def positions(self) -> dict[str, float]:
         """Multiply positions by parameter name, as measured on the dense model."""
-        positions: dict[str, float] = self.run.trial("dense").read_result()["positions"]
-        return positions
+        return self.run.trial("dense").read_result().positions
 
     def share(self, level: float, model: nn.Module) -> float:
         """`level` as a share of the prunable weights; see `prunable_share`."""

@@ -8,7 +8,7 @@ from lth_deploy.reporting.analysis.plots import Series
 from lth_deploy.reporting.analysis.schema import Overlap
 from lth_deploy.reporting.analysis.tables import MOST_PAIRS
 from lth_deploy.reporting.drawing.svg import THEME, Canvas, drawing, short
-from lth_deploy.reporting.schema import Layer, Trial
+from lth_deploy.run.summary import LayerSummary, TrialSummary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +19,7 @@ _LINES = {"random": ":", "reinit": "--", "int8": "-."}
 """Controls have a ticket's own sparsities: their lines lie on its line."""
 
 
-def zeros(trials: Sequence[Trial], series: Sequence[Series], name: str) -> str | None:
+def zeros(trials: Sequence[TrialSummary], series: Sequence[Series], name: str) -> str | None:
     """Share of zeros in each layer, from input to output, one line a trial."""
     layers = trials[0].layers if trials else []
     if not layers:
@@ -49,7 +49,7 @@ def zeros(trials: Sequence[Trial], series: Sequence[Series], name: str) -> str |
         return canvas.svg(name, "share of zero weights in each layer, from input to output")
 
 
-def multiplications(trials: Sequence[Trial], series: Sequence[Series], name: str) -> str | None:
+def multiplications(trials: Sequence[TrialSummary], series: Sequence[Series], name: str) -> str | None:
     """Multiplications of each layer for one image: all of them behind those with a weight that is not zero."""
     layers = trials[0].layers if trials else []
     total = [_macs(layer, layer.elements) for layer in layers]
@@ -135,11 +135,11 @@ def overlap_layers(overlaps: Sequence[Overlap], name: str) -> str | None:
         return canvas.svg(name, "IoU of masks in each layer, and by chance")
 
 
-def _macs(layer: Layer, weights: int) -> float:
+def _macs(layer: LayerSummary, weights: int) -> float:
     return (layer.positions or 0) * weights / 1e6
 
 
-def _layer_axis(axes: "Axes", layers: Sequence[Layer]) -> None:
+def _layer_axis(axes: "Axes", layers: Sequence[LayerSummary]) -> None:
     """Names of the parts under the layers, with a line between two parts."""
     spans = list(_spans(layers))
     axes.set_xlim(-0.6, len(layers) - 0.4)
@@ -156,7 +156,7 @@ def _layer_axis(axes: "Axes", layers: Sequence[Layer]) -> None:
     axes.set_xlabel("layers from input to output, by part")
 
 
-def _spans(layers: Sequence[Layer]) -> Iterator[tuple[int, int, str]]:
+def _spans(layers: Sequence[LayerSummary]) -> Iterator[tuple[int, int, str]]:
     """First position, position after the last, and name of each run of layers of one part."""
     start = 0
     for position in range(1, len(layers) + 1):

@@ -14,8 +14,8 @@ from lth_deploy.reporting.analysis.schema import Analysis, KindAnalysis, RunAnal
 from lth_deploy.reporting.cost_plots import Stack
 from lth_deploy.reporting.drawing.html import render_page
 from lth_deploy.reporting.plots import KIND_NAMES
-from lth_deploy.reporting.schema import RunSummary
 from lth_deploy.reporting.tables import Table
+from lth_deploy.run.summary import RunSummary
 
 _PLAIN = {
     "sizes": "Objects are put into ranges by the square root of their area: COCO's, and ranges that hold equally many "
@@ -63,7 +63,7 @@ def render(analysis: Analysis) -> str:
         "command": shlex.join(analysis.command),
         "versions": list(analysis.versions.items()),
     }
-    return render_page("analysis.html", f"Analysis of {title}", context, {"analysis": analysis.model_dump(mode="json")})
+    return render_page("analysis.html", f"Analysis of {title}", context, {"analysis": analysis.as_json()})
 
 
 def drawings(analysis: Analysis) -> dict[str, str]:

@@ -8,7 +8,7 @@ from lth_deploy.reporting import number_text
 from lth_deploy.reporting.analysis.schema import Change, ClassInfo, KindAnalysis, SizeRange
 from lth_deploy.reporting.drawing.svg import THEME, Canvas, drawing, legend_below, short
 from lth_deploy.reporting.plots import KIND_NAMES
-from lth_deploy.reporting.schema import Trial
+from lth_deploy.run.summary import TrialSummary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +31,7 @@ class Series:
     marker: str
 
 
-def series_of(trials: Sequence[Trial]) -> list[Series]:
+def series_of(trials: Sequence[TrialSummary]) -> list[Series]:
     """Colors follow the kind of a trial; of one kind, the last (the sparsest ticket) is the strongest."""
     found = []
     for trial in trials:

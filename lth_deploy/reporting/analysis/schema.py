@@ -1,9 +1,9 @@
 """What an analysis holds: the JSON that `analyze` writes, and what its page and plots are drawn from."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from lth_deploy.reporting.documents import Count, Figure, Section
-from lth_deploy.reporting.schema import Parameters, Trial
+from lth_deploy.documents import Count, Figure, Section
+from lth_deploy.run.summary import TrialSummary, WeightCounts
 
 ANALYSIS_SCHEMA = "lth-analysis/1"
 
@@ -119,8 +119,8 @@ class RunAnalysis(Section):
     split: str
     images: Count
     classes: list[ClassInfo]
-    parameters: Parameters = Parameters()
-    trials: list[Trial]
+    parameters: WeightCounts = WeightCounts()
+    trials: list[TrialSummary]
     kinds: list[KindAnalysis]
     storage: list[Storage]
     losses: list[LossFacts]
@@ -163,3 +163,7 @@ class Analysis(Section):
     runs: list[RunAnalysis]
     overlaps: list[Overlap]
     notes: list[str]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain JSON values of all fields; the trials of an analysis have no parents."""
+        return self.model_dump(mode="json", exclude={"runs": {"__all__": {"trials": {"__all__": {"parent"}}}}})

@@ -7,9 +7,10 @@ from lth_deploy.reporting import number_text, tables
 from lth_deploy.reporting.benchmark.pareto_fronts import Point
 from lth_deploy.reporting.cost_plots import Stack
 from lth_deploy.reporting.plots import KIND_NAMES
-from lth_deploy.reporting.schema import BenchmarkResults, Difference, Ratio, Row, RunSummary, Trial
+from lth_deploy.reporting.schema import BenchmarkResults, Difference, Ratio, Row
 from lth_deploy.reporting.tables import Cell, Column, Line, Table
 from lth_deploy.reporting.verdict import baseline_of, best_file, main_kind
+from lth_deploy.run.summary import RunSummary, TrialSummary
 
 _METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "VOC07", "VOC10")
 
@@ -164,7 +165,7 @@ def size_stacks(results: BenchmarkResults) -> list[Stack]:
     return stacks
 
 
-def expected_stacks(run: RunSummary, ticket: Trial) -> list[Stack]:
+def expected_stacks(run: RunSummary, ticket: TrialSummary) -> list[Stack]:
     """What a ticket's masks let one expect before anything is exported: values and entropy of the positions.
 
     The parameters that are not in `ticket.layers` stay dense in 32 bit.

@@ -8,8 +8,9 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from lth_deploy.detections import Detections, FloatArray
+from lth_deploy.documents import one_line
 from lth_deploy.errors import DataError
-from lth_deploy.reporting.drawing.labels import Color, LabelWriter, color_of, font_of, one_line
+from lth_deploy.reporting.drawing.labels import Color, LabelWriter, color_of, font_of
 
 Picture = npt.NDArray[np.uint8]
 

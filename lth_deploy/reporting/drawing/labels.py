@@ -7,6 +7,7 @@ from functools import lru_cache
 from PIL import Image, ImageDraw, ImageFont
 
 from lth_deploy.detections import FloatArray
+from lth_deploy.documents import one_line
 
 Color = tuple[int, int, int]
 Corners = tuple[float, float, float, float]
@@ -38,11 +39,6 @@ def color_of(label: int) -> Color:
 def font_of(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """Pillow's own font: needs no font on the machine."""
     return ImageFont.load_default(size)
-
-
-def one_line(text: str) -> str:
-    """The text without line breaks and control characters: Pillow refuses them beside an anchor."""
-    return "".join(character if character.isprintable() else " " for character in text)
 
 
 class LabelWriter:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from lth_deploy.errors import DataError
 from lth_deploy.reporting.drawing.detections import Picture
-from lth_deploy.reporting.schema import PictureFile
+from lth_deploy.run.summary import ExampleImage
 
 MOST_PICTURES = 12
 _LARGEST_SIDE = 1600
@@ -27,7 +27,7 @@ class Shot:
 
 
 def load_shots(
-    pictures: Sequence[PictureFile], directory: Path, read: Callable[[Path], Picture]
+    pictures: Sequence[ExampleImage], directory: Path, read: Callable[[Path], Picture]
 ) -> tuple[list[Shot], list[str]]:
     """The first images of a run, as `read` decodes them, and one warning for each that cannot be shown."""
     shots, warnings = [], []
@@ -41,7 +41,7 @@ def load_shots(
     return shots, warnings
 
 
-def _shot(picture: PictureFile, directory: Path, read: Callable[[Path], Picture]) -> Shot:
+def _shot(picture: ExampleImage, directory: Path, read: Callable[[Path], Picture]) -> Shot:
     path = (directory / picture.path).resolve()
     if not path.is_relative_to(directory.resolve()):
         raise ValueError("its path leaves the run directory")

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 from lth_deploy.reporting import number_text, tables
 from lth_deploy.reporting.plots import KIND_NAMES
-from lth_deploy.reporting.schema import Layer, RunSummary, Trial
 from lth_deploy.reporting.tables import Cell, Column, Line, Table
+from lth_deploy.run.summary import LayerSummary, RunSummary, TrialSummary
 
 _MOST_LEVELS = 10
 _METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "VOC07", "VOC10")
@@ -50,7 +50,7 @@ def metrics(run: RunSummary) -> Table | None:
     return tables.compact(columns, lines) if lines else None
 
 
-def shown_ticket(run: RunSummary) -> Trial | None:
+def shown_ticket(run: RunSummary) -> TrialSummary | None:
     """The ticket whose layers are shown: the winner, else the sparsest that has layers."""
     winner = run.trial(run.winner.trial) if run.winner else None
     if winner and winner.layers:
@@ -119,11 +119,11 @@ def parts(run: RunSummary) -> Table | None:
     return tables.compact(columns, lines)
 
 
-def _zeros(layer: Layer | None) -> Cell:
+def _zeros(layer: LayerSummary | None) -> Cell:
     return tables.percent(layer.zeros / layer.elements if layer and layer.elements else None, bar=True)
 
 
-def _trial_line(run: RunSummary, trial: Trial) -> Line:
+def _trial_line(run: RunSummary, trial: TrialSummary) -> Line:
     is_winner = bool(run.winner and run.winner.trial == trial.name)
     interval = run.winner.interval if is_winner and run.winner else None
     low, high = interval or (None, None)
@@ -143,13 +143,13 @@ def _trial_line(run: RunSummary, trial: Trial) -> Line:
     return Line(tuple(cells), trial.kind, is_winner)
 
 
-def _ap_cells(run: RunSummary, trial: Trial) -> Iterator[Cell]:
+def _ap_cells(run: RunSummary, trial: TrialSummary) -> Iterator[Cell]:
     for kind in run.kinds:
         for split in ("val", "test"):
             yield tables.ap(trial.ap(split, kind))
 
 
-def _against(run: RunSummary, trial: Trial) -> Cell:
+def _against(run: RunSummary, trial: TrialSummary) -> Cell:
     """Difference to the dense control, on test where both have it, else on val, and says which."""
     dense = run.control if trial is not run.control else None
     for split in ("test", "val"):

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 from lth_deploy.reporting import number_text
 from lth_deploy.reporting.drawing.svg import THEME, Canvas, drawing, legend_below, short
 from lth_deploy.reporting.plots import KIND_NAMES
-from lth_deploy.reporting.sweep.schema import Group, Measured, Spread, SweepSummary, groups_of, spread
+from lth_deploy.reporting.sweep.groups import Group, Spread, groups_of, spread
+from lth_deploy.run.sweep_record import Measured, SweepRecord
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,21 +29,21 @@ _APART = 0.006
 _WIDTH = 8.4
 
 
-def ap_of_sweep(sweep: SweepSummary) -> str | None:
+def ap_of_sweep(sweep: SweepRecord) -> str | None:
     """AP of tickets and controls as one SVG element, with standard deviations over seeds; None without AP."""
     with drawing():
         canvas = _draw(sweep)
         return canvas.svg("sweep-ap", f"{_ap_name(sweep)} of the sweep {sweep.name}") if canvas else None
 
 
-def ap_of_sweep_png(sweep: SweepSummary) -> bytes | None:
+def ap_of_sweep_png(sweep: SweepRecord) -> bytes | None:
     """The same plot as the bytes of a PNG file."""
     with drawing():
         canvas = _draw(sweep)
         return canvas.png() if canvas else None
 
 
-def early_masks(sweep: SweepSummary) -> str | None:
+def early_masks(sweep: SweepRecord) -> str | None:
     """Overlap of the masks during the dense training with the last one, over steps; None where none were recorded."""
     curves = _early_curves(sweep)
     if not curves:
@@ -60,7 +61,7 @@ def early_masks(sweep: SweepSummary) -> str | None:
         return canvas.svg("sweep-early", "overlap of early masks with the last one")
 
 
-def _early_curves(sweep: SweepSummary) -> dict[str, dict[float, Spread]]:
+def _early_curves(sweep: SweepRecord) -> dict[str, dict[float, Spread]]:
     """By level, the overlap at each step over seeds; rows that share a dense training have the same records."""
     found: dict[str, dict[float, dict[int, float]]] = {}
     for run in sweep.rows:
@@ -74,7 +75,7 @@ def _early_curves(sweep: SweepSummary) -> dict[str, dict[float, Spread]]:
     }
 
 
-def _draw(sweep: SweepSummary) -> Canvas | None:
+def _draw(sweep: SweepRecord) -> Canvas | None:
     groups = [group for group in groups_of(sweep) if group.first.shown]
     split = _split(groups)
     if split is None:
@@ -97,7 +98,7 @@ def _split(groups: Sequence[Group]) -> str | None:
     return next((one for one in ("test", "val") if any(group.of("ticket", f"{one}_ap") for group in groups)), None)
 
 
-def _ap_name(sweep: SweepSummary) -> str:
+def _ap_name(sweep: SweepRecord) -> str:
     kinds = {run.metric for run in sweep.rows if run.shown and run.metric}
     return KIND_NAMES.get(kinds.pop(), "AP") if len(kinds) == 1 else "AP"
 

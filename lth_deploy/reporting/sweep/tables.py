@@ -2,11 +2,12 @@
 
 from lth_deploy.reporting import number_text, tables
 from lth_deploy.reporting.plots import KIND_NAMES
-from lth_deploy.reporting.sweep.schema import Group, Measured, Spread, SweepRun, SweepSummary, groups_of, spread
+from lth_deploy.reporting.sweep.groups import Group, Spread, groups_of, spread
 from lth_deploy.reporting.tables import Cell, Column, Line, Table
+from lth_deploy.run.sweep_record import Measured, SweepRecord, SweepRun
 
 
-def rows(sweep: SweepSummary) -> Table:
+def rows(sweep: SweepRecord) -> Table:
     """Every row with its ticket and controls, as mean and standard deviation over seeds; empty cells are dashes."""
     columns = [
         Column("Row", is_text=True),
@@ -31,7 +32,7 @@ def rows(sweep: SweepSummary) -> Table:
     return tables.compact(columns, lines)
 
 
-def runs(sweep: SweepSummary) -> Table:
+def runs(sweep: SweepRecord) -> Table:
     """Every single run: its seed, AP, directory, and the error of those that were lost."""
     columns = [
         Column("Run", is_text=True),

@@ -108,7 +108,7 @@ def _analysis(
 
 def document(analysis: Analysis) -> dict[str, object]:
     """The analysis as plain JSON values, with its schema."""
-    return {"schema": ANALYSIS_SCHEMA, **analysis.model_dump(mode="json")}
+    return {"schema": ANALYSIS_SCHEMA, **analysis.as_json()}
 
 
 def _analyze_runs(opened: "Sequence[OpenedRun]", out: Path, chosen: AnalyzeOptions) -> list[RunAnalysis]:
@@ -157,7 +157,7 @@ def _overlaps(opened: "Sequence[OpenedRun]") -> tuple[list[Overlap], list[str]]:
     masks: dict[str, _Mask] = {}
     for one in opened:
         for trial, mine in one.masks.items():
-            kind = one.results[trial]["kind"]
+            kind = one.results[trial].kind
             # A quantized trial has the mask of its ticket, and so has one with new weights.
             if kind not in ("int8", "reinit"):
                 label = trial if len(opened) == 1 else f"{one.name}/{trial}"

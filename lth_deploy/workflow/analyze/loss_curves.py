@@ -5,7 +5,7 @@ from typing import Any
 
 from lth_deploy.reporting.analysis.schema import LossFacts
 from lth_deploy.reporting.plots import smooth
-from lth_deploy.reporting.schema import Trial
+from lth_deploy.run.summary import TrialSummary
 
 MOST_POINTS = 1000
 _LAST_SHARE = 20
@@ -17,7 +17,9 @@ def thinned(records: Sequence[Mapping[str, Any]]) -> list[tuple[int, float | Non
     return [(record["step"], record.get("loss")) for record in records[::every]]
 
 
-def loss_facts(trials: Sequence[Trial], parts: Mapping[str, dict[str, float]], control: str | None) -> list[LossFacts]:
+def loss_facts(
+    trials: Sequence[TrialSummary], parts: Mapping[str, dict[str, float]], control: str | None
+) -> list[LossFacts]:
     """One for each trial that kept losses. parts: `last_parts` by trial; a step counts from the schedule's begin."""
     curves = {trial.name: smooth(trial.losses) for trial in trials}
     last = {name: curve[-1][1] for name, curve in curves.items() if curve}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lth_deploy.errors import UsageError
 from lth_deploy.reporting.analysis.schema import ClassInfo, RunAnalysis, Storage
-from lth_deploy.reporting.schema import Layer, Trial
+from lth_deploy.run.summary import LayerSummary, TrialSummary
 from lth_deploy.workflow.analyze.compare_trials import Comparison, count_objects, require_objects
 from lth_deploy.workflow.analyze.detection_cache import Found, kept_detections
 from lth_deploy.workflow.artifact import content_digest, find_artifact, open_session, read_model_file
@@ -124,9 +124,9 @@ def _has(kind: str, found: Found) -> bool:
     return kind == "bbox" or any(getattr(one, heads[kind]) is not None for one in found.values())
 
 
-def _shown(name: str, report: "InspectReport", is_control: bool, with_layers: bool) -> Trial:
+def _shown(name: str, report: "InspectReport", is_control: bool, with_layers: bool) -> TrialSummary:
     layers = [
-        Layer(
+        LayerSummary(
             name=row.name,
             group=row.name.split(".")[0],
             shape=list(row.shape),
@@ -137,7 +137,7 @@ def _shown(name: str, report: "InspectReport", is_control: bool, with_layers: bo
         for row in report.layers
     ]
     quantized = report.metadata is not None and report.metadata.values == "int8"
-    return Trial(
+    return TrialSummary(
         name=name,
         kind="dense" if is_control else "int8" if quantized else "ticket",
         sparsity_prunable=report.prunable.share,

@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lth_deploy.mask import Masks, elements, kept
 from lth_deploy.reporting.analysis.schema import ClassInfo, KindAnalysis, RunAnalysis, Storage
-from lth_deploy.reporting.schema import Layer, Parameters
-from lth_deploy.reporting.schema import Trial as ShownTrial
 from lth_deploy.run.directory import Trial, read_metrics
+from lth_deploy.run.summary import LayerSummary, TrialSummary, WeightCounts
 from lth_deploy.workflow.analyze.compare_trials import NO_BOXES, Comparison, count_objects
 from lth_deploy.workflow.analyze.detection_cache import Found, kept_detections
 from lth_deploy.workflow.analyze.loss_curves import last_parts, loss_facts, thinned
@@ -46,7 +45,7 @@ def analyze_run(opened: OpenedRun, folder: Path, samples: int, device: "torch.de
         split=opened.split,
         images=len(dataset.images),
         classes=[ClassInfo(name=name, train_objects=before, objects=now) for name, before, now in counts],
-        parameters=Parameters(total=total, prunable=max(map(elements, opened.masks.values()), default=None)),
+        parameters=WeightCounts(total=total, prunable=max(map(elements, opened.masks.values()), default=None)),
         trials=trials,
         kinds=kinds,
         storage=_storage(trials, opened.masks, layers, total),
@@ -74,11 +73,11 @@ def _detections(opened: OpenedRun, trial: Trial, folder: Path, device: "torch.de
 def _model(opened: OpenedRun, trial: Trial) -> "nn.Module":
     from lth_deploy.workflow.search.trained_model import trained_model
 
-    quantized = opened.results[trial.name]["kind"] == "int8"
+    quantized = opened.results[trial.name].kind == "int8"
     return trained_model(opened.recipe, trial, opened.train, rounding=quantized)
 
 
-def _layers(opened: OpenedRun, device: "torch.device") -> tuple[list[Layer], int]:
+def _layers(opened: OpenedRun, device: "torch.device") -> tuple[list[LayerSummary], int]:
     """All layers, with positions as the control (or first trial) has them; and the number of parameters."""
     from lth_deploy.pruning.accounting import parameters
     from lth_deploy.pruning.scope import prunable_layers
@@ -91,7 +90,7 @@ def _layers(opened: OpenedRun, device: "torch.device") -> tuple[list[Layer], int
     network = build_model(opened.recipe, opened.train, opened.recipe.training.seed, pretrained=False)
     weights = dict(network.named_parameters())
     layers = [
-        Layer(
+        LayerSummary(
             name=layer.name,
             group=layer.group,
             shape=list(weights[layer.name].shape),
@@ -104,30 +103,31 @@ def _layers(opened: OpenedRun, device: "torch.device") -> tuple[list[Layer], int
     return layers, parameters(network)
 
 
-def _shown(opened: OpenedRun, trial: Trial, layers: Sequence[Layer], total: int) -> ShownTrial:
+def _shown(opened: OpenedRun, trial: Trial, layers: Sequence[LayerSummary], total: int) -> TrialSummary:
     """A trial's accounting, its layers and its losses."""
-    result: Mapping[str, Any] = opened.results[trial.name]
+    result = opened.results[trial.name]
     masks = opened.masks.get(trial.name, {})
-    return ShownTrial.model_validate(
-        {
-            **{
-                key: result.get(key)
-                for key in ("name", "kind", "sparsity", "sparsity_prunable", "seconds", "val", "test")
-            },
-            "steps": result["steps"][1] - result["steps"][0],
-            "sparsity_all": (elements(masks) - kept(masks)) / total,
-            "zero_macs": result.get("zero_macs"),
-            "layers": [
-                layer.model_copy(update={"zeros": int((~masks[layer.name]).sum())}) if layer.name in masks else layer
-                for layer in layers
-            ],
-            "losses": thinned(read_metrics(trial.metrics)),
-        }
+    return TrialSummary(
+        name=result.name,
+        kind=result.kind,
+        sparsity=result.sparsity,
+        steps=result.steps[1] - result.steps[0],
+        seconds=result.seconds,
+        sparsity_prunable=result.sparsity_prunable,
+        zero_macs=result.zero_macs,
+        val=result.val,
+        test=result.test,
+        sparsity_all=(elements(masks) - kept(masks)) / total,
+        layers=[
+            layer.model_copy(update={"zeros": int((~masks[layer.name]).sum())}) if layer.name in masks else layer
+            for layer in layers
+        ],
+        losses=thinned(read_metrics(trial.metrics)),
     )
 
 
 def _storage(
-    trials: Sequence[ShownTrial], masks: Mapping[str, Masks], layers: Sequence[Layer], total: int
+    trials: Sequence[TrialSummary], masks: Mapping[str, Masks], layers: Sequence[LayerSummary], total: int
 ) -> list[Storage]:
     shapes = {layer.name: layer.shape for layer in layers}
     found: list[Storage] = []
@@ -151,7 +151,7 @@ def _notes(opened: OpenedRun, kinds: Sequence[KindAnalysis]) -> list[str]:
         notes.append("No trial has a mask: there are no zeros to show.")
     for kind in kinds:
         for row in kind.trials if opened.whole else []:
-            recorded = ((opened.results[row.trial].get(opened.split) or {}).get(kind.kind) or {}).get("AP")
+            recorded = opened.results[row.trial].ap(opened.split, kind.kind)
             now = row.metrics["AP"]
             if recorded is not None and now is not None and abs(recorded - now) > _LARGEST_DRIFT:
                 notes.append(

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lth_deploy.config.recipe import Recipe
 from lth_deploy.errors import UsageError
 from lth_deploy.mask import Masks, load_masks
 from lth_deploy.registry import did_you_mean
 from lth_deploy.run.directory import RunDirectory, Trial
+from lth_deploy.run.trial_result import TrialResult
 from lth_deploy.workflow.analyze.compare_trials import require_objects
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class OpenedRun:
     run: RunDirectory
     recipe: Recipe
     trials: list[Trial]
-    results: dict[str, dict[str, Any]]
+    results: dict[str, TrialResult]
     masks: dict[str, Masks]
     split: str
     dataset: "CocoDataset"

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from lth_deploy import storage
 from lth_deploy.config.recipe import Recipe
 from lth_deploy.config.target import Target
-from lth_deploy.errors import GateError, ParityError, UsageError
+from lth_deploy.errors import DataError, GateError, ParityError, UsageError
 from lth_deploy.pruning.search.plan import control_of, level_name
-from lth_deploy.reporting.schema import load_run
 from lth_deploy.run.directory import RunDirectory, Trial, versions
+from lth_deploy.run.summary import load_run
 from lth_deploy.workflow.export.dead_channels import without_dead_channels
 from lth_deploy.workflow.export.folder import Signer, export_folder
 from lth_deploy.workflow.export.quantization import hold_quantized_ap, quantize, spread
@@ -253,9 +253,11 @@ def _compile(
 def _float_ap(trial: Trial, gate: GateResult) -> Mapping[str, Any]:
     """AP on val of the float ticket that a quantized trial began from; of other trials that of the trial itself."""
     result = trial.read_result()
-    if result["kind"] != "int8":
+    if result.kind != "int8":
         return gate.torch_ap
-    ap: Mapping[str, Any] = trial.run.trial(result["parent"]).read_result()["val"]
+    ap = trial.run.trial(result.parent).read_result().val if result.parent else None
+    if ap is None:
+        raise DataError(f"{trial.result} names no float ticket whose AP on val is known; restore the file")
     return ap
 
 
@@ -283,7 +285,6 @@ def _metadata(
 ) -> Any:
     from lth_deploy.compiler.artifact.metadata import ArtifactMetadata, ClassName
 
-    result: Mapping[str, Any] = trial.read_result()
     return ArtifactMetadata(
         decoder="lth",
         classes=[ClassName(id=category.id, name=category.name) for category in dataset.categories],
@@ -291,7 +292,7 @@ def _metadata(
         preprocessing=dict(PREPROCESSING),
         recipe_digest=recipe.digest(),
         level=trial.name,
-        sparsity=result["sparsity_prunable"],
+        sparsity=trial.read_result().sparsity_prunable,
         values=target.values,
         format=target.format,
         target=target.name,

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from lth_deploy.reporting.schema import RunSummary, Trial, load_run
 from lth_deploy.run.directory import verify_summary
+from lth_deploy.run.summary import RunSummary, TrialSummary, load_run
 
 
 def inspect_run(run: Path) -> RunSummary:
@@ -49,5 +49,5 @@ def accounting_json(summary: RunSummary) -> dict[str, Any]:
     }
 
 
-def _fullest(summary: RunSummary) -> Trial:
+def _fullest(summary: RunSummary) -> TrialSummary:
     return max(summary.trials, key=lambda trial: len(trial.parts))

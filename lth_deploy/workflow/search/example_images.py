@@ -1,10 +1,11 @@
-"""Pictures for the report: the same photo with the detections of the dense control and of the ticket."""
+"""Example images for the report: the same photo with the detections of the dense control and of the ticket."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lth_deploy import storage
+from lth_deploy.run.summary import ExampleImage
 
 if TYPE_CHECKING:
     import torch
@@ -17,7 +18,7 @@ PICTURES = 4
 
 def write_pictures(
     run: Path, dataset: "CocoDataset", models: Mapping[str, "nn.Module"], device: "torch.device"
-) -> list[dict[str, str]]:
+) -> list[ExampleImage]:
     """Draw the photos with most objects, as each model sees them, into `run`/pictures.
 
     Returns their titles and paths relative to the run.
@@ -34,5 +35,5 @@ def write_pictures(
         found = {name: predict(model, [image], device)[0] for name, model in models.items()}
         file = run / "pictures" / f"{number}.png"
         storage.write_bytes(file, encode_png(compare(image, found, dataset.class_names, skeleton=skeleton)))
-        written.append({"title": record.file_name, "path": str(file.relative_to(run))})
+        written.append(ExampleImage(title=record.file_name, path=str(file.relative_to(run))))
     return written

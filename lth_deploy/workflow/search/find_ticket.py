@@ -12,6 +12,7 @@ from lth_deploy import storage
 from lth_deploy.config.recipe import DetectorSpec, Recipe
 from lth_deploy.errors import LthError, RecipeError, UsageError
 from lth_deploy.run.directory import RunDirectory, require_no_other_files, versions
+from lth_deploy.run.summary import RunSummary
 from lth_deploy.workflow.require_extra import require_torch
 from lth_deploy.workflow.search.layer_signals import positions_of, signal_of
 from lth_deploy.workflow.search.recipe_checks import check_recipe, metric_kinds
@@ -30,11 +31,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TicketResult:
-    """What a search ended with. summary: the content of RUN/summary.json."""
+    """What a search ended with. summary: what RUN/summary.json holds."""
 
     run: Path
     finished: bool
-    summary: dict[str, Any]
+    summary: RunSummary
 
 
 def find_ticket(

@@ -98,7 +98,7 @@ def _require_positions(recipe: Recipe, dense: Trial, source: Path) -> None:
     wanted = {
         layer.name for layer in layers_of(build_detector(recipe.detector, 1, 1, load_weights=False), recipe.pruning)
     }
-    missing = sorted(wanted - dense.read_result()["positions"].keys())
+    missing = sorted(wanted - dense.read_result().positions.keys())
     if missing:
         raise UsageError(
             f"--dense-from {source}: its recipe prunes other layers, and how often {missing[0]} is multiplied was not "

@@ -1,10 +1,9 @@
 """What a search comes to: every trial with its accounting, and the winning ticket with its interval."""
 
 import logging
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lth_deploy import storage
 from lth_deploy.config.recipe import Recipe
@@ -12,6 +11,16 @@ from lth_deploy.config.search_spec import SourceSpec
 from lth_deploy.mask import elements, kept, load_masks
 from lth_deploy.pruning.search.plan import control_of
 from lth_deploy.run.directory import RunDirectory, Trial, read_metrics
+from lth_deploy.run.summary import (
+    DatasetSummary,
+    ExampleImage,
+    LayerSummary,
+    RunSummary,
+    TrialSummary,
+    WeightCounts,
+    Winner,
+)
+from lth_deploy.run.trial_result import TrialFigures, require_positions
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,90 +30,94 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SCHEMA = "lth-run/1"
 ROUNDING = 1e-9
 """A ticket exactly as far below its control as is tolerated must not lose to the rounding of a difference."""
 
 
-def write_summary(search: "Search", splits: Mapping[str, "CocoDataset"], finished: bool) -> dict[str, Any]:
-    """Write RUN/summary.json from the finished trials and return its content."""
+def write_summary(search: "Search", splits: Mapping[str, "CocoDataset"], finished: bool) -> RunSummary:
+    """Write RUN/summary.json from the finished trials, and return it."""
     from lth_deploy.pruning.accounting import parameters
 
     recipe, run = search.recipe, search.run
     model = search.build(recipe.training.seed, False)
-    trials = [_trial_record(trial, search, model) for trial in run.finished_trials()]
-    summary = {
-        "schema": SCHEMA,
-        "recipe": recipe.model_dump(mode="json"),
-        "recipe_digest": recipe.digest(),
-        "finished": finished,
-        "versions": run.manifest()["versions"],
-        "dataset": {
-            "classes": list(splits["train"].class_names),
-            **{name: len(splits[name].images) if name in splits else 0 for name in ("train", "val", "test")},
-        },
-        "parameters": {
-            "total": parameters(model),
-            "prunable": sum(layer.weights.size for layer in search.trials.layers(model, _ones())),
-        },
-        "trials": trials,
-        "notes": _notes(recipe),
-        **(_conclusion(search, splits, trials) if finished else {"winner": None, "pictures": []}),
-    }
-    storage.write_json(run.summary, summary)
+    trials = [_trial_summary(trial, search, model) for trial in run.finished_trials()]
+    winner, images = _conclusion(search, splits, trials) if finished else (None, [])
+    sizes = {name: len(splits[name].images) if name in splits else 0 for name in ("train", "val", "test")}
+    summary = RunSummary(
+        recipe=recipe.model_dump(mode="json"),
+        recipe_digest=recipe.digest(),
+        finished=finished,
+        versions=run.manifest()["versions"],
+        dataset=DatasetSummary(classes=list(splits["train"].class_names), **sizes),
+        parameters=WeightCounts(
+            total=parameters(model),
+            prunable=sum(model.get_parameter(layer.name).numel() for layer in search.trials.scoped(model)),
+        ),
+        trials=trials,
+        notes=_notes(recipe),
+        winner=winner,
+        pictures=images,
+    )
+    storage.write_json(run.summary, summary.as_json())
     run.commit([run.summary])
     return summary
 
 
-def pick_winner(recipe: Recipe, trials: list[dict[str, Any]]) -> dict[str, Any] | None:
+def pick_winner(recipe: Recipe, trials: Sequence[TrialSummary]) -> TrialSummary | None:
     """The sparsest ticket whose AP on val is within the tolerance of the dense control; None when there is none."""
-    by_name = {trial["name"]: trial for trial in trials}
-    control = by_name.get(control_of(recipe))
-    floor = None if control is None else _ap(control, "val", recipe)
+    metric, tolerance = recipe.selection.metric, recipe.selection.tolerance
+    control = next((trial for trial in trials if trial.name == control_of(recipe)), None)
+    dense_ap = None if control is None else control.ap("val", metric)
     # Beside a control that learned nothing every ticket would win.
-    if floor is None or floor <= recipe.selection.tolerance:
+    if dense_ap is None or dense_ap <= tolerance:
         return None
-    tickets = [t for t in trials if t["kind"] == "ticket" and _ap(t, "val", recipe) is not None]
-    good = [t for t in tickets if _ap(t, "val", recipe) >= floor - recipe.selection.tolerance - ROUNDING]  # type: ignore[operator]
-    return max(good, key=lambda trial: trial["sparsity"], default=None)
+    tickets = ((trial, trial.ap("val", metric)) for trial in trials if trial.kind == "ticket")
+    good = [trial for trial, ap in tickets if ap is not None and ap >= dense_ap - tolerance - ROUNDING]
+    return max(good, key=lambda trial: trial.sparsity or 0.0, default=None)
 
 
-def _conclusion(search: "Search", splits: Mapping[str, "CocoDataset"], trials: list[dict[str, Any]]) -> dict[str, Any]:
-    """What needs the detectors of control and ticket, which are loaded once: the winner's interval, and pictures."""
+def _conclusion(
+    search: "Search", splits: Mapping[str, "CocoDataset"], trials: Sequence[TrialSummary]
+) -> tuple[Winner | None, list[ExampleImage]]:
+    """The winner with its interval, and example images; the two detectors that both need are loaded once."""
     from lth_deploy.workflow.search.example_images import write_pictures
 
     recipe = search.recipe
-    winner = pick_winner(recipe, trials)
-    shown = winner or next(trial for trial in reversed(trials) if trial["kind"] == "ticket")
+    best = pick_winner(recipe, trials)
+    shown = best or next(trial for trial in reversed(trials) if trial.kind == "ticket")
     split = "test" if "test" in splits else "val"
-    control, ticket = (search.trials.trained(name).to(search.device) for name in (control_of(recipe), shown["name"]))
-    interval = _interval(search, splits[split], ticket, control) if winner else None
-    models = {control_of(recipe): control, shown["name"]: ticket}
-    return {
-        "winner": {**_winner(recipe, trials, winner), "interval_split": split, "interval": interval}
-        if winner
-        else None,
-        "pictures": []
-        if recipe.detector.name == "classifier"
-        else write_pictures(search.run.path, splits[split], models, search.device),
-    }
+    control, ticket = (search.trials.trained(name).to(search.device) for name in (control_of(recipe), shown.name))
+    winner = None
+    if best is not None:
+        winner = _winner(recipe, trials, best, split, _interval(search, splits[split], ticket, control))
+    if recipe.detector.name == "classifier":
+        return winner, []
+    models = {control_of(recipe): control, shown.name: ticket}
+    return winner, write_pictures(search.run.path, splits[split], models, search.device)
 
 
-def _winner(recipe: Recipe, trials: list[dict[str, Any]], best: dict[str, Any]) -> dict[str, Any]:
-    control = next(trial for trial in trials if trial["name"] == control_of(recipe))
-    return {
-        "trial": best["name"],
-        "control": control["name"],
-        "tolerance": recipe.selection.tolerance,
-        "metric": recipe.selection.metric,
-        "val_ap": _ap(best, "val", recipe),
-        "dense_val_ap": _ap(control, "val", recipe),
-        "test_ap": _ap(best, "test", recipe),
-        "dense_test_ap": _ap(control, "test", recipe),
-    }
+def _winner(
+    recipe: Recipe, trials: Sequence[TrialSummary], best: TrialSummary, split: str, interval: tuple[float, float]
+) -> Winner:
+    metric = recipe.selection.metric
+    control = next(trial for trial in trials if trial.name == control_of(recipe))
+    return Winner(
+        trial=best.name,
+        control=control.name,
+        tolerance=recipe.selection.tolerance,
+        metric=metric,
+        val_ap=best.ap("val", metric),
+        dense_val_ap=control.ap("val", metric),
+        test_ap=best.ap("test", metric),
+        dense_test_ap=control.ap("test", metric),
+        interval_split=split,
+        interval=interval,
+    )
 
 
-def _interval(search: "Search", dataset: "CocoDataset", ticket: "nn.Module", control: "nn.Module") -> list[float]:
+def _interval(
+    search: "Search", dataset: "CocoDataset", ticket: "nn.Module", control: "nn.Module"
+) -> tuple[float, float]:
     """95 % paired bootstrap interval of AP(ticket) - AP(control), or of accuracies, over images."""
     from lth_deploy.evaluation.bootstrap import paired_bootstrap
     from lth_deploy.workflow.search.top1 import accuracy_interval
@@ -112,8 +125,8 @@ def _interval(search: "Search", dataset: "CocoDataset", ticket: "nn.Module", con
 
     selection = search.recipe.selection
     if search.recipe.detector.name == "classifier":
-        sure = accuracy_interval((ticket, control), dataset, search.device, search.recipe)
-        return [sure.low, sure.high]
+        accuracy = accuracy_interval((ticket, control), dataset, search.device, search.recipe)
+        return accuracy.low, accuracy.high
     interval = paired_bootstrap(
         dataset.ground_truth(),
         detect(ticket, dataset, search.device),
@@ -123,43 +136,37 @@ def _interval(search: "Search", dataset: "CocoDataset", ticket: "nn.Module", con
         samples=selection.bootstrap_samples,
         seed=search.recipe.training.seed,
     )
-    return [interval.low, interval.high]
+    return interval.low, interval.high
 
 
-def _trial_record(trial: Trial, search: "Search", model: "nn.Module") -> dict[str, Any]:
+def _trial_summary(trial: Trial, search: "Search", model: "nn.Module") -> TrialSummary:
     from lth_deploy.pruning.accounting import parameters, parts_of
 
     result = trial.read_result()
     masks = load_masks(trial.mask) if search.run.is_committed(trial.mask) else {}
-    positions = result["positions"]
-    del result["positions"]
     layers = search.trials.scoped(model)
+    require_positions(result.positions, (layer.name for layer in layers))
     weights = dict(model.named_parameters())
     metrics = read_metrics(trial.metrics)
     stride = max(1, len(metrics) // 200)
-    return {
-        **result,
-        "steps": result["steps"][1] - result["steps"][0],
-        "sparsity_all": (elements(masks) - kept(masks)) / parameters(model),
-        "parts": [asdict(part) for part in parts_of(model, layers, masks)],
-        "layers": [
-            {
-                "name": layer.name,
-                "group": layer.group,
-                "shape": list(weights[layer.name].shape),
-                "elements": weights[layer.name].numel(),
-                "zeros": int((~masks[layer.name]).sum()) if masks else 0,
-                "positions": positions[layer.name],
-            }
+    figures = {key: getattr(result, key) for key in TrialFigures.model_fields if key in result.model_fields_set}
+    return TrialSummary(
+        **{**figures, "steps": result.steps[1] - result.steps[0]},
+        sparsity_all=(elements(masks) - kept(masks)) / parameters(model),
+        parts=parts_of(model, layers, masks),
+        layers=[
+            LayerSummary(
+                name=layer.name,
+                group=layer.group,
+                shape=list(weights[layer.name].shape),
+                elements=weights[layer.name].numel(),
+                zeros=int((~masks[layer.name]).sum()) if masks else 0,
+                positions=result.positions[layer.name],
+            )
             for layer in layers
         ],
-        "losses": [[record["step"], record["loss"]] for record in metrics[::stride]],
-    }
-
-
-def _ap(trial: Mapping[str, Any], split: str, recipe: Recipe) -> float | None:
-    metrics = (trial.get(split) or {}).get(recipe.selection.metric)
-    return None if metrics is None else metrics["AP"]
+        losses=[(record["step"], record["loss"]) for record in metrics[::stride]],
+    )
 
 
 def _notes(recipe: Recipe) -> list[str]:
@@ -182,9 +189,3 @@ def _source_note(recipe: Recipe, source: SourceSpec) -> str:
     sides = [f"{spec.min_size} to {spec.max_size} pixels" for spec in (theirs, ours)]
     sizes = f"pictures of {sides[0]} there, of {sides[1]} here" if sides[0] != sides[1] else f"pictures of {sides[0]}"
     return f"{what} come from {source.run}; both networks see RGB with the same mean and deviation, {sizes}"
-
-
-def _ones() -> Mapping[str, float]:
-    from collections import defaultdict
-
-    return defaultdict(lambda: 1.0)

@@ -11,13 +11,13 @@ from lth_deploy.config.recipe import Recipe
 from lth_deploy.config.sweep_spec import Sweep
 from lth_deploy.errors import DataError
 from lth_deploy.pruning.search.early_files import EarlyFiles
-from lth_deploy.reporting.schema import RunSummary, Trial, load_run
 from lth_deploy.run.directory import RunDirectory, read_metrics, verify_summary
+from lth_deploy.run.summary import RunSummary, TrialSummary, load_run
+from lth_deploy.run.sweep_record import SweepRecord, SweepRun, SweepTicket, SweepTrial, load_sweep_record
 from lth_deploy.workflow.sweep.rows import SweepRow
 
 logger = logging.getLogger(__name__)
 
-SCHEMA = "lth-sweep/1"
 SWEEP = "sweep.json"
 
 State = Literal["waiting", "running", "unfinished", "finished", "failed", "blocked"]
@@ -39,17 +39,17 @@ class Progress:
     command: list[str] = field(default_factory=list)
 
 
-def write_record(out: Path, sweep: Sweep, rows: Sequence[SweepRow], progress: dict[str, Progress]) -> dict[str, Any]:
-    """Write SWEEP/sweep.json in one atomic step and return its content."""
-    record = {
-        "schema": SCHEMA,
-        "name": sweep.spec.name,
-        "source": sweep.document.source,
-        "finished": all(progress[row.id].state == "finished" for row in rows),
-        "x": axis_of_plot(sweep, rows),
-        "rows": [_row(row, progress[row.id], out, axis_of_plot(sweep, rows)) for row in rows],
-    }
-    storage.write_json(out / SWEEP, record)
+def write_record(out: Path, sweep: Sweep, rows: Sequence[SweepRow], progress: dict[str, Progress]) -> SweepRecord:
+    """Write SWEEP/sweep.json in one atomic step, and return what it holds."""
+    axis = axis_of_plot(sweep, rows)
+    record = SweepRecord(
+        name=sweep.spec.name,
+        source=sweep.document.source,
+        finished=all(progress[row.id].state == "finished" for row in rows),
+        x=axis,
+        rows=[_run(row, progress[row.id], out, axis) for row in rows],
+    )
+    storage.write_json(out / SWEEP, record.as_json())
     return record
 
 
@@ -59,21 +59,21 @@ def read_progress(out: Path, rows: Sequence[SweepRow]) -> dict[str, Progress]:
     Raises:
         DataError: sweep.json is no record of a sweep.
     """
-    document = storage.read_json(out / SWEEP)
-    if not isinstance(document, dict) or document.get("schema") != SCHEMA or not isinstance(document.get("rows"), list):
-        raise DataError(f"{out / SWEEP} is no record of a sweep ({SCHEMA}); choose another --out")
-    before = {one["id"]: one for one in document["rows"] if isinstance(one, dict) and "id" in one}
-    progress = {}
-    for row in rows:
-        old, done = before.get(row.id, {}), summary_of(row) is not None
-        progress[row.id] = Progress(
-            state="finished" if done else "waiting",
-            seconds=float(old.get("seconds") or 0.0),
-            device=old.get("device"),
-            dense_from=old.get("dense_from"),
-            command=list(old.get("command") or []),
-        )
-    return progress
+    recorded = {run.id: run for run in load_sweep_record(out / SWEEP)[0].rows}
+    return {row.id: _progress(row, recorded.get(row.id)) for row in rows}
+
+
+def _progress(row: SweepRow, recorded: SweepRun | None) -> Progress:
+    state: State = "waiting" if summary_of(row) is None else "finished"
+    if recorded is None:
+        return Progress(state)
+    return Progress(
+        state,
+        seconds=recorded.seconds or 0.0,
+        device=recorded.device,
+        dense_from=recorded.dense_from,
+        command=recorded.command or [],
+    )
 
 
 def summary_of(row: SweepRow) -> RunSummary | None:
@@ -109,57 +109,57 @@ def axis_of_plot(sweep: Sweep, rows: Sequence[SweepRow]) -> str | None:
     return None
 
 
-def _row(row: SweepRow, progress: Progress, out: Path, x: str | None) -> dict[str, Any]:
+def _run(row: SweepRow, progress: Progress, out: Path, x: str | None) -> SweepRun:
     choice = row.choices.get(x) if x else None
     labels = {key: choice.label for key, choice in row.choices.items()}
-    rest = [label for key, label in labels.items() if key != x]
-    return {
-        "id": row.id,
-        "name": row.name,
-        "labels": labels,
-        "x": choice.number if choice else None,
-        "series": ", ".join([row.name, *rest]),
-        "shown": row.shown,
-        "seed": row.seed,
-        "settings": row.settings,
-        "recipe_digest": row.recipe.digest(),
-        "needs": list(row.needs),
-        "run": str(row.run.relative_to(out)),
-        "state": progress.state,
-        "error": progress.error,
-        "exit_code": progress.exit_code,
-        "seconds": round(progress.seconds, 2),
-        "device": progress.device,
-        "dense_from": progress.dense_from,
-        "command": progress.command,
-        **_figures(row, progress),
-    }
+    other_labels = [label for key, label in labels.items() if key != x]
+    return SweepRun(
+        id=row.id,
+        name=row.name,
+        labels=labels,
+        x=choice.number if choice else None,
+        series=", ".join([row.name, *other_labels]),
+        shown=row.shown,
+        seed=row.seed,
+        settings=row.settings,
+        recipe_digest=row.recipe.digest(),
+        needs=list(row.needs),
+        run=str(row.run.relative_to(out)),
+        state=progress.state,
+        error=progress.error,
+        exit_code=progress.exit_code,
+        seconds=round(progress.seconds, 2),
+        device=progress.device,
+        dense_from=progress.dense_from,
+        command=progress.command,
+        **_findings(row, progress),
+    )
 
 
-def _figures(row: SweepRow, progress: Progress) -> dict[str, Any]:
-    """The tickets of a finished run, each with its controls; nothing of other runs."""
+def _findings(row: SweepRow, progress: Progress) -> dict[str, Any]:
+    """The fields that only a finished run has: its dense control, tickets with their controls, early masks."""
     summary = summary_of(row) if progress.state == "finished" else None
     if summary is None:
         return {"metric": None, "dense": None, "tickets": [], "early_masks": []}
     control = summary.control
     return {
         "metric": summary.main_kind,
-        "dense": _trial(control, summary) if control else None,
+        "dense": SweepTrial(**_figures(control, summary)) if control else None,
         "tickets": [_ticket(trial, summary) for trial in summary.of_kind("ticket")],
         "early_masks": read_metrics(EarlyFiles(RunDirectory(row.run).trial("dense")).lines),
     }
 
 
-def _ticket(ticket: Trial, summary: RunSummary) -> dict[str, Any]:
+def _ticket(ticket: TrialSummary, summary: RunSummary) -> SweepTicket:
     level = ticket.name.removeprefix("level_")
     controls = {kind: summary.trial(f"{kind}_{level}") for kind in ("random", "reinit")}
-    return {
-        **_trial(ticket, summary),
-        **{kind: _trial(trial, summary) for kind, trial in controls.items() if trial is not None},
-    }
+    return SweepTicket(
+        **_figures(ticket, summary),
+        **{kind: SweepTrial(**_figures(trial, summary)) for kind, trial in controls.items() if trial is not None},
+    )
 
 
-def _trial(trial: Trial, summary: RunSummary) -> dict[str, Any]:
+def _figures(trial: TrialSummary, summary: RunSummary) -> dict[str, Any]:
     return {
         "trial": trial.name,
         "sparsity": trial.sparsity,

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lth_deploy import storage
 from lth_deploy.config.sweep_spec import Sweep
 from lth_deploy.errors import RecipeError, UsageError
+from lth_deploy.run.sweep_record import SweepRecord
 from lth_deploy.workflow.report import write_sweep_pages
 from lth_deploy.workflow.require_extra import require_torch
 from lth_deploy.workflow.search.recipe_checks import check_recipe
@@ -45,12 +45,12 @@ BEFORE_RECORD = (storage.LOCK, "initial")
 
 @dataclass(frozen=True)
 class SweepResult:
-    """What a sweep came to. record: the content of SWEEP/sweep.json; lost: ids of the rows that failed."""
+    """What a sweep came to. record: what SWEEP/sweep.json holds; lost: ids of the rows that failed."""
 
     path: Path
     finished: bool
     lost: tuple[str, ...]
-    record: dict[str, Any]
+    record: SweepRecord
 
 
 def sweep(
@@ -97,7 +97,7 @@ def sweep(
             work.run(slots)
         record = work.publish()
     lost = tuple(row.id for row in rows if progress[row.id].state in LOST)
-    return SweepResult(out, record["finished"], lost, record)
+    return SweepResult(out, record.finished, lost, record)
 
 
 @dataclass(frozen=True)
@@ -111,10 +111,10 @@ class _Work:
     progress: dict[str, Progress]
     deadline: float | None
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> SweepRecord:
         return write_record(self.out, self.plan, self.rows, self.progress)
 
-    def publish(self) -> dict[str, Any]:
+    def publish(self) -> SweepRecord:
         """Write the record with its plot and page, which show a half-finished sweep too."""
         record = self.record()
         write_sweep_pages(self.out)

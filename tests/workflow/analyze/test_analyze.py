@@ -56,10 +56,10 @@ def test_figures_are_those_that_the_search_recorded(analyzed: tuple[Analysis, Pa
     assert (run.split, run.images, run.notes) == ("test", 2, [])
     (kind,) = run.kinds
     assert kind.control == "dense"
-    recorded = {trial["name"]: trial for trial in boxes.summary["trials"]}
+    recorded = {trial.name: trial for trial in boxes.summary.trials}
     assert set(recorded) == {row.trial for row in kind.trials} == {"dense", "level_50", "level_80", "random_80"}
     for row in kind.trials:
-        searched = recorded[row.trial]["test"]["bbox"]
+        searched = recorded[row.trial].test["bbox"]
         assert row.metrics == pytest.approx({figure: searched[figure] for figure in row.metrics})
         assert row.errors is not None
         assert row.errors.false_positives.count == sum(
@@ -67,8 +67,8 @@ def test_figures_are_those_that_the_search_recorded(analyzed: tuple[Analysis, Pa
         )
     assert kind.of("dense").changes == []
     assert len(kind.of("level_80").changes) == len(run.classes)
-    assert run.parameters.total == boxes.summary["parameters"]["total"]
-    assert run.parameters.prunable == boxes.summary["parameters"]["prunable"]
+    assert run.parameters.total == boxes.summary.parameters.total
+    assert run.parameters.prunable == boxes.summary.parameters.prunable
 
 
 def test_layers_and_costs_follow_from_the_masks(analyzed: tuple[Analysis, Path], boxes: TicketResult) -> None:
@@ -161,8 +161,8 @@ def test_a_classifier_is_analyzed_by_class_and_says_what_is_left_out(tmp_path: P
     (kind,) = one.kinds
     assert kind.kind == "top1"
     for row in kind.trials:
-        recorded = next(trial for trial in run.summary["trials"] if trial["name"] == row.trial)
-        assert row.metrics == pytest.approx(recorded["test"]["top1"])
+        recorded = next(trial for trial in run.summary.trials if trial.name == row.trial)
+        assert row.metrics == pytest.approx(recorded.test["top1"])
         assert np.mean(row.classes) == pytest.approx(row.metrics["AP"])
         assert row.errors is None
     assert [info.train_objects for info in one.classes] == [4, 4, 4]
@@ -192,7 +192,7 @@ def test_files_are_compared_with_the_first(tmp_path: Path) -> None:
 
 def test_files_beside_a_run_are_tried_on_its_data(boxes: TicketResult, tmp_path: Path) -> None:
     decoder = tmp_path / "named.py"
-    decoder.write_text(DECODER.replace('("cell", "dust")', str(tuple(boxes.summary["dataset"]["classes"][:2]))))
+    decoder.write_text(DECODER.replace('("cell", "dust")', str(tuple(boxes.summary.dataset.classes[:2]))))
     options = AnalyzeOptions(samples=20, device="cpu", trials=("level_80",), decoder=f"{decoder}:make")
     analysis = analyze([boxes.run, save_tiny(tmp_path / "tiny.onnx")], tmp_path / "out", options)
     run, files = analysis.runs

@@ -16,6 +16,7 @@ from typing import Any
 from lth_deploy import storage
 from lth_deploy.config.recipe import Recipe, load_recipe
 from lth_deploy.run.directory import RunDirectory
+from lth_deploy.run.trial_result import TrialResult
 
 
 def trial(name: str, kind: str, level: float, ap: float) -> dict[str, Any]:
@@ -29,7 +30,7 @@ def finish_dense(run: RunDirectory) -> None:
     for file in (dense.weights, dense.metrics):
         storage.write_text(file, "")
     if not dense.finished:
-        dense.commit({"name": "dense"})
+        dense.commit(TrialResult(name="dense", kind="dense", steps=(0, 1), positions={}))
 
 
 def finish(run: RunDirectory, recipe: Recipe) -> None:

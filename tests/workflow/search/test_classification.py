@@ -47,17 +47,18 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> TicketResult:
 
 
 def test_colors_are_learned_and_scored_by_accuracy(source: TicketResult) -> None:
-    trials = {trial["name"]: trial for trial in source.summary["trials"]}
+    trials = {trial.name: trial for trial in source.summary.trials}
     assert set(trials) == {"dense", "level_80", "random_80"}
-    assert source.summary["dataset"]["classes"] == sorted(COLORS)
-    scores = trials["dense"]["val"]["top1"]
+    assert source.summary.dataset.classes == sorted(COLORS)
+    scores = trials["dense"].val["top1"]
     assert scores["AP"] > 0.6
     assert scores["top5"] == 1.0
-    assert [part["name"] for part in trials["level_80"]["parts"]] == ["backbone", "predictor"]
-    winner = source.summary["winner"]
-    assert winner["metric"] == "top1"
-    low, high = winner["interval"]
-    assert low <= winner["test_ap"] - winner["dense_test_ap"] <= high
+    assert [part.name for part in trials["level_80"].parts] == ["backbone", "predictor"]
+    winner = source.summary.winner
+    assert winner is not None
+    assert winner.metric == "top1"
+    low, high = winner.interval
+    assert low <= winner.test_ap - winner.dense_test_ap <= high
 
 
 def test_a_classifiers_ticket_becomes_the_backbone_of_a_detector(source: TicketResult, tmp_path: Path) -> None:
@@ -73,13 +74,13 @@ def test_a_classifiers_ticket_becomes_the_backbone_of_a_detector(source: TicketR
     for name, mask in given.items():
         assert (taken[name] == mask).all(), name
         assert not final[name].numpy()[~mask].any(), name
-    trial = next(trial for trial in result.summary["trials"] if trial["name"] == "level_80")
-    shares = {part["name"]: part["zeros"] / part["prunable"] for part in trial["parts"] if part["prunable"]}
+    trial = next(trial for trial in result.summary.trials if trial.name == "level_80")
+    shares = {part.name: part.zeros / part.prunable for part in trial.parts if part.prunable}
     assert shares["backbone"] == pytest.approx(0.8, abs=1e-4)
-    outside = [part for part in trial["parts"] if part["name"] in ("fpn", "dense_head")]
-    zeros, prunable = (sum(part[key] for part in outside) for key in ("zeros", "prunable"))
+    outside = [part for part in trial.parts if part.name in ("fpn", "dense_head")]
+    zeros, prunable = (sum(getattr(part, key) for part in outside) for key in ("zeros", "prunable"))
     assert zeros == round(0.8 * prunable)
-    assert any("come from" in note and "same mean and deviation" in note for note in result.summary["notes"])
+    assert any("come from" in note and "same mean and deviation" in note for note in result.summary.notes)
 
 
 def test_the_report_speaks_of_accuracy(source: TicketResult, tmp_path: Path) -> None:

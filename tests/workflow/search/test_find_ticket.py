@@ -26,6 +26,8 @@ from lth_deploy.mask import is_subset, load_masks  # noqa: E402
 from lth_deploy.measure.machine import describe_machine  # noqa: E402
 from lth_deploy.pruning.search.trials import Trials  # noqa: E402
 from lth_deploy.run.directory import RunDirectory, Trial  # noqa: E402
+from lth_deploy.run.summary import TrialSummary  # noqa: E402
+from lth_deploy.run.trial_result import TrialResult  # noqa: E402
 from lth_deploy.training import session  # noqa: E402
 from lth_deploy.training.state import TrainingState  # noqa: E402
 from lth_deploy.workflow.search import find_ticket as verb  # noqa: E402
@@ -49,8 +51,8 @@ class Finished:
     def run(self) -> RunDirectory:
         return RunDirectory.open(self.result.run)
 
-    def trial(self, name: str) -> dict[str, Any]:
-        return next(trial for trial in self.result.summary["trials"] if trial["name"] == name)
+    def trial(self, name: str) -> TrialSummary:
+        return next(trial for trial in self.result.summary.trials if trial.name == name)
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +75,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 
 def test_all_trials_run_in_their_order(finished: Finished) -> None:
     assert finished.result.finished
-    names = [trial["name"] for trial in finished.result.summary["trials"]]
+    names = [trial.name for trial in finished.result.summary.trials]
     assert names == ["dense", "level_50", "level_80", "random_80"]
-    assert {trial["hardware"] for trial in finished.result.summary["trials"]} == {describe_machine().cpu}
+    assert {trial.hardware for trial in finished.result.summary.trials} == {describe_machine().cpu}
     assert [steps for steps, _ in finished.starts] == [range(STEPS), *[range(REWIND, STEPS)] * 3]
 
 
@@ -95,23 +97,23 @@ def test_rewound_weights_equal_the_snapshot_bit_for_bit(finished: Finished) -> N
 def test_stored_tickets_are_sparse_as_asked_for(finished: Finished) -> None:
     masks = {name: load_masks(finished.run.trial(name).mask) for name in ("level_50", "level_80", "random_80")}
     assert is_subset(masks["level_80"], masks["level_50"])
-    prunable = finished.result.summary["parameters"]["prunable"]
+    prunable = finished.result.summary.parameters.prunable
     for name, mask in masks.items():
         trial = finished.trial(name)
-        zeros = sum(layer["zeros"] for layer in trial["layers"])
-        assert zeros == round(trial["sparsity"] * prunable)
-        assert trial["sparsity_prunable"] == pytest.approx(zeros / prunable)
-        assert trial["sparsity_all"] == pytest.approx(zeros / finished.result.summary["parameters"]["total"])
+        zeros = sum(layer.zeros for layer in trial.layers)
+        assert zeros == round(trial.sparsity * prunable)
+        assert trial.sparsity_prunable == pytest.approx(zeros / prunable)
+        assert trial.sparsity_all == pytest.approx(zeros / finished.result.summary.parameters.total)
         weights = TrainingState.load(finished.run.trial(name).weights).model
         assert not any(weights[layer].numpy()[~keep].any() for layer, keep in mask.items())
-    macs = sum(layer["elements"] * layer["positions"] for layer in finished.trial("level_80")["layers"])
-    zero = sum(layer["zeros"] * layer["positions"] for layer in finished.trial("level_80")["layers"])
-    assert finished.trial("level_80")["zero_macs"] == pytest.approx(zero / macs)
+    macs = sum(layer.elements * layer.positions for layer in finished.trial("level_80").layers)
+    zero = sum(layer.zeros * layer.positions for layer in finished.trial("level_80").layers)
+    assert finished.trial("level_80").zero_macs == pytest.approx(zero / macs)
 
 
 def test_the_random_control_has_the_tickets_zeros_in_every_layer(finished: Finished) -> None:
-    ticket, control = finished.trial("level_80")["layers"], finished.trial("random_80")["layers"]
-    assert [layer["zeros"] for layer in control] == [layer["zeros"] for layer in ticket]
+    ticket, control = finished.trial("level_80").layers, finished.trial("random_80")["layers"]
+    assert [layer.zeros for layer in control] == [layer.zeros for layer in ticket]
     mine, other = (load_masks(finished.run.trial(name).mask) for name in ("level_80", "random_80"))
     assert any(not np.array_equal(mine[name], other[name]) for name in mine)
 
@@ -135,7 +137,7 @@ def test_finished_trials_are_skipped_and_litter_is_cleared(finished: Finished, m
     before = outcome(finished.result.run)
     again = find_ticket(finished.recipe, finished.result.run, device="cpu", resume=True)
     assert again.finished
-    assert again.summary["trials"] == finished.result.summary["trials"]
+    assert again.summary.trials == finished.result.summary.trials
     assert outcome(finished.result.run) == before
     assert not litter.exists()
 
@@ -145,7 +147,7 @@ def test_a_summary_loads_control_and_ticket_once(finished: Finished, monkeypatch
     trained = Trials.trained
     monkeypatch.setattr(Trials, "trained", lambda self, name: (loaded.append(name), trained(self, name))[1])
     again = find_ticket(finished.recipe, finished.result.run, device="cpu", resume=True)
-    shown = (again.summary["winner"] or {"trial": "level_80"})["trial"]
+    shown = again.summary.winner.trial if again.summary.winner else "level_80"
     assert loaded == ["dense", shown]
 
 
@@ -219,12 +221,12 @@ def test_a_time_limit_stops_after_a_checkpoint_and_resume_finishes(tmp_path: Pat
     )
     first = find_ticket(recipe, tmp_path / "run", device="cpu", max_seconds=0.0)
     assert not first.finished
-    assert first.summary["winner"] is None
+    assert first.summary.winner is None
     checkpoint = RunDirectory(tmp_path / "run").trial("dense").checkpoint
     assert TrainingState.load(checkpoint).step == 1
     rest = find_ticket(recipe, tmp_path / "run", device="cpu", resume=True)
     assert rest.finished
-    assert [trial["name"] for trial in rest.summary["trials"]] == ["dense", "level_50"]
+    assert [trial.name for trial in rest.summary.trials] == ["dense", "level_50"]
 
 
 def test_augmented_training_in_bfloat16_resumes_to_the_same_bits(tmp_path: Path) -> None:
@@ -285,15 +287,16 @@ def test_a_dense_training_serves_a_recipe_that_prunes_another_part(
     recipe = tiny_recipe(pruning={"levels": [0.5], "groups": ["predictor"]}, controls={"random": []})
     with monkeypatch.context() as patch:
         # As a run of an earlier version, which counted only what it pruned.
-        patch.setattr(Trial, "read_result", lambda self: {"positions": {}})
+        counted = TrialResult(name="dense", kind="dense", steps=(0, STEPS), positions={})
+        patch.setattr(Trial, "read_result", lambda self: counted)
         with pytest.raises(UsageError, match="its recipe prunes other layers"):
             find_ticket(recipe, tmp_path / "run", device="cpu", dense_from=finished.result.run)
     result = find_ticket(recipe, tmp_path / "run", device="cpu", dense_from=finished.result.run)
     ours, theirs = (RunDirectory.open(run).trial("dense").weights for run in (result.run, finished.result.run))
     assert ours.read_bytes() == theirs.read_bytes()
-    (ticket,) = (trial for trial in result.summary["trials"] if trial["name"] == "level_50")
-    assert {layer["group"] for layer in ticket["layers"]} == {"predictor"}
-    assert ticket["zero_macs"] == pytest.approx(0.5, abs=0.1)
+    (ticket,) = (trial for trial in result.summary.trials if trial.name == "level_50")
+    assert {layer.group for layer in ticket.layers} == {"predictor"}
+    assert ticket.zero_macs == pytest.approx(0.5, abs=0.1)
 
 
 def test_a_refusal_keeps_what_a_run_has_done(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:

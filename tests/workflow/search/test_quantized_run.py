@@ -43,10 +43,10 @@ def quads(folder: Path, family: str = "retinanet") -> Recipe:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("quantized")
     result = find_ticket(quads(folder), folder / "run", device="cpu")
-    rows = {trial["name"]: trial for trial in result.summary["trials"]}
+    rows = {trial.name: trial for trial in result.summary.trials}
     assert list(rows) == ["dense", "level_80", "level_80_int8"]
-    assert rows["level_80_int8"]["val"]["bbox"]["AP"] is not None
-    assert rows["level_80_int8"]["zero_macs"] == rows["level_80"]["zero_macs"]
+    assert rows["level_80_int8"].val["bbox"]["AP"] is not None
+    assert rows["level_80_int8"].zero_macs == rows["level_80"].zero_macs
     return result.run
 
 
@@ -104,7 +104,7 @@ def test_a_quantized_trial_is_held_to_the_ap_of_the_float_ticket(run: Path) -> N
     directory = RunDirectory.open(run)
     gate = cast(Any, SimpleNamespace(torch_ap={"bbox": {"AP": 0.25}}))
     ticket = directory.trial("level_80")
-    assert _float_ap(directory.trial("level_80_int8"), gate) == ticket.read_result()["val"]
+    assert _float_ap(directory.trial("level_80_int8"), gate) == ticket.read_result().val
     assert _float_ap(ticket, gate) == gate.torch_ap
 
 

@@ -66,7 +66,7 @@ def starts(folder: Path) -> list[dict[str, Any]]:
 
 
 def states(result: SweepResult) -> dict[str, str]:
-    return {row["id"]: row["state"] for row in result.record["rows"]}
+    return {row.id: row.state for row in result.record.rows}
 
 
 def test_rows_axes_and_seeds_multiply_in_the_order_of_the_file(tmp_path: Path) -> None:
@@ -195,13 +195,13 @@ def test_equal_dense_trainings_are_done_once(tmp_path: Path) -> None:
         ("ticket-0.5-seed1", None),
         ("ticket-0.8-seed1", "ticket-0.5-seed1"),
     ]
-    row = result.record["rows"][1]
-    assert row["tickets"][0]["test_ap"] == pytest.approx(0.44)
-    assert row["tickets"][0]["random"]["test_ap"] == pytest.approx(0.34)
-    assert row["dense"]["test_ap"] == 0.55
-    assert row["dense"]["hardware"] == "H200"
-    assert row["command"][:2] == ["lth-deploy", "find-ticket"]
-    assert storage.read_json(tmp_path / "out" / "sweep.json") == result.record
+    row = result.record.rows[1]
+    assert row.tickets[0].test_ap == pytest.approx(0.44)
+    assert row.tickets[0].random.test_ap == pytest.approx(0.34)
+    assert row.dense.test_ap == 0.55
+    assert row.dense.hardware == "H200"
+    assert row.command[:2] == ["lth-deploy", "find-ticket"]
+    assert storage.read_json(tmp_path / "out" / "sweep.json") == result.record.as_json()
 
 
 def test_the_table_has_mean_and_deviation_over_seeds_and_a_page_and_plots(cli: Cli, tmp_path: Path) -> None:
@@ -248,7 +248,7 @@ def test_a_lost_row_costs_only_what_needs_it_and_resume_takes_it_up(cli: Cli, tm
 def test_a_row_that_is_killed_says_by_what(tmp_path: Path) -> None:
     result = swept(tmp_path, "rows: [{name: killed}, {name: other}]")
     assert states(result) == {"killed-seed0": "failed", "other-seed0": "finished"}
-    assert "SIGKILL" in result.record["rows"][0]["error"]
+    assert "SIGKILL" in result.record.rows[0].error
 
 
 def test_rows_run_at_once_and_wait_for_a_dense_training_that_is_under_way(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
-"""Files that a report reads, as checked data.
+"""JSON files that this package writes and reads again: one list of fields for both, as checked data.
 
-Every value may be missing or odd. Missing figures become None, figures that are not finite become None as well, and
-whatever has the wrong type is refused with its place in the file. Characters that no one can see (control codes, lone
-surrogates) become spaces, so that texts fit in HTML, SVG and UTF-8.
+A writer sets every field. A reader accepts files of older versions: a field that is missing has its
+default. Figures that are not finite become None, and a value of the wrong type is refused with its
+place in the file. Characters that nobody can see (control codes, lone surrogates) become spaces, so
+that texts fit in HTML, SVG and UTF-8.
 """
 
 import math
@@ -13,7 +14,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from lth_deploy import storage
 from lth_deploy.errors import DataError
-from lth_deploy.reporting.drawing.labels import one_line
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -32,9 +32,18 @@ Metrics = dict[str, dict[str, Figure]]
 
 
 class Section(BaseModel):
-    """A part of a file: keys that the report does not know are left alone."""
+    """A part of a file; keys that it does not declare are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain JSON values: the fields that were set, in the order of their declaration."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
+def one_line(text: str) -> str:
+    """The text without line breaks and control characters: Pillow refuses them beside an anchor."""
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def load_document(path: Path, model: type[M], schema: str) -> tuple[M, dict[str, Any]]:
@@ -57,7 +66,7 @@ def load_document(path: Path, model: type[M], schema: str) -> tuple[M, dict[str,
 def _clean(value: Any, path: Path, depth: int = 0) -> Any:
     """A copy of JSON data without unprintable characters, and None for figures that are not finite."""
     if depth > _DEEPEST:
-        raise DataError(f"{path}: nested more than {_DEEPEST} levels deep; this is no report data")
+        raise DataError(f"{path}: nested more than {_DEEPEST} levels deep; this is no file of this package")
     if isinstance(value, str):
         return one_line(value)
     if isinstance(value, float):
