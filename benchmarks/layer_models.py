@@ -8,21 +8,14 @@ import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from lth_deploy.compiler.artifact.domain import DOMAIN
-from lth_deploy.kernels.program.instructions import (
-    Act,
-    Conv,
-    Dequantize,
-    Instruction,
-    Load,
-    Output,
-    Program,
-    QConv,
-    Quantize,
-    Quantized,
-    Weight,
-    Window,
-)
+from lth_deploy.kernels.program.instruction import Instruction
+from lth_deploy.kernels.program.ops.conv import Conv, QConv
+from lth_deploy.kernels.program.ops.load import Load
+from lth_deploy.kernels.program.ops.quantize import Dequantize, Quantize
+from lth_deploy.kernels.program.program import Output, Program
 from lth_deploy.kernels.program.text import text
+from lth_deploy.kernels.program.values import Act, Quantized, Window
+from lth_deploy.kernels.program.weights import Weight
 
 Array = np.ndarray
 INPUT, OUTPUT = Quantized(0.02, 120), Quantized(0.05, 0)

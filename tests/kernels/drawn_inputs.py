@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from lth_deploy.kernels.program.instructions import Program, Window
+from lth_deploy.kernels.program.program import Program
+from lth_deploy.kernels.program.values import Window
 
 SLOW_MACHINE = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]

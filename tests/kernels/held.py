@@ -8,7 +8,7 @@ from unittest import mock
 import numpy as np
 
 from lth_deploy.kernels.oracle.reference import run_bounded
-from lth_deploy.kernels.program.instructions import Program
+from lth_deploy.kernels.program.program import Program
 from tests.kernels.region_models import Array, Constant, model_of, open_model, run_model
 
 

@@ -2,26 +2,20 @@
 
 from hypothesis import strategies as st
 
-from lth_deploy.kernels.program.instructions import (
-    Concat,
-    Dequantize,
-    Instruction,
-    Load,
-    MaxPool,
-    Output,
-    Program,
-    QAdd,
-    QConv,
-    QConvTranspose,
-    Quantize,
-    Quantized,
-    Requantize,
-    Resize,
-    Slice,
-    Weight,
-    Window,
-    arguments,
-)
+from lth_deploy.kernels.program.instruction import Instruction
+from lth_deploy.kernels.program.ops.activate import Requantize
+from lth_deploy.kernels.program.ops.add import QAdd
+from lth_deploy.kernels.program.ops.concat import Concat
+from lth_deploy.kernels.program.ops.conv import QConv
+from lth_deploy.kernels.program.ops.conv_transpose import QConvTranspose
+from lth_deploy.kernels.program.ops.load import Load
+from lth_deploy.kernels.program.ops.max_pool import MaxPool
+from lth_deploy.kernels.program.ops.quantize import Dequantize, Quantize
+from lth_deploy.kernels.program.ops.resize import Resize
+from lth_deploy.kernels.program.ops.slice import Slice
+from lth_deploy.kernels.program.program import Output, Program
+from lth_deploy.kernels.program.values import Quantized, Window
+from lth_deploy.kernels.program.weights import Weight
 from tests.kernels.region_programs import acts
 
 EVERY_QUANTIZED = """\
@@ -173,7 +167,7 @@ def quantized_programs(draw: st.DrawFn) -> Program:
             step = Resize(x, like)
             made.append((channels, made[like][1], of_x))
         steps.append(step)
-    read = {argument for step in steps for argument in arguments(step)}
+    read = {argument for step in steps for argument in step.arguments}
     outputs_of: list[Output] = []
     for number in [number for number in range(len(steps)) if number not in read]:
         if made[number][2] is not None:

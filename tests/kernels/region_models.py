@@ -10,8 +10,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from lth_deploy.compiler.artifact.domain import DOMAIN
 from lth_deploy.formats import FORMATS
-from lth_deploy.kernels.program.instructions import Load, Program, QConv, QConvTranspose, Weight
+from lth_deploy.kernels.program.ops.conv import QConv
+from lth_deploy.kernels.program.ops.conv_transpose import QConvTranspose
+from lth_deploy.kernels.program.ops.load import Load
+from lth_deploy.kernels.program.program import Program
 from lth_deploy.kernels.program.text import text
+from lth_deploy.kernels.program.weights import Weight
 
 Array = npt.NDArray[np.floating]
 Constant = npt.NDArray[np.generic]

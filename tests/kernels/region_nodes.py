@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lth_deploy.kernels.program.instructions import Program
+from lth_deploy.kernels.program.program import Program
 from lth_deploy.kernels.program.text import parse, text
 from tests.kernels.node_files import AnyArray, write_file
 from tests.kernels.region_models import Array, Constant, arrays_of, random_constants

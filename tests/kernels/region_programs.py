@@ -2,25 +2,19 @@
 
 from hypothesis import strategies as st
 
-from lth_deploy.kernels.program.instructions import (
-    NONE,
-    Act,
-    Activate,
-    Add,
-    Concat,
-    Conv,
-    ConvTranspose,
-    Instruction,
-    Load,
-    MaxPool,
-    Output,
-    Program,
-    Resize,
-    Slice,
-    Weight,
-    Window,
-    arguments,
-)
+from lth_deploy.kernels.program.instruction import Instruction
+from lth_deploy.kernels.program.ops.activate import Activate
+from lth_deploy.kernels.program.ops.add import Add
+from lth_deploy.kernels.program.ops.concat import Concat
+from lth_deploy.kernels.program.ops.conv import Conv
+from lth_deploy.kernels.program.ops.conv_transpose import ConvTranspose
+from lth_deploy.kernels.program.ops.load import Load
+from lth_deploy.kernels.program.ops.max_pool import MaxPool
+from lth_deploy.kernels.program.ops.resize import Resize
+from lth_deploy.kernels.program.ops.slice import Slice
+from lth_deploy.kernels.program.program import Output, Program
+from lth_deploy.kernels.program.values import NONE, Act, Window
+from lth_deploy.kernels.program.weights import Weight
 
 EVERY_INSTRUCTION = """\
 lth_region 1
@@ -130,6 +124,6 @@ def programs(draw: st.DrawFn) -> Program:
             step = Resize(x, like, draw(st.sampled_from([None, None, "half_pixel", "asymmetric"])))
             made.append((channels, made[like][1]))
         steps.append(step)
-    read = {argument for step in steps for argument in arguments(step)}
+    read = {argument for step in steps for argument in step.arguments}
     outputs_of = tuple(Output(number) for number in range(len(steps)) if number not in read)
     return Program(1, tuple(weights), tuple(steps), outputs_of)

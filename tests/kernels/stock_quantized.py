@@ -7,7 +7,8 @@ import numpy.typing as npt
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from lth_deploy.kernels.program.instructions import QConv, Quantized
+from lth_deploy.kernels.program.ops.conv import QConv
+from lth_deploy.kernels.program.values import Quantized
 from tests.kernels.region_models import Constant
 
 Bytes = npt.NDArray[np.uint8]

@@ -9,20 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lth_deploy.kernels.program.instructions import (
-    Act,
-    Activate,
-    Conv,
-    ConvTranspose,
-    Load,
-    MaxPool,
-    Output,
-    Program,
-    Resize,
-    Weight,
-    Window,
-)
+from lth_deploy.kernels.program.ops.activate import Activate
+from lth_deploy.kernels.program.ops.conv import Conv
+from lth_deploy.kernels.program.ops.conv_transpose import ConvTranspose
+from lth_deploy.kernels.program.ops.load import Load
+from lth_deploy.kernels.program.ops.max_pool import MaxPool
+from lth_deploy.kernels.program.ops.resize import Resize
+from lth_deploy.kernels.program.program import Output, Program
 from lth_deploy.kernels.program.text import parse
+from lth_deploy.kernels.program.values import Act, Window
+from lth_deploy.kernels.program.weights import Weight
 from tests.kernels.drawn_inputs import SLOW_MACHINE, ZEROS, drawn_pictures, reach
 from tests.kernels.held import hold, hold_on_all
 from tests.kernels.region_models import model_of, open_model, random_constants, run_model

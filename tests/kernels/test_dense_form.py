@@ -11,17 +11,11 @@ import numpy as np
 import pytest
 
 from lth_deploy.kernels import ops_library
-from lth_deploy.kernels.program.instructions import (
-    Act,
-    Dequantize,
-    Load,
-    Output,
-    Program,
-    QConv,
-    Quantize,
-    Quantized,
-    Window,
-)
+from lth_deploy.kernels.program.ops.conv import QConv
+from lth_deploy.kernels.program.ops.load import Load
+from lth_deploy.kernels.program.ops.quantize import Dequantize, Quantize
+from lth_deploy.kernels.program.program import Output, Program
+from lth_deploy.kernels.program.values import Act, Quantized, Window
 from tests.kernels.held import hold
 from tests.kernels.quantized_programs import numbered
 from tests.kernels.region_models import model_of, open_model, random_constants, run_model

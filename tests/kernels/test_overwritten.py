@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lth_deploy.kernels.program.instructions import Dequantize, Instruction, Output, Program
+from lth_deploy.kernels.program.instruction import Instruction
+from lth_deploy.kernels.program.ops.quantize import Dequantize
+from lth_deploy.kernels.program.program import Output, Program
 from lth_deploy.kernels.program.text import parse
 from tests.kernels.held import hold
 from tests.kernels.region_models import model_of, open_model, random_constants, run_model

@@ -5,19 +5,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lth_deploy.errors import ArtifactError
-from lth_deploy.kernels.program.instructions import (
-    Act,
-    Activate,
-    Conv,
-    Load,
-    Output,
-    Program,
-    QConv,
-    Quantized,
-    Weight,
-    Window,
-)
+from lth_deploy.kernels.program.ops.activate import Activate
+from lth_deploy.kernels.program.ops.conv import Conv, QConv
+from lth_deploy.kernels.program.ops.load import Load
+from lth_deploy.kernels.program.program import Output, Program
 from lth_deploy.kernels.program.text import parse, text
+from lth_deploy.kernels.program.values import Act, Quantized, Window
+from lth_deploy.kernels.program.weights import Weight
 from tests.kernels.quantized_programs import EVERY_QUANTIZED, quantized_programs
 from tests.kernels.region_programs import EVERY_INSTRUCTION, programs
 
@@ -153,7 +147,7 @@ HOSTILE_QUANTIZED = [
     ("quantize t0 out=u8:0.0171:128", "quantize t0 out=u8:0.01710:128", "line 14"),
     ("quantize t0 out=u8:0.0171:128", "quantize t0 out=u8:0.0171", "line 14"),
     ("quantize t0 out=u8:0.0171:128", "quantize t0 out=s8:0.0171:128", "line 14"),
-    ("quantize t0 out=u8:0.0171:128", "quantize t0 out=f32", "line 14.*bytes"),
+    ("quantize t0 out=u8:0.0171:128", "quantize t0 out=f32", "line 14.*quantized tensor"),
     ("t1 = quantize t0", "t1 = requantize t0 act=none", "line 14.*float32"),
     ("qconv t1 w0 w1 w2", "conv t1 w0 w2", "line 15"),
     ("qconv t1 w0", "qconv t0 w0", "line 15.*float32"),

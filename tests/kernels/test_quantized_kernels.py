@@ -8,24 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lth_deploy.kernels.program.instructions import (
-    Act,
-    Dequantize,
-    Load,
-    MaxPool,
-    Output,
-    Program,
-    QAdd,
-    QConv,
-    QConvTranspose,
-    Quantize,
-    Quantized,
-    Resize,
-    Slice,
-    Weight,
-    Window,
-)
+from lth_deploy.kernels.program.ops.add import QAdd
+from lth_deploy.kernels.program.ops.conv import QConv
+from lth_deploy.kernels.program.ops.conv_transpose import QConvTranspose
+from lth_deploy.kernels.program.ops.load import Load
+from lth_deploy.kernels.program.ops.max_pool import MaxPool
+from lth_deploy.kernels.program.ops.quantize import Dequantize, Quantize
+from lth_deploy.kernels.program.ops.resize import Resize
+from lth_deploy.kernels.program.ops.slice import Slice
+from lth_deploy.kernels.program.program import Output, Program
 from lth_deploy.kernels.program.text import parse
+from lth_deploy.kernels.program.values import Act, Quantized, Window
+from lth_deploy.kernels.program.weights import Weight
 from tests.kernels.drawn_inputs import SLOW_MACHINE, ZEROS, drawn_pictures, reach
 from tests.kernels.held import hold, hold_on_all
 from tests.kernels.quantized_programs import EVERY_QUANTIZED, numbered, quantized, quantized_programs

@@ -7,22 +7,16 @@ from hypothesis import strategies as st
 
 from lth_deploy.errors import ArtifactError
 from lth_deploy.kernels.oracle.reference import run, run_bounded
-from lth_deploy.kernels.program.instructions import (
-    Act,
-    Dequantize,
-    Load,
-    Output,
-    Program,
-    QAdd,
-    QConv,
-    QConvTranspose,
-    Quantize,
-    Quantized,
-    Weight,
-    Window,
-)
-from lth_deploy.kernels.program.rules_constants import check_arrays
+from lth_deploy.kernels.program.check_constants import check_constants
+from lth_deploy.kernels.program.ops.add import QAdd
+from lth_deploy.kernels.program.ops.conv import QConv
+from lth_deploy.kernels.program.ops.conv_transpose import QConvTranspose
+from lth_deploy.kernels.program.ops.load import Load
+from lth_deploy.kernels.program.ops.quantize import Dequantize, Quantize
+from lth_deploy.kernels.program.program import Output, Program
 from lth_deploy.kernels.program.text import parse
+from lth_deploy.kernels.program.values import Act, Quantized, Window
+from lth_deploy.kernels.program.weights import Weight
 from tests.kernels.quantized_programs import EVERY_QUANTIZED, quantized_programs
 from tests.kernels.region_models import random_constants
 from tests.kernels.stock_quantized import stock_qadd, stock_qconv, stock_quantize
@@ -35,7 +29,7 @@ def test_every_quantized_instruction_runs() -> None:
     rng = np.random.default_rng(0)
     weights = random_constants(program, rng, 0.5)
     inputs = [rng.standard_normal((2, 3, 21, 18)).astype(np.float32), rng.standard_normal((5, 16)).astype(np.float32)]
-    check_arrays(program, weights.__getitem__)
+    check_constants(program, weights.__getitem__)
     byte, real, _, wide, wide_real, rows = run_bounded(program, weights, inputs)
     assert byte.value.shape == real.value.shape == (2, 8, 11, 9)
     assert wide.value.shape == wide_real.value.shape == (2, 6, 22, 27)
@@ -143,4 +137,4 @@ def test_hostile_arrays_are_named(number: int, value: float, message: str) -> No
     weights = random_constants(program, np.random.default_rng(0), 0.5)
     weights[number].reshape(-1)[0] = value
     with pytest.raises(ArtifactError, match=message):
-        check_arrays(program, weights.__getitem__)
+        check_constants(program, weights.__getitem__)

@@ -7,7 +7,7 @@ from onnx import helper, numpy_helper
 
 from lth_deploy.errors import ArtifactError
 from lth_deploy.kernels.oracle.reference import run, run_bounded
-from lth_deploy.kernels.program.instructions import Program
+from lth_deploy.kernels.program.program import Program
 from lth_deploy.kernels.program.text import parse
 from tests.kernels.region_programs import EVERY_INSTRUCTION, programs
 

@@ -11,10 +11,11 @@ from lth_deploy.compiler.model.opset import STANDARD_DOMAINS
 from lth_deploy.compiler.regions.codegen.fallback_function import PROGRAM
 from lth_deploy.errors import ArtifactError
 from lth_deploy.formats import FORMATS, Array
-from lth_deploy.kernels.program.instructions import Program, Weight
+from lth_deploy.kernels.program.check_constants import check_constants
 from lth_deploy.kernels.program.limits import MAX_TEXT
-from lth_deploy.kernels.program.rules_constants import check_arrays
+from lth_deploy.kernels.program.program import Program
 from lth_deploy.kernels.program.text import parse
+from lth_deploy.kernels.program.weights import Weight
 
 _TYPES = {"f32": TensorProto.FLOAT, "f16": TensorProto.FLOAT16, "s8": TensorProto.INT8, "s32": TensorProto.INT32}
 
@@ -75,7 +76,7 @@ def _check_node(node: NodeProto, function: FunctionProto | None, constants: Mapp
             _checked_weight(weight, node, function, constants)
         except ArtifactError as error:
             raise ArtifactError(f"w{number}: {error}") from error
-    check_arrays(program, lambda number: _checked_weight(program.weights[number], node, function, constants))
+    check_constants(program, lambda number: _checked_weight(program.weights[number], node, function, constants))
 
 
 def _checked_weight(

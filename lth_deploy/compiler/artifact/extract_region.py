@@ -10,7 +10,8 @@ from lth_deploy.compiler.artifact.domain import DOMAIN, ROI_ALIGN
 from lth_deploy.compiler.artifact.inline_regions import is_region, region_functions
 from lth_deploy.compiler.artifact.roi_align import is_roi_align
 from lth_deploy.compiler.model.traverse import used_names
-from lth_deploy.kernels.program.instructions import Load, Program
+from lth_deploy.kernels.program.ops.load import Load
+from lth_deploy.kernels.program.program import Program
 
 
 @dataclass(frozen=True)

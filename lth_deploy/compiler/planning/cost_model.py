@@ -18,7 +18,7 @@ from lth_deploy.compiler.regions.match.region_op import HEAVY, OF_BYTES, TRANSPO
 from lth_deploy.compiler.regions.partition.cut import Cut
 from lth_deploy.config.target import ByteRates, CostTable, Rates
 from lth_deploy.formats import Array
-from lth_deploy.kernels.program.rules_instructions import QUAD
+from lth_deploy.kernels.program.limits import QUAD
 
 LayerClass = Literal["stem", "conv", "pointwise", "rows"]
 

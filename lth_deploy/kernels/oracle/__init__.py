@@ -1,1 +1,1 @@
-"""The reference implementation of region programs in numpy, and bounds of what kernels may differ from it."""
+"""The reference implementation of region programs in numpy, and what kernels may differ from it by."""

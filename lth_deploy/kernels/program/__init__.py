@@ -1,1 +1,1 @@
-"""Region programs as data and as text: instructions, parsing, formatting, rules. See export/REGION.md."""
+"""Region programs as data and as text: operators, parsing, formatting, rules. See export/REGION.md."""

@@ -4,9 +4,9 @@ from typing import NoReturn
 
 from lth_deploy.errors import ArtifactError
 from lth_deploy.kernels.program.format import lines_of
-from lth_deploy.kernels.program.instructions import Program
 from lth_deploy.kernels.program.limits import MAX_INSTRUCTIONS, MAX_OUTPUTS, MAX_TEXT, MAX_WEIGHTS, RuleError
 from lth_deploy.kernels.program.parse import LineError, read
+from lth_deploy.kernels.program.program import Program
 from lth_deploy.kernels.program.rules import check
 
 MAX_LINES = MAX_INSTRUCTIONS + MAX_WEIGHTS + MAX_OUTPUTS + 2

@@ -15,11 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 from lth_deploy.errors import ArtifactError
-from lth_deploy.kernels.oracle.error_bounds import Tensor
-from lth_deploy.kernels.oracle.exactness import sums_floats
-from lth_deploy.kernels.oracle.reference import evaluate
-from lth_deploy.kernels.program.instructions import Instruction, Load, Program, QConv, QConvTranspose, Quantized, Resize
+from lth_deploy.kernels.program.instruction import Instruction, Operands
+from lth_deploy.kernels.program.numerics.bounds import Tensor
+from lth_deploy.kernels.program.ops.conv import QConv
+from lth_deploy.kernels.program.ops.conv_transpose import QConvTranspose
+from lth_deploy.kernels.program.ops.load import Load
+from lth_deploy.kernels.program.ops.resize import Resize
+from lth_deploy.kernels.program.program import Program
 from lth_deploy.kernels.program.rules import check
+from lth_deploy.kernels.program.values import Quantized
 from lth_deploy.runtimes import RUNTIMES
 from lth_deploy.workflow.gates.raw_outputs import Feeds
 
@@ -168,9 +172,10 @@ class _Steps:
 
     def _expected(self, given: list[Tensor], stock: Stock | None) -> Iterator[tuple[int, Tensor, Quantized | None]]:
         for number, step in enumerate(self.program.instructions):
-            floats = stock is not None and (not stock.exact or sums_floats(step))
+            floats = stock is not None and (not stock.exact or step.stock_sums_floats)
+            operands = Operands(given, self.weights, self.inputs, "floats" if floats else "integers")
             try:
-                result = evaluate(step, given, self.weights, self.inputs, "floats" if floats else "integers")
+                result = step.oracle(operands)
             except ValueError as error:
                 raise ArtifactError(f"region, t{number}: {error}") from error
             yield number, result, self.made[number].quantized

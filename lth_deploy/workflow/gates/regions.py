@@ -19,7 +19,7 @@ from lth_deploy import storage
 from lth_deploy.config.target import GatesSpec
 from lth_deploy.errors import ArtifactError, MissingLibraryError, ParityError
 from lth_deploy.kernels import ops_library
-from lth_deploy.kernels.oracle.exactness import byte_steps, is_exact, reads_bytes
+from lth_deploy.kernels.oracle.exactness import is_exact, output_scales, reads_quantized
 from lth_deploy.measure.machine import describe_machine
 from lth_deploy.measure.parity import compare_tensors
 from lth_deploy.runtimes import RUNTIMES, Session
@@ -145,7 +145,7 @@ def _pair(file: Path, region: "ExtractedRegion", folder: Path) -> _Pair:
         return _Pair(region, kernels, (None,) * len(region.outputs), False, False)
     # Without exact products of u8 and s8 the stock runtime's own sums may saturate: equal bytes would be chance.
     exact = is_exact(program) and describe_machine().exact_u8s8
-    return _Pair(region, kernels, tuple(byte_steps(program)), exact, reads_bytes(program))
+    return _Pair(region, kernels, tuple(output_scales(program)), exact, reads_quantized(program))
 
 
 def _deviation(file: Path, pair: _Pair, values: Feeds, gates: GatesSpec, name: str) -> float:

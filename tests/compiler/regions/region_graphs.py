@@ -21,9 +21,9 @@ from lth_deploy.compiler.regions.codegen.build import RegionPlan, build_regions,
 from lth_deploy.errors import MissingLibraryError
 from lth_deploy.formats import FORMATS, Block
 from lth_deploy.kernels import ops_library
-from lth_deploy.kernels.oracle.exactness import reads_bytes
+from lth_deploy.kernels.oracle.exactness import reads_quantized
 from lth_deploy.kernels.oracle.reference import run_bounded
-from lth_deploy.kernels.program.instructions import Program
+from lth_deploy.kernels.program.program import Program
 from lth_deploy.workflow.gates.region_steps import Stock, wrong_step
 
 Array = np.ndarray[Any, Any]
@@ -159,7 +159,7 @@ def assert_steps(built: ModelProto, values: Mapping[str, Array]) -> None:
     except MissingLibraryError:
         return
     for region in extract_regions(built):
-        if region.program is None or not reads_bytes(region.program):
+        if region.program is None or not reads_quantized(region.program):
             continue
         given = {name: values[name] for name in region.inputs}
         for exact in (True, False):

@@ -8,7 +8,8 @@ import pytest
 from onnx import ModelProto
 
 from lth_deploy.compiler.artifact.check_regions import program_of
-from lth_deploy.kernels.program.instructions import Load, QConv
+from lth_deploy.kernels.program.ops.conv import QConv
+from lth_deploy.kernels.program.ops.load import Load
 from tests.compiler.regions.quantized_graphs import QuantizedGraph
 from tests.compiler.regions.region_graphs import assert_programs, assert_same, noise, optimized, regions_of
 

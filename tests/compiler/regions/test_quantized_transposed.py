@@ -10,7 +10,7 @@ from onnx import ModelProto, helper, numpy_helper
 
 from lth_deploy.compiler.artifact.check_regions import program_of
 from lth_deploy.kernels import ops_library
-from lth_deploy.kernels.program.instructions import QConvTranspose
+from lth_deploy.kernels.program.ops.conv_transpose import QConvTranspose
 from lth_deploy.kernels.program.text import text
 from tests.compiler.regions.quantized_graphs import QuantizedGraph
 from tests.compiler.regions.region_graphs import assert_programs, noise, regions_of, run

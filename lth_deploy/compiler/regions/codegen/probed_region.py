@@ -7,9 +7,11 @@ from onnx import ModelProto, TensorProto, helper
 
 from lth_deploy.compiler.artifact.extract_region import ExtractedRegion
 from lth_deploy.compiler.model.traverse import used_names
-from lth_deploy.kernels.program.instructions import Dequantize, Load, Program
-from lth_deploy.kernels.program.instructions import Output as Returned
 from lth_deploy.kernels.program.limits import MAX_INSTRUCTIONS, MAX_OUTPUTS
+from lth_deploy.kernels.program.ops.load import Load
+from lth_deploy.kernels.program.ops.quantize import Dequantize
+from lth_deploy.kernels.program.program import Output as Returned
+from lth_deploy.kernels.program.program import Program
 from lth_deploy.kernels.program.rules import check
 from lth_deploy.kernels.program.text import text
 

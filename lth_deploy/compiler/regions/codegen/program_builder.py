@@ -13,32 +13,20 @@ from lth_deploy.compiler.regions.match.region_op import HEAVY, RegionOp
 from lth_deploy.compiler.regions.partition.grow import same_plane_tensors
 from lth_deploy.errors import ArtifactError
 from lth_deploy.formats import FORMATS, SINGLE
-from lth_deploy.kernels.program.instructions import (
-    NONE,
-    Act,
-    Activate,
-    Add,
-    Coding,
-    Concat,
-    Conv,
-    ConvTranspose,
-    Dequantize,
-    Instruction,
-    Load,
-    MaxPool,
-    Output,
-    Program,
-    QAdd,
-    QConv,
-    QConvTranspose,
-    Quantize,
-    Quantized,
-    Requantize,
-    Resize,
-    Slice,
-    ValueType,
-    Weight,
-)
+from lth_deploy.kernels.program.instruction import Instruction
+from lth_deploy.kernels.program.ops.activate import Activate, Requantize
+from lth_deploy.kernels.program.ops.add import Add, QAdd
+from lth_deploy.kernels.program.ops.concat import Concat
+from lth_deploy.kernels.program.ops.conv import Conv, QConv
+from lth_deploy.kernels.program.ops.conv_transpose import ConvTranspose, QConvTranspose
+from lth_deploy.kernels.program.ops.load import Load
+from lth_deploy.kernels.program.ops.max_pool import MaxPool
+from lth_deploy.kernels.program.ops.quantize import Dequantize, Quantize
+from lth_deploy.kernels.program.ops.resize import Resize
+from lth_deploy.kernels.program.ops.slice import Slice
+from lth_deploy.kernels.program.program import Output, Program
+from lth_deploy.kernels.program.values import NONE, Act, Quantized
+from lth_deploy.kernels.program.weights import Coding, ValueType, Weight
 
 _TYPES: dict[int, ValueType] = {
     TensorProto.FLOAT: "f32",

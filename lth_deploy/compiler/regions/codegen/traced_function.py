@@ -1,7 +1,7 @@
 """The function body of a region once more as a program, operator by operator: what every tensor of its program is."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,14 +17,11 @@ from lth_deploy.compiler.regions.match.qdq import DEQUANTIZE, LOWEST
 from lth_deploy.compiler.regions.match.region_op import RegionOp
 from lth_deploy.errors import ArtifactError
 from lth_deploy.formats import Array
+from lth_deploy.kernels.program.fields import InputRole, Role, TensorRole
 from lth_deploy.kernels.program.format import lines_of
-from lth_deploy.kernels.program.instructions import Program
+from lth_deploy.kernels.program.program import Program
 
 _LAYERS = ("Conv", "ConvTranspose", "Gemm")
-
-_TENSORS = ("x", "add", "a", "b", "parts")
-_CONSTANTS = ("weight", "scales", "bias")
-"""Fields of instructions that count tensors, and weights of the program."""
 
 
 @dataclass(frozen=True)
@@ -93,22 +90,23 @@ def _keys(program: Program, inputs: Sequence[str], table: dict[object, int]) -> 
     """For each tensor a number that stands for all that it is made of. inputs: names of the node's, arrays included."""
     keys: list[int] = []
 
-    def plain(name: str, value: Any) -> object:
-        if value is None or name == "like":
+    def constant(number: int) -> object:
+        weight = program.weights[number]
+        positions = None if weight.positions is None else inputs[weight.positions]
+        return replace(weight, positions=None, values=0), positions, inputs[weight.values]
+
+    def content(role: Role, value: Any) -> object:
+        if isinstance(role, TensorRole) and role.plane_only:
             return None
-        if name in _TENSORS:
-            return tuple(keys[one] for one in value) if name == "parts" else keys[value]
-        if name == "source":
+        if isinstance(role, InputRole):
             return inputs[value]
-        if name in _CONSTANTS:
-            weight = program.weights[value]
-            positions = None if weight.positions is None else inputs[weight.positions]
-            return replace(weight, positions=None, values=0), positions, inputs[weight.values]
-        return value
+        named = tuple(keys[number] for number in role.tensors(value))
+        named_constants = tuple(constant(number) for number in role.constants(value))
+        return named or named_constants or value
 
     for step in program.instructions:
-        made_of = tuple((one.name, plain(one.name, getattr(step, one.name))) for one in fields(step))
-        keys.append(table.setdefault((type(step).__name__, made_of), len(table)))
+        contents = tuple(content(role, value) for role, value in step.values())
+        keys.append(table.setdefault((type(step).__name__, contents), len(table)))
     return keys
 
 

@@ -7,7 +7,7 @@ from onnx import NodeProto
 
 from lth_deploy.compiler.regions.analysis.tensor_info import TensorInfo, attribute
 from lth_deploy.compiler.regions.match.region_op import Uses
-from lth_deploy.kernels.program.instructions import Act, Pads
+from lth_deploy.kernels.program.values import Act, Pads
 
 Producers = dict[str, tuple[int, NodeProto]]
 

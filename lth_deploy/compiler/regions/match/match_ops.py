@@ -17,9 +17,8 @@ from lth_deploy.compiler.regions.match.qdq import DEQUANTIZE, lowest
 from lth_deploy.compiler.regions.match.qdq_groups import Bytewise, quantized_layer
 from lth_deploy.compiler.regions.match.region_op import CONVERSIONS, Kind, RegionOp, Uses, Weights
 from lth_deploy.compiler.regions.match.resize import linear_of
-from lth_deploy.kernels.program.instructions import Window
-from lth_deploy.kernels.program.limits import MAX_CHANNELS, MAX_DILATION, MAX_KERNEL, MAX_PAD, MAX_STRIDE
-from lth_deploy.kernels.program.rules_instructions import QUAD
+from lth_deploy.kernels.program.limits import MAX_CHANNELS, MAX_DILATION, MAX_KERNEL, MAX_PAD, MAX_STRIDE, QUAD
+from lth_deploy.kernels.program.values import Window
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 

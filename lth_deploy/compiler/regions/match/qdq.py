@@ -11,8 +11,8 @@ from lth_deploy.compiler.regions.analysis.tensor_info import TensorInfo
 from lth_deploy.compiler.regions.match.activations import short
 from lth_deploy.compiler.regions.match.no_match import need
 from lth_deploy.compiler.regions.match.region_op import RegionOp
-from lth_deploy.kernels.program.instructions import Quantized
 from lth_deploy.kernels.program.limits import SCALES
+from lth_deploy.kernels.program.values import Quantized
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 

@@ -11,10 +11,9 @@ from lth_deploy.compiler.regions.match.no_match import NoMatch, need
 from lth_deploy.compiler.regions.match.qdq import DEQUANTIZE, QUANTIZE, READERS, quantized_of
 from lth_deploy.compiler.regions.match.region_op import OF_BYTES, Kind, RegionOp, Uses, Weights
 from lth_deploy.formats import Array
-from lth_deploy.kernels.program.instructions import NONE, Quantized
-from lth_deploy.kernels.program.limits import RuleError
-from lth_deploy.kernels.program.rules_constants import check_scales, check_sums
-from lth_deploy.kernels.program.rules_instructions import QUAD
+from lth_deploy.kernels.program.check_constants import check_accumulators, check_scales
+from lth_deploy.kernels.program.limits import QUAD, RuleError
+from lth_deploy.kernels.program.values import NONE, Quantized
 
 _SAME_SCALE = 1e-5
 """Most that a bias's scale may differ from the product of input and weight scale, which a runtime takes it for."""
@@ -58,7 +57,7 @@ def quantized_layer(place: int, node: NodeProto, producers: activations.Producer
         nodes.append(found[1])
         bias = found[1].input[0]
     try:
-        check_sums(values, None if bias is None else weights.stored[bias].weights(), "its weights")
+        check_accumulators(values, None if bias is None else weights.stored[bias].weights())
     except RuleError as error:
         raise NoMatch(f"its weights: {error}") from error
     kind: Kind = "qconvtranspose" if node.op_type == "ConvTranspose" else "qconv"
@@ -74,7 +73,7 @@ def _scales(made: NodeProto, values: Array, axis: int, weights: Weights) -> str:
     per_output = scales.shape == (len(values),) and attribute(made, "axis", 1) == axis
     need(per_output and scales.dtype == np.float32, "the scales of its weights are not those of its output channels")
     try:
-        check_scales(scales, name)
+        check_scales(scales)
     except RuleError as error:
         raise NoMatch(f"its weights: {error}") from error
     return name

@@ -3,7 +3,7 @@
 import numpy as np
 
 from lth_deploy.formats import Array
-from lth_deploy.kernels.program.rules_instructions import QUAD
+from lth_deploy.kernels.program.limits import QUAD
 
 
 def kept_quads(weights: Array) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from onnx import NodeProto
 
 from lth_deploy.compiler.artifact.packed_weight import StoredWeight
 from lth_deploy.formats import Array
-from lth_deploy.kernels.program.instructions import NONE, Act, Linear, Quantized, Window
+from lth_deploy.kernels.program.values import NONE, Act, Linear, Quantized, Window
 
 Kind = Literal[
     "conv",

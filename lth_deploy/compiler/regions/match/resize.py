@@ -6,7 +6,7 @@ from onnx import NodeProto
 from lth_deploy.compiler.regions.analysis.symbolic_dims import Dim
 from lth_deploy.compiler.regions.analysis.tensor_info import TensorInfo, attribute
 from lth_deploy.compiler.regions.match.no_match import need
-from lth_deploy.kernels.program.instructions import Linear
+from lth_deploy.kernels.program.values import Linear
 
 _FACTORS = range(1, 9)
 

@@ -1,0 +1,95 @@
+"""The activations of region programs: one table of what each is called, takes and computes.
+
+An entry has all that Python needs of an activation. The slope bounds how much a function stretches an error of its
+argument; the roundings are what the kernels' float32 arithmetic may add, in units of 2**-24 of the argument.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lth_deploy.kernels.program.limits import require
+from lth_deploy.kernels.program.values import Act
+
+Float = npt.NDArray[np.float64]
+Numbers = tuple[float, ...]
+
+_TRANSCENDENTAL = 64.0
+"""Roundings that the kernels' exponential and division may cost together."""
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An entry of the table.
+
+    function: exact values, of the argument and the numbers. numbers: how many it takes. slope, roundings: see above.
+    clamp: least and largest value of an activation that does nothing but clamp; None of others. since: the first
+    version of the program that has it.
+    """
+
+    name: str
+    function: Callable[[Float, Numbers], Float]
+    numbers: int = 0
+    slope: Callable[[Numbers], float] = lambda numbers: 1.0
+    roundings: Callable[[Numbers], float] = lambda numbers: 0.0
+    clamp: Callable[[Numbers], tuple[float, float]] | None = None
+    since: int = 1
+
+
+def _silu(x: Float, _: Numbers) -> Float:
+    return np.asarray(x * (0.5 * (1 + np.tanh(0.5 * x))))
+
+
+_ENTRIES = (
+    Activation("none", lambda x, _: x, clamp=lambda _: (-np.inf, np.inf)),
+    Activation("relu", lambda x, _: np.maximum(x, 0), clamp=lambda _: (0.0, np.inf)),
+    Activation(
+        "leaky",
+        lambda x, numbers: np.where(x < 0, numbers[0] * x, x),
+        numbers=1,
+        slope=lambda numbers: max(1.0, abs(numbers[0])),
+        roundings=lambda numbers: abs(numbers[0]),
+    ),
+    Activation(
+        "clip",
+        lambda x, numbers: np.clip(x, numbers[0], numbers[1]),
+        numbers=2,
+        clamp=lambda numbers: (numbers[0], numbers[1]),
+    ),
+    Activation("silu", _silu, slope=lambda _: 1.1, roundings=lambda _: _TRANSCENDENTAL),
+    Activation(
+        "hardswish",
+        lambda x, _: x * np.clip(x / 6 + 0.5, 0, 1),
+        slope=lambda _: 1.5,
+        roundings=lambda _: 8.0,
+    ),
+)
+
+ACTIVATIONS: dict[str, Activation] = {entry.name: entry for entry in _ENTRIES}
+"""Every activation by its name in a program."""
+
+
+def activation_of(act: Act) -> Activation:
+    """The entry of an activation."""
+    return ACTIVATIONS[act.kind]
+
+
+def check_act(act: Act) -> None:
+    """The activation exists, and has as many finite numbers as it takes.
+
+    Raises:
+        RuleError: it does not.
+    """
+    entry = ACTIVATIONS.get(act.kind)
+    require(entry is not None and len(act.numbers) == entry.numbers, "the activation is malformed")
+    with np.errstate(over="ignore"):
+        finite = all(bool(np.isfinite(np.float32(number))) for number in act.numbers)
+    require(finite, "a number of the activation is not finite")
+    require(act.kind != "clip" or act.numbers[0] <= act.numbers[1], "the bounds of clip are the wrong way round")
+
+
+def rounded_numbers(act: Act) -> Numbers:
+    """The numbers of an activation as the float32 that kernels compute with."""
+    return tuple(float(np.float32(number)) for number in act.numbers)

@@ -1,0 +1,66 @@
+"""Exact values with bounds of what float32 arithmetic may make of them.
+
+The bounds are forward error bounds for any order of summation: with u = 2**-24 and
+g(n) = n u / (1 - n u), a sum of n float32 products is off by at most g(n) times the sum of their magnitudes
+(Higham, Accuracy and Stability of Numerical Algorithms, section 3.1), on top of what errors of its terms add.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lth_deploy.kernels.program.activations import activation_of, rounded_numbers
+from lth_deploy.kernels.program.values import Act, Quantized
+
+Float = npt.NDArray[np.float64]
+
+UNIT = 2.0**-24
+"""Largest relative error of one rounding to float32."""
+
+SMALLEST = 2.0**-126
+"""Below this a float32 result may be off by an absolute error, or be flushed to zero."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """Exact values [N, C, H, W], and for each the largest error that a kernel's result may have.
+
+    quantized: of a quantized tensor; the values are the stored integers, and the bound counts their steps. None for
+    float32.
+    """
+
+    value: Float
+    bound: Float
+    quantized: Quantized | None = None
+
+
+def gamma(terms: npt.NDArray[np.float64] | np.float64) -> npt.NDArray[np.float64]:
+    """Relative error of a sum of so many products."""
+    return np.asarray(terms * UNIT / (1 - terms * UNIT), np.float64)
+
+
+def column(per_channel: Float) -> Float:
+    """[C] as [C, 1, 1]."""
+    return per_channel[:, None, None]
+
+
+def same_shape(a: Float, b: Float) -> None:
+    """Check that two operands have one shape.
+
+    Raises:
+        ValueError: they differ.
+    """
+    if a.shape != b.shape:
+        raise ValueError(f"the shapes {list(a.shape)} and {list(b.shape)} cannot be added")
+
+
+def activated(x: Tensor, act: Act) -> Tensor:
+    """The activation of a tensor: an error is stretched by the slope at most, and roundings are added."""
+    entry, numbers = activation_of(act), rounded_numbers(act)
+    if act.kind == "none":
+        return x
+    bound, roundings = entry.slope(numbers) * x.bound, entry.roundings(numbers)
+    if roundings:
+        bound = bound + roundings * UNIT * (np.abs(x.value) + x.bound) + SMALLEST
+    return Tensor(np.asarray(entry.function(x.value, numbers), np.float64), bound)

@@ -1,0 +1,27 @@
+"""The table of operators. A new one is a file in `ops/` and a line here; see docs/extending.md."""
+
+from lth_deploy.kernels.program.activations import ACTIVATIONS
+from lth_deploy.kernels.program.instruction import Instruction
+from lth_deploy.kernels.program.ops.activate import Activate, Requantize
+from lth_deploy.kernels.program.ops.add import Add, QAdd
+from lth_deploy.kernels.program.ops.concat import Concat
+from lth_deploy.kernels.program.ops.conv import Conv, QConv
+from lth_deploy.kernels.program.ops.conv_transpose import ConvTranspose, QConvTranspose
+from lth_deploy.kernels.program.ops.load import Load
+from lth_deploy.kernels.program.ops.max_pool import MaxPool
+from lth_deploy.kernels.program.ops.quantize import Dequantize, Quantize
+from lth_deploy.kernels.program.ops.resize import Resize
+from lth_deploy.kernels.program.ops.slice import Slice
+
+_OPERATORS: tuple[type[Instruction], ...] = (
+    *(Load, Conv, ConvTranspose, MaxPool, Resize, Add, Activate, Concat, Slice),
+    *(Quantize, QConv, QConvTranspose, QAdd, Requantize, Dequantize),
+)
+
+OPERATORS: dict[str, tuple[type[Instruction], dict[str, bool]]] = {
+    name: (operator, values) for operator in _OPERATORS for name, values in operator.names().items()
+}
+"""Every operator by its names in a text, with the values of fields that the name says."""
+
+VERSION = max([operator.SINCE for operator in _OPERATORS] + [act.since for act in ACTIVATIONS.values()])
+"""The newest version of region programs that is known here."""

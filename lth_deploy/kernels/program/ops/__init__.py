@@ -1,0 +1,1 @@
+"""The operators of region programs, one file for each, or for each with its quantized form; see `operators.py`."""

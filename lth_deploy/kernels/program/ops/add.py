@@ -1,0 +1,71 @@
+"""`add` and `qadd`: sums of two tensors of one shape."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lth_deploy.kernels.program.activations import check_act
+from lth_deploy.kernels.program.fields import Activated, ATensor, QuantizedOut
+from lth_deploy.kernels.program.instruction import Declarations, Instruction, Operands
+from lth_deploy.kernels.program.limits import require
+from lth_deploy.kernels.program.numerics.bounds import SMALLEST, UNIT, Tensor, activated, same_shape
+from lth_deploy.kernels.program.numerics.int8 import rescaled
+from lth_deploy.kernels.program.shared_rules import checked_out
+from lth_deploy.kernels.program.values import NONE, TensorType
+
+
+@dataclass(frozen=True)
+class Add(Instruction):
+    """act(a + b)."""
+
+    NAME = "add"
+
+    a: ATensor
+    b: ATensor
+    act: Activated = NONE
+
+    def result(self, given: Sequence[TensorType], declared: Declarations) -> TensorType:
+        _check_channels(given)
+        check_act(self.act)
+        return given[0]
+
+    def oracle(self, operands: Operands) -> Tensor:
+        a, b = operands.tensors[self.a], operands.tensors[self.b]
+        same_shape(a.value, b.value)
+        value, spread = a.value + b.value, a.bound + b.bound
+        return activated(Tensor(value, spread + UNIT * (np.abs(value) + spread) + SMALLEST), self.act)
+
+    @property
+    def stock_exact(self) -> bool:
+        return False
+
+
+@dataclass(frozen=True)
+class QAdd(Instruction):
+    """act(a + b) of quantized tensors, rounded once."""
+
+    NAME = "qadd"
+    TAKES = "quantized"
+
+    a: ATensor
+    b: ATensor
+    act: Activated
+    out: QuantizedOut
+
+    def result(self, given: Sequence[TensorType], declared: Declarations) -> TensorType:
+        _check_channels(given)
+        check_act(self.act)
+        return replace(given[0], quantized=checked_out(self.out))
+
+    def oracle(self, operands: Operands) -> Tensor:
+        return rescaled([operands.tensors[self.a], operands.tensors[self.b]], self.act, self.out)
+
+    @property
+    def stock_exact(self) -> bool:
+        return False
+
+
+def _check_channels(given: Sequence[TensorType]) -> None:
+    a, b = given
+    require(a.channels == b.channels, f"{a.channels} and {b.channels} channels cannot be added")

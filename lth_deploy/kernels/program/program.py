@@ -1,0 +1,37 @@
+"""A region program as data."""
+
+from dataclasses import dataclass
+
+from lth_deploy.kernels.program.instruction import Instruction
+from lth_deploy.kernels.program.weights import Weight
+
+
+@dataclass(frozen=True)
+class Output:
+    """A tensor that the node returns: [N, C, H, W], or [N, C] with `rows`."""
+
+    tensor: int
+    rows: bool = False
+
+
+@dataclass(frozen=True)
+class Program:
+    """A region. inputs: number of activations, which are the first inputs of the node.
+
+    Instruction i makes tensor i.
+    """
+
+    inputs: int
+    weights: tuple[Weight, ...]
+    instructions: tuple[Instruction, ...]
+    outputs: tuple[Output, ...]
+
+    @property
+    def node_inputs(self) -> int:
+        """Number of inputs that the node has."""
+        return self.inputs + sum(1 if weight.positions is None else 2 for weight in self.weights)
+
+    @property
+    def version(self) -> int:
+        """The first version that has all its operators and activations; the first line of its text says it."""
+        return max((step.since for step in self.instructions), default=1)

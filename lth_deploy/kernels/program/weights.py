@@ -1,0 +1,68 @@
+"""The constants that a program declares: weights, biases and scales."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from lth_deploy.kernels.program.limits import MAX_WEIGHT_ELEMENTS, require
+from lth_deploy.kernels.program.values import Pair
+
+Coding = Literal["dense", "bitmask", "steps8", "gaps4", "gaps6", "gaps8", "gaps10", "gaps12", "gaps16"]
+ValueType = Literal["f32", "f16", "s8", "s32"]
+
+CODINGS = ("dense", "bitmask", "steps8", "gaps4", "gaps6", "gaps8", "gaps10", "gaps12", "gaps16")
+BLOCKS = ((2, 1), (1, 4), (2, 4))
+
+ONNX_TYPES: dict[ValueType, int] = {"f32": 1, "f16": 10, "s8": 3, "s32": 6}
+"""The element type of ONNX (TensorProto.DataType) that each type of values is stored as."""
+
+FLOAT_TYPES: tuple[ValueType, ...] = ("f32", "f16")
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A constant: a weight of 2 to 4 dimensions; a bias, or the scales of output channels, of 1.
+
+    positions, values: node inputs that hold the arrays; positions is None for the coding `dense`. block: outputs and
+    inputs of the blocks that the coding counts instead of single weights.
+    """
+
+    coding: Coding
+    value_type: ValueType
+    dims: tuple[int, ...]
+    positions: int | None
+    values: int
+    block: Pair | None = None
+
+    def check(self) -> None:
+        """The rules of a declaration that concern it alone.
+
+        Raises:
+            RuleError: one is broken.
+        """
+        require(self.coding in CODINGS, f"unknown coding '{self.coding}'")
+        require(self.value_type in ONNX_TYPES, f"unknown value type '{self.value_type}'")
+        require((self.positions is None) == (self.coding == "dense"), "all codings but dense have positions")
+        require(len(self.dims) in (1, 2, 4), f"{len(self.dims)} dimensions, allowed are 1, 2 and 4")
+        require(all(dim >= 1 for dim in self.dims), "a dimension is below 1")
+        elements = math.prod(self.dims)
+        require(elements <= MAX_WEIGHT_ELEMENTS, f"{elements} elements, at most {MAX_WEIGHT_ELEMENTS}")
+        if self.block is not None:
+            self._check_block(self.block)
+        plain = self.coding == "dense" and len(self.dims) == 1
+        require(self.value_type != "s32" or plain, "s32 is for dense biases of one dimension")
+
+    def _check_block(self, block: Pair) -> None:
+        require(block in BLOCKS, f"unknown blocks of {block[0]}x{block[1]}, allowed are 2x1, 1x4 and 2x4")
+        require(self.coding != "dense", "dense weights have no blocks")
+        whole = len(self.dims) > 1 and all(dim % side == 0 for dim, side in zip(self.dims, block, strict=False))
+        require(whole, f"{list(self.dims)} is no whole number of blocks of {block[0]}x{block[1]}")
+
+    def check_type(self, types: tuple[ValueType, ...], name: str) -> None:
+        """The type of the values is one of these.
+
+        Raises:
+            RuleError: it is another.
+        """
+        needed = " or ".join(types)
+        require(self.value_type in types, f"{name} has values of {self.value_type}, needed are {needed}")
