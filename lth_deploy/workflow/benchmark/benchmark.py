@@ -12,19 +12,25 @@ from lth_deploy.errors import ArtifactError, UsageError
 from lth_deploy.measure.latency import Timing
 from lth_deploy.measure.machine import describe_machine
 from lth_deploy.measure.results import BenchmarkResults, Row
-from lth_deploy.measure.size import file_bytes
 from lth_deploy.workflow.benchmark.candidates import (
     KERNELS,
-    Contender,
+    Candidate,
     calibration_images,
+    collect_candidates,
     default_engines,
-    gather,
-    quantized,
+    quantize_baseline,
 )
+from lth_deploy.workflow.benchmark.describe_file import FileDescription, describe_file, weight_positions
 from lth_deploy.workflow.benchmark.imported_rows import imported_rows, read_import
-from lth_deploy.workflow.benchmark.measure_round import Race, open_all, race
+from lth_deploy.workflow.benchmark.measure_round import (
+    Accuracy,
+    MeasuredRow,
+    Opened,
+    RoundSettings,
+    measure_round,
+    open_all,
+)
 from lth_deploy.workflow.gates.class_names import hold_control_classes
-from lth_deploy.workflow.inspect.weight_bytes import weight_facts
 
 if TYPE_CHECKING:
     from lth_deploy.data.records import CocoDataset
@@ -90,23 +96,23 @@ def benchmark(
         raise UsageError(f"benchmark: {data} has no images to measure on; give a data set with images")
     with storage.scratch("benchmark") as workspace:
         engines = default_engines() if options.engines is None else options.engines
-        contenders = gather(artifacts, baseline, engines, options.decoder, workspace, verify=options.verify)
-        for contender in contenders[1:]:
-            hold_control_classes(contender.file, contenders[0].file)
+        candidates = collect_candidates(artifacts, baseline, engines, options.decoder, workspace, verify=options.verify)
+        for candidate in candidates[1:]:
+            hold_control_classes(candidate.file, candidates[0].file)
         if options.int8:
             chosen, origin = calibration_images(options.calibration_folder, dataset, options.calibration)
-            dense = quantized(contenders[0], chosen, origin, workspace)
+            dense = quantize_baseline(candidates[0], chosen, origin, workspace)
             peers = [engine for engine in engines if engine not in (dense.engine, KERNELS)]
-            contenders += [dense, *(replace(dense, engine=engine) for engine in peers)]
-        contenders, left_out = _loadable(contenders)
-        rows = _measure(contenders, dataset, options, workspace)
-        classes = _classes(contenders)
+            candidates += [dense, *(replace(dense, engine=engine) for engine in peers)]
+        candidates, left_out = _loadable(candidates)
+        rows = _measure(candidates, dataset, options, workspace)
+        classes = _classes(candidates)
     imported = [row for source in imports for row in imported_rows(*source, dataset, rows, classes)]
     return BenchmarkResults(
         when=datetime.now(UTC).isoformat(timespec="seconds"),
         machine=describe_machine(),
-        versions=_versions(contenders),
-        settings=_settings(options, data, dataset, contenders[0].name, left_out),
+        versions=_versions(candidates),
+        settings=_settings(options, data, dataset, candidates[0].name, left_out),
         command=list(options.command) if options.command else None,
         rows=[*rows, *imported],
     )
@@ -127,7 +133,7 @@ def _check(options: BenchmarkOptions) -> None:
         )
 
 
-def _loadable(contenders: list[Contender]) -> tuple[list[Contender], list[str]]:
+def _loadable(candidates: list[Candidate]) -> tuple[list[Candidate], list[str]]:
     """All but those that a peer of ONNX Runtime refuses; their rows are left out, and that is said.
 
     Raises:
@@ -136,94 +142,77 @@ def _loadable(contenders: list[Contender]) -> tuple[list[Contender], list[str]]:
     from lth_deploy.workflow.artifact import open_session
 
     kept, left_out = [], []
-    for contender in contenders:
-        if contender.engine == "onnxruntime":
-            kept.append(contender)
+    for candidate in candidates:
+        if candidate.engine == "onnxruntime":
+            kept.append(candidate)
             continue
         try:
-            open_session(contender.loaded, engine=contender.engine, threads=1)
+            open_session(candidate.loaded, engine=candidate.engine, threads=1)
         except ArtifactError as error:
-            if contender is contenders[0]:
+            if candidate is candidates[0]:
                 raise
-            log.warning("left out: %s on %s: %s", contender.name, contender.engine, error)
-            left_out.append(f"{contender.name} on {contender.engine}: {error}")
+            log.warning("left out: %s on %s: %s", candidate.name, candidate.engine, error)
+            left_out.append(f"{candidate.name} on {candidate.engine}: {error}")
             continue
-        kept.append(contender)
+        kept.append(candidate)
     return kept, left_out
 
 
 def _measure(
-    contenders: list[Contender], dataset: "CocoDataset", options: BenchmarkOptions, workspace: Path
+    candidates: list[Candidate], dataset: "CocoDataset", options: BenchmarkOptions, workspace: Path
 ) -> list[Row]:
     timing = Timing(seconds=options.seconds)
-    plan = Race(dataset, timing, options.timed_images, options.loads, options.bootstrap, workspace / "feeds.npz")
-    positions = _positions(contenders, dataset)
-    files: dict[Path, Row] = {}
-    for contender in contenders:
-        if contender.file.path not in files:
-            files[contender.file.path] = _describe(contender, positions)
+    settings = RoundSettings(
+        dataset, timing, options.timed_images, options.loads, options.bootstrap, workspace / "feeds.npz"
+    )
+    positions = weight_positions(candidates, dataset)
+    first = {candidate.file.path: candidate for candidate in reversed(candidates)}
+    described = {path: describe_file(candidate, positions) for path, candidate in first.items()}
     rows: list[Row] = []
-    scored: dict[int, dict[str, Any]] = {}
+    scored: list[Accuracy] | None = None
     for threads in options.threads:
-        opened = open_all(contenders, threads)
-        for (contender, artifact), measured in zip(opened, race(opened, plan, threads, scored), strict=True):
-            known = files[contender.file.path]
-            own = {
-                "engine": contender.engine,
-                "engine_version": artifact.session.describe()["version"],
-                "notes": [*contender.notes, *known.notes, *measured["notes"]],
-            }
-            rows.append(known.model_copy(update={**measured, **own}))
+        opened = open_all(candidates, threads)
+        measured = measure_round(opened, settings, threads, scored)
+        scored = [row.accuracy for row in measured]
+        rows += [_row(described[one.candidate.file.path], one, row) for one, row in zip(opened, measured, strict=True)]
     return rows
 
 
-def _describe(contender: Contender, positions: dict[str, int]) -> Row:
-    """What does not depend on engine and threads: identity and bytes. Compressing takes seconds."""
-    path = contender.file.path
-    raw, compressed = file_bytes(path)
-    metadata = contender.file.metadata
-    facts = weight_facts(path, dict(metadata.positions) if metadata and metadata.positions else positions)
-    notes = []
-    if facts.zero_macs is None and contender.kind != "int8":
-        notes.append("its layers are not those of the baseline and it has no metadata: zero MACs are unknown")
+def _row(described: FileDescription, opened: Opened, measured: MeasuredRow) -> Row:
+    """A file on one engine with one number of threads."""
+    candidate, weights = opened.candidate, described.weights
     return Row(
-        name=contender.name,
-        path=str(contender.file.origin or path),
-        sha256=storage.sha256(path),
-        kind=contender.kind,
-        engine=contender.engine,
-        engine_version="",
-        threads=1,
-        bytes=raw,
-        bytes_zstd=compressed,
-        bytes_coo=facts.bytes_coo,
-        entropy_bytes=facts.entropy_bytes,
-        parts=facts.parts,
-        zero_weights=facts.zero_weights,
-        zero_macs=facts.zero_macs,
-        notes=notes,
+        name=candidate.name,
+        path=described.path,
+        sha256=described.sha256,
+        kind=candidate.kind,
+        engine=candidate.engine,
+        engine_version=opened.artifact.session.describe()["version"],
+        threads=measured.threads,
+        bytes=described.bytes,
+        bytes_zstd=described.bytes_zstd,
+        bytes_coo=weights.bytes_coo,
+        entropy_bytes=weights.entropy_bytes,
+        parts=weights.parts,
+        zero_weights=weights.zero_weights,
+        zero_macs=weights.zero_macs,
+        load_ms=[process.load_ms for process in measured.loads],
+        first_ms=measured.first_ms,
+        latency_ms=measured.latency,
+        ratio_to_baseline=measured.ratio,
+        peak_rss_bytes=measured.peak_rss_bytes,
+        base_rss_bytes=measured.base_rss_bytes,
+        ap=measured.accuracy.ap,
+        ap_difference=measured.accuracy.difference,
+        notes=[*candidate.notes, *described.notes, *measured.notes],
     )
 
 
-def _positions(contenders: list[Contender], dataset: "CocoDataset") -> dict[str, int]:
-    """How often each weight is multiplied: from a file's metadata, else counted in the baseline."""
-    from lth_deploy.compiler.artifact.load import load_model
-    from lth_deploy.compiler.planning.mac_count import positions
-    from lth_deploy.data.images import read_record
-
-    for contender in contenders:
-        if contender.file.metadata is not None and contender.file.metadata.positions:
-            return dict(contender.file.metadata.positions)
-    base = contenders[0].file
-    feeds, _ = base.decoder.prepare(read_record(dataset.images[0]))
-    return positions(load_model(base.path), feeds)
-
-
-def _versions(contenders: list[Contender]) -> dict[str, str]:
+def _versions(candidates: list[Candidate]) -> dict[str, str]:
     from lth_deploy.run.directory import versions
     from lth_deploy.runtimes import RUNTIMES
 
-    engines = dict.fromkeys(contender.engine for contender in contenders)
+    engines = dict.fromkeys(candidate.engine for candidate in candidates)
     return {**versions(), **{engine: RUNTIMES.get(engine).version() for engine in engines}}
 
 
@@ -247,10 +236,10 @@ def _settings(
     }
 
 
-def _classes(contenders: list[Contender]) -> dict[str, dict[int, str]]:
+def _classes(candidates: list[Candidate]) -> dict[str, dict[int, str]]:
     """Category ids and names by digest of the files that say them."""
     return {
-        storage.sha256(contender.file.path): {entry.id: entry.name for entry in contender.file.metadata.classes}
-        for contender in contenders
-        if contender.file.metadata is not None and contender.file.metadata.classes
+        storage.sha256(candidate.file.path): {entry.id: entry.name for entry in candidate.file.metadata.classes}
+        for candidate in candidates
+        if candidate.file.metadata is not None and candidate.file.metadata.classes
     }

@@ -22,7 +22,7 @@ KERNELS = "lth_deploy"
 
 
 @dataclass(frozen=True)
-class Contender:
+class Candidate:
     """One file on one engine.
 
     file: as users have it. loaded: what the engine is given, the dense twin where it cannot take the file.
@@ -50,7 +50,7 @@ def default_engines() -> tuple[str, ...]:
     return ("onnxruntime", KERNELS)
 
 
-def gather(
+def collect_candidates(
     artifacts: Sequence[Path],
     baseline: Path | None,
     engines: Sequence[str],
@@ -58,8 +58,8 @@ def gather(
     workspace: Path,
     *,
     verify: bool = False,
-) -> list[Contender]:
-    """All contenders without INT8; the first is the baseline on the first engine.
+) -> list[Candidate]:
+    """All candidates without INT8; the first is the baseline on the first engine.
 
     Without `baseline` it is the dense.onnx beside the first artifact, or else that artifact's dense twin.
 
@@ -91,7 +91,7 @@ def gather(
             )
             notes += [f"{engine} takes no packed files: it ran the dense twin"] if needs_twin else []
             kind: RowKind = "dense" if number == 0 else _kind(file)
-            found.append(Contender(names[number], kind, file, loaded, engine, twin, notes))
+            found.append(Candidate(names[number], kind, file, loaded, engine, twin, notes))
     return found
 
 
@@ -113,7 +113,7 @@ def calibration_images(folder: Path | None, dataset: "CocoDataset", count: int) 
     return chosen, f"{len(chosen)} images of {folder.name}"
 
 
-def quantized(base: Contender, images: list[Path], origin: str, workspace: Path) -> Contender:
+def quantize_baseline(base: Candidate, images: list[Path], origin: str, workspace: Path) -> Candidate:
     """The baseline in static INT8, calibrated on `images`; `origin` says in words what they are.
 
     Raises:
@@ -133,7 +133,7 @@ def quantized(base: Contender, images: list[Path], origin: str, workspace: Path)
     ]
     notes += ["7-bit weights, because this CPU has no VNNI"] if reduce_range else []
     file = replace(base.file, path=out, packed=False)
-    return Contender(f"{base.name} int8", "int8", file, file, "onnxruntime", None, notes)
+    return Candidate(f"{base.name} int8", "int8", file, file, "onnxruntime", None, notes)
 
 
 def _baseline(

@@ -15,7 +15,7 @@ from lth_deploy.processes import end_with_parent, python
 from lth_deploy.runtimes import RUNTIMES
 
 
-def probe(model: Path, feeds: Path, engine: str, threads: int) -> FreshProcess:
+def measure_load(model: Path, feeds: Path, engine: str, threads: int) -> FreshProcess:
     """Start a fresh process and measure there; `feeds` is an .npz of the model's inputs.
 
     Raises:

@@ -1,44 +1,43 @@
-"""One round of a benchmark at one number of threads: outputs checked, timed side by side, probed, scored."""
+"""One round of a benchmark, at one number of threads: check outputs, time side by side, measure loads, score AP."""
 
 import logging
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from lth_deploy.errors import ArtifactError, InputMismatchError, ParityError
 from lth_deploy.evaluation.bootstrap import difference_interval, match_detections
 from lth_deploy.evaluation.coco_rows import CompactDetections
 from lth_deploy.measure.latency import Timing, paired_ratio, summarize, time_interleaved
-from lth_deploy.measure.parity import ParityLimits, compare_detections
+from lth_deploy.measure.memory import FreshProcess
 from lth_deploy.measure.results import ApInterval, Latency, RatioInterval
-from lth_deploy.runtimes import RUNTIMES
 from lth_deploy.workflow.artifact import Artifact, open_session
-from lth_deploy.workflow.benchmark.candidates import KERNELS, Contender
-from lth_deploy.workflow.benchmark.fresh_process import probe
+from lth_deploy.workflow.benchmark.candidates import Candidate
+from lth_deploy.workflow.benchmark.check_outputs import check_outputs
+from lth_deploy.workflow.benchmark.fresh_process import measure_load
 from lth_deploy.workflow.evaluate import detect_all, score
 
 if TYPE_CHECKING:
     from lth_deploy.data.records import CocoDataset
     from lth_deploy.decoders import Feeds, Photo
-    from lth_deploy.detections import Detections
 
 log = logging.getLogger(__name__)
 
-ROUNDED_ONCE = (
-    "the kernels round a sum of bytes once, plain ONNX twice, so INT8 detections differ a little; each has its own AP"
-)
-Opened = list[tuple[Contender, Artifact]]
-Measured = dict[str, Any]
+Metrics = dict[str, dict[str, float | None]]
 Resampled = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Race:
-    """What all rows have in common; feeds_file is scratch space for the inputs that fresh processes read."""
+class RoundSettings:
+    """What all rows have in common.
+
+    timed_images: how many images are timed, in turn. loads: fresh processes for each candidate.
+    bootstrap: samples over images. feeds_file: scratch file with the inputs that fresh processes read.
+    """
 
     dataset: "CocoDataset"
     timing: Timing
@@ -48,135 +47,138 @@ class Race:
     feeds_file: Path
 
 
-def open_all(contenders: list[Contender], threads: int) -> Opened:
-    """A session for every contender.
+@dataclass(frozen=True)
+class Opened:
+    """A candidate with its session."""
+
+    candidate: Candidate
+    artifact: Artifact
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """AP by kind and metric, and the difference to the baseline's; it does not depend on the number of threads."""
+
+    ap: Metrics
+    difference: dict[str, ApInterval] | None
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class MeasuredRow:
+    """What one round measures of one candidate. ratio: None for the baseline."""
+
+    threads: int
+    latency: Latency
+    ratio: RatioInterval | None
+    loads: list[FreshProcess]
+    accuracy: Accuracy
+    notes: list[str]
+
+    @property
+    def first_ms(self) -> float:
+        """The first inference, median over the fresh processes."""
+        return median(process.first_ms for process in self.loads)
+
+    @property
+    def peak_rss_bytes(self) -> int:
+        """Peak memory after two inferences, median over the fresh processes."""
+        return int(median(process.peak_rss_bytes for process in self.loads))
+
+    @property
+    def base_rss_bytes(self) -> int:
+        """Peak memory before the model is loaded, median over the fresh processes."""
+        return int(median(process.base_rss_bytes for process in self.loads))
+
+
+def open_all(candidates: Sequence[Candidate], threads: int) -> list[Opened]:
+    """A session for every candidate.
 
     Raises:
         ArtifactError: an engine refuses a file.
     """
     return [
-        (contender, open_session(contender.loaded, engine=contender.engine, threads=threads))
-        for contender in contenders
+        Opened(candidate, open_session(candidate.loaded, engine=candidate.engine, threads=threads))
+        for candidate in candidates
     ]
 
 
-def race(opened: Opened, plan: Race, threads: int, scored: dict[int, Measured]) -> list[Measured]:
-    """Fields of a row for every contender, in order; the first contender is the baseline.
+def measure_round(
+    opened: Sequence[Opened], settings: RoundSettings, threads: int, scored: Sequence[Accuracy] | None = None
+) -> list[MeasuredRow]:
+    """A row for every candidate, in order; the first candidate is the baseline.
 
-    scored: APs that another number of threads measured already, by contender; filled here.
+    scored: the accuracy of each candidate where another round has measured it.
 
     Raises:
         ParityError: a packed artifact's outputs are not those of its weights in plain ONNX.
     """
     from lth_deploy.data.images import read_record
 
-    photos = [read_record(record) for record in plan.dataset.subset(plan.timed_images).images]
-    notes = [_check_outputs(contender, artifact, photos) for contender, artifact in opened]
-    measured = _time(opened, photos, plan)
-    for row, (contender, artifact), checked in zip(measured, opened, notes, strict=True):
-        row.update(threads=threads, notes=checked)
-        row.update(_probe(contender, artifact.file.decoder.prepare(photos[0])[0], plan, threads))
-    _score(opened, plan, scored)
-    for row, (contender, _) in zip(measured, opened, strict=True):
-        row.update({key: value for key, value in scored[id(contender)].items() if key != "notes"})
-        row["notes"] = row["notes"] + scored[id(contender)]["notes"]
-    return measured
+    images = [read_record(record) for record in settings.dataset.subset(settings.timed_images).images]
+    checked = [check_outputs(one.candidate, one.artifact, images) for one in opened]
+    blocks = _time(opened, images, settings)
+    loads = [_measure_loads(one, images[0], settings, threads) for one in opened]
+    accuracies = _score(opened, settings) if scored is None else scored
+    return [
+        MeasuredRow(
+            threads=threads,
+            latency=Latency.of(summarize(timed), [len(block) for block in timed]),
+            ratio=None if timed is blocks[0] else RatioInterval.of(paired_ratio(blocks[0], timed)),
+            loads=processes,
+            accuracy=accuracy,
+            notes=[*notes, *accuracy.notes],
+        )
+        for timed, processes, accuracy, notes in zip(blocks, loads, accuracies, checked, strict=True)
+    ]
 
 
-def _check_outputs(contender: Contender, artifact: Artifact, photos: "list[Photo]") -> list[str]:
-    """Compare with the same weights in plain ONNX on ONNX Runtime; every contender must at least decode.
+def _time(opened: Sequence[Opened], images: "Sequence[Photo]", settings: RoundSettings) -> list[list[list[float]]]:
+    """Milliseconds of every timed inference, by candidate and block."""
 
-    The kernels round fused additions of bytes once, a stock runtime twice: there other detections are only told.
-    """
-    plain = contender.reference or (contender.loaded.path if contender.engine != "onnxruntime" else None)
-    found = [_predicted(contender, artifact, photo) for photo in photos]
-    if plain is None:
-        return []
-    reference = open_session(replace(contender.loaded, path=plain, packed=False), engine="onnxruntime", threads=1)
-    limits = ParityLimits(minimum_boxes=0)
-    pairs = ((number, reference.predict(photo), found[number]) for number, photo in enumerate(photos))
-    report = compare_detections(pairs, limits)
-    if report.passed:
-        return []
-    text = f"{contender.name} on {contender.engine} differs from its own weights in plain ONNX: {report.describe()}"
-    if contender.file.quantized and contender.engine == KERNELS:
-        log.info("%s", text)
-        return [ROUNDED_ONCE]
-    if RUNTIMES.get(contender.engine).takes_packed:
-        raise ParityError(f"{text}; nothing was timed: export the file again")
-    log.warning("%s", text)
-    return [text]
-
-
-def _predicted(contender: Contender, artifact: Artifact, photo: "Photo") -> "Detections":
-    """Detections of one photo.
-
-    Raises:
-        ParityError: the kernel library fails on a file that is no other than its weights in plain ONNX.
-    """
-    try:
-        return artifact.predict(photo)
-    except ArtifactError as error:
-        if contender.engine != KERNELS or isinstance(error.__cause__, InputMismatchError):
-            raise
-        raise ParityError(f"{contender.name} cannot run with the kernel library: {error}; nothing was timed") from error
-
-
-def _time(opened: Opened, photos: "list[Photo]", plan: Race) -> list[Measured]:
-    def runner(artifact: Artifact) -> Any:
-        prepared: list[Feeds] = [artifact.file.decoder.prepare(photo)[0] for photo in photos]
+    def runner(artifact: Artifact) -> Callable[[int], object]:
+        prepared: list[Feeds] = [artifact.file.decoder.prepare(image)[0] for image in images]
         return lambda number: artifact.session.run(prepared[number % len(prepared)])
 
-    callables = {str(place): runner(artifact) for place, (_, artifact) in enumerate(opened)}
-    log.info("timing %d rows for %g s each", len(opened), plan.timing.seconds)
-    blocks = list(time_interleaved(callables, plan.timing).values())
-    rows: list[Measured] = []
-    for place, mine in enumerate(blocks):
-        ratio = None if place == 0 else RatioInterval.of(paired_ratio(blocks[0], mine))
-        latency = Latency.of(summarize(mine), [len(block) for block in mine])
-        rows.append({"latency_ms": latency, "ratio_to_baseline": ratio})
-    return rows
+    callables = {str(place): runner(one.artifact) for place, one in enumerate(opened)}
+    log.info("timing %d rows for %g s each", len(opened), settings.timing.seconds)
+    return list(time_interleaved(callables, settings.timing).values())
 
 
-def _probe(contender: Contender, feeds: "Feeds", plan: Race, threads: int) -> Measured:
-    np.savez(plan.feeds_file, **feeds)  # type: ignore[arg-type]
-    loaded = contender.loaded.path
-    lives = [probe(loaded, plan.feeds_file, contender.engine, threads) for _ in range(plan.loads)]
-    return {
-        "load_ms": [life.load_ms for life in lives],
-        "first_ms": median(life.first_ms for life in lives),
-        "peak_rss_bytes": int(median(life.peak_rss_bytes for life in lives)),
-        "base_rss_bytes": int(median(life.base_rss_bytes for life in lives)),
-    }
+def _measure_loads(opened: Opened, image: "Photo", settings: RoundSettings, threads: int) -> list[FreshProcess]:
+    feeds = opened.artifact.file.decoder.prepare(image)[0]
+    np.savez(settings.feeds_file, **feeds)  # type: ignore[arg-type]
+    candidate = opened.candidate
+    return [
+        measure_load(candidate.loaded.path, settings.feeds_file, candidate.engine, threads)
+        for _ in range(settings.loads)
+    ]
 
 
-def _score(opened: Opened, plan: Race, scored: dict[int, Measured]) -> None:
-    baseline: dict[str, Resampled] = {}
-    for place, (contender, artifact) in enumerate(opened):
-        if id(contender) in scored:
-            continue
-        log.info("scoring %s on %s", contender.name, contender.engine)
-        found, notes = detect_all(artifact, plan.dataset)
-        ap = score(plan.dataset, found)
-        measured = [kind for kind, metrics in ap.metrics.items() if metrics["AP"] is not None]
-        resampled = {kind: _resample(plan, found, kind) for kind in measured}
-        if place == 0:
+def _score(opened: Sequence[Opened], settings: RoundSettings) -> list[Accuracy]:
+    baseline: dict[str, Resampled] | None = None
+    accuracies = []
+    for one in opened:
+        log.info("scoring %s on %s", one.candidate.name, one.candidate.engine)
+        found, notes = detect_all(one.artifact, settings.dataset)
+        result = score(settings.dataset, found)
+        measured = [kind for kind, metrics in result.metrics.items() if metrics["AP"] is not None]
+        resampled = {kind: _resample(settings, found, kind) for kind in measured}
+        difference = None
+        if baseline is None:
             baseline = resampled
-        differences = {
-            kind: _interval(mine, baseline[kind]) for kind, mine in resampled.items() if place > 0 and kind in baseline
-        }
-        scored[id(contender)] = {
-            "ap": ap.metrics,
-            "ap_difference": differences or None,
-            "notes": [*ap.notes, *notes],
-        }
+        else:
+            shared = [kind for kind in resampled if kind in baseline]
+            difference = {kind: _interval(resampled[kind], baseline[kind]) for kind in shared}
+        accuracies.append(Accuracy(result.metrics, difference or None, [*result.notes, *notes]))
+    return accuracies
 
 
-def _resample(plan: Race, found: dict[int, CompactDetections], kind: str) -> Resampled:
-    truth, category_ids = plan.dataset.ground_truth(), plan.dataset.category_ids
-    return match_detections(truth, found, category_ids, kind).resampled(plan.bootstrap, seed=0)
+def _resample(settings: RoundSettings, found: dict[int, CompactDetections], kind: str) -> Resampled:
+    truth, category_ids = settings.dataset.ground_truth(), settings.dataset.category_ids
+    return match_detections(truth, found, category_ids, kind).resampled(settings.bootstrap, seed=0)
 
 
-def _interval(mine: Resampled, baseline: Resampled) -> ApInterval:
-    value = difference_interval(mine, baseline)
+def _interval(sampled: Resampled, baseline: Resampled) -> ApInterval:
+    value = difference_interval(sampled, baseline)
     return ApInterval(low=value.low, high=value.high, mean=value.mean)

@@ -19,7 +19,7 @@ from lth_deploy.measure.results import BenchmarkResults, Row
 from lth_deploy.measure.table import table_rows
 from lth_deploy.workflow.artifact import count_regions
 from lth_deploy.workflow.benchmark.benchmark import BenchmarkOptions, benchmark
-from lth_deploy.workflow.benchmark.measure_round import _check_outputs
+from lth_deploy.workflow.benchmark.check_outputs import check_outputs
 from tests.tiny_artifact import CLASSES, IDS, save_data, save_decoder, save_tiny, tiny_model
 
 QUICK = BenchmarkOptions(seconds=0.05, loads=1, bootstrap=20)
@@ -38,7 +38,7 @@ def save_packed(path: Path, zeros: float = 0.8, seed: int = 0) -> Path:
 def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Starting fresh processes takes a second each; one test does it for all."""
     measured = FreshProcess(load_ms=3.0, first_ms=2.0, base_rss_bytes=1, peak_rss_bytes=2)
-    monkeypatch.setattr("lth_deploy.workflow.benchmark.measure_round.probe", lambda *_: measured)
+    monkeypatch.setattr("lth_deploy.workflow.benchmark.measure_round.measure_load", lambda *_: measured)
 
 
 @pytest.fixture
@@ -163,26 +163,26 @@ def test_wrong_outputs_are_never_timed(folder: Path) -> None:
     from dataclasses import replace
 
     from lth_deploy.workflow.artifact import open_session, read_model_file
-    from lth_deploy.workflow.benchmark.candidates import Contender
+    from lth_deploy.workflow.benchmark.candidates import Candidate
 
     file = read_model_file(save_packed(folder / "ticket.onnx"))
     wrong = save_tiny(folder / "wrong.onnx", seed=5)
-    contender = Contender("ticket", "packed", file, file, "onnxruntime", wrong)
-    photos = [np.full((60, 80, 3), 200, np.uint8)]
+    candidate = Candidate("ticket", "packed", file, file, "onnxruntime", wrong)
+    images = [np.full((60, 80, 3), 200, np.uint8)]
     opened = open_session(file, engine="onnxruntime", threads=1)
     with pytest.raises(ParityError, match=r"ticket on onnxruntime.*'scores'"):
-        _check_outputs(contender, opened, photos)
-    peer = replace(contender, engine="openvino")
-    assert "scores" in _check_outputs(peer, opened, photos)[0]
+        check_outputs(candidate, opened, images)
+    peer = replace(candidate, engine="openvino")
+    assert "scores" in check_outputs(peer, opened, images)[0]
 
     def failing(feeds: object, *, give_back: bool = False) -> dict[str, np.ndarray]:
         raise ArtifactError("while running Region0 node: the window is larger than its input")
 
     broken = replace(opened, session=SimpleNamespace(run=failing, describe=opened.session.describe))
     with pytest.raises(ParityError, match="cannot run with the kernel library: while running Region0"):
-        _check_outputs(replace(contender, engine="lth_deploy"), broken, photos)
+        check_outputs(replace(candidate, engine="lth_deploy"), broken, images)
     with pytest.raises(ArtifactError):
-        _check_outputs(contender, broken, photos)
+        check_outputs(candidate, broken, images)
 
 
 @pytest.mark.parametrize(
