@@ -34,8 +34,9 @@ def analyze(
 ) -> None:
     """Where tickets gain and lose beside their dense control: sizes, classes, errors, layers, masks, losses, costs."""
     from lth_deploy import storage
-    from lth_deploy.workflow.analyze.analyze import AnalyzeOptions, document
-    from lth_deploy.workflow.analyze.analyze import analyze as look
+    from lth_deploy.workflow.analyze.analyze import analyze as analyze_sources
+    from lth_deploy.workflow.analyze.analyze import document
+    from lth_deploy.workflow.analyze.options import AnalyzeOptions
 
     options = AnalyzeOptions(
         split=split,
@@ -49,7 +50,7 @@ def analyze(
         decoder=decoder,
         command=("lth-deploy", *sys.argv[1:]),
     )
-    analysis = look(sources, out, options)
+    analysis = analyze_sources(sources, out, options)
     to_stdout = str(json_file) == "-"
     for run in analysis.runs:
         print_table(*_table(run), to_stderr=to_stdout)
@@ -68,9 +69,9 @@ def report(
     out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
 ) -> None:
     """One self-contained HTML page: plots, tables and pictures."""
-    from lth_deploy.workflow.report import report as write
+    from lth_deploy.workflow.report import report as write_report
 
-    print(write(source, out))
+    print(write_report(source, out))
 
 
 def _table(run: "RunAnalysis") -> tuple[list[str], list[list[str]]]:

@@ -1,20 +1,19 @@
 """The verb `analyze`: where a ticket gains and loses beside its dense control, from runs or ONNX files."""
 
-import itertools
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lth_deploy import storage
-from lth_deploy.errors import DataError, UsageError
-from lth_deploy.mask import Masks
+from lth_deploy.errors import UsageError
 from lth_deploy.reporting.analysis.page import drawings, render
-from lth_deploy.reporting.analysis.schema import ANALYSIS_SCHEMA, Analysis, LayerOverlap, Overlap, RunAnalysis
+from lth_deploy.reporting.analysis.schema import ANALYSIS_SCHEMA, Analysis, RunAnalysis
 from lth_deploy.reporting.drawing.svg import standalone
 from lth_deploy.run.directory import versions
+from lth_deploy.workflow.analyze.mask_pairs import mask_overlaps
+from lth_deploy.workflow.analyze.options import AnalyzeOptions
 from lth_deploy.workflow.require_extra import require_torch
 
 if TYPE_CHECKING:
@@ -24,34 +23,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PAGE, NUMBERS, PLOTS, DETECTIONS = "analysis.html", "analysis.json", "plots", "detections"
-
-
-@dataclass(frozen=True)
-class AnalyzeOptions:
-    """How sources are analyzed.
-
-    split: 'test' or 'val'; test where there is one if None. trials: names of trials beside the control; () for all.
-    limit: only the first so many images. samples: of the bootstrap over images. data, images: COCO annotations and
-    images for ONNX files; those of the first run if None. engine, decoder: of ONNX files.
-    """
-
-    split: str | None = None
-    trials: tuple[str, ...] = ()
-    limit: int | None = None
-    samples: int = 1000
-    device: str = "auto"
-    data: Path | None = None
-    images: Path | None = None
-    engine: str = "onnxruntime"
-    decoder: str | None = None
-    command: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Mask:
-    run: "OpenedRun"
-    masks: Masks
-    random: bool
 
 
 def analyze(sources: Sequence[Path], out: Path, options: AnalyzeOptions | None = None) -> Analysis:
@@ -93,7 +64,7 @@ def _analysis(
     parts = _analyze_runs(opened, out, chosen)
     if prepared:
         parts.append(analyze_files(prepared, out / DETECTIONS, chosen.samples))
-    overlaps, notes = _overlaps(opened)
+    overlaps, notes = mask_overlaps(opened)
     analysis = Analysis(
         when=datetime.now(UTC).isoformat(timespec="seconds"),
         command=list(chosen.command),
@@ -148,59 +119,3 @@ def _different_data(opened: "Sequence[OpenedRun]") -> list[str]:
         return []
     names = ", ".join(one.name for one in opened)
     return [f"{names} were not all analyzed on the same images and objects: compare AP within a run only."]
-
-
-def _overlaps(opened: "Sequence[OpenedRun]") -> tuple[list[Overlap], list[str]]:
-    """Every pair of masks but two random ones, tickets of different runs first; and why a pair is left out."""
-    from lth_deploy.evaluation.mask_overlap import mask_overlap
-
-    masks: dict[str, _Mask] = {}
-    for one in opened:
-        for trial, mine in one.masks.items():
-            kind = one.results[trial].kind
-            # A quantized trial has the mask of its ticket, and so has one with new weights.
-            if kind not in ("int8", "reinit"):
-                label = trial if len(opened) == 1 else f"{one.name}/{trial}"
-                masks[label] = _Mask(one, mine, kind == "random")
-    found, notes = [], []
-    # Random masks are shuffled by the seed: in two runs of one seed they would overlap just as their tickets do.
-    pairs = [pair for pair in itertools.combinations(masks, 2) if not all(masks[one].random for one in pair)]
-    for first, second in sorted(pairs, key=lambda pair: _last(masks[pair[0]], masks[pair[1]])):
-        one, other = masks[first].run, masks[second].run
-        if one is not other and (one.reordered or other.reordered):
-            notes.append(f"Masks of {first} and {second}: a run has its channels in an order of its own (permute).")
-            continue
-        try:
-            pair = mask_overlap(masks[first].masks, masks[second].masks)
-        except DataError as error:
-            notes.append(f"Masks of {first} and {second}: {error}.")
-            continue
-        layers = [
-            LayerOverlap(
-                name=layer.name,
-                elements=layer.elements,
-                first=layer.first,
-                second=layer.second,
-                both=layer.both,
-                iou=layer.iou,
-                by_chance=layer.by_chance,
-            )
-            for layer in pair.layers
-        ]
-        found.append(
-            Overlap(
-                first=first,
-                second=second,
-                iou=pair.iou,
-                by_chance=pair.by_chance,
-                random=masks[first].random or masks[second].random,
-                layers=layers,
-                left_out=list(pair.left_out),
-            )
-        )
-    return found, notes
-
-
-def _last(first: _Mask, second: _Mask) -> tuple[bool, bool]:
-    """Sorts pairs with a random control behind tickets, and those within a run behind those of two."""
-    return first.random or second.random, first.run is second.run

@@ -10,12 +10,12 @@ from lth_deploy.reporting.analysis.schema import ClassInfo, RunAnalysis, Storage
 from lth_deploy.run.summary import LayerSummary, TrialSummary
 from lth_deploy.workflow.analyze.compare_trials import Comparison, count_objects, require_objects
 from lth_deploy.workflow.analyze.detection_cache import Found, kept_detections
+from lth_deploy.workflow.analyze.options import AnalyzeOptions
 from lth_deploy.workflow.artifact import content_digest, find_artifact, open_session, read_model_file
 from lth_deploy.workflow.evaluate import detect_all, kinds_of
 
 if TYPE_CHECKING:
     from lth_deploy.data.records import CocoDataset
-    from lth_deploy.workflow.analyze.analyze import AnalyzeOptions
     from lth_deploy.workflow.analyze.run_inputs import OpenedRun
     from lth_deploy.workflow.artifact import ModelFile
     from lth_deploy.workflow.inspect.inspect import InspectReport
@@ -38,7 +38,7 @@ class OpenedFiles:
     decoder: str | None
 
 
-def open_files(paths: Sequence[Path], options: "AnalyzeOptions", run: "OpenedRun | None") -> OpenedFiles:
+def open_files(paths: Sequence[Path], options: AnalyzeOptions, run: "OpenedRun | None") -> OpenedFiles:
     """Check files and data; without --data those of `run` are taken.
 
     Raises:

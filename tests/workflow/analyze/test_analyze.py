@@ -16,7 +16,7 @@ from lth_deploy.mask import load_masks  # noqa: E402
 from lth_deploy.reporting.analysis.schema import Analysis  # noqa: E402
 from lth_deploy.run.directory import RunDirectory  # noqa: E402
 from lth_deploy.workflow.analyze import run as analyzed_run  # noqa: E402
-from lth_deploy.workflow.analyze.analyze import AnalyzeOptions  # noqa: E402
+from lth_deploy.workflow.analyze.options import AnalyzeOptions  # noqa: E402
 from lth_deploy.workflow.search.find_ticket import TicketResult, find_ticket  # noqa: E402
 from tests.image_folders import draw_folder  # noqa: E402
 from tests.tiny_artifact import CLASSES, DECODER, save_data, save_decoder, save_tiny  # noqa: E402
