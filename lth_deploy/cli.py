@@ -5,6 +5,7 @@ Tables go to stdout; with --json the JSON goes there and the table to stderr. Lo
 
 import io
 import logging
+import os
 import signal
 import sys
 import traceback
@@ -14,6 +15,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from lth_deploy import progress
 from lth_deploy.commands import analysis, data, deploy, export, recipes, search, sweep, verify
 from lth_deploy.commands.output import shown
 from lth_deploy.errors import DataError, LthError, StorageError
@@ -73,7 +75,9 @@ def settings(
 ) -> None:
     """Set how much is logged, to stderr."""
     level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
-    handler = logging.StreamHandler(sys.stderr)
+    on_terminal = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    progress.show(progress.Bars() if on_terminal and not quiet else progress.Lines())
+    handler = progress.TerminalHandler()
     handler.setFormatter(_Plain("%(message)s"))
     package = logging.getLogger("lth_deploy")
     package.handlers[:] = [handler]

@@ -20,7 +20,7 @@ TIERS = tuple(
     for line in (
         "errors",
         "registry disk",
-        "storage detections processes",
+        "storage detections processes progress",
         "config documents",
         "mask formats reconstruction",
         "run",
@@ -98,6 +98,13 @@ def test_imports_inside_functions_and_for_types_are_seen() -> None:
 def test_every_part_of_the_package_has_its_place() -> None:
     parts = {_unit(module) for module in MODULES} - {ROOT}
     assert parts == set().union(*TIERS)
+
+
+def test_the_diagram_of_the_documentation_shows_these_tiers() -> None:
+    text = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    layers = text.partition("## Layers")[2].partition("\n    ")[2].partition("\n\n")[0]
+    lines = [line.strip().partition("  ")[0] for line in layers.splitlines()]
+    assert tuple(frozenset(line.split(", ")) for line in lines) == TIERS
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,132 @@
+"""Progress: bars on a terminal, log lines elsewhere, nothing on stdout, and children that report to their parent."""
+
+import contextlib
+import io
+import json
+import logging
+import os
+import pty
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from lth_deploy import progress
+from lth_deploy.progress import Bars, Lines, Receiver, Sent, Task, show
+
+WORK = """
+import logging, time
+from lth_deploy import progress
+progress.BAR_AFTER_SECONDS = 0.05
+progress.show(progress.Bars())
+logging.getLogger("lth_deploy").addHandler(progress.TerminalHandler())
+logging.getLogger("lth_deploy").setLevel(logging.INFO)
+progress.LINE_SECONDS = 0.0
+with progress.progress("outer \\x1b[31m", total=2) as outer:
+    with progress.progress("inner", total=3) as inner:
+        for _ in range(3):
+            time.sleep(0.12)
+            inner(detail="loss 0.25")
+    logging.getLogger("lth_deploy").info("a line of the log")
+    outer(2)
+print("result")
+"""
+
+
+@pytest.fixture(autouse=True)
+def usual_display() -> Iterator[None]:
+    yield
+    show(Lines())
+
+
+def test_short_work_logs_nothing_and_long_work_now_and_then(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    with caplog.at_level(logging.INFO, logger="lth_deploy"):
+        with progress.progress("short", total=3) as step:
+            step(3)
+        with progress.progress("training", total=100, done=10) as step:
+            for _ in range(30):
+                now += 1.0
+                step(detail="loss 0.500")
+    assert caplog.messages == [
+        "training: 20 of 100, loss 0.500, 1.00 s each, 1 min 20 s left",
+        "training: 30 of 100, loss 0.500, 1.00 s each, 1 min 10 s left",
+        "training: 40 of 100, loss 0.500, 1.00 s each, 1 min 00 s left",
+        "training: ended in 30 s",
+    ]
+    assert capsys.readouterr().out == ""
+
+
+def test_a_terminal_gets_nested_bars_and_no_lines_of_progress() -> None:
+    parent, child = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", WORK], stdout=subprocess.PIPE, stderr=child, env=environment, text=True
+    )
+    os.close(child)
+    drawn = b""
+    try:
+        while part := os.read(parent, 1 << 16):
+            drawn += part
+    except OSError:  # the terminal's other end is closed
+        pass
+    assert process.communicate()[0] == "result\n"
+    assert process.returncode == 0
+    text = drawn.decode()
+    assert "outer ?[31m" in text
+    assert "inner" in text
+    assert re.search("[0-3]/3", text)
+    assert "loss 0.25" in text
+    assert "a line of the log\r\n" in text
+    assert "s each" not in text
+
+
+def test_a_child_reports_and_its_parent_shows_it(caplog: pytest.LogCaptureFixture) -> None:
+    stream = io.StringIO()
+    show(Sent(stream))
+    with progress.progress("outer"), progress.progress("rows", total=5, done=1) as step:
+        step(4)
+    shown: list[tuple[str, Task]] = []
+
+    class Kept:
+        def begin(self, task: Task) -> None:
+            shown.append(("begin", task))
+
+        def update(self, task: Task) -> None:
+            pass
+
+        def end(self, task: Task) -> None:
+            shown.append(("end", task))
+
+    show(Kept())
+    receiver = Receiver("row 3")
+    assert all(receiver.receive(line) for line in stream.getvalue().splitlines())
+    assert [(what, task.title) for what, task in shown] == [
+        ("begin", "row 3: outer"),
+        ("begin", "row 3: rows"),
+        ("end", "row 3: rows"),
+        ("end", "row 3: outer"),
+    ]
+    rows = shown[1][1]
+    assert (rows.total, rows.first, rows.done) == (5, 1, 5)
+    assert not receiver.receive("an ordinary line")
+    assert receiver.receive("lth-progress {damaged")
+    assert receiver.receive(
+        f"lth-progress {json.dumps({'key': 9, 'title': 't', 'total': None, 'done': 0, 'detail': '', 'ended': False})}"
+    )
+    receiver.close()
+    assert [what for what, _ in shown].count("end") == 3
+
+
+def test_an_error_ends_the_task() -> None:
+    bars = Bars()
+    show(bars)
+    with contextlib.suppress(ValueError), progress.progress("work", total=2) as step:
+        step()
+        raise ValueError
+    assert bars._progress is None
