@@ -27,8 +27,8 @@ from benchmarks.torso import Contender, largest_error, measure, opened
 from benchmarks.torsos import feeds_for
 from lth_deploy import export_onnx, storage
 from lth_deploy.compiler.artifact.load import load_model
-from lth_deploy.compiler.artifact.normalize import prepare
 from lth_deploy.compiler.artifact.weight_layers import weight_layers
+from lth_deploy.compiler.importing.imported import normalize
 from lth_deploy.compiler.planning.mac_count import positions
 from lth_deploy.config.recipe import DetectorSpec
 from lth_deploy.config.target import Target
@@ -124,14 +124,16 @@ def export_pruned(path: Path, options: argparse.Namespace, structure: str | None
         opset_version=OPSET,
         input_names=["image"],
     )
-    onnx.save(prepare(onnx.load_model_from_string(buffer.getvalue())), str(path))
+    onnx.save(normalize(onnx.load_model_from_string(buffer.getvalue())).proto, str(path))
 
 
 def multiplications(file: Path, feeds: dict[str, Any]) -> int:
     """Multiplications by weights that are not zero, for one picture."""
-    model = prepare(load_model(file))
+    model = normalize(load_model(file))
     times = positions(model, feeds)
-    return sum(times.get(layer.name, 0) * int((layer.stored.weights() != 0).sum()) for layer in weight_layers(model))
+    return sum(
+        times.get(layer.name, 0) * int((layer.stored.weights() != 0).sum()) for layer in weight_layers(model.proto)
+    )
 
 
 def described(one: Contender, dense: Contender, file: Path, macs: float) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from onnx import ModelProto
 from benchmarks.report import head
 from lth_deploy import storage
 from lth_deploy.compiler.artifact.load import load_model
+from lth_deploy.compiler.importing.imported import normalize
 from lth_deploy.compiler.model.save import save_model
 from lth_deploy.compiler.one_shot.magnitude import prune_onnx
 from lth_deploy.compiler.one_shot.reconstruct import OneShot
@@ -62,12 +63,12 @@ def measure(file: Path, decoder: str, data: Path, images: Path, structure: str) 
     seen, dataset = halves(load_coco(data, images))
     prepare = load_decoder(decoder).prepare
     began, processor = time.monotonic(), time.process_time()
-    one_shot = OneShot(model, [prepare(read_record(record))[0] for record in seen], structure=structure)
+    one_shot = OneShot(normalize(model), [prepare(read_record(record))[0] for record in seen], structure=structure)
     spent = {"seconds": round(time.monotonic() - began), "processor_seconds": round(time.process_time() - processor)}
     dense = score(dataset, detections(model, dataset, decoder)).metrics["bbox"]
     rows = []
     for level in LEVELS:
-        plain = detections(prune_onnx(model, level)[0], dataset, decoder)
+        plain = detections(prune_onnx(normalize(model), level)[0], dataset, decoder)
         processor = time.process_time()
         pruned, report = one_shot.prune(level)
         processor = time.process_time() - processor

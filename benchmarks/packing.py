@@ -23,6 +23,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from lth_deploy import storage
 from lth_deploy.compiler.artifact.pack import pack
 from lth_deploy.compiler.artifact.value_types import round_values
+from lth_deploy.compiler.importing.imported import normalize
 from lth_deploy.compiler.model.save import save_model
 from lth_deploy.measure.machine import describe_machine
 from lth_deploy.run.directory import versions
@@ -95,7 +96,7 @@ def network(zeros: float) -> ModelProto:
 
 def measure_packing(model: ModelProto, zeros: float, values: str, prefer: str) -> tuple[Packing, ModelProto]:
     start, start_cpu = time.perf_counter(), time.process_time()
-    packed, reports = pack(model, values=values, prefer=prefer)  # type: ignore[arg-type]
+    packed, reports = pack(normalize(model), values=values, prefer=prefer)  # type: ignore[arg-type]
     seconds = round(time.perf_counter() - start, 3)
     cpu = round(time.process_time() - start_cpu, 3)
     codings: dict[str, int] = {}
@@ -151,7 +152,7 @@ def main() -> None:
                     if (zeros, prefer) not in LOADED:
                         continue
                     dense_file, packed_file = Path(folder) / "dense.onnx", Path(folder) / "packed.onnx"
-                    save_model(round_values(model, packing.values), dense_file)  # type: ignore[arg-type]
+                    save_model(round_values(normalize(model), packing.values), dense_file)  # type: ignore[arg-type]
                     save_model(packed, packed_file)
                     for python in pythons:
                         loading = measure_loading(packing, dense_file, packed_file, python, arguments.rounds)

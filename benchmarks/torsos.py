@@ -11,7 +11,7 @@ from onnx import ModelProto, numpy_helper
 from torch import nn
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
-from lth_deploy.compiler.artifact.normalize import prepare
+from lth_deploy.compiler.importing.imported import normalize
 from lth_deploy.compiler.model.capture import capture
 from lth_deploy.config.recipe import DetectorSpec
 from lth_deploy.detectors import build_detector
@@ -52,7 +52,7 @@ def export_pyramid(name: str, path: Path, size: int) -> None:
         input_names=["image"],
         dynamic_axes={"image": {0: "N", 2: "H", 3: "W"}},
     )
-    onnx.save(prepare(onnx.load_model_from_string(buffer.getvalue())), str(path))
+    onnx.save(normalize(onnx.load_model_from_string(buffer.getvalue())).proto, str(path))
 
 
 def export_detector(name: str, path: Path, size: int) -> None:
@@ -71,13 +71,13 @@ def export_detector(name: str, path: Path, size: int) -> None:
         with torch.no_grad():
             detector.roi_heads.box_predictor.cls_score.bias[1] += 2
     picture = np.zeros((size, size, 3), np.uint8)
-    onnx.save(prepare(capture(ExportableDetector(fold_norm(detector).module), picture)), str(path))
+    onnx.save(normalize(capture(ExportableDetector(fold_norm(detector).module), picture)).proto, str(path))
 
 
 def export(name: str, path: Path, size: int) -> None:
     """Write the dense network of this name; a path is copied."""
     if name.endswith(".onnx"):
-        onnx.save(prepare(onnx.load(name)), str(path))
+        onnx.save(normalize(onnx.load(name)).proto, str(path))
     elif "-" in name:
         export_detector(name, path, size)
     else:

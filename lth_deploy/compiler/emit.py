@@ -9,11 +9,12 @@ from lth_deploy.compiler.artifact.pack import DENSE_FILE, LayerReport, pack
 from lth_deploy.compiler.artifact.roi_align import fast_roi_align
 from lth_deploy.compiler.artifact.sparse_initializers import coo_bytes, to_sparse_initializers
 from lth_deploy.compiler.artifact.value_types import round_values
+from lth_deploy.compiler.model.normalized_model import NormalizedModel
 from lth_deploy.compiler.planning.select_regions import Facts, plan_regions
 from lth_deploy.config.target import Target
 
 
-def emit(model: ModelProto, target: Target, facts: Facts | None = None) -> tuple[ModelProto, list[LayerReport]]:
+def emit(model: NormalizedModel, target: Target, facts: Facts | None = None) -> tuple[ModelProto, list[LayerReport]]:
     """The model in the target's format, and what became of each layer; `facts` help to choose regions.
 
     `packed`: function bodies of our domain, and regions where the target wants them. `dense`: plain ONNX. `coo`:

@@ -179,7 +179,7 @@ def write_dense_twin(file: ModelFile, out: Path) -> Path:
         ArtifactError: the packed weights are damaged.
     """
     from lth_deploy.compiler.artifact.load import load_model
-    from lth_deploy.compiler.artifact.normalize import unpack_model
+    from lth_deploy.compiler.importing.unpacked import unpack_model
     from lth_deploy.compiler.model.save import save_model
 
     save_model(unpack_model(load_model(file.path)), out)

@@ -11,6 +11,7 @@ import pytest
 
 from lth_deploy.compiler.artifact.metadata import ArtifactMetadata, ClassName, write_metadata
 from lth_deploy.compiler.artifact.pack import pack
+from lth_deploy.compiler.importing.imported import normalize
 from lth_deploy.compiler.model.save import save_model
 from lth_deploy.compiler.regions.codegen.build import build_regions, zeros_from
 from lth_deploy.kernels import ops_library
@@ -25,7 +26,7 @@ SOURCE = PROJECT / "export" / "consumers" / "cpp"
 def export(tmp_path_factory: pytest.TempPathFactory) -> Export:
     folder = tmp_path_factory.mktemp("export")
     data, images = save_data(folder)
-    packed, _ = pack(tiny_model(0, 0.8), values="fp16")
+    packed, _ = pack(normalize(tiny_model(0, 0.8)), values="fp16")
     model, plan = build_regions(packed, zeros_from(0.5))
     assert plan.regions
     classes = [ClassName(id=number, name=name) for number, name in zip(IDS, CLASSES, strict=True)]

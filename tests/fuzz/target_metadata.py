@@ -19,9 +19,10 @@ def prepare(folder: Path) -> None:
     """One small artifact with every entry of the metadata filled in."""
     from lth_deploy.compiler.artifact.metadata import ArtifactMetadata, write_metadata
     from lth_deploy.compiler.artifact.pack import pack
+    from lth_deploy.compiler.importing.imported import normalize
     from tests.tiny_artifact import CLASSES, IDS, save_data, tiny_model
 
-    model = pack(tiny_model(zeros=0.8))[0]
+    model = pack(normalize(tiny_model(zeros=0.8)))[0]
     layers = ["first.weight", "second.weight", "head.weight"]
     said: dict[str, Any] = {
         "decoder": "lth",

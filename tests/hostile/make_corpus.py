@@ -13,6 +13,7 @@ from onnx import AttributeProto, FunctionProto, ModelProto, TensorProto, helper,
 from lth_deploy.compiler.artifact.domain import DOMAIN, METADATA_KEY
 from lth_deploy.compiler.artifact.pack import pack
 from lth_deploy.compiler.artifact.roi_align import fast_roi_align
+from lth_deploy.compiler.importing.imported import normalize
 from lth_deploy.compiler.regions.codegen.build import build_regions, zeros_from
 from lth_deploy.formats import Block, Preference
 from tests import roi_align_models
@@ -26,15 +27,16 @@ def valid(zeros: float, prefer: Preference = "size") -> ModelProto:
     rng = np.random.default_rng(0)
     weights = rng.standard_normal(SHAPE).astype(np.float32)
     weights[rng.random(SHAPE) < zeros] = 0
-    return pack(conv(weights), prefer=prefer)[0]
+    return pack(normalize(conv(weights)), prefer=prefer)[0]
 
 
 def valid_blocks(block: Block, zeros: float, int8: bool = False) -> ModelProto:
     """One packed Conv of blocks, in float32, or in int8 behind a DequantizeLinear."""
     rng = np.random.default_rng(0)
     if int8:
-        return pack(quantized_conv(in_blocks(rng.integers(1, 127, SHAPE).astype(np.int8), block, zeros, rng)))[0]
-    return pack(conv(in_blocks(rng.standard_normal(SHAPE).astype(np.float32), block, zeros, rng)))[0]
+        weights = in_blocks(rng.integers(1, 127, SHAPE).astype(np.int8), block, zeros, rng)
+        return pack(normalize(quantized_conv(weights)))[0]
+    return pack(normalize(conv(in_blocks(rng.standard_normal(SHAPE).astype(np.float32), block, zeros, rng))))[0]
 
 
 def tensor(model: ModelProto, suffix: str) -> TensorProto:
@@ -193,7 +195,7 @@ def valid_region() -> ModelProto:
         [numpy_helper.from_array(value, name) for name, value in weights.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-    return build_regions(pack(model)[0], zeros_from(0.5))[0]
+    return build_regions(pack(normalize(model))[0], zeros_from(0.5))[0]
 
 
 def valid_int8_region() -> ModelProto:
@@ -233,7 +235,7 @@ def valid_int8_region() -> ModelProto:
         [numpy_helper.from_array(value, name) for name, value in tensors.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-    return build_regions(pack(model)[0], zeros_from(0.3))[0]
+    return build_regions(pack(normalize(model))[0], zeros_from(0.3))[0]
 
 
 def named(name: str, edit: Callable[[np.ndarray], np.ndarray]) -> Callable[[ModelProto], None]:

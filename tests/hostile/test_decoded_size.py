@@ -11,6 +11,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from lth_deploy.compiler.artifact.load import check_model
 from lth_deploy.compiler.emit import emit
+from lth_deploy.compiler.importing.imported import normalize
 from lth_deploy.config.target import Target
 from lth_deploy.errors import ArtifactError
 from lth_deploy.formats import FORMATS, choose
@@ -73,7 +74,8 @@ def test_files_within_the_rules_are_read_and_those_beyond_refused(tmp_path: Path
 
 
 def test_sparse_tensors_are_bounded_together() -> None:
-    made = emit(conv(np.eye(64, dtype=np.float32).reshape(64, 64, 1, 1)), Target(format="coo", values="fp32"))[0]
+    model = normalize(conv(np.eye(64, dtype=np.float32).reshape(64, 64, 1, 1)))
+    made = emit(model, Target(format="coo", values="fp32"))[0]
     check_model(made)
     tensor = made.graph.sparse_initializer[0]
     one = type(tensor)()

@@ -21,9 +21,9 @@ from lth_deploy.compiler.artifact.domain import (
     REGION_NAMES,
 )
 from lth_deploy.compiler.artifact.inline_regions import expand_regions, has_regions
-from lth_deploy.compiler.artifact.normalize import MAX_DENSE_BYTES
 from lth_deploy.compiler.artifact.packed_weight import stored_weights
 from lth_deploy.compiler.artifact.roi_align import check_roi_align, has_roi_align
+from lth_deploy.compiler.importing.unpacked import MAX_DENSE_BYTES
 from lth_deploy.compiler.model.external_data import read_external_data, refuse_external_data
 from lth_deploy.compiler.model.inlined_size import check_inlined_size
 from lth_deploy.compiler.model.opset import STANDARD_DOMAINS, standard_opset

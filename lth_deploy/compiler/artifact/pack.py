@@ -10,15 +10,13 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from lth_deploy.compiler.artifact.decode_functions import body
 from lth_deploy.compiler.artifact.domain import DOMAIN, DOMAIN_VERSION, operator_of
 from lth_deploy.compiler.artifact.half_weights import exact_half, speaks_half
-from lth_deploy.compiler.artifact.normalize import prepare, unpack_model
 from lth_deploy.compiler.artifact.packed_weight import tensor_bytes
 from lth_deploy.compiler.artifact.value_types import ValueType, rounded
 from lth_deploy.compiler.artifact.weight_layers import WeightLayer, weight_layers
+from lth_deploy.compiler.model.normalized_model import NormalizedModel, without_initializers
 from lth_deploy.compiler.model.opset import standard_opset
 from lth_deploy.compiler.model.traverse import unused_name, used_names
 from lth_deploy.formats import FORMATS, LOAD_ZEROS, Array, Preference, entropy_bound, sizes
-
-__all__ = ["DENSE_FILE", "LayerReport", "pack", "unpack_model"]
 
 DENSE_FILE = "the file is to hold no packed weights"
 """Reason of every layer when packing is off."""
@@ -86,9 +84,9 @@ class _Plan:
 
 
 def pack(
-    model: ModelProto, *, values: ValueType = "fp32", prefer: Preference = "size", sparse: bool = True
+    model: NormalizedModel, *, values: ValueType = "fp32", prefer: Preference = "size", sparse: bool = True
 ) -> tuple[ModelProto, list[LayerReport]]:
-    """Pack the weights of a model, dense or packed before; the model itself is left alone.
+    """Pack the weights of a model.
 
     The result computes bit for bit what `round_values(model, values)` computes, in any ONNX Runtime from 1.17
     on. A layer that no coding makes smaller is stored in full, and a coding whose function body would cost
@@ -99,15 +97,14 @@ def pack(
     Raises:
         ArtifactError: the model holds damaged tensors.
     """
-    packed = prepare(model)
-    layers = weight_layers(packed)
-    opset = standard_opset(packed)
-    exact = speaks_half(packed)
+    layers = weight_layers(model.proto)
+    opset = standard_opset(model.proto)
+    exact = speaks_half(model.proto)
     plans = {layer.name: _plan(layer, values, prefer, exact) for layer in layers if layer.obstacle is None}
     worth = {
         int8: _codings_worth_a_body([p for p in plans.values() if p.int8 == int8], opset) for int8 in (False, True)
     }
-    names = used_names(packed)
+    names = used_names(model.proto)
     replacements: dict[str, Protos] = {}
     reports = []
     for layer in layers:
@@ -117,7 +114,7 @@ def pack(
             replacements[layer.name] = _protos(layer, coding, plan.stored(coding), names)
         report = _report(layer, coding, plan, prefer)
         reports.append(report if sparse or layer.obstacle else replace(report, reason=DENSE_FILE))
-    _replace(packed, replacements)
+    packed = _replaced(model, replacements)
     used = {(report.coding, report.value_type == "int8") for report in reports if report.coding != "dense"}
     _add_functions(packed, used, opset)
     return packed, reports
@@ -190,20 +187,16 @@ def _protos(layer: WeightLayer, coding: str, weights: Array, names: set[str]) ->
     return tensors, node
 
 
-def _replace(model: ModelProto, replacements: dict[str, Protos]) -> None:
-    """Put the new initializers where the weights were, and the decoding nodes before all others."""
-    graph = model.graph
-    initializers: list[TensorProto] = []
-    decoders: list[NodeProto] = []
-    for tensor in graph.initializer:
+def _replaced(model: NormalizedModel, replacements: dict[str, Protos]) -> ModelProto:
+    """A copy with the new initializers where the weights were, and the decoding nodes before all others."""
+    packed = without_initializers(model.proto)
+    del packed.graph.node[:]
+    for tensor in model.proto.graph.initializer:
         tensors, node = replacements.get(tensor.name, ([tensor], None))
-        initializers.extend(tensors)
-        decoders.extend([node] if node else [])
-    nodes = [*decoders, *graph.node]
-    del graph.initializer[:]
-    graph.initializer.extend(initializers)
-    del graph.node[:]
-    graph.node.extend(nodes)
+        packed.graph.initializer.extend(tensors)
+        packed.graph.node.extend([node] if node else [])
+    packed.graph.node.extend(model.proto.graph.node)
+    return packed
 
 
 def _add_functions(model: ModelProto, codings: set[tuple[str, bool]], opset: int) -> None:

@@ -3,15 +3,15 @@
 import numpy as np
 from onnx import ModelProto, SparseTensorProto, numpy_helper
 
-from lth_deploy.compiler.artifact.normalize import prepare
 from lth_deploy.compiler.artifact.weight_layers import weight_layers
+from lth_deploy.compiler.model.normalized_model import NormalizedModel, without_initializers
 from lth_deploy.formats.base import within_budget
 
 INDEX_BYTES = 8
 """ONNX wants indices as INT64; runtimes that take smaller ones leave the standard."""
 
 
-def to_sparse_initializers(model: ModelProto) -> ModelProto:
+def to_sparse_initializers(model: NormalizedModel) -> ModelProto:
     """The model with its sparse weights as linear-indexed sparse initializers, where that is smaller.
 
     Values stay float32: a sparse fp16 tensor would need a Cast, and then no runtime reads it as a weight.
@@ -19,16 +19,15 @@ def to_sparse_initializers(model: ModelProto) -> ModelProto:
     Raises:
         ArtifactError: the model holds damaged tensors.
     """
-    sparse = prepare(model)
-    layers = [layer for layer in weight_layers(sparse) if layer.obstacle is None]
+    sparse = without_initializers(model.proto)
+    layers = [layer for layer in weight_layers(model.proto) if layer.obstacle is None]
     # A runtime returns no sparse tensor where it promised a dense one.
     returned = {value.name for value in sparse.graph.output}
     layers = [layer for layer in layers if layer.name not in returned]
     names = {layer.name for layer in layers if _pays(layer.elements, layer.elements - layer.zeros)}
-    kept = []
-    for tensor in sparse.graph.initializer:
+    for tensor in model.proto.graph.initializer:
         if tensor.name not in names:
-            kept.append(tensor)
+            sparse.graph.initializer.append(tensor)
             continue
         weights = numpy_helper.to_array(tensor)
         positions = np.flatnonzero(weights).astype(np.int64)
@@ -36,8 +35,6 @@ def to_sparse_initializers(model: ModelProto) -> ModelProto:
         entry.values.CopyFrom(numpy_helper.from_array(weights.reshape(-1)[positions], tensor.name))
         entry.indices.CopyFrom(numpy_helper.from_array(positions, f"{tensor.name}.indices"))
         sparse.graph.sparse_initializer.append(entry)
-    del sparse.graph.initializer[:]
-    sparse.graph.initializer.extend(kept)
     return sparse
 
 

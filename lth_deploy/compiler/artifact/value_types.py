@@ -3,10 +3,10 @@
 from typing import Literal
 
 import numpy as np
-from onnx import ModelProto, TensorProto, numpy_helper
+from onnx import TensorProto
 
-from lth_deploy.compiler.artifact.normalize import prepare
 from lth_deploy.compiler.artifact.weight_layers import weight_layers
+from lth_deploy.compiler.model.normalized_model import NormalizedModel, tensor_of
 from lth_deploy.formats import Array
 
 ValueType = Literal["fp32", "fp16"]
@@ -24,20 +24,17 @@ def rounded(weights: Array, values: ValueType) -> Array:
     return weights.astype(np.float32) + np.float32(0)
 
 
-def round_values(model: ModelProto, values: ValueType) -> ModelProto:
+def round_values(model: NormalizedModel, values: ValueType) -> NormalizedModel:
     """The dense model that computes with the weights an artifact with these `values` stores.
 
     Biases and constants that are no weights of a layer keep their type and value, as `pack` keeps them.
     """
-    dense = prepare(model)
-    tensors = {tensor.name: tensor for tensor in dense.graph.initializer}
-    for layer in weight_layers(dense):
-        if layer.obstacle is None and not layer.stored.int8:
-            weights = rounded(layer.stored.weights(), values).astype(np.float32)
-            set_weights(tensors[layer.name], weights)
-    return dense
+    floats = (layer for layer in weight_layers(model.proto) if layer.obstacle is None and not layer.stored.int8)
+    return model.with_tensors(
+        {layer.name: rounded(layer.stored.weights(), values).astype(np.float32) for layer in floats}
+    )
 
 
 def set_weights(tensor: TensorProto, weights: Array) -> None:
     """Replace the data of an initializer, keeping its name."""
-    tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(weights), tensor.name))
+    tensor.CopyFrom(tensor_of(weights, tensor.name))

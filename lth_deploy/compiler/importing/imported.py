@@ -16,6 +16,7 @@ from lth_deploy.compiler.importing.opsets import raise_versions
 from lth_deploy.compiler.importing.parameters import parameters_of
 from lth_deploy.compiler.importing.sparse_tensors import densify
 from lth_deploy.compiler.importing.unpacked import unpack_model
+from lth_deploy.compiler.model.normalized_model import NormalizedModel
 from lth_deploy.compiler.model.traverse import all_nodes
 
 log = logging.getLogger(__name__)
@@ -25,13 +26,11 @@ log = logging.getLogger(__name__)
 class ImportedModel:
     """What a user gave, and what the passes work on.
 
-    original: exactly as it was given; never changed. normalized: nothing packed, no sparse initializers, no functions
-    but ours, weights as dense initializers, operators of opset 13 or later. Each parameter of a layer has the name of
-    the value that it is in the original. notes: what was done, one clause each.
+    original: exactly as it was given; never changed. notes: what normalizing it did, one clause each.
     """
 
     original: ModelProto
-    normalized: ModelProto
+    normalized: NormalizedModel
     notes: tuple[str, ...] = ()
 
 
@@ -44,22 +43,30 @@ def import_model(original: ModelProto, *, keep_inputs: bool = False, keep_packed
     Raises:
         ArtifactError: a packed or sparse tensor is damaged, or an operator cannot be converted exactly.
     """
-    normalized, notes = normalize(original, keep_inputs=keep_inputs, keep_packed=keep_packed)
-    if notes:
-        log.info("import: %s", "; ".join(notes))
-    return ImportedModel(original, normalized, tuple(notes))
+    imported = imported_silently(original, keep_inputs=keep_inputs, keep_packed=keep_packed)
+    if imported.notes:
+        log.info("import: %s", "; ".join(imported.notes))
+    return imported
 
 
-def normalize(
-    model: ModelProto, *, keep_inputs: bool = True, keep_packed: bool = False
-) -> tuple[ModelProto, list[str]]:
-    """A normalized copy, and what was done to get it; see `import_model`. The copy of a normalized model is equal.
+def normalize(model: ModelProto) -> NormalizedModel:
+    """A model of our own making, or one that needs no notes, as a normalized one: an equal copy where it is that.
+
+    Initializers that are graph inputs stay so.
 
     Raises:
         ArtifactError: see `import_model`.
     """
-    plain = ModelProto()
-    plain.CopyFrom(expand_regions(model) if keep_packed else unpack_model(model))
+    return imported_silently(model, keep_inputs=True).normalized
+
+
+def imported_silently(original: ModelProto, *, keep_inputs: bool, keep_packed: bool = False) -> ImportedModel:
+    """`import_model` without a line in the log.
+
+    Raises:
+        ArtifactError: see `import_model`.
+    """
+    plain = _without_regions(original) if keep_packed else unpack_model(original)
     densify(plain)
     plain, notes = inline_functions(plain)
     notes += freeze_inputs(plain, keep=keep_inputs)
@@ -69,4 +76,14 @@ def normalize(
     drop_copies(plain)
     notes += fold_parameters(plain)
     notes += widen_halves(plain)
-    return plain, notes
+    return ImportedModel(original, NormalizedModel(plain), tuple(notes))
+
+
+def _without_regions(model: ModelProto) -> ModelProto:
+    """A copy without regions, whatever it had."""
+    expanded = expand_regions(model)
+    if expanded is not model:
+        return expanded
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    return copy

@@ -14,16 +14,17 @@ from lth_deploy.compiler.importing.functions import inline_functions
 from lth_deploy.compiler.importing.hoisted import hoist_constants
 from lth_deploy.compiler.importing.imported import ImportedModel
 from lth_deploy.compiler.importing.unpacked import unpack_model
+from lth_deploy.compiler.model.normalized_model import NormalizedModel
 from lth_deploy.compiler.model.traverse import unused_name, used_names
 from lth_deploy.errors import ArtifactError
 from lth_deploy.formats import Array
 
 
-def changed_weights(imported: ImportedModel, model: ModelProto) -> dict[str, Array]:
+def changed_weights(imported: ImportedModel, model: NormalizedModel) -> dict[str, Array]:
     """The initializers of `model`, made from the normalized one, that have other values than there."""
-    before = {tensor.name: tensor for tensor in imported.normalized.graph.initializer}
+    before = {tensor.name: tensor for tensor in imported.normalized.proto.graph.initializer}
     changed = {}
-    for tensor in model.graph.initializer:
+    for tensor in model.proto.graph.initializer:
         if tensor.name in before and not _equal(tensor, before[tensor.name]):
             changed[tensor.name] = array_of(tensor)
     return changed

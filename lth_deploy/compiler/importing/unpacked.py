@@ -14,13 +14,15 @@ MAX_DENSE_BYTES = 1 << 32
 
 
 def unpack_model(model: ModelProto) -> ModelProto:
-    """The dense model of a packed one, regions included; fp16 weights become float32. A dense model comes back equal.
+    """The dense model of a packed one, regions included; fp16 weights become float32. Always a copy.
 
     Raises:
         ArtifactError: a packed tensor is damaged, or all of them together are too large.
     """
-    dense = ModelProto()
-    dense.CopyFrom(expand_regions(model))
+    dense = expand_regions(model)
+    if dense is model:
+        dense = ModelProto()
+        dense.CopyFrom(model)
     weights = [weight for weight in stored_weights(dense).values() if weight.node is not None]
     declared = sum(4 * int(np.prod(weight.shape, dtype=object)) for weight in weights)
     if declared > MAX_DENSE_BYTES:

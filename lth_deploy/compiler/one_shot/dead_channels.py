@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from onnx import GraphProto, ModelProto, NodeProto, helper
 
-from lth_deploy.compiler.artifact.normalize import prepare
 from lth_deploy.compiler.artifact.packed_weight import array_of
 from lth_deploy.compiler.artifact.value_types import set_weights
+from lth_deploy.compiler.model.normalized_model import NormalizedModel
 from lth_deploy.compiler.model.traverse import all_graphs
 from lth_deploy.compiler.model.unshare_biases import part_biases
 from lth_deploy.compiler.one_shot.channel_rules import LAYERS, passes_zeros, reads_no_channels, weight_by_output
@@ -36,22 +36,42 @@ class RemovedChannels:
     left: dict[str, str] = field(default_factory=dict)
 
 
-def remove_dead_channels(model: ModelProto) -> tuple[ModelProto, RemovedChannels]:
-    """A copy of `model` without its dead channels, in which every layer keeps at least one; outputs are the same.
+def remove_dead_channels(model: NormalizedModel) -> tuple[NormalizedModel, RemovedChannels]:
+    """The model without its dead channels, in which every layer keeps at least one; outputs are the same.
+
+    Without a dead channel it is the model itself.
 
     Raises:
         ArtifactError: the model holds damaged tensors.
     """
-    smaller = prepare(model)
-    part_biases(smaller)
-    channels = _Channels(smaller)
-    channels.settle()
-    report = RemovedChannels(*channels.told())
-    if not report.removed:
-        return prepare(model), report
-    channels.remove()
-    del smaller.graph.value_info[:]  # their sizes are not true any more
-    return smaller, report
+    if not _has_empty_filter(model.proto):
+        return model, RemovedChannels()
+    report = RemovedChannels()
+
+    def remove(smaller: ModelProto) -> None:
+        nonlocal report
+        part_biases(smaller)
+        channels = _Channels(smaller)
+        channels.settle()
+        report = RemovedChannels(*channels.told())
+        channels.remove()
+        del smaller.graph.value_info[:]  # their sizes are not true any more
+
+    smaller = model.edited(remove)
+    return (smaller if report.removed else model), report
+
+
+def _has_empty_filter(model: ModelProto) -> bool:
+    """Whether some layer has a filter without weights; without one, no channel is dead."""
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type in LAYERS and not node.domain and node.input[1] in tensors:
+            weights = array_of(tensors[node.input[1]])
+            if weights.ndim > 1:
+                inner = tuple(axis for axis in range(weights.ndim) if axis != weight_by_output(node))
+                if not weights.any(axis=inner).all():
+                    return True
+    return False
 
 
 _ELSEWHERE = NodeProto(op_type="what is outside of the graph")

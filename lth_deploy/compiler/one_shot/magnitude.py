@@ -5,12 +5,10 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 import numpy as np
-from onnx import ModelProto
 
-from lth_deploy.compiler.artifact.normalize import prepare
-from lth_deploy.compiler.artifact.value_types import set_weights
 from lth_deploy.compiler.artifact.weight_layers import WeightLayer, weight_layers
 from lth_deploy.compiler.model.grouped_reasons import grouped
+from lth_deploy.compiler.model.normalized_model import NormalizedModel
 from lth_deploy.compiler.quantization.dequantized_weights import real_weights
 from lth_deploy.errors import UsageError
 from lth_deploy.formats import Array
@@ -41,7 +39,9 @@ class PruneReport:
     losses: dict[str, LayerLoss] = field(default_factory=dict)
 
 
-def prune_onnx(model: ModelProto, sparsity: float, *, exclude: Sequence[str] = ()) -> tuple[ModelProto, PruneReport]:
+def prune_onnx(
+    model: NormalizedModel, sparsity: float, *, exclude: Sequence[str] = ()
+) -> tuple[NormalizedModel, PruneReport]:
     """Set the smallest weights of all layers together to zero.
 
     Exactly round(sparsity * n) of the n weights are zero afterwards, those that were zero before among them;
@@ -53,17 +53,17 @@ def prune_onnx(model: ModelProto, sparsity: float, *, exclude: Sequence[str] = (
         UsageError: the sparsity is not in [0, 1), a pattern matches nothing, or nothing can be pruned.
     """
     check_sparsity(sparsity)
-    pruned = prepare(model)
-    chosen, left = prunable(pruned, exclude)
+    chosen, left = prunable(model, exclude)
     weights = [layer.stored.weights() for layer in chosen]
     total = sum(tensor.size for tensor in weights)
-    masks = keep_largest([real_weights(pruned, layer) for layer in chosen], total - round(sparsity * total))
-    tensors = {tensor.name: tensor for tensor in pruned.graph.initializer}
-    for layer, tensor, mask in zip(chosen, weights, masks, strict=True):
-        set_weights(tensors[layer.name], np.where(mask, tensor, tensor.dtype.type(0)))
+    masks = keep_largest([real_weights(model.proto, layer) for layer in chosen], total - round(sparsity * total))
+    pruned = {
+        layer.name: np.where(mask, tensor, tensor.dtype.type(0))
+        for layer, tensor, mask in zip(chosen, weights, masks, strict=True)
+    }
     zeros = total - sum(int(np.count_nonzero(w[m])) for w, m in zip(weights, masks, strict=True))
     report = PruneReport(zeros / total, total, zeros, tuple(layer.name for layer in chosen), left)
-    return pruned, report
+    return model.with_tensors(pruned), report
 
 
 def keep_largest(weights: Sequence[Array], kept: int) -> list[Array]:
@@ -90,18 +90,18 @@ def check_sparsity(sparsity: float) -> None:
         raise UsageError(f"sparsity {sparsity} is not in [0, 1); 0.8 keeps one weight in five")
 
 
-def prunable(model: ModelProto, exclude: Sequence[str]) -> tuple[list[WeightLayer], dict[str, str]]:
-    """The layers of a prepared model that may be pruned, and why others are left alone.
+def prunable(model: NormalizedModel, exclude: Sequence[str]) -> tuple[list[WeightLayer], dict[str, str]]:
+    """The layers of a model that may be pruned, and why others are left alone.
 
     Raises:
         UsageError: a pattern of `exclude` matches nothing, or nothing can be pruned.
     """
-    layers = weight_layers(model)
+    layers = weight_layers(model.proto)
     left = _left_alone(layers, exclude)
     for layer in layers:
         if layer.name not in left and layer.stored.int8:
             try:
-                real_weights(model, layer)
+                real_weights(model.proto, layer)
             except UsageError as error:
                 left[layer.name] = str(error)
     chosen = [layer for layer in layers if layer.name not in left]

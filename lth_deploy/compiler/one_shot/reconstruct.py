@@ -9,16 +9,15 @@ import logging
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from onnx import ModelProto, TensorProto
 
-from lth_deploy.compiler.artifact.normalize import prepare
-from lth_deploy.compiler.artifact.value_types import set_weights
 from lth_deploy.compiler.model.grouped_reasons import grouped
+from lth_deploy.compiler.model.normalized_model import NormalizedModel
 from lth_deploy.compiler.one_shot.layer_inputs import SeenLayer, collect, seen_layers
 from lth_deploy.compiler.one_shot.magnitude import LayerLoss, PruneReport, check_sparsity, prunable
 from lth_deploy.compiler.one_shot.sensitivity import output_errors
 from lth_deploy.compiler.quantization.calibration import Feeds, check_feeds
 from lth_deploy.errors import UsageError
+from lth_deploy.formats import Array
 from lth_deploy.reconstruction.layer import LayerProblem
 from lth_deploy.reconstruction.mask_selection import UNITS
 from lth_deploy.reconstruction.moments import Matrix
@@ -31,12 +30,12 @@ class OneShot:
     """A model whose layers were seen on calibration images, and which can be pruned to any share from then on."""
 
     def __init__(
-        self, model: ModelProto, feeds: Sequence[Feeds], *, exclude: Sequence[str] = (), structure: str = "single"
+        self, model: NormalizedModel, feeds: Sequence[Feeds], *, exclude: Sequence[str] = (), structure: str = "single"
     ) -> None:
         """See what reaches the layers.
 
         Args:
-            model: any float model; a packed one is unpacked.
+            model: in floats.
             feeds: inputs of the model for some tens of images.
             exclude: patterns of weight names to leave alone.
             structure: a name in UNITS.
@@ -50,21 +49,21 @@ class OneShot:
             raise UsageError(f"unknown structure '{structure}'; choose one of {', '.join(UNITS)}")
         check_feeds(feeds, one_size=False, purpose="one-shot pruning")
         self._unit = UNITS[structure]
-        self._dense = prepare(model)
-        layers, left = prunable(self._dense, exclude)
-        self._layers, unseen = seen_layers(self._dense, layers)
+        self._dense = model
+        layers, left = prunable(model, exclude)
+        self._layers, unseen = seen_layers(model.proto, layers)
         self._left = {**left, **unseen}
         if not self._layers:
             raise UsageError(f"the model has no layers that can be reconstructed: {grouped(self._left)}")
         taps = {layer.name: layer.geometry.taps(layer.weights.shape) for layer in self._layers}
         self._problems: dict[str, LayerProblem] = {}
-        for name, moments in collect(self._dense, self._layers, feeds):
+        for name, moments in collect(model.proto, self._layers, feeds):
             self._problems[name] = LayerProblem(moments, taps[name])
         step = max(1, len(feeds) // PROBED_IMAGES)
         probed = feeds[::step][:PROBED_IMAGES]
         self._curves = error_curves(self._problems, self._unit, lambda probes: self._effects(probes, probed))
 
-    def prune(self, sparsity: float) -> tuple[ModelProto, PruneReport]:
+    def prune(self, sparsity: float) -> tuple[NormalizedModel, PruneReport]:
         """The model with a share of its weights zero, and what is left solved for.
 
         Exactly round(sparsity * n) of the n weights are zero afterwards, those that were zero before among them; blocks
@@ -75,12 +74,10 @@ class OneShot:
         """
         check_sparsity(sparsity)
         zeros = zeros_of(self._problems, self._unit, self._curves, sparsity)
-        pruned = ModelProto()
-        pruned.CopyFrom(self._dense)
-        tensors = {tensor.name: tensor for tensor in pruned.graph.initializer}
+        solved: dict[str, Array] = {}
         losses: dict[str, LayerLoss] = {}
         for layer in self._layers:
-            losses[layer.name] = self._reconstruct(layer, zeros[layer.name], tensors)
+            losses[layer.name] = self._reconstruct(layer, zeros[layer.name], solved)
             loss = losses[layer.name]
             log.info(
                 "%d of %d, %s: %.0f %% zeros, error of its output %.1f %%, by magnitude %.1f %%",
@@ -92,21 +89,22 @@ class OneShot:
                 100 * loss.magnitude_error,
             )
         elements, reached = sum(one.elements for one in losses.values()), sum(one.zeros for one in losses.values())
-        return pruned, PruneReport(reached / elements, elements, reached, tuple(losses), self._left, losses)
+        report = PruneReport(reached / elements, elements, reached, tuple(losses), self._left, losses)
+        return self._dense.with_tensors(solved), report
 
     def _effects(self, probes: Mapping[str, Matrix], feeds: Sequence[Feeds]) -> dict[str, float]:
         changed = {layer.name: layer.apply(probes[layer.name]) for layer in self._layers}
-        found = output_errors(self._dense, changed, feeds)
+        found = output_errors(self._dense.proto, changed, feeds)
         log.info("found what the errors of %d layers do to the outputs", len(found))
         return found
 
-    def _reconstruct(self, layer: SeenLayer, zeros: int, tensors: Mapping[str, TensorProto]) -> LayerLoss:
-        """Put the pruned and solved weights of a layer, and its bias, in place of the old ones."""
+    def _reconstruct(self, layer: SeenLayer, zeros: int, solved: dict[str, Array]) -> LayerLoss:
+        """Add the pruned and solved weights of a layer, and its bias, to `solved`."""
         problem = self._problems[layer.name]
         rows = problem.prune(zeros, self._unit)
         weights = layer.apply(rows)
-        set_weights(tensors[layer.name], weights)
+        solved[layer.name] = weights
         if layer.bias is not None:
-            set_weights(tensors[layer.bias], rows[..., -1].reshape(-1).astype(np.float32))
+            solved[layer.bias] = rows[..., -1].reshape(-1).astype(np.float32)
         reached = weights.size - int(np.count_nonzero(weights))
         return LayerLoss(weights.size, reached, problem.error(rows), problem.error(problem.by_magnitude(reached)))

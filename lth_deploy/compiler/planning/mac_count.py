@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
-from lth_deploy.compiler.artifact.normalize import prepare
 from lth_deploy.compiler.artifact.packed_weight import stored_weights
 from lth_deploy.compiler.artifact.weight_layers import WeightLayer, weight_users
+from lth_deploy.compiler.model.normalized_model import NormalizedModel
 from lth_deploy.compiler.model.ort_session import short_reason
 from lth_deploy.compiler.model.save import to_bytes
-from lth_deploy.compiler.model.traverse import used_names
+from lth_deploy.compiler.model.traverse import unused_name, used_names
 from lth_deploy.errors import ArtifactError
 from lth_deploy.formats import Array
 
@@ -45,7 +45,7 @@ class Uses:
     sizes: dict[str, list[int]] = field(default_factory=dict)
 
 
-def uses(model: ModelProto, feeds: Mapping[str, Array]) -> Uses:
+def uses(model: NormalizedModel, feeds: Mapping[str, Array]) -> Uses:
     """Count how the weights of a model are used.
 
     The dense model runs once in ONNX Runtime on `feeds`, reporting the shapes of inputs and outputs of its
@@ -55,14 +55,13 @@ def uses(model: ModelProto, feeds: Mapping[str, Array]) -> Uses:
     Raises:
         ArtifactError: the model does not run on `feeds`.
     """
-    probe = prepare(model)
-    names = used_names(probe)
-    top_level = {output for node in probe.graph.node for output in node.output}
+    names = used_names(model.proto)
+    top_level = {output for node in model.proto.graph.node for output in node.output}
     probes: list[tuple[str, NodeProto, str]] = []
-    for node, weight in list(weight_users(probe, stored_weights(probe))):
+    for node, weight in weight_users(model.proto, stored_weights(model.proto)):
         if node.output[0] in top_level:
-            probes.append((weight, node, _probe(probe, node, len(probes), names)))
-    shapes = _run(probe, [output for _, _, output in probes], feeds)
+            probes.append((weight, node, unused_name(f"lth_deploy.shape.{len(probes)}", names)))
+    shapes = _shapes(model.proto, {output: watched_output(node) for _, node, output in probes}, feeds)
     counted = Uses(sizes={name: list(np.shape(value)) for name, value in feeds.items()})
     for weight, node, output in probes:
         times, batch = multiplications(node, [int(size) for size in shapes[output]]), int(shapes[output][0])
@@ -71,7 +70,7 @@ def uses(model: ModelProto, feeds: Mapping[str, Array]) -> Uses:
     return counted
 
 
-def positions(model: ModelProto, feeds: Mapping[str, Array]) -> dict[str, int]:
+def positions(model: NormalizedModel, feeds: Mapping[str, Array]) -> dict[str, int]:
     """The positions of `uses` alone."""
     return uses(model, feeds).positions
 
@@ -85,30 +84,28 @@ def count_macs(layers: Iterable[WeightLayer], times: Mapping[str, int]) -> MacCo
     return MacCount(total, zero)
 
 
-def _probe(model: ModelProto, node: NodeProto, number: int, names: set[str]) -> str:
-    output = f"lth_deploy.shape.{number}"
-    while output in names:
-        output += "_"
-    model.graph.node.append(helper.make_node("Shape", [watched_output(node)], [output]))
-    model.graph.output.append(helper.make_tensor_value_info(output, TensorProto.INT64, None))
-    return output
-
-
-def _run(model: ModelProto, outputs: list[str], feeds: Mapping[str, Array]) -> dict[str, Array]:
+def _shapes(model: ModelProto, probes: Mapping[str, str], feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """Shapes of values of a model that runs on `feeds`. probes: a fresh name for each shape, to the value."""
     import onnxruntime
 
-    if not outputs:
+    if not probes:
         return {}
+    added = ModelProto()
+    for output, value in probes.items():
+        added.graph.node.append(helper.make_node("Shape", [value], [output]))
+        added.graph.output.append(helper.make_tensor_value_info(output, TensorProto.INT64, None))
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     # Fusions could remove what is watched.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        session = onnxruntime.InferenceSession(to_bytes(model), options, providers=["CPUExecutionProvider"])
-        results = session.run(outputs, dict(feeds))
+        # Protobuf reads messages that follow each other as one, whose lists are joined: so nothing is copied.
+        content = to_bytes(model) + added.SerializeToString()
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        results = session.run(list(probes), dict(feeds))
     except Exception as error:  # ONNX Runtime's exceptions share no base class
         raise ArtifactError(f"the model does not run in ONNX Runtime: {short_reason(error)}") from error
-    return {name: np.asarray(value) for name, value in zip(outputs, results, strict=True)}
+    return {name: np.asarray(value) for name, value in zip(probes, results, strict=True)}
 
 
 def watched_output(node: NodeProto) -> str:

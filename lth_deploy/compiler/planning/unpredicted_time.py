@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from onnx import ModelProto, NodeProto
 
 from lth_deploy.compiler.artifact.inline_regions import is_region
-from lth_deploy.compiler.artifact.normalize import unpack_model
 from lth_deploy.compiler.artifact.packed_weight import stored_weights
 from lth_deploy.compiler.artifact.roi_align import is_roi_align
 from lth_deploy.compiler.artifact.weight_layers import CHAIN, WEIGHT_INPUT, weight_users
+from lth_deploy.compiler.importing.unpacked import unpack_model
 from lth_deploy.compiler.model.ort_profile import OperatorTime, stock_times
 from lth_deploy.formats import Array
 

@@ -11,6 +11,8 @@ from onnx import ModelProto, helper, numpy_helper
 
 from lth_deploy import storage
 from lth_deploy.compiler.artifact.weight_layers import weight_layers
+from lth_deploy.compiler.importing.imported import normalize
+from lth_deploy.compiler.model.normalized_model import NormalizedModel
 from lth_deploy.compiler.model.save import save_model
 from lth_deploy.compiler.model.traverse import all_nodes, used_names
 from lth_deploy.compiler.quantization.calibration import Feeds, check_feeds
@@ -36,7 +38,7 @@ class Quantized:
     float, and why. images: those that ranges were taken from.
     """
 
-    model: ModelProto
+    model: NormalizedModel
     errors: dict[str, float]
     kept: dict[str, str]
     images: int
@@ -48,7 +50,9 @@ def is_quantized(model: ModelProto) -> bool:
     return any(node.op_type == "QuantizeLinear" for node in nodes)
 
 
-def quantize(model: ModelProto, feeds: Sequence[Feeds], target: Target, learned: Learned | None = None) -> Quantized:
+def quantize(
+    model: NormalizedModel, feeds: Sequence[Feeds], target: Target, learned: Learned | None = None
+) -> Quantized:
     """Quantize a float model as the target says; weights that are zero stay zero.
 
     learned: what training with fake quantization found; its grids are taken instead of ranges from `feeds`.
@@ -59,14 +63,12 @@ def quantize(model: ModelProto, feeds: Sequence[Feeds], target: Target, learned:
         ArtifactError: there is nothing to quantize, or ONNX Runtime's quantizer fails.
         MissingExtraError: the quantizer misses a package.
     """
-    if is_quantized(model):
+    if is_quantized(model.proto):
         raise UsageError(
             "the model is quantized already; leave out --values int8, its int8 weights are packed as they are"
         )
     check_feeds(feeds, one_size=target.calibration.method != "minmax")
-    named = ModelProto()
-    named.CopyFrom(model)
-    name_nodes(named.graph)
+    named = model.edited(lambda copy: name_nodes(copy.graph)).proto
     kept = _kept_by_name(named, target.keep_float)
     if learned:
         names = [layer.name for layer in weight_layers(named)]
@@ -79,7 +81,7 @@ def quantize(model: ModelProto, feeds: Sequence[Feeds], target: Target, learned:
         quantized, images = _quantized(named, feeds, target, kept, learned)
         errors = layer_errors(named, quantized, feeds[:ANALYZED])
     log.info("quantized %d layers, %d stay float", len(errors), len(kept))
-    return Quantized(quantized, errors, kept, images)
+    return Quantized(normalize(quantized), errors, kept, images)
 
 
 def _kept_by_name(model: ModelProto, patterns: Sequence[str]) -> dict[str, str]:

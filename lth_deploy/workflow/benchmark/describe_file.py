@@ -45,6 +45,7 @@ def describe_file(candidate: Candidate, positions: Mapping[str, int]) -> FileDes
 def weight_positions(candidates: Sequence[Candidate], dataset: "CocoDataset") -> dict[str, int]:
     """How often each weight is multiplied for one image: from a file's metadata, else counted in the baseline."""
     from lth_deploy.compiler.artifact.load import load_model
+    from lth_deploy.compiler.importing.imported import normalize
     from lth_deploy.compiler.planning.mac_count import positions
     from lth_deploy.data.images import read_record
 
@@ -53,4 +54,4 @@ def weight_positions(candidates: Sequence[Candidate], dataset: "CocoDataset") ->
             return dict(candidate.file.metadata.positions)
     base = candidates[0].file
     feeds, _ = base.decoder.prepare(read_record(dataset.images[0]))
-    return positions(load_model(base.path), feeds)
+    return positions(normalize(load_model(base.path)), feeds)

@@ -4,16 +4,16 @@ import logging
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import onnx
+    from lth_deploy.compiler.model.normalized_model import NormalizedModel
 
 logger = logging.getLogger(__name__)
 
 
-def without_dead_channels(graph: "onnx.ModelProto", what: str) -> tuple["onnx.ModelProto", dict[str, tuple[int, int]]]:
-    """The graph without channels that are always zero; how many, of how many, by weight. what: its name in the log."""
+def without_dead_channels(model: "NormalizedModel", what: str) -> tuple["NormalizedModel", dict[str, tuple[int, int]]]:
+    """The model without channels that are always zero; how many, of how many, by weight. what: its name in the log."""
     from lth_deploy.compiler.one_shot.dead_channels import remove_dead_channels
 
-    smaller, report = remove_dead_channels(graph)
+    smaller, report = remove_dead_channels(model)
     for name, (gone, channels) in report.removed.items():
         logger.info("%s: %s: %d of %d channels removed", what, name, gone, channels)
     if report.left:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from lth_deploy.compiler.artifact.metadata import ArtifactMetadata
     from lth_deploy.compiler.artifact.pack import LayerReport
+    from lth_deploy.compiler.model.normalized_model import NormalizedModel
     from lth_deploy.compiler.one_shot.magnitude import LayerLoss
     from lth_deploy.decoders import Decoder
 
@@ -127,7 +128,7 @@ def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Place
     tolerance = tolerance_of(original, target.gates)
     hold_import(imported, inputs, places.source.name, places.scratch, tolerance)
     ticket, losses = pruned(imported.normalized, job, decoder)
-    whole = sum(layer.elements for layer in weight_layers(ticket))
+    whole = sum(layer.elements for layer in weight_layers(ticket.proto))
     smaller, removed = _without_dead_channels(ticket, inputs, target, places)
     account = _quantized(smaller, job, target, decoder)
     model = account.graph if account else smaller
@@ -154,13 +155,13 @@ def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Place
         deviation = hold_original(imported, stored, file, inputs, places.scratch, tolerance)
     else:
         # What rounding to int8 costs is judged by AP; the file is held to the QDQ graph that it was made of.
-        save_model(round_values(model, target.float_values), reference)
+        save_model(round_values(model, target.float_values).proto, reference)
         deviation = hold_raw_outputs(reference, file, inputs, tolerance)
     check = hold_regions(file, inputs, target.gates)
     dense_ap, ap = ap_of(dense, job), ap_of(file, job)
     hold_ap(dense_ap, ap, job)
     if account is not None and job.data is not None:
-        save_model(round_values(ticket, "fp32"), reference)
+        save_model(round_values(ticket, "fp32").proto, reference)
         before = dense_ap if job.sparsity is None else ap_of(reference, job)
         hold_quantized_ap(
             {"bbox": {"AP": before}}, {"bbox": {"AP": ap}}, target.gates.int8_ap_drop, account.quantization
@@ -186,8 +187,8 @@ def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Place
 
 
 def _without_dead_channels(
-    ticket: "ModelProto", inputs: Sequence[tuple[str, Feeds]], target: Target, places: _Places
-) -> "tuple[ModelProto, dict[str, tuple[int, int]]]":
+    ticket: "NormalizedModel", inputs: Sequence[tuple[str, Feeds]], target: Target, places: _Places
+) -> "tuple[NormalizedModel, dict[str, tuple[int, int]]]":
     """The model without the channels that are zero on any input; with them where its outputs are others then.
 
     Sums of fewer terms are rounded otherwise, which can exchange equal boxes of a detector that sorts them itself.
@@ -197,10 +198,10 @@ def _without_dead_channels(
     smaller, removed = without_dead_channels(ticket, places.source.name)
     if removed:
         whole, file = places.scratch / "whole.onnx", places.scratch / "smaller.onnx"
-        save_model(ticket, whole)
-        save_model(smaller, file)
+        save_model(ticket.proto, whole)
+        save_model(smaller.proto, file)
         try:
-            hold_raw_outputs(whole, file, inputs, tolerance_of(ticket, target.gates))
+            hold_raw_outputs(whole, file, inputs, tolerance_of(ticket.proto, target.gates))
         except ParityError as error:
             log.warning("the channels that are always zero stay: without them, %s", error)
             return ticket, {}
@@ -213,7 +214,7 @@ def _together(before: "dict[str, tuple[int, int]]", now: "dict[str, tuple[int, i
     return {**before, **now, **sums}
 
 
-def _quantized(ticket: "ModelProto", job: OnnxJob, target: Target, decoder: "Decoder | None") -> Account | None:
+def _quantized(ticket: "NormalizedModel", job: OnnxJob, target: Target, decoder: "Decoder | None") -> Account | None:
     if target.values != "int8" or job.calibrate is None:
         return None
     return quantize(ticket, calibration_feeds(job, decoder, target.calibration.images), target)
@@ -231,7 +232,7 @@ def _save_described(
     left_out: what the metadata of the artifact says of zeros and channels.
     """
     from lth_deploy.compiler.artifact.metadata import write_metadata
-    from lth_deploy.compiler.artifact.normalize import unpack_model
+    from lth_deploy.compiler.importing.unpacked import unpack_model
     from lth_deploy.compiler.model.save import save_model
 
     dense_file, file = folder / "dense.onnx", folder / "model.onnx"

@@ -207,6 +207,7 @@ def _compile(
     from lth_deploy.compiler.artifact.metadata import write_metadata
     from lth_deploy.compiler.artifact.value_types import round_values
     from lth_deploy.compiler.emit import told
+    from lth_deploy.compiler.importing.imported import normalize
     from lth_deploy.compiler.model.grouped_reasons import not_packed
     from lth_deploy.compiler.model.save import save_model
     from lth_deploy.compiler.planning.mac_count import uses
@@ -219,7 +220,7 @@ def _compile(
         logger.warning("%s: the norm '%s' stays in the graph and costs time: %s", trial.name, name, reason)
     # The gate's reference is folded too, since rounded weights exist nowhere else; so folding has a gate of its own.
     hold_folding(trained, folded.module, dataset)
-    whole = _captured(folded.module, dataset, target)
+    whole = normalize(_captured(folded.module, dataset, target))
     filters = recipe.pruning.structure == "filter"
     graph, removed = without_dead_channels(whole, trial.name) if filters else (whole, {})
     account = None
@@ -242,7 +243,7 @@ def _compile(
         gate = hold_quantized_detections(file, quantized, dataset, recipe, target.gates, account.quantization)
         hold_quantized_ap(_float_ap(trial, gate), gate.file_ap, target.gates.int8_ap_drop, account.quantization)
     else:
-        reference = stored_reference(folded.module, round_values(whole, target.float_values))
+        reference = stored_reference(folded.module, round_values(whole, target.float_values).proto)
         gate = hold_detections(file, reference, dataset, recipe, target.gates)
     check = hold_regions(file, _pictures(dataset), target.gates)
     logger.info("%s as %s: %.2f MB, %s", trial.name, target.format, size / 1e6, gate.parity.describe())

@@ -9,8 +9,7 @@ from lth_deploy.errors import UsageError
 from lth_deploy.workflow.export.onnx_inputs import calibration_feeds
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
-
+    from lth_deploy.compiler.model.normalized_model import NormalizedModel
     from lth_deploy.compiler.one_shot.magnitude import LayerLoss, PruneReport
     from lth_deploy.decoders import Decoder
     from lth_deploy.workflow.export.onnx_job import OnnxJob
@@ -59,8 +58,8 @@ def check_pruning(job: "OnnxJob", target: Target) -> None:
 
 
 def pruned(
-    normalized: "ModelProto", job: "OnnxJob", decoder: "Decoder | None"
-) -> "tuple[ModelProto, dict[str, LayerLoss]]":
+    normalized: "NormalizedModel", job: "OnnxJob", decoder: "Decoder | None"
+) -> "tuple[NormalizedModel, dict[str, LayerLoss]]":
     """A normalized model as the job wants it pruned, and what reconstruction did to each layer.
 
     Raises:
@@ -82,8 +81,8 @@ def pruned(
 
 
 def _reconstructed(
-    normalized: "ModelProto", sparsity: float, job: "OnnxJob", decoder: "Decoder | None"
-) -> "tuple[ModelProto, PruneReport]":
+    normalized: "NormalizedModel", sparsity: float, job: "OnnxJob", decoder: "Decoder | None"
+) -> "tuple[NormalizedModel, PruneReport]":
     from lth_deploy.compiler.one_shot.reconstruct import OneShot
 
     feeds = calibration_feeds(job, decoder, IMAGES)

@@ -13,9 +13,8 @@ from lth_deploy.measure.machine import describe_machine
 from lth_deploy.workflow.gates.raw_outputs import Feeds
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
-
     from lth_deploy.compiler.artifact.metadata import Quantization
+    from lth_deploy.compiler.model.normalized_model import NormalizedModel
     from lth_deploy.compiler.quantization.learned_ranges import Learned
 
 log = logging.getLogger(__name__)
@@ -28,11 +27,13 @@ NAMED = 5
 class Account:
     """A quantized graph and what its metadata say of it."""
 
-    graph: "ModelProto"
+    graph: "NormalizedModel"
     quantization: "Quantization"
 
 
-def quantize(graph: "ModelProto", feeds: Sequence[Feeds], target: Target, learned: "Learned | None" = None) -> Account:
+def quantize(
+    graph: "NormalizedModel", feeds: Sequence[Feeds], target: Target, learned: "Learned | None" = None
+) -> Account:
     """Quantize a graph on the inputs of calibration images, or on the grids that fine-tuning has `learned`.
 
     Raises:

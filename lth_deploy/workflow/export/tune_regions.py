@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from lth_deploy.compiler.artifact.metadata import Measured
     from lth_deploy.compiler.artifact.pack import LayerReport
+    from lth_deploy.compiler.model.normalized_model import NormalizedModel
     from lth_deploy.compiler.planning.mac_count import Uses
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ class Chosen:
     rest: tuple[float, float] | None = None
 
 
-def emit_chosen(model: "ModelProto", target: Target, used: "Uses", feeds: Feeds) -> Chosen:
+def emit_chosen(model: "NormalizedModel", target: Target, used: "Uses", feeds: Feeds) -> Chosen:
     """Emit a model for a target; where the target says `tune`, with the regions that are faster on this machine.
 
     Raises:
@@ -78,7 +79,7 @@ def _rest(chosen: Chosen, target: Target, feeds: Feeds) -> tuple[float, float] |
     return rest_ms(shares, sum(dense.values()), target.costs.roi_align)
 
 
-def tune(model: "ModelProto", target: Target, used: "Uses", feeds: Feeds, timing: Timing = TIMING) -> Chosen:
+def tune(model: "NormalizedModel", target: Target, used: "Uses", feeds: Feeds, timing: Timing = TIMING) -> Chosen:
     """Emit a model for the target with regions that are measured on `feeds` to be faster, alone and in the model.
 
     Regions that lose by themselves are given up first, then those that the whole model is faster without, until it is

@@ -140,7 +140,7 @@ def time_whole(model: "ModelProto", feeds: Feeds, pairs: int) -> PairTimes:
     Raises:
         MissingLibraryError: the kernel library was not built.
     """
-    from lth_deploy.compiler.artifact.normalize import unpack_model
+    from lth_deploy.compiler.importing.unpacked import unpack_model
     from lth_deploy.compiler.model.save import save_model
 
     with storage.scratch("tune") as folder:

@@ -11,9 +11,8 @@ from lth_deploy.workflow.gates.raw_outputs import Feeds
 from lth_deploy.workflow.limits.limited_runs import hold_raw_outputs
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
-
     from lth_deploy.compiler.importing.imported import ImportedModel
+    from lth_deploy.compiler.model.normalized_model import NormalizedModel
 
 
 def hold_import(
@@ -30,14 +29,14 @@ def hold_import(
         return
     original, normalized = scratch / "original.onnx", scratch / "normalized.onnx"
     save_model(imported.original, original)
-    save_model(imported.normalized, normalized)
+    save_model(imported.normalized.proto, normalized)
     fault = f"import changes what {name} computes ({'; '.join(imported.notes)})"
     hold_raw_outputs(original, normalized, inputs, tolerance, fault)
 
 
 def hold_original(
     imported: "ImportedModel",
-    ticket: "ModelProto",
+    ticket: "NormalizedModel",
     file: Path,
     inputs: Sequence[tuple[str, Feeds]],
     scratch: Path,

@@ -13,12 +13,13 @@ def as_imported(model: "ModelProto") -> "tuple[ModelProto, list[str]]":
     from lth_deploy.compiler.artifact.domain import DOMAIN
     from lth_deploy.compiler.artifact.inline_regions import expand_regions
     from lth_deploy.compiler.artifact.weightless import weightless_notes
-    from lth_deploy.compiler.importing.imported import normalize
+    from lth_deploy.compiler.importing.imported import imported_silently
 
     ours = any(entry.domain == DOMAIN for entry in model.opset_import)
     try:
-        normalized, notes = normalize(model, keep_inputs=ours, keep_packed=True)
+        imported = imported_silently(model, keep_inputs=ours, keep_packed=True)
     except ArtifactError as error:
         plain = expand_regions(model)
         return plain, [f"export refuses the model: {error}", *weightless_notes(plain)]
-    return normalized, [f"import: {note}" for note in notes] + weightless_notes(normalized)
+    plain = imported.normalized.proto
+    return plain, [f"import: {note}" for note in imported.notes] + weightless_notes(plain)

@@ -127,11 +127,12 @@ def _inferred_sizes(file: str) -> dict[str, list[int]]:
 
 def _measured_positions(file: str, sizes: dict[str, list[int]]) -> dict[str, int]:
     from lth_deploy.compiler.artifact.load import load_model
+    from lth_deploy.compiler.importing.imported import normalize
     from lth_deploy.compiler.model.random_inputs import trial_feeds
     from lth_deploy.compiler.planning.mac_count import positions
 
     model = load_model(Path(file))
-    return positions(model, trial_feeds(model, {name: tuple(size) for name, size in sizes.items()}, seed=0))
+    return positions(normalize(model), trial_feeds(model, {name: tuple(size) for name, size in sizes.items()}, seed=0))
 
 
 def _fitting_sizes(file: str, given: dict[str, list[int]]) -> dict[str, list[int]]:

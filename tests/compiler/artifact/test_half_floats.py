@@ -14,7 +14,7 @@ from lth_deploy.compiler.artifact.half_weights import exact_half, speaks_half
 from lth_deploy.compiler.artifact.pack import pack
 from lth_deploy.compiler.artifact.packed_weight import stored_weights
 from lth_deploy.compiler.artifact.weight_layers import weight_layers
-from lth_deploy.compiler.importing.imported import normalize
+from lth_deploy.compiler.importing.imported import import_model, normalize
 from lth_deploy.compiler.importing.unpacked import unpack_model
 from lth_deploy.config.target import Target
 from lth_deploy.errors import ArtifactError
@@ -66,9 +66,14 @@ def largest(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.abs(a - b).max() / np.abs(a).max())
 
 
+def _imported(model: ModelProto) -> tuple[ModelProto, list[str]]:
+    imported = import_model(model, keep_inputs=True)
+    return imported.normalized.proto, list(imported.notes)
+
+
 def test_layers_become_float32_with_their_own_weights_and_others_read_them_as_before() -> None:
     model = tower()
-    plain, notes = normalize(model)
+    plain, notes = _imported(model)
     assert notes == ["3 layers of float16 are computed in float32"]
     before, after = stored_weights(model), stored_weights(plain)
     for name in ("w1", "w2", "w3", "b1"):
@@ -81,7 +86,7 @@ def test_layers_become_float32_with_their_own_weights_and_others_read_them_as_be
     assert {source for source, _ in casts} == {"x", "w2", "m", "y.float32"}
     onnx.checker.check_model(plain)
     assert largest(_session(model).run(None, {"x": X})[0], _session(plain).run(None, {"x": X})[0]) < 5e-3
-    again, nothing = normalize(plain)
+    again, nothing = _imported(plain)
     assert again == plain
     assert nothing == []
 
@@ -89,7 +94,7 @@ def test_layers_become_float32_with_their_own_weights_and_others_read_them_as_be
 @pytest.mark.parametrize("values", ["fp32", "fp16"])
 def test_weights_are_stored_in_half_precision_exactly(values: str) -> None:
     model = tower()
-    packed, reports = pack(model, values=values)  # type: ignore[arg-type]
+    packed, reports = pack(normalize(model), values=values)  # type: ignore[arg-type]
     assert {report.value_type for report in reports} == {"fp16"}
     assert sum(node.domain == DOMAIN for node in packed.graph.node) >= 2
     for name, weight in stored_weights(packed).items():
@@ -114,7 +119,7 @@ def test_float32_models_are_packed_as_ever() -> None:
         values = numpy_helper.to_array(tensor).astype(np.float16).astype(np.float32)
         tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
     assert not speaks_half(rounded)
-    assert {report.value_type for report in pack(rounded, values="fp32")[1]} == {"fp32"}
+    assert {report.value_type for report in pack(normalize(rounded), values="fp32")[1]} == {"fp32"}
 
 
 @pytest.mark.parametrize("sparsity", [None, 0.9])
@@ -156,7 +161,7 @@ def test_inspect_counts_the_zeros_and_bytes_of_half_precision(tmp_path: Path) ->
 def test_weights_that_stay_half_have_a_reason() -> None:
     returned = tower()
     returned.graph.output.append(helper.make_tensor_value_info("w1", HALF, [32, 3, 3, 3]))
-    obstacles = {layer.name: layer.obstacle for layer in weight_layers(normalize(returned)[0])}
+    obstacles = {layer.name: layer.obstacle for layer in weight_layers(normalize(returned).proto)}
     assert obstacles == {"w1": "stored as float16, in which the model returns it", "w2": None, "w3": None}
     double = tower(kind=TensorProto.DOUBLE)
     reasons = {layer.obstacle for layer in weight_layers(double)}

@@ -7,11 +7,12 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from lth_deploy.compiler.artifact.domain import DOMAIN
 from lth_deploy.compiler.artifact.load import check_model
-from lth_deploy.compiler.artifact.normalize import prepare
-from lth_deploy.compiler.artifact.pack import pack, unpack_model
+from lth_deploy.compiler.artifact.pack import pack
 from lth_deploy.compiler.artifact.sparse_initializers import to_sparse_initializers
 from lth_deploy.compiler.artifact.value_types import ValueType, round_values
 from lth_deploy.compiler.artifact.weight_layers import weight_layers
+from lth_deploy.compiler.importing.imported import normalize
+from lth_deploy.compiler.importing.unpacked import unpack_model
 from lth_deploy.compiler.model.save import to_bytes
 from lth_deploy.errors import ArtifactError
 from lth_deploy.formats import BLOCKS, FORMATS, Block, Preference
@@ -23,10 +24,10 @@ from tests.compiler.onnx_models import conv, detector, image, in_blocks, initial
 @pytest.mark.parametrize("opset", [13, 18])
 def test_outputs_are_bit_equal_to_the_dense_graph(zeros: float, values: ValueType, opset: int) -> None:
     model = detector(zeros, opset, width=64)
-    packed, _ = pack(model, values=values)
+    packed, _ = pack(normalize(model), values=values)
     check_model(packed)
     for shape in ((1, 3, 12, 10), (1, 3, 9, 17)):
-        expected = run(round_values(model, values), image(shape=shape))
+        expected = run(round_values(normalize(model), values).proto, image(shape=shape))
         for name, value in run(packed, image(shape=shape)).items():
             assert np.array_equal(value, expected[name])
 
@@ -37,9 +38,9 @@ def test_outputs_are_bit_equal_to_the_dense_graph(zeros: float, values: ValueTyp
 @pytest.mark.parametrize("zeros", [0.0, 0.6, 0.9])
 def test_unpacking_restores_the_dense_file(zeros: float, values: ValueType, prefer: Preference, width: int) -> None:
     model = detector(zeros, width=width)
-    packed, reports = pack(model, values=values, prefer=prefer)
+    packed, reports = pack(normalize(model), values=values, prefer=prefer)
     assert sum(report.bytes for report in reports) < packed.ByteSize()
-    assert to_bytes(unpack_model(packed)) == to_bytes(round_values(model, values))
+    assert to_bytes(unpack_model(packed)) == to_bytes(round_values(normalize(model), values).proto)
 
 
 @pytest.mark.parametrize("values", ["fp32", "fp16"])
@@ -47,25 +48,25 @@ def test_unpacking_restores_the_dense_file(zeros: float, values: ValueType, pref
 @pytest.mark.parametrize("width", [4, 32])
 def test_packing_never_grows_a_file(zeros: float, values: ValueType, width: int) -> None:
     model = detector(zeros, width=width)
-    packed, _ = pack(model, values=values)
+    packed, _ = pack(normalize(model), values=values)
     assert packed.ByteSize() <= model.ByteSize()
 
 
 def test_a_dense_file_keeps_its_bytes() -> None:
     model = detector(0.0)
-    assert to_bytes(pack(model)[0]) == to_bytes(model)
+    assert to_bytes(pack(normalize(model))[0]) == to_bytes(model)
 
 
 def test_packing_twice_changes_nothing_and_the_input_is_untouched() -> None:
     model = detector(0.9)
     before = to_bytes(model)
-    once, _ = pack(model)
+    once, _ = pack(normalize(model))
     assert to_bytes(model) == before
-    assert to_bytes(pack(once)[0]) == to_bytes(once) == to_bytes(pack(model)[0])
+    assert to_bytes(pack(normalize(once))[0]) == to_bytes(once) == to_bytes(pack(normalize(model))[0])
 
 
 def test_a_shared_weight_is_decoded_once() -> None:
-    packed, reports = pack(detector(0.9))
+    packed, reports = pack(normalize(detector(0.9)))
     decoders = [node for node in packed.graph.node if node.domain == DOMAIN]
     assert sum(node.output[0] == "shared.weight" for node in decoders) == 1
     assert {report.name: report.uses for report in reports}["shared.weight"] == 2
@@ -75,14 +76,14 @@ def test_each_packed_layer_is_near_the_entropy() -> None:
     for zeros in (0.3, 0.5, 0.8, 0.95, 0.98):
         for values in ("fp32", "fp16"):
             weights = sparse(np.random.default_rng(1), (256, 256, 3, 3), zeros)
-            _, (report,) = pack(conv(weights), values=values)  # type: ignore[arg-type]
+            _, (report,) = pack(normalize(conv(weights)), values=values)  # type: ignore[arg-type]
             assert report.bytes <= 1.08 * report.entropy_bytes, (zeros, values)
             assert report.reason is None
 
 
 def test_biases_keep_their_type_and_value() -> None:
     model = detector(0.9)
-    packed = initializers(pack(model, values="fp16")[0])
+    packed = initializers(pack(normalize(model), values="fp16")[0])
     assert np.array_equal(packed["stem.bias"], initializers(model)["stem.bias"])
     assert packed["stem.bias"].dtype == np.float32
 
@@ -90,14 +91,14 @@ def test_biases_keep_their_type_and_value() -> None:
 def test_weights_beyond_fp16_stay_fp32() -> None:
     weights = sparse(np.random.default_rng(0), (64, 64, 3, 3), 0.9)
     weights.flat[0] = 1e6
-    _, (report,) = pack(conv(weights), values="fp16")
+    _, (report,) = pack(normalize(conv(weights)), values="fp16")
     assert report.value_type == "fp32"
 
 
 def test_negative_zero_counts_as_zero() -> None:
     weights = sparse(np.random.default_rng(0), (64, 64, 3, 3), 0.9)
     weights[weights == 0] = -0.0
-    packed, (report,) = pack(conv(weights))
+    packed, (report,) = pack(normalize(conv(weights)))
     assert report.zeros == np.count_nonzero(weights == 0)
     restored = initializers(unpack_model(packed))["w"]
     assert not np.signbit(restored[restored == 0]).any()
@@ -128,7 +129,7 @@ def _overridable() -> ModelProto:
     ],
 )
 def test_what_cannot_be_packed_is_left_alone_with_a_reason(model: ModelProto, reason: str) -> None:
-    packed, (report,) = pack(model, values="fp16")
+    packed, (report,) = pack(normalize(model), values="fp16")
     assert reason in str(report.reason)
     assert initializers(packed).keys() == initializers(model).keys()
     assert not packed.functions
@@ -140,21 +141,23 @@ def test_the_block_shape_with_the_fewest_bytes_is_stored(block: Block, int8: boo
     rng = np.random.default_rng(0)
     weights = in_blocks(rng.integers(1, 127, (256, 256, 3, 3)).astype(np.int8), block, 0.85, rng)
     model = quantized_conv(weights) if int8 else conv(weights.astype(np.float32) / 7)
-    packed, (report,) = pack(model, values="fp16")
+    packed, (report,) = pack(normalize(model), values="fp16")
     assert FORMATS.get(report.coding).block == block
     assert report.value_type == ("int8" if int8 else "fp16")
     assert report.bytes <= 1.08 * report.entropy_bytes
     check_model(packed)
-    assert np.array_equal(initializers(unpack_model(packed))["w"], initializers(round_values(model, "fp16"))["w"])
+    assert np.array_equal(
+        initializers(unpack_model(packed))["w"], initializers(round_values(normalize(model), "fp16").proto)["w"]
+    )
     feeds = {"x": rng.standard_normal((1, 256, 8, 8)).astype(np.float32)}
-    assert np.array_equal(run(packed, feeds)["y"], run(round_values(model, "fp16"), feeds)["y"])
+    assert np.array_equal(run(packed, feeds)["y"], run(round_values(normalize(model), "fp16").proto, feeds)["y"])
 
 
 def test_weights_listed_as_inputs_by_an_old_file_are_packed() -> None:
     weights = sparse(np.random.default_rng(0), (64, 64, 3, 3), 0.9)
     model = conv(weights, ir_version=3)
     model.graph.input.append(helper.make_tensor_value_info("w", 1, [64, 64, 3, 3]))
-    packed, (report,) = pack(model)
+    packed, (report,) = pack(normalize(model))
     assert report.reason is None
     assert [value.name for value in packed.graph.input] == ["x"]
     check_model(packed)
@@ -165,7 +168,7 @@ def test_weights_in_constant_nodes_are_packed() -> None:
     model = conv(weights)
     tensor = model.graph.initializer.pop()
     model.graph.node.insert(0, helper.make_node("Constant", [], ["w"], value=tensor))
-    packed, (report,) = pack(model)
+    packed, (report,) = pack(normalize(model))
     assert report.reason is None
     x = {"x": np.random.default_rng(1).standard_normal((1, 64, 5, 5)).astype(np.float32)}
     assert np.array_equal(run(packed, x)["y"], run(model, x)["y"])
@@ -175,7 +178,7 @@ def test_a_weight_with_the_least_int8_is_packed() -> None:
     weights = np.zeros((64, 64, 3, 3), np.int8)
     weights[3, :2] = -128
     model = quantized_conv(weights)
-    packed, (report,) = pack(model)
+    packed, (report,) = pack(normalize(model))
     assert report.reason is None
     check_model(packed)
     feeds = {"x": np.random.default_rng(0).standard_normal((1, 64, 5, 5)).astype(np.float32)}
@@ -187,13 +190,13 @@ def test_names_that_are_taken_are_not_taken_again() -> None:
     model = conv(sparse(np.random.default_rng(0), (64, 64, 3, 3), 0.9))
     model.graph.node.append(helper.make_node("Identity", ["y"], ["w.values"]))
     model.graph.node.append(helper.make_node("Identity", ["w.values"], ["w.gaps"]))
-    packed, _ = pack(model)
+    packed, _ = pack(normalize(model))
     check_model(packed)
 
 
 def test_an_old_opset_is_converted() -> None:
     model = detector(0.9, opset=11)
-    packed, reports = pack(model)
+    packed, reports = pack(normalize(model))
     assert any(report.reason is None for report in reports)
     expected = run(model, image())
     for name, value in run(packed, image()).items():
@@ -203,12 +206,12 @@ def test_an_old_opset_is_converted() -> None:
 @pytest.mark.parametrize("zeros", [0.0, 0.9, 1.0])
 def test_sparse_initializers_give_the_same_model(zeros: float) -> None:
     model = detector(zeros)
-    coo = to_sparse_initializers(model)
+    coo = to_sparse_initializers(normalize(model))
     onnx.checker.check_model(coo)
     assert bool(coo.graph.sparse_initializer) == (zeros == 0.9)
     for name, value in run(coo, image()).items():
         assert np.array_equal(value, run(model, image())[name])
-    dense = initializers(prepare(coo))
+    dense = initializers(normalize(coo).proto)
     assert all(np.array_equal(dense[name], value) for name, value in initializers(model).items())
 
 
@@ -216,16 +219,16 @@ def test_sparse_initializers_give_the_same_model(zeros: float) -> None:
 def test_bad_indices_of_sparse_initializers_are_refused(bad: list[int]) -> None:
     weights = np.zeros((8, 8, 3, 3), np.float32)
     weights.flat[[1, 2]] = 1
-    coo = to_sparse_initializers(conv(weights))
+    coo = to_sparse_initializers(normalize(conv(weights)))
     indices = numpy_helper.from_array(np.array(bad, np.int64), "w.indices")
     coo.graph.sparse_initializer[0].indices.CopyFrom(indices)
     with pytest.raises(ArtifactError, match="indices"):
-        prepare(coo)
+        normalize(coo)
 
 
 def test_layers_say_the_same_of_dense_and_packed_models() -> None:
     model = detector(0.9)
-    packed, _ = pack(model)
+    packed, _ = pack(normalize(model))
     dense_layers, packed_layers = weight_layers(model), weight_layers(packed)
     for a, b in zip(dense_layers, packed_layers, strict=True):
         assert (a.name, a.op_type, a.nodes, a.shape, a.zeros, a.group) == (
@@ -253,7 +256,7 @@ def test_users_of_a_copied_constant_read_the_constant() -> None:
             numpy_helper.from_array(np.float32([1, 2]), "b"),
         ],
     )
-    plain = prepare(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]))
+    plain = normalize(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])).proto
     assert [(node.op_type, list(node.input)) for node in plain.graph.node] == [
         ("Conv", ["x", "w", "b"]),
         ("Identity", ["b"]),

@@ -7,8 +7,8 @@ import pytest
 from onnx import TensorProto
 
 from lth_deploy.compiler.artifact.load import check_model
-from lth_deploy.compiler.artifact.normalize import unpack_model
 from lth_deploy.compiler.artifact.roi_align import fast_roi_align, has_roi_align
+from lth_deploy.compiler.importing.unpacked import unpack_model
 from lth_deploy.errors import ArtifactError
 from tests.roi_align_models import ALIGNED, BINS, TORCHVISION, feeds, model, run
 

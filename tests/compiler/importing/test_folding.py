@@ -10,7 +10,6 @@ import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from lth_deploy.compiler.artifact.pack import pack
-from lth_deploy.compiler.artifact.value_types import set_weights
 from lth_deploy.compiler.artifact.weight_layers import weight_layers
 from lth_deploy.compiler.artifact.weightless import weightless_notes
 from lth_deploy.compiler.importing import evaluated
@@ -135,7 +134,7 @@ def test_a_weight_behind_a_chain_is_a_layer_that_packs(name: str) -> None:
     assert layer.obstacle is None
     assert layer.elements == W.size
     assert not weightless_notes(after)
-    packed, (report,) = pack(after)
+    packed, (report,) = pack(normalize(after))
     assert (report.reason is None) == (layer.zeros > layer.elements / 2)
     assert holds(packed, FEEDS, near).graph.node[-1].op_type == "Conv"
 
@@ -145,23 +144,21 @@ def test_pruned_weights_find_their_place_in_the_original(name: str) -> None:
     imported = import_model(CHAINS[name]())
     before = imported.original.SerializeToString()
     assert original_with_weights(imported, {}) is imported.original
-    pruned = ModelProto()
-    pruned.CopyFrom(imported.normalized)
-    (layer,) = weight_layers(pruned)
-    tensor = next(one for one in pruned.graph.initializer if one.name == layer.name)
-    set_weights(tensor, np.where(RNG.random(layer.shape) > 0.5, layer.stored.weights(), np.float32(0)))
+    (layer,) = weight_layers(imported.normalized.proto)
+    weights = np.where(RNG.random(layer.shape) > 0.5, layer.stored.weights(), np.float32(0))
+    pruned = imported.normalized.with_tensors({layer.name: weights})
     changed = changed_weights(imported, pruned)
     assert set(changed) == {layer.name}
-    assert near(run(pruned, FEEDS), run(original_with_weights(imported, changed), FEEDS))
+    assert near(run(pruned.proto, FEEDS), run(original_with_weights(imported, changed), FEEDS))
     assert imported.original.SerializeToString() == before
 
 
 def test_importing_twice_changes_nothing_more() -> None:
     for make in CHAINS.values():
-        once, _ = normalize(make())
-        twice, notes = normalize(once)
-        assert once == twice
-        assert not notes
+        once = import_model(make(), keep_inputs=True).normalized
+        twice = import_model(once.proto, keep_inputs=True)
+        assert once == twice.normalized
+        assert not twice.notes
 
 
 def quantized_layer(*weight: NodeProto, **tensors: Any) -> ModelProto:
@@ -200,7 +197,7 @@ def test_bytes_that_are_stored_stay_bytes() -> None:
     ):
         imported = import_model(model)
         assert not imported.notes
-        assert weight_layers(imported.normalized)[0].stored.int8
+        assert weight_layers(imported.normalized.proto)[0].stored.int8
 
 
 def test_a_tensor_that_others_read_as_well_is_stored_once() -> None:
@@ -239,8 +236,8 @@ def test_a_few_bytes_do_not_become_gigabytes() -> None:
     huge = chain(*nodes, n=np.array([1 << 10, 8, 3, 3]), r=np.array([1 << 14, 1, 1, 1]))
     imported = import_model(huge)
     assert any("much larger" in note for note in imported.notes)
-    assert "Tile" in weightless_notes(imported.normalized)[0]
-    assert sum(len(tensor.raw_data) for tensor in imported.normalized.graph.initializer) < evaluated.FREE_BYTES
+    assert "Tile" in weightless_notes(imported.normalized.proto)[0]
+    assert sum(len(tensor.raw_data) for tensor in imported.normalized.proto.graph.initializer) < evaluated.FREE_BYTES
 
 
 def test_one_constant_that_claims_too_much_keeps_no_other_from_being_folded() -> None:
@@ -250,7 +247,7 @@ def test_one_constant_that_claims_too_much_keeps_no_other_from_being_folded() ->
         N("Mul", ["w", "m"], ["f"], domain="ai.onnx"),
     ]
     tensors = {"one": np.ones(1, np.float32), "n": np.array([1 << 20, 8, 3, 3]), "w": W, "m": MASK}
-    after = import_model(chain(*nodes, **tensors)).normalized
+    after = import_model(chain(*nodes, **tensors)).normalized.proto
     assert [layer.name for layer in weight_layers(after)] == ["f"]
     assert "Expand" in weightless_notes(after)[0]
 

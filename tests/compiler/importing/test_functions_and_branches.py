@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from lth_deploy.compiler.artifact.normalize import prepare
-from lth_deploy.compiler.artifact.value_types import set_weights
 from lth_deploy.compiler.artifact.weight_layers import weight_layers
 from lth_deploy.compiler.artifact.weightless import weightless_notes
-from lth_deploy.compiler.importing.imported import import_model
+from lth_deploy.compiler.importing.imported import import_model, normalize
 from lth_deploy.compiler.importing.restored import changed_weights, original_with_weights
+from lth_deploy.compiler.model.normalized_model import NormalizedModel
 from tests.compiler.importing.node_cases import as_model, holds, near, run
 
 N = helper.make_node
@@ -66,13 +65,13 @@ def in_branches() -> ModelProto:
     return as_model([node], {**FEEDS, "flag": np.array(True)}, ["y"], 17, outer=V[::-1].copy())
 
 
-def pruned(model: ModelProto) -> ModelProto:
-    copy = ModelProto()
-    copy.CopyFrom(model)
-    tensors = {tensor.name: tensor for tensor in copy.graph.initializer}
-    for layer in weight_layers(copy):
-        set_weights(tensors[layer.name], np.where(RNG.random(layer.shape) > 0.5, layer.stored.weights(), 0).astype("f"))
-    return copy
+def pruned(model: NormalizedModel) -> NormalizedModel:
+    return model.with_tensors(
+        {
+            layer.name: np.where(RNG.random(layer.shape) > 0.5, layer.stored.weights(), 0).astype("f")
+            for layer in weight_layers(model.proto)
+        }
+    )
 
 
 def test_layers_of_functions_are_layers_of_the_model() -> None:
@@ -84,13 +83,13 @@ def test_layers_of_functions_are_layers_of_the_model() -> None:
 
 def test_a_function_of_another_opset_is_written_out_where_its_operators_mean_the_same() -> None:
     model = with_functions(opset=17, inner=16)
-    assert len(weight_layers(import_model(model).normalized)) == 3
+    assert len(weight_layers(import_model(model).normalized.proto)) == 3
 
 
 def test_a_function_whose_operators_mean_something_else_stays_and_is_named() -> None:
     model = with_functions(opset=17, inner=13)
     model.functions[0].node.append(N("BatchNormalization", ["x", "w", "w", "w", "w"], ["unused"]))
-    after = import_model(model).normalized
+    after = import_model(model).normalized.proto
     assert "Layer" in [function.name for function in after.functions]
     assert {node.op_type for node in after.graph.node} == {"Layer"}
     assert "inside the function Layer" in weightless_notes(after)[0]
@@ -106,8 +105,8 @@ def test_pruned_weights_of_functions_and_branches_find_their_place(make: object)
     reference = original_with_weights(imported, changed)
     for flag in (True, False):
         feeds = {**FEEDS, "flag": np.array(flag)} if make is in_branches else FEEDS
-        assert near(run(ticket, feeds), run(reference, feeds))
-        assert not near(run(ticket, feeds), run(model, feeds))
+        assert near(run(ticket.proto, feeds), run(reference, feeds))
+        assert not near(run(ticket.proto, feeds), run(model, feeds))
 
 
 def test_weights_of_branches_are_layers() -> None:
@@ -131,9 +130,9 @@ def with_inputs(ir_version: int) -> ModelProto:
 
 def test_initializers_of_old_files_are_constants_without_a_word() -> None:
     after = import_model(with_inputs(3), keep_inputs=True)
-    assert [value.name for value in after.normalized.graph.input] == ["x"]
+    assert [value.name for value in after.normalized.proto.graph.input] == ["x"]
     assert not any("graph inputs" in note for note in after.notes)
-    assert weight_layers(after.normalized)[0].obstacle is None
+    assert weight_layers(after.normalized.proto)[0].obstacle is None
 
 
 def test_inputs_with_a_default_value_are_frozen_and_one_line_says_so(caplog: pytest.LogCaptureFixture) -> None:
@@ -142,15 +141,15 @@ def test_inputs_with_a_default_value_are_frozen_and_one_line_says_so(caplog: pyt
         imported = import_model(model)
     (message,) = [record.getMessage() for record in caplog.records]
     assert "graph inputs with a default value are constants now, which --keep-inputs refuses: w, gain" in message
-    assert [value.name for value in imported.normalized.graph.input] == ["x"]
-    assert near(run(model, FEEDS), run(imported.normalized, FEEDS))
-    assert weight_layers(imported.normalized)[0].obstacle is None
+    assert [value.name for value in imported.normalized.proto.graph.input] == ["x"]
+    assert near(run(model, FEEDS), run(imported.normalized.proto, FEEDS))
+    assert weight_layers(imported.normalized.proto)[0].obstacle is None
 
 
 def test_inputs_are_kept_where_that_is_asked_for() -> None:
     imported = import_model(with_inputs(8), keep_inputs=True)
-    assert [value.name for value in imported.normalized.graph.input] == ["x", "w", "gain"]
-    (layer,) = weight_layers(imported.normalized)
+    assert [value.name for value in imported.normalized.proto.graph.input] == ["x", "w", "gain"]
+    (layer,) = weight_layers(imported.normalized.proto)
     assert "a caller may replace it" in str(layer.obstacle)
     # Passes that normalize once more do not freeze them either.
-    assert prepare(imported.normalized) == imported.normalized
+    assert normalize(imported.normalized.proto) == imported.normalized

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from onnx import ModelProto, helper, numpy_helper
 
 from lth_deploy.compiler.artifact.weight_layers import weight_layers
+from lth_deploy.compiler.importing.imported import normalize
 from lth_deploy.compiler.one_shot.magnitude import keep_largest, prune_onnx
 from lth_deploy.errors import UsageError
 from tests.compiler.onnx_models import conv, detector, initializers
@@ -16,8 +17,8 @@ from tests.compiler.onnx_models import conv, detector, initializers
 @pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.5, 0.8, 0.999])
 def test_exactly_k_weights_are_zero(sparsity: float) -> None:
     model = detector(0.0)
-    pruned, report = prune_onnx(model, sparsity)
-    layers = weight_layers(pruned)
+    pruned, report = prune_onnx(normalize(model), sparsity)
+    layers = weight_layers(pruned.proto)
     zeros, elements = sum(layer.zeros for layer in layers), sum(layer.elements for layer in layers)
     assert zeros == report.zeros == round(sparsity * elements)
     assert report.sparsity == zeros / elements
@@ -25,7 +26,7 @@ def test_exactly_k_weights_are_zero(sparsity: float) -> None:
 
 def test_every_kept_weight_is_at_least_as_large_as_every_pruned_one() -> None:
     model = detector(0.0)
-    pruned = initializers(prune_onnx(model, 0.7)[0])
+    pruned = initializers(prune_onnx(normalize(model), 0.7)[0].proto)
     dense = initializers(model)
     names = [layer.name for layer in weight_layers(model)]
     kept = np.concatenate([np.abs(dense[n][pruned[n] != 0]).ravel() for n in names])
@@ -36,7 +37,7 @@ def test_every_kept_weight_is_at_least_as_large_as_every_pruned_one() -> None:
 
 def test_biases_are_not_pruned() -> None:
     model = detector(0.0)
-    pruned = initializers(prune_onnx(model, 0.9)[0])
+    pruned = initializers(prune_onnx(normalize(model), 0.9)[0].proto)
     assert np.array_equal(pruned["stem.bias"], initializers(model)["stem.bias"])
 
 
@@ -59,34 +60,34 @@ def test_ties_go_to_the_earlier_weight(tensors: list[np.ndarray], share: float) 
 
 def test_weights_that_were_zero_count() -> None:
     model = detector(0.5)
-    layers = weight_layers(prune_onnx(model, 0.6)[0])
+    layers = weight_layers(prune_onnx(normalize(model), 0.6)[0].proto)
     elements = sum(layer.elements for layer in layers)
     assert sum(layer.zeros for layer in layers) == round(0.6 * elements)
 
 
 def test_excluded_layers_keep_their_weights() -> None:
     model = detector(0.0)
-    pruned, report = prune_onnx(model, 0.9, exclude=["gemm.*", "stem.weight"])
+    pruned, report = prune_onnx(normalize(model), 0.9, exclude=["gemm.*", "stem.weight"])
     for name in ("gemm.weight", "stem.weight"):
-        assert np.array_equal(initializers(pruned)[name], initializers(model)[name])
+        assert np.array_equal(initializers(pruned.proto)[name], initializers(model)[name])
         assert "excluded" in report.left[name]
 
 
 @pytest.mark.parametrize("sparsity", [-0.1, 1.0, 1.5, float("nan")])
 def test_impossible_sparsities_are_refused(sparsity: float) -> None:
     with pytest.raises(UsageError, match="sparsity"):
-        prune_onnx(detector(0.0), sparsity)
+        prune_onnx(normalize(detector(0.0)), sparsity)
 
 
 def test_a_pattern_without_a_match_is_refused() -> None:
     with pytest.raises(UsageError, match="matches no weight"):
-        prune_onnx(detector(0.0), 0.5, exclude=["backbone.*"])
+        prune_onnx(normalize(detector(0.0)), 0.5, exclude=["backbone.*"])
 
 
 def test_a_model_without_sound_weights_is_refused() -> None:
     weights = np.full((8, 8, 3, 3), np.nan, np.float32)
     with pytest.raises(UsageError, match="NaN"):
-        prune_onnx(conv(weights), 0.5)
+        prune_onnx(normalize(conv(weights)), 0.5)
 
 
 def _two_int8_layers(zero: int = 0) -> ModelProto:
@@ -108,8 +109,8 @@ def _two_int8_layers(zero: int = 0) -> ModelProto:
 
 def test_int8_weights_are_pruned_by_what_they_stand_for() -> None:
     model = _two_int8_layers()
-    pruned, report = prune_onnx(model, 0.5)
-    after = {tensor.name: numpy_helper.to_array(tensor) for tensor in pruned.graph.initializer}
+    pruned, report = prune_onnx(normalize(model), 0.5)
+    after = {tensor.name: numpy_helper.to_array(tensor) for tensor in pruned.proto.graph.initializer}
     assert report.sparsity == pytest.approx(0.5, abs=1e-3)
     assert after["a"].dtype == after["b"].dtype == np.int8
     assert np.count_nonzero(after["a"]) < np.count_nonzero(after["b"]) / 4
@@ -124,4 +125,4 @@ def test_int8_weights_are_pruned_by_what_they_stand_for() -> None:
 
 def test_int8_weights_with_another_zero_are_left_alone() -> None:
     with pytest.raises(UsageError, match="zero point other than zero"):
-        prune_onnx(_two_int8_layers(zero=3), 0.5)
+        prune_onnx(normalize(_two_int8_layers(zero=3)), 0.5)

@@ -5,6 +5,7 @@ import pytest
 from onnx import ModelProto, helper, numpy_helper
 
 from lth_deploy.compiler.artifact.weight_layers import weight_layers
+from lth_deploy.compiler.importing.imported import normalize
 from lth_deploy.compiler.one_shot.magnitude import prune_onnx
 from lth_deploy.compiler.one_shot.reconstruct import OneShot
 from lth_deploy.errors import DataError, UsageError
@@ -29,8 +30,8 @@ def _output_error(model: ModelProto, pruned: ModelProto, feeds: list[dict[str, A
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.7])
 def test_exactly_k_weights_are_zero_in_every_kind_of_layer(sparsity: float) -> None:
-    pruned, report = OneShot(detector(0.0, width=8), FEEDS).prune(sparsity)
-    layers = weight_layers(pruned)
+    pruned, report = OneShot(normalize(detector(0.0, width=8)), FEEDS).prune(sparsity)
+    layers = weight_layers(pruned.proto)
     assert set(report.pruned) == {layer.name for layer in layers}
     elements = sum(layer.elements for layer in layers)
     assert sum(layer.zeros for layer in layers) == report.zeros == round(sparsity * elements)
@@ -38,7 +39,7 @@ def test_exactly_k_weights_are_zero_in_every_kind_of_layer(sparsity: float) -> N
 
 def test_what_was_zero_stays_zero() -> None:
     model = detector(0.4, width=8)
-    pruned = initializers(OneShot(model, FEEDS).prune(0.6)[0])
+    pruned = initializers(OneShot(normalize(model), FEEDS).prune(0.6)[0].proto)
     for name, weights in initializers(model).items():
         if name.endswith("weight"):
             assert not pruned[name][weights == 0].any()
@@ -46,9 +47,9 @@ def test_what_was_zero_stays_zero() -> None:
 
 def test_outputs_change_less_than_by_magnitude() -> None:
     model, feeds = detector(0.0, width=16), _with_smooth_inputs()
-    pruned, report = OneShot(model, feeds).prune(0.5)
-    by_magnitude = prune_onnx(model, 0.5)[0]
-    assert _output_error(model, pruned, feeds, "f") < 0.5 * _output_error(model, by_magnitude, feeds, "f")
+    pruned, report = OneShot(normalize(model), feeds).prune(0.5)
+    by_magnitude = prune_onnx(normalize(model), 0.5)[0]
+    assert _output_error(model, pruned.proto, feeds, "f") < 0.5 * _output_error(model, by_magnitude.proto, feeds, "f")
     assert all(loss.error < loss.magnitude_error for loss in report.losses.values() if loss.zeros)
 
 
@@ -65,40 +66,41 @@ def test_the_reported_error_is_that_of_the_layer_itself() -> None:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     feeds = [{"x": rng.standard_normal((1, 4, 9, 11)).astype(np.float32)} for _ in range(6)]
-    pruned, report = OneShot(model, feeds).prune(0.5)
-    assert report.losses["w"].error == pytest.approx(_output_error(model, pruned, feeds, "y"), rel=1e-3)
+    pruned, report = OneShot(normalize(model), feeds).prune(0.5)
+    assert report.losses["w"].error == pytest.approx(_output_error(model, pruned.proto, feeds, "y"), rel=1e-3)
 
 
 def test_results_repeat() -> None:
-    first, second = (OneShot(detector(0.0, width=8), FEEDS).prune(0.5)[0] for _ in range(2))
-    assert first.SerializeToString() == second.SerializeToString()
+    first, second = (OneShot(normalize(detector(0.0, width=8)), FEEDS).prune(0.5)[0] for _ in range(2))
+    assert first == second
 
 
 def test_one_calibration_serves_all_levels() -> None:
-    one_shot = OneShot(detector(0.0, width=8), FEEDS)
+    one_shot = OneShot(normalize(detector(0.0, width=8)), FEEDS)
     one_shot.prune(0.7)
-    fresh = OneShot(detector(0.0, width=8), FEEDS).prune(0.4)[0]
-    assert one_shot.prune(0.4)[0].SerializeToString() == fresh.SerializeToString()
+    fresh = OneShot(normalize(detector(0.0, width=8)), FEEDS).prune(0.4)[0]
+    assert one_shot.prune(0.4)[0] == fresh
 
 
 def test_quads_fall_as_a_whole() -> None:
-    pruned, report = OneShot(detector(0.0, width=8), FEEDS, structure="in4").prune(0.5)
-    weights = initializers(pruned)["shared.weight"]
+    pruned, report = OneShot(normalize(detector(0.0, width=8)), FEEDS, structure="in4").prune(0.5)
+    weights = initializers(pruned.proto)["shared.weight"]
     quads = np.count_nonzero(weights.reshape(8, 2, 4, 9), axis=2)
     assert set(np.unique(quads)) <= {0, 4}
     assert 0.5 <= report.sparsity < 0.52
 
 
 def test_two_of_four_inputs_stay() -> None:
-    weights = initializers(OneShot(detector(0.0, width=8), FEEDS, structure="2:4").prune(0.5)[0])["shared.weight"]
+    pruned, _ = OneShot(normalize(detector(0.0, width=8)), FEEDS, structure="2:4").prune(0.5)
+    weights = initializers(pruned.proto)["shared.weight"]
     assert (np.count_nonzero(weights.reshape(8, 2, 4, 9), axis=2) == 2).all()
 
 
 def test_excluded_layers_keep_weights_and_bias() -> None:
     model = detector(0.0, width=8)
-    pruned, report = OneShot(model, FEEDS, exclude=["gemm.*"]).prune(0.5)
+    pruned, report = OneShot(normalize(model), FEEDS, exclude=["gemm.*"]).prune(0.5)
     for name in ("gemm.weight", "gemm.bias"):
-        assert np.array_equal(initializers(pruned)[name], initializers(model)[name])
+        assert np.array_equal(initializers(pruned.proto)[name], initializers(model)[name])
     assert "excluded" in report.left["gemm.weight"]
 
 
@@ -113,9 +115,9 @@ def test_excluded_layers_keep_weights_and_bias() -> None:
 )
 def test_images_that_say_nothing_are_refused(feeds: list[dict[str, Array]], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        OneShot(detector(0.0, width=8), feeds)
+        OneShot(normalize(detector(0.0, width=8)), feeds)
 
 
 def test_more_zeros_than_layers_can_take_are_refused() -> None:
     with pytest.raises(UsageError, match="leaves each layer"):
-        OneShot(detector(0.0, width=8), FEEDS).prune(0.99)
+        OneShot(normalize(detector(0.0, width=8)), FEEDS).prune(0.99)

@@ -5,6 +5,7 @@ import pytest
 
 from lth_deploy.compiler.artifact.packed_weight import StoredWeight
 from lth_deploy.compiler.emit import emit
+from lth_deploy.compiler.importing.imported import normalize
 from lth_deploy.compiler.planning.cost_model import layer_cost
 from lth_deploy.compiler.planning.select_regions import Facts
 from lth_deploy.compiler.regions.match.quad_density import kept_quads, quad_density
@@ -83,7 +84,7 @@ def test_floats_that_a_region_makes_bytes_of_are_brought_into_the_layout() -> No
         c = g.qconv(g.bytes_of("x"), "a", (64, 64), zeros=0.9, zero=10)
         target = Target(costs=CostTable(layout_ns=layout_ns))
         model = g.model({"x": ["n", 64, "h", "w"]}, [c])
-        _, (report,) = emit(model, target, Facts({"a.weight": 6400}))
+        _, (report,) = emit(normalize(model), target, Facts({"a.weight": 6400}))
         assert report.region is not None
         assert report.sparse_ms is not None
         return report.sparse_ms
@@ -113,13 +114,13 @@ def test_dense_layers_stay_inside_a_region_that_pays_and_alone_outside() -> None
         b = g.qconv(a, "b", (128, 128), zeros=zeros, zero=10)
         c = g.qconv(b, "c", (128, 128), zeros=zeros, zero=10)
         times = dict.fromkeys(("a.weight", "b.weight", "c.weight"), 6400)
-        _, reports = emit(g.model({"x": ["n", 128, "h", "w"]}, [c]), Target(), Facts(times))
+        _, reports = emit(normalize(g.model({"x": ["n", 128, "h", "w"]}, [c])), Target(), Facts(times))
         return {report.name: report.region for report in reports}
 
     assert layers(0.0) == dict.fromkeys(("a.weight", "b.weight", "c.weight"), "Region0")
 
     g = QuantizedGraph()
     c = g.qconv(g.bytes_of("x"), "a", (64, 64), zeros=0.0, zero=10)
-    _, (report,) = emit(g.model({"x": ["n", 64, "h", "w"]}, [c]), Target(), Facts({"a.weight": 6400}))
+    _, (report,) = emit(normalize(g.model({"x": ["n", 64, "h", "w"]}, [c])), Target(), Facts({"a.weight": 6400}))
     assert report.region is None
     assert "predicted for its region" in str(report.dense_because)

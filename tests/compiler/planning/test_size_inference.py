@@ -6,6 +6,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from lth_deploy.compiler.artifact.inline_regions import expand_regions
 from lth_deploy.compiler.emit import emit
+from lth_deploy.compiler.importing.imported import normalize
 from lth_deploy.compiler.model.random_inputs import likely_sizes, trial_feeds
 from lth_deploy.compiler.planning.mac_count import positions
 from lth_deploy.compiler.planning.size_inference import inferred_sizes, positions_from, without_weights
@@ -31,7 +32,7 @@ def small_noise(monkeypatch: pytest.MonkeyPatch) -> None:
         detector(0.9),
         detector(0.9, opset=13),
         tiny_model(zeros=0.5),
-        emit(detector(0.9), Target(values="fp16"))[0],
+        emit(normalize(detector(0.9)), Target(values="fp16"))[0],
         valid_region(),
         valid_int8_region(),
     ],
@@ -39,7 +40,7 @@ def small_noise(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_they_are_those_of_a_run(model: ModelProto) -> None:
     times, unknown = counted(model)
-    assert times == positions(model, trial_feeds(model, likely_sizes(model), seed=0)) != {}
+    assert times == positions(normalize(model), trial_feeds(model, likely_sizes(model), seed=0)) != {}
     assert not unknown
 
 

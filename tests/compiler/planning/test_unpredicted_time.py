@@ -8,9 +8,10 @@ import pytest
 from onnx import ModelProto
 
 from lth_deploy.compiler.artifact.inline_regions import has_regions
-from lth_deploy.compiler.artifact.normalize import unpack_model
 from lth_deploy.compiler.artifact.roi_align import has_roi_align
 from lth_deploy.compiler.emit import emit
+from lth_deploy.compiler.importing.imported import normalize
+from lth_deploy.compiler.importing.unpacked import unpack_model
 from lth_deploy.compiler.model.ort_profile import OperatorTime, operator_times, stock_times
 from lth_deploy.compiler.planning.mac_count import uses
 from lth_deploy.compiler.planning.select_regions import Facts
@@ -57,8 +58,8 @@ def test_a_model_that_does_not_run_cannot_be_profiled() -> None:
 
 def emitted() -> tuple[ModelProto, set[str]]:
     model = pooling_detector()
-    used = uses(model, INPUTS)
-    made, layers = emit(model, Target(values="fp32"), Facts(used.positions, batches=used.batches))
+    used = uses(normalize(model), INPUTS)
+    made, layers = emit(normalize(model), Target(values="fp32"), Facts(used.positions, batches=used.batches))
     assert has_regions(made)
     assert has_roi_align(made)
     return made, {layer.name for layer in layers if layer.dense_ms is not None}

@@ -8,6 +8,7 @@ from onnx import ModelProto, helper, numpy_helper
 pytest.importorskip("sympy", reason="the int8 extra is not installed")
 
 from lth_deploy.compiler.artifact.pack import pack
+from lth_deploy.compiler.importing.imported import normalize
 from lth_deploy.compiler.quantization.quantize_ticket import Quantized, is_quantized, quantize
 from lth_deploy.compiler.regions.codegen.build import build_regions, zeros_from
 from lth_deploy.config.target import Target
@@ -44,16 +45,16 @@ def thin(request: pytest.FixtureRequest) -> tuple[ModelProto, Quantized]:
     weights[3] *= 1e-7
     stored = weights.swapaxes(0, 1) if request.param else weights
     model = layer(stored, rng.normal(0, 1, 8).astype(np.float32), transposed=request.param)
-    return model, quantize(model, pictures(16), INT8)
+    return model, quantize(normalize(model), pictures(16), INT8)
 
 
 def test_an_empty_channel_is_its_bias_within_half_a_step(thin: tuple[ModelProto, Quantized]) -> None:
     model, made = thin
-    assert is_quantized(made.model)
+    assert is_quantized(made.model.proto)
     assert not is_quantized(model)
-    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in made.model.graph.initializer}
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in made.model.proto.graph.initializer}
     feeds = pictures(16)[0]
-    exact, found = (run(one, feeds)["y"] for one in (model, made.model))
+    exact, found = (run(one, feeds)["y"] for one in (model, made.model.proto))
     step = float(stored["y_scale"])
     assert np.abs(found - exact)[:, 2].max() <= 0.51 * step
     assert np.abs(found - exact)[:, 3].max() <= 0.51 * step
@@ -71,8 +72,8 @@ def test_the_error_of_a_layer_is_that_of_its_rounded_input_and_weights() -> None
     rng = np.random.default_rng(1)
     model = layer(rng.normal(0, 0.2, (8, 16, 3, 3)).astype(np.float32), rng.normal(0, 1, 8).astype(np.float32))
     feeds = pictures(16)
-    made = quantize(model, feeds, INT8)
-    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in made.model.graph.initializer}
+    made = quantize(normalize(model), feeds, INT8)
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in made.model.proto.graph.initializer}
     scale, zero = stored["x_scale"], int(stored["x_zero_point"])
     weights = stored["w"] * stored["w_scale"][:, None, None, None]
     rounded = layer(weights, (stored["b_quantized"] * stored["b_quantized_scale"]).astype(np.float32))
@@ -90,6 +91,6 @@ def test_the_model_is_left_alone() -> None:
     rng = np.random.default_rng(2)
     model = layer(rng.normal(0, 0.2, (8, 16, 3, 3)).astype(np.float32), np.zeros(8, np.float32))
     before = model.SerializeToString(deterministic=True)
-    quantize(model, pictures(16), INT8)
+    quantize(normalize(model), pictures(16), INT8)
     assert model.SerializeToString(deterministic=True) == before
     assert onnx.load_model_from_string(before).graph.node[0].op_type == "Conv"

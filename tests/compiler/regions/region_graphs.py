@@ -17,6 +17,7 @@ from lth_deploy.compiler.artifact.inline_regions import is_region
 from lth_deploy.compiler.artifact.load import check_model
 from lth_deploy.compiler.artifact.pack import pack
 from lth_deploy.compiler.artifact.packed_weight import array_of
+from lth_deploy.compiler.importing.imported import normalize
 from lth_deploy.compiler.regions.codegen.build import RegionPlan, build_regions, zeros_from
 from lth_deploy.errors import MissingLibraryError
 from lth_deploy.formats import FORMATS, Block
@@ -88,7 +89,7 @@ def regions_of(
     model: ModelProto, values: Any = "fp16", least: float = 0.5
 ) -> tuple[ModelProto, ModelProto, RegionPlan]:
     """The packed model without and with regions; the second one is valid."""
-    packed, _ = pack(model, values=values)
+    packed, _ = pack(normalize(model), values=values)
     built, plan = build_regions(packed, zeros_from(least))
     check_model(built)
     return packed, built, plan

@@ -6,8 +6,8 @@ from onnx import ModelProto, helper
 
 from lth_deploy.compiler.artifact.check_regions import program_of
 from lth_deploy.compiler.artifact.inline_regions import is_region
-from lth_deploy.compiler.artifact.normalize import unpack_model
 from lth_deploy.compiler.artifact.weight_layers import weight_layers
+from lth_deploy.compiler.importing.unpacked import unpack_model
 from lth_deploy.compiler.model.save import to_bytes
 from lth_deploy.kernels.program.text import text
 from tests.compiler.regions.region_graphs import Graph, assert_same, noise, regions_of

@@ -4,12 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import ModelProto
 
 from lth_deploy.compiler.artifact.load import load_model
-from lth_deploy.compiler.artifact.normalize import prepare
-from lth_deploy.compiler.artifact.value_types import set_weights
 from lth_deploy.compiler.artifact.weight_layers import weight_layers
+from lth_deploy.compiler.importing.imported import normalize
+from lth_deploy.compiler.model.normalized_model import NormalizedModel
 from lth_deploy.compiler.one_shot.magnitude import prune_onnx
 from tests.compiler.regions.region_graphs import assert_programs, assert_same, optimized, regions_of, run
 
@@ -18,20 +17,19 @@ from tests.compiler.regions.region_graphs import assert_programs, assert_same, o
 EXPECTED = {"retinanet": [78], "faster_rcnn": [43, 4], "faster_rcnn/c4": [18, 5, 1, 1], "mask_rcnn": [43, 4, 6]}
 
 
-def _pruned_uniformly(model: ModelProto, zeros: float = 0.8) -> ModelProto:
-    pruned = prepare(model)
-    tensors = {tensor.name: tensor for tensor in pruned.graph.initializer}
+def _pruned_uniformly(model: NormalizedModel, zeros: float = 0.8) -> NormalizedModel:
     rng = np.random.default_rng(0)
-    for layer in weight_layers(pruned):
+    pruned = {}
+    for layer in weight_layers(model.proto):
         if layer.obstacle is None:
             weights = layer.stored.weights().copy()
             weights[rng.random(weights.shape) < zeros] = 0
-            set_weights(tensors[layer.name], weights)
-    return pruned
+            pruned[layer.name] = weights
+    return model.with_tensors(pruned)
 
 
 @pytest.fixture(scope="module", params=list(EXPECTED))
-def detector(request: pytest.FixtureRequest) -> tuple[str, ModelProto]:
+def detector(request: pytest.FixtureRequest) -> tuple[str, NormalizedModel]:
     pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
     from lth_deploy.compiler.model.capture import capture
     from lth_deploy.detectors.exportable import ExportableDetector
@@ -40,12 +38,12 @@ def detector(request: pytest.FixtureRequest) -> tuple[str, ModelProto]:
 
     name = str(request.param)
     folded = fold_norm(tiny_detector(name, norm="batch").eval())
-    return name, capture(ExportableDetector(folded.module), picture(64, 96))
+    return name, normalize(capture(ExportableDetector(folded.module), picture(64, 96)))
 
 
-def test_a_torchvision_detector_becomes_one_region_a_stage(detector: tuple[str, ModelProto]) -> None:
+def test_a_torchvision_detector_becomes_one_region_a_stage(detector: tuple[str, NormalizedModel]) -> None:
     name, model = detector
-    packed, built, plan = regions_of(_pruned_uniformly(model), least=0.3)
+    packed, built, plan = regions_of(_pruned_uniformly(model).proto, least=0.3)
     assert [len(region.nodes) for region in plan.regions] == EXPECTED[name]
     for shape in ((96, 64, 3), (71, 93, 3)):
         image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
@@ -53,8 +51,8 @@ def test_a_torchvision_detector_becomes_one_region_a_stage(detector: tuple[str, 
 
 
 def test_nanodet_lands_in_one_region(shared_data: Path) -> None:
-    model, _ = prune_onnx(load_model(shared_data / "models" / "nanodet_g_416.onnx"), 0.8)
-    packed, built, plan = regions_of(_pruned_uniformly(model), least=0.3)
+    model, _ = prune_onnx(normalize(load_model(shared_data / "models" / "nanodet_g_416.onnx")), 0.8)
+    packed, built, plan = regions_of(_pruned_uniformly(model).proto, least=0.3)
     assert sum(len(region.nodes) for region in plan.regions) == 34
     assert len(plan.regions) == 1
     feeds = {"images": np.random.default_rng(0).standard_normal((1, 3, 416, 416)).astype(np.float32)}
@@ -79,12 +77,12 @@ def test_quantized_detectors_are_as_few_regions_and_stay_quantized(
     from tests.tiny_detectors import picture, tiny_detector
 
     module = ExportableDetector(fold_norm(tiny_detector(name)).module)
-    floats = _pruned_uniformly(capture(module, picture(64, 80)))
+    floats = _pruned_uniformly(normalize(capture(module, picture(64, 80))))
     made = quantize(floats, [{"image": picture(64, 80, seed)} for seed in range(3)], Target(values="int8"))
-    packed, built, plan = regions_of(made.model, least=0.0)
+    packed, built, plan = regions_of(made.model.proto, least=0.0)
     assert len(plan.regions) == regions, plan.outside
     assert sum(len(region.weights) for region in plan.regions) == len(made.errors)
     feeds = {"image": picture(72, 60)}
     for a, b in zip(run(packed, feeds), run(built, feeds), strict=True):
         assert np.array_equal(a, b)
-    assert optimized(built, tmp_path)["QLinearConv"] == optimized(made.model, tmp_path)["QLinearConv"] >= least
+    assert optimized(built, tmp_path)["QLinearConv"] == optimized(made.model.proto, tmp_path)["QLinearConv"] >= least

@@ -11,6 +11,7 @@ import pytest
 
 from lth_deploy.compiler.artifact.metadata import ArtifactMetadata, ClassName, write_metadata
 from lth_deploy.compiler.artifact.pack import pack
+from lth_deploy.compiler.importing.imported import normalize
 from lth_deploy.compiler.model.save import save_model
 from lth_deploy.compiler.regions.codegen.build import build_regions, zeros_from
 from lth_deploy.errors import ArtifactError, DataError, ParityError, UsageError
@@ -26,7 +27,7 @@ QUICK = BenchmarkOptions(seconds=0.05, loads=1, bootstrap=20)
 
 
 def save_packed(path: Path, zeros: float = 0.8, seed: int = 0) -> Path:
-    packed, reports = pack(tiny_model(seed, zeros), values="fp16")
+    packed, reports = pack(normalize(tiny_model(seed, zeros)), values="fp16")
     assert any(report.reason is None for report in reports)
     classes = [ClassName(id=number, name=name) for number, name in zip(IDS, CLASSES, strict=True)]
     write_metadata(packed, ArtifactMetadata(decoder="lth", classes=classes, values="fp16"))

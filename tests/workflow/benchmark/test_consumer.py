@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from lth_deploy.compiler.artifact.metadata import ArtifactMetadata, ClassName, write_metadata
 from lth_deploy.compiler.artifact.pack import pack
+from lth_deploy.compiler.importing.imported import normalize
 from lth_deploy.compiler.model.save import save_model
 from tests.compiler.onnx_models import detector, image, run
 
@@ -34,7 +35,7 @@ def interpreters() -> list[str]:
 @pytest.mark.parametrize("values", ["fp32", "fp16"])
 @pytest.mark.parametrize("zeros", [0.5, 0.9, 0.97])
 def test_raw_outputs_are_those_of_the_packed_model(python: str, values: str, zeros: float, tmp_path: Path) -> None:
-    packed, _ = pack(detector(zeros, width=64), values=values)  # type: ignore[arg-type]
+    packed, _ = pack(normalize(detector(zeros, width=64)), values=values)  # type: ignore[arg-type]
     save_model(packed, tmp_path / "model.onnx")
     np.savez(tmp_path / "in.npz", **image())
     consume(tmp_path, "model.onnx", "--feeds", "in.npz", "--save", "out.npz", python=python)

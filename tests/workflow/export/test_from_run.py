@@ -21,6 +21,8 @@ from lth_deploy.compiler import emit as emit_module  # noqa: E402
 from lth_deploy.compiler.artifact.load import load_model  # noqa: E402
 from lth_deploy.compiler.artifact.metadata import read_metadata, write_metadata  # noqa: E402
 from lth_deploy.compiler.artifact.value_types import round_values  # noqa: E402
+from lth_deploy.compiler.importing.imported import normalize  # noqa: E402
+from lth_deploy.compiler.model.normalized_model import NormalizedModel  # noqa: E402
 from lth_deploy.compiler.model.save import save_model  # noqa: E402
 from lth_deploy.config.recipe import Recipe  # noqa: E402
 from lth_deploy.config.target import GatesSpec, Target  # noqa: E402
@@ -155,11 +157,11 @@ class Sound:
 
     recipe: Recipe
     dataset: Any
-    graph: ModelProto
+    graph: NormalizedModel
     reference: Any
     metadata: Any
 
-    def gate(self, graph: ModelProto, file: Path) -> Any:
+    def gate(self, graph: NormalizedModel, file: Path) -> Any:
         """Pack `graph` into `file` and hold that against the sound reference."""
         packed, _ = emit_module.emit(graph, Target())
         write_metadata(packed, self.metadata)
@@ -173,9 +175,9 @@ def sound(run: Path) -> Sound:
     recipe, trial = directory.recipe(), directory.trial("level_80")
     dataset = load_splits(recipe, run)["val"]
     folded = fold_module.fold_norm(trained_model(recipe, trial, dataset)).module
-    graph = verb._captured(folded, dataset, Target())
+    graph = normalize(verb._captured(folded, dataset, Target()))
     metadata = verb._metadata(recipe, trial, dataset, Target(), None)
-    return Sound(recipe, dataset, graph, stored_reference(folded, round_values(graph, "fp16")), metadata)
+    return Sound(recipe, dataset, graph, stored_reference(folded, round_values(graph, "fp16").proto), metadata)
 
 
 def test_the_gate_passes_what_has_no_fault(sound: Sound, tmp_path: Path) -> None:
@@ -184,9 +186,7 @@ def test_the_gate_passes_what_has_no_fault(sound: Sound, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_planted_fault_fails_the_gate(sound: Sound, tmp_path: Path, fault: Faults) -> None:
-    planted = ModelProto()
-    planted.CopyFrom(sound.graph)
-    fault(planted)
+    planted = sound.graph.edited(fault)
     with pytest.raises(ParityError, match=r"model\.onnx.*worst output.*nothing was exported"):
         sound.gate(planted, tmp_path / "model.onnx")
 
@@ -194,11 +194,8 @@ def test_a_planted_fault_fails_the_gate(sound: Sound, tmp_path: Path, fault: Fau
 def test_a_file_that_fails_the_gate_never_appears(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     emit = emit_module.emit
 
-    def faulty(model: ModelProto, target: Target, *rest: Any) -> Any:
-        planted = ModelProto()
-        planted.CopyFrom(model)
-        if target.format == "packed":
-            the_image_is_read_as_bgr(planted)
+    def faulty(model: NormalizedModel, target: Target, *rest: Any) -> Any:
+        planted = model.edited(the_image_is_read_as_bgr) if target.format == "packed" else model
         return emit(planted, target, *rest)
 
     monkeypatch.setattr(emit_module, "emit", faulty)

@@ -17,8 +17,8 @@ pytest.importorskip("sympy", reason="the int8 extra is not installed")
 
 from lth_deploy.compiler.artifact.load import load_model
 from lth_deploy.compiler.artifact.metadata import Quantization, read_metadata
-from lth_deploy.compiler.artifact.normalize import unpack_model
 from lth_deploy.compiler.artifact.weight_layers import weight_layers
+from lth_deploy.compiler.importing.unpacked import unpack_model
 from lth_deploy.config.target import CalibrationSpec, Target
 from lth_deploy.errors import DataError, GateError, UsageError
 from lth_deploy.workflow.export.from_onnx import OnnxJob, export_onnx

@@ -8,7 +8,7 @@ import pytest
 from onnx import ModelProto
 
 from lth_deploy.compiler.artifact.inline_regions import has_regions
-from lth_deploy.compiler.artifact.normalize import unpack_model
+from lth_deploy.compiler.importing.imported import normalize
 from lth_deploy.compiler.planning.mac_count import Uses
 from lth_deploy.config.target import Target
 from lth_deploy.errors import ArtifactError, MissingLibraryError
@@ -44,7 +44,7 @@ def test_a_region_that_loses_is_given_up(kernels: float, monkeypatch: pytest.Mon
     monkeypatch.setattr(tuning, "measure_regions", measured)
     monkeypatch.setattr(tuning, "time_whole", lambda *_: PairTimes(3.0, 4.0, 0.75))
     monkeypatch.setattr(tuning, "ops_library", Path)
-    made = emit_chosen(unpack_model(valid_region()), Target(tune=True), USED, FEEDS)
+    made = emit_chosen(normalize(valid_region()), Target(tune=True), USED, FEEDS)
     assert made.measured is not None
     assert made.measured.times[WHOLE] == (3.0, 4.0)
     assert has_regions(made.model) == (kernels < 2.0)
@@ -61,7 +61,7 @@ def test_a_region_that_is_faster_alone_is_given_up_where_the_model_is_slower_wit
     monkeypatch.setattr(tuning, "measure_regions", lambda *_: {"Region0": (1.0, 2.0)})
     monkeypatch.setattr(tuning, "ops_library", Path)
     monkeypatch.setattr(tuning, "time_whole", whole)
-    made = emit_chosen(unpack_model(valid_region()), Target(tune=True), USED, FEEDS)
+    made = emit_chosen(normalize(valid_region()), Target(tune=True), USED, FEEDS)
     assert not has_regions(made.model)
     assert made.measured is not None
     assert made.measured.times == {WHOLE: (4.0, 4.0)}
@@ -71,15 +71,15 @@ def test_a_region_that_is_faster_alone_is_given_up_where_the_model_is_slower_wit
 
 def test_nothing_is_timed_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tuning, "measure_regions", None)
-    made = emit_chosen(unpack_model(valid_region()), Target(), USED, FEEDS)
+    made = emit_chosen(normalize(valid_region()), Target(), USED, FEEDS)
     assert made.measured is None
     assert has_regions(made.model)
 
 
 def test_the_rest_is_known_where_regions_are() -> None:
-    assert emit_chosen(unpack_model(valid_region()), Target(), USED, FEEDS).rest is not None
-    assert emit_chosen(unpack_model(valid_region()), Target(regions="none"), USED, FEEDS).rest is None
-    assert emit_chosen(unpack_model(valid_region()), Target(profile=False), USED, FEEDS).rest is None
+    assert emit_chosen(normalize(valid_region()), Target(), USED, FEEDS).rest is not None
+    assert emit_chosen(normalize(valid_region()), Target(regions="none"), USED, FEEDS).rest is None
+    assert emit_chosen(normalize(valid_region()), Target(profile=False), USED, FEEDS).rest is None
 
 
 def test_without_a_profile_only_layers_are_predicted(
@@ -89,7 +89,7 @@ def test_without_a_profile_only_layers_are_predicted(
         raise ArtifactError("no space left for a profile")
 
     monkeypatch.setattr("lth_deploy.compiler.planning.unpredicted_time.stock_times", failing)
-    made = emit_chosen(unpack_model(valid_region()), Target(), USED, FEEDS)
+    made = emit_chosen(normalize(valid_region()), Target(), USED, FEEDS)
     assert made.rest is None
     assert has_regions(made.model)
     assert "predict the layers only" in caplog.text

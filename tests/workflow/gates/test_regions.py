@@ -14,6 +14,7 @@ from lth_deploy.compiler.artifact.inline_regions import has_regions
 from lth_deploy.compiler.artifact.load import load_model
 from lth_deploy.compiler.artifact.metadata import read_metadata
 from lth_deploy.compiler.artifact.pack import pack
+from lth_deploy.compiler.importing.imported import normalize
 from lth_deploy.compiler.model.save import save_model
 from lth_deploy.compiler.regions.codegen.build import build_regions, zeros_from
 from lth_deploy.config.target import GatesSpec, Target
@@ -100,7 +101,7 @@ def _residual_region() -> ModelProto:
         [numpy_helper.from_array(value, name) for name, value in tensors.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-    return build_regions(pack(model)[0], zeros_from(0.3))[0]
+    return build_regions(pack(normalize(model))[0], zeros_from(0.3))[0]
 
 
 def test_fused_additions_may_differ_by_steps_from_end_to_end(library: Path, tmp_path: Path) -> None:

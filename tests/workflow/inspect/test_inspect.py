@@ -9,6 +9,7 @@ from onnx import ModelProto, helper, numpy_helper
 
 from lth_deploy.compiler.artifact.metadata import ArtifactMetadata, write_metadata
 from lth_deploy.compiler.emit import emit
+from lth_deploy.compiler.importing.imported import normalize
 from lth_deploy.compiler.model.save import save_model
 from lth_deploy.config.target import Target
 from lth_deploy.workflow.inspect.inspect import InspectReport, inspect_artifact
@@ -31,7 +32,7 @@ def inspected(model: ModelProto, folder: Path) -> InspectReport:
 @pytest.mark.parametrize("values", ["fp32", "fp16"])
 def test_every_format_has_the_same_sparsity(format_: str, values: str, tmp_path: Path) -> None:
     model = detector(0.9)
-    file, _ = emit(model, Target(format=format_, values=values))  # type: ignore[arg-type]
+    file, _ = emit(normalize(model), Target(format=format_, values=values))  # type: ignore[arg-type]
     report, dense = inspected(file, tmp_path), inspected(model, tmp_path)
     assert report.format == format_
     assert report.prunable == dense.prunable
@@ -42,21 +43,21 @@ def test_every_format_has_the_same_sparsity(format_: str, values: str, tmp_path:
 
 
 def test_sizes_are_in_order(tmp_path: Path) -> None:
-    report = inspected(emit(detector(0.9, width=64), Target(values="fp32"))[0], tmp_path)
+    report = inspected(emit(normalize(detector(0.9, width=64)), Target(values="fp32"))[0], tmp_path)
     assert report.entropy_bytes < report.bytes < report.coo_bytes < report.dense_bytes
     assert all(row.bytes <= 1.1 * row.entropy_bytes for row in report.layers if row.elements > 10_000)
 
 
 def test_a_dense_file_says_how_many_of_its_bytes_are_zeros(tmp_path: Path) -> None:
     dense = inspected(detector(0.9), tmp_path)
-    packed = inspected(emit(detector(0.9), Target(values="fp32"))[0], tmp_path)
+    packed = inspected(emit(normalize(detector(0.9)), Target(values="fp32"))[0], tmp_path)
     assert dense.zero_bytes == 4 * dense.parameters.zeros > 0.8 * dense.bytes
     assert packed.zero_bytes < 0.05 * dense.zero_bytes
 
 
 def test_every_layer_that_is_not_packed_has_a_reason(tmp_path: Path) -> None:
     for zeros in (0.0, 0.9):
-        report = inspected(emit(detector(zeros), Target())[0], tmp_path)
+        report = inspected(emit(normalize(detector(zeros)), Target())[0], tmp_path)
         assert all(bool(row.reason) == row.coding.startswith("dense") for row in report.layers)
     hint = inspected(detector(0.9), tmp_path).layers[2].reason
     assert hint is not None
@@ -83,7 +84,7 @@ def test_norms_that_are_not_folded_are_named(tmp_path: Path) -> None:
 
 
 def test_the_report_is_json_and_a_table(tmp_path: Path) -> None:
-    report = inspected(emit(detector(0.9), Target())[0], tmp_path)
+    report = inspected(emit(normalize(detector(0.9)), Target())[0], tmp_path)
     plain = json.loads(json.dumps(report.to_json()))
     assert plain["prunable"]["share"] == report.prunable.share
     rows = table(report)

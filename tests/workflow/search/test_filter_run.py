@@ -14,6 +14,7 @@ pytest.importorskip("torchvision", reason="torchvision comes with the extra 'tra
 
 from lth_deploy.compiler.artifact.load import load_model  # noqa: E402
 from lth_deploy.compiler.artifact.metadata import read_metadata  # noqa: E402
+from lth_deploy.compiler.importing.imported import normalize  # noqa: E402
 from lth_deploy.compiler.model.capture import capture  # noqa: E402
 from lth_deploy.compiler.model.save import to_bytes  # noqa: E402
 from lth_deploy.compiler.one_shot.dead_channels import remove_dead_channels  # noqa: E402
@@ -124,14 +125,14 @@ def test_every_family_answers_alike_without_its_dead_channels(family: str) -> No
     held = {name: torch.from_numpy(mask) for name, mask in silenced(model, masks).items()}
     TrainingState.capture(0, model).masked(held).restore(model)
     graph = capture(ExportableDetector(fold_norm(model).module), np.zeros((64, 96, 3), np.uint8))
-    smaller, report = remove_dead_channels(graph)
+    smaller, report = remove_dead_channels(normalize(graph))
     fallen = {name: (int((~mask.reshape(len(mask), -1).any(1)).sum()), len(mask)) for name, mask in masks.items()}
     assert report.removed == {name: counts for name, counts in fallen.items() if counts[0]}
     assert report.left == {}
     image = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)
     expected, found = (
         onnxruntime.InferenceSession(to_bytes(one), providers=["CPUExecutionProvider"]).run(None, {"image": image})
-        for one in (graph, smaller)
+        for one in (graph, smaller.proto)
     )
     assert len(expected[0])
     for theirs, ours in zip(expected, found, strict=True):

@@ -18,7 +18,7 @@ from onnx import TensorProto, numpy_helper  # noqa: E402
 from lth_deploy import storage  # noqa: E402
 from lth_deploy.compiler.artifact.load import load_model  # noqa: E402
 from lth_deploy.compiler.artifact.metadata import read_metadata  # noqa: E402
-from lth_deploy.compiler.artifact.normalize import unpack_model  # noqa: E402
+from lth_deploy.compiler.importing.unpacked import unpack_model  # noqa: E402
 from lth_deploy.config.recipe import Recipe  # noqa: E402
 from lth_deploy.config.target import GatesSpec, Target  # noqa: E402
 from lth_deploy.mask import load_masks  # noqa: E402
