@@ -38,8 +38,8 @@ from lth_deploy.pruning.ranking.allocation import prune
 from lth_deploy.pruning.ranking.coupled_filters import silenced, tied_layers
 from lth_deploy.pruning.ranking.criteria import magnitude
 from lth_deploy.pruning.ranking.rank import ones
-from lth_deploy.pruning.ranking.structure import STRUCTURES
 from lth_deploy.pruning.scope import ranked_layers, scoped_layers
+from lth_deploy.structures import STRUCTURES
 from lth_deploy.training.state import TrainingState
 
 SCHEMA = "lth-filters-benchmark/1"

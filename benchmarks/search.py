@@ -33,9 +33,9 @@ from lth_deploy.measure.machine import describe_machine
 from lth_deploy.pruning.layer import PrunableLayer
 from lth_deploy.pruning.ranking.allocation import Allocation, prune
 from lth_deploy.pruning.ranking.criteria import magnitude
-from lth_deploy.pruning.ranking.structure import STRUCTURES
 from lth_deploy.pruning.scope import scoped_layers
 from lth_deploy.run.directory import RunDirectory, Trial, versions
+from lth_deploy.structures import STRUCTURES
 from lth_deploy.training.hooks import KeepMask
 from lth_deploy.training.loop import Batch, Stepper
 from lth_deploy.training.optimizer import build_optimizer

@@ -17,7 +17,8 @@ from lth_deploy.config.recipe import DetectorSpec
 from lth_deploy.detectors import build_detector
 from lth_deploy.detectors.exportable import ExportableDetector
 from lth_deploy.detectors.fold_norm import fold_norm
-from lth_deploy.formats import SINGLE, Block
+from lth_deploy.formats.blocks import has_whole_blocks, join_blocks, split_blocks
+from lth_deploy.structures import SINGLE, Block
 
 STRUCTURES = {"single": SINGLE, "out2": Block(2, 1), "in4": Block(1, 4), "2x4": Block(2, 4)}
 """Names of blocks whose weights share a random decision."""
@@ -105,13 +106,13 @@ def prune_randomly(model: ModelProto, sparsity: float, structure: str, seed: int
     rng = np.random.default_rng(seed)
     layers = {n.input[1]: n.op_type for n in pruned.graph.node if n.op_type in ("Conv", "ConvTranspose", "Gemm")}
     for tensor in pruned.graph.initializer:
-        if tensor.name not in layers or tensor.dims[1] == 3 or not block.fits(tensor.dims):
+        if tensor.name not in layers or tensor.dims[1] == 3 or not has_whole_blocks(tensor.dims, block):
             continue
         # Of a transposed convolution the inputs come first.
         axes = (1, 0) if layers[tensor.name] == "ConvTranspose" else (0, 1)
         weight = np.moveaxis(numpy_helper.to_array(tensor), axes, (0, 1))
-        rows = block.split(weight).copy()
+        rows = split_blocks(weight, block).copy()
         rows[rng.random(len(rows)) < sparsity] = 0
-        values = np.moveaxis(block.join(rows, weight.shape), (0, 1), axes)
+        values = np.moveaxis(join_blocks(rows, weight.shape, block), (0, 1), axes)
         tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values), tensor.name))
     return pruned

@@ -19,7 +19,7 @@ TIERS = tuple(
     frozenset(line.split())
     for line in (
         "errors",
-        "registry disk",
+        "registry disk structures",
         "storage detections processes progress",
         "config documents",
         "mask formats reconstruction",

@@ -9,6 +9,7 @@ import typer
 from lth_deploy.commands.options import DecoderOption, Json, ShapeOption
 from lth_deploy.commands.output import points, print_json, print_table, shapes_of
 from lth_deploy.errors import UsageError
+from lth_deploy.structures import BLOCKS
 
 if TYPE_CHECKING:
     from lth_deploy.config.target import Target
@@ -39,7 +40,7 @@ def export(
         str | None,
         typer.Option(help="With --sparsity: obs or magnitude.", show_default="obs with --calibrate, else magnitude"),
     ] = None,
-    structure: Annotated[str, typer.Option(help="With --one-shot obs: single, in4, 2x4, out2 or N:M.")] = "single",
+    structure: Annotated[str, typer.Option(help=f"With --one-shot obs: {', '.join(BLOCKS)} or N:M.")] = "single",
     images: Annotated[Path | None, typer.Option(help="With --onnx: images to check parity on.")] = None,
     data: Annotated[Path | None, typer.Option(help="With --onnx: COCO annotations, for the AP lost.")] = None,
     decoder: DecoderOption = None,

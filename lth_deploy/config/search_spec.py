@@ -1,11 +1,17 @@
 """The sections of a recipe about the search for tickets: pruning, a source of tickets, and controls."""
 
 import itertools
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from lth_deploy.config.validation import Positive, Section, Share
+from lth_deploy.structures import BLOCKS, GROUPS, STRUCTURES
+
+if TYPE_CHECKING:
+    StructureName = str
+else:
+    StructureName = Literal[tuple(STRUCTURES)]
 
 
 class RoundsSpec(Section):
@@ -97,7 +103,7 @@ class PruningSpec(Section):
     calibration_images: Positive = Field(64, description="images that schedule 'post_training' looks at")
     cubic: CubicSpec = CubicSpec()
     allocation: Literal["global", "per_layer", "erk", "macs"] = "global"
-    structure: Literal["single", "in4", "2x4", "out2", "1:4", "2:4", "4:8", "filter"] = "single"
+    structure: StructureName = "single"
     block_score: Literal["auto", "l2", "l1", "max"] = Field(
         "auto",
         description="what a block is worth: root mean square, mean or largest of the scores of its weights; auto is l1 "
@@ -130,8 +136,10 @@ class PruningSpec(Section):
     def _permutes_before_anything_is_ranked(self) -> "PruningSpec":
         if self.permute == "none":
             return self
-        if self.structure not in ("in4", "2x4"):
-            raise ValueError(f"permute '{self.permute}' is for structures with blocks of inputs, in4 and 2x4")
+        blocks_of_inputs = [name for name, block in BLOCKS.items() if block.inputs > 1]
+        if self.structure not in blocks_of_inputs:
+            names = " and ".join(blocks_of_inputs)
+            raise ValueError(f"permute '{self.permute}' is for structures with blocks of inputs, {names}")
         if self.ranked == "initial":
             raise ValueError("permute puts channels in order by trained weights; ranked 'initial' comes before those")
         return self
@@ -155,10 +163,10 @@ class PruningSpec(Section):
 
     @model_validator(mode="after")
     def _groups_are_alone(self) -> "PruningSpec":
-        keep, _, of = self.structure.partition(":")
-        if not of:
+        groups = GROUPS.get(self.structure)
+        if groups is None:
             return self
-        share = 1 - int(keep) / int(of)
+        share = 1 - groups.keep / groups.of
         if self.level_list() != [share]:
             raise ValueError(
                 f"structure '{self.structure}' has {share:.0%} zeros in every group: levels must be [{share}]"

@@ -3,18 +3,14 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from lth_deploy.errors import ArtifactError
-
-if TYPE_CHECKING:
-    from lth_deploy.formats.blocks import Block
-
-Array = npt.NDArray[Any]
-Arrays = dict[str, Array]
+from lth_deploy.formats.arrays import Array, Arrays
+from lth_deploy.structures import Block
 
 MAX_ELEMENTS = 1 << 29
 """Most weights of one tensor: beyond this its dense twin does not fit an ONNX file (2 GiB) any more."""
@@ -54,7 +50,7 @@ class Format(Protocol):
         """The name in the registry, in reports and in files."""
 
     @property
-    def block(self) -> "Block":
+    def block(self) -> Block:
         """What has one position: a single weight, or a block of them."""
 
     def supports(self, weights: Array) -> bool:

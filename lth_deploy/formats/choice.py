@@ -3,10 +3,12 @@
 import math
 from typing import Literal
 
-from lth_deploy.formats.base import Array, within_budget
-from lth_deploy.formats.blocks import BLOCKS, SINGLE, Block
+from lth_deploy.formats.arrays import Array
+from lth_deploy.formats.base import within_budget
+from lth_deploy.formats.blocks import has_whole_blocks
 from lth_deploy.formats.packed import occupancy
 from lth_deploy.formats.table import FORMATS
+from lth_deploy.structures import BLOCKS, SINGLE, Block
 
 Preference = Literal["size", "load"]
 
@@ -35,7 +37,7 @@ def choose(weights: Array, prefer: Preference = "size") -> str:
 def sizes(weights: Array, prefer: Preference = "size") -> dict[str, int]:
     """Bytes of every format that a tensor may be stored in under a preference; `dense` is always one."""
     found = {}
-    for block in (block for block in BLOCKS if block.fits(weights.shape)):
+    for block in (block for block in BLOCKS.values() if has_whole_blocks(weights.shape, block)):
         own = occupancy(weights, block)
         packs = prefer == "size" or own.kept <= (1.0 - LOAD_ZEROS) * own.units
         for name in FORMATS:

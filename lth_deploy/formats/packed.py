@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from lth_deploy.errors import ArtifactError
+from lth_deploy.formats.arrays import Array, Arrays
 from lth_deploy.formats.base import (
     VALUE_TYPES,
-    Array,
-    Arrays,
     Occupancy,
     check_budget,
     checked_array,
@@ -17,8 +16,9 @@ from lth_deploy.formats.base import (
     is_storable,
     total_bytes,
 )
-from lth_deploy.formats.blocks import SINGLE, Block
+from lth_deploy.formats.blocks import has_whole_blocks, join_blocks, split_blocks
 from lth_deploy.formats.positions import PositionCoder, gaps_of
+from lth_deploy.structures import SINGLE, Block
 
 
 class Packed:
@@ -35,7 +35,7 @@ class Packed:
 
     def supports(self, weights: Array) -> bool:
         """Whether the weights are finite floats or symmetric int8, in whole blocks."""
-        return is_storable(weights) and self.block.fits(weights.shape)
+        return is_storable(weights) and has_whole_blocks(weights.shape, self.block)
 
     def size(self, occupancy: Occupancy) -> int:
         """Bytes of positions and values."""
@@ -44,7 +44,7 @@ class Packed:
 
     def encode(self, weights: Array) -> Arrays:
         """The array of positions, then `values`."""
-        rows = self.block.split(np.ascontiguousarray(weights))
+        rows = split_blocks(np.ascontiguousarray(weights), self.block)
         stream, stored = self.positions.encode(len(rows), np.flatnonzero(rows.any(axis=1)))
         return {self.positions.array: stream, "values": rows[stored].reshape(-1)}
 
@@ -55,8 +55,8 @@ class Packed:
             ArtifactError: see `Format.decode`.
         """
         elements = checked_elements(shape)
-        if not self.block.fits(shape):
-            raise ArtifactError(f"the shape {list(shape)} is not made of blocks of {self.block.suffix[1:]}")
+        if not has_whole_blocks(shape, self.block):
+            raise ArtifactError(f"the shape {list(shape)} is not made of blocks of {self.block.dims}")
         stream = checked_array(arrays, self.positions.array, [np.dtype(np.uint8)])
         kept_values = checked_array(arrays, "values", VALUE_TYPES)
         check_budget(elements, kept_values.dtype, stream.nbytes + kept_values.nbytes)
@@ -71,7 +71,7 @@ class Packed:
             raise ArtifactError(f"a stored {what}, and is no filler; zeros are not stored")
         rows = np.zeros((units, self.block.size), values.dtype)
         rows[stored] = values
-        return self.block.join(rows, shape)
+        return join_blocks(rows, shape, self.block)
 
     def nbytes(self, arrays: Mapping[str, Array]) -> int:
         """Bytes of positions and values."""
@@ -80,6 +80,6 @@ class Packed:
 
 def occupancy(weights: Array, block: Block = SINGLE) -> Occupancy:
     """Find the units of a tensor that hold a weight other than zero; the tensor is made of whole blocks."""
-    rows = block.split(weights)
+    rows = split_blocks(weights, block)
     places = np.flatnonzero(rows.any(axis=1)) if block.size > 1 else np.flatnonzero(weights)
     return Occupancy(len(rows), gaps_of(places), block.size * weights.dtype.itemsize)

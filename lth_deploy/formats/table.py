@@ -2,19 +2,19 @@
 
 from lth_deploy.formats.base import Format
 from lth_deploy.formats.bitmask import Bitmask
-from lth_deploy.formats.blocks import BLOCKS
 from lth_deploy.formats.dense import Dense
 from lth_deploy.formats.gaps import WIDTHS, Gaps
 from lth_deploy.formats.packed import Packed
 from lth_deploy.formats.positions import PositionCoder
 from lth_deploy.formats.steps import Steps
 from lth_deploy.registry import Registry
+from lth_deploy.structures import BLOCKS
 
 # Steps before the gaps: of two codings of the same size the one that loads faster is taken.
 CODERS: tuple[PositionCoder, ...] = (Bitmask(), Steps(), *(Gaps(width) for width in WIDTHS))
 
 FORMATS: Registry[Format] = Registry("format")
 FORMATS.add("dense", Dense())
-for _block in BLOCKS:
+for _block in BLOCKS.values():
     for _coder in CODERS:
         FORMATS.add(f"{_coder.name}{_block.suffix}", Packed(_coder, _block))

@@ -4,7 +4,7 @@ from functools import cached_property
 
 import numpy as np
 
-from lth_deploy.reconstruction.mask_selection import Unit, fallen
+from lth_deploy.reconstruction.mask_selection import select_kept
 from lth_deploy.reconstruction.moments import Matrix, Moments
 from lth_deploy.reconstruction.obs import (
     DAMPING,
@@ -16,6 +16,7 @@ from lth_deploy.reconstruction.obs import (
     one_by_one,
     problem_of,
 )
+from lth_deploy.structures import SINGLE, Block, Groups
 
 
 class LayerProblem:
@@ -34,14 +35,14 @@ class LayerProblem:
         """Weights that may fall, the bias not among them."""
         return int(self._alive.size)
 
-    def prune(self, zeros: int, unit: Unit) -> Matrix:
+    def prune(self, zeros: int, structure: Block | Groups) -> Matrix:
         """Rows with at least `zeros` weights out, and the rest solved for; what was zero stays so."""
-        if not unit.keep and zeros <= self._alive.size - np.count_nonzero(self._alive):
+        if not isinstance(structure, Groups) and zeros <= self._alive.size - np.count_nonzero(self._alive):
             return self._moments.rows  # nothing falls, so that nothing has to make up for it
-        if unit.single and self._moments.free <= EXACT_WIDTH:
+        if structure == SINGLE and self._moments.free <= EXACT_WIDTH:
             rows = self._problem.solve(one_by_one(self._falls, self._alive, zeros))
         else:
-            rows = in_rounds(self._problem, self._alive, zeros, self._taps, unit)[1]
+            rows = in_rounds(self._problem, self._alive, zeros, self._taps, structure)[1]
         return rows.astype(np.float64)
 
     @cached_property
@@ -51,12 +52,12 @@ class LayerProblem:
     def by_magnitude(self, zeros: int) -> Matrix:
         """The rows as they were, without the `zeros` smallest weights."""
         old, free = self._moments.rows, self._moments.free
-        mask = fallen(np.abs(old[..., :free]), self._alive, zeros, self._taps, Unit())
+        mask = select_kept(np.abs(old[..., :free]), self._alive, zeros, self._taps, SINGLE)
         return np.concatenate([np.where(mask, old[..., :free], 0.0), old[..., free:]], axis=2)
 
-    def curve(self, unit: Unit) -> Matrix:
+    def curve(self, block: Block) -> Matrix:
         """Squared relative error at 0 and at each of `obs.SHARES`."""
-        return error_curve(self._problem, self._moments.rows, self._alive, self._taps, unit).astype(np.float64)
+        return error_curve(self._problem, self._moments.rows, self._alive, self._taps, block).astype(np.float64)
 
     def error(self, rows: Matrix) -> float:
         """Root mean square of the output's error with these rows over that of the output."""

@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 
 from lth_deploy.errors import UsageError
 from lth_deploy.reconstruction.layer import LayerProblem
-from lth_deploy.reconstruction.mask_selection import Unit
 from lth_deploy.reconstruction.moments import Matrix
 from lth_deploy.reconstruction.obs import SHARES
 from lth_deploy.reconstruction.shares import Curve, spread_zeros
+from lth_deploy.structures import Block, Groups
 
 PROBE = 0.6
 """Share of zeros, by magnitude, with which the effect of each layer on the outputs is found."""
@@ -18,20 +18,21 @@ Effects = Callable[[Mapping[str, Matrix]], Mapping[str, float]]
 """From new rows of each layer to the squared relative error of the outputs when that layer alone has them."""
 
 
-def error_curves(problems: Mapping[str, LayerProblem], unit: Unit, effects: Effects) -> dict[str, Curve]:
+def error_curves(problems: Mapping[str, LayerProblem], structure: Block | Groups, effects: Effects) -> dict[str, Curve]:
     """What each layer adds to the error of the outputs at 0 and at each of `SHARES`, taken to be linear in its own."""
-    if unit.keep:
+    if isinstance(structure, Groups):
         return {}  # the groups say how many
     probes = {name: problem.by_magnitude(round(PROBE * problem.size)) for name, problem in problems.items()}
     found = effects(probes)
     scales = {name: problems[name].error(rows) ** 2 for name, rows in probes.items()}
     return {
-        name: problems[name].curve(unit) * (found[name] / scale if scale > 0 else 0.0) for name, scale in scales.items()
+        name: problems[name].curve(structure) * (found[name] / scale if scale > 0 else 0.0)
+        for name, scale in scales.items()
     }
 
 
 def zeros_of(
-    problems: Mapping[str, LayerProblem], unit: Unit, curves: Mapping[str, Curve], sparsity: float
+    problems: Mapping[str, LayerProblem], structure: Block | Groups, curves: Mapping[str, Curve], sparsity: float
 ) -> dict[str, int]:
     """Zeros of each layer, together round(sparsity * n) of all n weights; `curves`: see `error_curves`.
 
@@ -39,7 +40,7 @@ def zeros_of(
         UsageError: that is more than the layers can take.
     """
     sizes = {name: problem.size for name, problem in problems.items()}
-    if unit.keep:
+    if isinstance(structure, Groups):
         return sizes
     zeros, most = (round(share * sum(sizes.values())) for share in (sparsity, SHARES[-1]))
     if zeros > most:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lth_deploy.reconstruction.mask_selection import Mask, Unit, fallen
+from lth_deploy.reconstruction.mask_selection import Mask, select_kept
 from lth_deploy.reconstruction.moments import Matrix, Moments
+from lth_deploy.structures import Block, Groups
 
 EXACT_WIDTH = 300
 """Widest rows that are taken apart weight by weight."""
@@ -144,26 +145,26 @@ def fall_apart(inverse: Matrix, weights: Matrix, alive: Mask) -> tuple[npt.NDArr
     return order, costs
 
 
-def in_rounds(problem: Problem, alive: Mask, zeros: int, taps: int, unit: Unit) -> tuple[Mask, Matrix]:
+def in_rounds(problem: Problem, alive: Mask, zeros: int, taps: int, structure: Block | Groups) -> tuple[Mask, Matrix]:
     """The same, cheaper for wide layers: `zeros` is reached in shrinking steps, with all rows moved after each."""
     weights, spread = problem.whole(alive)
     mask, before = alive, alive.size - int(np.count_nonzero(alive))
-    rounds = 1 if unit.keep else ROUNDS
+    rounds = 1 if isinstance(structure, Groups) else ROUNDS
     for number in range(1, rounds + 1):
         goal = zeros if number == rounds else before + round((zeros - before) * (1 - (1 - number / rounds) ** 2))
-        mask = fallen(np.square(weights[..., : problem.free]) / spread, mask, goal, taps, unit)
+        mask = select_kept(np.square(weights[..., : problem.free]) / spread, mask, goal, taps, structure)
         weights = problem.approach(weights, mask, STEPS if number < rounds else LAST_STEPS)
     return mask, weights
 
 
-def error_curve(problem: Problem, rows: Matrix, alive: Mask, taps: int, unit: Unit) -> Matrix:
+def error_curve(problem: Problem, rows: Matrix, alive: Mask, taps: int, block: Block) -> Matrix:
     """Squared error over squared output at 0 and at each of `SHARES`, found on some of the rows.
 
     rows: the old weights [group, rows, d].
     """
     step = max(1, rows.shape[1] // SAMPLED_ROWS)
     # Rows that fall together stay together.
-    chosen = np.arange(rows.shape[1]) // unit.outputs % step == 0
+    chosen = np.arange(rows.shape[1]) // block.outputs % step == 0
     part = Problem(problem.hessian, problem.target[:, chosen], problem.free, problem.inverse)
     old, mask = rows[:, chosen].astype(part.target.dtype), alive[:, chosen]
     power = max(float(np.sum(part.target * old)), 1e-30)
@@ -171,7 +172,7 @@ def error_curve(problem: Problem, rows: Matrix, alive: Mask, taps: int, unit: Un
     errors = [0.0]
     for share in SHARES:
         costs = np.square(weights[..., : part.free]) / spread
-        mask = fallen(costs, mask, round(share * mask.size), taps, unit)
+        mask = select_kept(costs, mask, round(share * mask.size), taps, block)
         weights = part.approach(weights, mask, STEPS)
         change = weights - old
         errors.append(max(float(np.sum((change @ part.hessian) * change)) / power, errors[-1]))

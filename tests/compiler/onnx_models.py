@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from lth_deploy.formats import Block
+from lth_deploy.formats.blocks import join_blocks, split_blocks
+from lth_deploy.structures import Block
 
 Array = npt.NDArray[np.generic]
 
@@ -82,9 +83,9 @@ def quantized_conv(weights: npt.NDArray[np.int8]) -> ModelProto:
 
 def in_blocks(weights: Array, block: Block, zeros: float, rng: np.random.Generator) -> Array:
     """The weights with a share of their blocks set to zero."""
-    rows = block.split(weights).copy()
+    rows = split_blocks(weights, block).copy()
     rows[rng.random(len(rows)) < zeros] = 0
-    return block.join(rows, weights.shape)
+    return join_blocks(rows, weights.shape, block)
 
 
 def initializers(model: ModelProto) -> dict[str, Array]:

@@ -10,8 +10,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lth_deploy.errors import ArtifactError
-from lth_deploy.formats import BLOCKS, FORMATS, LOAD_ZEROS, SINGLE, Block, choose, entropy_bound, occupancy
+from lth_deploy.formats import FORMATS, LOAD_ZEROS, choose, entropy_bound, occupancy
 from lth_deploy.formats.base import Array, checked_elements
+from lth_deploy.formats.blocks import join_blocks
+from lth_deploy.structures import BLOCKS, SINGLE, Block
 
 SPARSE = [name for name in FORMATS if name != "dense"]
 
@@ -55,7 +57,9 @@ def test_decode_gives_the_tensor_back(weights: Array, name: str) -> None:
 def test_long_gaps_and_odd_sizes(name: str, zeros: float, size: int) -> None:
     form = FORMATS.get(name)
     shape = (size,) if form.block == SINGLE else (form.block.outputs, size * form.block.inputs)
-    weights = form.block.join(np.repeat(sparse_weights(zeros, np.float32, (size, 1), size), form.block.size, 1), shape)
+    weights = join_blocks(
+        np.repeat(sparse_weights(zeros, np.float32, (size, 1), size), form.block.size, 1), shape, form.block
+    )
     assert np.array_equal(form.decode(form.encode(weights), weights.shape), weights)
 
 
@@ -79,14 +83,14 @@ def test_the_smallest_format_is_near_the_entropy(dtype: type, zeros: float) -> N
     assert form.nbytes(form.encode(weights)) <= 1.08 * entropy_bound(weights)
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.suffix[1:] or "single")
+@pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int8])
 @pytest.mark.parametrize("zeros", [0.0, 0.3, 0.5, 0.8, 0.9, 0.955, 0.98, 0.995])
 def test_blocks_are_near_the_entropy_of_their_own_positions(dtype: type, zeros: float, block: Block) -> None:
     rng = np.random.default_rng(0)
     rows = rng.integers(1, 100, (256 * 128 * 9, block.size)).astype(dtype)
     rows[rng.random(len(rows)) < zeros] = 0
-    weights = block.join(rows, (256 * block.outputs, 128 * block.inputs, 3, 3))
+    weights = join_blocks(rows, (256 * block.outputs, 128 * block.inputs, 3, 3), block)
     name = choose(weights, "size")
     form = FORMATS.get(name)
     assert form.nbytes(form.encode(weights)) <= 1.08 * entropy_bound(weights, block=block)

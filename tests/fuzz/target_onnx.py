@@ -27,7 +27,7 @@ def prepare(folder: Path) -> None:
 
 def _models() -> dict[str, ModelProto]:
     from lth_deploy.compiler.artifact.metadata import ArtifactMetadata, ClassName, write_metadata
-    from lth_deploy.formats import Block
+    from lth_deploy.structures import Block
     from tests.compiler.onnx_models import detector, quantized_conv
     from tests.hostile.make_corpus import valid, valid_blocks, valid_int8_region, valid_region, valid_roi_align
     from tests.tiny_artifact import CLASSES, IDS, tiny_model

@@ -15,7 +15,8 @@ from lth_deploy.compiler.artifact.pack import pack
 from lth_deploy.compiler.artifact.roi_align import fast_roi_align
 from lth_deploy.compiler.importing.imported import normalize
 from lth_deploy.compiler.regions.codegen.build import build_regions, zeros_from
-from lth_deploy.formats import Block, Preference
+from lth_deploy.formats import Preference
+from lth_deploy.structures import Block
 from tests import roi_align_models
 from tests.compiler.onnx_models import conv, in_blocks, quantized_conv, sparse
 

@@ -7,7 +7,7 @@ import pytest
 from lth_deploy.compiler.artifact.load import check_model, load_model
 from lth_deploy.compiler.artifact.metadata import read_metadata
 from lth_deploy.errors import ArtifactError, DataError
-from lth_deploy.formats import Block
+from lth_deploy.structures import Block
 from tests.hostile.make_corpus import corpus, valid, valid_blocks, valid_int8_region, valid_region, valid_roi_align
 
 FILES = corpus()

@@ -16,8 +16,8 @@ from lth_deploy.pruning.layer import PrunableLayer  # noqa: E402
 from lth_deploy.pruning.ranking.allocation import prune  # noqa: E402
 from lth_deploy.pruning.ranking.criteria import magnitude  # noqa: E402
 from lth_deploy.pruning.ranking.rank import ones  # noqa: E402
-from lth_deploy.pruning.ranking.structure import STRUCTURES  # noqa: E402
 from lth_deploy.pruning.scope import layers_of, scoped_layers  # noqa: E402
+from lth_deploy.structures import STRUCTURES  # noqa: E402
 from tests.tiny_detectors import tiny_detector  # noqa: E402
 
 TOLERANCE = 0.02

@@ -12,22 +12,15 @@ from lth_deploy.errors import RecipeError, TrainingError
 from lth_deploy.mask import Masks, is_subset, sparsity
 from lth_deploy.pruning.layer import PrunableLayer
 from lth_deploy.pruning.ranking.allocation import prune, zero_macs
+from lth_deploy.pruning.ranking.block_scores import BlockScore, block_scores, expand_blocks
 from lth_deploy.pruning.ranking.budget import Allocation
 from lth_deploy.pruning.ranking.criteria import CRITERIA, magnitude
 from lth_deploy.pruning.ranking.erdos_renyi import erk_zeros
-from lth_deploy.pruning.ranking.structure import (
-    STRUCTURES,
-    AnyStructure,
-    BlockScore,
-    Groups,
-    Structure,
-    block_scores,
-    expand_blocks,
-)
 from lth_deploy.pruning.search.control_masks import permuted
+from lth_deploy.structures import STRUCTURES, Block, Groups, Structure
 
 SINGLE = STRUCTURES["single"]
-BLOCKS = {name: structure for name, structure in STRUCTURES.items() if isinstance(structure, Structure)}
+BLOCKS = {name: structure for name, structure in STRUCTURES.items() if isinstance(structure, Block)}
 BLOCKED = [name for name in BLOCKS if name != "single"]
 GROUPS = {name: structure for name, structure in STRUCTURES.items() if isinstance(structure, Groups)}
 ALLOCATIONS: tuple[Allocation, ...] = ("global", "per_layer", "erk", "macs")
@@ -52,7 +45,7 @@ def ones(layers: list[PrunableLayer]) -> Masks:
     return {layer.name: np.ones(layer.weights.shape, np.bool_) for layer in layers}
 
 
-def levels(allocation: Allocation, structure: AnyStructure, asked: tuple[float, ...]) -> list[Masks]:
+def levels(allocation: Allocation, structure: Structure, asked: tuple[float, ...]) -> list[Masks]:
     layers, made = network(), [ones(network())]
     for level in asked:
         made.append(prune(layers, made[-1], level, magnitude, allocation, structure))

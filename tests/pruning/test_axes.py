@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch", reason="torch comes with the extra 'train'"
 
 from lth_deploy.mask import Masks, load_masks, sparsity  # noqa: E402
 from lth_deploy.pruning.ranking.budget import Allocation  # noqa: E402
-from lth_deploy.pruning.ranking.structure import STRUCTURES, Groups  # noqa: E402
+from lth_deploy.structures import STRUCTURES, Groups  # noqa: E402
 from tests.pruning.toy_search import toy_recipe, toy_search  # noqa: E402
 
 

@@ -17,8 +17,8 @@ from lth_deploy.pruning.layer import PrunableLayer  # noqa: E402
 from lth_deploy.pruning.ranking.allocation import prune, zero_macs  # noqa: E402
 from lth_deploy.pruning.ranking.budget import Allocation  # noqa: E402
 from lth_deploy.pruning.ranking.criteria import CRITERIA  # noqa: E402
-from lth_deploy.pruning.ranking.structure import STRUCTURES  # noqa: E402
 from lth_deploy.pruning.search.control_masks import permuted  # noqa: E402
+from lth_deploy.structures import STRUCTURES  # noqa: E402
 from lth_deploy.training.state import TrainingState  # noqa: E402
 from tests.pruning.toy_search import toy_recipe, toy_search  # noqa: E402
 

@@ -11,9 +11,10 @@ torch = pytest.importorskip("torch", reason="torch comes with the extra 'train'"
 from lth_deploy.config.search_spec import SourceSpec  # noqa: E402
 from lth_deploy.errors import RecipeError  # noqa: E402
 from lth_deploy.mask import load_masks  # noqa: E402
+from lth_deploy.pruning.ranking.block_scores import block_scores  # noqa: E402
 from lth_deploy.pruning.ranking.permute import reordered, similarity_order  # noqa: E402
-from lth_deploy.pruning.ranking.structure import STRUCTURES, block_scores  # noqa: E402
 from lth_deploy.pruning.search.transfer import read_ticket  # noqa: E402
+from lth_deploy.structures import STRUCTURES  # noqa: E402
 from lth_deploy.training.state import TrainingState  # noqa: E402
 from tests.pruning.toy_search import REWIND, ToyDetector, toy_recipe, toy_search  # noqa: E402
 

@@ -18,8 +18,8 @@ from lth_deploy.errors import DataError, TrainingError  # noqa: E402
 from lth_deploy.mask import load_masks, sparsity  # noqa: E402
 from lth_deploy.pruning.ranking.allocation import prune  # noqa: E402
 from lth_deploy.pruning.ranking.criteria import magnitude  # noqa: E402
-from lth_deploy.pruning.ranking.structure import STRUCTURES  # noqa: E402
 from lth_deploy.run.directory import RunDirectory, read_metrics  # noqa: E402
+from lth_deploy.structures import STRUCTURES  # noqa: E402
 from lth_deploy.training.hooks import SaveCheckpoint, StopRequested  # noqa: E402
 from lth_deploy.training.state import TrainingState  # noqa: E402
 from tests.pruning.toy_search import REWIND, TOTAL, ToyBatches, build, toy_recipe, toy_search  # noqa: E402

@@ -7,9 +7,10 @@ import numpy.typing as npt
 import pytest
 
 from lth_deploy.reconstruction.layer import LayerProblem
-from lth_deploy.reconstruction.mask_selection import UNITS, Unit, fallen
+from lth_deploy.reconstruction.mask_selection import select_kept
 from lth_deploy.reconstruction.moments import Moments
 from lth_deploy.reconstruction.obs import Problem, fall_apart, falls_of, in_rounds, one_by_one, problem_of
+from lth_deploy.structures import RECONSTRUCTED, SINGLE, Groups
 
 Matrix = npt.NDArray[np.float64]
 
@@ -91,7 +92,7 @@ def test_outputs_change_less_than_by_magnitude(seed: int, share: float, width: i
     moments = _moments(seed, rows=8, width=width, samples=3 * width)
     layer = LayerProblem(moments, 1)
     zeros = round(share * 8 * width)
-    found = layer.prune(zeros, Unit())
+    found = layer.prune(zeros, SINGLE)
     assert np.count_nonzero(found[..., :width]) == 8 * width - zeros
     assert layer.error(found) < 0.8 * layer.error(layer.by_magnitude(zeros))
 
@@ -100,7 +101,7 @@ def test_taking_weights_out_one_by_one_is_no_worse_than_rounds() -> None:
     problem = problem_of(_moments(4, rows=8, width=40, samples=200), damping=0.01)
     alive = np.ones((1, 8, 40), np.bool_)
     exact = problem.solve(one_by_one(falls_of(problem, alive), alive, 160))
-    rounds = in_rounds(problem, alive, 160, 1, Unit())[1]
+    rounds = in_rounds(problem, alive, 160, 1, SINGLE)[1]
     losses = [float(np.sum((w @ problem.hessian) * w) - 2 * np.sum(w * problem.target)) for w in (exact, rounds)]
     assert losses[0] <= losses[1]
 
@@ -111,30 +112,31 @@ def test_dead_weights_stay_dead_and_groups_have_their_own_inputs(width: int) -> 
     moments.rows[:, :, ::3] = 0.0
     layer = LayerProblem(moments, 1)
     zeros = round(0.6 * 6 * width)
-    found = layer.prune(zeros, Unit())
+    found = layer.prune(zeros, SINGLE)
     assert not found[:, :, :width:3].any()
     assert np.count_nonzero(found[..., :width]) == 6 * width - zeros
     assert layer.error(found) < layer.error(layer.by_magnitude(zeros))
 
 
-@pytest.mark.parametrize("name", UNITS)
+@pytest.mark.parametrize("name", RECONSTRUCTED)
 def test_units_fall_together(name: str) -> None:
-    unit = UNITS[name]
+    structure = RECONSTRUCTED[name]
     rng = np.random.default_rng(0)
     # 6 outputs and 10 inputs: smaller blocks at both edges of the larger ones.
-    mask = fallen(rng.random((1, 6, 20)), np.ones((1, 6, 20), np.bool_), 60, 2, unit).reshape(6, 10, 2)
-    for row, first in itertools.product(range(0, 6, unit.outputs), range(0, 10, unit.inputs)):
-        block = mask[row : row + unit.outputs, first : first + unit.inputs]
-        if unit.keep:
-            assert (block.sum(axis=1) == min(unit.keep, block.shape[1])).all()
+    mask = select_kept(rng.random((1, 6, 20)), np.ones((1, 6, 20), np.bool_), 60, 2, structure).reshape(6, 10, 2)
+    outputs, inputs = (1, structure.of) if isinstance(structure, Groups) else (structure.outputs, structure.inputs)
+    for row, first in itertools.product(range(0, 6, outputs), range(0, 10, inputs)):
+        block = mask[row : row + outputs, first : first + inputs]
+        if isinstance(structure, Groups):
+            assert (block.sum(axis=1) == min(structure.keep, block.shape[1])).all()
         else:
             assert set(block.sum(axis=(0, 1))) <= {0, block[..., 0].size}
-    if not unit.keep:
-        assert 60 <= np.count_nonzero(~mask) < 60 + unit.outputs * unit.inputs
+    if not isinstance(structure, Groups):
+        assert 60 <= np.count_nonzero(~mask) < 60 + outputs * inputs
 
 
 def test_the_curve_rises_from_zero() -> None:
-    curve = LayerProblem(_moments(0, rows=16, width=24, samples=100), 1).curve(Unit())
+    curve = LayerProblem(_moments(0, rows=16, width=24, samples=100), 1).curve(SINGLE)
     assert curve[0] == 0.0
     assert (np.diff(curve) >= 0).all()
     assert 0 < curve[-1] <= 1.0

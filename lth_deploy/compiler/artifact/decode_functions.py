@@ -17,7 +17,8 @@ from onnx import FunctionProto, TensorProto, helper
 
 from lth_deploy.compiler.artifact.domain import DOMAIN, operator_of, position_input
 from lth_deploy.compiler.artifact.function_builder import ROW, BodyBuilder
-from lth_deploy.formats import FORMATS, SINGLE
+from lth_deploy.formats import FORMATS
+from lth_deploy.structures import SINGLE
 
 ADD_REDUCTION_OPSET = 16
 """First opset whose ScatterElements can add."""

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from onnx import AttributeProto, NodeProto, TensorProto, helper, numpy_helper
 
-from lth_deploy.formats import SINGLE, Block
+from lth_deploy.structures import SINGLE, Block
 
 ROW = 64
 """Length of the rows that sums run in; 64 * (2**16 - 1) is still exact in float32."""

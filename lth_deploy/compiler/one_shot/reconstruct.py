@@ -19,9 +19,9 @@ from lth_deploy.compiler.quantization.calibration import Feeds, check_feeds
 from lth_deploy.errors import UsageError
 from lth_deploy.formats import Array
 from lth_deploy.reconstruction.layer import LayerProblem
-from lth_deploy.reconstruction.mask_selection import UNITS
 from lth_deploy.reconstruction.moments import Matrix
 from lth_deploy.reconstruction.network import PROBED_IMAGES, error_curves, zeros_of
+from lth_deploy.structures import RECONSTRUCTED
 
 log = logging.getLogger(__name__)
 
@@ -38,17 +38,17 @@ class OneShot:
             model: in floats.
             feeds: inputs of the model for some tens of images.
             exclude: patterns of weight names to leave alone.
-            structure: a name in UNITS.
+            structure: a name in RECONSTRUCTED.
 
         Raises:
             UsageError: nothing can be pruned, a pattern matches nothing, or the structure is unknown.
             DataError: the images are missing or all alike, or what reaches a layer on them is not finite.
             ArtifactError: the model does not run on them.
         """
-        if structure not in UNITS:
-            raise UsageError(f"unknown structure '{structure}'; choose one of {', '.join(UNITS)}")
+        if structure not in RECONSTRUCTED:
+            raise UsageError(f"unknown structure '{structure}'; choose one of {', '.join(RECONSTRUCTED)}")
         check_feeds(feeds, one_size=False, purpose="one-shot pruning")
-        self._unit = UNITS[structure]
+        self._structure = RECONSTRUCTED[structure]
         self._dense = model
         layers, left = prunable(model, exclude)
         self._layers, unseen = seen_layers(model.proto, layers)
@@ -61,7 +61,7 @@ class OneShot:
             self._problems[name] = LayerProblem(moments, taps[name])
         step = max(1, len(feeds) // PROBED_IMAGES)
         probed = feeds[::step][:PROBED_IMAGES]
-        self._curves = error_curves(self._problems, self._unit, lambda probes: self._effects(probes, probed))
+        self._curves = error_curves(self._problems, self._structure, lambda probes: self._effects(probes, probed))
 
     def prune(self, sparsity: float) -> tuple[NormalizedModel, PruneReport]:
         """The model with a share of its weights zero, and what is left solved for.
@@ -73,7 +73,7 @@ class OneShot:
             UsageError: the sparsity is not in [0, 1), or more than the layers can take.
         """
         check_sparsity(sparsity)
-        zeros = zeros_of(self._problems, self._unit, self._curves, sparsity)
+        zeros = zeros_of(self._problems, self._structure, self._curves, sparsity)
         solved: dict[str, Array] = {}
         losses: dict[str, LayerLoss] = {}
         for layer in self._layers:
@@ -101,7 +101,7 @@ class OneShot:
     def _reconstruct(self, layer: SeenLayer, zeros: int, solved: dict[str, Array]) -> LayerLoss:
         """Add the pruned and solved weights of a layer, and its bias, to `solved`."""
         problem = self._problems[layer.name]
-        rows = problem.prune(zeros, self._unit)
+        rows = problem.prune(zeros, self._structure)
         weights = layer.apply(rows)
         solved[layer.name] = weights
         if layer.bias is not None:

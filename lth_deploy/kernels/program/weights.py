@@ -6,12 +6,13 @@ from typing import Literal
 
 from lth_deploy.kernels.program.limits import MAX_WEIGHT_ELEMENTS, require
 from lth_deploy.kernels.program.values import Pair
+from lth_deploy.structures import BLOCKS, SINGLE
 
 Coding = Literal["dense", "bitmask", "steps8", "gaps4", "gaps6", "gaps8", "gaps10", "gaps12", "gaps16"]
 ValueType = Literal["f32", "f16", "s8", "s32"]
 
 CODINGS = ("dense", "bitmask", "steps8", "gaps4", "gaps6", "gaps8", "gaps10", "gaps12", "gaps16")
-BLOCKS = ((2, 1), (1, 4), (2, 4))
+STORED_BLOCKS = {(block.outputs, block.inputs): block.dims for block in BLOCKS.values() if block != SINGLE}
 
 ONNX_TYPES: dict[ValueType, int] = {"f32": 1, "f16": 10, "s8": 3, "s32": 6}
 """The element type of ONNX (TensorProto.DataType) that each type of values is stored as."""
@@ -53,7 +54,8 @@ class Weight:
         require(self.value_type != "s32" or plain, "s32 is for dense biases of one dimension")
 
     def _check_block(self, block: Pair) -> None:
-        require(block in BLOCKS, f"unknown blocks of {block[0]}x{block[1]}, allowed are 2x1, 1x4 and 2x4")
+        allowed = ", ".join(STORED_BLOCKS.values())
+        require(block in STORED_BLOCKS, f"unknown blocks of {block[0]}x{block[1]}, allowed are {allowed}")
         require(self.coding != "dense", "dense weights have no blocks")
         whole = len(self.dims) > 1 and all(dim % side == 0 for dim, side in zip(self.dims, block, strict=False))
         require(whole, f"{list(self.dims)} is no whole number of blocks of {block[0]}x{block[1]}")

@@ -9,21 +9,13 @@ import numpy.typing as npt
 
 from lth_deploy.mask import Masks
 from lth_deploy.pruning.layer import PrunableLayer
+from lth_deploy.pruning.ranking.block_scores import BlockScore, best_of_groups, block_scores, expand_blocks
 from lth_deploy.pruning.ranking.budget import Allocation, budget_left
 from lth_deploy.pruning.ranking.criteria import Criterion
 from lth_deploy.pruning.ranking.erdos_renyi import erk_zeros
 from lth_deploy.pruning.ranking.filters import prune_filters
 from lth_deploy.pruning.ranking.lowest_scores import Candidates, check_finite, lowest
-from lth_deploy.pruning.ranking.structure import (
-    AnyStructure,
-    BlockScore,
-    Filters,
-    Groups,
-    Structure,
-    best_of_groups,
-    block_scores,
-    expand_blocks,
-)
+from lth_deploy.structures import SINGLE, Block, Filters, Groups, Structure
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
@@ -35,7 +27,7 @@ def prune(
     sparsity: float,
     criterion: Criterion,
     allocation: Allocation,
-    structure: AnyStructure,
+    structure: Structure,
     block_score: BlockScore | Literal["auto"] = "auto",
     seed: int = 0,
 ) -> Masks:
@@ -66,7 +58,7 @@ def prune(
     else:
         falls = lowest(
             blocks,
-            budget_left(layers, masks, sparsity, structure.outputs * structure.inputs, macs=allocation == "macs"),
+            budget_left(layers, masks, sparsity, structure.size, macs=allocation == "macs"),
         )
     return {
         layer.name: masks[layer.name] & ~expand_blocks(fall, layer.weights.shape, structure, layer.transposed)
@@ -91,14 +83,14 @@ def _candidates(
     layer: PrunableLayer,
     mask: BoolArray,
     criterion: Criterion,
-    structure: Structure,
+    block: Block,
     allocation: Allocation,
     block_score: BlockScore,
     seed: int,
 ) -> Candidates:
-    scores, counts = block_scores(criterion(layer, mask, seed), structure, layer.transposed, block_score)
-    alive, _ = block_scores(mask.astype(np.float32), structure, layer.transposed)
-    cost: float | FloatArray = 1.0 if structure == Structure(1, 1) else counts
+    scores, counts = block_scores(criterion(layer, mask, seed), block, layer.transposed, block_score)
+    alive, _ = block_scores(mask.astype(np.float32), block, layer.transposed)
+    cost: float | FloatArray = 1.0 if block == SINGLE else counts
     if allocation == "macs":
         scores = scores / np.float32(_loss_scale(layer, scores[alive > 0], criterion.additive))
         cost = cost * layer.positions
@@ -123,13 +115,12 @@ def _zeros_by_layer(
     masks: Mapping[str, BoolArray],
     sparsity: float,
     allocation: Allocation,
-    structure: Structure,
+    block: Block,
 ) -> list[float]:
     """How many weights are still to fall in each layer, where layers have shares of their own."""
-    block = structure.outputs * structure.inputs
     if allocation == "per_layer":
-        return [budget_left([layer], masks, sparsity, block, macs=False) for layer in layers]
-    budget_left(layers, masks, sparsity, block, macs=False)  # refuses a level that is passed already
+        return [budget_left([layer], masks, sparsity, block.size, macs=False) for layer in layers]
+    budget_left(layers, masks, sparsity, block.size, macs=False)  # refuses a level that is passed already
     wanted = erk_zeros([layer.weights.shape for layer in layers], sparsity)
     gone = [int(np.count_nonzero(~masks[layer.name])) for layer in layers]
     return [float(max(zeros - fallen, 0)) for zeros, fallen in zip(wanted, gone, strict=True)]

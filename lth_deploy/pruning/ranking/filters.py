@@ -12,10 +12,10 @@ import numpy.typing as npt
 from lth_deploy.errors import RecipeError
 from lth_deploy.mask import Masks
 from lth_deploy.pruning.layer import PrunableLayer
+from lth_deploy.pruning.ranking.block_scores import BlockScore
 from lth_deploy.pruning.ranking.budget import Allocation, at_most, budget_left
 from lth_deploy.pruning.ranking.criteria import Criterion
 from lth_deploy.pruning.ranking.lowest_scores import Candidates, check_finite, lowest
-from lth_deploy.pruning.ranking.structure import BlockScore
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]

@@ -14,7 +14,7 @@ from lth_deploy.pruning.layer import PrunableLayer
 from lth_deploy.pruning.ranking.allocation import prune, zero_macs
 from lth_deploy.pruning.ranking.criteria import CRITERIA, Signal
 from lth_deploy.pruning.ranking.signals import Signals, movement
-from lth_deploy.pruning.ranking.structure import STRUCTURES, Groups
+from lth_deploy.structures import STRUCTURES, Groups
 
 Measure = Callable[[Signal, nn.Module], Signals]
 """Measures a signal on a model, which it leaves as it is."""

@@ -7,27 +7,20 @@ import numpy as np
 import numpy.typing as npt
 
 from lth_deploy.mask import Masks
-from lth_deploy.pruning.ranking.structure import (
-    AnyStructure,
-    Filters,
-    Groups,
-    Structure,
-    best_of_groups,
-    block_scores,
-    expand_blocks,
-)
+from lth_deploy.pruning.ranking.block_scores import best_of_groups, block_scores, expand_blocks
+from lth_deploy.structures import Block, Filters, Groups, Structure
 
 
 def permuted(
     masks: Mapping[str, npt.NDArray[np.bool_]],
-    structure: AnyStructure,
+    structure: Structure,
     transposed: frozenset[str],
     seed: int,
     tied: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Masks:
     """Each layer's mask with its blocks in random order: the ticket's sparsity per layer, none of its positions.
 
-    Structure at a layer's edge are smaller; they are permuted among blocks of their own size, so that the number of
+    Blocks at a layer's edge are smaller; they are permuted among blocks of their own size, so that the number of
     zeros stays exact. Groups of N:M keep N places each, drawn anew. Filters that are tied stay so: `tied` names the
     layers that lose the same ones.
     """
@@ -46,12 +39,12 @@ def permuted(
 
 
 def _permuted_blocks(
-    mask: npt.NDArray[np.bool_], structure: Structure, transposed: bool, rng: np.random.Generator
+    mask: npt.NDArray[np.bool_], block: Block, transposed: bool, rng: np.random.Generator
 ) -> npt.NDArray[np.bool_]:
-    scores, counts = block_scores(mask.astype(np.float32), structure, transposed)
+    scores, counts = block_scores(mask.astype(np.float32), block, transposed)
     blocks = (scores > 0).reshape(-1)
     sizes = np.broadcast_to(counts, scores.shape).reshape(-1)
     for size in np.unique(sizes):
         place = np.flatnonzero(sizes == size)
         blocks[place] = blocks[rng.permutation(place)]
-    return expand_blocks(blocks.reshape(scores.shape), mask.shape, structure, transposed).copy()
+    return expand_blocks(blocks.reshape(scores.shape), mask.shape, block, transposed).copy()

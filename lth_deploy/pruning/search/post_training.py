@@ -19,9 +19,9 @@ from lth_deploy.mask import Masks
 from lth_deploy.pruning.scope import ScopedLayer
 from lth_deploy.reconstruction.columns import FloatArray, Geometry, columns
 from lth_deploy.reconstruction.layer import LayerProblem
-from lth_deploy.reconstruction.mask_selection import UNITS
 from lth_deploy.reconstruction.moments import Matrix, Moments
 from lth_deploy.reconstruction.network import PROBED_IMAGES, error_curves, zeros_of
+from lth_deploy.structures import RECONSTRUCTED
 
 logger = logging.getLogger(__name__)
 
@@ -55,13 +55,13 @@ def reconstruct(
         layers: what may be pruned.
         images: float32 [3, H, W] in 0..1, some tens of them.
         sparsity: share of zeros over all layers together; N:M has its own.
-        structure: a name in UNITS.
+        structure: a name in RECONSTRUCTED.
 
     Raises:
         UsageError: the layers cannot take so many zeros.
         DataError: no image reaches a layer, or what does is not finite.
     """
-    unit = UNITS[structure]
+    pruned_together = RECONSTRUCTED[structure]
     twin = copy.deepcopy(model).eval()
     modules, norms = prunable_modules(twin), norms_behind(twin)
     seen = [_seen(layer, modules[layer.module_name], norms) for layer in layers]
@@ -71,12 +71,12 @@ def reconstruct(
         for one in seen
     }
     probed = images[:: max(1, len(images) // PROBED_IMAGES)][:PROBED_IMAGES]
-    curves = error_curves(problems, unit, lambda probes: _effects(twin, seen, probes, probed))
-    zeros = zeros_of(problems, unit, curves, sparsity)
+    curves = error_curves(problems, pruned_together, lambda probes: _effects(twin, seen, probes, probed))
+    zeros = zeros_of(problems, pruned_together, curves, sparsity)
     masks: Masks = {}
     for one in seen:
         name, problem = one.layer.name, problems[one.layer.name]
-        rows = problem.prune(zeros[name], unit)
+        rows = problem.prune(zeros[name], pruned_together)
         weights = _weights(one, rows)
         masks[name] = weights != 0
         logger.info(

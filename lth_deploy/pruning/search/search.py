@@ -18,7 +18,6 @@ from lth_deploy.pruning.ranking.permute import reordered, similarity_order
 from lth_deploy.pruning.ranking.rank import Measure
 from lth_deploy.pruning.ranking.reachable import check_levels
 from lth_deploy.pruning.ranking.signals import SumMovement
-from lth_deploy.pruning.ranking.structure import STRUCTURES, Structure
 from lth_deploy.pruning.search.early_files import EarlyFiles
 from lth_deploy.pruning.search.early_masks import RecordEarlyMasks
 from lth_deploy.pruning.search.gradual import RaiseSparsity
@@ -31,6 +30,7 @@ from lth_deploy.pruning.search.trial_masks import TrialMasks, is_gradual
 from lth_deploy.pruning.search.trials import Trials
 from lth_deploy.run.directory import RunDirectory, truncate_metrics
 from lth_deploy.run.trial_result import TrialResult
+from lth_deploy.structures import STRUCTURES, Block
 from lth_deploy.training.hardware import hardware_of
 from lth_deploy.training.hooks import Hook
 from lth_deploy.training.loop import BatchSource
@@ -171,7 +171,7 @@ class Search:
         All later trials start from these two, so that nothing else needs to know of the order.
         """
         structure = STRUCTURES[self.recipe.pruning.structure]
-        if not isinstance(structure, Structure):
+        if not isinstance(structure, Block):
             raise ValueError("groups of N:M are not permuted")  # recipes that ask for it are refused
         image = self.batches.batch(0)[0][0].to(self.device)
         order = similarity_order(model, [image], structure.inputs)

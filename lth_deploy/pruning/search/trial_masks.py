@@ -1,7 +1,6 @@
 """The mask of each trial: ranked, taken over from a source, permuted, or its parent's."""
 
 import logging
-from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -12,12 +11,12 @@ from lth_deploy.mask import Masks, load_masks, save_masks, sparsity
 from lth_deploy.pruning.layer import PrunableLayer
 from lth_deploy.pruning.ranking.rank import Measure, Ranking, ones
 from lth_deploy.pruning.ranking.signals import Signals
-from lth_deploy.pruning.ranking.structure import STRUCTURES
 from lth_deploy.pruning.search.control_masks import permuted
 from lth_deploy.pruning.search.early_files import EarlyFiles
 from lth_deploy.pruning.search.plan import TrialPlan
 from lth_deploy.pruning.search.trials import Trials
 from lth_deploy.run.directory import Trial
+from lth_deploy.structures import STRUCTURES
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +74,7 @@ class TrialMasks:
     def of_weights(self, model: nn.Module, levels: Sequence[float]) -> list[Masks]:
         """The masks of one shot at each level from the weights of `model`, which is in the middle of its training."""
         pruning, seed = self.trials.recipe.pruning, self.trials.recipe.training.seed
-        positions: Mapping[str, float] = defaultdict(lambda: 1.0)
+        positions: Mapping[str, float] = dict.fromkeys((layer.name for layer in self.trials.scoped(model)), 1.0)
         if pruning.allocation == "macs":
             positions = self.positions(deepcopy(model))  # a training goes on with a model that nothing has touched
         ranking = Ranking(pruning, seed, lambda one, signals: self.trials.layers(one, positions, signals), self.measure)

@@ -10,7 +10,8 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from lth_deploy.compiler.artifact.decode_functions import body
 from lth_deploy.compiler.artifact.domain import DOMAIN, DOMAIN_VERSION, operator_of
-from lth_deploy.formats import FORMATS, SINGLE
+from lth_deploy.formats import FORMATS
+from lth_deploy.structures import SINGLE
 from tests.compiler.onnx_models import run, sparse
 
 SPARSE = [name for name in FORMATS if name != "dense"]

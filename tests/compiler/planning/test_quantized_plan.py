@@ -11,8 +11,9 @@ from lth_deploy.compiler.planning.select_regions import Facts
 from lth_deploy.compiler.regions.match.quad_density import kept_quads, quad_density
 from lth_deploy.compiler.regions.match.region_op import Kind, RegionOp
 from lth_deploy.config.target import ByteRates, CostTable, Target
-from lth_deploy.formats import Array, Block
+from lth_deploy.formats import Array
 from lth_deploy.kernels.program.values import Window
+from lth_deploy.structures import Block
 from tests.compiler.onnx_models import in_blocks
 from tests.compiler.regions.quantized_graphs import QuantizedGraph
 

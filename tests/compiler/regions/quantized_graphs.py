@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from lth_deploy.formats import Block
+from lth_deploy.formats.blocks import has_whole_blocks
+from lth_deploy.structures import Block
 from tests.compiler.onnx_models import in_blocks
 from tests.compiler.regions.region_graphs import Graph
 
@@ -30,7 +31,7 @@ class QuantizedGraph(Graph):
         """An int8 weight with one scale an output, behind its DQ. shape: outputs first; stored with them at `axis`."""
         values = self.rng.integers(-60, 60, shape).astype(np.int8)
         block = Block(1, 4)
-        values = np.asarray(in_blocks(values, block, zeros, self.rng) if block.fits(shape) else values)
+        values = np.asarray(in_blocks(values, block, zeros, self.rng) if has_whole_blocks(shape, block) else values)
         self.tensors[name] = np.ascontiguousarray(values.swapaxes(0, axis))
         self.tensors[f"{name}.scale"] = self.rng.uniform(0.0005, 0.002, shape[0]).astype(np.float32)
         self.tensors[f"{name}.zero"] = np.zeros(shape[0], np.int8)

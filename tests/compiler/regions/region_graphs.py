@@ -20,11 +20,12 @@ from lth_deploy.compiler.artifact.packed_weight import array_of
 from lth_deploy.compiler.importing.imported import normalize
 from lth_deploy.compiler.regions.codegen.build import RegionPlan, build_regions, zeros_from
 from lth_deploy.errors import MissingLibraryError
-from lth_deploy.formats import FORMATS, Block
+from lth_deploy.formats import FORMATS
 from lth_deploy.kernels import ops_library
 from lth_deploy.kernels.oracle.exactness import reads_quantized
 from lth_deploy.kernels.oracle.reference import run_bounded
 from lth_deploy.kernels.program.program import Program
+from lth_deploy.structures import Block
 from lth_deploy.workflow.gates.region_steps import Stock, wrong_step
 
 Array = np.ndarray[Any, Any]

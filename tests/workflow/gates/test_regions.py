@@ -19,10 +19,10 @@ from lth_deploy.compiler.model.save import save_model
 from lth_deploy.compiler.regions.codegen.build import build_regions, zeros_from
 from lth_deploy.config.target import GatesSpec, Target
 from lth_deploy.errors import MissingLibraryError, ParityError
-from lth_deploy.formats import Block
 from lth_deploy.kernels import ops_library
 from lth_deploy.measure.machine import describe_machine
 from lth_deploy.runtimes import RUNTIMES, Session
+from lth_deploy.structures import Block
 from lth_deploy.workflow.export.from_onnx import OnnxJob, export_onnx
 from lth_deploy.workflow.gates import region_steps
 from lth_deploy.workflow.gates.regions import RegionCheck, hold_regions

@@ -27,9 +27,9 @@ from lth_deploy.pruning.layer import PrunableLayer  # noqa: E402
 from lth_deploy.pruning.ranking.allocation import prune  # noqa: E402
 from lth_deploy.pruning.ranking.coupled_filters import silenced, tied_layers  # noqa: E402
 from lth_deploy.pruning.ranking.criteria import CRITERIA  # noqa: E402
-from lth_deploy.pruning.ranking.structure import STRUCTURES  # noqa: E402
 from lth_deploy.pruning.scope import scoped_layers  # noqa: E402
 from lth_deploy.run.directory import RunDirectory  # noqa: E402
+from lth_deploy.structures import STRUCTURES  # noqa: E402
 from lth_deploy.training.state import TrainingState  # noqa: E402
 from lth_deploy.workflow.export.from_run import export  # noqa: E402
 from lth_deploy.workflow.inspect.inspect import inspect_artifact  # noqa: E402

@@ -12,7 +12,7 @@ from lth_deploy.compiler.regions.analysis.tensor_info import TensorInfo
 from lth_deploy.compiler.regions.match.region_op import HEAVY, RegionOp
 from lth_deploy.compiler.regions.partition.grow import same_plane_tensors
 from lth_deploy.errors import ArtifactError
-from lth_deploy.formats import FORMATS, SINGLE
+from lth_deploy.formats import FORMATS
 from lth_deploy.kernels.program.instruction import Instruction
 from lth_deploy.kernels.program.ops.activate import Activate, Requantize
 from lth_deploy.kernels.program.ops.add import Add, QAdd
@@ -27,6 +27,7 @@ from lth_deploy.kernels.program.ops.slice import Slice
 from lth_deploy.kernels.program.program import Output, Program
 from lth_deploy.kernels.program.values import NONE, Act, Quantized
 from lth_deploy.kernels.program.weights import Coding, ValueType, Weight
+from lth_deploy.structures import SINGLE
 
 _TYPES: dict[int, ValueType] = {
     TensorProto.FLOAT: "f32",

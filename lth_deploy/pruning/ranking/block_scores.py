@@ -1,67 +1,29 @@
-"""Structures: which weights share one mask bit, or compete for the places in one group.
+"""Scores of blocks from the scores of their weights, masks from those of blocks, and the best of N:M groups.
 
-A block is R consecutive output channels by C consecutive input channels at one tap of the kernel, which is
-what the sparse kernels load as one unit. Structure at the edge of a layer are smaller, never padded with weights.
-Of a group, M consecutive input channels of one output at one tap, N weights are left.
+A block is what the sparse kernels load together. Blocks at the edges of a layer are smaller, never
+padded with weights; see `structures`.
 """
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+
+from lth_deploy.structures import Block, Groups
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 BlockScore = Literal["l2", "l1", "max"]
 
 
-@dataclass(frozen=True)
-class Structure:
-    """Block size: `outputs` x `inputs` channels."""
-
-    outputs: int
-    inputs: int
-
-
-@dataclass(frozen=True)
-class Groups:
-    """N:M sparsity along the inputs (Mishra et al. 2021): `keep` of every `of` input channels are left.
-
-    A smaller group at the edge keeps as many: hardware pads it with zeros.
-    """
-
-    keep: int
-    of: int
-
-
-@dataclass(frozen=True)
-class Filters:
-    """All weights of an output channel share one mask bit; layers whose outputs are added lose the same channels."""
-
-
-AnyStructure = Structure | Groups | Filters
-
-STRUCTURES: dict[str, AnyStructure] = {
-    "single": Structure(1, 1),
-    "in4": Structure(1, 4),
-    "2x4": Structure(2, 4),
-    "out2": Structure(2, 1),
-    "1:4": Groups(1, 4),
-    "2:4": Groups(2, 4),
-    "4:8": Groups(4, 8),
-    "filter": Filters(),
-}
-
-
 def block_scores(
-    scores: FloatArray, structure: Structure, transposed: bool, block_score: BlockScore = "l2"
+    scores: FloatArray, block: Block, transposed: bool, block_score: BlockScore = "l2"
 ) -> tuple[FloatArray, FloatArray]:
     """Score and number of weights of every block of one layer.
 
     Args:
         scores: of single weights, [O, I, ...taps], or [I, O, ...taps] where `transposed` (ConvTranspose).
-        structure: the block size.
+        block: the block size.
         transposed: whether input channels come first.
         block_score: root mean square (l2), mean (l1) or largest (max) of the scores in a block. Means, not sums, so
             that the smaller blocks at a layer's edge compare with whole ones.
@@ -69,7 +31,7 @@ def block_scores(
     Returns:
         Scores of the blocks, and the weights each holds; both [ceil(O/R), ceil(I/C), taps].
     """
-    rows, columns = _block_axes(structure, transposed)
+    rows, columns = _block_axes(block, transposed)
     if rows == columns == 1:
         return scores, np.ones((1,) * scores.ndim, np.float32)
     counts = _reduce_blocks(np.ones(scores.shape[:2], np.float32), rows, columns, np.add)
@@ -84,10 +46,10 @@ def block_scores(
 
 
 def expand_blocks(
-    blocks: npt.NDArray[np.bool_], shape: tuple[int, ...], structure: Structure, transposed: bool
+    blocks: npt.NDArray[np.bool_], shape: tuple[int, ...], block: Block, transposed: bool
 ) -> npt.NDArray[np.bool_]:
     """One value a block back to one value a weight; `shape` is the layer's."""
-    rows, columns = _block_axes(structure, transposed)
+    rows, columns = _block_axes(block, transposed)
     if rows == columns == 1:
         return blocks
     return blocks.repeat(rows, axis=0).repeat(columns, axis=1)[: shape[0], : shape[1]]
@@ -115,8 +77,8 @@ def best_of_groups(scores: FloatArray, alive: BoolArray, groups: Groups, transpo
     return np.ascontiguousarray(np.moveaxis(flat, -1, axis)) & alive
 
 
-def _block_axes(structure: Structure, transposed: bool) -> tuple[int, int]:
-    return (structure.inputs, structure.outputs) if transposed else (structure.outputs, structure.inputs)
+def _block_axes(block: Block, transposed: bool) -> tuple[int, int]:
+    return (block.inputs, block.outputs) if transposed else (block.outputs, block.inputs)
 
 
 def _reduce_blocks(values: FloatArray, rows: int, columns: int, reduce: np.ufunc) -> FloatArray:
