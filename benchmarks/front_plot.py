@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lth_deploy import storage
+from lth_deploy.measure.results import Row, load_benchmark
 from lth_deploy.reporting.drawing.svg import THEME, Canvas, drawing, legend_below, standalone
-from lth_deploy.reporting.schema import Row, load_benchmark
 
 LEVEL = re.compile(r"(?:^|-)(\d+)-")
 AXES = {"latency": "median latency of the whole detector, ms", "bytes": "file size, MB"}

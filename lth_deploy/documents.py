@@ -7,10 +7,11 @@ that texts fit in HTML, SVG and UTF-8.
 """
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 
 from lth_deploy import storage
 from lth_deploy.errors import DataError
@@ -41,13 +42,44 @@ class Section(BaseModel):
         return self.model_dump(mode="json", exclude_unset=True)
 
 
+TOLERANT = "tolerant"
+"""The context of a validation that accepts whatever it can; `load_document` validates so."""
+
+
+@dataclass(frozen=True)
+class IfMissing:
+    """The value that tolerant reading gives to a required key that a file lacks."""
+
+    value: Any
+
+
+class StrictSection(BaseModel):
+    """A part of a file whose keys must be those that it declares, unless it is read tolerantly.
+
+    Strict: an unknown key, a missing key and a figure that is not finite are faults. Tolerant: unknown keys
+    are ignored, and a missing key has the value of its `IfMissing`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tolerate(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.context != TOLERANT or not isinstance(value, dict):
+            return value
+        declared = {field.alias or name: field for name, field in cls.model_fields.items()}
+        marks = {key: mark for key, field in declared.items() for mark in field.metadata if isinstance(mark, IfMissing)}
+        missing = {key: mark.value for key, mark in marks.items() if key not in value}
+        return {**missing, **{key: item for key, item in value.items() if key in declared}}
+
+
 def one_line(text: str) -> str:
     """The text without line breaks and control characters: Pillow refuses them beside an anchor."""
     return "".join(character if character.isprintable() else " " for character in text)
 
 
 def load_document(path: Path, model: type[M], schema: str) -> tuple[M, dict[str, Any]]:
-    """Read and check one file.
+    """Read and check one file, tolerantly; returns the model, and the same as clean JSON data.
 
     Raises:
         DataError: not JSON, another schema, or a value of the wrong type, with its place.
@@ -57,7 +89,7 @@ def load_document(path: Path, model: type[M], schema: str) -> tuple[M, dict[str,
     if found != schema:
         raise DataError(f"{path}: schema '{schema}' is needed, found {found!r}; give a file of that kind")
     try:
-        return model.model_validate(document), document
+        return model.model_validate(document, context=TOLERANT), document
     except ValidationError as error:
         faults = [f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors()[:5]]
         raise DataError(f"{path}: {'; '.join(faults)}; write the file again or correct it") from error

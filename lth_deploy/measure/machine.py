@@ -3,8 +3,11 @@
 import os
 import platform
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel
+from pydantic import ConfigDict
+
+from lth_deploy.documents import IfMissing, StrictSection
 
 _ISA_WORDS = (
     *("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx_vnni"),
@@ -16,14 +19,19 @@ _ISA_WORDS = (
 _VNNI = {"avx512_vnni", "avx_vnni", "amx_int8"}
 
 
-class Machine(BaseModel):
-    """CPU model, cores that this process may use, instruction sets, system, memory in bytes."""
+class Machine(StrictSection):
+    """CPU model, cores that this process may use, instruction sets, system, memory in bytes.
 
-    cpu: str
-    cores: int
-    isa: list[str]
-    os: str
-    memory: int
+    Unknown, as a tolerant reader may find them: empty texts and 0.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    cpu: Annotated[str, IfMissing("")]
+    cores: Annotated[int, IfMissing(0)]
+    isa: Annotated[list[str], IfMissing([])]
+    os: Annotated[str, IfMissing("")]
+    memory: Annotated[int, IfMissing(0)]
 
     @property
     def exact_u8s8(self) -> bool:

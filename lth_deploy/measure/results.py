@@ -1,30 +1,33 @@
-"""What a benchmark found, as checked models that go to JSON and back without loss."""
+"""What a benchmark measured: one list of fields, written and imported strictly, read by reports tolerantly."""
 
-from typing import Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 
+from lth_deploy.documents import TOLERANT, Count, Figure, IfMissing, Metrics, StrictSection, load_document
 from lth_deploy.measure.latency import Ratio, Summary
 from lth_deploy.measure.machine import Machine
 from lth_deploy.measure.reports import checked_json
 
+SCHEMA: Final = "lth-benchmark/1"
 RowKind = Literal["dense", "packed", "int8", "coo", "foreign"]
 
+Text = Annotated[str, IfMissing("")]
+MaybeFigure = Annotated[Figure, IfMissing(None)]
+MaybeCount = Annotated[Count | None, IfMissing(None)]
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-
-class Latency(_Part):
+class Latency(StrictSection):
     """Milliseconds of one inference; `blocks` says how the samples, in order, were grouped in rounds."""
 
-    p50: float
-    p90: float
-    mean: float
-    min: float
-    n: int
-    samples: list[float]
-    blocks: list[int] = []
+    p50: MaybeFigure
+    p90: MaybeFigure
+    mean: MaybeFigure
+    min: MaybeFigure
+    n: MaybeCount
+    samples: Annotated[list[float], IfMissing([])]
+    blocks: list[int] = Field([])
 
     @classmethod
     def of(cls, summary: Summary, blocks: list[int]) -> "Latency":
@@ -40,12 +43,12 @@ class Latency(_Part):
         )
 
 
-class RatioInterval(_Part):
-    """Time over the baseline's (below 1 is faster), with a 95 % bootstrap interval over rounds."""
+class RatioInterval(StrictSection):
+    """A ratio of times with its 95 % bootstrap interval over rounds."""
 
-    median: float
-    low: float
-    high: float
+    median: MaybeFigure
+    low: MaybeFigure
+    high: MaybeFigure
 
     @classmethod
     def of(cls, ratio: Ratio) -> "RatioInterval":
@@ -53,69 +56,85 @@ class RatioInterval(_Part):
         return cls(median=ratio.median, low=ratio.low, high=ratio.high)
 
 
-class ApInterval(_Part):
-    """AP of this row minus the baseline's, with a 95 % paired bootstrap interval over images."""
+class ApInterval(StrictSection):
+    """AP of a row minus the baseline's, with a 95 % paired bootstrap interval over images."""
 
-    low: float
-    high: float
-    mean: float
+    low: MaybeFigure
+    high: MaybeFigure
+    mean: MaybeFigure
 
 
-class SizeParts(_Part):
+class SizeParts(StrictSection):
     """What the bytes of the file are spent on."""
 
-    values: int = 0
-    positions: int = 0
-    dense: int = 0
-    other: int = 0
+    values: Count = 0
+    positions: Count = 0
+    dense: Count = 0
+    other: Count = 0
 
 
-class Row(_Part):
+class Row(StrictSection):
     """One file on one engine with one number of threads; None is what could not be measured, see `notes`.
 
     load_ms: each in a fresh process. first_ms and peak_rss_bytes: medians over the same processes;
     base_rss_bytes is the peak before the model was loaded. bytes_coo and entropy_bytes: of the whole file,
     were its weights stored as ONNX sparse initializers, or at the entropy of their positions plus raw
-    values. ap: by kind.
+    values. ratio_to_baseline: time over the baseline's, below 1 is faster. ap: by kind, as a fraction.
     """
 
     name: str
-    path: str
-    sha256: str
-    kind: RowKind
-    engine: str
-    engine_version: str
-    threads: int
-    bytes: int
-    bytes_zstd: int | None = None
-    bytes_coo: int | None = None
-    entropy_bytes: int | None = None
+    path: Text
+    sha256: Text
+    kind: Annotated[str, IfMissing("dense")]
+    engine: Text
+    engine_version: Text
+    threads: MaybeCount
+    bytes: MaybeCount
+    bytes_zstd: Count | None = None
+    bytes_coo: Count | None = None
+    entropy_bytes: Count | None = None
     parts: SizeParts | None = None
-    zero_weights: float | None = None
-    zero_macs: float | None = None
-    load_ms: list[float] = []
-    first_ms: float | None = None
+    zero_weights: Figure = None
+    zero_macs: Figure = None
+    load_ms: list[Figure] = Field([])
+    first_ms: Figure = None
     latency_ms: Latency | None = None
     ratio_to_baseline: RatioInterval | None = None
-    peak_rss_bytes: int | None = None
-    base_rss_bytes: int | None = None
-    ap: dict[str, dict[str, float | None]] | None = None
+    peak_rss_bytes: Count | None = None
+    base_rss_bytes: Count | None = None
+    ap: Metrics | None = None
     ap_difference: dict[str, ApInterval] | None = None
-    notes: list[str] = []
+    notes: list[str] = Field([])
+
+    @field_validator("kind")
+    @classmethod
+    def _is_known(cls, kind: str, info: ValidationInfo) -> str:
+        if info.context != TOLERANT and kind not in get_args(RowKind):
+            raise ValueError(f"the kind of a row is one of {', '.join(get_args(RowKind))}, not {kind!r}")
+        return kind
+
+    @property
+    def p50(self) -> float | None:
+        """Median latency in milliseconds."""
+        return self.latency_ms.p50 if self.latency_ms else None
+
+    def ap_of(self, kind: str, metric: str = "AP") -> float | None:
+        """AP as a fraction, None where it was not measured."""
+        return (self.ap or {}).get(kind, {}).get(metric)
 
 
-class BenchmarkResults(_Part):
+class BenchmarkResults(StrictSection):
     """A whole benchmark; `settings` has what the figures depend on besides machine and versions."""
 
-    schema_: Literal["lth-benchmark/1"] = Field("lth-benchmark/1", alias="schema")
-    when: str
-    machine: Machine
-    versions: dict[str, str]
-    settings: dict[str, Any] = {}
-    command: list[str] | None = None
-    rows: list[Row] = []
+    schema_: Literal["lth-benchmark/1"] = Field(SCHEMA, alias="schema")
+    when: Text
+    machine: Annotated[Machine, IfMissing({})]
+    versions: Annotated[dict[str, str], IfMissing({})]
+    settings: dict[str, Any] = Field({})
+    command: str | list[str] | None = None
+    rows: list[Row] = Field([])
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
 
     def to_data(self) -> dict[str, Any]:
         """Plain data for `storage.write_json`."""
@@ -127,9 +146,14 @@ class BenchmarkResults(_Part):
 
     @classmethod
     def from_json(cls, text: str | bytes, source: str = "benchmark results") -> "BenchmarkResults":
-        """Read results.
+        """Read results strictly, as `benchmark --import` does.
 
         Raises:
             DataError: not JSON, another schema, or a wrong value; the message names `source` and the place.
         """
         return checked_json(cls, text, source, "benchmark --json")
+
+
+def load_benchmark(path: Path) -> tuple[BenchmarkResults, dict[str, Any]]:
+    """Read results tolerantly, as a report does; see `load_document` for what is returned and raised."""
+    return load_document(path, BenchmarkResults, SCHEMA)

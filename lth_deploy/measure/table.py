@@ -36,7 +36,7 @@ def table_notes(results: BenchmarkResults) -> list[str]:
 
 def _cells(row: Row, kinds: Sequence[str]) -> list[str]:
     latency, ratio = row.latency_ms, row.ratio_to_baseline
-    loads = sorted(row.load_ms)
+    loads = sorted(value for value in row.load_ms if value is not None)
     times = (
         [_number(value) for value in (latency.p50, latency.p90, latency.mean, latency.min)] + [str(latency.n)]
         if latency
@@ -67,7 +67,7 @@ def _ap(row: Row, kind: str) -> str:
     return ABSENT if value is None else f"{value * 100:.1f}"
 
 
-def _megabytes(value: int | None, digits: int = 2) -> str:
+def _megabytes(value: float | None, digits: int = 2) -> str:
     return ABSENT if value is None else f"{value / 1e6:.{digits}f}"
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lth_deploy.measure.results import BenchmarkResults
 from lth_deploy.reporting import cost_plots, number_text, plots
 from lth_deploy.reporting.benchmark import pareto_fronts
 from lth_deploy.reporting.benchmark import tables as benchmark_tables
@@ -12,7 +13,6 @@ from lth_deploy.reporting.cost_plots import Bar
 from lth_deploy.reporting.drawing.html import render_page
 from lth_deploy.reporting.run import tables as run_tables
 from lth_deploy.reporting.run.example_images import Shot
-from lth_deploy.reporting.schema import BenchmarkResults
 from lth_deploy.reporting.sweep import plots as sweep_plots
 from lth_deploy.reporting.sweep import tables as sweep_tables
 from lth_deploy.reporting.verdict import Verdict, baseline_of, best_file, judge_benchmark, judge_run, judge_sweep
@@ -190,7 +190,8 @@ def _facts(source: Source) -> list[tuple[str, list[tuple[str, str]]]]:
         groups += [("Run", known), ("Versions of the run", _flat(run.versions))]
     if source.benchmark:
         results = source.benchmark
-        machine = {"when": results.when, **results.machine} if results.when else results.machine
+        machine = {key: value for key, value in results.machine.model_dump().items() if value}
+        machine = {"when": results.when, **machine} if results.when else machine
         groups += [("Machine of the benchmark", _flat(machine))]
         groups += [
             ("Versions of the benchmark", _flat(results.versions)),

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from lth_deploy.measure.results import BenchmarkResults, Row
 from lth_deploy.reporting import number_text
-from lth_deploy.reporting.schema import BenchmarkResults, Row
 from lth_deploy.run.summary import RunSummary, TrialSummary, Winner
 from lth_deploy.run.sweep_record import SweepRecord
 

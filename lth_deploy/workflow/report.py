@@ -7,11 +7,11 @@ from typing import Any
 from lth_deploy import storage
 from lth_deploy.data.images import read_image
 from lth_deploy.errors import DataError, UsageError
+from lth_deploy.measure.results import BenchmarkResults, load_benchmark
 from lth_deploy.reporting import plots
 from lth_deploy.reporting.drawing.svg import standalone
 from lth_deploy.reporting.page import Source, render
 from lth_deploy.reporting.run.example_images import load_shots
-from lth_deploy.reporting.schema import BenchmarkResults, load_benchmark
 from lth_deploy.reporting.sweep import plots as sweep_plots
 from lth_deploy.run.directory import verify_summary
 from lth_deploy.run.summary import RunSummary, load_run

@@ -181,7 +181,13 @@ def make_benchmark() -> dict[str, Any]:
     return {
         "schema": "lth-benchmark/1",
         "when": "2026-11-22T14:05:09Z",
-        "machine": {"cpu": "a CPU", "cores": 2, "isa": ["avx2", "avx512_vnni"], "memory": 24_000_000_000},
+        "machine": {
+            "cpu": "a CPU",
+            "cores": 2,
+            "isa": ["avx2", "avx512_vnni"],
+            "os": "an OS",
+            "memory": 24_000_000_000,
+        },
         "versions": {"onnxruntime": "1.32.0", "openvino": "2026.3"},
         "settings": {"time": 20, "images": 72},
         "rows": rows,

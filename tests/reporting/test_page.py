@@ -102,14 +102,6 @@ def test_a_run_alone_shows_what_its_masks_let_one_expect(tmp_path: Path) -> None
     assert "Computed from the masks" in page
 
 
-def test_what_benchmark_writes_is_what_report_reads() -> None:
-    from lth_deploy.measure import results
-    from lth_deploy.reporting import schema
-
-    for ours, theirs in ((schema.Row, results.Row), (schema.BenchmarkResults, results.BenchmarkResults)):
-        assert set(ours.model_fields) <= set(theirs.model_fields)
-
-
 def test_a_benchmark_alone_needs_no_run(tmp_path: Path) -> None:
     page = page_of(write(tmp_path / "bench.json", make_benchmark()))
     ids = Reader(page).ids()

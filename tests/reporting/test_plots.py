@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lth_deploy.measure.results import BenchmarkResults
 from lth_deploy.reporting import cost_plots, plots
 from lth_deploy.reporting.benchmark import pareto_fronts
 from lth_deploy.reporting.benchmark import tables as benchmark_tables
 from lth_deploy.reporting.benchmark.pareto_fronts import Point
 from lth_deploy.reporting.cost_plots import Bar, Stack
 from lth_deploy.reporting.drawing.svg import standalone
-from lth_deploy.reporting.schema import BenchmarkResults
 from lth_deploy.run.summary import RunSummary
 from tests.reporting.report_samples import make_benchmark, make_run, trial
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from lth_deploy.reporting.schema import BenchmarkResults
+from lth_deploy.measure.results import BenchmarkResults
 from lth_deploy.reporting.verdict import judge_benchmark, judge_run
 from lth_deploy.run.summary import RunSummary
 from tests.reporting.report_samples import make_benchmark, make_run, trial

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from statistics import median
 
+from lth_deploy.measure.results import ApInterval, BenchmarkResults, RatioInterval, Row
 from lth_deploy.reporting import number_text, tables
 from lth_deploy.reporting.benchmark.pareto_fronts import Point
 from lth_deploy.reporting.cost_plots import Stack
 from lth_deploy.reporting.plots import KIND_NAMES
-from lth_deploy.reporting.schema import BenchmarkResults, Difference, Ratio, Row
 from lth_deploy.reporting.tables import Cell, Column, Line, Table
 from lth_deploy.reporting.verdict import baseline_of, best_file, main_kind
 from lth_deploy.run.summary import RunSummary, TrialSummary
@@ -209,7 +209,7 @@ def _main_cells(row: Row, kind: str) -> list[Cell]:
     ]
 
 
-def _difference(found: Difference | None) -> Cell:
+def _difference(found: ApInterval | None) -> Cell:
     if found is None or found.mean is None:
         return Cell(number_text.MISSING)
     known = found.low is not None and found.high is not None
@@ -218,7 +218,7 @@ def _difference(found: Difference | None) -> Cell:
     )
 
 
-def _ratio(ratio: Ratio | None) -> Cell:
+def _ratio(ratio: RatioInterval | None) -> Cell:
     if ratio is None or ratio.median is None:
         return Cell(number_text.MISSING)
     known = ratio.low is not None and ratio.high is not None
