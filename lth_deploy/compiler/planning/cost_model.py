@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from lth_deploy.compiler.artifact.packed_weight import StoredWeight
 from lth_deploy.compiler.regions.match.quad_density import kept_quads
-from lth_deploy.compiler.regions.match.region_op import HEAVY, OF_BYTES, TRANSPOSED, RegionOp, outputs_first
+from lth_deploy.compiler.regions.match.region_op import QUANTIZE, RegionOp, outputs_first
 from lth_deploy.compiler.regions.partition.cut import Cut
 from lth_deploy.config.target import ByteRates, CostTable, Rates
 from lth_deploy.formats import Array
@@ -41,7 +41,7 @@ def layer_class(op: RegionOp, shape: tuple[int, ...]) -> LayerClass:
     """The class that a layer's rates are kept under. shape: of its weight, as it is stored."""
     if op.rows:
         return "rows"
-    if op.kind not in TRANSPOSED and shape[1] <= _STEM_CHANNELS:
+    if not op.kind.transposed and shape[1] <= _STEM_CHANNELS:
         return "stem"
     return "pointwise" if op.window.kernel == (1, 1) else "conv"
 
@@ -55,9 +55,9 @@ def layer_cost(op: RegionOp, stored: StoredWeight, times: int, table: CostTable,
     kind = layer_class(op, stored.shape)
     rates: Rates = getattr(table, kind)
     lanes = 1.0 if op.rows else _idle_lanes(times / max(batch, 1))
-    dense_rate = rates.dense * (table.transposed if op.kind in TRANSPOSED else 1.0)
-    if op.kind in OF_BYTES:
-        if op.kind == "qconvtranspose":
+    dense_rate = rates.dense * (table.transposed if op.kind.transposed else 1.0)
+    if op.kind.quantized:
+        if op.kind.transposed:
             cost = _transposed_cost(weights, times, dense_rate, table)
         else:
             cost = _bytes_cost(kind, weights, times, table.int8)
@@ -113,7 +113,7 @@ def conversion_ms(cut: Cut, stored: Mapping[str, StoredWeight], times: Mapping[s
     counted: set[tuple[str, str]] = set()
     maker = {name: op for op in cut.ops for name in op.outputs}
     given = set(cut.inputs)
-    quantized = {op.outputs[0] for op in cut.ops if op.kind == "quantize" and given.issuperset(op.inputs)}
+    quantized = {op.outputs[0] for op in cut.ops if op.kind is QUANTIZE and given.issuperset(op.inputs)}
     for op in cut.ops:
         if op.weight is None or ("in", op.weight) in counted:
             continue
@@ -133,7 +133,7 @@ def conversion_ms(cut: Cut, stored: Mapping[str, StoredWeight], times: Mapping[s
 
 def _crossing(op: RegionOp, shape: tuple[int, ...]) -> tuple[int, int]:
     """Values that a layer reads, and that it makes, for each time that its weights are multiplied."""
-    if op.kind in TRANSPOSED:
+    if op.kind.transposed:
         return shape[0], math.prod(shape[1:])
     return shape[1] * op.groups * math.prod(op.window.stride), shape[0]
 
@@ -142,7 +142,7 @@ def _layer_behind(name: str, maker: Mapping[str, RegionOp]) -> RegionOp | None:
     """The layer whose output has as many elements as a tensor, roughly: the one that it was made of."""
     while name in maker:
         op = maker[name]
-        if op.kind in HEAVY:
+        if op.kind.has_weight:
             return op
         name = op.inputs[0]
     return None

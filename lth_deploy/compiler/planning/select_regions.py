@@ -8,7 +8,7 @@ from onnx import ModelProto
 from lth_deploy.compiler.artifact.packed_weight import StoredWeight, stored_weights
 from lth_deploy.compiler.planning.cost_model import Cost, conversion_ms, layer_class, layer_cost
 from lth_deploy.compiler.regions.codegen.build import RegionPlan, Verdict, build_regions, zeros_from
-from lth_deploy.compiler.regions.match.region_op import HEAVY, OF_BYTES, RegionOp
+from lth_deploy.compiler.regions.match.region_op import RegionOp
 from lth_deploy.compiler.regions.partition.cut import Cut
 from lth_deploy.config.target import Target
 
@@ -55,7 +55,7 @@ def plan_regions(packed: ModelProto, target: Target, facts: Facts) -> tuple[Mode
             return too_full
         batch = facts.batches.get(weight.name, 1)
         cost = costs.setdefault(weight.name, layer_cost(op, weight, times, target.costs, batch))
-        if op.kind in OF_BYTES:
+        if op.kind.quantized:
             return None if cost.sparse <= _CUT * cost.dense or not facts.by_table else _predicted(cost)
         predicted_faster = cost.sparse < cost.dense
         if predicted_faster and facts.by_table and layer_class(op, weight.shape) == "stem":
@@ -65,7 +65,7 @@ def plan_regions(packed: ModelProto, target: Target, facts: Facts) -> tuple[Mode
         return _predicted(cost)
 
     def region_obstacle(cut: Cut) -> str | None:
-        weights = {str(op.weight) for op in cut.ops if op.kind in HEAVY}
+        weights = {str(op.weight) for op in cut.ops if op.kind.has_weight}
         if not facts.by_table or not all(name in costs for name in weights):
             return None
         whole = sum((costs[name] for name in weights), Cost(0.0, 0.0))

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 
 from lth_deploy.compiler.model.traverse import all_nodes
-from lth_deploy.compiler.regions.match.match_ops import WEIGHTED
+from lth_deploy.compiler.regions.classify import WEIGHTED
 from lth_deploy.errors import ArtifactError
 
 # What training follows between layers; behind anything else a tensor has no grid before the next layer.

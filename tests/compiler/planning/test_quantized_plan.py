@@ -10,6 +10,8 @@ from lth_deploy.compiler.planning.cost_model import layer_cost
 from lth_deploy.compiler.planning.select_regions import Facts
 from lth_deploy.compiler.regions.match.quad_density import kept_quads, quad_density
 from lth_deploy.compiler.regions.match.region_op import Kind, RegionOp
+from lth_deploy.compiler.regions.ops.conv import QCONV
+from lth_deploy.compiler.regions.ops.conv_transpose import CONV_TRANSPOSE, QCONV_TRANSPOSE
 from lth_deploy.config.target import ByteRates, CostTable, Target
 from lth_deploy.formats import Array
 from lth_deploy.kernels.program.values import Window
@@ -37,7 +39,7 @@ def test_broken_quads_count_as_whole(outputs: int, inputs: int) -> None:
 def cost_of(
     weights: Array,
     table: CostTable,
-    kind: Kind = "qconv",
+    kind: Kind = QCONV,
     kernel: tuple[int, int] = (3, 3),
     times: int = 1600,
     batch: int = 1,
@@ -99,12 +101,12 @@ def test_a_transposed_layer_costs_its_phases_and_floats_outside() -> None:
     rng = np.random.default_rng(0)
     weights = in_blocks(rng.integers(1, 127, (64, 256, 2, 2)).astype(np.int8), Block(1, 4), 0.8, rng)
     stored = np.ascontiguousarray(weights.swapaxes(0, 1))
-    cost = cost_of(stored, table, "qconvtranspose", (2, 2))
+    cost = cost_of(stored, table, QCONV_TRANSPOSE, (2, 2))
     phases = weights.transpose(2, 3, 0, 1).reshape(256, 256, 1, 1)
     sums, moved = cost_of(phases, table, kernel=(1, 1))[0], 256 * 1600 / 4 * table.layout_ns / 1e6
     dense = weights.size * 1600 / (table.transposed * table.conv.dense) / 1e6
     assert cost == pytest.approx((sums + moved, dense))
-    floats = cost_of(stored.astype(np.float32), table, "convtranspose", (2, 2))
+    floats = cost_of(stored.astype(np.float32), table, CONV_TRANSPOSE, (2, 2))
     assert cost[0] < floats[0] < floats[1] == cost[1]
 
 

@@ -1,5 +1,6 @@
 """What is known of the tensors of a graph without running it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,10 +19,10 @@ SMALL = 64
 class TensorInfo:
     """What is known of the tensors of a graph; grows with `visit`.
 
-    of: shapes by tensor name. values: elements of small integer tensors. constants: small tensors as arrays.
+    shapes: by tensor name. values: elements of small integer tensors. constants: small tensors as arrays.
     """
 
-    of: dict[str, Shape] = field(default_factory=dict)
+    shapes: dict[str, Shape] = field(default_factory=dict)
     values: dict[str, tuple[Dim, ...]] = field(default_factory=dict)
     constants: dict[str, np.ndarray[Any, Any]] = field(default_factory=dict)
 
@@ -34,11 +35,11 @@ class TensorInfo:
         return self._of_rank(name, "NC", channels)
 
     def _of_rank(self, name: str, letters: str, channels: int | None) -> Shape:
-        shape = self.of.get(name) or tuple(named(f"{name}.{letter}") for letter in letters)
+        shape = self.shapes.get(name) or tuple(named(f"{name}.{letter}") for letter in letters)
         if channels is not None and len(shape) == len(letters) and shape[1].known is None:
             # The layer would fail on any other number.
             shape = (shape[0], of(channels), *shape[2:])
-        self.of[name] = shape
+        self.shapes[name] = shape
         return shape
 
     def constant(self, name: str) -> np.ndarray[Any, Any] | None:
@@ -55,22 +56,21 @@ def attribute(node: NodeProto, name: str, default: Any = None) -> Any:
     return default
 
 
-def note_constant(shapes: TensorInfo, name: str, tensor: TensorProto) -> None:
+def note_constant(info: TensorInfo, name: str, tensor: TensorProto) -> None:
     """Keep a constant tensor if it is small enough to be a shape, indices or bounds."""
     if int(np.prod(tensor.dims, dtype=object)) > SMALL or tensor.data_location == TensorProto.EXTERNAL:
         return
     array = numpy_helper.to_array(tensor)
-    shapes.constants[name] = array
+    info.constants[name] = array
     if array.dtype.kind in "iu" and array.ndim <= 1:
-        shapes.values[name] = tuple(of(int(element)) for element in array.reshape(-1))
+        info.values[name] = tuple(of(int(element)) for element in array.reshape(-1))
 
 
-def slice_bounds(shapes: TensorInfo, node: NodeProto) -> tuple[int, int, int] | None:
+def slice_bounds(info: TensorInfo, node: NodeProto) -> tuple[int, int, int] | None:
     """Axis, start and stop of a Slice of one axis with step 1; None for others. They may be negative."""
     defaults = {3: np.zeros(1, np.int64), 4: np.ones(1, np.int64)}
     found = [
-        shapes.constant(node.input[i]) if i < len(node.input) and node.input[i] else defaults.get(i)
-        for i in range(1, 5)
+        info.constant(node.input[i]) if i < len(node.input) and node.input[i] else defaults.get(i) for i in range(1, 5)
     ]
     numbers = [int(array.reshape(-1)[0]) for array in found if array is not None and array.size == 1]
     if len(numbers) != 4 or numbers[3] != 1:
@@ -81,3 +81,7 @@ def slice_bounds(shapes: TensorInfo, node: NodeProto) -> tuple[int, int, int] | 
 def clamped(start: int, stop: int, size: int) -> tuple[int, int]:
     """Bounds of a slice inside a known size."""
     return slice(start, stop).indices(size)[:2]
+
+
+ShapeRule = Callable[[TensorInfo, NodeProto], list[Shape] | None]
+"""The shapes of what a node makes; None where they are not known."""

@@ -8,16 +8,14 @@ import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from lth_deploy.compiler.artifact.domain import DOMAIN, DOMAIN_VERSION, MAX_REGIONS, region_name
-from lth_deploy.compiler.artifact.packed_weight import StoredWeight, stored_weights
+from lth_deploy.compiler.artifact.packed_weight import StoredWeight
 from lth_deploy.compiler.model.opset import standard_opset
-from lth_deploy.compiler.regions.analysis.infer_shapes import infer
 from lth_deploy.compiler.regions.analysis.tensor_info import TensorInfo
+from lth_deploy.compiler.regions.classify import classified
 from lth_deploy.compiler.regions.codegen.fallback_function import PROGRAM, function
 from lth_deploy.compiler.regions.codegen.program_builder import Translation, translate
-from lth_deploy.compiler.regions.match.match_ops import classify
-from lth_deploy.compiler.regions.match.qdq import rejoined, separated
 from lth_deploy.compiler.regions.match.quad_density import quad_density
-from lth_deploy.compiler.regions.match.region_op import HEAVY, OF_BYTES, RegionOp, Weights, outputs_first
+from lth_deploy.compiler.regions.match.region_op import RegionOp, outputs_first
 from lth_deploy.compiler.regions.partition.cut import Cut, cut, shape_nodes
 from lth_deploy.compiler.regions.partition.grow import grow, read_by
 from lth_deploy.compiler.regions.partition.qdq_boundary import restore_qdq
@@ -53,7 +51,7 @@ class RegionPlan:
 
 
 def zeros_from(least: float, quads: float | None = None) -> Verdict:
-    """The verdict that looks at nothing but the share of zeros, of layers between bytes at that of empty quads.
+    """The verdict that looks at nothing but the share of zeros; of quantized layers at that of empty quads.
 
     quads: least share of empty quads; None for `least`.
     """
@@ -61,7 +59,7 @@ def zeros_from(least: float, quads: float | None = None) -> Verdict:
 
     def verdict(op: RegionOp, stored: StoredWeight) -> str | None:
         weights = outputs_first(op, stored.weights())
-        if op.kind in OF_BYTES:
+        if op.kind.quantized:
             share = 1.0 - quad_density(weights)
             if share >= least_quads:
                 return None
@@ -81,52 +79,31 @@ def build_regions(
         ArtifactError: a stored weight is damaged.
     """
     whole = model
-    model, stored, shapes, ops, reasons = classified(model)
+    found = classified(model)
+    model, stored, info, ops, reasons = found.model, found.stored, found.info, found.ops, found.reasons
     verdicts = _verdicts(ops, stored, verdict)
-    regions = grow(model.graph, ops, shapes, lambda op: verdicts[op.place] is None)
+    regions = grow(model.graph, ops, info, lambda op: verdicts[op.place] is None)
     regions = _largest(regions, stored)
-    cuts, outside = cut(model.graph, regions, shapes)
-    made = _translated(cuts, shapes, stored, region_obstacle)
+    cuts, outside = cut(model.graph, regions, info)
+    made = _translated(cuts, info, stored, region_obstacle)
     while any(isinstance(one, str) for one in made):
         # Not worth a node, or beyond a limit of the program: given up, and the rest cut again.
         for region, one in zip(regions, made, strict=True):
             if isinstance(one, str):
-                reasons.update((str(op.weight), one) for op in region if op.kind in HEAVY)
+                reasons.update((str(op.weight), one) for op in region if op.kind.has_weight)
         regions = [region for region, one in zip(regions, made, strict=True) if not isinstance(one, str)]
-        cuts, outside = cut(model.graph, regions, shapes)
-        made = _translated(cuts, shapes, stored, region_obstacle)
+        cuts, outside = cut(model.graph, regions, info)
+        made = _translated(cuts, info, stored, region_obstacle)
     done = [(one, translation) for one, translation in zip(cuts, made, strict=True) if not isinstance(translation, str)]
     # Of a layer outside the conversions may be inside, at its place.
-    inside = {op.place for one, _ in done for op in one.ops if op.kind in HEAVY}
+    inside = {op.place for one, _ in done for op in one.ops if op.kind.has_weight}
     for op in ops:
-        if op.kind in HEAVY and op.place not in inside:
+        if op.kind.has_weight and op.place not in inside:
             reasons.setdefault(str(op.weight), verdicts[op.place] or "no region is left that is worth a node")
     if not done:
         return whole, RegionPlan((), reasons)
-    built = _assembled(model, done, outside, shapes, stored)
+    built = _assembled(model, done, outside, info, stored)
     return built, RegionPlan(tuple(_report(i, *one) for i, one in enumerate(done)), reasons)
-
-
-def classified(
-    model: ModelProto,
-) -> tuple[ModelProto, dict[str, StoredWeight], TensorInfo, list[RegionOp], dict[str, str]]:
-    """The model with conversions as regions need them, its weights and shapes, its ops, and why layers are none."""
-    model = separated(model)
-    stored = stored_weights(model)
-    shapes, ops, reasons = _classified(model, stored)
-    joined = rejoined(model, ops)
-    if joined is not None:
-        model = joined
-        shapes, ops, reasons = _classified(model, stored)
-    return model, stored, shapes, ops, reasons
-
-
-def _classified(
-    model: ModelProto, stored: dict[str, StoredWeight]
-) -> tuple[TensorInfo, list[RegionOp], dict[str, str]]:
-    shapes = infer(model.graph, {name: weight.shape for name, weight in stored.items()})
-    overridable = frozenset(value.name for value in model.graph.input) if model.ir_version >= 4 else frozenset()
-    return shapes, *classify(model, shapes, Weights(stored, overridable))
 
 
 def _verdicts(ops: Iterable[RegionOp], stored: dict[str, StoredWeight], verdict: Verdict) -> dict[int, str | None]:
@@ -134,7 +111,7 @@ def _verdicts(ops: Iterable[RegionOp], stored: dict[str, StoredWeight], verdict:
     found = {}
     for op in ops:
         if op.weight is not None:
-            key = (op.weight, op.kind)
+            key = (op.weight, op.kind.name)
             if key not in by_weight:
                 by_weight[key] = verdict(op, stored[op.weight])
             found[op.place] = by_weight[key]
@@ -143,12 +120,12 @@ def _verdicts(ops: Iterable[RegionOp], stored: dict[str, StoredWeight], verdict:
 
 def _largest(regions: list[list[RegionOp]], stored: dict[str, StoredWeight]) -> list[list[RegionOp]]:
     """As many regions as there are operators for, those with most layers first, in graph order."""
-    count = sorted(range(len(regions)), key=lambda i: -sum(op.kind in HEAVY for op in regions[i]))[:MAX_REGIONS]
+    count = sorted(range(len(regions)), key=lambda i: -sum(op.kind.has_weight for op in regions[i]))[:MAX_REGIONS]
     return [regions[i] for i in sorted(count)]
 
 
 def _translated(
-    cuts: Sequence[Cut], shapes: TensorInfo, stored: dict[str, StoredWeight], region_obstacle: RegionObstacle
+    cuts: Sequence[Cut], info: TensorInfo, stored: dict[str, StoredWeight], region_obstacle: RegionObstacle
 ) -> list[Translation | str]:
     made: list[Translation | str] = []
     for one in cuts:
@@ -157,7 +134,7 @@ def _translated(
             made.append(reason)
             continue
         try:
-            translation = translate(one.ops, one.outputs, shapes, stored)
+            translation = translate(one.ops, one.outputs, info, stored)
             text(translation.program)
             made.append(translation)
         except ArtifactError as error:
@@ -169,7 +146,7 @@ def _assembled(
     model: ModelProto,
     done: Sequence[tuple[Cut, Translation]],
     outside: Sequence[NodeProto],
-    shapes: TensorInfo,
+    info: TensorInfo,
     stored: dict[str, StoredWeight],
 ) -> ModelProto:
     built = ModelProto()
@@ -179,7 +156,7 @@ def _assembled(
     asked = {name: like for one, _ in done for name, like in one.asked.items()}
     for node in outside:
         if node.op_type == "Shape" and node.input[0] in asked:
-            nodes.extend(shape_nodes(node.input[0], asked[node.input[0]], node, shapes))
+            nodes.extend(shape_nodes(node.input[0], asked[node.input[0]], node, info))
         else:
             nodes.append(node)
     calls = []
@@ -190,12 +167,12 @@ def _assembled(
         calls.append(
             (one, helper.make_node(name, inputs, list(translation.outputs), name, domain=DOMAIN, **attributes))
         )
-        built.functions.append(function(name, one.ops, translation, shapes, stored, opset))
+        built.functions.append(function(name, one.ops, translation, info, stored, opset))
     ordered = _ordered(model.graph, restore_qdq([*nodes, *(call for _, call in calls)], calls))
     del built.graph.node[:]
     built.graph.node.extend(ordered)
     _drop_unused(built)
-    built.graph.value_info.extend(_ranks(built.graph, [call for _, call in calls], shapes))
+    built.graph.value_info.extend(_ranks(built.graph, [call for _, call in calls], info))
     if all(entry.domain != DOMAIN for entry in built.opset_import):
         built.opset_import.append(helper.make_opsetid(DOMAIN, DOMAIN_VERSION))
     return built
@@ -226,13 +203,13 @@ def _ordered(graph: GraphProto, nodes: Sequence[NodeProto]) -> list[NodeProto]:
     return ordered
 
 
-def _ranks(graph: GraphProto, calls: Sequence[NodeProto], shapes: TensorInfo) -> list[ValueInfoProto]:
+def _ranks(graph: GraphProto, calls: Sequence[NodeProto], info: TensorInfo) -> list[ValueInfoProto]:
     """Ranks of outputs of regions on which a shape depends that is read, directly or behind other nodes.
 
     Where regions have a kernel, shape inference knows nothing of their outputs, and takes sizes cut out of an unknown
     shape to be empty.
     """
-    made = {name for call in calls for name in call.output if name in shapes.of}
+    made = {name for call in calls for name in call.output if name in info.shapes}
     behind: dict[str, set[str]] = {name: {name} for name in made}
     asked: dict[str, None] = {}
     for node in graph.node:
@@ -245,7 +222,7 @@ def _ranks(graph: GraphProto, calls: Sequence[NodeProto], shapes: TensorInfo) ->
             behind.update((name, sources) for name in node.output)
     known = {value.name for value in (*graph.value_info, *graph.output)}
     return [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, [None] * len(shapes.of[name]))
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [None] * len(info.shapes[name]))
         for name in asked
         if name not in known
     ]
@@ -266,7 +243,7 @@ def _drop_unused(model: ModelProto) -> None:
 
 
 def _report(number: int, one: Cut, translation: Translation) -> RegionReport:
-    heavy = [op for op in one.ops if op.kind in HEAVY]
+    heavy = [op for op in one.ops if op.kind.has_weight]
     return RegionReport(
         name=region_name(number),
         nodes=tuple(op.name for op in heavy),

@@ -19,13 +19,13 @@ def function(
     name: str,
     ops: Sequence[RegionOp],
     translation: Translation,
-    shapes: TensorInfo,
+    info: TensorInfo,
     stored: dict[str, StoredWeight],
     opset: int,
 ) -> FunctionProto:
     """The body of the operator `name`, in the names of the graph that it was cut out of."""
     decoders = [stored[weight].node for weight in translation.weights]
-    body = _Body(ops, translation, shapes, stored)
+    body = _Body(ops, translation, info, stored)
     for op in ops:
         body.add(op)
     nodes = [*(node for node in decoders if node is not None), *body.constants.values(), *body.nodes]
@@ -40,9 +40,9 @@ class _Body:
     """Collects the nodes of a body, and the small constants that they read."""
 
     def __init__(
-        self, ops: Sequence[RegionOp], translation: Translation, shapes: TensorInfo, stored: dict[str, StoredWeight]
+        self, ops: Sequence[RegionOp], translation: Translation, info: TensorInfo, stored: dict[str, StoredWeight]
     ) -> None:
-        self.shapes = shapes
+        self.info = info
         self.stored = stored
         self.planes = translation.planes
         self.there = {name for op in ops for node in op.nodes for name in node.output}
@@ -54,9 +54,9 @@ class _Body:
         """The nodes of an operator; a resize to a computed size takes it from a tensor of the region."""
         for node in op.nodes:
             missing = [name for name in node.input if name not in self.there]
-            if all(name in self.shapes.constants or name in self.stored for name in missing):
+            if all(name in self.info.constants or name in self.stored for name in missing):
                 for name in missing:
-                    known = self.shapes.constants.get(name)
+                    known = self.info.constants.get(name)
                     self._constant(name, self.stored[name].weights() if known is None else known)
                 self.nodes.append(node)
             else:

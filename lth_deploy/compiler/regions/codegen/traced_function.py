@@ -11,10 +11,10 @@ from lth_deploy.compiler.artifact.extract_region import ExtractedRegion
 from lth_deploy.compiler.artifact.inline_regions import expand_regions
 from lth_deploy.compiler.model.traverse import used_names
 from lth_deploy.compiler.regions.analysis.tensor_info import TensorInfo
-from lth_deploy.compiler.regions.codegen.build import classified
+from lth_deploy.compiler.regions.classify import classified
 from lth_deploy.compiler.regions.codegen.program_builder import Translation, planes_of, translate
-from lth_deploy.compiler.regions.match.qdq import DEQUANTIZE, LOWEST
-from lth_deploy.compiler.regions.match.region_op import RegionOp
+from lth_deploy.compiler.regions.match.qdq import LOWEST
+from lth_deploy.compiler.regions.match.region_op import DEQUANTIZE_LINEAR, RegionOp
 from lth_deploy.errors import ArtifactError
 from lth_deploy.formats import Array
 from lth_deploy.kernels.program.fields import InputRole, Role, TensorRole
@@ -52,15 +52,16 @@ def trace(region: ExtractedRegion, shapes: Mapping[str, Sequence[int]]) -> Trace
         ArtifactError: the function has something that no region is made of.
     """
     flat = expand_regions(_sized(region.model, shapes))
-    model, stored, known, ops, reasons = classified(flat)
-    ops = _needed(ops, region.outputs, known)
+    found = classified(flat)
+    stored, info = found.stored, found.info
+    ops = _needed(found.ops, region.outputs, info)
     missing = set(region.outputs) - {name for op in ops for name in op.outputs}
     if missing:
-        why = next(iter(reasons.values()), "an operator has no instruction")
+        why = next(iter(found.reasons.values()), "an operator has no instruction")
         raise ArtifactError(f"its function does not make '{min(missing)}' of what a region computes: {why}")
-    fused, apart = (translate(ops, region.outputs, known, stored, fuse=fuse) for fuse in (True, False))
+    fused, apart = (translate(ops, region.outputs, info, stored, fuse=fuse) for fuse in (True, False))
     names = {stored[name].tensors["values"].name: name for name in fused.weights}
-    return Traced(model, fused, apart, {array: stored[name].weights() for array, name in names.items()}, names)
+    return Traced(found.model, fused, apart, {array: stored[name].weights() for array, name in names.items()}, names)
 
 
 def difference(region: ExtractedRegion, traced: Traced) -> str | None:
@@ -122,12 +123,12 @@ def in_floats(model: ModelProto, *, every: bool) -> ModelProto:
     while lowest in taken:
         lowest += "_"
     apart.graph.initializer.append(numpy_helper.from_array(np.array(LOWEST, np.float32), lowest))
-    of_bytes = {node.output[0] for node in model.graph.node if node.op_type == DEQUANTIZE}
+    dequantized = {node.output[0] for node in model.graph.node if node.op_type == DEQUANTIZE_LINEAR}
     nodes: list[NodeProto] = []
     for node in apart.graph.node:
         copy = NodeProto.FromString(node.SerializeToString())
         nodes.append(copy)
-        if node.op_type in _LAYERS and (every or node.input[1] not in of_bytes):
+        if node.op_type in _LAYERS and (every or node.input[1] not in dequantized):
             inner = f"{node.output[0]}.sum"
             while inner in taken:
                 inner += "_"
@@ -147,12 +148,12 @@ def _sized(model: ModelProto, shapes: Mapping[str, Sequence[int]]) -> ModelProto
     return sized
 
 
-def _needed(ops: Sequence[RegionOp], outputs: Sequence[str], shapes: TensorInfo) -> list[RegionOp]:
+def _needed(ops: Sequence[RegionOp], outputs: Sequence[str], info: TensorInfo) -> list[RegionOp]:
     """Units that the outputs follow from, those that give a resize its plane included."""
     needed, kept = set(outputs), list[RegionOp]()
     while True:
         kept = [op for op in ops if needed & set(op.outputs)]
-        more = {name for op in kept for name in op.inputs} | set(planes_of(kept, outputs, shapes).values())
+        more = {name for op in kept for name in op.inputs} | set(planes_of(kept, outputs, info).values())
         if more <= needed:
             return kept
         needed |= more

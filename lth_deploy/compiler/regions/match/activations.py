@@ -1,47 +1,35 @@
-"""Small groups of nodes that mean one thing: activations, and padding in front of a pool."""
+"""Nodes, and small groups of them, that are an activation of region programs."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from onnx import NodeProto
 
-from lth_deploy.compiler.regions.analysis.tensor_info import TensorInfo, attribute
-from lth_deploy.compiler.regions.match.region_op import Uses
-from lth_deploy.kernels.program.values import Act, Pads
-
-Producers = dict[str, tuple[int, NodeProto]]
+from lth_deploy.compiler.regions.analysis.tensor_info import attribute
+from lth_deploy.compiler.regions.match.context import MatchContext
+from lth_deploy.kernels.program.values import Act
 
 LARGEST = 3.40282347e38
 """Bound of a Clip that has none on that side: the largest float32, as nine digits write it."""
 
-_LOWEST_PADDING = -1e38
-"""Padding below this never wins a maximum against a finite activation that a detector makes."""
-
 
 @dataclass(frozen=True)
-class Activation:
-    """act(source), made by these nodes."""
+class ActivationNodes:
+    """act(source), made by these nodes, in graph order."""
 
     nodes: tuple[NodeProto, ...]
     source: str
     act: Act
 
 
-def activation(node: NodeProto, shapes: TensorInfo, producers: Producers, uses: Uses) -> Activation | None:
+def activation(context: MatchContext, node: NodeProto) -> ActivationNodes | None:
     """The activation that a node is, or is the last node of."""
-    match node.op_type:
-        case "Relu":
-            return Activation((node,), node.input[0], Act("relu"))
-        case "LeakyRelu":
-            return Activation((node,), node.input[0], Act("leaky", (short(attribute(node, "alpha", 0.01)),)))
-        case "HardSwish":
-            return Activation((node,), node.input[0], Act("hardswish"))
-        case "Clip":
-            bounds = _clip_bounds(node, shapes)
-            return None if bounds is None else Activation((node,), node.input[0], Act("clip", bounds))
-        case "Mul":
-            return _gated(node, producers, uses)
-    return None
+    if node.op_type in SINGLE_NODES:
+        act = SINGLE_NODES[node.op_type](context, node)
+        return None if act is None else ActivationNodes((node,), node.input[0], act)
+    found = (pattern(context, node) for pattern in PATTERNS.get(node.op_type, ()))
+    return next((nodes for nodes in found if nodes is not None), None)
 
 
 def short(number: float) -> float:
@@ -49,41 +37,43 @@ def short(number: float) -> float:
     return float(f"{number:.9g}")
 
 
-def _clip_bounds(node: NodeProto, shapes: TensorInfo) -> tuple[float, float] | None:
+def _clip(context: MatchContext, node: NodeProto) -> Act | None:
     bounds = []
     for place, default in ((1, -LARGEST), (2, LARGEST)):
         if len(node.input) <= place or not node.input[place]:
             bounds.append(default)
             continue
-        constant = shapes.constant(node.input[place])
+        constant = context.info.constant(node.input[place])
         if constant is None or constant.size != 1 or constant.dtype != np.float32 or not np.isfinite(constant).all():
             return None
         bounds.append(short(float(constant.reshape(-1)[0])))
-    return (bounds[0], bounds[1]) if bounds[0] <= bounds[1] else None
+    return Act("clip", (bounds[0], bounds[1])) if bounds[0] <= bounds[1] else None
 
 
-def _gated(node: NodeProto, producers: Producers, uses: Uses) -> Activation | None:
+def _gated(context: MatchContext, node: NodeProto) -> ActivationNodes | None:
     """X * sigmoid(x), and x * hardsigmoid(x) with the slope of hard-swish."""
     for source, gate in (tuple(node.input), tuple(reversed(node.input))):
-        made = producers.get(gate)
-        if made is None or not made[1].input or made[1].input[0] != source or not uses.only(gate):
+        made = context.producer(gate)
+        if made is None or not made.input or made.input[0] != source or not context.uses.only(gate):
             continue
-        if made[1].op_type == "Sigmoid":
-            return Activation((made[1], node), source, Act("silu"))
-        slope, shift = attribute(made[1], "alpha", 0.2), attribute(made[1], "beta", 0.5)
-        if made[1].op_type == "HardSigmoid" and np.float32(slope) == np.float32(1 / 6) and shift == 0.5:
-            return Activation((made[1], node), source, Act("hardswish"))
+        if made.op_type == "Sigmoid":
+            return ActivationNodes((made, node), source, Act("silu"))
+        slope, shift = attribute(made, "alpha", 0.2), attribute(made, "beta", 0.5)
+        if made.op_type == "HardSigmoid" and np.float32(slope) == np.float32(1 / 6) and shift == 0.5:
+            return ActivationNodes((made, node), source, Act("hardswish"))
     return None
 
 
-def low_padding(node: NodeProto, shapes: TensorInfo) -> Pads | None:
-    """Top, left, bottom and right of a Pad of planes with a value so low that no maximum takes it."""
-    if node.op_type != "Pad" or attribute(node, "mode", "constant") != "constant" or len(node.input) != 3:
-        return None
-    pads, value = shapes.constant(node.input[1]), shapes.constant(node.input[2])
-    if pads is None or pads.size != 8 or value is None or value.size != 1 or not float(value) <= _LOWEST_PADDING:
-        return None
-    sides = [int(pad) for pad in pads]
-    if any(sides[i] for i in (0, 1, 4, 5)) or min(sides) < 0:
-        return None
-    return sides[2], sides[3], sides[6], sides[7]
+SINGLE_NODES: dict[str, Callable[[MatchContext, NodeProto], Act | None]] = {
+    "Relu": lambda context, node: Act("relu"),
+    "LeakyRelu": lambda context, node: Act("leaky", (short(attribute(node, "alpha", 0.01)),)),
+    "HardSwish": lambda context, node: Act("hardswish"),
+    "Clip": _clip,
+}
+"""Activations that are one node, by its operator."""
+
+PATTERNS: dict[str, tuple[Callable[[MatchContext, NodeProto], ActivationNodes | None], ...]] = {"Mul": (_gated,)}
+"""Activations that are several nodes, by the operator of the last one."""
+
+LAST_NODES = (*SINGLE_NODES, *PATTERNS)
+"""Operators of the last node of an activation."""

@@ -1,7 +1,7 @@
 """QuantizeLinear and DequantizeLinear nodes: what they say of a tensor, and a graph where no two layers share one."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
@@ -9,72 +9,56 @@ from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 from lth_deploy.compiler.model.traverse import all_graphs
 from lth_deploy.compiler.regions.analysis.tensor_info import TensorInfo
 from lth_deploy.compiler.regions.match.activations import short
-from lth_deploy.compiler.regions.match.no_match import need
-from lth_deploy.compiler.regions.match.region_op import RegionOp
+from lth_deploy.compiler.regions.match.no_match import require
+from lth_deploy.compiler.regions.match.region_op import DEQUANTIZE, DEQUANTIZE_LINEAR, QUANTIZE_LINEAR, RegionOp
+from lth_deploy.formats import Array
 from lth_deploy.kernels.program.limits import SCALES
 from lth_deploy.kernels.program.values import Quantized
 
-QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
-
 LOWEST = float(np.finfo(np.float32).min)
-
-READERS = (
-    "Conv",
-    "ConvTranspose",
-    "Gemm",
-    "Add",
-    "MaxPool",
-    "Resize",
-    "Concat",
-    "Slice",
-    "Relu",
-    "LeakyRelu",
-    "Clip",
-    "HardSwish",
-)
-"""Operators that a runtime or the kernels compute on bytes, with the nodes around them."""
+"""Bound of the Max that keeps runtimes from quantizing a layer that is left in floats."""
 
 
-def quantized_of(node: NodeProto, shapes: TensorInfo) -> Quantized:
+def quantized_of(node: NodeProto, info: TensorInfo) -> Quantized:
     """Scale and zero point of a QuantizeLinear or DequantizeLinear of activations.
 
     Raises:
-        NoMatch: they are not constant, or it is no tensor of bytes with one scale.
+        NoMatch: they are not constant, or the tensor is not uint8 with one scale.
     """
-    scale = shapes.constant(node.input[1])
-    need(scale is not None and scale.size == 1, "its activations have no single constant scale")
-    assert scale is not None
-    zero = np.zeros(1, np.uint8)
+    scale = _single(info, node.input[1], "its activations have no single constant scale")
+    zero: Array = np.zeros(1, np.uint8)
     if len(node.input) > 2 and node.input[2]:
-        found = shapes.constant(node.input[2])
-        need(found is not None and found.size == 1, "its activations have no single constant zero point")
-        assert found is not None
-        zero = found
-    need(zero.dtype == np.uint8, f"its activations are {zero.dtype}; kernels take uint8")
+        zero = _single(info, node.input[2], "its activations have no single constant zero point")
+    require(zero.dtype == np.uint8, f"its activations are {zero.dtype}; kernels take uint8")
     value = float(scale.reshape(-1)[0])
     low, high = SCALES
-    need(low <= value <= high, f"its activations have the scale {value:g}")
+    require(low <= value <= high, f"its activations have the scale {value:g}")
     return Quantized(short(value), int(zero.reshape(-1)[0]))
 
 
-def separated(model: ModelProto) -> ModelProto:
-    """The model with a DequantizeLinear of its own for every layer; the model itself where nothing is quantized.
+def _single(info: TensorInfo, name: str, reason: str) -> Array:
+    found = info.constant(name)
+    return require(found if found is not None and found.size == 1 else None, reason)
 
-    Zero points of constants that are zero are dropped, since runtimes assume them; but of the weights of a Gemm:
-    ONNX Runtime multiplies floats where they have none.
+
+def separated(model: ModelProto, dequantized: Container[str]) -> ModelProto:
+    """The model with DequantizeLinears of its own for every node; the model itself where nothing is quantized.
+
+    dequantized: the operators whose nodes get them. Zero points of constants that are zero are dropped, since runtimes
+    assume them; but not those of the weights of a Gemm: ONNX Runtime multiplies floats where they have none.
     """
-    if not any(node.op_type == QUANTIZE for node in model.graph.node):
+    if not any(node.op_type == QUANTIZE_LINEAR for node in model.graph.node):
         return model
     apart = ModelProto()
     apart.CopyFrom(model)
     graph = apart.graph
     _lift_scales(apart)
-    makers = {node.output[0]: node for node in graph.node if node.op_type == DEQUANTIZE}
+    makers = {node.output[0]: node for node in graph.node if node.op_type == DEQUANTIZE_LINEAR}
     reads = Counter(name for inner in all_graphs(graph) for node in inner.node for name in node.input)
     reads.update(value.name for inner in all_graphs(graph) for value in inner.output)
     nodes: list[NodeProto] = []
     for node in graph.node:
-        if node.op_type in READERS:
+        if node.op_type in dequantized:
             for place, name in enumerate(node.input):
                 if name in makers and reads[name] > 1:
                     own = NodeProto()
@@ -96,10 +80,15 @@ def separated(model: ModelProto) -> ModelProto:
 
 def _lift_scales(model: ModelProto) -> None:
     """Make initializers of Constant nodes that scales and zero points come from."""
-    wanted = {name for node in model.graph.node if node.op_type in (QUANTIZE, DEQUANTIZE) for name in node.input[1:]}
+    wanted = {
+        name
+        for node in model.graph.node
+        if node.op_type in (QUANTIZE_LINEAR, DEQUANTIZE_LINEAR)
+        for name in node.input[1:]
+    }
     kept = []
     for node in model.graph.node:
-        value = next((one.t for one in node.attribute if one.name == "value"), None)
+        value = next((entry.t for entry in node.attribute if entry.name == "value"), None)
         if node.op_type == "Constant" and node.output[0] in wanted and value is not None:
             tensor = model.graph.initializer.add()
             tensor.CopyFrom(value)
@@ -115,8 +104,8 @@ def rejoined(model: ModelProto, ops: Sequence[RegionOp]) -> ModelProto | None:
     first: dict[str, str] = {}
     same: dict[str, str] = {}
     returned = {value.name for inner in all_graphs(model.graph) for value in inner.output}
-    alone = [op for op in ops if op.kind == "dequantize"]
-    for op in sorted(alone, key=lambda op: op.outputs[0] not in returned):
+    conversions = [op for op in ops if op.kind is DEQUANTIZE]
+    for op in sorted(conversions, key=lambda op: op.outputs[0] not in returned):
         name = op.outputs[0]
         kept = first.setdefault(op.inputs[0], name)
         if kept != name and name not in returned:
@@ -142,9 +131,9 @@ def rejoined(model: ModelProto, ops: Sequence[RegionOp]) -> ModelProto | None:
     return joined
 
 
-def lowest(node: NodeProto, shapes: TensorInfo) -> bool:
+def is_float_barrier(node: NodeProto, info: TensorInfo) -> bool:
     """Whether a node is the Max with the lowest float that keeps runtimes from quantizing a layer left float."""
-    bound = shapes.constant(node.input[1]) if node.op_type == "Max" and len(node.input) == 2 else None
+    bound = info.constant(node.input[1]) if node.op_type == "Max" and len(node.input) == 2 else None
     return bound is not None and bound.size == 1 and float(bound.reshape(-1)[0]) <= LOWEST
 
 
@@ -155,7 +144,7 @@ def _drop_zeros(model: ModelProto) -> None:
     tensors = {tensor.name: tensor for tensor in model.graph.initializer if tensor.name not in overridable}
     zero: dict[str, bool] = {}
     for node in model.graph.node:
-        if node.op_type != DEQUANTIZE or node.output[0] in multiplied:
+        if node.op_type != DEQUANTIZE_LINEAR or node.output[0] in multiplied:
             continue
         if len(node.input) == 3 and node.input[2] in tensors:
             tensor = tensors[node.input[2]]

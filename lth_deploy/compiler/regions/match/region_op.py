@@ -1,45 +1,49 @@
 """What a region can be made of: nodes, or small groups of them, that have an instruction."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 from onnx import NodeProto
 
 from lth_deploy.compiler.artifact.packed_weight import StoredWeight
+from lth_deploy.compiler.regions.analysis.tensor_info import TensorInfo
 from lth_deploy.formats import Array
-from lth_deploy.kernels.program.values import NONE, Act, Linear, Quantized, Window
+from lth_deploy.kernels.program.values import NONE, ONE_BY_ONE, Act, Linear, Quantized, Window
 
-Kind = Literal[
-    "conv",
-    "convtranspose",
-    "maxpool",
-    "resize",
-    "add",
-    "act",
-    "concat",
-    "slice",
-    "same",
-    "qconv",
-    "qconvtranspose",
-    "qadd",
-    "quantize",
-    "requantize",
-    "dequantize",
-]
+QUANTIZE_LINEAR, DEQUANTIZE_LINEAR = CONVERSIONS = ("QuantizeLinear", "DequantizeLinear")
 
-ONE_BY_ONE = Window()
 
-CONVERSIONS = ("QuantizeLinear", "DequantizeLinear")
+@dataclass(frozen=True)
+class Kind:
+    """The traits of a kind of region operator; each is declared in its file in `ops/`.
 
-HEAVY = ("conv", "convtranspose", "qconv", "qconvtranspose")
-"""Kinds with a weight."""
+    has_weight: it is a layer. quantized: with int8 weights, between quantized tensors. transposed: its weight is stored
+    as [inputs, outputs, ...]. ends_region: whether a region may end with it, since it is not as cheap outside.
+    keeps_grid: it moves values, and keeps scale and zero point. quantized_form: what it is between quantized tensors.
+    fuses: it can take in what follows: an activation, and a residual where the addition names it. residual_of: the
+    layer that takes in this addition. is_activation: the operator before it may take it in. takes_plane: it reads the
+    size of another tensor. renames: it has no instruction, its output is its input.
+    keeps_quads: whether one that moves quantized values keeps the four channels together that the kernels store so.
+    """
 
-OF_BYTES = ("qconv", "qconvtranspose")
-"""Kinds with a weight of 8 bits."""
+    name: str
+    has_weight: bool = False
+    quantized: bool = False
+    transposed: bool = False
+    ends_region: bool = True
+    keeps_grid: bool = False
+    quantized_form: "Kind | None" = None
+    fuses: bool = False
+    residual_of: "Kind | None" = None
+    is_activation: bool = False
+    takes_plane: bool = False
+    renames: bool = False
+    keeps_quads: Callable[["RegionOp", TensorInfo], bool] = lambda op, info: True
 
-TRANSPOSED = ("convtranspose", "qconvtranspose")
-"""Kinds whose weight is stored as [inputs, outputs, ...]."""
+
+QUANTIZE = Kind("quantize")
+DEQUANTIZE = Kind("dequantize")
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,9 @@ class RegionOp:
 
     place: index of its last node in the graph. nodes: in graph order. inputs, outputs: activations by name.
     weight, bias, scales: names of stored weights. pieces: for `slice` the channels of each output. linear: of a
-    `resize` between pixels. rows: it works on [N, C]. out: for what makes bytes, how they are to be read. borders: of
-    a group between bytes, the conversions at its ends as ops of their own, for when the rest of it stays outside.
+    `resize` that interpolates. rows: it works on [N, C]. out: the scale and zero point of
+    a quantized result. conversions: of a group between quantized tensors those at its ends as operators of their own,
+    for when the rest of it stays outside.
     """
 
     kind: Kind
@@ -67,7 +72,7 @@ class RegionOp:
     rows: bool = False
     scales: str | None = None
     out: Quantized | None = None
-    borders: tuple["RegionOp", ...] = ()
+    conversions: tuple["RegionOp", ...] = ()
 
     @property
     def name(self) -> str:
@@ -79,7 +84,7 @@ class RegionOp:
 
 def outputs_first(op: RegionOp, weights: Array) -> Array:
     """The weights of a layer as [outputs, inputs, ...]."""
-    return weights.swapaxes(0, 1) if op.kind in TRANSPOSED else weights
+    return weights.swapaxes(0, 1) if op.kind.transposed else weights
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,10 @@ class Weights:
 
     stored: dict[str, StoredWeight]
     overridable: frozenset[str]
+
+    def constant(self, name: str) -> StoredWeight | None:
+        """The stored weight of this name, where no caller may replace it."""
+        return None if name in self.overridable else self.stored.get(name)
 
     def obstacle(self, name: str) -> str | None:
         """Why a tensor cannot be a constant of a region; None when it can."""

@@ -26,7 +26,7 @@ class Cut:
 
 
 def cut(
-    graph: GraphProto, regions: Sequence[Sequence[RegionOp]], shapes: TensorInfo
+    graph: GraphProto, regions: Sequence[Sequence[RegionOp]], info: TensorInfo
 ) -> tuple[list[Cut], list[NodeProto]]:
     """The regions with what they return, and the nodes that stay outside and are needed, in graph order."""
     inside = {node.output[0] for region in regions for op in region for node in op.nodes}
@@ -46,7 +46,7 @@ def cut(
         outputs = [name for name in made if name in returned or (readers.get(name) and name not in asked)]
         found: dict[str, str] = {}
         for name in asked:
-            like = _same_plane(name, [*outputs, *names], shapes)
+            like = _same_plane(name, [*outputs, *names], info)
             if like is None:
                 outputs.append(name)
             else:
@@ -97,16 +97,16 @@ def _only_shapes(readers: Sequence[NodeProto]) -> bool:
     return all(node.op_type == "Shape" and node.domain in STANDARD_DOMAINS and not node.attribute for node in readers)
 
 
-def _same_plane(name: str, able: Sequence[str], shapes: TensorInfo) -> str | None:
-    wanted = shapes.of[name]
-    planes = ((other, shapes.of[other]) for other in able if len(shapes.of[other]) == len(wanted) == 4)
+def _same_plane(name: str, candidates: Sequence[str], info: TensorInfo) -> str | None:
+    wanted = info.shapes[name]
+    planes = ((other, info.shapes[other]) for other in candidates if len(info.shapes[other]) == len(wanted) == 4)
     return next((other for other, shape in planes if (shape[0], *shape[2:]) == (wanted[0], *wanted[2:])), None)
 
 
-def shape_nodes(asked: str, like: str, node: NodeProto, shapes: TensorInfo) -> list[NodeProto]:
+def shape_nodes(asked: str, like: str, node: NodeProto, info: TensorInfo) -> list[NodeProto]:
     """Nodes that stand for `node`, the Shape of `asked`: the shape of `like` with another number of channels."""
     output = node.output[0]
-    channels = shapes.of[asked][1].known
+    channels = info.shapes[asked][1].known
     parts = [f"{output}.{part}" for part in ("all", "0", "1", "2", "4", "n", "c", "hw")]
     whole, zero, one, two, four, batch, count, plane = parts
     constants = {zero: 0, one: 1, two: 2, four: 4, count: channels}

@@ -6,32 +6,29 @@ from onnx import GraphProto, NodeProto
 
 from lth_deploy.compiler.model.traverse import all_graphs, inner_graphs
 from lth_deploy.compiler.regions.analysis.tensor_info import TensorInfo
-from lth_deploy.compiler.regions.match.region_op import HEAVY, RegionOp
+from lth_deploy.compiler.regions.match.region_op import DEQUANTIZE, QUANTIZE, RegionOp
 
 Judge = Callable[[RegionOp], bool]
 """Whether a layer with a weight is worth a sparse kernel."""
 
-_ENDS_NO_REGION = ("same", "resize", "maxpool")
-"""Kinds that no region ends with: what they make is as large or larger, or as cheap outside."""
 
-
-def grow(graph: GraphProto, ops: Sequence[RegionOp], shapes: TensorInfo, pays: Judge) -> list[list[RegionOp]]:
+def grow(graph: GraphProto, ops: Sequence[RegionOp], info: TensorInfo, pays: Judge) -> list[list[RegionOp]]:
     """The regions of a graph, each in graph order.
 
     A region is connected, but for parts that share a weight. It starts at layers with weights and holds at least
     one that pays. Layers that do not pay are left out where a region begins or ends, and stay in where they connect
-    others: a cut costs more than their kernel. No tensor of bytes leaves or enters a region: of a group that would
-    read or make one across a border only the conversions are left.
+    others: a cut costs more than their kernel. No quantized tensor leaves or enters a region: of a group that would
+    read or make one across a boundary only the conversions are left.
     """
     chosen = list(ops)
     while True:
         pieces = [(level, piece) for level, part in _parts(graph, chosen) for piece in _trimmed(part, pays)]
         regions = _sharing(pieces)
-        blocked = {op.place for region in regions for op in _without_plane(region, shapes)}
+        blocked = {op.place for region in regions for op in _without_plane(region, info)}
         blocked |= _crossing(regions, chosen)
         if not blocked:
             return sorted(regions, key=lambda region: region[0].place)
-        chosen = [part for op in chosen for part in (op.borders if op.place in blocked else (op,))]
+        chosen = [part for op in chosen for part in (op.conversions if op.place in blocked else (op,))]
 
 
 def read_by(node: NodeProto) -> set[str]:
@@ -103,10 +100,10 @@ def _sharing(pieces: Sequence[tuple[int, list[RegionOp]]]) -> list[list[RegionOp
 def _trimmed(part: list[RegionOp], pays: Judge) -> Iterable[list[RegionOp]]:
     """The part without the ops at its ends that do not pay, cut into connected pieces that do.
 
-    A conversion to bytes is there for its readers: it begins a region, and goes where they go.
+    A QuantizeLinear is there for its readers: it begins a region, and goes where they go.
     """
-    conversions = {op.outputs[0]: op for op in part if op.kind == "quantize"}
-    kept = [op for op in part if op.kind != "quantize"]
+    conversions = {op.outputs[0]: op for op in part if op.kind is QUANTIZE}
+    kept = [op for op in part if op.kind is not QUANTIZE]
 
     def read_of(op: RegionOp) -> set[str]:
         return {conversions[name].inputs[0] if name in conversions else name for name in op.inputs}
@@ -118,8 +115,8 @@ def _trimmed(part: list[RegionOp], pays: Judge) -> Iterable[list[RegionOp]]:
         inner = []
         for op in kept:
             first, last = not made & read_of(op), not read & set(op.outputs)
-            stays = op.kind in HEAVY or not first
-            stays = stays and not (last and op.kind in _ENDS_NO_REGION)
+            stays = op.kind.has_weight or not first
+            stays = stays and not (last and not op.kind.ends_region)
             if stays and (not (first or last) or op.outputs[0] in earned):
                 inner.append(op)
         if len(inner) == len(kept):
@@ -127,15 +124,15 @@ def _trimmed(part: list[RegionOp], pays: Judge) -> Iterable[list[RegionOp]]:
         kept = inner
     wanted = {name for op in kept for name in op.inputs} & conversions.keys()
     inside = {op.place for op in kept}
-    # Who reads the same bytes outside gets them back as floats.
-    back = [op for op in part if op.kind == "dequantize" and op.inputs[0] in wanted]
-    kept += [*(conversions[name] for name in wanted), *(op for op in back if op.place not in inside)]
+    # Readers of the same quantized tensor outside get floats.
+    dequantized = [op for op in part if op.kind is DEQUANTIZE and op.inputs[0] in wanted]
+    kept += [*(conversions[name] for name in wanted), *(op for op in dequantized if op.place not in inside)]
     ordered = sorted(kept, key=lambda op: op.place)
-    return [piece for piece in _connected(ordered) if any(op.kind in HEAVY and pays(op) for op in piece)]
+    return [piece for piece in _connected(ordered) if any(op.kind.has_weight and pays(op) for op in piece)]
 
 
 def _crossing(regions: Sequence[Sequence[RegionOp]], ops: Sequence[RegionOp]) -> set[int]:
-    """Places of groups through which bytes would cross the border of a region."""
+    """Places of groups through which a quantized tensor would cross the boundary of a region."""
     region_of = {op.place: number for number, region in enumerate(regions) for op in region}
     makers = {name: op for op in ops if op.out is not None for name in op.outputs}
     found = set()
@@ -145,16 +142,16 @@ def _crossing(regions: Sequence[Sequence[RegionOp]], ops: Sequence[RegionOp]) ->
             if maker is None or region_of.get(op.place) == region_of.get(maker.place):
                 continue
             # One of them falls apart: its conversion then belongs to the region of the other.
-            outside = maker.place not in region_of and bool(maker.borders)
-            found.add(maker.place if outside or not op.borders else op.place)
-    return {place for place in found if any(op.place == place and op.borders for op in ops)}
+            outside = maker.place not in region_of and bool(maker.conversions)
+            found.add(maker.place if outside or not op.conversions else op.place)
+    return {place for place in found if any(op.place == place and op.conversions for op in ops)}
 
 
 def _made_by_paying_layers(ops: Sequence[RegionOp], pays: Judge) -> set[str]:
     """What layers that pay make, and what is made of it without another layer between."""
     earned: set[str] = set()
     for op in ops:
-        if pays(op) if op.kind in HEAVY else earned & set(op.inputs):
+        if pays(op) if op.kind.has_weight else earned & set(op.inputs):
             earned.update(op.outputs)
     return earned
 
@@ -174,21 +171,21 @@ def _connected(ops: list[RegionOp]) -> list[list[RegionOp]]:
     return [sorted(members, key=lambda op: op.place) for _, members in groups]
 
 
-def _without_plane(region: list[RegionOp], shapes: TensorInfo) -> list[RegionOp]:
+def _without_plane(region: list[RegionOp], info: TensorInfo) -> list[RegionOp]:
     """Resizes to a plane that no earlier tensor of the region has."""
-    return [op for op in region if op.kind == "resize" and not same_plane_tensors(op, region, shapes)]
+    return [op for op in region if op.kind.takes_plane and not same_plane_tensors(op, region, info)]
 
 
-def same_plane_tensors(op: RegionOp, region: Sequence[RegionOp], shapes: TensorInfo) -> list[str]:
+def same_plane_tensors(op: RegionOp, region: Sequence[RegionOp], info: TensorInfo) -> list[str]:
     """Tensors of a region that are there before a resize and have the plane that it makes."""
-    wanted = shapes.of[op.outputs[0]]
+    wanted = info.shapes[op.outputs[0]]
     earlier = [other for other in region if other.place < op.place]
     made = {name for other in region for name in other.outputs}
     loaded = [name for other in region for name in other.inputs if name not in made]
     names = dict.fromkeys([*loaded, *(name for other in earlier for name in other.outputs)])
-    return [name for name in names if _plane_of(shapes, name) == (wanted[0], *wanted[2:])]
+    return [name for name in names if _plane_of(info, name) == (wanted[0], *wanted[2:])]
 
 
-def _plane_of(shapes: TensorInfo, name: str) -> tuple[object, ...] | None:
-    shape = shapes.of.get(name)
+def _plane_of(info: TensorInfo, name: str) -> tuple[object, ...] | None:
+    shape = info.shapes.get(name)
     return None if shape is None or len(shape) != 4 else (shape[0], *shape[2:])

@@ -1,16 +1,16 @@
-"""Layers between bytes that stay outside of a region get their conversions back, where the region has taken them.
+"""Quantized layers outside of regions get their conversions back, where a region has taken them.
 
-No tensor of bytes crosses a border, so a region begins and ends with conversions that a neighbor needs too: a stock
-runtime computes a layer on bytes only where it stands between a DequantizeLinear and a QuantizeLinear. To and fro on
-one grid changes no value.
+No quantized tensor crosses the boundary of a region, so a region begins and ends with conversions that a neighbor needs
+too: a stock runtime computes a layer in int8 only where it stands between a DequantizeLinear and a QuantizeLinear.
+Another pair of conversions with the same scale changes no value.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 
 from onnx import NodeProto, helper
 
-from lth_deploy.compiler.regions.match.match_ops import WEIGHTED
-from lth_deploy.compiler.regions.match.qdq import DEQUANTIZE, QUANTIZE
+from lth_deploy.compiler.regions.classify import WEIGHTED
+from lth_deploy.compiler.regions.match.region_op import DEQUANTIZE, DEQUANTIZE_LINEAR, QUANTIZE, QUANTIZE_LINEAR
 from lth_deploy.compiler.regions.partition.cut import Cut
 
 _ACTIVATIONS = ("Relu", "Clip")
@@ -25,52 +25,52 @@ def restore_qdq(nodes: Sequence[NodeProto], calls: Sequence[tuple[Cut, NodeProto
     added: list[NodeProto] = []
     for one, call in calls:
         for name, grid in _read(one).items():
-            if _makes_bytes(makers.get(name), makers):
+            if _is_quantized_but_for_output(makers.get(name), makers):
                 added += _pair(name, grid, [call], makers)
     for one, _ in calls:
         for name, grid in _returned(one).items():
-            layers = [node for node in nodes if node.input[:1] == [name] and _has_bytes(node, makers)]
+            layers = [node for node in nodes if node.input[:1] == [name] and _has_quantized_weight(node, makers)]
             if layers:
                 added += _pair(name, grid, layers, makers)
     return [*nodes, *added]
 
 
 def _read(one: Cut) -> dict[str, NodeProto]:
-    """Inputs that a region only makes bytes of, on one grid, with the QuantizeLinear."""
+    """Inputs that a region does nothing with but quantize them with one scale, each with the QuantizeLinear."""
     found: dict[str, NodeProto] = {}
     for name in one.inputs:
         readers = [op for op in one.ops if name in op.inputs]
         grids = {tuple(op.nodes[0].input[1:]) for op in readers}
-        if len(grids) == 1 and all(op.kind == "quantize" for op in readers):
+        if len(grids) == 1 and all(op.kind is QUANTIZE for op in readers):
             found[name] = readers[0].nodes[0]
     return found
 
 
 def _returned(one: Cut) -> dict[str, NodeProto]:
-    """Outputs of a region that are bytes made floats, with the DequantizeLinear."""
-    made = [op for op in one.ops if op.kind == "dequantize"]
+    """Outputs that a region dequantizes last, each with the DequantizeLinear."""
+    made = [op for op in one.ops if op.kind is DEQUANTIZE]
     return {op.outputs[0]: op.nodes[0] for op in made if op.outputs[0] in one.outputs}
 
 
-def _makes_bytes(node: NodeProto | None, makers: Mapping[str, NodeProto]) -> bool:
-    """Whether a node, or the one before it if it is an activation, is a layer between bytes but for its output."""
+def _is_quantized_but_for_output(node: NodeProto | None, makers: Mapping[str, NodeProto]) -> bool:
+    """Whether a node, or the one before an activation, is a quantized layer that only lacks a QuantizeLinear."""
     if node is not None and node.op_type in _ACTIVATIONS:
         node = makers.get(node.input[0])
-    return node is not None and _has_bytes(node, makers) and _is_dequantized(node.input[0], makers)
+    return node is not None and _has_quantized_weight(node, makers) and _is_dequantized(node.input[0], makers)
 
 
-def _has_bytes(node: NodeProto, makers: Mapping[str, NodeProto]) -> bool:
+def _has_quantized_weight(node: NodeProto, makers: Mapping[str, NodeProto]) -> bool:
     return node.op_type in WEIGHTED and _is_dequantized(node.input[1], makers)
 
 
 def _is_dequantized(name: str, makers: Mapping[str, NodeProto]) -> bool:
-    return name in makers and makers[name].op_type == DEQUANTIZE
+    return name in makers and makers[name].op_type == DEQUANTIZE_LINEAR
 
 
 def _pair(
     name: str, grid: NodeProto, readers: Iterable[NodeProto], makers: Mapping[str, NodeProto]
 ) -> tuple[NodeProto, NodeProto]:
-    """To bytes and back on the grid of a conversion, between a tensor and some that read it."""
+    """A pair of conversions with a given scale, between a tensor and some of its readers."""
     there, back = f"{name}.bytes", f"{name}.on_grid"
     while there in makers or back in makers:
         there, back = f"{there}_", f"{back}_"
@@ -78,6 +78,6 @@ def _pair(
         node.input[:] = [back if given == name else given for given in node.input]
     scale = list(grid.input[1:])
     return (
-        helper.make_node(QUANTIZE, [name, *scale], [there], there),
-        helper.make_node(DEQUANTIZE, [there, *scale], [back], back),
+        helper.make_node(QUANTIZE_LINEAR, [name, *scale], [there], there),
+        helper.make_node(DEQUANTIZE_LINEAR, [there, *scale], [back], back),
     )

@@ -1,0 +1,37 @@
+"""Activations: the operator before takes them in where it can, else they have an instruction of their own."""
+
+from onnx import NodeProto
+
+from lth_deploy.compiler.regions.entry import RegionOperator
+from lth_deploy.compiler.regions.match.activations import LAST_NODES, SINGLE_NODES, activation
+from lth_deploy.compiler.regions.match.context import MatchContext
+from lth_deploy.compiler.regions.match.region_op import Kind, RegionOp
+from lth_deploy.compiler.regions.writer import FusedOp, ProgramWriter
+from lth_deploy.kernels.program.ops.activate import Activate, Requantize
+
+REQUANTIZE = Kind("requantize", is_activation=True)
+ACT = Kind("act", is_activation=True, quantized_form=REQUANTIZE)
+
+
+def _match(context: MatchContext, place: int, node: NodeProto) -> RegionOp | None:
+    found = activation(context, node)
+    if found is None:
+        return None
+    rows = context.rank(found.source) == 2
+    return RegionOp(ACT, place, found.nodes, (found.source,), (node.output[0],), act=found.act, rows=rows)
+
+
+def _emit_act(fused: FusedOp, writer: ProgramWriter) -> None:
+    writer.add(Activate(writer.tensor(fused.op.inputs[0]), fused.act), fused.output)
+
+
+def _emit_requantize(fused: FusedOp, writer: ProgramWriter) -> None:
+    step = Requantize(writer.tensor(fused.op.inputs[0]), fused.act, fused.required_out())
+    writer.add(step, fused.output, fused.out)
+
+
+OPERATOR = RegionOperator(
+    emits={ACT: _emit_act, REQUANTIZE: _emit_requantize},
+    matches=dict.fromkeys(LAST_NODES, _match),
+    dequantized=tuple(SINGLE_NODES),
+)

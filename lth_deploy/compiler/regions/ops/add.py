@@ -1,0 +1,39 @@
+"""Sums of two tensors of one shape; a layer takes them in as a residual where it can."""
+
+from onnx import NodeProto
+
+from lth_deploy.compiler.regions.analysis.shape_rules import elementwise_shape
+from lth_deploy.compiler.regions.entry import RegionOperator
+from lth_deploy.compiler.regions.match.context import MatchContext
+from lth_deploy.compiler.regions.match.no_match import require
+from lth_deploy.compiler.regions.match.region_op import Kind, RegionOp
+from lth_deploy.compiler.regions.ops.conv import CONV, QCONV
+from lth_deploy.compiler.regions.writer import FusedOp, ProgramWriter
+from lth_deploy.kernels.program.ops.add import Add, QAdd
+
+QADD = Kind("qadd", fuses=True, residual_of=QCONV)
+ADD = Kind("add", fuses=True, residual_of=CONV, quantized_form=QADD)
+
+
+def _match(context: MatchContext, place: int, node: NodeProto) -> RegionOp:
+    a, b = (context.shape(name) for name in node.input)
+    require(a == b and node.input[0] != node.input[1], "its operands are not known to have one shape")
+    return RegionOp(ADD, place, (node,), tuple(node.input), (node.output[0],), rows=len(a) == 2)
+
+
+def _emit_add(fused: FusedOp, writer: ProgramWriter) -> None:
+    a, b = (writer.tensor(name) for name in fused.op.inputs)
+    writer.add(Add(a, b, fused.act), fused.output)
+
+
+def _emit_qadd(fused: FusedOp, writer: ProgramWriter) -> None:
+    a, b = (writer.tensor(name) for name in fused.op.inputs)
+    writer.add(QAdd(a, b, fused.act, fused.required_out()), fused.output, fused.out)
+
+
+OPERATOR = RegionOperator(
+    emits={ADD: _emit_add, QADD: _emit_qadd},
+    matches={"Add": _match},
+    shapes={"Add": elementwise_shape},
+    dequantized=("Add",),
+)

@@ -1,0 +1,55 @@
+"""Tensors of one plane, joined along their channels."""
+
+from onnx import NodeProto
+
+from lth_deploy.compiler.regions.analysis.symbolic_dims import of
+from lth_deploy.compiler.regions.analysis.tensor_info import Shape, TensorInfo, attribute
+from lth_deploy.compiler.regions.entry import RegionOperator
+from lth_deploy.compiler.regions.match.context import MatchContext
+from lth_deploy.compiler.regions.match.no_match import require
+from lth_deploy.compiler.regions.match.region_op import Kind, RegionOp
+from lth_deploy.compiler.regions.ops.same import match_same
+from lth_deploy.compiler.regions.writer import FusedOp, ProgramWriter
+from lth_deploy.kernels.program.limits import QUAD
+from lth_deploy.kernels.program.ops.concat import Concat
+
+
+def _keeps_quads(op: RegionOp, info: TensorInfo) -> bool:
+    return all(int(info.shapes[name][1].known or 1) % QUAD == 0 for name in op.inputs[:-1])
+
+
+CONCAT = Kind("concat", keeps_grid=True, keeps_quads=_keeps_quads)
+
+
+def _match(context: MatchContext, place: int, node: NodeProto) -> RegionOp:
+    if len(node.input) == 1:
+        return match_same(context, place, node)
+    shapes = [context.shape(name) for name in node.input]
+    ranks, first = {len(shape) for shape in shapes}, shapes[0]
+    require(len(ranks) == 1 and attribute(node, "axis", 0) in (1, 1 - len(first)), "it does not join channels")
+    planes = {(shape[0], *shape[2:]) for shape in shapes}
+    require(len(planes) == 1, "its inputs are not known to have one plane")
+    return RegionOp(CONCAT, place, (node,), tuple(node.input), (node.output[0],), rows=ranks == {2})
+
+
+def _shape(info: TensorInfo, node: NodeProto) -> list[Shape] | None:
+    parts = [info.shapes.get(name) for name in node.input]
+    first = parts[0]
+    if first is None or any(part is None or len(part) != len(first) for part in parts):
+        return None
+    axis = attribute(node, "axis", 0) % len(first) if first else 0
+    made = list(first)
+    made[axis : axis + 1] = [sum((part[axis] for part in parts if part), of(0))]
+    return [tuple(made)]
+
+
+def _emit(fused: FusedOp, writer: ProgramWriter) -> None:
+    writer.add(Concat(tuple(writer.moved(fused.op))), fused.output, fused.out)
+
+
+OPERATOR = RegionOperator(
+    emits={CONCAT: _emit},
+    matches={"Concat": _match},
+    shapes={"Concat": _shape},
+    dequantized=("Concat",),
+)

@@ -1,0 +1,105 @@
+"""Convolutions, and matrix products on rows: in floats, and with int8 weights between quantized tensors."""
+
+from dataclasses import replace
+
+from onnx import NodeProto
+
+from lth_deploy.compiler.regions.analysis.shape_rules import window_shape
+from lth_deploy.compiler.regions.analysis.tensor_info import Shape, TensorInfo, attribute
+from lth_deploy.compiler.regions.entry import RegionOperator
+from lth_deploy.compiler.regions.match.context import MatchContext, window_of
+from lth_deploy.compiler.regions.match.no_match import NoMatch, require
+from lth_deploy.compiler.regions.match.quantized_layer import quantized_layer
+from lth_deploy.compiler.regions.match.region_op import Kind, RegionOp
+from lth_deploy.compiler.regions.writer import FusedOp, ProgramWriter
+from lth_deploy.kernels.program.limits import QUAD
+from lth_deploy.kernels.program.ops.conv import Conv, QConv
+
+CONV = Kind("conv", has_weight=True, fuses=True)
+QCONV = Kind("qconv", has_weight=True, quantized=True, fuses=True)
+
+MIN_GROUP = 8
+"""Fewest input channels of a group: depth-wise convolutions gain nothing from zeros."""
+
+
+def _layer(context: MatchContext, place: int, node: NodeProto) -> RegionOp:
+    if context.is_dequantized(node.input[1]):
+        return quantized_layer(context, place, node, QCONV)
+    weight, bias = context.float_constants(node)
+    return RegionOp(CONV, place, (node,), (node.input[0],), (node.output[0],), weight, bias)
+
+
+def _match_conv(context: MatchContext, place: int, node: NodeProto) -> RegionOp:
+    layer = _layer(context, place, node)
+    dims = context.weights.stored[str(layer.weight)].shape
+    require(len(dims) == 4, f"a convolution of {len(dims) - 2} dimensions")
+    context.require_plane(node.input[0])
+    groups = attribute(node, "group", 1)
+    require(groups == 1 or dims[1] >= MIN_GROUP, f"{groups} groups of {dims[1]} channels: too thin for sparse kernels")
+    aligned = groups == 1 or (dims[1] % QUAD == 0 and dims[0] // groups % QUAD == 0)
+    require(layer.kind is CONV or aligned, f"{groups} quantized groups of {dims[1]} channels: no multiple of {QUAD}")
+    window = window_of(node, (dims[2], dims[3]))
+    channels = context.shape(node.input[0])[1].known
+    require(channels == dims[1] * groups, f"its input has {channels} channels, the weight takes {dims[1] * groups}")
+    return replace(layer, window=window, groups=groups)
+
+
+def _match_gemm(context: MatchContext, place: int, node: NodeProto) -> RegionOp:
+    require(attribute(node, "alpha", 1.0) == attribute(node, "beta", 1.0) == 1.0, "it scales its product")
+    plain = attribute(node, "transB", 0) == 1 and attribute(node, "transA", 0) == 0
+    require(plain, "its weight is stored as [inputs, outputs]")
+    layer = _layer(context, place, node)
+    require(context.rank(node.input[0]) == 2, "its input is no row of features")
+    if layer.bias is not None:
+        stored = context.weights.stored
+        per_output = stored[layer.bias].shape == (stored[str(layer.weight)].shape[0],)
+        require(per_output, f"the bias '{layer.bias}' does not have one value an output")
+    return replace(layer, rows=True)
+
+
+def _match_matmul(context: MatchContext, place: int, node: NodeProto) -> RegionOp:
+    require(context.weight_name(node) in context.weights.stored, f"'{node.input[1]}' is computed, not stored")
+    raise NoMatch("its weight is stored as [inputs, outputs]")
+
+
+def _conv_shape(info: TensorInfo, node: NodeProto) -> list[Shape] | None:
+    weight = info.shapes.get(node.input[1])
+    if weight is None or len(weight) != 4:
+        return None
+    inputs = weight[1].known
+    x = info.planes(node.input[0], inputs * attribute(node, "group", 1) if inputs else None)
+    kernel = [weight[2].known, weight[3].known]
+    if len(x) != 4 or None in kernel or attribute(node, "auto_pad", "NOTSET") != "NOTSET":
+        return None
+    return [(x[0], weight[0], *window_shape(node, x[2:], kernel))]
+
+
+def _gemm_shape(info: TensorInfo, node: NodeProto) -> list[Shape] | None:
+    weight = info.shapes.get(node.input[1])
+    if weight is None or len(weight) != 2 or attribute(node, "transA", 0):
+        return None
+    outputs, inputs = weight if attribute(node, "transB", 0) else weight[::-1]
+    return [(info.rows(node.input[0], inputs.known)[0], outputs)]
+
+
+def _emit_conv(fused: FusedOp, writer: ProgramWriter) -> None:
+    op = fused.op
+    x, weight, bias = writer.tensor(op.inputs[0]), writer.weight(op.weight), writer.optional_weight(op.bias)
+    add = writer.optional_tensor(fused.add)
+    writer.add(Conv(x, weight, bias, op.window, op.groups, add, fused.act), fused.output)
+
+
+def _emit_qconv(fused: FusedOp, writer: ProgramWriter) -> None:
+    op = fused.op
+    x, weight, scales = writer.tensor(op.inputs[0]), writer.weight(op.weight), writer.weight(op.scales)
+    bias, add = writer.optional_weight(op.bias), writer.optional_tensor(fused.add)
+    step = QConv(x, weight, scales, bias, op.window, op.groups, add, fused.act, fused.out)
+    writer.add(step, fused.output, fused.out)
+
+
+OPERATOR = RegionOperator(
+    emits={CONV: _emit_conv, QCONV: _emit_qconv},
+    matches={"Conv": _match_conv, "Gemm": _match_gemm, "MatMul": _match_matmul},
+    shapes={"Conv": _conv_shape, "Gemm": _gemm_shape},
+    dequantized=("Conv", "Gemm"),
+)

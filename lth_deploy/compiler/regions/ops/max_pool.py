@@ -1,0 +1,66 @@
+"""Maxima over windows, with a Pad before them that never wins."""
+
+from dataclasses import replace
+
+from onnx import NodeProto
+
+from lth_deploy.compiler.regions.analysis.shape_rules import pool_shape
+from lth_deploy.compiler.regions.analysis.tensor_info import TensorInfo, attribute
+from lth_deploy.compiler.regions.entry import RegionOperator
+from lth_deploy.compiler.regions.match.context import MatchContext, window_of
+from lth_deploy.compiler.regions.match.no_match import require
+from lth_deploy.compiler.regions.match.region_op import Kind, RegionOp
+from lth_deploy.compiler.regions.writer import FusedOp, ProgramWriter
+from lth_deploy.kernels.program.ops.max_pool import MaxPool
+from lth_deploy.kernels.program.values import Pads
+
+MAX_POOL = Kind("maxpool", ends_region=False, keeps_grid=True)
+
+_LOWEST_PADDING = -1e38
+"""Padding below this never wins a maximum against a finite activation that a detector makes."""
+
+
+def _match(context: MatchContext, place: int, node: NodeProto) -> RegionOp:
+    kernel = tuple(attribute(node, "kernel_shape", []))
+    require(len(kernel) == 2 and not attribute(node, "ceil_mode", 0), "a pool that rounds up")
+    require(len(node.output) == 1, "a pool that returns indices")
+    context.require_plane(node.input[0])
+    window = window_of(node, kernel)
+    op = RegionOp(MAX_POOL, place, (node,), (node.input[0],), (node.output[0],), window=window)
+    before = context.producer(node.input[0])
+    padding = _low_padding(before, context.info) if before and context.uses.only(node.input[0]) else None
+    if before is None or padding is None:
+        return op
+    top, left, bottom, right = (a + b for a, b in zip(window.pads, padding, strict=True))
+    inside = top < kernel[0] and bottom < kernel[0] and left < kernel[1] and right < kernel[1]
+    require(inside, "padding past the window")
+    source = before.input[0]
+    context.require_plane(source)
+    padded = replace(window, pads=(top, left, bottom, right))
+    return replace(op, nodes=(before, node), inputs=(source,), window=padded)
+
+
+def _low_padding(node: NodeProto, info: TensorInfo) -> Pads | None:
+    """Top, left, bottom and right of a Pad of planes with a value so low that no maximum takes it."""
+    if node.op_type != "Pad" or attribute(node, "mode", "constant") != "constant" or len(node.input) != 3:
+        return None
+    pads, value = info.constant(node.input[1]), info.constant(node.input[2])
+    if pads is None or pads.size != 8 or value is None or value.size != 1 or not float(value) <= _LOWEST_PADDING:
+        return None
+    sides = [int(pad) for pad in pads]
+    if any(sides[i] for i in (0, 1, 4, 5)) or min(sides) < 0:
+        return None
+    return sides[2], sides[3], sides[6], sides[7]
+
+
+def _emit(fused: FusedOp, writer: ProgramWriter) -> None:
+    (x,) = writer.moved(fused.op)
+    writer.add(MaxPool(x, fused.op.window), fused.output, fused.out)
+
+
+OPERATOR = RegionOperator(
+    emits={MAX_POOL: _emit},
+    matches={"MaxPool": _match},
+    shapes={"MaxPool": pool_shape},
+    dequantized=("MaxPool",),
+)
