@@ -1,25 +1,29 @@
-"""The table of region operators. A new one is a file in `ops/` and a line here; see docs/extending.md."""
+"""The compiler's half of the table of operators: what the files in `ops/` say of each.
+
+The table itself is that of region programs, `lth_deploy/kernels/program/operators.py`. The file of an operator has the
+same name in both folders; see docs/extending.md.
+"""
+
+from importlib import import_module
 
 from lth_deploy.compiler.regions.analysis.shape_rules import OUTSIDE_RULES
 from lth_deploy.compiler.regions.analysis.tensor_info import ShapeRule
-from lth_deploy.compiler.regions.entry import Emit, Match
+from lth_deploy.compiler.regions.entry import Emit, Match, RegionOperator
 from lth_deploy.compiler.regions.match.region_op import Kind
-from lth_deploy.compiler.regions.ops import (
-    act,
-    add,
-    concat,
-    conv,
-    conv_transpose,
-    max_pool,
-    quantize,
-    resize,
-    same,
-    slice,
-)
+from lth_deploy.compiler.regions.ops import same
+from lth_deploy.kernels.program.operators import OPERATORS as PROGRAM_OPERATORS
 
-OPERATORS = tuple(
-    module.OPERATOR for module in (conv, conv_transpose, max_pool, resize, add, act, concat, slice, same, quantize)
-)
+_LOAD = "load"
+"""The compiler loads the activations of a region itself: no node stands for it."""
+
+
+def _entries() -> tuple[RegionOperator, ...]:
+    files = dict.fromkeys(operator.__module__.rpartition(".")[2] for operator, _ in PROGRAM_OPERATORS.values())
+    modules = [import_module(f"{same.__package__}.{file}") for file in files if file != _LOAD]
+    return (*(module.OPERATOR for module in modules), same.OPERATOR)
+
+
+OPERATORS = _entries()
 
 MATCHES: dict[str, Match] = {name: rule for entry in OPERATORS for name, rule in entry.matches.items()}
 """How a node of each ONNX operator becomes an operator of a region."""
