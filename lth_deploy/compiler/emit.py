@@ -1,7 +1,6 @@
 """From a dense model to the file that a target asks for."""
 
 from dataclasses import replace
-from typing import Any
 
 from onnx import ModelProto
 
@@ -61,16 +60,3 @@ def _as_coo(report: LayerReport, is_sparse: bool) -> LayerReport:
         return replace(report, value_type="fp32", bytes=report.dense_bytes, reason=reason)
     size = coo_bytes(report.elements, report.elements - report.zeros)
     return replace(report, coding="coo", value_type="fp32", bytes=size, reason=None)
-
-
-def told(reports: list[LayerReport]) -> dict[str, Any]:
-    """What metadata say of the choice of each layer, by the name of its weight."""
-    longest = 512
-    return {
-        "dense_because": {r.name[:longest]: r.dense_because[:longest] for r in reports if r.dense_because},
-        "predicted": {
-            r.name[:longest]: (round(r.sparse_ms, 4), round(r.dense_ms, 4))
-            for r in reports
-            if r.sparse_ms is not None and r.dense_ms is not None
-        },
-    }

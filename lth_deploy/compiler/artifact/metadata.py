@@ -13,9 +13,10 @@ MAX_BYTES = 4 << 20
 MAX_DEPTH = 32
 """Levels of lists and objects in the metadata."""
 
-Name = Annotated[str, Field(max_length=512)]
+MAX_NAME = 512
+"""Characters of a name or a reason."""
 
-
+Name = Annotated[str, Field(max_length=MAX_NAME)]
 Milliseconds = Annotated[float, Field(ge=0)]
 Channels = Annotated[int, Field(ge=0)]
 

@@ -40,7 +40,7 @@ class Shares:
     others: float
 
 
-def rest_ms(shares: Shares, dense_ms: float, roi_align: float) -> tuple[float, float] | None:
+def unpredicted_ms(shares: Shares, dense_ms: float, roi_align: float) -> tuple[float, float] | None:
     """Milliseconds of all that is no predicted layer, with the kernel library and without; None where no layer ran.
 
     Args:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
     from lth_deploy.compiler.artifact.metadata import ArtifactMetadata
+    from lth_deploy.compiler.artifact.metadata_builder import MetadataBuilder
     from lth_deploy.compiler.artifact.pack import LayerReport
     from lth_deploy.compiler.model.normalized_model import NormalizedModel
     from lth_deploy.compiler.one_shot.magnitude import LayerLoss
@@ -115,9 +116,9 @@ class _Places:
 
 
 def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Places) -> OnnxExport:
+    from lth_deploy.compiler.artifact.metadata_builder import MetadataBuilder, PassResults
     from lth_deploy.compiler.artifact.value_types import round_values
     from lth_deploy.compiler.artifact.weight_layers import weight_layers
-    from lth_deploy.compiler.emit import told
     from lth_deploy.compiler.importing.imported import import_model
     from lth_deploy.compiler.model.save import save_model
     from lth_deploy.compiler.planning.mac_count import uses
@@ -135,19 +136,19 @@ def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Place
     used = uses(model, inputs[0][1])
     chosen = emit_chosen(model, target, used, inputs[0][1])
     candidate, layers = chosen.model, chosen.layers
-    update = {
-        "positions": used.positions,
-        "predicted_for": used.sizes,
-        "measured": chosen.measured,
-        "rest": chosen.rest,
-        **told(layers),
-    }
-    update["quantization"] = account.quantization if account else None
-    metadata = _metadata(original, job, target, decoder).model_copy(update=update)
+    results = PassResults(
+        layers=layers,
+        positions=used.positions,
+        input_shapes=used.sizes,
+        measured=chosen.measured,
+        unpredicted_ms=chosen.unpredicted_ms,
+        quantization=account.quantization if account else None,
+        removed_channels=removed,
+    )
+    metadata = MetadataBuilder(_metadata(original, job, target, decoder), results)
     kept = sum(layer.elements - layer.zeros for layer in layers)
     sparsity = 1 - kept / whole if whole else 0.0
-    left_out = {"sparsity": sparsity, "removed_channels": _together(metadata.removed_channels, removed)}
-    dense, file = _save_described(original, candidate, metadata, left_out, places.folder.staged)
+    dense, file = _save_described(original, candidate, metadata, sparsity, places.folder.staged)
     hold_kept_classes([dense, file], original, decoder, places.source.name)
     reference = places.scratch / "reference.onnx"
     if account is None:
@@ -208,12 +209,6 @@ def _without_dead_channels(
     return smaller, removed
 
 
-def _together(before: "dict[str, tuple[int, int]]", now: "dict[str, tuple[int, int]]") -> "dict[str, tuple[int, int]]":
-    """Removed channels of an artifact's earlier export and of this one."""
-    sums = {name: (before[name][0] + gone, before[name][1]) for name, (gone, _) in now.items() if name in before}
-    return {**before, **now, **sums}
-
-
 def _quantized(ticket: "NormalizedModel", job: OnnxJob, target: Target, decoder: "Decoder | None") -> Account | None:
     if target.values != "int8" or job.calibrate is None:
         return None
@@ -223,13 +218,13 @@ def _quantized(ticket: "NormalizedModel", job: OnnxJob, target: Target, decoder:
 def _save_described(
     original: "ModelProto",
     candidate: "ModelProto",
-    metadata: "ArtifactMetadata",
-    left_out: dict[str, Any],
+    metadata: "MetadataBuilder",
+    sparsity: float,
     folder: Path,
 ) -> tuple[Path, Path]:
     """Write the dense original and the artifact with their metadata, and return both paths.
 
-    left_out: what the metadata of the artifact says of zeros and channels.
+    sparsity: share of zeros of the artifact.
     """
     from lth_deploy.compiler.artifact.metadata import write_metadata
     from lth_deploy.compiler.importing.unpacked import unpack_model
@@ -237,18 +232,9 @@ def _save_described(
 
     dense_file, file = folder / "dense.onnx", folder / "model.onnx"
     dense = unpack_model(original)
-    of_dense: dict[str, Any] = {
-        "format": "dense",
-        "values": "fp32",
-        "level": None,
-        "sparsity": None,
-        "control_sha256": None,
-    }
-    of_dense |= {"dense_because": {}, "predicted": {}, "rest": None, "measured": None, "quantization": None}
-    write_metadata(dense, metadata.model_copy(update=of_dense))
+    write_metadata(dense, metadata.dense())
     save_model(dense, dense_file)
-    update = {**left_out, "control_sha256": storage.sha256(dense_file)}
-    write_metadata(candidate, metadata.model_copy(update=update))
+    write_metadata(candidate, metadata.artifact(sparsity=sparsity, control_sha256=storage.sha256(dense_file)))
     save_model(candidate, file)
     return dense_file, file
 
@@ -266,6 +252,7 @@ def _check_job(job: OnnxJob, target: Target) -> None:
 def _metadata(original: "ModelProto", job: OnnxJob, target: Target, decoder: "Decoder | None") -> "ArtifactMetadata":
     """What the artifact says; a decoder of the user's own is not named, as names must not run code."""
     from lth_deploy.compiler.artifact.metadata import ArtifactMetadata, ClassName, read_metadata
+    from lth_deploy.compiler.artifact.metadata_builder import with_changes
     from lth_deploy.compiler.model.opset import standard_opset
     from lth_deploy.decoders import DECODERS
 
@@ -284,7 +271,7 @@ def _metadata(original: "ModelProto", job: OnnxJob, target: Target, decoder: "De
         update["classes"] = [ClassName(id=number, name=name) for number, name in names]
     if job.sparsity is not None:
         update["level"] = f"{method_of(job)}_{100 * job.sparsity:g}"
-    return base.model_copy(update=update)
+    return with_changes(base, **update)
 
 
 def _commit(result: OnnxExport, files: Sequence[Path], target: Target, places: _Places) -> None:

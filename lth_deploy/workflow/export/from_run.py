@@ -205,8 +205,8 @@ def _compile(
 ) -> GateResult:
     """Write `trial` as `target` says to `file`, and hold it against the torch model; ranges: calibration images."""
     from lth_deploy.compiler.artifact.metadata import write_metadata
+    from lth_deploy.compiler.artifact.metadata_builder import MetadataBuilder, PassResults
     from lth_deploy.compiler.artifact.value_types import round_values
-    from lth_deploy.compiler.emit import told
     from lth_deploy.compiler.importing.imported import normalize
     from lth_deploy.compiler.model.grouped_reasons import not_packed
     from lth_deploy.compiler.model.save import save_model
@@ -231,10 +231,16 @@ def _compile(
     picture = next(_pictures(dataset))[1]
     used = uses(graph, picture)
     chosen = emit_chosen(account.graph if account else graph, target, used, picture)
-    update = {"positions": used.positions, "predicted_for": used.sizes, "removed_channels": removed}
-    update |= {"measured": chosen.measured, "rest": chosen.rest, **told(chosen.layers)}
-    update["quantization"] = account.quantization if account else None
-    write_metadata(chosen.model, metadata.model_copy(update=update))
+    results = PassResults(
+        layers=chosen.layers,
+        positions=used.positions,
+        input_shapes=used.sizes,
+        measured=chosen.measured,
+        unpredicted_ms=chosen.unpredicted_ms,
+        quantization=account.quantization if account else None,
+        removed_channels=removed,
+    )
+    write_metadata(chosen.model, MetadataBuilder(metadata, results).artifact())
     size = save_model(chosen.model, file)
     hold_written_classes(file, "the run", [(category.id, category.name) for category in dataset.categories])
     if account is not None:

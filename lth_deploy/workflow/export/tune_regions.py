@@ -38,14 +38,14 @@ GIVE_UP = 1.0
 class Chosen:
     """An emitted model and what became of each layer.
 
-    measured: the times that decided; None when none were measured. rest: predicted milliseconds of all that is no
-    predicted layer, with the kernel library and without; None without regions, or when no profile was made.
+    measured: the times that decided; None when none were measured. unpredicted_ms: predicted milliseconds of all that
+    is no predicted layer, with the kernel library and without; None without regions, or when no profile was made.
     """
 
     model: "ModelProto"
     layers: "list[LayerReport]"
     measured: "Measured | None"
-    rest: tuple[float, float] | None = None
+    unpredicted_ms: tuple[float, float] | None = None
 
 
 def emit_chosen(model: "NormalizedModel", target: Target, used: "Uses", feeds: Feeds) -> Chosen:
@@ -62,11 +62,11 @@ def emit_chosen(model: "NormalizedModel", target: Target, used: "Uses", feeds: F
         chosen = tune(model, target, used, feeds)
     else:
         chosen = Chosen(*emit(model, target, Facts(used.positions, batches=used.batches)), None)
-    return replace(chosen, rest=_rest(chosen, target, feeds)) if target.profile else chosen
+    return replace(chosen, unpredicted_ms=_unpredicted_ms(chosen, target, feeds)) if target.profile else chosen
 
 
-def _rest(chosen: Chosen, target: Target, feeds: Feeds) -> tuple[float, float] | None:
-    from lth_deploy.compiler.planning.unpredicted_time import measured_shares, rest_ms
+def _unpredicted_ms(chosen: Chosen, target: Target, feeds: Feeds) -> tuple[float, float] | None:
+    from lth_deploy.compiler.planning.unpredicted_time import measured_shares, unpredicted_ms
 
     dense = {layer.name: layer.dense_ms for layer in chosen.layers if layer.dense_ms is not None}
     if not dense or all(layer.region is None for layer in chosen.layers):
@@ -76,7 +76,7 @@ def _rest(chosen: Chosen, target: Target, feeds: Feeds) -> tuple[float, float] |
     except ArtifactError as error:
         log.warning("inspect will predict the layers only, not the whole model: %s", error)
         return None
-    return rest_ms(shares, sum(dense.values()), target.costs.roi_align)
+    return unpredicted_ms(shares, sum(dense.values()), target.costs.roi_align)
 
 
 def tune(model: "NormalizedModel", target: Target, used: "Uses", feeds: Feeds, timing: Timing = TIMING) -> Chosen:

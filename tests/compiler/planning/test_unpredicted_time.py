@@ -15,7 +15,7 @@ from lth_deploy.compiler.importing.unpacked import unpack_model
 from lth_deploy.compiler.model.ort_profile import OperatorTime, operator_times, stock_times
 from lth_deploy.compiler.planning.mac_count import uses
 from lth_deploy.compiler.planning.select_regions import Facts
-from lth_deploy.compiler.planning.unpredicted_time import Shares, measured_shares, rest_ms, shares_of
+from lth_deploy.compiler.planning.unpredicted_time import Shares, measured_shares, shares_of, unpredicted_ms
 from lth_deploy.config.target import Target
 from lth_deploy.errors import ArtifactError
 from tests.roi_align_models import pooling_detector
@@ -96,14 +96,14 @@ def test_a_layer_that_nobody_predicts_counts_with_the_rest() -> None:
 
 def test_the_rest_follows_the_layers_of_the_target() -> None:
     shares = Shares(layers=500.0, roi_align=300.0, others=200.0)
-    assert rest_ms(shares, 50.0, roi_align=6.0) == pytest.approx((5.0 + 20.0, 50.0))
+    assert unpredicted_ms(shares, 50.0, roi_align=6.0) == pytest.approx((5.0 + 20.0, 50.0))
     twice = Shares(layers=1000.0, roi_align=600.0, others=400.0)
-    assert rest_ms(twice, 50.0, roi_align=6.0) == rest_ms(shares, 50.0, roi_align=6.0)
+    assert unpredicted_ms(twice, 50.0, roi_align=6.0) == unpredicted_ms(shares, 50.0, roi_align=6.0)
 
 
 def test_a_small_rest_is_none_and_without_layers_nothing_is_known() -> None:
-    assert rest_ms(Shares(980.0, 10.0, 10.0), 50.0, roi_align=8.0) == (0.0, 0.0)
-    assert rest_ms(Shares(0.0, 10.0, 10.0), 50.0, roi_align=8.0) is None
+    assert unpredicted_ms(Shares(980.0, 10.0, 10.0), 50.0, roi_align=8.0) == (0.0, 0.0)
+    assert unpredicted_ms(Shares(0.0, 10.0, 10.0), 50.0, roi_align=8.0) is None
 
 
 def test_a_measured_profile_has_all_three() -> None:

@@ -77,9 +77,9 @@ def test_nothing_is_timed_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_rest_is_known_where_regions_are() -> None:
-    assert emit_chosen(normalize(valid_region()), Target(), USED, FEEDS).rest is not None
-    assert emit_chosen(normalize(valid_region()), Target(regions="none"), USED, FEEDS).rest is None
-    assert emit_chosen(normalize(valid_region()), Target(profile=False), USED, FEEDS).rest is None
+    assert emit_chosen(normalize(valid_region()), Target(), USED, FEEDS).unpredicted_ms is not None
+    assert emit_chosen(normalize(valid_region()), Target(regions="none"), USED, FEEDS).unpredicted_ms is None
+    assert emit_chosen(normalize(valid_region()), Target(profile=False), USED, FEEDS).unpredicted_ms is None
 
 
 def test_without_a_profile_only_layers_are_predicted(
@@ -90,7 +90,7 @@ def test_without_a_profile_only_layers_are_predicted(
 
     monkeypatch.setattr("lth_deploy.compiler.planning.unpredicted_time.stock_times", failing)
     made = emit_chosen(normalize(valid_region()), Target(), USED, FEEDS)
-    assert made.rest is None
+    assert made.unpredicted_ms is None
     assert has_regions(made.model)
     assert "predict the layers only" in caplog.text
     assert "no space left" in caplog.text
