@@ -238,9 +238,7 @@ def openvino_contenders(
     files: dict[tuple[str, float | None, str | None], Path], feeds: dict[str, np.ndarray], threads: int
 ) -> list[Contender]:
     """OpenVINO on the dense files, in every precision that the processor has, with open and with fixed sizes."""
-    kinds = [("fp32", "dense", "f32"), ("int8", "int8", "f32")]
-    if {"amx_bf16", "avx512_bf16"} & set(describe_machine().isa):
-        kinds.insert(1, ("bf16", "dense", "bf16"))
+    kinds = [*((precision, "dense", precision) for precision in OpenVino().precisions()), ("int8", "int8", "fp32")]
     fixed = {name: value.shape for name, value in feeds.items()}
     contenders = []
     for name, values, precision in kinds:

@@ -18,7 +18,8 @@ def benchmark(
     engine: Annotated[
         str | None,
         typer.Option(
-            help="Engines, separated by commas.", show_default="onnxruntime, and lth_deploy where it was built"
+            help="Engines, separated by commas.",
+            show_default="onnxruntime, lth_deploy where it was built, and installed peers on the dense model",
         ),
     ] = None,
     int8: Annotated[bool, typer.Option("--int8", help="Add the dense model in static INT8 as a row.")] = False,
@@ -28,6 +29,7 @@ def benchmark(
     threads: Annotated[str, typer.Option(help="Numbers of threads, separated by commas.")] = "1",
     time: Annotated[str, typer.Option(help="Time measured for each row, for instance 5s.")] = "5s",
     limit: Annotated[int | None, typer.Option(min=1, help="AP on the first so many images only.")] = None,
+    shape: ShapeOption = None,
     decoder: DecoderOption = None,
     imports: Annotated[
         list[Path] | None,
@@ -41,8 +43,8 @@ def benchmark(
     """Measure size, load time, latency, memory and AP beside the dense baseline."""
     from lth_deploy import storage
     from lth_deploy.measure.table import table_notes, table_rows
-    from lth_deploy.workflow.benchmark.benchmark import BenchmarkOptions
     from lth_deploy.workflow.benchmark.benchmark import benchmark as measure
+    from lth_deploy.workflow.benchmark.options import BenchmarkOptions
 
     options = BenchmarkOptions(
         engines=tuple(engine.split(",")) if engine is not None else None,
@@ -51,6 +53,7 @@ def benchmark(
         int8=int8,
         calibration_folder=calibrate,
         images=limit,
+        shapes=shapes_of(shape or ()) or None,
         decoder=decoder,
         imports=tuple(imports or ()),
         command=("lth-deploy", *sys.argv[1:]),

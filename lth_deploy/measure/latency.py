@@ -6,7 +6,7 @@ are steadier than times. The order of a round rotates, because the first after a
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -50,6 +50,12 @@ class Timing:
     settle: int = 1
     pause_seconds: float = 0.02
     minimum_rounds: int = 5
+
+    @classmethod
+    def within(cls, seconds: float) -> "Timing":
+        """`seconds` for each callable, in blocks that are short enough for the least number of rounds."""
+        whole = cls(seconds=seconds)
+        return replace(whole, block_seconds=min(whole.block_seconds, seconds / whole.minimum_rounds))
 
 
 def time_interleaved(

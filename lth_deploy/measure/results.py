@@ -79,7 +79,10 @@ class Row(StrictSection):
     load_ms: each in a fresh process. first_ms and peak_rss_bytes: medians over the same processes;
     base_rss_bytes is the peak before the model was loaded. bytes_coo and entropy_bytes: of the whole file,
     were its weights stored as ONNX sparse initializers, or at the entropy of their positions plus raw
-    values. ratio_to_baseline: time over the baseline's, below 1 is faster. ap: by kind, as a fraction.
+    values. precision: fp32, bf16 or int8, in which the engine computes. shape: that the engine was told to fix;
+    None for the sizes that the file declares. ratio_to_baseline: time over the baseline's, below 1 is faster.
+    times_best_dense: how many times as fast as the best dense engine with as many threads, above 1 is faster;
+    best_dense: whether it is that engine. ap: by kind, as a fraction.
     """
 
     name: str
@@ -88,6 +91,8 @@ class Row(StrictSection):
     kind: Annotated[str, IfMissing("dense")]
     engine: Text
     engine_version: Text
+    precision: str | None = None
+    shape: str | None = None
     threads: MaybeCount
     bytes: MaybeCount
     bytes_zstd: Count | None = None
@@ -100,6 +105,8 @@ class Row(StrictSection):
     first_ms: Figure = None
     latency_ms: Latency | None = None
     ratio_to_baseline: RatioInterval | None = None
+    times_best_dense: RatioInterval | None = None
+    best_dense: bool = False
     peak_rss_bytes: Count | None = None
     base_rss_bytes: Count | None = None
     ap: Metrics | None = None
@@ -112,6 +119,12 @@ class Row(StrictSection):
         if info.context != TOLERANT and kind not in get_args(RowKind):
             raise ValueError(f"the kind of a row is one of {', '.join(get_args(RowKind))}, not {kind!r}")
         return kind
+
+    @property
+    def engine_label(self) -> str:
+        """The engine, with its precision unless that is fp32, and with the shape that it was told to fix."""
+        precision = self.precision if self.precision != "fp32" else None
+        return " ".join(part for part in (self.engine, precision, self.shape) if part)
 
     @property
     def p50(self) -> float | None:

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 
-from lth_deploy.measure.results import BenchmarkResults, Row
+from lth_deploy.measure.results import BenchmarkResults, RatioInterval, Row
 
 HEADER = [
-    *("model", "engine", "threads", "MB", "zstd MB", "COO MB", "bound MB", "zero weights", "zero MACs"),
-    *("load ms", "first ms", "p50 ms", "p90 ms", "mean ms", "min ms", "n", "time / dense", "peak MB"),
+    *("model", "engine", "precision", "shape", "threads"),
+    *("MB", "zstd MB", "COO MB", "bound MB", "zero weights", "zero MACs"),
+    *("load ms", "first ms", "p50 ms", "p90 ms", "mean ms", "min ms", "n"),
+    *("time / dense", "times best dense", "peak MB"),
 ]
 
 ABSENT = "-"
@@ -35,7 +37,7 @@ def table_notes(results: BenchmarkResults) -> list[str]:
 
 
 def _cells(row: Row, kinds: Sequence[str]) -> list[str]:
-    latency, ratio = row.latency_ms, row.ratio_to_baseline
+    latency = row.latency_ms
     loads = sorted(value for value in row.load_ms if value is not None)
     times = (
         [_number(value) for value in (latency.p50, latency.p90, latency.mean, latency.min)] + [str(latency.n)]
@@ -45,6 +47,8 @@ def _cells(row: Row, kinds: Sequence[str]) -> list[str]:
     return [
         row.name,
         f"{row.engine} {row.engine_version}".strip(),
+        row.precision or ABSENT,
+        row.shape or ABSENT,
         str(row.threads),
         *(_megabytes(value) for value in (row.bytes, row.bytes_zstd, row.bytes_coo, row.entropy_bytes)),
         _percent(row.zero_weights),
@@ -52,14 +56,19 @@ def _cells(row: Row, kinds: Sequence[str]) -> list[str]:
         _number(loads[len(loads) // 2]) if loads else ABSENT,
         _number(row.first_ms),
         *times,
-        f"{ratio.median:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]" if ratio else ABSENT,
+        _ratio(row.ratio_to_baseline),
+        _ratio(row.times_best_dense),
         _megabytes(row.peak_rss_bytes, digits=0),
         *(_ap(row, kind) for kind in kinds),
     ]
 
 
 def _label(row: Row) -> str:
-    return f"{row.name} ({row.engine}, {row.threads} threads)"
+    return f"{row.name} ({row.engine_label}, {row.threads} threads)"
+
+
+def _ratio(ratio: RatioInterval | None) -> str:
+    return f"{ratio.median:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]" if ratio else ABSENT
 
 
 def _ap(row: Row, kind: str) -> str:

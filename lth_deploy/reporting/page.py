@@ -89,7 +89,7 @@ def _warnings(source: Source) -> list[str]:
     noted: dict[str, list[str]] = {}
     for row in source.benchmark.rows if source.benchmark else []:
         for note in row.notes:
-            noted.setdefault(note, []).append(f"{row.name} ({row.engine})")
+            noted.setdefault(note, []).append(f"{row.name} ({row.engine_label})")
     found += [f"{', '.join(dict.fromkeys(names))}: {note}" for note, names in noted.items()]
     for one in source.sweep.rows if source.sweep else []:
         found += [f"{one.id} was lost: {one.error}"] if one.error else []

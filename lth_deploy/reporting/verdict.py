@@ -71,6 +71,12 @@ def judge_benchmark(results: BenchmarkResults) -> Verdict:
             f"median latency {number_text.milliseconds(best.p50)} ms against {number_text.milliseconds(base.p50)} ms "
             f"({best.engine}, {number_text.threads(best.threads)})"
         )
+    dense = next((row for row in results.rows if row.best_dense and row.threads == best.threads), None)
+    if dense and dense.p50 and best.p50:
+        facts.append(
+            f"{number_text.times(dense.p50 / best.p50)} as fast as the best dense engine, {dense.engine_label}, "
+            f"which takes {number_text.milliseconds(dense.p50)} ms"
+        )
     kind = main_kind(results)
     one, other = best.ap_of(kind), base.ap_of(kind)
     if one is not None and other is not None:

@@ -1,14 +1,14 @@
 """ONNX Runtime on the CPU: as it comes, or with the kernel library."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lth_deploy.errors import ArtifactError, InputMismatchError, MissingExtraError, MissingLibraryError
+from lth_deploy.errors import ArtifactError, InputMismatchError, MissingExtraError, MissingLibraryError, UsageError
 from lth_deploy.kernels import ops_library
-from lth_deploy.runtimes.protocol import Array, Session
+from lth_deploy.runtimes.protocol import FP32, Array, Session
 
 _ERRORS_ONLY = 3
 _LARGE_INPUTS = 96 << 20
@@ -25,6 +25,7 @@ class OnnxRuntime:
     """
 
     takes_packed = True
+    fixes_shapes = False
 
     def __init__(self, name: str, *, library: bool) -> None:
         self.name = name
@@ -35,13 +36,22 @@ class OnnxRuntime:
         own = f" with kernels {version('lth-deploy')}" if self._library else ""
         return f"{_module().__version__}{own}"
 
-    def load(self, path: Path, *, threads: int = 0) -> Session:
+    def precisions(self) -> tuple[str, ...]:
+        """Files are computed as they are written."""
+        return (FP32,)
+
+    def load(
+        self, path: Path, *, threads: int = 0, precision: str = FP32, shapes: Mapping[str, Sequence[int]] | None = None
+    ) -> Session:
         """Open `path` with the default optimizations.
 
         Raises:
+            UsageError: another precision than the file's, or fixed shapes.
             ArtifactError: the file is missing or ONNX Runtime refuses it.
             MissingLibraryError: the library is wanted and was not built.
         """
+        if precision != FP32 or shapes is not None:
+            raise UsageError(f"engine {self.name} computes files as they are: neither {precision} nor fixed shapes")
         opened = _open(path, threads, ops_library() if self._library else None)
         return OnnxRuntimeSession(opened, path, {"name": self.name, "version": self.version(), "threads": str(threads)})
 

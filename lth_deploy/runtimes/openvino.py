@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from lth_deploy.errors import ArtifactError, MissingExtraError
-from lth_deploy.runtimes.protocol import Array, Session
+from lth_deploy.errors import ArtifactError, MissingExtraError, UsageError
+from lth_deploy.runtimes.protocol import FP32, Array, Session
+
+_HINTS = {FP32: "f32", "bf16": "bf16"}
 
 
 class OpenVino:
@@ -15,35 +17,44 @@ class OpenVino:
 
     name = "openvino"
     takes_packed = False
+    fixes_shapes = True
 
     def version(self) -> str:
         """OpenVINO's version without the build suffix."""
         return str(_module().get_version()).split("-", 1)[0]
+
+    def precisions(self) -> tuple[str, ...]:
+        """fp32, and bf16 where OpenVINO says that the processor has it."""
+        offered = _module().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        return (FP32, "bf16") if "BF16" in offered else (FP32,)
 
     def load(
         self,
         path: Path,
         *,
         threads: int = 0,
-        precision: str = "f32",
+        precision: str = FP32,
         shapes: Mapping[str, Sequence[int]] | None = None,
     ) -> Session:
         """Convert and compile `path`.
 
-        precision: OpenVINO's INFERENCE_PRECISION_HINT, "f32" or "bf16". shapes: of the inputs by name, which then are
-        fixed; None leaves open what the file leaves open.
+        precision: "fp32" or "bf16". shapes: of the inputs by name, which then are fixed; None leaves open
+        what the file leaves open.
 
         Raises:
+            UsageError: another precision.
             ArtifactError: the file is missing, or OpenVINO cannot convert or compile it.
         """
         engine = _module()
+        if precision not in _HINTS:
+            raise UsageError(f"OpenVINO computes in {' or '.join(_HINTS)} here, not in {precision!r}")
         if not path.is_file():
             raise ArtifactError(f"no such model file: {path}; give the path of an .onnx file")
         # On servers OpenVINO computes in bf16 by default; a table's row says what it is.
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": "1",
-            "INFERENCE_PRECISION_HINT": precision,
+            "INFERENCE_PRECISION_HINT": _HINTS[precision],
         }
         if threads:
             settings["INFERENCE_NUM_THREADS"] = str(threads)

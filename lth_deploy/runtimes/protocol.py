@@ -1,6 +1,6 @@
 """What a runtime must offer."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -9,6 +9,7 @@ import numpy as np
 from lth_deploy.registry import Registry
 
 Array = np.ndarray[Any, Any]
+FP32 = "fp32"
 
 
 class Session(Protocol):
@@ -26,10 +27,15 @@ class Session(Protocol):
 
 
 class Runtime(Protocol):
-    """An engine. takes_packed: whether it accepts packed artifacts; others get the dense twin."""
+    """An engine.
+
+    takes_packed: whether it accepts packed artifacts; others get the dense twin, and are dense peers in a
+    benchmark. fixes_shapes: whether `load` takes shapes.
+    """
 
     name: str
     takes_packed: bool
+    fixes_shapes: bool
 
     def version(self) -> str:
         """The engine's version.
@@ -38,11 +44,24 @@ class Runtime(Protocol):
             MissingExtraError: the engine is not installed.
         """
 
-    def load(self, path: Path, *, threads: int = 0) -> Session:
-        """A session on the CPU with `threads` threads (0: the engine's own choice).
+    def precisions(self) -> tuple[str, ...]:
+        """In what it can compute the operators of an fp32 file on this processor, fp32 first.
 
         Raises:
             MissingExtraError: the engine is not installed.
+        """
+
+    def load(
+        self, path: Path, *, threads: int = 0, precision: str = FP32, shapes: Mapping[str, Sequence[int]] | None = None
+    ) -> Session:
+        """A session on the CPU with `threads` threads (0: the engine's own choice).
+
+        precision: one of `precisions()`. shapes: of inputs by name, which then are fixed; None leaves open
+        what the file leaves open.
+
+        Raises:
+            MissingExtraError: the engine is not installed.
+            UsageError: a precision or shapes that the engine does not offer.
             ArtifactError: the engine refuses the file; the message says why.
         """
 

@@ -75,7 +75,7 @@ def test_an_evaluation_has_vocs_figures_and_each_class_where_asked(cli: Cli, tmp
 
 def test_a_benchmarks_json_goes_to_a_file_or_to_stdout(cli: Cli, tmp_path: Path) -> None:
     _, model, *rest = _evaluation(tmp_path)
-    command = ["benchmark", model, *rest, "--time", "0.01s", "--limit", 1]
+    command = ["benchmark", model, *rest, "--engine", "onnxruntime", "--time", "0.01s", "--limit", 1]
     alone = cli(*command, "--json", "-")
     assert alone.code == 0, alone.err
     assert json.loads(alone.out)["schema"] == "lth-benchmark/1"

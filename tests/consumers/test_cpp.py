@@ -12,7 +12,8 @@ import pytest
 from lth_deploy.data.images import read_image
 from lth_deploy.measure.consumer import ConsumerReport
 from lth_deploy.measure.machine import describe_machine
-from lth_deploy.workflow.benchmark.benchmark import BenchmarkOptions, benchmark
+from lth_deploy.workflow.benchmark.benchmark import benchmark
+from lth_deploy.workflow.benchmark.options import BenchmarkOptions
 from tests.consumers.consumers import Consumer, Export
 from tests.cross import run_program
 from tests.tiny_artifact import IDS
@@ -147,7 +148,9 @@ def test_64_bit_arm_under_qemu(arm: Consumer, export: Export, tmp_path: Path) ->
     given = ("--model", export.model, "--pictures", export.pictures, "--detect", tmp_path / "d")
     said = consume(arm, *given, "--library", arm.library, fails=True, LTH_ISA="avx2")
     assert "use one of: neoni8mm, neondot, neon, portable" in said
-    options = BenchmarkOptions(seconds=0.05, loads=1, bootstrap=10, imports=(tmp_path / "bench.json",))
+    options = BenchmarkOptions(
+        engines=("onnxruntime",), seconds=0.05, loads=1, bootstrap=10, imports=(tmp_path / "bench.json",)
+    )
     results = benchmark([export.model], export.data, export.images, options=options)
     row = results.rows[-1]
     assert (row.name, row.engine, row.latency_ms) == ("ticket", "lth_deploy C API, emulated", None)

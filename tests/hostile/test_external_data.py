@@ -237,7 +237,8 @@ def test_a_packed_file_has_no_external_data(tmp_path: Path) -> None:
 
 
 def test_every_verb_takes_it_and_writes_one_file(tmp_path: Path) -> None:
-    from lth_deploy.workflow.benchmark.benchmark import BenchmarkOptions, benchmark
+    from lth_deploy.workflow.benchmark.benchmark import benchmark
+    from lth_deploy.workflow.benchmark.options import BenchmarkOptions
     from lth_deploy.workflow.evaluate import evaluate
     from lth_deploy.workflow.export.from_onnx import OnnxJob, export_onnx
     from lth_deploy.workflow.inspect.inspect import inspect_artifact

@@ -58,7 +58,7 @@ def test_runs_any_length_and_returns_all_outputs_by_name(engine: str, affine: Pa
         assert outputs["total"] == length * length
 
 
-@pytest.mark.parametrize("precision", ["f32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_openvino_takes_fixed_sizes_and_a_precision(precision: str, affine: Path) -> None:
     pytest.importorskip("openvino", reason="the openvino extra is not installed")
     session = OpenVino().load(affine, threads=1, precision=precision, shapes={"x": [3]})

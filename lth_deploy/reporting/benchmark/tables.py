@@ -21,6 +21,8 @@ def main(results: BenchmarkResults) -> Table:
     columns = [
         Column("Artifact", is_text=True),
         Column("Engine", is_text=True),
+        Column("Precision", "in which the engine computes"),
+        Column("Shape", "that the engine was told to fix"),
         Column("Threads"),
         Column("Size"),
         Column("AP", KIND_NAMES.get(kind, kind)),
@@ -28,6 +30,7 @@ def main(results: BenchmarkResults) -> Table:
         Column("p50 ms", "median latency of one image"),
         Column("p90 ms"),
         Column("Time vs baseline", "median ratio of latencies with its bootstrap interval; below 1 is faster"),
+        Column("Times best dense", "how many times as fast as the best dense engine, which has 1; above 1 is faster"),
         Column("Zero weights"),
         Column("Zero MACs", "share of multiplications by a zero weight for one image"),
         Column("Load ms", "median time to open a session"),
@@ -90,7 +93,7 @@ def latencies(results: BenchmarkResults) -> Table | None:
         times = (row.latency_ms.p50, row.latency_ms.p90, row.latency_ms.mean, row.latency_ms.min)
         cells = [
             tables.text(row.name),
-            tables.text(row.engine, row.engine_version),
+            tables.text(row.engine_label, row.engine_version),
             tables.count(row.threads),
             *(tables.milliseconds(value) for value in times),
             tables.count(row.latency_ms.n),
@@ -108,7 +111,7 @@ def metrics(results: BenchmarkResults) -> Table | None:
         Line(
             (
                 tables.text(row.name),
-                tables.text(row.engine),
+                tables.text(row.engine_label),
                 tables.text(KIND_NAMES.get(kind, kind)),
                 *(tables.ap(row.ap_of(kind, metric)) for metric in _METRICS),
             ),
@@ -136,8 +139,8 @@ def latency_points(results: BenchmarkResults) -> dict[int | None, list[Point]]:
         found, p50 = row.ap_of(kind), row.p50
         if found is None or p50 is None:
             continue
-        tip = f"{row.name}, {row.engine}: AP {number_text.ap(found)}, {number_text.milliseconds(p50)} ms"
-        by_threads.setdefault(row.threads, []).append(Point(row.name, row.engine, p50, found, tip))
+        tip = f"{row.name}, {row.engine_label}: AP {number_text.ap(found)}, {number_text.milliseconds(p50)} ms"
+        by_threads.setdefault(row.threads, []).append(Point(row.name, row.engine_label, p50, found, tip))
     return by_threads
 
 
@@ -195,6 +198,8 @@ def _main_cells(row: Row, kind: str) -> list[Cell]:
     return [
         tables.text(row.name, "" if row.kind in row.name else row.kind),
         tables.text(row.engine),
+        tables.text(row.precision or ""),
+        tables.text(row.shape or ""),
         tables.count(row.threads),
         tables.size(row.bytes),
         tables.ap(row.ap_of(kind)),
@@ -202,6 +207,7 @@ def _main_cells(row: Row, kind: str) -> list[Cell]:
         tables.milliseconds(row.p50),
         tables.milliseconds(row.latency_ms.p90 if row.latency_ms else None),
         _ratio(row.ratio_to_baseline),
+        _ratio(row.times_best_dense),
         tables.percent(row.zero_weights),
         tables.percent(row.zero_macs),
         tables.milliseconds(median(loads) if loads else None),

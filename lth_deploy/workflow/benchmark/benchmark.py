@@ -1,28 +1,23 @@
 """The verb `benchmark`: size, speed, memory and AP of files, beside their dense baseline, honestly."""
 
-import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lth_deploy import storage
-from lth_deploy.errors import ArtifactError, UsageError
+from lth_deploy.errors import UsageError
 from lth_deploy.measure.latency import Timing
 from lth_deploy.measure.machine import describe_machine
 from lth_deploy.measure.results import BenchmarkResults, Row
-from lth_deploy.workflow.benchmark.candidates import (
-    KERNELS,
-    Candidate,
-    calibration_images,
-    collect_candidates,
-    default_engines,
-    quantize_baseline,
-)
+from lth_deploy.workflow.benchmark.candidates import Candidate
+from lth_deploy.workflow.benchmark.choose_candidates import choose_candidates
 from lth_deploy.workflow.benchmark.describe_file import FileDescription, describe_file, weight_positions
+from lth_deploy.workflow.benchmark.fixed_shape import shape_text
 from lth_deploy.workflow.benchmark.imported_rows import imported_rows, read_import
 from lth_deploy.workflow.benchmark.measure_round import (
+    MAX_AP_LOSS,
     Accuracy,
     MeasuredRow,
     Opened,
@@ -30,39 +25,10 @@ from lth_deploy.workflow.benchmark.measure_round import (
     measure_round,
     open_all,
 )
-from lth_deploy.workflow.gates.class_names import hold_control_classes
+from lth_deploy.workflow.benchmark.options import BenchmarkOptions
 
 if TYPE_CHECKING:
     from lth_deploy.data.records import CocoDataset
-
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class BenchmarkOptions:
-    """How to measure.
-
-    engines: None for stock ONNX Runtime and, for files with regions, the kernels where they were built. seconds: timed
-    for each row. threads: one table's rows for each number. images: how many images AP is scored on (None: all).
-    timed_images: how many of them are timed, in turn. loads: fresh processes for each row.
-    calibration: images for INT8, taken from calibration_folder. imports: JSON files of other benchmarks and of
-    consumers whose rows are appended. verify: refuse files that are not those that the gates of their exports passed.
-    """
-
-    engines: tuple[str, ...] | None = None
-    threads: tuple[int, ...] = (1,)
-    seconds: float = 5.0
-    int8: bool = False
-    calibration: int = 32
-    calibration_folder: Path | None = None
-    images: int | None = None
-    timed_images: int = 4
-    loads: int = 3
-    bootstrap: int = 1000
-    decoder: str | None = None
-    imports: tuple[Path, ...] = ()
-    command: tuple[str, ...] | None = None
-    verify: bool = False
 
 
 def benchmark(
@@ -95,16 +61,7 @@ def benchmark(
     if not dataset.images:
         raise UsageError(f"benchmark: {data} has no images to measure on; give a data set with images")
     with storage.scratch("benchmark") as workspace:
-        engines = default_engines() if options.engines is None else options.engines
-        candidates = collect_candidates(artifacts, baseline, engines, options.decoder, workspace, verify=options.verify)
-        for candidate in candidates[1:]:
-            hold_control_classes(candidate.file, candidates[0].file)
-        if options.int8:
-            chosen, origin = calibration_images(options.calibration_folder, dataset, options.calibration)
-            dense = quantize_baseline(candidates[0], chosen, origin, workspace)
-            peers = [engine for engine in engines if engine not in (dense.engine, KERNELS)]
-            candidates += [dense, *(replace(dense, engine=engine) for engine in peers)]
-        candidates, left_out = _loadable(candidates)
+        candidates, left_out = choose_candidates(artifacts, baseline, dataset, options, workspace)
         rows = _measure(candidates, dataset, options, workspace)
         classes = _classes(candidates)
     imported = [row for source in imports for row in imported_rows(*source, dataset, rows, classes)]
@@ -133,35 +90,10 @@ def _check(options: BenchmarkOptions) -> None:
         )
 
 
-def _loadable(candidates: list[Candidate]) -> tuple[list[Candidate], list[str]]:
-    """All but those that a peer of ONNX Runtime refuses; their rows are left out, and that is said.
-
-    Raises:
-        ArtifactError: the engine of the baseline refuses it.
-    """
-    from lth_deploy.workflow.artifact import open_session
-
-    kept, left_out = [], []
-    for candidate in candidates:
-        if candidate.engine == "onnxruntime":
-            kept.append(candidate)
-            continue
-        try:
-            open_session(candidate.loaded, engine=candidate.engine, threads=1)
-        except ArtifactError as error:
-            if candidate is candidates[0]:
-                raise
-            log.warning("left out: %s on %s: %s", candidate.name, candidate.engine, error)
-            left_out.append(f"{candidate.name} on {candidate.engine}: {error}")
-            continue
-        kept.append(candidate)
-    return kept, left_out
-
-
 def _measure(
     candidates: list[Candidate], dataset: "CocoDataset", options: BenchmarkOptions, workspace: Path
 ) -> list[Row]:
-    timing = Timing(seconds=options.seconds)
+    timing = Timing.within(options.seconds)
     settings = RoundSettings(
         dataset, timing, options.timed_images, options.loads, options.bootstrap, workspace / "feeds.npz"
     )
@@ -187,6 +119,8 @@ def _row(described: FileDescription, opened: Opened, measured: MeasuredRow) -> R
         sha256=described.sha256,
         kind=candidate.kind,
         engine=candidate.engine,
+        precision=candidate.values,
+        shape=shape_text(candidate.shapes) if candidate.shapes else None,
         engine_version=opened.artifact.session.describe()["version"],
         threads=measured.threads,
         bytes=described.bytes,
@@ -200,6 +134,8 @@ def _row(described: FileDescription, opened: Opened, measured: MeasuredRow) -> R
         first_ms=measured.first_ms,
         latency_ms=measured.latency,
         ratio_to_baseline=measured.ratio,
+        times_best_dense=measured.times_best_dense,
+        best_dense=measured.best_dense,
         peak_rss_bytes=measured.peak_rss_bytes,
         base_rss_bytes=measured.base_rss_bytes,
         ap=measured.accuracy.ap,
@@ -220,13 +156,15 @@ def _settings(
     options: BenchmarkOptions, data: Path, dataset: "CocoDataset", baseline: str, left_out: list[str]
 ) -> dict[str, Any]:
     chosen = asdict(replace(options, imports=(), command=None))
+    chosen = {name: value for name, value in chosen.items() if name != "shapes" or value is not None}
     return {
         **{name: list(value) if isinstance(value, tuple) else value for name, value in chosen.items()},
         "imports": [str(path) for path in options.imports],
-        "timing": asdict(Timing(seconds=options.seconds)),
+        "timing": asdict(Timing.within(options.seconds)),
         "timed": "one run of the session on one image; preparing the image and decoding outputs are not timed",
         "order": "blocks of all rows in turn, on the same image in one round; workers stop spinning between runs",
         "ratio": "median over rounds of this row's median time over the baseline's, same threads",
+        "best_dense": f"the fastest dense engine that loses less than {100 * MAX_AP_LOSS:g} AP, with as many threads",
         "memory": "VmHWM of a fresh process after two inferences; median over processes",
         "data": str(data),
         "data_digest": dataset.digest(),

@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING
 
 from lth_deploy.errors import MissingLibraryError, UsageError
 from lth_deploy.measure.results import RowKind
-from lth_deploy.runtimes import RUNTIMES
-from lth_deploy.workflow.artifact import ModelFile, find_artifact, in_one_file, read_model_file, write_dense_twin
+from lth_deploy.runtimes import FP32, RUNTIMES
+from lth_deploy.workflow.artifact import (
+    Artifact,
+    ModelFile,
+    find_artifact,
+    in_one_file,
+    read_model_file,
+    write_dense_twin,
+)
+from lth_deploy.workflow.benchmark.fixed_shape import Shapes, shape_text
 from lth_deploy.workflow.verify.export_record import check_control
 
 if TYPE_CHECKING:
@@ -26,7 +34,9 @@ class Candidate:
     """One file on one engine.
 
     file: as users have it. loaded: what the engine is given, the dense twin where it cannot take the file.
-    reference: the same weights in plain ONNX, for the check of outputs.
+    reference: the same weights in plain ONNX, for the check of outputs. precision: that the engine computes
+    an fp32 file in. shapes: of the inputs, where the engine is told to fix them. optional: left out, with the
+    reason, where its engine fails.
     """
 
     name: str
@@ -36,6 +46,33 @@ class Candidate:
     engine: str
     reference: Path | None = None
     notes: list[str] = field(default_factory=list)
+    precision: str = FP32
+    shapes: Shapes | None = None
+    optional: bool = False
+
+    @property
+    def is_dense_engine(self) -> bool:
+        """Whether it is the dense model, in whatever precision, on an engine that is not ours."""
+        return self.kind in ("dense", "int8") and self.engine != KERNELS
+
+    @property
+    def values(self) -> str:
+        """In what it computes: int8 for a quantized file, else the precision of the engine."""
+        return "int8" if self.file.quantized else self.precision
+
+    def load(self, threads: int) -> Artifact:
+        """A session.
+
+        Raises:
+            ArtifactError: the engine refuses the file.
+        """
+        runtime = RUNTIMES.get(self.engine)
+        session = runtime.load(self.loaded.path, threads=threads, precision=self.precision, shapes=self.shapes)
+        return Artifact(self.loaded, session)
+
+    def __str__(self) -> str:
+        fixed = f" {shape_text(self.shapes)}" if self.shapes else ""
+        return f"{self.name} on {self.engine} {self.values}{fixed}"
 
 
 def default_engines() -> tuple[str, ...]:
@@ -132,7 +169,7 @@ def quantize_baseline(base: Candidate, images: list[Path], origin: str, workspac
         f"static QDQ, per channel, ranges from {origin} ({report.images} usable); {report.weight_layers} weight layers"
     ]
     notes += ["7-bit weights, because this CPU has no VNNI"] if reduce_range else []
-    file = replace(base.file, path=out, packed=False)
+    file = replace(base.file, path=out, packed=False, quantized=True)
     return Candidate(f"{base.name} int8", "int8", file, file, "onnxruntime", None, notes)
 
 

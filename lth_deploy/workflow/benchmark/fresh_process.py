@@ -1,40 +1,56 @@
 """Load a model and run it in a process of its own.
 
-`python -m lth_deploy.workflow.benchmark.fresh_process MODEL FEEDS ENGINE THREADS` prints the figures as one line of
-JSON. It is a module of its own that imports nothing but the engine, so that the peak it reports is the model's.
+`python -m lth_deploy.workflow.benchmark.fresh_process ARGUMENTS`, where ARGUMENTS is a `LoadSettings` as JSON, prints
+the figures as one line of JSON. It is a module of its own that imports nothing but the engine, so that the peak it
+reports is the model's.
 """
 
+import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from lth_deploy.measure.memory import FreshProcess, measure_fresh, measure_here, print_measurement
 from lth_deploy.processes import end_with_parent, python
-from lth_deploy.runtimes import RUNTIMES
+from lth_deploy.runtimes import FP32, RUNTIMES
 
 
-def measure_load(model: Path, feeds: Path, engine: str, threads: int) -> FreshProcess:
-    """Start a fresh process and measure there; `feeds` is an .npz of the model's inputs.
+@dataclass(frozen=True)
+class LoadSettings:
+    """What the process loads, and how; feeds: an .npz of the model's inputs. precision, shapes: see `Runtime.load`."""
+
+    model: str
+    feeds: str
+    engine: str
+    threads: int
+    precision: str = FP32
+    shapes: Mapping[str, tuple[int, ...]] | None = None
+
+
+def measure_load(settings: LoadSettings) -> FreshProcess:
+    """Start a fresh process and measure there.
 
     Raises:
         ArtifactError: the process fails; the message has its last words.
     """
-    arguments = [str(model), str(feeds), engine, str(threads)]
-    return measure_fresh(python("-m", "lth_deploy.workflow.benchmark.fresh_process", *arguments))
+    return measure_fresh(python("-m", "lth_deploy.workflow.benchmark.fresh_process", json.dumps(asdict(settings))))
 
 
-def main(arguments: list[str]) -> None:
+def main(argument: str) -> None:
     """Measure in this process and print the figures."""
-    model, feeds, engine, threads = arguments
-    runtime = RUNTIMES.get(engine)
+    settings = LoadSettings(**json.loads(argument))
+    runtime = RUNTIMES.get(settings.engine)
     runtime.version()
-    with np.load(feeds, allow_pickle=False) as stored:
+    with np.load(settings.feeds, allow_pickle=False) as stored:
         inputs = {name: stored[name] for name in stored.files}
 
     def load() -> Callable[[], object]:
-        session = runtime.load(Path(model), threads=int(threads))
+        session = runtime.load(
+            Path(settings.model), threads=settings.threads, precision=settings.precision, shapes=settings.shapes
+        )
         return lambda: session.run(inputs)
 
     print_measurement(measure_here(load))
@@ -42,4 +58,4 @@ def main(arguments: list[str]) -> None:
 
 if __name__ == "__main__":
     end_with_parent()
-    main(sys.argv[1:])
+    main(sys.argv[1])

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -10,15 +11,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from lth_deploy.errors import ArtifactError
 from lth_deploy.evaluation.bootstrap import difference_interval, match_detections
 from lth_deploy.evaluation.coco_rows import CompactDetections
 from lth_deploy.measure.latency import Timing, paired_ratio, summarize, time_interleaved
 from lth_deploy.measure.memory import FreshProcess
 from lth_deploy.measure.results import ApInterval, Latency, RatioInterval
-from lth_deploy.workflow.artifact import Artifact, open_session
+from lth_deploy.workflow.artifact import Artifact
 from lth_deploy.workflow.benchmark.candidates import Candidate
 from lth_deploy.workflow.benchmark.check_outputs import check_outputs
-from lth_deploy.workflow.benchmark.fresh_process import measure_load
+from lth_deploy.workflow.benchmark.fresh_process import LoadSettings, measure_load
 from lth_deploy.workflow.evaluate import detect_all, score
 
 if TYPE_CHECKING:
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Metrics = dict[str, dict[str, float | None]]
+MAX_AP_LOSS = 0.005
+"""A dense engine that loses this much AP, as a fraction, is not one to compare with."""
+
 Resampled = npt.NDArray[np.float64]
 
 
@@ -66,11 +71,17 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class MeasuredRow:
-    """What one round measures of one candidate. ratio: None for the baseline."""
+    """What one round measures of one candidate.
+
+    ratio: time over the baseline's; None for the baseline. times_best_dense: how many times as fast as the best
+    dense engine; None where there is none. best_dense: whether it is that engine.
+    """
 
     threads: int
     latency: Latency
     ratio: RatioInterval | None
+    times_best_dense: RatioInterval | None
+    best_dense: bool
     loads: list[FreshProcess]
     accuracy: Accuracy
     notes: list[str]
@@ -97,10 +108,7 @@ def open_all(candidates: Sequence[Candidate], threads: int) -> list[Opened]:
     Raises:
         ArtifactError: an engine refuses a file.
     """
-    return [
-        Opened(candidate, open_session(candidate.loaded, engine=candidate.engine, threads=threads))
-        for candidate in candidates
-    ]
+    return [Opened(candidate, candidate.load(threads)) for candidate in candidates]
 
 
 def measure_round(
@@ -120,17 +128,39 @@ def measure_round(
     blocks = _time(opened, images, settings)
     loads = [_measure_loads(one, images[0], settings, threads) for one in opened]
     accuracies = _score(opened, settings) if scored is None else scored
+    best = best_dense_engine([one.candidate for one in opened], accuracies, blocks)
     return [
         MeasuredRow(
             threads=threads,
             latency=Latency.of(summarize(timed), [len(block) for block in timed]),
             ratio=None if timed is blocks[0] else RatioInterval.of(paired_ratio(blocks[0], timed)),
+            times_best_dense=None if best is None else RatioInterval.of(paired_ratio(timed, blocks[best])),
+            best_dense=best is not None and timed is blocks[best],
             loads=processes,
             accuracy=accuracy,
             notes=[*notes, *accuracy.notes],
         )
         for timed, processes, accuracy, notes in zip(blocks, loads, accuracies, checked, strict=True)
     ]
+
+
+def best_dense_engine(
+    candidates: Sequence[Candidate], accuracies: Sequence[Accuracy], blocks: Sequence[Sequence[Sequence[float]]]
+) -> int | None:
+    """The position of the fastest dense engine whose AP is not `MAX_AP_LOSS` below the baseline's; None without any."""
+    baseline = accuracies[0].ap
+    accurate = [
+        number
+        for number, (candidate, accuracy) in enumerate(zip(candidates, accuracies, strict=True))
+        if candidate.is_dense_engine and (number == 0 or _loss(baseline, accuracy.ap) < MAX_AP_LOSS)
+    ]
+    return min(accurate, key=lambda number: summarize(blocks[number]).p50, default=None)
+
+
+def _loss(baseline: Metrics, found: Metrics) -> float:
+    """The largest loss of AP over all kinds; infinite where the baseline has an AP and `found` has none."""
+    aps = [(metrics["AP"], found.get(kind, {}).get("AP")) for kind, metrics in baseline.items()]
+    return max((inf if ap is None else base - ap for base, ap in aps if base is not None), default=0.0)
 
 
 def _time(opened: Sequence[Opened], images: "Sequence[Photo]", settings: RoundSettings) -> list[list[list[float]]]:
@@ -149,18 +179,29 @@ def _measure_loads(opened: Opened, image: "Photo", settings: RoundSettings, thre
     feeds = opened.artifact.file.decoder.prepare(image)[0]
     np.savez(settings.feeds_file, **feeds)  # type: ignore[arg-type]
     candidate = opened.candidate
-    return [
-        measure_load(candidate.loaded.path, settings.feeds_file, candidate.engine, threads)
-        for _ in range(settings.loads)
-    ]
+    load = LoadSettings(
+        str(candidate.loaded.path),
+        str(settings.feeds_file),
+        candidate.engine,
+        threads,
+        candidate.precision,
+        candidate.shapes,
+    )
+    return [measure_load(load) for _ in range(settings.loads)]
 
 
 def _score(opened: Sequence[Opened], settings: RoundSettings) -> list[Accuracy]:
     baseline: dict[str, Resampled] | None = None
     accuracies = []
     for one in opened:
-        log.info("scoring %s on %s", one.candidate.name, one.candidate.engine)
-        found, notes = detect_all(one.artifact, settings.dataset)
+        log.info("scoring %s", one.candidate)
+        try:
+            found, notes = detect_all(one.artifact, settings.dataset)
+        except ArtifactError as error:
+            if not one.candidate.optional:
+                raise
+            accuracies.append(Accuracy({}, None, [f"no AP, because it fails on an image: {error}"]))
+            continue
         result = score(settings.dataset, found)
         measured = [kind for kind, metrics in result.metrics.items() if metrics["AP"] is not None]
         resampled = {kind: _resample(settings, found, kind) for kind in measured}

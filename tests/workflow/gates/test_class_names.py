@@ -8,7 +8,8 @@ from lth_deploy import storage
 from lth_deploy.compiler.artifact.metadata import ArtifactMetadata, ClassName, write_metadata
 from lth_deploy.compiler.model.save import save_model
 from lth_deploy.errors import ParityError
-from lth_deploy.workflow.benchmark.benchmark import BenchmarkOptions, benchmark
+from lth_deploy.workflow.benchmark.benchmark import benchmark
+from lth_deploy.workflow.benchmark.options import BenchmarkOptions
 from lth_deploy.workflow.evaluate import evaluate
 from lth_deploy.workflow.gates.class_names import Named, first_difference, hold_written_classes, permutation_note
 from tests.tiny_artifact import CLASSES, IDS, save_data, tiny_model
