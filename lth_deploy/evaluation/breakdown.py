@@ -96,9 +96,9 @@ def _classes(evaluation: Any) -> tuple[ClassFigures, ...]:
     objects = Counter(row["category_id"] for row in _objects(evaluation))
     found = []
     for position, category in enumerate(evaluation.params.catIds):
-        mine = precision[:, :, position, 0, -1]
-        present = bool((mine > -1).all())
-        ap, ap50 = (float(chosen.mean()) if present else None for chosen in (mine, mine[0]))
+        own = precision[:, :, position, 0, -1]
+        present = bool((own > -1).all())
+        ap, ap50 = (float(chosen.mean()) if present else None for chosen in (own, own[0]))
         found.append(ClassFigures(objects[category], ap, ap50))
     return tuple(found)
 

@@ -234,12 +234,12 @@ def _score(judged: Judged, label: Ints, hit: Bools, kept: Bools, counted: Bools)
     """AP at one threshold of the detections `kept` and the objects `counted`; None without such objects."""
     categories = []
     for category in range(judged.categories):
-        mine = np.flatnonzero(kept & (label == category))
-        mine = mine[np.argsort(-judged.score[mine], kind="mergesort")]
+        own = np.flatnonzero(kept & (label == category))
+        own = own[np.argsort(-judged.score[own], kind="mergesort")]
         objects = judged.object_image[counted & (judged.object_label == category)]
         positives = np.bincount(objects, minlength=judged.images)
         categories.append(
-            CategoryMatches(hit[mine][None], ~hit[mine][None], judged.image[mine].astype(np.intp), positives)
+            CategoryMatches(hit[own][None], ~hit[own][None], judged.image[own].astype(np.intp), positives)
         )
     matches = Matches(tuple(categories), _RECALLS, judged.images)
     found = float(matches.average_precision(np.ones((1, judged.images), np.int64))[0])

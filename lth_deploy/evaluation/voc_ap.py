@@ -87,11 +87,11 @@ def voc_average_precision(
         check_detections(image["id"], found, len(category_ids), "bbox")
         for label in np.unique(found.labels).tolist():
             category = category_ids[label - 1]
-            mine = np.flatnonzero(found.labels == label)
-            mine = mine[np.argsort(-found.scores[mine], kind="stable")]
-            counted, right = _judge(found.boxes[mine].astype(np.float64), objects.get((image["id"], category)))
+            own = np.flatnonzero(found.labels == label)
+            own = own[np.argsort(-found.scores[own], kind="stable")]
+            counted, right = _judge(found.boxes[own].astype(np.float64), objects.get((image["id"], category)))
             hits[category].append(right[counted])
-            scores[category].append(found.scores[mine][counted].astype(np.float64))
+            scores[category].append(found.scores[own][counted].astype(np.float64))
     totals = dict.fromkeys(category_ids, 0)
     for (_, category), group in objects.items():
         if category in totals:

@@ -126,7 +126,7 @@ def paired_ratio(
     Rounds are resampled, not single calls: calls of one block share the machine's state and are not
     independent.
     """
-    each = np.array([np.median(mine) / np.median(base) for base, mine in zip(baseline, other, strict=True)])
+    each = np.array([np.median(timed) / np.median(base) for base, timed in zip(baseline, other, strict=True)])
     generator = np.random.default_rng(seed)
     resampled = np.median(each[generator.integers(0, len(each), (samples, len(each)))], axis=1)
     low, high = np.percentile(resampled, [2.5, 97.5])

@@ -94,11 +94,11 @@ class ParityCheck:
     def add(self, image: str | int, reference: Detections, candidate: Detections) -> None:
         """Compare one image."""
         name, limits = str(image), self.limits
-        asked = reference.above(np.nextafter(np.float32(limits.score_floor), np.float32(1)))
-        self._reference_boxes += len(asked)
-        matched = self._match(name, asked, candidate)
-        self._compare_masks(name, asked, candidate, matched)
-        self._compare_keypoints(name, asked, candidate, matched)
+        expected = reference.above(np.nextafter(np.float32(limits.score_floor), np.float32(1)))
+        self._reference_boxes += len(expected)
+        matched = self._match(name, expected, candidate)
+        self._compare_masks(name, expected, candidate, matched)
+        self._compare_keypoints(name, expected, candidate, matched)
         # The other direction: a candidate that invents boxes is no twin. A margin keeps boxes that rounding
         # lifted over the floor out of it.
         invented = candidate.above(limits.score_floor + limits.score_difference)
@@ -126,19 +126,19 @@ class ParityCheck:
         if not agrees and deviation >= self._worst.get(output, (-1.0, ""))[0]:
             self._worst[output] = (deviation, image)
 
-    def _match(self, image: str, asked: Detections, candidate: Detections) -> list[tuple[int, int]]:
+    def _match(self, image: str, expected: Detections, candidate: Detections) -> list[tuple[int, int]]:
         """Pairs of positions whose boxes are twins; counts 'boxes', and of those 'labels' and 'scores'."""
         pairs = []
         free = np.ones(len(candidate), bool)
-        overlaps = box_iou(asked.boxes, candidate.boxes)
-        for position in range(len(asked)):
+        overlaps = box_iou(expected.boxes, candidate.boxes)
+        for position in range(len(expected)):
             near = (overlaps[position] >= self.limits.box_iou) & free
             best = float(overlaps[position].max(initial=0.0))
             self._count("boxes", bool(near.any()), 1.0 - best, image)
             if not near.any():
                 continue
-            difference = np.abs(candidate.scores - asked.scores[position])
-            same = near & (candidate.labels == asked.labels[position])
+            difference = np.abs(candidate.scores - expected.scores[position])
+            same = near & (candidate.labels == expected.labels[position])
             self._count("labels", bool(same.any()), 1.0, image)
             if not same.any():
                 continue
@@ -156,31 +156,31 @@ class ParityCheck:
         return best >= self.limits.box_iou, 1.0 - best
 
     def _compare_masks(
-        self, image: str, asked: Detections, candidate: Detections, matched: list[tuple[int, int]]
+        self, image: str, expected: Detections, candidate: Detections, matched: list[tuple[int, int]]
     ) -> None:
-        if asked.masks is None:
+        if expected.masks is None:
             return
-        for mine, other in matched:
-            overlap, differing = 0.0, asked.masks[mine].size
-            if candidate.masks is not None and candidate.masks.shape[1:] == asked.masks.shape[1:]:
+        for place, twin in matched:
+            overlap, differing = 0.0, expected.masks[place].size
+            if candidate.masks is not None and candidate.masks.shape[1:] == expected.masks.shape[1:]:
                 overlap, differing = _compare_mask(
-                    asked.masks[mine], candidate.masks[other], self.limits.score_difference
+                    expected.masks[place], candidate.masks[twin], self.limits.score_difference
                 )
             # In a mask of fewer than a hundred pixels a single one is more than a per cent.
             agrees = overlap >= self.limits.mask_iou or differing <= 1
             self._count("masks", agrees, 1.0 - overlap, image)
 
     def _compare_keypoints(
-        self, image: str, asked: Detections, candidate: Detections, matched: list[tuple[int, int]]
+        self, image: str, expected: Detections, candidate: Detections, matched: list[tuple[int, int]]
     ) -> None:
-        if asked.keypoints is None:
+        if expected.keypoints is None:
             return
-        for mine, other in matched:
-            points = asked.keypoints[mine, :, :2]
-            if candidate.keypoints is None or candidate.keypoints[other, :, :2].shape != points.shape:
+        for place, twin in matched:
+            points = expected.keypoints[place, :, :2]
+            if candidate.keypoints is None or candidate.keypoints[twin, :, :2].shape != points.shape:
                 self._count("keypoints", False, float("inf"), image, number=len(points))
                 continue
-            for distance in np.linalg.norm(points - candidate.keypoints[other, :, :2], axis=1):
+            for distance in np.linalg.norm(points - candidate.keypoints[twin, :, :2], axis=1):
                 near = bool(distance <= self.limits.keypoint_pixels)
                 self._count("keypoints", near, float(distance), image)
 

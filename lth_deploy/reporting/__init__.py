@@ -1,1 +1,1 @@
-"""Pictures, plots and the one self-contained HTML page that tells what a run or a benchmark found."""
+"""Images, plots and the one self-contained HTML page that shows what a run or a benchmark found."""

@@ -122,8 +122,8 @@ def _legend_of_groups(axes: "Axes", bars: Sequence[Bar]) -> None:
 
 
 def _color(group: str) -> str:
-    known = ("backbone", "fpn", "dense_head", "rpn", "box_head", "mask_head", "keypoint_head", "predictor")
-    return f"c{known.index(group) + 1}" if group in known else "muted"
+    named_groups = ("backbone", "fpn", "dense_head", "rpn", "box_head", "mask_head", "keypoint_head", "predictor")
+    return f"c{named_groups.index(group) + 1}" if group in named_groups else "muted"
 
 
 def _part(canvas: Canvas, stacks: Sequence[Stack], part: str) -> None:

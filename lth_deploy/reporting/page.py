@@ -12,7 +12,7 @@ from lth_deploy.reporting.benchmark import tables as benchmark_tables
 from lth_deploy.reporting.cost_plots import Bar
 from lth_deploy.reporting.drawing.html import render_page
 from lth_deploy.reporting.run import tables as run_tables
-from lth_deploy.reporting.run.example_images import Shot
+from lth_deploy.reporting.run.example_images import EmbeddedImage
 from lth_deploy.reporting.sweep import plots as sweep_plots
 from lth_deploy.reporting.sweep import tables as sweep_tables
 from lth_deploy.reporting.verdict import Verdict, baseline_of, best_file, judge_benchmark, judge_run, judge_sweep
@@ -28,7 +28,7 @@ class Source:
     run: RunSummary | None = None
     benchmark: BenchmarkResults | None = None
     sweep: SweepRecord | None = None
-    shots: Sequence[Shot] = ()
+    example_images: Sequence[EmbeddedImage] = ()
     warnings: Sequence[str] = ()
     commands: Sequence[str] = ()
     data: Mapping[str, Any] = field(default_factory=dict)
@@ -41,7 +41,7 @@ def render(source: Source) -> str:
         "verdicts": _verdicts(source),
         "tiles": _tiles(source),
         "warnings": _warnings(source),
-        "environment": _facts(source),
+        "environment": _environment(source),
         **(_run_parts(source.run) if source.run else {"run": None}),
         **(_benchmark_parts(source.benchmark) if source.benchmark else {"bench": None}),
         **_cost_plots(source),
@@ -171,23 +171,23 @@ def _cost_plots(source: Source) -> dict[str, Any]:
     upper = latency if beside else [*latency, by_size]
     lower = [cost_plots.sizes(stacks, wide=not beside), by_size if beside else None]
     return {
-        "fronts": [plot for plot in upper if plot],
+        "pareto_plots": [plot for plot in upper if plot],
         "sizes": [plot for plot in lower if plot],
         "sizes_measured": measured,
     }
 
 
-def _facts(source: Source) -> list[tuple[str, list[tuple[str, str]]]]:
+def _environment(source: Source) -> list[tuple[str, list[tuple[str, str]]]]:
     """Named groups of keys and values about data, machine and versions."""
     groups: list[tuple[str, list[tuple[str, str]]]] = []
     if source.run:
         run = source.run
-        facts = [(f"images, {split}", getattr(run.dataset, split)) for split in ("train", "val", "test")]
-        facts += [("parameters", run.parameters.total), ("prunable", run.parameters.prunable)]
-        known = [(key, number_text.count(value)) for key, value in facts if value is not None]
-        known.append(("classes", ", ".join(run.dataset.classes) or number_text.MISSING))
-        known.append(("recipe digest", run.recipe_digest or number_text.MISSING))
-        groups += [("Run", known), ("Versions of the run", _flat(run.versions))]
+        entries = [(f"images, {split}", getattr(run.dataset, split)) for split in ("train", "val", "test")]
+        entries += [("parameters", run.parameters.total), ("prunable", run.parameters.prunable)]
+        present = [(key, number_text.count(value)) for key, value in entries if value is not None]
+        present.append(("classes", ", ".join(run.dataset.classes) or number_text.MISSING))
+        present.append(("recipe digest", run.recipe_digest or number_text.MISSING))
+        groups += [("Run", present), ("Versions of the run", _flat(run.versions))]
     if source.benchmark:
         results = source.benchmark
         machine = {key: value for key, value in results.machine.model_dump().items() if value}
@@ -197,18 +197,18 @@ def _facts(source: Source) -> list[tuple[str, list[tuple[str, str]]]]:
             ("Versions of the benchmark", _flat(results.versions)),
             ("Settings", _flat(results.settings)),
         ]
-    return [(name, facts) for name, facts in groups if facts]
+    return [(name, entries) for name, entries in groups if entries]
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    facts = []
+    entries = []
     for key, value in values.items():
         if isinstance(value, dict):
-            facts += _flat(value, f"{prefix}{key}.")
+            entries += _flat(value, f"{prefix}{key}.")
         elif isinstance(value, list):
-            facts.append((prefix + key, ", ".join(str(item) for item in value)))
+            entries.append((prefix + key, ", ".join(str(item) for item in value)))
         elif isinstance(value, int) and key.endswith(("memory", "bytes")):
-            facts.append((prefix + key, number_text.size(min(value, 2**60))))
+            entries.append((prefix + key, number_text.size(min(value, 2**60))))
         elif value is not None:
-            facts.append((prefix + key, str(value)))
-    return facts
+            entries.append((prefix + key, str(value)))
+    return entries

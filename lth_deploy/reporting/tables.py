@@ -71,7 +71,7 @@ def points(difference: float | None, note: str = "") -> Cell:
 
 
 def percent(share: float | None, *, bar: bool = False) -> Cell:
-    """A cell with a share, if asked with a bar."""
+    """A cell with a share; bar: whether a small bar is drawn beside it."""
     return Cell(number_text.percent(share), share, bar=min(max(share, 0.0), 1.0) if bar and share is not None else None)
 
 

@@ -65,24 +65,26 @@ def judge_benchmark(results: BenchmarkResults) -> Verdict:
     headline = f"{best.name} is {base.bytes / best.bytes:.1f} times smaller than {base.name}"
     if best.p50 and base.p50 and base.p50 > 1.05 * best.p50:
         headline += f" and {base.p50 / best.p50:.1f} times as fast"
-    facts = [f"{number_text.size(best.bytes)} against {number_text.size(base.bytes)}"]
+    findings = [f"{number_text.size(best.bytes)} against {number_text.size(base.bytes)}"]
     if best.p50 and base.p50:
-        facts.append(
+        findings.append(
             f"median latency {number_text.milliseconds(best.p50)} ms against {number_text.milliseconds(base.p50)} ms "
             f"({best.engine}, {number_text.threads(best.threads)})"
         )
     dense = next((row for row in results.rows if row.best_dense and row.threads == best.threads), None)
     if dense and dense.p50 and best.p50:
-        facts.append(
+        findings.append(
             f"{number_text.times(dense.p50 / best.p50)} as fast as the best dense engine, {dense.engine_label}, "
             f"which takes {number_text.milliseconds(dense.p50)} ms"
         )
     kind = main_kind(results)
-    one, other = best.ap_of(kind), base.ap_of(kind)
-    if one is not None and other is not None:
-        facts.append(f"AP {number_text.ap(one)} against {number_text.ap(other)} ({number_text.points(one - other)})")
+    best_ap, base_ap = best.ap_of(kind), base.ap_of(kind)
+    if best_ap is not None and base_ap is not None:
+        findings.append(
+            f"AP {number_text.ap(best_ap)} against {number_text.ap(base_ap)} ({number_text.points(best_ap - base_ap)})"
+        )
     good = _keeps_ap(best, results) and best.bytes < base.bytes
-    return Verdict("good" if good else "open", headline, "; ".join(facts) + ".")
+    return Verdict("good" if good else "open", headline, "; ".join(findings) + ".")
 
 
 def judge_sweep(sweep: SweepRecord) -> Verdict:
@@ -109,12 +111,12 @@ def best_file(results: BenchmarkResults) -> Row | None:
 
 def _keeps_ap(row: Row, results: BenchmarkResults) -> bool:
     kind, base = main_kind(results), baseline_of(row, results.rows)
-    one, other = row.ap_of(kind), base.ap_of(kind) if base else None
-    return one is not None and other is not None and one >= other - SMALL_LOSS
+    ap, base_ap = row.ap_of(kind), base.ap_of(kind) if base else None
+    return ap is not None and base_ap is not None and ap >= base_ap - SMALL_LOSS
 
 
 def baseline_of(row: Row, rows: Sequence[Row]) -> Row | None:
-    """The dense row that `row` is to be held against: same engine and threads if there is one, or same threads."""
+    """The dense row that `row` is compared with: same engine and threads if there is one, or same threads."""
     dense = [other for other in rows if other.kind == "dense"]
     alike = [other for other in dense if other.threads == row.threads]
     same = [other for other in alike if other.engine == row.engine]
@@ -163,10 +165,10 @@ def _why_none(run: RunSummary) -> str:
     kind = run.main_kind
     dense = run.control.ap("val", kind) if run.control else None
     tickets = [(trial.ap("val", kind), trial) for trial in run.of_kind("ticket")]
-    known = [(found, trial) for found, trial in tickets if found is not None]
-    if dense is None or not known:
+    measured = [(found, trial) for found, trial in tickets if found is not None]
+    if dense is None or not measured:
         return "No ticket and dense control were measured on val, so none could be chosen."
-    nearest, trial = max(known, key=lambda pair: pair[0])
+    nearest, trial = max(measured, key=lambda pair: pair[0])
     if run.tolerance is not None and nearest >= dense - run.tolerance:
         return f"The summary names none, although {trial.name} is within the tolerance; run it with --resume."
     within = "the tolerance" if run.tolerance is None else f"{number_text.ap(run.tolerance)} AP points"
@@ -198,9 +200,9 @@ def _control_check(run: RunSummary, control: TrialSummary, title: str) -> Check:
     if ticket is None or abs(ticket.zeros - control.zeros) > 0.005:
         return Check("open", f"{at} has no ticket of the same level to be compared with.")
     for split in ("test", "val"):
-        ours, theirs = ticket.ap(split, run.main_kind), control.ap(split, run.main_kind)
-        if ours is not None and theirs is not None:
-            return _compared(f"{at} (AP {number_text.ap(theirs)})", ours - theirs, split)
+        ticket_ap, control_ap = ticket.ap(split, run.main_kind), control.ap(split, run.main_kind)
+        if ticket_ap is not None and control_ap is not None:
+            return _compared(f"{at} (AP {number_text.ap(control_ap)})", ticket_ap - control_ap, split)
     return Check("open", f"{at} and its ticket were not both measured.")
 
 

@@ -11,7 +11,7 @@ from lth_deploy.measure.results import BenchmarkResults, load_benchmark
 from lth_deploy.reporting import plots
 from lth_deploy.reporting.drawing.svg import standalone
 from lth_deploy.reporting.page import Source, render
-from lth_deploy.reporting.run.example_images import load_shots
+from lth_deploy.reporting.run.example_images import embed_example_images
 from lth_deploy.reporting.sweep import plots as sweep_plots
 from lth_deploy.run.directory import verify_summary
 from lth_deploy.run.summary import RunSummary, load_run
@@ -72,12 +72,14 @@ def _gather(source: Path, benchmark: Path | None) -> Source:
         run, data["run"] = load_run(run_file)
     if bench_file:
         results, data["benchmark"] = load_benchmark(bench_file)
-    shots, warnings = load_shots(run.pictures, run_file.parent, read_image) if run and run_file else ([], [])
+    example_images, warnings = (
+        embed_example_images(run.pictures, run_file.parent, read_image) if run and run_file else ([], [])
+    )
     return Source(
         title=_title(run, source),
         run=run,
         benchmark=results,
-        shots=shots,
+        example_images=example_images,
         warnings=warnings,
         commands=_commands(source, run, results),
         data=data,

@@ -92,7 +92,7 @@ class Storage(Section):
         return self.values + self.positions + self.dense + self.other
 
 
-class LossFacts(Section):
+class LossCurve(Section):
     """Training loss of a trial, smoothed: at its first and last step, its parts at the end.
 
     control_reached: the first step at which it was as low as the control's last.
@@ -123,7 +123,7 @@ class RunAnalysis(Section):
     trials: list[TrialSummary]
     kinds: list[KindAnalysis]
     storage: list[Storage]
-    losses: list[LossFacts]
+    losses: list[LossCurve]
     notes: list[str]
 
 

@@ -231,16 +231,18 @@ def overlap_layers(pairs: Sequence[Overlap]) -> Table | None:
 
 
 def _difference(row: TrialFigures, control: TrialFigures | None) -> float | None:
-    ours, theirs = row.metrics.get("AP"), control.metrics.get("AP") if control else None
-    return None if ours is None or theirs is None or row is control else ours - theirs
+    ticket_ap, control_ap = row.metrics.get("AP"), control.metrics.get("AP") if control else None
+    return None if ticket_ap is None or control_ap is None or row is control else ticket_ap - control_ap
 
 
 def _change_cells(row: TrialFigures, position: int, base: float | None) -> list[Cell]:
     change = row.changes[position]
     if change is None:
         return [tables.points(None), tables.text(""), tables.points(None)]
-    known = change.low is not None and change.high is not None
-    text = f"{number_text.points(change.low)} … {number_text.points(change.high)}" if known else number_text.MISSING
+    has_interval = change.low is not None and change.high is not None
+    text = (
+        f"{number_text.points(change.low)} … {number_text.points(change.high)}" if has_interval else number_text.MISSING
+    )
     return [tables.points(change.value), Cell(text, change.low), tables.points(change.value / base if base else None)]
 
 

@@ -218,15 +218,15 @@ def _main_cells(row: Row, kind: str) -> list[Cell]:
 def _difference(found: ApInterval | None) -> Cell:
     if found is None or found.mean is None:
         return Cell(number_text.MISSING)
-    known = found.low is not None and found.high is not None
+    has_interval = found.low is not None and found.high is not None
     return tables.points(
-        found.mean, f"{number_text.points(found.low)} … {number_text.points(found.high)}" if known else ""
+        found.mean, f"{number_text.points(found.low)} … {number_text.points(found.high)}" if has_interval else ""
     )
 
 
 def _ratio(ratio: RatioInterval | None) -> Cell:
     if ratio is None or ratio.median is None:
         return Cell(number_text.MISSING)
-    known = ratio.low is not None and ratio.high is not None
-    note = f"{ratio.low:.2f} … {ratio.high:.2f}" if known else ""
+    has_interval = ratio.low is not None and ratio.high is not None
+    note = f"{ratio.low:.2f} … {ratio.high:.2f}" if has_interval else ""
     return Cell(number_text.times(ratio.median), ratio.median, note)

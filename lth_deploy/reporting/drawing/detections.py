@@ -12,7 +12,7 @@ from lth_deploy.documents import one_line
 from lth_deploy.errors import DataError
 from lth_deploy.reporting.drawing.labels import Color, LabelWriter, color_of, font_of
 
-Picture = npt.NDArray[np.uint8]
+Pixels = npt.NDArray[np.uint8]
 
 MASK_OPACITY = 0.45
 # Panels of a comparison are enlarged to about this many pixels in width, so that labels on small photos
@@ -23,14 +23,14 @@ STRIP_INK = (240, 242, 246)
 
 
 def draw(
-    image: Picture,
+    image: Pixels,
     detections: Detections,
     class_names: Sequence[str],
     score_threshold: float = 0.5,
     *,
     skeleton: Sequence[tuple[int, int]] = (),
     scale: int = 1,
-) -> Picture:
+) -> Pixels:
     """The photo `scale` times larger, with every detection of at least `score_threshold` drawn on it.
 
     image: uint8 [H, W, 3] RGB; it is not changed. Returns uint8 [H * scale, W * scale, 3].
@@ -67,40 +67,40 @@ def draw(
     return np.asarray(canvas, dtype=np.uint8)
 
 
-def side_by_side(pictures: Sequence[Picture], titles: Sequence[str], *, gap: int = 8) -> Picture:
-    """One image with `pictures` in a row, each under its title.
+def side_by_side(images: Sequence[Pixels], titles: Sequence[str], *, gap: int = 8) -> Pixels:
+    """One image with `images` in a row, each under its title.
 
     images: uint8 [H, W, 3] each, of any sizes; shorter ones are padded at the bottom. Returns uint8 RGB.
 
     Raises:
         DataError: no image, or not one title for each.
     """
-    if not pictures or len(pictures) != len(titles):
-        raise DataError(f"side_by_side got {len(pictures)} images and {len(titles)} titles; give one title each")
-    font_size = max(12, min(picture.shape[1] for picture in pictures) // 32)
+    if not images or len(images) != len(titles):
+        raise DataError(f"side_by_side got {len(images)} images and {len(titles)} titles; give one title each")
+    font_size = max(12, min(image.shape[1] for image in images) // 32)
     strip = font_size * 2
-    width = sum(picture.shape[1] for picture in pictures) + gap * (len(pictures) - 1)
-    height = strip + max(picture.shape[0] for picture in pictures)
+    width = sum(image.shape[1] for image in images) + gap * (len(images) - 1)
+    height = strip + max(image.shape[0] for image in images)
     sheet = Image.new("RGB", (width, height), STRIP_COLOR)
     pen, left, font = ImageDraw.Draw(sheet), 0, font_of(font_size)
-    for picture, title in zip(pictures, titles, strict=True):
+    for image, title in zip(images, titles, strict=True):
         text = one_line(title)
-        while text and pen.textlength(text, font=font) > picture.shape[1] - font_size:
+        while text and pen.textlength(text, font=font) > image.shape[1] - font_size:
             text = text[:-1]
         pen.text((left + font_size // 2, strip // 2), text, fill=STRIP_INK, font=font, anchor="lm")
-        sheet.paste(Image.fromarray(picture), (left, strip))
-        left += picture.shape[1] + gap
+        sheet.paste(Image.fromarray(image), (left, strip))
+        left += image.shape[1] + gap
     return np.asarray(sheet, dtype=np.uint8)
 
 
 def compare(
-    image: Picture,
+    image: Pixels,
     found: Mapping[str, Detections],
     class_names: Sequence[str],
     score_threshold: float = 0.5,
     *,
     skeleton: Sequence[tuple[int, int]] = (),
-) -> Picture:
+) -> Pixels:
     """The same photo once for each entry of `found` (title to detections), enlarged and side by side."""
     scale = max(1, round(PANEL_WIDTH / image.shape[1])) if image.ndim == 3 else 1
     panels = [
@@ -110,14 +110,14 @@ def compare(
     return side_by_side(panels, list(found))
 
 
-def encode_png(picture: Picture) -> bytes:
+def encode_png(image: Pixels) -> bytes:
     """The image, uint8 [H, W, 3], as the bytes of a PNG file."""
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="PNG", optimize=True)
+    Image.fromarray(image).save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
 
 
-def _check(image: Picture, detections: Detections) -> None:
+def _check(image: Pixels, detections: Detections) -> None:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise DataError(
             f"cannot draw on an image of type {image.dtype} and shape {image.shape}; give uint8 [height, width, 3]"
@@ -130,7 +130,7 @@ def _check(image: Picture, detections: Detections) -> None:
         )
 
 
-def _blend_mask(pixels: Picture, mask: FloatArray, color: Color) -> None:
+def _blend_mask(pixels: Pixels, mask: FloatArray, color: Color) -> None:
     """Tint the object's pixels in place and trace its outline; pixels: [H, W, 3], mask: [h, w] in 0..1."""
     size = (pixels.shape[1], pixels.shape[0])
     smooth = Image.fromarray(np.asarray(mask, dtype=np.float32)).resize(size, Image.Resampling.BILINEAR)

@@ -127,7 +127,7 @@ def _trial_line(run: RunSummary, trial: TrialSummary) -> Line:
     is_winner = bool(run.winner and run.winner.trial == trial.name)
     interval = run.winner.interval if is_winner and run.winner else None
     low, high = interval or (None, None)
-    known = low is not None and high is not None
+    has_interval = low is not None and high is not None
     cells = [
         tables.text(trial.name, "winner" if is_winner else ""),
         tables.percent(trial.sparsity),
@@ -136,7 +136,7 @@ def _trial_line(run: RunSummary, trial: TrialSummary) -> Line:
         tables.percent(trial.zero_macs),
         *_ap_cells(run, trial),
         _against(run, trial),
-        Cell(f"{number_text.points(low)} … {number_text.points(high)}" if known else number_text.MISSING, low),
+        Cell(f"{number_text.points(low)} … {number_text.points(high)}" if has_interval else number_text.MISSING, low),
         tables.count(trial.steps),
         Cell(number_text.duration(trial.seconds), trial.seconds, trial.hardware),
     ]
@@ -153,8 +153,8 @@ def _against(run: RunSummary, trial: TrialSummary) -> Cell:
     """Difference to the dense control, on test where both have it, else on val, and says which."""
     dense = run.control if trial is not run.control else None
     for split in ("test", "val"):
-        ours = trial.ap(split, run.main_kind)
-        theirs = dense.ap(split, run.main_kind) if dense else None
-        if ours is not None and theirs is not None:
-            return tables.points(ours - theirs, "" if split == "test" else "val")
+        ticket_ap = trial.ap(split, run.main_kind)
+        control_ap = dense.ap(split, run.main_kind) if dense else None
+        if ticket_ap is not None and control_ap is not None:
+            return tables.points(ticket_ap - control_ap, "" if split == "test" else "val")
     return tables.points(None)

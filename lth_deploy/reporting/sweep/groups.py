@@ -66,7 +66,7 @@ def groups_of(sweep: SweepRecord) -> list[Group]:
 
 def spread(values: Iterable[float | None]) -> Spread | None:
     """Mean and sample standard deviation of what is there."""
-    known = [value for value in values if value is not None]
-    if not known:
+    present = [value for value in values if value is not None]
+    if not present:
         return None
-    return Spread(statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else None, len(known))
+    return Spread(statistics.fmean(present), statistics.stdev(present) if len(present) > 1 else None, len(present))

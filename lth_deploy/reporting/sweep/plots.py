@@ -143,11 +143,11 @@ def _curve(
     """One line through the groups of a series; `to_axis` is what their numbers are multiplied by and moved by."""
     scale, shift = to_axis
     points = [(one.first.x, one, one.of(what, f"{split}_ap")) for one in groups]
-    known = [(scale * x + shift, one, found) for x, one, found in points if x is not None and found is not None]
-    if not known:
+    present = [(scale * x + shift, one, found) for x, one, found in points if x is not None and found is not None]
+    if not present:
         return
-    _errors(canvas.axes, [x for x, _, _ in known], [found for _, _, found in known], *look)
-    for x, group, found in known:
+    _errors(canvas.axes, [x for x, _, _ in present], [found for _, _, found in present], *look)
+    for x, group, found in present:
         _tip(canvas, x, 100 * found.mean, group, _CONTROLS[what][0] if what in _CONTROLS else what, found)
 
 
@@ -196,13 +196,13 @@ def _by_row(canvas: Canvas, groups: Sequence[Group], split: str) -> None:
     }
     for what, (label, marker, color) in looks.items():
         found = [(place, group, group.of(what, f"{split}_ap")) for place, group in enumerate(groups)]
-        known = [(place, group, one) for place, group, one in found if one is not None]
-        if not known:
+        present = [(place, group, one) for place, group, one in found if one is not None]
+        if not present:
             continue
         size = 9 if what == "ticket" else 7
-        means = [100 * one.mean for _, _, one in known]
-        rows = [row for row, _, _ in known]
-        wide = [100 * (one.deviation or 0.0) for _, _, one in known]
+        means = [100 * one.mean for _, _, one in present]
+        rows = [row for row, _, _ in present]
+        wide = [100 * (one.deviation or 0.0) for _, _, one in present]
         axes.errorbar(means, rows, xerr=wide, fmt="none", ecolor=THEME[color], elinewidth=1.4, capsize=3)
         look: dict[str, Any] = {
             "color": THEME[color],
@@ -211,7 +211,7 @@ def _by_row(canvas: Canvas, groups: Sequence[Group], split: str) -> None:
             "label": label,
         }
         axes.plot(means, rows, marker, **look)
-        for place, group, one in known:
+        for place, group, one in present:
             _tip(canvas, 100 * one.mean, place, group, label, one)
     for place, group in enumerate(groups):
         if group.of("ticket", f"{split}_ap") is None:

@@ -87,12 +87,12 @@ class Comparison:
             return []
         found: list[Change | None] = []
         for position in order:
-            ours, theirs = (broken[one].classes[position].ap for one in (name, self.control))
-            if ours is None or theirs is None:
+            own, base = (broken[one].classes[position].ap for one in (name, self.control))
+            if own is None or base is None:
                 found.append(None)
                 continue
             interval = difference_interval(drawn[name][position], drawn[self.control][position])
-            found.append(Change(value=ours - theirs, low=interval.low, high=interval.high))
+            found.append(Change(value=own - base, low=interval.low, high=interval.high))
         return found
 
     def _accuracy(self, found: Mapping[str, Found]) -> KindAnalysis:
@@ -110,7 +110,7 @@ class Comparison:
                 TrialFigures(
                     trial=name,
                     metrics={"AP": float(hits.mean()), "top5": float(among_five.mean())},
-                    classes=[float(hits[mine].mean()) if mine.any() else None for mine in classes],
+                    classes=[float(hits[members].mean()) if members.any() else None for members in classes],
                     classes_at_50=[],
                     changes=self._accuracy_changes(name, right, classes),
                     coco_sizes=[],
@@ -125,13 +125,13 @@ class Comparison:
         if self.control is None or name == self.control:
             return []
         found: list[Change | None] = []
-        for mine in classes:
-            ours, theirs = right[name][mine], right[self.control][mine]
-            if not len(ours):
+        for members in classes:
+            own, base = right[name][members], right[self.control][members]
+            if not len(own):
                 found.append(None)
                 continue
-            interval = paired_accuracy(ours, theirs, self.samples, self.seed)
-            found.append(Change(value=float(ours.mean() - theirs.mean()), low=interval.low, high=interval.high))
+            interval = paired_accuracy(own, base, self.samples, self.seed)
+            found.append(Change(value=float(own.mean() - base.mean()), low=interval.low, high=interval.high))
         return found
 
 

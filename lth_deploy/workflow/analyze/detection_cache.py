@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 Found = dict[int, CompactDetections]
 
 
-def kept_detections(folder: Path, key: Mapping[str, object], make: Callable[[], Found], what: str) -> Found:
+def cached_detections(folder: Path, key: Mapping[str, object], make: Callable[[], Found], what: str) -> Found:
     """The detections that belong to `key` (plain JSON values), from `folder` or else from `make`, which are then kept.
 
     what: begins the lines of the log.

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lth_deploy.reporting.analysis.schema import LossFacts
+from lth_deploy.reporting.analysis.schema import LossCurve
 from lth_deploy.reporting.plots import smooth
 from lth_deploy.run.summary import TrialSummary
 
@@ -17,9 +17,9 @@ def thinned(records: Sequence[Mapping[str, Any]]) -> list[tuple[int, float | Non
     return [(record["step"], record.get("loss")) for record in records[::every]]
 
 
-def loss_facts(
+def loss_curves(
     trials: Sequence[TrialSummary], parts: Mapping[str, dict[str, float]], control: str | None
-) -> list[LossFacts]:
+) -> list[LossCurve]:
     """One for each trial that kept losses. parts: `last_parts` by trial; a step counts from the schedule's begin."""
     curves = {trial.name: smooth(trial.losses) for trial in trials}
     last = {name: curve[-1][1] for name, curve in curves.items() if curve}
@@ -32,7 +32,7 @@ def loss_facts(
             None if goal is None or name == control else next((step for step, loss in curve if loss <= goal), None)
         )
         found.append(
-            LossFacts(
+            LossCurve(
                 trial=name,
                 steps=curve[-1][0],
                 first=curve[0][1],

@@ -9,7 +9,7 @@ from lth_deploy.errors import UsageError
 from lth_deploy.reporting.analysis.schema import ClassInfo, RunAnalysis, Storage
 from lth_deploy.run.summary import LayerSummary, TrialSummary
 from lth_deploy.workflow.analyze.compare_trials import Comparison, count_objects, require_objects
-from lth_deploy.workflow.analyze.detection_cache import Found, kept_detections
+from lth_deploy.workflow.analyze.detection_cache import Found, cached_detections
 from lth_deploy.workflow.analyze.options import AnalyzeOptions
 from lth_deploy.workflow.artifact import content_digest, find_artifact, open_session, read_model_file
 from lth_deploy.workflow.evaluate import detect_all, kinds_of
@@ -27,7 +27,7 @@ _SEED = 0
 class OpenedFiles:
     """Files by name, and what they are tried on.
 
-    train_objects: by class; zeros where nobody knows the training data. decoder: as it was asked for.
+    train_objects: by class; zeros where the training data is unknown. decoder: as the user named it.
     """
 
     files: "dict[str, ModelFile]"
@@ -116,7 +116,7 @@ def _detections(opened: OpenedFiles, name: str, folder: Path) -> Found:
     def make() -> Found:
         return detect_all(open_session(file, engine=opened.engine, threads=0), opened.dataset)[0]
 
-    return kept_detections(folder, key, make, f"{file.path.name} on {opened.split}")
+    return cached_detections(folder, key, make, f"{file.path.name} on {opened.split}")
 
 
 def _has(kind: str, found: Found) -> bool:

@@ -9,8 +9,8 @@ from lth_deploy.reporting.analysis.schema import ClassInfo, KindAnalysis, RunAna
 from lth_deploy.run.directory import Trial, read_metrics
 from lth_deploy.run.summary import LayerSummary, TrialSummary, WeightCounts
 from lth_deploy.workflow.analyze.compare_trials import NO_BOXES, Comparison, count_objects
-from lth_deploy.workflow.analyze.detection_cache import Found, kept_detections
-from lth_deploy.workflow.analyze.loss_curves import last_parts, loss_facts, thinned
+from lth_deploy.workflow.analyze.detection_cache import Found, cached_detections
+from lth_deploy.workflow.analyze.loss_curves import last_parts, loss_curves, thinned
 from lth_deploy.workflow.analyze.run_inputs import OpenedRun
 from lth_deploy.workflow.analyze.storage_estimate import dense_storage, sparse_storages
 
@@ -49,7 +49,7 @@ def analyze_run(opened: OpenedRun, folder: Path, samples: int, device: "torch.de
         trials=trials,
         kinds=kinds,
         storage=_storage(trials, opened.masks, layers, total),
-        losses=loss_facts(trials, ends, opened.control),
+        losses=loss_curves(trials, ends, opened.control),
         notes=_notes(opened, kinds),
     )
 
@@ -67,7 +67,7 @@ def _detections(opened: OpenedRun, trial: Trial, folder: Path, device: "torch.de
     def make() -> Found:
         return detect(_model(opened, trial).to(device), opened.dataset, device)
 
-    return kept_detections(folder, key, make, f"{opened.name}, {trial.name} on {opened.split}")
+    return cached_detections(folder, key, make, f"{opened.name}, {trial.name} on {opened.split}")
 
 
 def _model(opened: OpenedRun, trial: Trial) -> "nn.Module":

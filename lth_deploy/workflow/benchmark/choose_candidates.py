@@ -46,7 +46,7 @@ def choose_candidates(
         quantized = quantize_baseline(base, *calibration_images(*calibration), workspace)
         others = [engine for engine in engines if engine not in (quantized.engine, KERNELS)]
         found += [quantized, *(replace(quantized, engine=engine) for engine in others)]
-    elif options.engines is None and peers:
+    elif options.engines is None and peers and not base.file.quantized:
         quantized, left_out = quantized_for_peers(base, *calibration, workspace)
     for candidate in peer_candidates(base, quantized, peers, shapes):
         # With engines named, those with the shapes of the file are there already.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Import = BenchmarkResults | ConsumerReport
 
-_OF_THE_FILE = ("kind", "bytes_zstd", "bytes_coo", "entropy_bytes", "parts", "zero_weights", "zero_macs")
+_FILE_FIELDS = ("kind", "bytes_zstd", "bytes_coo", "entropy_bytes", "parts", "zero_weights", "zero_macs")
 
 
 def read_import(path: Path) -> Import:
@@ -46,12 +46,16 @@ def _schema(data: bytes) -> object:
 
 
 def imported_rows(
-    path: Path, found: Import, dataset: "CocoDataset", known: Sequence[Row], classes: Mapping[str, Mapping[int, str]]
+    path: Path,
+    found: Import,
+    dataset: "CocoDataset",
+    measured_here: Sequence[Row],
+    classes: Mapping[str, Mapping[int, str]],
 ) -> list[Row]:
     """The rows of one file, each with a note of where and when it was measured.
 
-    known: rows of this benchmark, for what depends on the file only. classes: category ids and names of the files
-    that took part, by digest.
+    measured_here: rows of this benchmark, for what depends on the file only. classes: category ids and names of
+    the files that took part, by digest.
 
     Raises:
         DataError: detections that no AP can be computed from.
@@ -60,13 +64,13 @@ def imported_rows(
         note = f"imported from {path.name}: measured {found.when} on {_short(found.machine)}"
         return [row.model_copy(update={"notes": [*row.notes, note]}) for row in found.rows]
     row = _row(path, found)
-    row = row.model_copy(update=next((_facts(one) for one in known if one.sha256 == row.sha256), {}))
+    row = row.model_copy(update=next((_file_fields(one) for one in measured_here if one.sha256 == row.sha256), {}))
     ap, notes = _scored(found, dataset, classes.get(row.sha256))
     return [row.model_copy(update={"ap": ap, "notes": [*row.notes, *notes]})]
 
 
-def _facts(row: Row) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in _OF_THE_FILE}
+def _file_fields(row: Row) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in _FILE_FIELDS}
 
 
 def _row(path: Path, found: ConsumerReport) -> Row:

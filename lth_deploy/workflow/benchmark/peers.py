@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lth_deploy.errors import ArtifactError, DataError, MissingExtraError
-from lth_deploy.runtimes import RUNTIMES
+from lth_deploy.runtimes import FP32, RUNTIMES
 from lth_deploy.workflow.artifact import ModelFile
 from lth_deploy.workflow.benchmark.candidates import Candidate, calibration_images, quantize_baseline
 from lth_deploy.workflow.benchmark.fixed_shape import Shapes
@@ -29,13 +29,15 @@ def peer_candidates(
 ) -> list[Candidate]:
     """The baseline on every peer, in each of its precisions and in INT8; each with the shapes of the file, then fixed.
 
-    shapes: of all images; None where there are several, or the file fixes them itself.
+    A baseline that is quantized already has no other precision. shapes: of all images; None where there are
+    several, or the file fixes them itself.
     """
     found = []
     for name in peers:
         runtime = RUNTIMES.get(name)
         dense = replace(baseline, engine=name, loaded=_plain(baseline), optional=True)
-        rows = [replace(dense, precision=precision) for precision in runtime.precisions()]
+        precisions = (FP32,) if baseline.file.quantized else runtime.precisions()
+        rows = [replace(dense, precision=precision) for precision in precisions]
         rows += [replace(quantized, engine=name, optional=True)] if quantized else []
         for row in rows:
             found.append(row)

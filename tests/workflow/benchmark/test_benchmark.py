@@ -28,6 +28,7 @@ from lth_deploy.workflow.benchmark.check_outputs import check_outputs
 from lth_deploy.workflow.benchmark.fresh_process import LoadSettings, measure_load
 from lth_deploy.workflow.benchmark.measure_round import Accuracy, best_dense_engine
 from lth_deploy.workflow.benchmark.options import BenchmarkOptions
+from lth_deploy.workflow.benchmark.peers import peer_candidates
 from lth_deploy.workflow.report import report
 from tests.tiny_artifact import CLASSES, IDS, save_data, save_decoder, save_tiny, tiny_model
 
@@ -347,3 +348,9 @@ def test_a_dense_engine_that_loses_ap_is_not_the_best(folder: Path) -> None:
     times = [[[9.0]], [[3.0]], [[1.0]]]
     for ap, best in ((0.5, 1), (0.4951, 1), (0.4949, 0), (None, 0)):
         assert best_dense_engine(rows, [accuracy(0.5), accuracy(ap), accuracy(0.5)], times) == best
+
+
+def test_a_quantized_baseline_has_no_other_precision(folder: Path) -> None:
+    file = replace(read_model_file(save_tiny(folder / "dense.onnx"), save_decoder(folder)), quantized=True)
+    found = peer_candidates(Candidate("dense", "dense", file, file, "onnxruntime"), None, ("openvino",), None)
+    assert [(one.engine, one.values) for one in found] == [("openvino", "int8")]
