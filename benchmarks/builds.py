@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from benchmarks.report import ratio
+from benchmarks.networks import feeds_for
+from benchmarks.result_file import ratio
 from benchmarks.torso import ONE_CALL
-from benchmarks.torsos import feeds_for
 from lth_deploy.measure.latency import time_interleaved
 
 

@@ -1,7 +1,8 @@
-"""An engine in an interpreter of its own: computes the images that it is asked for, and says how long each took.
+"""An engine in an interpreter of its own: computes images on request, and prints how long each took.
 
-Started by benchmarks/workers.py as `python engine_worker.py ENGINE FILE HEIGHT WIDTH THREADS`, where it needs numpy and
-the engine only. A line in is a seed, a line out is JSON: seconds of wall and processor, and sums of the outputs.
+Started by benchmarks/engine_processes.py as `python engine_worker.py ENGINE FILE HEIGHT WIDTH THREADS`, where it needs
+numpy and the engine only. A line of input is a seed; a line of output is JSON: wall_s,
+processor_s, and sums of the outputs.
 """
 
 import json

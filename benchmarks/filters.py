@@ -3,8 +3,8 @@
     python -m benchmarks.filters --cpu-time --out benchmarks/results/filters-CPU.json
 
 The backbone, pyramid and head of a RetinaNet on ResNet-18, untrained, pruned by magnitude to equal shares in all
-layers: time does not depend on which filters go. `export --onnx` removes the dead channels. Every contender runs once a
-round and the order rotates; a ratio is the median over rounds of the dense time over the contender's. Outputs are
+layers: time does not depend on which filters go. `export --onnx` removes the dead channels. Every candidate runs once a
+round and the order rotates; a ratio is the median over rounds of the dense time over the candidate's. Outputs are
 compared with those of the same weights before the removal.
 """
 
@@ -22,9 +22,9 @@ import onnx
 import torch
 from torch import nn
 
-from benchmarks.report import head, ratio
-from benchmarks.torso import Contender, largest_error, measure, opened
-from benchmarks.torsos import feeds_for
+from benchmarks.networks import feeds_for
+from benchmarks.result_file import head, ratio
+from benchmarks.torso import Candidate, largest_error, measure, opened
 from lth_deploy import export_onnx, storage
 from lth_deploy.compiler.artifact.load import load_model
 from lth_deploy.compiler.artifact.weight_layers import weight_layers
@@ -70,18 +70,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     about = {**head(SCHEMA, "benchmarks.filters"), "clock": "processor time" if options.cpu_time else "wall"}
     about |= {"network": f"RetinaNet ResNet-18, width {options.width}, without NMS", "size": options.size}
     with tempfile.TemporaryDirectory(prefix="lth-filters-") as folder:
-        rows = race(Path(folder), options)
+        rows = compare(Path(folder), options)
     storage.write_json(options.out, {**about, "rows": rows})
     return 0
 
 
-def race(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """All contenders, timed in turns."""
+def compare(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """All candidates, timed in turns."""
     dense = folder / "dense.onnx"
     export_pruned(dense, options, None, 0.0)
     feeds = feeds_for(dense, options.size, 9)
     files: dict[int, Path] = {0: dense}
-    contenders = [opened("onnxruntime", None, None, "onnxruntime", dense, feeds, 1)]
+    candidates = [opened("onnxruntime", None, None, "onnxruntime", dense, feeds, 1)]
     for structure in ("filter", "single"):
         for level in options.levels:
             source = folder / f"{structure}-{level}.onnx"
@@ -92,13 +92,13 @@ def race(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
                 file = export_onnx(source, target=target, out=folder / f"{source.stem}-{format_}").artifact
                 found = opened(engine, level, structure, engine, file, feeds, 1)
                 found.error = largest_error(found.run(), exact.run())
-                files[len(contenders)] = file
-                contenders.append(found)
-    measure(contenders, options.rounds, 1, time.process_time if options.cpu_time else time.perf_counter)
+                files[len(candidates)] = file
+                candidates.append(found)
+    measure(candidates, options.rounds, 1, time.process_time if options.cpu_time else time.perf_counter)
     counted = {number: multiplications(file, feeds) for number, file in files.items()}
     return [
-        described(one, contenders[0], files[number], counted[number] / counted[0])
-        for number, one in enumerate(contenders)
+        described(one, candidates[0], files[number], counted[number] / counted[0])
+        for number, one in enumerate(candidates)
     ]
 
 
@@ -136,7 +136,7 @@ def multiplications(file: Path, feeds: dict[str, Any]) -> int:
     )
 
 
-def described(one: Contender, dense: Contender, file: Path, macs: float) -> dict[str, Any]:
+def described(one: Candidate, dense: Candidate, file: Path, macs: float) -> dict[str, Any]:
     """A row of the results, printed too."""
     gain, middle, size = ratio(dense.samples, one.samples), statistics.median(one.samples), file.stat().st_size
     print(

@@ -1,4 +1,4 @@
-"""What a session with kernels holds beside a dense one: bytes a kept weight, the time to make them, memory.
+"""What the weights of a session with kernels take beside a dense one: bytes of each kept weight, packing time, memory.
 
     python -m benchmarks.holding --out benchmarks/results/holding-CPU.json
 
@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 import onnx
 
-from benchmarks.report import head
-from benchmarks.torsos import export, feeds_for, prune_randomly
+from benchmarks.networks import export, feeds_for, prune_randomly
+from benchmarks.result_file import head
 from lth_deploy import export_onnx, storage
 from lth_deploy.compiler.quantization.ort_static import quantize_dense
 from lth_deploy.config.target import Target

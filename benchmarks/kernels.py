@@ -30,8 +30,8 @@ from benchmarks.layer_models import (
     quantized_region_model,
     region_model,
 )
-from benchmarks.report import head
-from benchmarks.torsos import STRUCTURES
+from benchmarks.networks import STRUCTURES
+from benchmarks.result_file import head
 from lth_deploy import storage
 from lth_deploy.kernels import ops_library
 
@@ -132,8 +132,8 @@ def measured(layer: Layer, contest: Contest, levels: Sequence[float], rounds: in
 
 
 def run_all(sessions: list[Any], feeds: dict[str, np.ndarray]) -> None:
-    for contender in sessions:
-        contender.run(None, feeds)
+    for session in sessions:
+        session.run(None, feeds)
 
 
 BLOCKS = {"single": (1, 1), "out2": (2, 1), "in4": (1, 4), "2x4": (2, 4)}

@@ -18,7 +18,7 @@ from typing import Any
 
 from onnx import ModelProto
 
-from benchmarks.report import head
+from benchmarks.result_file import head
 from lth_deploy import storage
 from lth_deploy.compiler.artifact.load import load_model
 from lth_deploy.compiler.importing.imported import normalize

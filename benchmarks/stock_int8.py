@@ -16,9 +16,9 @@ from typing import Any
 
 import onnx
 
-from benchmarks.report import head, ratio
-from benchmarks.torsos import export, feeds_for, prune_randomly
-from benchmarks.workers import start_worker
+from benchmarks.engine_processes import start_worker
+from benchmarks.networks import export, feeds_for, prune_randomly
+from benchmarks.result_file import head, ratio
 from lth_deploy import export_onnx, storage
 from lth_deploy.compiler.quantization.ort_static import quantize_dense
 from lth_deploy.config.target import Target
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for structure in options.structures:
             plain, packed = prepared(structure, Path(folder), options)
             for python in [Path(sys.executable), *options.pythons]:
-                rows.append(race(structure, plain, packed, python, options))
+                rows.append(compare(structure, plain, packed, python, options))
                 storage.write_json(options.out, {**about, "rows": rows})
     return 0
 
@@ -60,7 +60,7 @@ def prepared(structure: str, folder: Path, options: argparse.Namespace) -> tuple
     return plain, export_onnx(plain, target=Target(values="fp32"), out=folder / structure).artifact
 
 
-def race(structure: str, plain: Path, packed: Path, python: Path, options: argparse.Namespace) -> dict[str, Any]:
+def compare(structure: str, plain: Path, packed: Path, python: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Both files in one stock runtime, timed in turns."""
     workers = [start_worker(python, "onnxruntime", path, options.size) for path in (plain, packed)]
     clock = "processor_s" if options.cpu_time else "wall_s"

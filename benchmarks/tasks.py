@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import lth_deploy
-from benchmarks.report import head
+from benchmarks.result_file import head
 from lth_deploy import storage
 from lth_deploy.config.bundled import recipe_file
 from lth_deploy.config.target import Target

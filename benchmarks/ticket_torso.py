@@ -21,9 +21,9 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
-from benchmarks.report import head, ratio
+from benchmarks.networks import feeds_for
+from benchmarks.result_file import head, ratio
 from benchmarks.torso import ONE_CALL
-from benchmarks.torsos import feeds_for
 from lth_deploy import storage
 from lth_deploy.compiler.quantization.ort_static import quantize_dense
 from lth_deploy.errors import DataError
@@ -70,14 +70,14 @@ def measured(options: argparse.Namespace, folder: Path) -> list[Row]:
     dense = onnx.load(str(options.dense))
     maps = last_maps(dense)
     pictures = [feeds_for(options.dense, tuple(options.picture), seed) for seed in range(5)]
-    contenders = {"dense": ("onnxruntime", cut(dense, maps, folder / "dense.onnx"))}
+    candidates = {"dense": ("onnxruntime", cut(dense, maps, folder / "dense.onnx"))}
     quantize_dense(
-        contenders["dense"][1], pictures[1:], folder / "int8.onnx", reduce_range=not describe_machine().exact_u8s8
+        candidates["dense"][1], pictures[1:], folder / "int8.onnx", reduce_range=not describe_machine().exact_u8s8
     )
-    contenders["dense int8"] = ("onnxruntime", folder / "int8.onnx")
+    candidates["dense int8"] = ("onnxruntime", folder / "int8.onnx")
     for path in options.tickets:
-        contenders[path.stem] = ("lth_deploy", cut(onnx.load(str(path)), maps, folder / path.name))
-    samples = race(contenders, pictures[0], options)
+        candidates[path.stem] = ("lth_deploy", cut(onnx.load(str(path)), maps, folder / path.name))
+    samples = compare(candidates, pictures[0], options)
     return [
         Row(
             name,
@@ -87,16 +87,16 @@ def measured(options: argparse.Namespace, folder: Path) -> list[Row]:
             round(statistics.median(samples[name]), 3),
             [round(ms, 3) for ms in samples[name]],
         )
-        for name, (engine, _) in contenders.items()
+        for name, (engine, _) in candidates.items()
     ]
 
 
-def race(
-    contenders: dict[str, tuple[str, Path]], picture: dict[str, np.ndarray], options: argparse.Namespace
+def compare(
+    candidates: dict[str, tuple[str, Path]], picture: dict[str, np.ndarray], options: argparse.Namespace
 ) -> dict[str, list[float]]:
-    """Milliseconds of every contender, one of each round, with one thread."""
+    """Milliseconds of every candidate, one of each round, with one thread."""
     runs: dict[str, Any] = {}
-    for name, (engine, path) in contenders.items():
+    for name, (engine, path) in candidates.items():
         session = RUNTIMES.get(engine).load(path, threads=1)
         runs[name] = lambda _, session=session: session.run(picture)
     clock = time.process_time if options.cpu_time else time.perf_counter

@@ -7,9 +7,9 @@ open and with fixed sizes of the image.
 
 Masks are random and uniform (each layer has the same share of zeros), the stem stays dense. Every pruned network runs
 in fp32 and, quantized as the dense INT8 is, in int8. In every round each
-contender runs once and the order rotates; a ratio is the median over rounds of the baseline's time over the
-contender's in the same round. Outputs are compared with the dense graph of the same weights. With more than one thread
-the contenders take turns in blocks, because idle workers of one session slow down the other. A whole detector is
+candidate runs once and the order rotates; a ratio is the median over rounds of the baseline's time over the
+candidate's in the same round. Outputs are compared with the dense graph of the same weights. With more than one thread
+the candidates take turns in blocks, because idle workers of one session slow down the other. A whole detector is
 compared with its dense graph of the same weights: other weights propose other boxes, on which its time depends.
 
 On a machine that does other work, --cpu-time counts the processor time of this process instead of the time on the wall.
@@ -28,8 +28,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from benchmarks.report import head, ratio
-from benchmarks.torsos import STRUCTURES, export, feeds_for, prune_randomly
+from benchmarks.networks import STRUCTURES, export, feeds_for, prune_randomly
+from benchmarks.result_file import head, ratio
 from lth_deploy import export_onnx, inspect, storage
 from lth_deploy.compiler.quantization.ort_static import quantize_dense
 from lth_deploy.config.target import ByteRates, CostTable, Target
@@ -52,7 +52,7 @@ DENSE_LAYOUT = Target(values="fp32", region_quads=0, costs=CostTable(int8=ByteRa
 
 @dataclass(frozen=True)
 class Row:
-    """One contender; ratio, ratio_int8: times as fast as dense fp32 and dense INT8 ONNX Runtime, over paired rounds.
+    """One candidate; ratio, ratio_int8: times as fast as dense fp32 and dense INT8 ONNX Runtime, over paired rounds.
 
     best_dense, ratio_best: the dense engine of the least median time, and times as fast as that.
 
@@ -79,7 +79,7 @@ class Row:
 
 
 @dataclass
-class Contender:
+class Candidate:
     """A session and its samples."""
 
     name: str
@@ -103,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             files = prepared(network, options, folder)
             for threads in options.threads:
                 for size in options.sizes:
-                    rows += race(network, files, size, threads, options)
+                    rows += compare(network, files, size, threads, options)
                     storage.write_json(options.out, {**about, "rows": [asdict(row) for row in rows]})
     return 0
 
@@ -171,7 +171,7 @@ def packed(source: Path, out: Path, target: Target = FLOATS) -> Path:
     return artifact
 
 
-def race(
+def compare(
     network: str,
     files: dict[tuple[str, float | None, str | None], Path],
     size: int,
@@ -179,12 +179,12 @@ def race(
     options: argparse.Namespace,
 ) -> list[Row]:
     feeds = feeds_for(files["dense", None, None], size, 9)
-    contenders = [opened("onnxruntime fp32", None, None, "onnxruntime", files["dense", None, None], feeds, threads)]
-    contenders.append(opened("onnxruntime int8", None, None, "onnxruntime", files["int8", None, None], feeds, threads))
+    candidates = [opened("onnxruntime fp32", None, None, "onnxruntime", files["dense", None, None], feeds, threads)]
+    candidates.append(opened("onnxruntime int8", None, None, "onnxruntime", files["int8", None, None], feeds, threads))
     if options.openvino:
-        contenders += openvino_contenders(files, feeds, threads)
-    dense = len(contenders)
-    twins: dict[tuple[str, float | None, str | None], Contender] = {}
+        candidates += openvino_candidates(files, feeds, threads)
+    dense = len(candidates)
+    twins: dict[tuple[str, float | None, str | None], Candidate] = {}
     for (kind, level, structure), path in files.items():
         if kind.startswith("lth_deploy"):
             found = opened(kind, level, structure, "lth_deploy", path, feeds, threads)
@@ -193,13 +193,13 @@ def race(
             found.error = largest_error(found.run(), exact.run())
             if found.error is None:
                 twins[kind, level, structure] = exact
-                contenders.append(exact)
-            contenders.append(found)
-    measure(contenders, options.rounds, threads, time.process_time if options.cpu_time else time.perf_counter)
+                candidates.append(exact)
+            candidates.append(found)
+    measure(candidates, options.rounds, threads, time.process_time if options.cpu_time else time.perf_counter)
 
-    best = min(contenders[:dense], key=lambda one: statistics.median(one.samples))
+    best = min(candidates[:dense], key=lambda one: statistics.median(one.samples))
 
-    def gain(c: Contender, kind: str, otherwise: Contender) -> float:
+    def gain(c: Candidate, kind: str, otherwise: Candidate) -> float:
         base = twins.get((f"lth_deploy {kind}", c.sparsity, c.structure), otherwise)
         return round(ratio(base.samples, c.samples), 3)
 
@@ -211,8 +211,8 @@ def race(
             c.name,
             c.sparsity,
             c.structure,
-            gain(c, "fp32", contenders[0]),
-            gain(c, "int8", contenders[1]),
+            gain(c, "fp32", candidates[0]),
+            gain(c, "int8", candidates[1]),
             best.name,
             round(ratio(best.samples, c.samples), 3),
             round(statistics.median(c.samples), 3),
@@ -222,7 +222,7 @@ def race(
             c.predicted,
             [round(ms, 3) for ms in c.samples],
         )
-        for c in contenders
+        for c in candidates
     ]
     for row in rows:
         print(
@@ -234,21 +234,21 @@ def race(
     return rows
 
 
-def openvino_contenders(
+def openvino_candidates(
     files: dict[tuple[str, float | None, str | None], Path], feeds: dict[str, np.ndarray], threads: int
-) -> list[Contender]:
+) -> list[Candidate]:
     """OpenVINO on the dense files, in every precision that the processor has, with open and with fixed sizes."""
     kinds = [*((precision, "dense", precision) for precision in OpenVino().precisions()), ("int8", "int8", "fp32")]
     fixed = {name: value.shape for name, value in feeds.items()}
-    contenders = []
+    candidates = []
     for name, values, precision in kinds:
         for words, shapes in (("", None), (" static", fixed)):
             began = time.perf_counter()
             session = OpenVino().load(files[values, None, None], threads=threads, precision=precision, shapes=shapes)
             load_s = time.perf_counter() - began
             run = partial(outputs_of, session, feeds)
-            contenders.append(Contender(f"openvino {name}{words}", None, None, run, load_s, None, []))
-    return contenders
+            candidates.append(Candidate(f"openvino {name}{words}", None, None, run, load_s, None, []))
+    return candidates
 
 
 def outputs_of(session: Session, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
@@ -263,13 +263,13 @@ def opened(
     path: Path,
     feeds: dict[str, np.ndarray],
     threads: int,
-) -> Contender:
+) -> Candidate:
     began = time.perf_counter()
     session = RUNTIMES.get(engine).load(path, threads=threads)
     load_s = time.perf_counter() - began
     times = inspect(path).predicted_ms if engine == "lth_deploy" else None
     predicted = None if times is None else round(times[1] / times[0], 3)
-    return Contender(name, level, structure, partial(outputs_of, session, feeds), load_s, predicted, [])
+    return Candidate(name, level, structure, partial(outputs_of, session, feeds), load_s, predicted, [])
 
 
 def largest_error(found: list[np.ndarray], exact: list[np.ndarray]) -> float | None:
@@ -279,12 +279,12 @@ def largest_error(found: list[np.ndarray], exact: list[np.ndarray]) -> float | N
     return max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in zip(found, exact, strict=True))
 
 
-def measure(contenders: list[Contender], rounds: int, threads: int, clock: Callable[[], float]) -> None:
+def measure(candidates: list[Candidate], rounds: int, threads: int, clock: Callable[[], float]) -> None:
     """Fill the samples: one call a round, or with more threads the medians of a block a round."""
     timing = replace(ONE_CALL if threads == 1 else BLOCKS, minimum_rounds=rounds)
-    runs = {str(number): (lambda _, run=one.run: run()) for number, one in enumerate(contenders)}
+    runs = {str(number): (lambda _, run=one.run: run()) for number, one in enumerate(candidates)}
     for number, blocks in time_interleaved(runs, timing, clock).items():
-        contenders[int(number)].samples = [statistics.median(block) for block in blocks]
+        candidates[int(number)].samples = [statistics.median(block) for block in blocks]
 
 
 if __name__ == "__main__":

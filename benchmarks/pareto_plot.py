@@ -1,6 +1,6 @@
 """An image of what `lth-deploy benchmark` measured: AP over latency and over bytes, one curve for each kind of ticket.
 
-    python -m benchmarks.front_plot benchmarks/results/NAME.json --out benchmarks/results/NAME.svg [--against bytes]
+    python -m benchmarks.pareto_plot benchmarks/results/NAME.json --out benchmarks/results/NAME.svg [--against bytes]
 
 Files are named [MODEL-]LEVEL-KIND.onnx, as in 80-in4-int8.onnx: files of one kind are a curve, and the level labels its
 points. A ticket stands where the kernels run it, dense models where ONNX Runtime does.

@@ -1,4 +1,4 @@
-"""What every benchmark's JSON says of itself (command, time, machine, versions), and how two are compared."""
+"""The head of every result file (command, time, machine, versions), and the ratio of two rows."""
 
 import shlex
 import statistics
@@ -22,6 +22,6 @@ def head(schema: str, module: str) -> dict[str, Any]:
     }
 
 
-def ratio(base: Sequence[float], mine: Sequence[float]) -> float:
+def ratio(base: Sequence[float], other: Sequence[float]) -> float:
     """How many times as fast as `base`: the median over samples that were taken side by side."""
-    return statistics.median(b / m for b, m in zip(base, mine, strict=True))
+    return statistics.median(b / o for b, o in zip(base, other, strict=True))
