@@ -191,7 +191,7 @@ def _baseline(
         return first, []
     log.info("no dense baseline given: comparing with the dense twin of %s", first.path)
     twin = write_dense_twin(first, workspace / f"{first.path.stem}-dense.onnx")
-    return replace(first, path=twin, packed=False), ["the artifact's own weights in plain ONNX"]
+    return replace(first, path=twin, packed=False, regions=0), ["the artifact's own weights in plain ONNX"]
 
 
 def _has_no_metadata(path: Path) -> bool:

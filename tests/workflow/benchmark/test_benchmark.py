@@ -23,7 +23,7 @@ from lth_deploy.measure.table import table_rows
 from lth_deploy.runtimes import RUNTIMES
 from lth_deploy.workflow.artifact import count_regions, read_model_file
 from lth_deploy.workflow.benchmark.benchmark import benchmark
-from lth_deploy.workflow.benchmark.candidates import Candidate
+from lth_deploy.workflow.benchmark.candidates import Candidate, collect_candidates
 from lth_deploy.workflow.benchmark.check_outputs import check_outputs
 from lth_deploy.workflow.benchmark.fresh_process import LoadSettings, measure_load
 from lth_deploy.workflow.benchmark.measure_round import Accuracy, best_dense_engine
@@ -243,6 +243,8 @@ def test_files_with_regions_get_a_row_of_the_kernels(folder: Path) -> None:
         ("regions", "lth_deploy"),
         ("regions", "onnxruntime"),
     ]
+    files = collect_candidates([regions], None, ("onnxruntime", "lth_deploy"), None, folder)
+    assert [(one.name, one.engine) for one in files if one.kind == "dense"] == [("regions-dense", "onnxruntime")]
     only = run(folder, [plain], replace(QUICK, engines=("lth_deploy",))).rows
     assert {row.engine for row in only} == {"lth_deploy"}
 
