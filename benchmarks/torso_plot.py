@@ -41,9 +41,9 @@ def picture(rows: Sequence[dict[str, Any]]) -> str:
             axes.plot(
                 zeros, ratios, line, marker=marker, color=THEME[COLORS[structure]], label=f"{kind[-4:]}, {structure}"
             )
-        rival = next((row["ratio"] for row in rows if row["contender"] == "onnxruntime int8"), None)
-        if rival is not None:
-            axes.axhline(rival, color=THEME["dense"], linewidth=1.2, label="dense int8, ONNX Runtime")
+        int8 = next((row["ratio"] for row in rows if row["contender"] == "onnxruntime int8"), None)
+        if int8 is not None:
+            axes.axhline(int8, color=THEME["dense"], linewidth=1.2, label="dense int8, ONNX Runtime")
         axes.axhline(1, color=THEME["muted"], linewidth=1.2, linestyle=":", label="dense fp32, ONNX Runtime")
         axes.set_ylim(bottom=0)
         axes.set_xlabel("zeros in each layer, %")

@@ -19,7 +19,7 @@ from lth_deploy.evaluation.error_types import ErrorReport, find_errors
 
 SIZE_BINS = 5
 LEAST_IN_BIN = 10
-"""Objects; with fewer the bins become wider, because AP of a handful says nothing."""
+"""Objects; with fewer the bins become wider, because the AP of a few objects is mostly noise."""
 
 _ENDLESS = 1e10
 

@@ -1,7 +1,8 @@
 """Paired timing of several callables: alternating blocks, every sample kept.
 
-Clocks drift and neighbors come and go; what is timed side by side in short blocks suffers alike, so ratios
-are steadier than times. The order of a round rotates, because the first after a pause pays for the wake-up.
+Clock rates drift and other processes come and go. Callables that are timed side by side in short blocks are
+disturbed alike, so ratios are steadier than times. The order of a round rotates, because the first callable after
+a pause has to wait until the processor is awake.
 """
 
 import time

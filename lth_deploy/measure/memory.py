@@ -18,7 +18,7 @@ _STATUS = Path("/proc/self/status")
 
 @dataclass(frozen=True)
 class FreshProcess:
-    """One life of one process.
+    """What one fresh process measured.
 
     load_ms: from path to session. first_ms: the first inference, with what the engine does late.
     base_rss_bytes: peak with the engine imported and nothing loaded; peak_rss_bytes: the peak (VmHWM) after

@@ -99,8 +99,8 @@ class ParityCheck:
         matched = self._match(name, expected, candidate)
         self._compare_masks(name, expected, candidate, matched)
         self._compare_keypoints(name, expected, candidate, matched)
-        # The other direction: a candidate that invents boxes is no twin. A margin keeps boxes that rounding
-        # lifted over the floor out of it.
+        # The other direction: a candidate must not have extra boxes. A margin excludes boxes that rounding
+        # lifted over the floor.
         invented = candidate.above(limits.score_floor + limits.score_difference)
         for position in range(len(invented)):
             twin, deviation = self._twin_exists(invented, position, reference)

@@ -19,7 +19,7 @@ SERIES = {
     "int8": ("Quantized, as INT8 computes", "D", "-."),
 }
 _NAMES = {"dense": "Dense", **{kind: name for kind, (name, _, _) in SERIES.items()}}
-# Beyond this share of zeros the axis would run away.
+# Larger shares of zeros would stretch the logarithmic axis without end.
 _SPARSEST = 0.9999
 _SMOOTHING = 0.9
 
@@ -41,7 +41,7 @@ def ap_against_sparsity(run: RunSummary, split: str, kind: str) -> str | None:
         _sparsity_axis(axes, run.trials)
         low, high = axes.get_ylim()
         low = max(low, 0.0)
-        # Less than two points over the whole height would blow noise up to drama.
+        # An axis of less than two points would make noise look like an effect.
         axes.set_ylim(low, max(high, low + 2))
         _mark_winner(axes, run, split, kind)
         axes.set_ylabel(f"{KIND_NAMES.get(kind, kind)} on {split}")

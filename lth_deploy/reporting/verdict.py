@@ -180,7 +180,7 @@ def _why_none(run: RunSummary) -> str:
 
 
 def _control_checks(run: RunSummary, kind: str) -> list[Check]:
-    """One check for each control; the winner's own level first. Says so when there is no control at all."""
+    """One check for each control; the winner's own level first. A check of its own says when there is none."""
     title = {"random": "A random mask", "reinit": "The same mask with new weights"}[kind]
     best = run.trial(run.winner.trial) if run.winner else None
     controls = run.of_kind(kind)
@@ -208,7 +208,7 @@ def _control_check(run: RunSummary, control: TrialSummary, title: str) -> Check:
 
 def _compared(subject: str, gap: float, split: str) -> Check:
     need = number_text.ap(RANDOM_MARGIN)
-    # A hair of tolerance: 0.55 - 0.52 is not 0.03 in binary.
+    # A small tolerance, because 0.55 - 0.52 is not 0.03 in binary.
     if gap >= RANDOM_MARGIN - 1e-9:
         return Check("good", f"{subject} is {number_text.ap(gap)} points below the ticket on {split}.")
     place = f"only {number_text.ap(gap)} points below" if gap >= 0 else f"{number_text.ap(-gap)} points above"

@@ -1,4 +1,4 @@
-"""Plots of AP against a cost, latency or bytes, with the front of artifacts that nothing beats in both."""
+"""Plots of AP against a cost, latency or bytes, with the Pareto front."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

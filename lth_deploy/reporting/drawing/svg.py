@@ -100,12 +100,12 @@ def drawing() -> Iterator[None]:
 
 
 def short(text: str, longest: int = 30) -> str:
-    """The text, cut with an ellipsis: labels of any length must not squeeze a plot."""
+    """The text, cut with an ellipsis: a long label must not make the plot smaller."""
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def legend_below(axes: "Axes") -> None:
-    """A legend under the axis, in as many columns as surely fit: a wider one would squeeze the plot."""
+    """A legend under the axis, in as many columns as fit: a wider legend would make the plot smaller."""
     longest = max(len(name) for name in axes.get_legend_handles_labels()[1])
     axes.legend(
         loc="upper center",

@@ -128,7 +128,7 @@ def _along_axis(canvas: Canvas, groups: Sequence[Group], split: str, percent: bo
     canvas.axes.margins(0.06, 0.14)
     low, high = canvas.axes.get_ylim()
     low = max(low, 0.0)
-    # Less than two points over the whole height would blow noise up to drama.
+    # An axis of less than two points would make noise look like an effect.
     canvas.axes.set_ylim(low, max(high, low + 2))
 
 

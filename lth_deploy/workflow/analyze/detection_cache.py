@@ -1,4 +1,4 @@
-"""Detections that are made once and kept on disk, by a digest of all that they depend on."""
+"""Detections are computed once and stored on disk, under a digest of all that they depend on."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""What the losses of a training come to: both ends, parts, and when it overtook its control."""
+"""Summaries of training losses: first, last, their parts, and when a trial reached its control's last loss."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -25,7 +25,7 @@ _SEED = 0
 
 @dataclass(frozen=True)
 class OpenedFiles:
-    """Files by name, and what they are tried on.
+    """Files by name, and the data and engine that they run with.
 
     train_objects: by class; zeros where the training data is unknown. decoder: as the user named it.
     """

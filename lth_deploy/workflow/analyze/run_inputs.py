@@ -1,4 +1,4 @@
-"""A run as `analyze` takes it up: which trials, which split, and whether anything can be found in it."""
+"""What `analyze` reads of a run: trials, split and data, checked before anything is computed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OpenedRun:
-    """A run and what of it is looked at.
+    """A run, and which of its trials and which split are analyzed.
 
     whole: whether `dataset` is its split in full, so that the figures must be those that the search recorded.
     control: the dense trial that the others are compared with; None where it is not finished.

@@ -1,4 +1,4 @@
-"""The verb `benchmark`: size, speed, memory and AP of files, beside their dense baseline, honestly."""
+"""The verb `benchmark`: size, speed, memory and AP of files beside their dense baseline and the best dense engine."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace

@@ -1,4 +1,4 @@
-"""Who takes part in a benchmark: the dense baseline, its INT8 twin, the artifacts; each on every engine."""
+"""What a benchmark measures: the dense baseline, its INT8 form and the artifacts, each on every engine."""
 
 import logging
 from collections.abc import Sequence
@@ -151,7 +151,7 @@ def calibration_images(folder: Path | None, dataset: "CocoDataset", count: int) 
 
 
 def quantize_baseline(base: Candidate, images: list[Path], origin: str, workspace: Path) -> Candidate:
-    """The baseline in static INT8, calibrated on `images`; `origin` says in words what they are.
+    """The baseline in static INT8, calibrated on `images`; `origin` describes them for a note.
 
     Raises:
         MissingExtraError, DataError, ArtifactError: see `quantize_dense`.
@@ -181,7 +181,7 @@ def _baseline(
         given = beside
         check_control(first.path, first.metadata.control_sha256 if first.metadata else None, beside, verify=verify)
     if given is not None:
-        # A dense file may come without metadata; then what the artifact says of its outputs holds for it too.
+        # A dense file may come without metadata; then its outputs are decoded as the artifact's metadata say.
         named = first.metadata.decoder if first.metadata is not None else None
         base = read_model_file(
             given, decoder or (named if _has_no_metadata(given) else None), verify=verify and given == beside

@@ -1,4 +1,4 @@
-"""What a benchmark says of a file whatever runs it: identity, bytes and zeros."""
+"""What does not depend on the engine that runs a file: its identity, bytes and zeros."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
