@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from lth_deploy.workflow.limits.settings import LIMITS
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
@@ -16,3 +18,9 @@ def shared_data() -> Path:
     if os.environ.get("CI"):
         pytest.fail(message)
     pytest.skip(message)
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models run in the process of the test, so that faults planted there are seen."""
+    monkeypatch.setenv(LIMITS, "off")

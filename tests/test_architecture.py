@@ -20,7 +20,7 @@ TIERS = tuple(
     for line in (
         "errors",
         "registry disk structures",
-        "storage detections processes progress",
+        "storage detections processes progress run_clock",
         "config documents",
         "mask formats reconstruction",
         "run",

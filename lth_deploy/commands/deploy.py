@@ -43,8 +43,8 @@ def benchmark(
     """Measure size, load time, latency, memory and AP beside the dense baseline."""
     from lth_deploy import storage
     from lth_deploy.measure.table import table_notes, table_rows
-    from lth_deploy.workflow.benchmark.benchmark import benchmark as measure
     from lth_deploy.workflow.benchmark.options import BenchmarkOptions
+    from lth_deploy.workflow.limits.limited_verbs import limited_benchmark
 
     options = BenchmarkOptions(
         engines=tuple(engine.split(",")) if engine is not None else None,
@@ -59,7 +59,7 @@ def benchmark(
         command=("lth-deploy", *sys.argv[1:]),
         verify=verify,
     )
-    results = measure(artifacts, data, images, baseline=baseline, options=options)
+    results = limited_benchmark(artifacts, data, images, baseline=baseline, options=options)
     to_stdout = str(json_file) == "-"
     header, *rows = table_rows(results)
     print_table(header, rows, to_stderr=to_stdout)
@@ -84,9 +84,11 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """AP of an ONNX file, with pycocotools' metrics and, of boxes, VOC's: 11 points (VOC07) and area (VOC10)."""
-    from lth_deploy.workflow.evaluate import evaluate as score
+    from lth_deploy.workflow.limits.limited_verbs import limited_evaluate
 
-    result = score(artifact, data, images, engine=engine, threads=threads, decoder=decoder, limit=limit, verify=verify)
+    result = limited_evaluate(
+        artifact, data, images, engine=engine, threads=threads, decoder=decoder, limit=limit, verify=verify
+    )
     kinds, classes = result.ap.metrics, result.ap.voc.classes if result.ap.voc else ()
     names = list(next(iter(kinds.values())))
     rows = [[kind, *(points(metrics.get(name)) for name in names)] for kind, metrics in kinds.items()]
@@ -121,15 +123,12 @@ def predict(
     verify: VerifyOption = False,
 ) -> None:
     """Draw boxes, masks and keypoints into pictures."""
-    from lth_deploy.workflow.predict import predict as draw
+    from lth_deploy.workflow.limits.limited_verbs import limited_predict
 
-    found = draw(
+    found = limited_predict(
         artifact, images, out, threshold=threshold, engine=engine, threads=threads, decoder=decoder, verify=verify
     )
-    print_table(
-        ["picture", "objects"],
-        [[str(one.picture), str(len(one.detections.above(threshold)))] for one in found],
-    )
+    print_table(["picture", "objects"], [[str(picture), str(objects)] for picture, objects in found])
 
 
 def inspect(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from lth_deploy.errors import ArtifactError, MissingExtraError, UsageError
+from lth_deploy.run_clock import TimedRun
 from lth_deploy.runtimes.protocol import FP32, Array, Session
 
 _HINTS = {FP32: "f32", "bf16": "bf16"}
@@ -59,11 +60,12 @@ class OpenVino:
         if threads:
             settings["INFERENCE_NUM_THREADS"] = str(threads)
         try:
-            core = engine.Core()
-            model = core.read_model(str(path))
-            if shapes is not None:
-                model.reshape({name: list(shape) for name, shape in shapes.items()})
-            compiled = core.compile_model(model, "CPU", settings)
+            with TimedRun():
+                core = engine.Core()
+                model = core.read_model(str(path))
+                if shapes is not None:
+                    model.reshape({name: list(shape) for name, shape in shapes.items()})
+                compiled = core.compile_model(model, "CPU", settings)
         except Exception as error:
             raise ArtifactError(
                 f"OpenVINO {self.version()} cannot load {path}: {_last_line(error)}; leave it out with "
@@ -89,7 +91,8 @@ class OpenVinoSession:
             ArtifactError: the model fails on these feeds.
         """
         try:
-            results = self._request.infer(dict(feeds))
+            with TimedRun():
+                results = self._request.infer(dict(feeds))
         except Exception as error:
             raise ArtifactError(
                 f"{self._path} fails in OpenVINO: {_last_line(error)}; leave it out with --engine onnxruntime"

@@ -8,6 +8,7 @@ from lth_deploy import storage
 from lth_deploy.decoders import DECODERS, Decoder, Photo, load_decoder
 from lth_deploy.detections import Detections
 from lth_deploy.errors import ArtifactError, InputMismatchError, UsageError
+from lth_deploy.run_clock import TimedRun
 from lth_deploy.runtimes import RUNTIMES, Session
 from lth_deploy.workflow.verify.export_record import check_exported
 
@@ -52,11 +53,12 @@ class Artifact:
             ArtifactError: the model or its decoder cannot handle the image; the message says why.
         """
         feeds, context = self.file.decoder.prepare(image)
-        try:
-            outputs = self.session.run(feeds, give_back=True)
-        except InputMismatchError as error:
-            raise ArtifactError(f"{error}; is the decoder the right one?") from error
-        return self.file.decoder.decode(outputs, context)
+        with TimedRun():  # what the outputs are decides how long decoding takes
+            try:
+                outputs = self.session.run(feeds, give_back=True)
+            except InputMismatchError as error:
+                raise ArtifactError(f"{error}; is the decoder the right one?") from error
+            return self.file.decoder.decode(outputs, context)
 
 
 def open_artifact(

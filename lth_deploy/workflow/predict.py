@@ -1,7 +1,8 @@
 """The verb `predict`: images with detections, and the detections as JSON."""
 
+import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,16 +48,43 @@ def predict(
         DataError: an image cannot be read. The images before it stay.
         ArtifactError: a damaged or unsupported file.
     """
+    check_arguments(images, threshold)
+    opened = open_artifact(artifact, engine=engine, threads=threads, decoder=decoder, verify=verify)
+    with output_folder(out):
+        return drawn(opened, images, out, threshold)
+
+
+def check_arguments(images: Sequence[Path], threshold: float) -> None:
+    """Refuse what cannot work before anything is read.
+
+    Raises:
+        UsageError: no images, or a threshold outside 0..1.
+    """
     if not images:
         raise UsageError("predict: no images given; name one or more image files")
     if not 0.0 <= threshold <= 1.0:
         raise UsageError(f"predict: threshold {threshold} is no score; give one in 0..1")
-    opened = open_artifact(artifact, engine=engine, threads=threads, decoder=decoder, verify=verify)
+
+
+@contextlib.contextmanager
+def output_folder(out: Path) -> Iterator[None]:
+    """Lock the folder `out`, and make it where it is missing; where nothing was written, it is as it was.
+
+    Raises:
+        StorageError: another process works in it, or the disk refuses.
+    """
+    was_there = out.exists()
     with storage.locked(out):
-        return _drawn(opened, images, out, threshold)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                storage.remove_stale_temporaries(out, below=False)  # of a child that was stopped
+                storage.remove_empty_locked(out, keep=was_there)
 
 
-def _drawn(opened: Artifact, images: Sequence[Path], out: Path, threshold: float) -> list[Prediction]:
+def drawn(opened: Artifact, images: Sequence[Path], out: Path, threshold: float) -> list[Prediction]:
+    """`predict` with a model that is open, into a folder that is locked; see there for what is raised."""
     from lth_deploy.data.images import read_image
     from lth_deploy.reporting.drawing.detections import draw, encode_png
 

@@ -10,8 +10,9 @@ import select
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
-from lth_deploy.workflow.limits import limited_process
+from lth_deploy.workflow.limits import child, limited_process
 
 _SECONDS = 20.0
 _Started = limited_process._Child
@@ -20,27 +21,30 @@ _Started = limited_process._Child
 class _Forked:
     """`limited_process._Child` for one request."""
 
-    alive = False
     status = 0
 
     def __init__(self, memory: int) -> None:
-        self.owner, self.memory = os.getpid(), memory
+        self.owner = os.getpid()
         self._process = 0
 
-    def ask(self, request: str, seconds: float) -> bytes:
-        """The answer; what there is of it where the fork ends. Raises TimeoutError."""
+    def can_take(self, memory: int) -> bool:
+        """It takes one request only."""
+        return False
+
+    def work(self, request: str) -> dict[str, Any] | None:
+        """The answer; None where the fork ends without one, which is an error too where it takes too long."""
         read, write = os.pipe()
         self._process = os.fork()
         if self._process == 0:
             _answer(request, write)
         os.close(write)
-        deadline, answer = time.monotonic() + min(seconds, _SECONDS), b""
+        deadline, answer = time.monotonic() + _SECONDS, b""
         waiting = select.poll()
         waiting.register(read, select.POLLIN | select.POLLHUP)
         try:
             while not answer.endswith(b"\n"):
                 if not waiting.poll(max(0.0, deadline - time.monotonic()) * 1000):
-                    raise TimeoutError
+                    os.kill(self._process, signal.SIGALRM)
                 part = os.read(read, 1 << 16)
                 if not part:
                     break
@@ -49,11 +53,7 @@ class _Forked:
             os.close(read)
         self.status = os.waitstatus_to_exitcode(os.waitpid(self._process, 0)[1])
         self._process = 0
-        return answer
-
-    def said(self) -> str:
-        """Nothing: a fork prints where the child prints."""
-        return ""
+        return json.loads(answer) if answer.endswith(b"\n") else None
 
     def kill_unless_idle(self) -> None:
         """End it if it still works."""
@@ -70,7 +70,7 @@ class _Forked:
 
 def _answer(request: str, write: int) -> None:
     try:
-        answer = json.dumps(limited_process._answer(json.loads(request)))
+        answer = json.dumps(child.answer(json.loads(request), lambda logged: None))
         with os.fdopen(write, "w") as pipe:
             pipe.write(answer + "\n")
     finally:

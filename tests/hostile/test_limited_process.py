@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import tempfile
 import time
 from pathlib import Path
 
@@ -13,17 +14,14 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from lth_deploy import storage
 from lth_deploy.compiler.model.random_inputs import likely_sizes
 from lth_deploy.config.bundled import target_file
-from lth_deploy.config.target import GatesSpec
-from lth_deploy.errors import ArtifactError, ParityError, RecipeError, UsageError
-from lth_deploy.workflow.gates import raw_outputs, regions
+from lth_deploy.errors import ArtifactError, MissingExtraError, RecipeError, UsageError
+from lth_deploy.workflow.export.from_onnx import export_onnx
 from lth_deploy.workflow.inspect.inspect import inspect_artifact
-from lth_deploy.workflow.limits import limited_process
-from lth_deploy.workflow.limits.limited_process import Limits, limits, run_limited
-from lth_deploy.workflow.limits.limited_runs import check_runs, hold_raw_outputs, hold_regions
-from tests.compiler.onnx_models import detector
-from tests.hostile.make_corpus import valid_region
+from lth_deploy.workflow.limits import limited_process, settings
+from lth_deploy.workflow.limits.limited_process import run_limited
+from lth_deploy.workflow.limits.settings import Limits, limits
+from tests.hostile import limited_tasks as tasks
 
-LOOSE = Limits(60, 4 << 30)
 INPUT = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 8, 8])
 OUTPUT = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["a", "b", "c", "d"])
 
@@ -64,29 +62,38 @@ def saved(made: ModelProto, folder: Path) -> Path:
     return folder / "net.onnx"
 
 
-def feeds() -> list[tuple[str, dict[str, np.ndarray]]]:
-    return [("noise", {"x": np.ones((1, 3, 8, 8), np.float32)})]
+@pytest.fixture(autouse=True)
+def child_finds_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
 
 
 @pytest.fixture
 def tight(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(limited_process.SECONDS, "3")
-    monkeypatch.setenv(limited_process.MEMORY, "2")
+    monkeypatch.setenv(settings.SECONDS, "3")
+    monkeypatch.setenv(settings.MEMORY, "2")
 
 
 @pytest.mark.usefixtures("tight")
-def test_an_endless_loop_is_stopped(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (endless(), "exporting net.onnx was stopped: one run of the model took longer than 3 s; LTH_RUN_SECONDS sets"),
+        (enormous(), "exporting net.onnx needs more than 2.0 GiB of memory; LTH_RUN_MEMORY sets"),
+    ],
+    ids=["endless", "enormous"],
+)
+def test_export_stops_a_model_that_takes_too_much_and_leaves_nothing(
+    made: ModelProto, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "temporaries").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporaries"))
     start = time.monotonic()
-    with pytest.raises(ArtifactError, match=r"running net.onnx on noise took longer than 6 s and was stopped"):
-        check_runs(saved(endless(), tmp_path), feeds())
+    with pytest.raises(ArtifactError, match=words):
+        export_onnx(saved(made, tmp_path))
     assert time.monotonic() - start < 20
-
-
-@pytest.mark.usefixtures("tight")
-def test_a_huge_tensor_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"running net.onnx on noise needs more than 2.0 GiB of memory"):
-        check_runs(saved(enormous(), tmp_path), feeds())
-    check_runs(saved(model([helper.make_node("Relu", ["c"], ["y"])]), tmp_path), feeds())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["net.onnx", "temporaries"]
+    assert not list((tmp_path / "temporaries").iterdir())
+    export_onnx(saved(model([helper.make_node("Relu", ["c"], ["y"])]), tmp_path))
 
 
 @pytest.mark.usefixtures("tight")
@@ -101,8 +108,8 @@ def test_inspect_does_not_run_a_model_unless_asked(made: ModelProto, tmp_path: P
 
 
 def test_shape_inference_that_takes_all_memory_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(limited_process.MEMORY, "1")
-    monkeypatch.setenv(limited_process.SECONDS, "30")
+    monkeypatch.setenv(settings.MEMORY, "1")
+    monkeypatch.setenv(settings.SECONDS, "30")
     nodes = [helper.make_node("Shape", ["c"], ["s0"])]
     nodes += [helper.make_node("Concat", [f"s{i}", f"s{i}"], [f"s{i + 1}"], axis=0) for i in range(30)]
     nodes += [helper.make_node("ConstantOfShape", ["s30"], ["y"])]
@@ -113,76 +120,74 @@ def test_shape_inference_that_takes_all_memory_is_stopped(tmp_path: Path, monkey
 
 def test_what_a_task_raises_is_raised(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="no target is called 'nonsense'"):
-        run_limited(target_file, {"name": "nonsense"}, LOOSE, "finding")
-    with pytest.raises(ArtifactError, match=r"reading failed: AttributeError: 'str' object has no attribute"):
-        run_limited(storage.read_json, {"path": "a"}, LOOSE, "reading")
-    with pytest.raises(ParityError, match="does not compute what its weights say"):
-        hold_raw_outputs(detector_file(tmp_path, 0), detector_file(tmp_path, 1), ones(), 1e-4)
-
-
-def detector_file(folder: Path, seed: int) -> Path:
-    path = folder / f"{seed}.onnx"
-    path.write_bytes(detector(seed=seed).SerializeToString())
-    return path
-
-
-def ones() -> list[tuple[str, dict[str, np.ndarray]]]:
-    return [(f"ones {i}", {"image": np.full((1, 3, 24, 24), i, np.float32)}) for i in (1, 2)]
-
-
-def test_gates_say_what_they_say_without_limits(tmp_path: Path) -> None:
-    first, second = detector_file(tmp_path, 0), tmp_path / "second.onnx"
-    almost = detector(seed=0)
-    almost.graph.initializer[0].CopyFrom(
-        numpy_helper.from_array(
-            numpy_helper.to_array(almost.graph.initializer[0]) * np.float32(1.00001), almost.graph.initializer[0].name
-        )
-    )
-    second.write_bytes(almost.SerializeToString())
-    assert hold_raw_outputs(first, first, ones(), 1e-4) == 0.0
-    deviation = hold_raw_outputs(first, second, ones(), 1e-2)
-    assert deviation == raw_outputs.hold_raw_outputs(first, second, ones(), 1e-2) > 0
-    region = tmp_path / "region.onnx"
-    region.write_bytes(valid_region().SerializeToString())
-    rng = np.random.default_rng(0)
-    noise = [("noise", {"x": rng.standard_normal((1, 64, 9, 11)).astype(np.float32)})]
-    assert hold_regions(region, noise, GatesSpec()) == regions.hold_regions(region, noise, GatesSpec())
+        run_limited(target_file, {"name": "nonsense"}, "finding")
+    with pytest.raises(MissingExtraError, match=r"^drawing needs the package 'p'"):
+        run_limited(tasks.missing_extra, {}, "drawing")
+    with pytest.raises(AttributeError, match=r"'str' object has no attribute .* in storage.py, line \d+"):
+        run_limited(storage.read_json, {"path": "a"}, "reading")
+    with pytest.raises(FileNotFoundError, match=f"No such file or directory: '{tmp_path / 'absent'}'"):
+        run_limited(os.listdir, {"path": str(tmp_path / "absent")}, "listing")
 
 
 @pytest.mark.parametrize(
     ("task", "words"),
     [
         (os.abort, r"it needs more than 4.0 GiB of memory; LTH_RUN_MEMORY sets .* \(SIGABRT\)"),
-        (signal.pause, "it took longer than 2 s and was stopped; LTH_RUN_SECONDS sets"),
+        (tasks.endless_run, "it was stopped: one run of the model took longer than 1 s; LTH_RUN_SECONDS sets"),
     ],
 )
-def test_a_child_that_ends_is_replaced(task: limited_process.Task, words: str) -> None:
-    before = run_limited(os.getpid, {}, LOOSE, "it")
-    assert run_limited(os.getpid, {}, LOOSE, "it") == before != os.getpid()
+def test_a_child_that_ends_is_replaced(task: limited_process.Task, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(settings.SECONDS, "1")
+    monkeypatch.setenv(settings.MEMORY, "4")
+    before = run_limited(os.getpid, {}, "it")
+    assert run_limited(os.getpid, {}, "it") == before != os.getpid()
     with pytest.raises(ArtifactError, match=words):
-        run_limited(task, {}, Limits(2, 4 << 30), "it")
-    assert run_limited(os.getpid, {}, LOOSE, "it") != before
+        run_limited(task, {}, "it")
+    assert run_limited(os.getpid, {}, "it") != before
 
 
-def test_a_child_that_died_idle_is_replaced_and_other_limits_start_another() -> None:
-    before = run_limited(os.getpid, {}, LOOSE, "it")
+def test_only_runs_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(settings.SECONDS, "0.5")
+    run_limited(tasks.quick_runs_of_much_work, {}, "it")
+
+
+def test_a_child_that_died_idle_is_replaced_and_other_settings_start_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = run_limited(os.getpid, {}, "it")
     os.kill(before, signal.SIGKILL)
     time.sleep(0.2)
-    after = run_limited(os.getpid, {}, LOOSE, "it")
+    after = run_limited(os.getpid, {}, "it")
     assert after != before
-    assert run_limited(os.getpid, {}, Limits(60, 5 << 30), "it") != after
+    monkeypatch.setenv(settings.MEMORY, "5")
+    assert run_limited(os.getpid, {}, "it") != after
+    monkeypatch.setenv(settings.LIMITS, "off")
+    assert run_limited(os.getpid, {}, "it") == os.getpid()
+
+
+def test_a_child_works_in_the_folder_of_its_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_limited(os.getpid, {}, "it")
+    monkeypatch.chdir(tmp_path)
+    assert run_limited(os.getcwd, {}, "it") == str(tmp_path)
 
 
 def test_limits_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(limited_process.SECONDS, "2.5")
-    monkeypatch.setenv(limited_process.MEMORY, "1.5")
-    assert limits(3) == Limits(10.0, 3 << 29)
-    monkeypatch.setenv(limited_process.SECONDS, "1e300")
-    assert limits().seconds == 1e6
+    monkeypatch.setenv(settings.SECONDS, "2.5")
+    monkeypatch.setenv(settings.MEMORY, "1.5")
+    assert limits() == Limits(2.5, 3 << 29)
+    monkeypatch.delenv(settings.MEMORY)
+    found = limits()
+    assert found is not None
+    assert found.memory <= 0.75 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    monkeypatch.setenv(settings.SECONDS, "1e300")
+    found = limits()
+    assert found is not None
+    assert found.seconds == 1e6
     for wrong in ("", "no", "0", "-1", "nan", "inf"):
-        monkeypatch.setenv(limited_process.SECONDS, wrong)
+        monkeypatch.setenv(settings.SECONDS, wrong)
         with pytest.raises(UsageError, match=r"LTH_RUN_SECONDS=.* is no positive number"):
             limits()
+    monkeypatch.setenv(settings.LIMITS, "no")
+    with pytest.raises(UsageError, match="LTH_RUN_LIMITS=no is unknown; set it to on or off"):
+        limits()
 
 
 def test_large_inputs_are_refused_before_they_are_made(tmp_path: Path) -> None:
@@ -195,16 +200,14 @@ def test_large_inputs_are_refused_before_they_are_made(tmp_path: Path) -> None:
     assert any("40000 x 40000" in note for note in inspect_artifact(saved(made, tmp_path)).notes)
 
 
-def test_what_a_child_logs_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    os.environ["LTH_OPS_LIBRARY"] = str(tmp_path / "absent.so")
-    try:
-        region = tmp_path / "region.onnx"
-        region.write_bytes(valid_region().SerializeToString())
-        noise = [("noise", {"x": np.ones((1, 64, 9, 11), np.float32)})]
-        limited_process.end_child()
-        with caplog.at_level(logging.WARNING, logger="lth_deploy"):
-            assert hold_regions(region, noise, GatesSpec()) is None
-    finally:
-        del os.environ["LTH_OPS_LIBRARY"]
-        limited_process.end_child()
-    assert "were not checked with kernels" in caplog.text
+def test_what_a_child_logs_is_logged_while_it_works(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, logger="lth_deploy"):
+        run_limited(tasks.talking, {}, "it")
+    records = [(record.levelno, record.name, record.getMessage()) for record in caplog.records]
+    assert (logging.WARNING, "lth_deploy.talking", "a warning") in records
+    assert (logging.DEBUG, "lth_deploy.talking", "a detail") in records
+    assert (logging.DEBUG, limited_process.__name__, "printed") in records
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, logger="lth_deploy"):
+        run_limited(tasks.talking, {}, "it")
+    assert [record.getMessage() for record in caplog.records] == ["a warning"]

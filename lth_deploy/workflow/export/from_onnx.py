@@ -1,18 +1,20 @@
 """The verb `export --onnx`: prune and pack any ONNX model, without the code or data that trained it."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import TypeAdapter
+
 from lth_deploy import storage
 from lth_deploy.config.target import Target
-from lth_deploy.errors import ParityError, UsageError
+from lth_deploy.errors import DataError, ParityError, UsageError
 from lth_deploy.run.directory import versions
 from lth_deploy.workflow.export.commit import RECORD
 from lth_deploy.workflow.export.dead_channels import without_dead_channels
-from lth_deploy.workflow.export.folder import ExportFolder, Signer, export_folder
+from lth_deploy.workflow.export.folder import Signer, export_folder
 from lth_deploy.workflow.export.onnx_accuracy import ap_of, hold_ap
 from lth_deploy.workflow.export.onnx_inputs import calibration_feeds, decoder_of, gate_inputs
 from lth_deploy.workflow.export.onnx_job import OnnxJob
@@ -21,8 +23,9 @@ from lth_deploy.workflow.export.quantization import Account, hold_quantized_ap, 
 from lth_deploy.workflow.export.tune_regions import emit_chosen
 from lth_deploy.workflow.gates.class_names import hold_kept_classes
 from lth_deploy.workflow.gates.original_model import hold_import, hold_original
-from lth_deploy.workflow.gates.raw_outputs import Feeds, tolerance_of
-from lth_deploy.workflow.limits.limited_runs import hold_raw_outputs, hold_regions
+from lth_deploy.workflow.gates.raw_outputs import Feeds, hold_raw_outputs, tolerance_of
+from lth_deploy.workflow.gates.regions import hold_regions
+from lth_deploy.workflow.limits.limited_process import run_limited
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -72,6 +75,23 @@ class OnnxExport:
 
         return not_packed(self.layers)
 
+    def as_record(self) -> dict[str, Any]:
+        """Plain values for the record of the export; files by their names."""
+        names = {"artifact": self.artifact.name, "dense": self.dense.name, "report": self.report.name}
+        return asdict(self) | names | {"not_packed": self.not_packed}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any], folder: Path) -> "OnnxExport":
+        """The export in `folder` whose record has these values."""
+        from lth_deploy.compiler.artifact.pack import LayerReport
+        from lth_deploy.compiler.one_shot.magnitude import LayerLoss
+
+        values = {key: value for key, value in record.items() if key != "not_packed"}
+        values |= {key: folder / record[key] for key in ("artifact", "dense", "report")}
+        values["layers"] = tuple(LayerReport(**{**row, "shape": tuple(row["shape"])}) for row in record["layers"])
+        values["losses"] = {name: LayerLoss(**loss) for name, loss in record["losses"].items()}
+        return cls(**values | {"unreached_regions": tuple(record["unreached_regions"])})
+
 
 def export_onnx(
     path: Path,
@@ -92,27 +112,48 @@ def export_onnx(
         ArtifactError: the model is damaged. UsageError: a job that cannot work. ParityError: see above.
         GateError: more AP was lost than allowed. UnexpectedGraphError: the graph is beyond what this program handles.
     """
+    job, target = job or OnnxJob(), target or Target()
+    _check_job(job, target)
+    out = out if out is not None else path.parent / f"{path.stem}-export"
+    arguments = {
+        "path": str(path),
+        "job": TypeAdapter(OnnxJob).dump_python(job, mode="json"),
+        "target": target.model_dump(mode="json"),
+    }
+    with export_folder(out, 3 * _size(path)) as folder:
+        record = run_limited(_exported, {**arguments, "staged": str(folder.staged)}, f"exporting {path.name}")
+        files = [folder.staged / record["dense"], folder.staged / record["artifact"]]
+        folder.commit(files, {"target": target.model_dump(mode="json"), **record}, sign)
+    return OnnxExport.from_record(record, out)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
+        raise DataError(
+            f"cannot read {path}: {getattr(error, 'strerror', error)}; give the path of an .onnx file"
+        ) from error
+
+
+def _exported(path: str, job: object, target: object, staged: str) -> dict[str, Any]:
+    """Write and gate an export in the folder `staged`, and return its record: a task for a process with limits."""
     from lth_deploy.compiler.artifact.load import load_model
     from lth_deploy.compiler.model.unexpected_faults import graph_errors
 
-    job, target = job or OnnxJob(), target or Target()
-    _check_job(job, target)
-    original = load_model(path)
-    folder = out if out is not None else path.parent / f"{path.stem}-export"
-    with (
-        graph_errors(path.name),
-        export_folder(folder, 3 * path.stat().st_size) as held,
-        storage.scratch("export") as scratch,
-    ):
-        return _export(original, job, target, _Places(path, held, scratch, sign))
+    source = Path(path)
+    original = load_model(source)
+    with graph_errors(source.name), storage.scratch("export") as scratch:
+        places = _Places(source, Path(staged), scratch)
+        options = TypeAdapter(OnnxJob).validate_python(job)
+        return _export(original, options, Target.model_validate(target), places).as_record()
 
 
 @dataclass(frozen=True)
 class _Places:
     source: Path
-    folder: ExportFolder
+    staged: Path
     scratch: Path
-    sign: Signer | None
 
 
 def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Places) -> OnnxExport:
@@ -125,7 +166,7 @@ def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Place
 
     decoder = decoder_of(job, original)
     imported = import_model(original, keep_inputs=job.keep_inputs)
-    inputs, checked_on = gate_inputs(places.source, original, job, decoder, target.gates.images)
+    inputs, checked_on = gate_inputs(original, job, decoder, target.gates.images)
     tolerance = tolerance_of(original, target.gates)
     hold_import(imported, inputs, places.source.name, places.scratch, tolerance)
     ticket, losses = pruned(imported.normalized, job, decoder)
@@ -148,7 +189,7 @@ def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Place
     metadata = MetadataBuilder(_metadata(original, job, target, decoder), results)
     kept = sum(layer.elements - layer.zeros for layer in layers)
     sparsity = 1 - kept / whole if whole else 0.0
-    dense, file = _save_described(original, candidate, metadata, sparsity, places.folder.staged)
+    dense, file = _save_described(original, candidate, metadata, sparsity, places.staged)
     hold_kept_classes([dense, file], original, decoder, places.source.name)
     reference = places.scratch / "reference.onnx"
     if account is None:
@@ -167,10 +208,10 @@ def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Place
         hold_quantized_ap(
             {"bbox": {"AP": before}}, {"bbox": {"AP": ap}}, target.gates.int8_ap_drop, account.quantization
         )
-    result = OnnxExport(
-        artifact=places.folder.out / "model.onnx",
-        dense=places.folder.out / "dense.onnx",
-        report=places.folder.out / RECORD,
+    return OnnxExport(
+        artifact=file,
+        dense=dense,
+        report=places.staged / RECORD,
         bytes=file.stat().st_size,
         dense_bytes=dense.stat().st_size,
         sparsity=sparsity,
@@ -183,8 +224,6 @@ def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Place
         layers=tuple(layers),
         losses=losses,
     )
-    _commit(result, [dense, file], target, places)
-    return result
 
 
 def _without_dead_channels(
@@ -272,10 +311,3 @@ def _metadata(original: "ModelProto", job: OnnxJob, target: Target, decoder: "De
     if job.sparsity is not None:
         update["level"] = f"{method_of(job)}_{100 * job.sparsity:g}"
     return with_changes(base, **update)
-
-
-def _commit(result: OnnxExport, files: Sequence[Path], target: Target, places: _Places) -> None:
-    plain = asdict(result) | {"not_packed": result.not_packed}
-    for key in ("artifact", "dense", "report"):
-        plain[key] = plain[key].name
-    places.folder.commit(files, {"target": target.model_dump(mode="json"), **plain}, places.sign)

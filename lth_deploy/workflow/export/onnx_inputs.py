@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lth_deploy.errors import UsageError
+from lth_deploy.errors import ArtifactError, UsageError
 from lth_deploy.workflow.export.quantization import spread
 
 if TYPE_CHECKING:
@@ -42,24 +42,28 @@ def decoder_of(job: "OnnxJob", original: "ModelProto") -> "Decoder | None":
 
 
 def gate_inputs(
-    path: Path, model: "ModelProto", job: "OnnxJob", decoder: "Decoder | None", most: int
+    model: "ModelProto", job: "OnnxJob", decoder: "Decoder | None", most: int
 ) -> "tuple[list[tuple[str, Feeds]], str]":
     """Named feeds for the gate, of at most `most` images, and in words what they are; the model runs on the first.
 
     Raises:
         UsageError: there are no images, and sizes are open on which the model does not run. ArtifactError: the model
-            does not run, or not within the limits of a child process.
+            does not run.
     """
-    from lth_deploy.compiler.model.random_inputs import trial_feeds
+    from lth_deploy.compiler.model.ort_session import trial_of
+    from lth_deploy.compiler.model.random_inputs import fitting_sizes, trial_feeds
     from lth_deploy.data.images import image_files
-    from lth_deploy.workflow.limits.limited_runs import check_runs, fitting_sizes
 
+    trial = trial_of(model)
     if decoder is None or job.images is None:
-        sizes = fitting_sizes(path, job.shapes)
+        sizes = fitting_sizes(model, job.shapes, trial)
         noise = [(f"noise {seed}", trial_feeds(model, sizes, seed)) for seed in range(NOISE_INPUTS)]
         return list(noise), f"{NOISE_INPUTS} inputs of seeded noise ({sizes_text(sizes)})"
     feeds = [(file.name, _fed(file, decoder)) for file in image_files(job.images)[:most]]
-    check_runs(path, feeds[:1])
+    if feeds:
+        reason = trial(feeds[0][1])
+        if reason is not None:
+            raise ArtifactError(f"the model does not run in ONNX Runtime on {feeds[0][0]}: {reason}")
     return feeds, f"{len(feeds)} images of {job.images.name}"
 
 

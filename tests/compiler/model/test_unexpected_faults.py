@@ -15,6 +15,7 @@ from lth_deploy.workflow.inspect.inspect import inspect_artifact
 from tests.compiler.onnx_models import detector
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_fault_in_a_pass_names_file_node_and_exception_and_writes_nothing(tmp_path, monkeypatch, caplog) -> None:
     save_model(detector(), tmp_path / "net.onnx")
 

@@ -28,7 +28,7 @@ from tests.compiler.onnx_models import Net, detector
 
 
 @pytest.fixture(autouse=True)
-def small_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_noise(monkeypatch: pytest.MonkeyPatch, in_this_process: None) -> None:
     monkeypatch.setattr("lth_deploy.compiler.model.input_sizes.SIDE", 24)
 
 

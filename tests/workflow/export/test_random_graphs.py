@@ -49,6 +49,7 @@ def test_graphs_that_were_wrong_once(seed: int, tmp_path: Path) -> None:
     assert not wrong(range(seed, seed + 1), tmp_path)
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_file_that_loads_only_without_the_kernels_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lth_deploy.compiler.regions.codegen.build._ranks", lambda *_: [])
     graph = random_graph(817)  # a Resize takes its size from the shape of a region's output

@@ -64,7 +64,7 @@ def old(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def wrong_adapter(monkeypatch: pytest.MonkeyPatch) -> None:
+def wrong_adapter(monkeypatch: pytest.MonkeyPatch, in_this_process: None) -> None:
     """Import as it would be with ONNX's own converter."""
 
     def half_pixel(node: NodeProto, rewrite: Rewrite) -> list[NodeProto]:
@@ -111,6 +111,7 @@ def test_pruned_weights_are_compared_in_the_original(masked: Path, caplog: pytes
     assert not {"w", "m", "k", "s"} & {tensor.name for tensor in packed.graph.initializer}
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_fault_behind_import_is_noticed(masked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from lth_deploy.workflow.export import from_onnx as verb
 

@@ -50,6 +50,7 @@ def test_layers_that_take_no_time_are_not_believed() -> None:
     assert speed_facts([row("Region0", (0.0, 40.0))], told) == []
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_an_exported_model_that_pools_is_predicted_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lth_deploy.compiler.model.input_sizes.SIDE", 32)
     save_model(pooling_detector(), tmp_path / "net.onnx")

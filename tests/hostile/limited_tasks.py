@@ -1,0 +1,37 @@
+"""Tasks for a child process with limits."""
+
+import logging
+import os
+import signal
+import time
+
+from lth_deploy.errors import MissingExtraError
+from lth_deploy.run_clock import TimedRun
+
+
+def endless_run() -> None:
+    """A run that never ends."""
+    with TimedRun():
+        signal.pause()
+
+
+def quick_runs_of_much_work() -> None:
+    """Sleep longer than a run may take, before, between and after runs, one of them inside another."""
+    for _ in range(2):
+        time.sleep(0.6)
+        with TimedRun(), TimedRun():
+            time.sleep(0.05)
+    time.sleep(0.6)
+
+
+def missing_extra() -> None:
+    """Raise an error whose class makes its own message."""
+    raise MissingExtraError("p", "e", "drawing")
+
+
+def talking() -> None:
+    """Print as libraries do, and log."""
+    os.write(2, b"printed\n")
+    time.sleep(0.1)
+    logging.getLogger("lth_deploy.talking").warning("a %s", "warning")
+    logging.getLogger("lth_deploy.talking").debug("a detail")
