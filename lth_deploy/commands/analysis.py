@@ -34,9 +34,9 @@ def analyze(
 ) -> None:
     """Where tickets gain and lose beside their dense control: sizes, classes, errors, layers, masks, losses, costs."""
     from lth_deploy import storage
-    from lth_deploy.workflow.analyze.analyze import analyze as analyze_sources
     from lth_deploy.workflow.analyze.analyze import document
     from lth_deploy.workflow.analyze.options import AnalyzeOptions
+    from lth_deploy.workflow.limits.limited_verbs import limited_analyze
 
     options = AnalyzeOptions(
         split=split,
@@ -50,7 +50,7 @@ def analyze(
         decoder=decoder,
         command=("lth-deploy", *sys.argv[1:]),
     )
-    analysis = analyze_sources(sources, out, options)
+    analysis = limited_analyze(sources, out, options)
     to_stdout = str(json_file) == "-"
     for run in analysis.runs:
         print_table(*_table(run), to_stderr=to_stdout)

@@ -10,7 +10,7 @@ from tests.compiler.onnx_models import detector
 
 
 @pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
+def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, in_this_process: None) -> Cli:
     return Cli(capsys, monkeypatch)
 
 

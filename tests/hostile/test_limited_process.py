@@ -69,7 +69,7 @@ def child_finds_tests(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def tight(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(settings.SECONDS, "3")
+    monkeypatch.setenv(settings.SECONDS, "2")
     monkeypatch.setenv(settings.MEMORY, "2")
 
 
@@ -77,7 +77,7 @@ def tight(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("made", "words"),
     [
-        (endless(), "exporting net.onnx was stopped: one run of the model took longer than 3 s; LTH_RUN_SECONDS sets"),
+        (endless(), "exporting net.onnx was stopped: one run of the model took longer than 2 s; LTH_RUN_SECONDS sets"),
         (enormous(), "exporting net.onnx needs more than 2.0 GiB of memory; LTH_RUN_MEMORY sets"),
     ],
     ids=["endless", "enormous"],

@@ -10,6 +10,9 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from lth_deploy.measure.results import BenchmarkResults
+from lth_deploy.reporting.analysis.schema import Analysis
+from lth_deploy.workflow.analyze.analyze import analyze
+from lth_deploy.workflow.analyze.options import AnalyzeOptions
 from lth_deploy.workflow.artifact import open_artifact
 from lth_deploy.workflow.benchmark.benchmark import BenchmarkOptions, benchmark
 from lth_deploy.workflow.evaluate import Evaluation, evaluate
@@ -68,6 +71,23 @@ def limited_benchmark(
     return BenchmarkResults.from_json(str(found))
 
 
+def limited_analyze(sources: Sequence[Path], out: Path, options: AnalyzeOptions) -> Analysis:
+    """`analyze`, with limits where ONNX files are among the sources; see there.
+
+    Raises:
+        ArtifactError: not within the limits. Else as there.
+    """
+    files = [source.name for source in sources if not source.is_dir()]
+    if not files:
+        return analyze(sources, out, options)
+    arguments = {
+        "sources": [str(source) for source in sources],
+        "out": str(out),
+        "options": TypeAdapter(AnalyzeOptions).dump_python(options, mode="json"),
+    }
+    return Analysis.model_validate(run_limited(_analyze, arguments, f"analyzing {', '.join(files)}"))
+
+
 def _evaluate(artifact: str, data: str, images: str, options: dict[str, Any]) -> object:
     result = evaluate(Path(artifact), Path(data), Path(images), **options)
     return TypeAdapter(Evaluation).dump_python(result, mode="json")
@@ -90,3 +110,8 @@ def _benchmark(artifacts: list[str], data: str, images: str, baseline: str | Non
         options=TypeAdapter(BenchmarkOptions).validate_python(options),
     )
     return results.to_json()
+
+
+def _analyze(sources: list[str], out: str, options: object) -> object:
+    chosen = TypeAdapter(AnalyzeOptions).validate_python(options)
+    return analyze([Path(source) for source in sources], Path(out), chosen).model_dump(mode="json")
