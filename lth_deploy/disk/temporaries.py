@@ -59,6 +59,11 @@ def scratch(purpose: str) -> Iterator[Path]:
         yield folder
 
 
+def make_scratch_in(parent: Path) -> None:
+    """From now on, scratch folders of this process are made in `parent`, which another process deletes."""
+    tempfile.tempdir = str(parent)
+
+
 @contextlib.contextmanager
 def private_folder(parent: Path, prefix: str) -> Iterator[Path]:
     """A new folder in `parent` that only this user can enter; deleted at the end.

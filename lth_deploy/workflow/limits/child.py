@@ -12,11 +12,12 @@ import queue
 import resource
 import signal
 import sys
-import tempfile
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from lth_deploy.disk.temporaries import make_scratch_in
 from lth_deploy.run_clock import TimedRun, limit_runs
 from lth_deploy.workflow.limits.sent_errors import as_data
 from lth_deploy.workflow.limits.settings import LIMITS
@@ -50,7 +51,7 @@ def answer(request: dict[str, Any], send: Send) -> dict[str, Any]:
     module, _, name = str(request["task"]).partition(":")
     try:
         os.chdir(request["folder"])
-        tempfile.tempdir = request["temporaries"]
+        make_scratch_in(Path(request["temporaries"]))
         limit_runs(request["seconds"])
         _time_all_runs()
         return {"result": getattr(importlib.import_module(module), name)(**request["arguments"])}

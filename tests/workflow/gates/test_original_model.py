@@ -10,6 +10,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from lth_deploy.compiler.importing import opsets
 from lth_deploy.compiler.importing.rewrite import Rewrite, changed
+from lth_deploy.compiler.model.normalized_model import NormalizedModel
 from lth_deploy.config.target import Target
 from lth_deploy.errors import ArtifactError, ParityError
 from lth_deploy.runtimes import RUNTIMES
@@ -117,11 +118,9 @@ def test_a_fault_behind_import_is_noticed(masked: Path, monkeypatch: pytest.Monk
 
     chosen = verb.emit_chosen
 
-    def with_another_weight(model: ModelProto, *rest: object) -> object:
-        for tensor in model.graph.initializer:
-            if tensor.name == "v":
-                tensor.CopyFrom(numpy_helper.from_array(2 * numpy_helper.to_array(tensor), "v"))
-        return chosen(model, *rest)  # type: ignore[arg-type]
+    def with_another_weight(model: NormalizedModel, *rest: object) -> object:
+        (weights,) = (numpy_helper.to_array(tensor) for tensor in model.proto.graph.initializer if tensor.name == "v")
+        return chosen(model.with_tensors({"v": 2 * weights}), *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(verb, "emit_chosen", with_another_weight)
     with pytest.raises(ParityError, match="does not compute what its weights say"):
