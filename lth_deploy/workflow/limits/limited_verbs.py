@@ -14,7 +14,8 @@ from lth_deploy.reporting.analysis.schema import Analysis
 from lth_deploy.workflow.analyze.analyze import analyze
 from lth_deploy.workflow.analyze.options import AnalyzeOptions
 from lth_deploy.workflow.artifact import open_artifact
-from lth_deploy.workflow.benchmark.benchmark import BenchmarkOptions, benchmark
+from lth_deploy.workflow.benchmark.benchmark import benchmark
+from lth_deploy.workflow.benchmark.options import BenchmarkOptions
 from lth_deploy.workflow.evaluate import Evaluation, evaluate
 from lth_deploy.workflow.limits.limited_process import run_limited
 from lth_deploy.workflow.predict import check_arguments, drawn, output_folder

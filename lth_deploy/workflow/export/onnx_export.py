@@ -1,0 +1,61 @@
+"""What `export --onnx` reports of an export that it has written."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lth_deploy.compiler.artifact.pack import LayerReport
+    from lth_deploy.compiler.one_shot.magnitude import LayerLoss
+
+
+@dataclass(frozen=True)
+class OnnxExport:
+    """What was written: the artifact, the untouched original beside it, and the figures in `report`.
+
+    sparsity: share of the prunable weights that are zero or were removed with dead channels. deviation: largest
+    relative difference of a raw output from the original with the same weights. kernel_deviation: the same of the
+    regions' outputs, computed by the kernel library; None without regions or library. unreached_regions: those that no
+    input of the gate reached, of which nothing is known. ap, dense_ap: box AP; None where there is no data.
+    losses: zeros and error of each layer that was reconstructed.
+    """
+
+    artifact: Path
+    dense: Path
+    report: Path
+    bytes: int
+    dense_bytes: int
+    sparsity: float
+    deviation: float
+    kernel_deviation: float | None
+    unreached_regions: tuple[str, ...]
+    checked_on: str
+    ap: float | None
+    dense_ap: float | None
+    layers: "tuple[LayerReport, ...]"
+    losses: "dict[str, LayerLoss]"
+
+    @property
+    def not_packed(self) -> dict[str, int]:
+        """Layers that are stored in full, counted for each reason."""
+        from lth_deploy.compiler.model.grouped_reasons import not_packed
+
+        return not_packed(self.layers)
+
+    def as_record(self) -> dict[str, Any]:
+        """Plain values for the record of the export; files by their names."""
+        names = {"artifact": self.artifact.name, "dense": self.dense.name, "report": self.report.name}
+        return asdict(self) | names | {"not_packed": self.not_packed}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any], folder: Path) -> "OnnxExport":
+        """The export in `folder` whose record has these values."""
+        from lth_deploy.compiler.artifact.pack import LayerReport
+        from lth_deploy.compiler.one_shot.magnitude import LayerLoss
+
+        values = {key: value for key, value in record.items() if key != "not_packed"}
+        values |= {key: folder / record[key] for key in ("artifact", "dense", "report")}
+        values["layers"] = tuple(LayerReport(**{**row, "shape": tuple(row["shape"])}) for row in record["layers"])
+        values["losses"] = {name: LayerLoss(**loss) for name, loss in record["losses"].items()}
+        return cls(**values | {"unreached_regions": tuple(record["unreached_regions"])})
