@@ -1,33 +1,82 @@
 """From an image to a model's inputs, and from its outputs to detections: one file for each family of models.
 
-The artifact's metadata names its decoder; `export --onnx --decoder NAME` writes that name.
+The artifact's metadata names its decoder; `export --onnx` writes that name.
 """
 
 import importlib.util
 from pathlib import Path
 
-from lth_deploy.decoders import lth, nanodet
-from lth_deploy.decoders.protocol import DECODERS, Decoder, Feeds, Outputs, Photo
+from lth_deploy.decoders import (
+    centernet,
+    detr,
+    efficientdet,
+    lth,
+    nanodet,
+    nms,
+    picodet,
+    rtmdet,
+    ssd,
+    yolo,
+    yolo_e2e,
+    yolonas,
+    yolox,
+)
+from lth_deploy.decoders.choice import AUTO, Choice, choose, fit_named, fit_recorded
+from lth_deploy.decoders.protocol import DECODERS, Decoder, Family, FamilyDecoder, Feeds, Outputs, Photo
 from lth_deploy.errors import UsageError
 
-__all__ = ["DECODERS", "Decoder", "Feeds", "Outputs", "Photo", "load_decoder"]
+__all__ = [
+    "AUTO",
+    "DECODERS",
+    "Choice",
+    "Decoder",
+    "FamilyDecoder",
+    "Feeds",
+    "Outputs",
+    "Photo",
+    "choose",
+    "fit_named",
+    "fit_recorded",
+    "is_file",
+    "load_decoder",
+]
 
-DECODERS.add("lth", lth.LthDecoder())
-DECODERS.add("nanodet", nanodet.NanoDetDecoder())
+FAMILIES: tuple[Family, ...] = (
+    lth.Lth(),
+    yolo.Yolo(),
+    yolo_e2e.YoloEndToEnd(),
+    nms.NmsInGraph(),
+    yolox.Yolox(),
+    nanodet.NanoDet(),
+    picodet.PICODET,
+    picodet.PPYOLOE,
+    rtmdet.RtmDet(),
+    yolonas.YoloNas(),
+    detr.Detr(),
+    ssd.Ssd(),
+    efficientdet.EfficientDet(),
+    centernet.CenterNet(),
+)
+for family in FAMILIES:
+    DECODERS.add(family.name, family)
+
+
+def is_file(name: str) -> bool:
+    """Whether `name` is a function of the user's own, FILE.py:function, and not a family."""
+    file, separator, _ = name.rpartition(":")
+    return bool(separator) and file.endswith(".py")
 
 
 def load_decoder(name: str) -> Decoder:
-    """The registered decoder `name`, or what the function in 'FILE.py:function' returns.
+    """What the function in 'FILE.py:function' returns.
 
-    The second form runs the file: it is the user's own code, given on the user's own command line. A name
-    read from an artifact's metadata must go through `DECODERS.get`, which never runs files.
+    It runs the file: it is the user's own code, given on the user's own command line. A name read from an artifact's
+    metadata must go through `fit_recorded`, which never runs files.
 
     Raises:
-        UsageError: unknown name, no such file or function, or the result is not a decoder.
+        UsageError: no such file or function, or the result is not a decoder.
     """
-    file, separator, function = name.rpartition(":")
-    if not separator or not file.endswith(".py"):
-        return DECODERS.get(name)
+    file, _, function = name.rpartition(":")
     path = Path(file)
     if not path.is_file():
         raise UsageError(f"decoder '{name}': there is no file {path}; give FILE.py:function or a known name")

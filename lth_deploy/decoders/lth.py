@@ -1,9 +1,13 @@
 """Detectors exported by lth_deploy: the graph itself resizes, normalizes and suppresses."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from lth_deploy.decoders.image.preprocessing import Preprocessing
+from lth_deploy.decoders.model.hints import Hints
+from lth_deploy.decoders.model.signature import Signature
 from lth_deploy.decoders.protocol import Feeds, Outputs, Photo
 from lth_deploy.detections import Detections
 from lth_deploy.errors import ArtifactError
@@ -16,6 +20,8 @@ class LthDecoder:
     """Outputs: boxes [N, 4], scores [N], labels [N], and where the model has them masks and keypoints."""
 
     class_names: tuple[str, ...] | None = None
+    preprocessing: Preprocessing | None = None
+    options: Mapping[str, str] = {}
 
     def prepare(self, image: Photo) -> tuple[Feeds, Any]:
         """The image as it is; the context is its height and width."""
@@ -58,3 +64,18 @@ class LthDecoder:
             None if masks is None else masks.astype(np.float32, copy=False),
             None if keypoints is None else keypoints.astype(np.float32),
         ).select(order)
+
+
+class Lth:
+    """Models of this program. They resize and suppress by themselves."""
+
+    name = "lth"
+    outputs = ("boxes [N, 4], scores [N] and labels [N] for an input 'image' uint8 [H, W, 3]",)
+
+    def fit(self, signature: Signature, hints: Hints) -> LthDecoder | str:
+        """See `Family`."""
+        given = [tensor for tensor in signature.inputs if tensor.name == INPUT and tensor.fits(None, None, 3)]
+        if len(given) != 1 or given[0].dtype != "uint8" or len(signature.inputs) != 1:
+            return "its one input is not 'image' uint8 [H, W, 3]"
+        absent = [name for name in ("boxes", "scores", "labels") if signature.output(name) is None]
+        return f"it has no output '{absent[0]}'" if absent else LthDecoder()

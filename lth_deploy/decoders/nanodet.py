@@ -1,95 +1,82 @@
-"""NanoDet-g trained on COCO: letterbox in, three strides of class scores and distance distributions out."""
+"""NanoDet: for each stride class scores, and distances to the four sides as distributions over bins."""
 
-from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image
 
-from lth_deploy.decoders.coco_names import COCO_NAMES
-from lth_deploy.decoders.protocol import Feeds, Outputs, Photo
-from lth_deploy.decoders.suppression import suppress
-from lth_deploy.detections import Detections
-from lth_deploy.errors import ArtifactError
+from lth_deploy.decoders.boxes.decoder import Arrays, BoxDecoder, Setting, find_setting
+from lth_deploy.decoders.boxes.selection import FloatArray, Limits, Proposals, checked, softmax
+from lth_deploy.decoders.image import usual
+from lth_deploy.decoders.image.preprocessing import Placement
+from lth_deploy.decoders.model.class_names import classes_of
+from lth_deploy.decoders.model.hints import Hints
+from lth_deploy.decoders.model.signature import Signature
 
-_SIDE = 416
-_STRIDES = (8, 16, 32)
-_BINS = 11
-_MEAN_BGR = np.array([103.53, 116.28, 123.675], np.float32)
-_STD_BGR = np.array([57.375, 57.12, 58.395], np.float32)
-_SCORE_FLOOR = 0.05
-_NMS_IOU = 0.6
-_MOST = 100
+# One class a cell, and bicubic scaling: chosen because together they reproduce the AP that NanoDet-g was measured at
+# before, .335. Other scalings gave up to .346 on the same photos.
+LIMITS = Limits(score=0.05, iou=0.6, most=100, candidates=1 << 20, one_class=True, in_image=True)
 
 
-@dataclass(frozen=True)
-class Letterbox:
-    """How an image of `width` x `height` lies in the square input: scaled, then moved by left and top."""
+class NanoDet:
+    """Outputs cls{s} [1, n, C], probabilities, and reg{s} [1, n, 4 x bins] for each stride s of some."""
 
-    scale_x: float
-    scale_y: float
-    left: int
-    top: int
-    width: int
-    height: int
+    name = "nanodet"
+    outputs = ("cls{s} [1, n, C] and reg{s} [1, n, 4 x bins] for the n cells of each stride s",)
 
-
-class NanoDetDecoder:
-    """Input `images` float32 [1, 3, 416, 416] BGR; outputs cls{s} [1, n*n, 80] and reg{s} [1, n*n, 44]."""
-
-    class_names: tuple[str, ...] | None = COCO_NAMES
-
-    def prepare(self, image: Photo) -> tuple[Feeds, Letterbox]:
-        """Scale with the aspect kept, center on black, and normalize."""
-        height, width = image.shape[:2]
-        ratio = min(_SIDE / width, _SIDE / height)
-        new_width, new_height = max(1, round(width * ratio)), max(1, round(height * ratio))
-        left, top = (_SIDE - new_width) // 2, (_SIDE - new_height) // 2
-        canvas = np.zeros((_SIDE, _SIDE, 3), np.float32)
-        resized = Image.fromarray(image).resize((new_width, new_height), Image.Resampling.BICUBIC)
-        canvas[top : top + new_height, left : left + new_width] = np.asarray(resized)[..., ::-1]
-        planes = ((canvas - _MEAN_BGR) / _STD_BGR).transpose(2, 0, 1)[None]
-        placed = Letterbox(new_width / width, new_height / height, left, top, width, height)
-        return {"images": np.ascontiguousarray(planes, np.float32)}, placed
-
-    def decode(self, outputs: Outputs, context: Any) -> Detections:
-        """Distances are the expectation over bins; class-wise suppression; at most 100 boxes.
-
-        Raises:
-            ArtifactError: an output is absent or has another shape.
-        """
-        levels = [_decode_level(outputs, stride) for stride in _STRIDES]
-        scores = np.concatenate([level[0] for level in levels])
-        boxes = np.concatenate([level[1] for level in levels])
-        # One class a cell, and bicubic scaling in `prepare`: chosen because together they reproduce the AP that
-        # this model was measured at before, .335. Other scalings gave up to .346 on the same photos.
-        category, chosen = scores.argmax(axis=1), scores.max(axis=1)
-        cell = np.flatnonzero(chosen > _SCORE_FLOOR)
-        boxes, chosen, category = boxes[cell], chosen[cell], category[cell]
-        boxes -= np.array([context.left, context.top] * 2, np.float32)
-        boxes /= np.array([context.scale_x, context.scale_y] * 2, np.float32)
-        boxes = np.clip(boxes, 0, np.array([context.width, context.height] * 2, np.float32))
-        kept = suppress(boxes, chosen, category, _NMS_IOU)[:_MOST]
-        return Detections(boxes[kept], chosen[kept], category[kept].astype(np.int64) + 1)
+    def fit(self, signature: Signature, hints: Hints) -> BoxDecoder | str:
+        """See `Family`."""
+        setting = find_setting(signature, hints, usual.NANODET, (416, 416))
+        if isinstance(setting, str):
+            return setting
+        names = {output.name for output in signature.outputs}
+        strides = sorted(int(name[3:]) for name in names if name[:3] == "cls" and name[3:] in _STRIDES)
+        if not strides or names != {f"{kind}{stride}" for kind in ("cls", "reg") for stride in strides}:
+            return "its outputs are not called cls8, cls16, ... and reg8, reg16, ..."
+        shapes: dict[str, tuple[int | None, ...]] = {}
+        first, other = signature.output(f"cls{strides[0]}"), signature.output(f"reg{strides[0]}")
+        assert first is not None
+        assert other is not None
+        if not first.fits(1, None, None) or not other.fits(1, None, None):
+            return f"output {first} or {other} has not 3 dimensions"
+        sides = other.size(2)
+        if sides is not None and (sides % 4 or sides < 8):
+            return f"output {other} has no bins for four sides"
+        for stride in strides:
+            shapes[f"cls{stride}"] = (1, setting.cells(stride), first.size(2))
+            shapes[f"reg{stride}"] = (1, setting.cells(stride), sides)
+        for output in signature.outputs:
+            if not output.fits(*shapes[output.name]):
+                return f"output {output} has not one row for each cell of its stride"
+        classes = classes_of(hints.names, first.size(2), str(first))
+        read = partial(_levels, setting, tuple(strides), shapes)
+        return BoxDecoder(setting.image, setting.preprocessing, read, LIMITS, classes.names)
 
 
-def _decode_level(outputs: Outputs, stride: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Scores [n*n, 80] and boxes [n*n, 4] in pixels of the input square."""
-    cells = _SIDE // stride
-    wanted = {
-        f"cls{stride}": (1, cells * cells, len(COCO_NAMES)),
-        f"reg{stride}": (1, cells * cells, 4 * _BINS),
-    }
-    for name, shape in wanted.items():
-        if name not in outputs or outputs[name].shape != shape:
-            found = outputs[name].shape if name in outputs else "no such output"
-            raise ArtifactError(f"output '{name}' should be {shape} but is {found}; the model is not NanoDet-g at 416")
-    logits = outputs[f"reg{stride}"][0].reshape(-1, 4, _BINS).astype(np.float32)
-    weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    weights /= weights.sum(axis=-1, keepdims=True)
-    distance = weights @ np.arange(_BINS, dtype=np.float32) * stride
-    rows, columns = np.divmod(np.arange(cells * cells), cells)
-    center = np.stack([columns, rows], axis=1).astype(np.float32) * stride + stride / 2
-    boxes = np.concatenate([center - distance[:, :2], center + distance[:, 2:]], axis=1)
-    return outputs[f"cls{stride}"][0].astype(np.float32), boxes.astype(np.float32)
+_STRIDES = ("4", "8", "16", "32", "64", "128")
+
+
+def _levels(
+    setting: Setting,
+    strides: tuple[int, ...],
+    shapes: dict[str, tuple[int | None, ...]],
+    outputs: Arrays,
+    where: Placement,
+) -> Proposals:
+    boxes, scores = [], []
+    for stride in strides:
+        found = checked(outputs, f"cls{stride}", *shapes[f"cls{stride}"])[0]
+        sides = checked(outputs, f"reg{stride}", *shapes[f"reg{stride}"])[0]
+        columns = -(-setting.image.width // stride)
+        scores.append(found.astype(np.float32, copy=False))
+        boxes.append(_distances(sides.astype(np.float32), stride, columns))
+    return Proposals(np.concatenate(boxes), np.concatenate(scores))
+
+
+def _distances(sides: FloatArray, stride: int, columns: int) -> FloatArray:
+    """Boxes [n, 4]: distances are the expectation over bins."""
+    count, bins = len(sides), sides.shape[1] // 4
+    distance = softmax(sides.reshape(count, 4, bins)) @ np.arange(bins, dtype=np.float32) * stride
+    row, column = np.divmod(np.arange(count), columns)
+    center = np.stack([column, row], axis=1).astype(np.float32) * stride + stride / 2
+    boxes: FloatArray = np.concatenate([center - distance[:, :2], center + distance[:, 2:]], axis=1).astype(np.float32)
+    return boxes

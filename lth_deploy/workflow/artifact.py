@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lth_deploy import storage
-from lth_deploy.decoders import DECODERS, Decoder, Photo, load_decoder
+from lth_deploy.decoders import Decoder, Photo
 from lth_deploy.detections import Detections
 from lth_deploy.errors import ArtifactError, InputMismatchError, UsageError
 from lth_deploy.run_clock import TimedRun
 from lth_deploy.runtimes import RUNTIMES, Session
+from lth_deploy.workflow.decoding import decoder_of_file
 from lth_deploy.workflow.verify.export_record import check_exported
 
 if TYPE_CHECKING:
@@ -66,12 +67,12 @@ def open_artifact(
 ) -> Artifact:
     """Load an ONNX file, or the packed file of a run directory.
 
-    decoder: a registered name or 'FILE.py:function', for files whose metadata names none. threads: 0 leaves
+    decoder: a registered name or 'FILE.py:function' in place of what the file says. threads: 0 leaves
     the number to the engine. An engine that cannot take packed files gets the dense twin. verify: see `check_exported`.
 
     Raises:
         ArtifactError: the file is damaged or the engine refuses it.
-        UsageError: unknown engine or decoder, or no decoder is known.
+        UsageError: unknown engine or decoder, or no single decoder fits.
     """
     return open_session(read_model_file(find_artifact(path), decoder, verify=verify), engine=engine, threads=threads)
 
@@ -100,7 +101,7 @@ def read_model_file(path: Path, decoder: str | None = None, *, verify: bool = Fa
 
     Raises:
         ArtifactError: the file is damaged.
-        UsageError: nobody names a decoder, or the name is unknown.
+        UsageError: no single decoder fits, or the name is unknown.
     """
     from lth_deploy.compiler.artifact.load import read_model
     from lth_deploy.compiler.artifact.metadata import read_metadata
@@ -110,14 +111,7 @@ def read_model_file(path: Path, decoder: str | None = None, *, verify: bool = Fa
     loaded = read_model(path)
     model = loaded.model
     metadata = read_metadata(model)
-    named = metadata.decoder if metadata is not None else None
-    if decoder is None and named is None:
-        raise UsageError(
-            f"{path} does not say how to decode its outputs; give --decoder NAME (known: "
-            f"{', '.join(DECODERS.names())}) or --decoder FILE.py:function"
-        )
-    # A name out of a file must not run code, hence the registry and not load_decoder.
-    chosen = load_decoder(decoder) if decoder is not None else DECODERS.get(str(named))
+    chosen = decoder_of_file(path, model, metadata, decoder).decoder
     names = tuple(entry.name for entry in metadata.classes) if metadata is not None else ()
     return ModelFile(
         path,

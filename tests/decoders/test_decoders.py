@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lth_deploy.decoders.suppression import suppress
 
 from lth_deploy.decoders import DECODERS, load_decoder
-from lth_deploy.decoders.suppression import suppress
 from lth_deploy.errors import ArtifactError, UsageError
 
 LTH = DECODERS.get("lth")

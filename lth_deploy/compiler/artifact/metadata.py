@@ -59,7 +59,8 @@ class ArtifactMetadata(_Part):
     """Everything that a user of the file needs beside the graph.
 
     decoder: name of the decoder that feeds the model and reads its outputs; None when nobody named one.
-    preprocessing: what the decoder expects of pixels, in words and numbers, for people who write their own.
+    preprocessing: what the decoder expects of pixels, in words and numbers; decoders of models from elsewhere read it.
+    decoder_options: what else the decoder has to know of the model, by the names of its own options.
     level: name of the pruning level. sparsity: share of zeros over the layers that were pruned.
     positions: weight name to multiplications of one weight in one inference. predicted_for: input name to the shape
     that positions and all times are for; other sizes take other times.
@@ -77,6 +78,7 @@ class ArtifactMetadata(_Part):
     classes: Annotated[list[ClassName], Field(max_length=100_000)] = []
     keypoints: Annotated[list[Name], Field(max_length=10_000)] = []
     preprocessing: dict[Name, Any] = {}
+    decoder_options: dict[Name, Name] = {}
     recipe_digest: Name | None = None
     level: Name | None = None
     sparsity: Annotated[float, Field(ge=0, le=1)] | None = None

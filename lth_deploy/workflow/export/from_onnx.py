@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from lth_deploy.compiler.artifact.metadata_builder import MetadataBuilder
     from lth_deploy.compiler.model.normalized_model import NormalizedModel
     from lth_deploy.decoders import Decoder
+    from lth_deploy.workflow.decoding import DecoderChoice
 
 __all__ = ["OnnxExport", "OnnxJob", "export_onnx"]
 
@@ -112,7 +113,8 @@ def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Place
     from lth_deploy.compiler.model.save import save_model
     from lth_deploy.compiler.planning.mac_count import uses
 
-    decoder = decoder_of(job, original)
+    known = decoder_of(places.source, job, original)
+    decoder = None if known is None else known.decoder
     imported = import_model(original, keep_inputs=job.keep_inputs)
     inputs, checked_on = gate_inputs(original, job, decoder, target.gates.images)
     tolerance = tolerance_of(original, target.gates)
@@ -134,7 +136,7 @@ def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Place
         quantization=account.quantization if account else None,
         removed_channels=removed,
     )
-    metadata = MetadataBuilder(_metadata(original, job, target, decoder), results)
+    metadata = MetadataBuilder(_metadata(original, job, target, known), results)
     kept = sum(layer.elements - layer.zeros for layer in layers)
     sparsity = 1 - kept / whole if whole else 0.0
     dense, file = _save_described(original, candidate, metadata, sparsity, places.staged)
@@ -236,12 +238,13 @@ def _check_job(job: OnnxJob, target: Target) -> None:
         raise UsageError("--max-ap-drop needs annotations to measure AP on; give --data ANN.json --images DIR")
 
 
-def _metadata(original: "ModelProto", job: OnnxJob, target: Target, decoder: "Decoder | None") -> "ArtifactMetadata":
+def _metadata(
+    original: "ModelProto", job: OnnxJob, target: Target, known: "DecoderChoice | None"
+) -> "ArtifactMetadata":
     """What the artifact says; a decoder of the user's own is not named, as names must not run code."""
     from lth_deploy.compiler.artifact.metadata import ArtifactMetadata, ClassName, read_metadata
     from lth_deploy.compiler.artifact.metadata_builder import with_changes
     from lth_deploy.compiler.model.opset import standard_opset
-    from lth_deploy.decoders import DECODERS
 
     base = read_metadata(original) or ArtifactMetadata()
     update: dict[str, Any] = {
@@ -251,10 +254,9 @@ def _metadata(original: "ModelProto", job: OnnxJob, target: Target, decoder: "De
         "opset": standard_opset(original),
         "created_by": versions(),
     }
-    if job.decoder is not None and job.decoder in DECODERS:
-        update["decoder"] = job.decoder
-    if not base.classes and decoder is not None and decoder.class_names:
-        names = enumerate(decoder.class_names, start=1)
+    update |= known.record() if known is not None else {}
+    if not base.classes and known is not None and known.decoder.class_names:
+        names = enumerate(known.decoder.class_names, start=1)
         update["classes"] = [ClassName(id=number, name=name) for number, name in names]
     if job.sparsity is not None:
         update["level"] = f"{method_of(job)}_{100 * job.sparsity:g}"

@@ -1,9 +1,10 @@
 """What a model from elsewhere is fed with: images as its decoder wants them, or noise where there are none."""
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lth_deploy.errors import ArtifactError, UsageError
+from lth_deploy.errors import ArtifactError, LthError
 from lth_deploy.workflow.export.quantization import spread
 
 if TYPE_CHECKING:
@@ -11,34 +12,32 @@ if TYPE_CHECKING:
 
     from lth_deploy.compiler.model.input_sizes import Sizes
     from lth_deploy.decoders import Decoder, Feeds
+    from lth_deploy.workflow.decoding import DecoderChoice
     from lth_deploy.workflow.export.onnx_job import OnnxJob
+
+log = logging.getLogger(__name__)
 
 NOISE_INPUTS = 4
 
 
-def decoder_of(job: "OnnxJob", original: "ModelProto") -> "Decoder | None":
-    """The decoder that the job names, or the model; None where no image is read.
+def decoder_of(path: Path, job: "OnnxJob", original: "ModelProto") -> "DecoderChoice | None":
+    """The decoder that the job names, the model, or its graph; None where no image is read and none is found.
 
     Raises:
-        UsageError: there are images, and nobody says how the model wants them.
+        UsageError: there are images, and nobody says how the model wants them; or see `decoder_of_file`.
     """
     from lth_deploy.compiler.artifact.metadata import read_metadata
-    from lth_deploy.decoders import DECODERS, load_decoder
+    from lth_deploy.workflow.decoding import decoder_of_file
 
-    if job.decoder is not None:
-        return load_decoder(job.decoder)
-    known = read_metadata(original)
-    if known is not None and known.decoder is not None:
-        return DECODERS.get(known.decoder)
-    if job.images is not None or job.calibrate is not None:
-        option, instead = ("--images", "or leave --images out to check on noise")
-        if job.calibrate is not None:
-            option, instead = "--calibrate", "which prepares the images"
-        raise UsageError(
-            f"{option} needs to know how the model wants them; give --decoder NAME ({', '.join(DECODERS)}) "
-            f"or --decoder FILE.py:function, {instead}"
-        )
-    return None
+    metadata = read_metadata(original)
+    needed = job.images is not None or job.calibrate is not None or job.decoder is not None
+    try:
+        return decoder_of_file(path, original, metadata, job.decoder, may_run=needed)
+    except LthError as error:
+        if needed:
+            raise
+        log.info("no decoder is recorded: %s", error)
+        return None
 
 
 def gate_inputs(

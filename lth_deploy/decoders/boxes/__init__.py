@@ -1,0 +1,1 @@
+"""From the boxes that a model proposes to detections."""

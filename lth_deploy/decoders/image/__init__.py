@@ -1,0 +1,1 @@
+"""From the pixels of an image to the inputs of a model, and back."""
