@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lth_deploy.commands.options import DecoderOption
 from lth_deploy.commands.output import points, print_json, print_table
 
 if TYPE_CHECKING:
@@ -26,9 +27,7 @@ def analyze(
     data: Annotated[Path | None, typer.Option(help="COCO annotations for ONNX files.")] = None,
     images: Annotated[Path | None, typer.Option(help="Folder of their images.")] = None,
     engine: Annotated[str, typer.Option(help="Engine that runs ONNX files.")] = "onnxruntime",
-    decoder: Annotated[
-        str | None, typer.Option(help="Name of a decoder, or FILE.py:function, for models from elsewhere.")
-    ] = None,
+    decoder: DecoderOption = None,
     samples: Annotated[int, typer.Option(min=10, help="Draws of the bootstrap over images.")] = 1000,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:

@@ -6,7 +6,8 @@ import typer
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, the table on stderr.")]
 DecoderOption = Annotated[
-    str | None, typer.Option(help="Name of a decoder, or FILE.py:function, for models from elsewhere.")
+    str | None,
+    typer.Option(help="auto, a decoder's name, or FILE.py:function, for models from elsewhere.", show_default="auto"),
 ]
 ShapeOption = Annotated[
     list[str] | None,

@@ -55,7 +55,7 @@ class Detr:
         if len(outputs) == 1 and "detr" in hints.families:
             return _in_one(outputs[0], hints, setting)
         box = _boxes(outputs, hints)
-        if len(outputs) != 2 or box is None:
+        if len(outputs) != 2 or len(signature.outputs) != 2 or box is None:
             return "it has not two outputs, one of which has rows of 4 numbers"
         logits = next(output for output in outputs if output is not box)
         queries, count = box.size(1), logits.size(2)

@@ -2,6 +2,8 @@
 
 from functools import partial
 
+import numpy as np
+
 from lth_deploy.decoders.boxes.decoder import Arrays, BoxDecoder, find_setting
 from lth_deploy.decoders.boxes.selection import Limits, Proposals, checked, class_numbers
 from lth_deploy.decoders.image import usual
@@ -36,5 +38,6 @@ class EfficientDet:
 
 def _rows(name: str, outputs: Arrays, where: Placement) -> Proposals:
     values = checked(outputs, name, 1, None, 6)[0]
-    values = values[values[:, 5] >= 0]
-    return Proposals(values[:, :4], values[:, 4], class_numbers(values[:, 5]))
+    labels = class_numbers(values[:, 5])
+    rows = np.flatnonzero(labels >= 0)
+    return Proposals(values[rows, :4], values[rows, 4], labels[rows])

@@ -47,7 +47,7 @@ class Paddle:
             return BoxDecoder(setting.image, setting.preprocessing, read, SUPPRESSED_LIMITS, hints.names)
         recorded = hints.options.get("box_output")
         boxes = [output for output in outputs if output.fits(1, cells, 4) and recorded in (None, output.name)]
-        if len(outputs) == 2 and boxes:
+        if len(outputs) == len(signature.outputs) == 2 and boxes:
             other = next(output for output in outputs if output is not boxes[0])
             if not other.fits(1, cells, None) and not other.fits(1, None, cells):
                 return f"output {other} has no scores for {cells} boxes"

@@ -98,8 +98,9 @@ def _normalized(outputs: Arrays, where: Placement) -> Proposals:
 
 def _from_one(boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray) -> Proposals:
     """Proposals without the rows of label 0."""
-    rows = np.flatnonzero(labels >= 1)
-    return Proposals(boxes[rows], scores[rows], class_numbers(labels[rows]) - 1)
+    numbers = class_numbers(labels)
+    rows = np.flatnonzero(numbers >= 1)
+    return Proposals(boxes[rows], scores[rows], numbers[rows] - 1)
 
 
 def _decoded(signature: Signature, hints: Hints, output: TensorType) -> BoxDecoder | str:

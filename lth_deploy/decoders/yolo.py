@@ -68,8 +68,9 @@ def _form(output: TensorType, setting: Setting, hints: Hints) -> str | None:
     first, last = output.size(1), output.size(2)
     counts = [setting.cells(*grid) for grid in _GRIDS]
     anchors = [3 * count for count in counts]
-    if last in counts or last in anchors:
-        return "raw" if first is None or 4 < first < (last or 0) else None
+    raw = last in counts or last in anchors
+    if raw and not (first in anchors and (first or 0) > (last or 0)):
+        return "raw" if first is None or first > 4 else None
     if first in anchors:
         return "objectness" if last is None or last > 5 else None
     if last is None and first is not None and 4 < first < _MOST_CLASSES:

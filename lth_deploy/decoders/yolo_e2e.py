@@ -24,7 +24,9 @@ class YoloEndToEnd:
         setting = find_setting(signature, hints, usual.YOLO)
         if isinstance(setting, str):
             return setting
+        named = hints.families == (self.name,)
         rows = [output for output in signature.outputs if output.is_float and output.fits(1, None, 6)]
+        rows = [output for output in rows if named or output.size(2) == 6]
         if len(rows) != 1 or len(signature.outputs) != 1:
             return "it is not one output with rows of 6 numbers"
         count = rows[0].size(1)

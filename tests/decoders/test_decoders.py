@@ -4,13 +4,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lth_deploy.decoders.suppression import suppress
 
-from lth_deploy.decoders import DECODERS, load_decoder
+from lth_deploy.decoders import load_decoder
+from lth_deploy.decoders.boxes.suppression import suppress
+from lth_deploy.decoders.lth import LthDecoder
 from lth_deploy.errors import ArtifactError, UsageError
+from tests.decoders.models import fitted, signature
 
-LTH = DECODERS.get("lth")
-NANODET = DECODERS.get("nanodet")
+LTH = LthDecoder()
+NANODET = fitted(
+    "nanodet",
+    signature(
+        {
+            **{f"cls{stride}": (1, (416 // stride) ** 2, 80) for stride in (8, 16, 32)},
+            **{f"reg{stride}": (1, (416 // stride) ** 2, 44) for stride in (8, 16, 32)},
+        },
+        416,
+    ),
+)
 
 
 def nanodet_outputs(cells: dict[tuple[int, int, int], tuple[int, float, float]]) -> dict[str, np.ndarray]:
@@ -151,7 +162,6 @@ def test_users_own_decoder_file(tmp_path: Path) -> None:
         (f"{file}:wrong", "int"),
         (f"{file}:absent", "absent"),
         (f"{tmp_path}/no.py:f", "no file"),
-        ("nanode", "did you mean 'nanodet'"),
     ]:
         with pytest.raises(UsageError, match=message):
             load_decoder(name)
