@@ -1,6 +1,6 @@
 """What packing and plain magnitude pruning do to a trained detector from elsewhere: bytes and AP.
 
-    python -m benchmarks.foreign MODEL.onnx --decoder nanodet --data ANN.json --images DIR --out FILE.json
+    python -m benchmarks.foreign MODEL.onnx --data ANN.json --images DIR --out FILE.json
 
 The model is packed as it is with fp32 and fp16 values, whose AP must equal the original's to 1e-4, and pruned by
 global magnitude at several levels without any retraining, which is what a ticket search has to beat.
@@ -23,7 +23,7 @@ from lth_deploy.workflow.export.from_onnx import OnnxJob, export_onnx
 CASES = ((None, "fp32"), (None, "fp16"), (0.3, "fp16"), (0.5, "fp16"), (0.8, "fp16"))
 
 
-def measure(model: Path, decoder: str, data: Path, images: Path) -> list[dict[str, Any]]:
+def measure(model: Path, decoder: str | None, data: Path, images: Path) -> list[dict[str, Any]]:
     """One row for the original and one for each case."""
 
     def metrics(file: Path) -> dict[str, float | None]:
@@ -49,7 +49,7 @@ def measure(model: Path, decoder: str, data: Path, images: Path) -> list[dict[st
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
-    parser.add_argument("--decoder", required=True)
+    parser.add_argument("--decoder")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)

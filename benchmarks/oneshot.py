@@ -1,6 +1,6 @@
 """One-shot pruning of a trained detector from elsewhere: what reconstruction from a few images keeps of its AP.
 
-    python -m benchmarks.oneshot MODEL.onnx --decoder nanodet --data ANN.json --images DIR --out FILE.json
+    python -m benchmarks.oneshot MODEL.onnx --data ANN.json --images DIR --out FILE.json
 
 The first half of the images, by name, is what layers are reconstructed on, without their annotations; AP is measured on
 the other half, of global magnitude pruning and of reconstruction, with the paired bootstrap over images of their
@@ -28,11 +28,10 @@ from lth_deploy.compiler.one_shot.reconstruct import OneShot
 from lth_deploy.data.coco.load import load_coco
 from lth_deploy.data.images import read_record
 from lth_deploy.data.records import CocoDataset, ImageRecord
-from lth_deploy.decoders import load_decoder
 from lth_deploy.errors import DataError
 from lth_deploy.evaluation.bootstrap import paired_bootstrap
 from lth_deploy.evaluation.coco_rows import CompactDetections
-from lth_deploy.workflow.artifact import open_artifact
+from lth_deploy.workflow.artifact import open_artifact, read_model_file
 from lth_deploy.workflow.evaluate import detect_all, score
 
 SCHEMA = "lth-oneshot-benchmark/1"
@@ -49,7 +48,7 @@ def halves(dataset: CocoDataset) -> tuple[list[ImageRecord], CocoDataset]:
     return images[:half], replace(dataset, images=tuple(images[half:]), annotations=rest)
 
 
-def detections(model: ModelProto, dataset: CocoDataset, decoder: str) -> Found:
+def detections(model: ModelProto, dataset: CocoDataset, decoder: str | None) -> Found:
     """What the model finds in the images."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
@@ -57,11 +56,11 @@ def detections(model: ModelProto, dataset: CocoDataset, decoder: str) -> Found:
         return detect_all(open_artifact(file, threads=1, decoder=decoder), dataset)[0]
 
 
-def measure(file: Path, decoder: str, data: Path, images: Path, structure: str) -> dict[str, Any]:
+def measure(file: Path, decoder: str | None, data: Path, images: Path, structure: str) -> dict[str, Any]:
     """AP of the original, and of both ways at each level."""
     model = load_model(file)
     seen, dataset = halves(load_coco(data, images))
-    prepare = load_decoder(decoder).prepare
+    prepare = read_model_file(file, decoder).decoder.prepare
     began, processor = time.monotonic(), time.process_time()
     one_shot = OneShot(normalize(model), [prepare(read_record(record))[0] for record in seen], structure=structure)
     spent = {"seconds": round(time.monotonic() - began), "processor_seconds": round(time.process_time() - processor)}
@@ -100,7 +99,7 @@ def _ap(metrics: Mapping[str, float | None]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
-    parser.add_argument("--decoder", required=True)
+    parser.add_argument("--decoder")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--structure", default="single")

@@ -45,17 +45,19 @@ def test_limit_takes_the_first_images_and_displaced_boxes_lose_ap(tmp_path: Path
     assert result.ap.metrics["bbox"]["AP"] < 0.9
 
 
-def test_a_file_without_metadata_needs_a_decoder_and_a_named_one_is_checked(tmp_path: Path) -> None:
+def test_a_file_without_metadata_needs_names_and_a_named_decoder_is_checked(tmp_path: Path) -> None:
     model = save_tiny(tmp_path / "tiny.onnx")
-    with pytest.raises(UsageError, match="--decoder"):
-        open_artifact(model)
+    data, images = save_data(tmp_path)
+    assert open_artifact(model).predict(np.zeros((64, 64, 3), np.uint8)).labels.tolist() in ([1, 2], [2, 1])
+    with pytest.raises(DataError, match="does not say what its labels mean"):
+        evaluate(model, data, images)
     with pytest.raises(UsageError, match="unknown decoder"):
-        open_artifact(model, decoder="yolo")
+        open_artifact(model, decoder="yolo10")
 
 
 def test_a_decoder_of_another_model_is_an_error_in_words(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"images.*is the decoder the right one"):
-        open_artifact(save_tiny(tmp_path / "tiny.onnx"), decoder="nanodet").predict(np.zeros((9, 9, 3), np.uint8))
+    with pytest.raises(UsageError, match=r"decoder 'nanodet' takes cls.* the model has 'boxes' float32 \[2, 4\]"):
+        open_artifact(save_tiny(tmp_path / "tiny.onnx"), decoder="nanodet")
 
 
 def test_labels_are_matched_by_name_not_by_number() -> None:

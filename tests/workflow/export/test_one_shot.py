@@ -72,7 +72,7 @@ def test_without_images_in_the_folder_nothing_is_written(source: Path, job: Onnx
         ({"sparsity": None, "one_shot": "obs"}, "--sparsity SHARE"),
         ({"sparsity": None}, "--calibrate goes with"),
         ({"structure": "3x3"}, "unknown structure '3x3'"),
-        ({"decoder": None}, "--decoder NAME"),
+        ({"decoder": "yolox"}, r"'yolox' takes \[1, N, 5 \+ C\]"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(
