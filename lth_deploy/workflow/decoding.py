@@ -81,6 +81,15 @@ def decoder_of_file(
     return DecoderChoice(choice.decoder, choice)
 
 
+def described_decoder(path: Path, model: "onnx.ModelProto", metadata: "ArtifactMetadata | None") -> str:
+    """The decoder that `auto` finds without running the model, and why; or in words why none."""
+    try:
+        choice = decoder_of_file(path, model, metadata, None, may_run=False).choice
+    except LthError as error:
+        return f"none: {str(error).partition('; known are')[0]}"
+    return "none" if choice is None else str(choice).removeprefix("decoder ")
+
+
 def signature_of(model: "onnx.ModelProto") -> Signature:
     """Inputs and outputs of a model as its graph declares them."""
     import onnx

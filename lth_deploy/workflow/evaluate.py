@@ -157,7 +157,8 @@ def map_labels(model: Sequence[str], dataset: Sequence[str]) -> LabelMap:
     """
     if not model:
         raise DataError(
-            "the model does not say what its labels mean; export it again or use a decoder with class_names"
+            "the model does not say what its labels mean; write metadata 'names' into the file, like "
+            "{0: 'car', 1: 'bus'}, or give --decoder FILE.py:function with class_names"
         )
     if len(set(model)) != len(model) or len(set(dataset)) != len(dataset):
         raise DataError("two classes have the same name, so labels cannot be matched; rename one")

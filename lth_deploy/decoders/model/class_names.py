@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lth_deploy.decoders.model.coco_names import COCO_NAMES
@@ -78,6 +79,11 @@ def classes_of(names: tuple[str, ...] | None, count: int | None, output: str) ->
             f"metadata 'names' names {len(names)} classes, but output {output} has {count}; correct the metadata"
         )
     return Classes(names)
+
+
+def category_ids(names: Sequence[str]) -> tuple[int, ...]:
+    """The category ids of classes: those of COCO, which have gaps, where the names are COCO's; else 1, 2, ..."""
+    return COCO_IDS if tuple(names) == COCO_NAMES else tuple(range(1, len(names) + 1))
 
 
 def _unquoted(text: str) -> str:

@@ -17,7 +17,9 @@ class Kind:
 
 
 _DETR = Kind("detr", usual.STRETCHED)
+_DETR_SMOOTH = Kind("detr", usual.STRETCHED_SMOOTH)
 _DETR_IMAGENET = Kind("detr", usual.IMAGENET)
+_DETR_IMAGENET_SMOOTH = Kind("detr", usual.IMAGENET_SMOOTH)
 
 LIBREYOLO: Mapping[str, Kind] = {
     "yolox": Kind("yolox", usual.YOLOX_SMOOTH, {"boxes": "decoded"}),
@@ -34,13 +36,13 @@ LIBREYOLO: Mapping[str, Kind] = {
     "yolonas": Kind("yolonas", usual.YOLO_NAS),
     "rtdetr": _DETR,
     "rtdetrv2": _DETR,
-    "rtdetrv4": _DETR,
-    "dfine": _DETR,
-    "deim": _DETR,
-    "deimv2": _DETR,
-    "detr": Kind("detr", usual.IMAGENET_SMOOTH),
-    "deformable_detr": _DETR_IMAGENET,
-    "dinodetr": _DETR_IMAGENET,
-    "lwdetr": _DETR_IMAGENET,
+    "rtdetrv4": _DETR_SMOOTH,
+    "dfine": _DETR_SMOOTH,
+    "deim": _DETR_SMOOTH,
+    "deimv2": _DETR_SMOOTH,
+    "detr": _DETR_IMAGENET_SMOOTH,
+    "deformable_detr": _DETR_IMAGENET_SMOOTH,
+    "dinodetr": _DETR_IMAGENET_SMOOTH,
+    "lwdetr": _DETR_IMAGENET_SMOOTH,
     "rfdetr": _DETR_IMAGENET,
 }

@@ -15,7 +15,7 @@ from lth_deploy.run.directory import versions
 from lth_deploy.workflow.export.commit import RECORD
 from lth_deploy.workflow.export.dead_channels import without_dead_channels
 from lth_deploy.workflow.export.folder import Signer, export_folder
-from lth_deploy.workflow.export.onnx_accuracy import ap_of, hold_ap
+from lth_deploy.workflow.export.onnx_accuracy import ap_of, check_classes, hold_ap
 from lth_deploy.workflow.export.onnx_export import OnnxExport
 from lth_deploy.workflow.export.onnx_inputs import calibration_feeds, decoder_of, gate_inputs
 from lth_deploy.workflow.export.onnx_job import OnnxJob
@@ -106,6 +106,7 @@ class _Places:
 
 
 def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Places) -> OnnxExport:
+    from lth_deploy.compiler.artifact.metadata import write_metadata
     from lth_deploy.compiler.artifact.metadata_builder import MetadataBuilder, PassResults
     from lth_deploy.compiler.artifact.value_types import round_values
     from lth_deploy.compiler.artifact.weight_layers import weight_layers
@@ -115,6 +116,7 @@ def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Place
 
     known = decoder_of(places.source, job, original)
     decoder = None if known is None else known.decoder
+    check_classes(original, decoder, job)
     imported = import_model(original, keep_inputs=job.keep_inputs)
     inputs, checked_on = gate_inputs(original, job, decoder, target.gates.images)
     tolerance = tolerance_of(original, target.gates)
@@ -136,7 +138,8 @@ def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Place
         quantization=account.quantization if account else None,
         removed_channels=removed,
     )
-    metadata = MetadataBuilder(_metadata(original, job, target, known), results)
+    described = _metadata(original, job, target, known)
+    metadata = MetadataBuilder(described, results)
     kept = sum(layer.elements - layer.zeros for layer in layers)
     sparsity = 1 - kept / whole if whole else 0.0
     dense, file = _save_described(original, candidate, metadata, sparsity, places.staged)
@@ -153,7 +156,9 @@ def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Place
     dense_ap, ap = ap_of(dense, job), ap_of(file, job)
     hold_ap(dense_ap, ap, job)
     if account is not None and job.data is not None:
-        save_model(round_values(ticket, "fp32").proto, reference)
+        pruned_float = round_values(ticket, "fp32").proto
+        write_metadata(pruned_float, described)
+        save_model(pruned_float, reference)
         before = dense_ap if job.sparsity is None else ap_of(reference, job)
         hold_quantized_ap(
             {"bbox": {"AP": before}}, {"bbox": {"AP": ap}}, target.gates.int8_ap_drop, account.quantization
@@ -245,6 +250,7 @@ def _metadata(
     from lth_deploy.compiler.artifact.metadata import ArtifactMetadata, ClassName, read_metadata
     from lth_deploy.compiler.artifact.metadata_builder import with_changes
     from lth_deploy.compiler.model.opset import standard_opset
+    from lth_deploy.decoders.model.class_names import category_ids
 
     base = read_metadata(original) or ArtifactMetadata()
     update: dict[str, Any] = {
@@ -256,8 +262,8 @@ def _metadata(
     }
     update |= known.record() if known is not None else {}
     if not base.classes and known is not None and known.decoder.class_names:
-        names = enumerate(known.decoder.class_names, start=1)
-        update["classes"] = [ClassName(id=number, name=name) for number, name in names]
+        names = known.decoder.class_names
+        update["classes"] = [ClassName(id=n, name=name) for n, name in zip(category_ids(names), names, strict=True)]
     if job.sparsity is not None:
         update["level"] = f"{method_of(job)}_{100 * job.sparsity:g}"
     return with_changes(base, **update)

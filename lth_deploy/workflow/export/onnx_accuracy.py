@@ -7,9 +7,32 @@ from typing import TYPE_CHECKING
 from lth_deploy.errors import GateError
 
 if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from lth_deploy.decoders import Decoder
     from lth_deploy.workflow.export.from_onnx import OnnxJob
 
 log = logging.getLogger(__name__)
+
+
+def check_classes(original: "ModelProto", decoder: "Decoder | None", job: "OnnxJob") -> None:
+    """Hold the classes of the model to those of the job's data, before any work.
+
+    Raises:
+        DataError: faulty data, the model does not name its classes, or none of them is in the data.
+    """
+    from lth_deploy.compiler.artifact.metadata import read_metadata
+    from lth_deploy.data.coco.load import load_coco
+    from lth_deploy.workflow.evaluate import map_labels
+
+    if job.data is None or job.images is None:
+        return
+    metadata = read_metadata(original)
+    names = tuple(entry.name for entry in metadata.classes) if metadata is not None else ()
+    if not names and decoder is not None:
+        names = decoder.class_names or ()
+    for note in map_labels(names, load_coco(job.data, job.images).class_names).notes:
+        log.info("%s", note)
 
 
 def ap_of(file: Path, job: "OnnxJob") -> float | None:

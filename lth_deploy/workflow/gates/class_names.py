@@ -72,10 +72,12 @@ def hold_kept_classes(files: Sequence[Path], original: "ModelProto", decoder: "D
         ParityError: they differ.
     """
     from lth_deploy.compiler.artifact.metadata import read_metadata
+    from lth_deploy.decoders.model.class_names import category_ids
 
     expected = classes_of(read_metadata(original))
-    if not expected and decoder is not None:
-        expected = list(enumerate(decoder.class_names or (), start=1))
+    names = decoder.class_names if decoder is not None else None
+    if not expected and names:
+        expected = list(zip(category_ids(names), names, strict=True))
     for file in files:
         hold_written_classes(file, source, expected)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lth_deploy.formats import FORMATS, bound_of, choose, entropy_bound, occupancy
+from lth_deploy.workflow.decoding import described_decoder
 from lth_deploy.workflow.inspect.half_weights import half_tensors, in_own_type, zero_bytes
 from lth_deploy.workflow.inspect.imported_model import as_imported
 from lth_deploy.workflow.inspect.mac_counts import counted_positions
@@ -72,7 +73,7 @@ class InspectReport:
     float32. zero_bytes: bytes of the file that store a zero weight. coo_bytes and entropy_bytes: of the file
     with sparse initializers, and at the entropy bound of the positions. prunable: weights of layers that can
     be packed. parameters: all float constants. macs: multiplications of one inference; None when nobody
-    measured them.
+    measured them. decoder: the one that is chosen by itself, and why; or why there is none.
     """
 
     path: Path
@@ -90,6 +91,7 @@ class InspectReport:
     layers: tuple[LayerRow, ...]
     metadata: "ArtifactMetadata | None"
     notes: tuple[str, ...]
+    decoder: str = "none"
 
     @property
     def predicted_ms(self) -> tuple[float, float] | None:
@@ -188,6 +190,7 @@ def _report(path: Path, loaded: "LoadedModel", shapes: "Sizes", run: bool) -> In
         layers=rows,
         metadata=metadata,
         notes=tuple(notes),
+        decoder=described_decoder(path, model, metadata),
     )
 
 

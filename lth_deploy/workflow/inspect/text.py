@@ -19,9 +19,9 @@ def facts(report: InspectReport) -> list[tuple[str, str]]:
         ("zero MACs", _share(report.macs) if report.macs else "not known"),
     ]
     metadata = report.metadata
+    lines.append(("decoder", report.decoder))
     if metadata is not None:
         lines.append(("classes", ", ".join(c.name for c in metadata.classes[:12]) or "none named"))
-        lines.append(("decoder", metadata.decoder or "none named"))
         if metadata.quantization is not None:
             told = metadata.quantization
             lines.append(("int8", f"{told.method} over {told.images} images; {len(told.errors)} weights"))
