@@ -31,7 +31,7 @@ quickstart: $(VENV)/.installed
 
 # Two processes with one thread each: a small network gains nothing from a second thread.
 test: $(VENV)/.installed
-	PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -44,6 +44,12 @@ def cross_build(source: Path, name: str, *options: str) -> Path:
     return cmake_build(source, PROJECT / "build" / name, f"--toolchain={TOOLCHAIN}", *options)
 
 
+def kernels_for_arm() -> Path:
+    """The folder with the kernel library for 64-bit ARM and the host of the tests, built together."""
+    needs_cross_tools()
+    return cross_build(PROJECT / "lth_deploy" / "kernels", "host-aarch64", "-DLTH_HOST=ON", "-DLTH_WERROR=ON")
+
+
 def emulator_for_onnxruntime() -> tuple[str, ...]:
     """qemu with an ARM /proc/cpuinfo: it shows the host's, in which ONNX Runtime finds no processor and crashes."""
     root = PROJECT / "build" / "aarch64-root"

@@ -16,7 +16,7 @@ from lth_deploy.compiler.model.save import save_model
 from lth_deploy.compiler.regions.codegen.build import build_regions, zeros_from
 from lth_deploy.kernels import ops_library
 from tests.consumers.consumers import Consumer, Export
-from tests.cross import PROJECT, cmake_build, cross_build, emulator_for_onnxruntime, needs_cross_tools
+from tests.cross import PROJECT, cmake_build, cross_build, emulator_for_onnxruntime, kernels_for_arm, needs_cross_tools
 from tests.tiny_artifact import CLASSES, IDS, save_data, tiny_model
 
 SOURCE = PROJECT / "export" / "consumers" / "cpp"
@@ -49,8 +49,8 @@ def native() -> Consumer:
 def arm() -> Consumer:
     needs_cross_tools()
     folder = cross_build(SOURCE, "consumer-aarch64", "-DCMAKE_CXX_FLAGS=-Werror -Wpedantic")
-    library = cross_build(PROJECT / "lth_deploy" / "kernels", "library-aarch64") / "liblth_ops.so"
-    return Consumer((*emulator_for_onnxruntime(), str(folder / "lth_consumer")), _runtime_for_arm(), library)
+    command = (*emulator_for_onnxruntime(), str(folder / "lth_consumer"))
+    return Consumer(command, _runtime_for_arm(), kernels_for_arm() / "liblth_ops.so")
 
 
 def _runtime_for_arm() -> Path:

@@ -97,7 +97,7 @@ def _keep_node(
 
 @cache
 def _host_command(isa: str) -> tuple[object, ...]:
-    from tests.cross import EMULATOR, PROJECT, cross_build
+    from tests.cross import EMULATOR, kernels_for_arm
     from tests.kernels.hosts import build_host
 
     if shutil.which("cmake") is None:
@@ -106,8 +106,7 @@ def _host_command(isa: str) -> tuple[object, ...]:
         missing = [tool for tool in ("aarch64-linux-gnu-g++", EMULATOR[0]) if shutil.which(tool) is None]
         if missing:
             raise _AbsentError(f"{', '.join(missing)} not installed")
-        folder = cross_build(PROJECT / "lth_deploy" / "kernels", "host-aarch64", "-DLTH_HOST=ON", "-DLTH_WERROR=ON")
-        return (*EMULATOR, folder / "lth_host")
+        return (*EMULATOR, kernels_for_arm() / "lth_host")
     host = build_host("address")
     if isa not in _instruction_sets(host):
         raise _AbsentError(f"this processor has no {isa}")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lth_deploy.kernels.oracle.reference import run_bounded
 from lth_deploy.kernels.program.text import text
-from tests.cross import EMULATOR, PROJECT, cross_build, needs_cross_tools, run_program
+from tests.cross import EMULATOR, kernels_for_arm, run_program
 from tests.kernels.compiled_loops import AARCH64, inner_loops, spent, spilling
 from tests.kernels.node_files import read_arrays
 from tests.kernels.quantized_programs import EVERY_QUANTIZED, quantized_programs
@@ -46,8 +46,7 @@ output t7 rows
 
 @pytest.fixture(scope="session")
 def host() -> Path:
-    needs_cross_tools()
-    return cross_build(PROJECT / "lth_deploy" / "kernels", "host-aarch64", "-DLTH_HOST=ON", "-DLTH_WERROR=ON")
+    return kernels_for_arm()
 
 
 def _hold(host: Path, node: RegionNode, folder: Path, isa: str, threads: int = 2) -> None:
