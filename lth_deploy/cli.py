@@ -16,7 +16,22 @@ from typing import Annotated, NoReturn
 import typer
 
 from lth_deploy import progress
-from lth_deploy.commands import analysis, data, deploy, export, recipes, search, sweep, verify
+from lth_deploy.commands import (
+    analyze,
+    benchmark,
+    checks,
+    data,
+    evaluate,
+    export,
+    find_ticket,
+    inspect,
+    ops_library,
+    predict,
+    recipe,
+    report,
+    sweep,
+    verify,
+)
 from lth_deploy.commands.output import shown
 from lth_deploy.errors import DataError, LthError, StorageError
 from lth_deploy.processes import keep_working_folder_out
@@ -34,20 +49,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Find sparse tickets of detectors, pack them into one ONNX file, and measure what that buys.",
 )
-app.command("find-ticket")(search.find_ticket)
+app.command("find-ticket")(find_ticket.find_ticket)
 app.command("sweep")(sweep.sweep)
 app.command("export")(export.export)
-app.command("benchmark")(deploy.benchmark)
-app.command("evaluate")(deploy.evaluate)
-app.command("predict")(deploy.predict)
-app.command("inspect")(deploy.inspect)
+app.command("benchmark")(benchmark.benchmark)
+app.command("evaluate")(evaluate.evaluate)
+app.command("predict")(predict.predict)
+app.command("inspect")(inspect.inspect)
 app.command("verify")(verify.verify)
-app.command("report")(analysis.report)
-app.command("analyze")(analysis.analyze)
-app.command("ops-library")(recipes.ops_library)
-app.command("checks")(recipes.checks)
+app.command("report")(report.report)
+app.command("analyze")(analyze.analyze)
+app.command("ops-library")(ops_library.ops_library)
+app.command("checks")(checks.checks)
 app.add_typer(data.app, name="data")
-app.add_typer(recipes.app, name="recipe")
+app.add_typer(recipe.app, name="recipe")
 
 
 class _Plain(logging.Formatter):

@@ -30,11 +30,11 @@ def sweep(
     from lth_deploy.config.bundled import sweep_file
     from lth_deploy.config.sweep_spec import load_sweep
     from lth_deploy.errors import TrainingError
-    from lth_deploy.workflow.sweep.sweep import sweep as run
+    from lth_deploy.workflow.sweep.sweep import sweep as run_sweep
 
     loaded = load_sweep(sweep_file(file))
     folder = out or Path("runs") / loaded.spec.name
-    result = run(
+    result = run_sweep(
         loaded,
         folder,
         devices=device.split(","),

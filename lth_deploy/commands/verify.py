@@ -15,9 +15,9 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout, the table on stderr.")] = False,
 ) -> None:
     """Check that an export's files are those that passed its gates; exit code 3 when one is not."""
-    from lth_deploy.workflow.verify.verify import verify as check
+    from lth_deploy.workflow.verify.verify import verify as verify_export
 
-    found = check(folder, key=key)
+    found = verify_export(folder, key=key)
     rows = [[name, f"{entry.bytes:,}", entry.sha256] for name, entry in found.files.items()]
     print_table(["file", "bytes", "SHA-256"], rows, to_stderr=as_json)
     for name in found.unnamed:

@@ -1,15 +1,14 @@
-"""`lth-deploy recipe`, `checks` and `ops-library`."""
+"""`lth-deploy recipe`."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lth_deploy.commands.output import print_json, print_table
-
 app = typer.Typer(no_args_is_help=True, help="Recipes that come with the package.")
 
 
+@app.command("list")
 @app.command("list")
 def list_recipes() -> None:
     """Names and first comment line of the bundled recipes."""
@@ -47,22 +46,3 @@ def init(
     if not storage.create_bytes(out, recipe_file(base).read_bytes()):
         raise UsageError(f"{out} exists; choose another file, it is not overwritten")
     print(out)
-
-
-def checks(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Show versions, processor and what is missing for which verb."""
-    from lth_deploy.workflow.environment import check_environment
-
-    report = check_environment()
-    print_table(["what", "found"], [[key, value] for key, value in report.facts.items()], to_stderr=as_json)
-    for warning in report.warnings:
-        typer.echo(f"warning: {warning}", err=True)
-    if as_json:
-        print_json({"facts": report.facts, "warnings": report.warnings})
-
-
-def ops_library() -> None:
-    """Path of the kernel library, for ONNX Runtime's register_custom_ops_library in any language."""
-    from lth_deploy.kernels import ops_library as find
-
-    print(find())

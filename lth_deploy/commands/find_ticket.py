@@ -30,7 +30,7 @@ def find_ticket(
     """Search a winning ticket: train, prune, rewind, retrain, with controls."""
     from lth_deploy.config.bundled import recipe_file
     from lth_deploy.config.recipe import load_recipe
-    from lth_deploy.workflow.search.find_ticket import find_ticket as search
+    from lth_deploy.workflow.search.find_ticket import find_ticket as search_ticket
 
     loaded = load_recipe(recipe_file(recipe), overrides, check_variables=not smoke)
     folder = out or Path("runs") / loaded.name
@@ -38,7 +38,7 @@ def find_ticket(
         from lth_deploy.workflow.search.smoke import smoke_recipe
 
         loaded = smoke_recipe(loaded, folder.with_name(f"{folder.name}.initial.safetensors"))
-    result = search(
+    result = search_ticket(
         loaded, folder, device=device, resume=resume, max_seconds=seconds_of(max_time), dense_from=dense_from
     )
     print_table(*_table(result.summary), to_stderr=as_json)

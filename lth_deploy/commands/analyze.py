@@ -1,4 +1,4 @@
-"""`lth-deploy analyze` and `report`."""
+"""`lth-deploy analyze`."""
 
 import sys
 from pathlib import Path
@@ -61,16 +61,6 @@ def analyze(
         print_json(document(analysis))
     elif json_file is not None:
         storage.write_json(json_file, document(analysis))
-
-
-def report(
-    source: Annotated[Path, typer.Argument(help="Run or sweep directory, or a benchmark's JSON.")],
-    out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
-) -> None:
-    """One self-contained HTML page: plots, tables and pictures."""
-    from lth_deploy.workflow.report import report as write_report
-
-    print(write_report(source, out))
 
 
 def _table(run: "RunAnalysis") -> tuple[list[str], list[list[str]]]:
