@@ -9,6 +9,7 @@ from lth_deploy.decoders.boxes.selection import (
     Limits,
     Proposals,
     checked,
+    checked_rows,
     class_numbers,
     corners,
     probabilities,
@@ -134,7 +135,7 @@ def _in_one(output: TensorType, hints: Hints, setting: Setting) -> BoxDecoder | 
 
 
 def _joined(name: str, columns: int | None, outputs: Arrays, where: Placement) -> Proposals:
-    values = checked(outputs, name, 1, None, columns)[0]
+    values = checked_rows(outputs, name, columns, 5)
     return Proposals(_pixels(values[:, :4], where), values[:, 4:])
 
 

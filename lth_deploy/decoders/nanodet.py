@@ -10,7 +10,8 @@ from lth_deploy.decoders.image import usual
 from lth_deploy.decoders.image.preprocessing import Placement
 from lth_deploy.decoders.model.class_names import classes_of
 from lth_deploy.decoders.model.hints import Hints
-from lth_deploy.decoders.model.signature import Signature
+from lth_deploy.decoders.model.signature import Signature, shape_text
+from lth_deploy.errors import ArtifactError
 
 # One class a cell, and bicubic scaling: chosen because together they reproduce the AP that NanoDet-g was measured at
 # before, .335. Other scalings gave up to .346 on the same photos.
@@ -66,6 +67,11 @@ def _levels(
     for stride in strides:
         found = checked(outputs, f"cls{stride}", *shapes[f"cls{stride}"])[0]
         sides = checked(outputs, f"reg{stride}", *shapes[f"reg{stride}"])[0]
+        if sides.shape[1] % 4 or sides.shape[1] < 8 or (scores and scores[0].shape[1] != found.shape[1]):
+            raise ArtifactError(
+                f"outputs 'cls{stride}' {shape_text(found.shape)} and 'reg{stride}' {shape_text(sides.shape)} have no "
+                "classes and bins for four sides as those of other strides; is the decoder the right one?"
+            )
         columns = -(-setting.image.width // stride)
         scores.append(found.astype(np.float32, copy=False))
         boxes.append(_distances(sides.astype(np.float32), stride, columns))

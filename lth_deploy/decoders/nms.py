@@ -95,7 +95,9 @@ def _first(names: dict[str, str], outputs: Arrays, where: Placement) -> Proposal
     boxes = checked(outputs, names["boxes"], 1, None, 4)[0]
     scores = checked(outputs, names["scores"], 1, len(boxes))[0]
     labels = checked(outputs, names["labels"], 1, len(boxes))[0]
-    count = int(np.clip(np.asarray(outputs[names["count"]]).reshape(-1)[0], 0, len(boxes)))
+    flat = names["count"] in outputs and outputs[names["count"]].ndim == 1
+    number = checked(outputs, names["count"], *((1,) if flat else (1, 1))).reshape(-1)[0]
+    count = int(np.clip(number, 0, len(boxes)))
     return Proposals(boxes[:count], scores[:count], class_numbers(labels[:count]))
 
 
@@ -103,7 +105,8 @@ def _selected(index: str, box: str, score: str, center: bool, outputs: Arrays, w
     """The boxes at the positions that NonMaxSuppression gives: image, class, box."""
     boxes = checked(outputs, box, 1, None, 4)[0]
     scores = checked(outputs, score, 1, None, len(boxes))[0]
-    chosen = outputs[index].reshape(-1, 3)
+    with_batch = index in outputs and outputs[index].ndim == 3
+    chosen = checked(outputs, index, *((1, None, 3) if with_batch else (None, 3))).reshape(-1, 3)
     inside = (chosen >= 0).all(axis=1) & (chosen[:, 1] < len(scores)) & (chosen[:, 2] < len(boxes))
     chosen = chosen[inside & (chosen[:, 0] == 0)]
     label, row = chosen[:, 1].astype(np.int64), chosen[:, 2].astype(np.intp)

@@ -3,7 +3,7 @@
 from functools import partial
 
 from lth_deploy.decoders.boxes.decoder import Arrays, BoxDecoder, Read, Setting, find_setting
-from lth_deploy.decoders.boxes.selection import Limits, Proposals, checked, class_numbers
+from lth_deploy.decoders.boxes.selection import Limits, Proposals, checked, checked_rows, class_numbers
 from lth_deploy.decoders.image import usual
 from lth_deploy.decoders.image.preprocessing import Placement
 from lth_deploy.decoders.model.class_names import classes_of
@@ -96,5 +96,6 @@ def _pair(box: str, score: str, cells: int, last: bool, mapped: bool, outputs: A
 
 
 def _joined(name: str, cells: int, columns: int | None, outputs: Arrays, where: Placement) -> Proposals:
-    values = checked(outputs, name, 1, cells, columns)[0]
+    checked(outputs, name, 1, cells, None)
+    values = checked_rows(outputs, name, columns, 5)
     return Proposals(values[:, :4], values[:, 4:])

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 
 from lth_deploy.decoders.boxes.decoder import Arrays, BoxDecoder, Read, find_setting
-from lth_deploy.decoders.boxes.selection import Limits, Proposals, checked, class_numbers
+from lth_deploy.decoders.boxes.selection import Limits, Proposals, checked, checked_columns, class_numbers
 from lth_deploy.decoders.image import usual
 from lth_deploy.decoders.image.preprocessing import Placement, Preprocessing
 from lth_deploy.decoders.model.class_names import classes_of
@@ -114,5 +114,6 @@ def _decoded(signature: Signature, hints: Hints, output: TensorType) -> BoxDecod
 
 
 def _corners(name: str, rows: int | None, outputs: Arrays, where: Placement) -> Proposals:
-    values = checked(outputs, name, 1, rows, _BOXES)[0]
-    return Proposals(values[:4].T, values[4:].T)
+    checked(outputs, name, 1, None, _BOXES)
+    values = checked_columns(outputs, name, rows, 5)
+    return Proposals(values[:, :4], values[:, 4:])

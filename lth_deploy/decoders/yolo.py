@@ -4,7 +4,7 @@ from dataclasses import replace
 from functools import partial
 
 from lth_deploy.decoders.boxes.decoder import Arrays, BoxDecoder, Read, Setting, find_setting
-from lth_deploy.decoders.boxes.selection import Limits, Proposals, checked, corners
+from lth_deploy.decoders.boxes.selection import Limits, Proposals, checked_columns, checked_rows, corners
 from lth_deploy.decoders.image import usual
 from lth_deploy.decoders.image.preprocessing import Placement
 from lth_deploy.decoders.model.class_names import classes_of
@@ -79,11 +79,11 @@ def _form(output: TensorType, setting: Setting, hints: Hints) -> str | None:
 
 
 def _raw(name: str, rows: int | None, corner: bool, outputs: Arrays, where: Placement) -> Proposals:
-    values = checked(outputs, name, 1, rows, None)[0]
-    boxes = values[:4].T
-    return Proposals(boxes if corner else corners(boxes), values[4:].T)
+    values = checked_columns(outputs, name, rows, 5)
+    boxes = values[:, :4]
+    return Proposals(boxes if corner else corners(boxes), values[:, 4:])
 
 
 def _with_objectness(name: str, columns: int | None, outputs: Arrays, where: Placement) -> Proposals:
-    values = checked(outputs, name, 1, None, columns)[0]
+    values = checked_rows(outputs, name, columns, 6)
     return Proposals(corners(values[:, :4]), values[:, 4:5] * values[:, 5:])

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 
 from lth_deploy.decoders.boxes.decoder import Arrays, BoxDecoder, Setting, find_setting
-from lth_deploy.decoders.boxes.selection import FloatArray, Limits, Proposals, checked, corners
+from lth_deploy.decoders.boxes.selection import FloatArray, Limits, Proposals, checked, checked_rows, corners
 from lth_deploy.decoders.image import usual
 from lth_deploy.decoders.image.preprocessing import Placement
 from lth_deploy.decoders.model.class_names import classes_of
@@ -63,7 +63,8 @@ def _boxes(
     outputs: Arrays,
     where: Placement,
 ) -> Proposals:
-    values = checked(outputs, name, *shape)[0].astype(np.float32, copy=False)
+    checked(outputs, name, *shape)
+    values = checked_rows(outputs, name, shape[2], 6).astype(np.float32, copy=False)
     scores = values[:, 4:5] * values[:, 5:]
     if grid is None:
         return Proposals(corners(values[:, :4]), scores)

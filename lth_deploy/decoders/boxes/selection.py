@@ -106,7 +106,7 @@ def class_numbers(values: Array) -> npt.NDArray[np.int64]:
     """
     if values.dtype.kind == "f":
         _check_numbers("classes", values, ~np.isfinite(values))
-        values = np.rint(np.clip(values, -1, 1 << 30))
+        values = np.rint(np.clip(values.astype(np.float64), -1, 1 << 30))
     return values.astype(np.int64)
 
 
@@ -130,12 +130,37 @@ def checked(outputs: dict[str, Array], name: str, *shape: int | None) -> Array:
     return value
 
 
+def checked_rows(outputs: dict[str, Array], name: str, columns: int | None, least: int) -> Array:
+    """The rows [N, columns] of the output called `name` [1, N, columns].
+
+    columns: None where the graph leaves their number open; there are at least `least` then.
+
+    Raises:
+        ArtifactError: as `checked`, or they are too short.
+    """
+    return _long_enough(checked(outputs, name, 1, None, columns)[0], name, least)
+
+
+def checked_columns(outputs: dict[str, Array], name: str, rows: int | None, least: int) -> Array:
+    """`checked_rows` of an output [1, rows, N] in which each proposal is a column: [N, rows]."""
+    return _long_enough(checked(outputs, name, 1, rows, None)[0].T, name, least)
+
+
+def _long_enough(values: Array, name: str, least: int) -> Array:
+    if values.shape[1] < least:
+        raise ArtifactError(
+            f"output '{name}' has {values.shape[1]} numbers for each box, at least {least} were expected; "
+            "is the decoder the right one?"
+        )
+    return values
+
+
 def _candidates(found: Proposals, limits: Limits) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int64], FloatArray]:
     """Row, label from 0 and score of all that scores enough, at most `limits.candidates`."""
     rows: npt.NDArray[np.intp]
     labels: npt.NDArray[np.int64]
     if found.labels is not None:
-        rows = np.flatnonzero(found.scores > limits.score)
+        rows = np.flatnonzero((found.scores > limits.score) & (found.labels >= 0))  # -1 is no class
         labels, scores = found.labels[rows].astype(np.int64), found.scores[rows]
     elif not found.scores.size:
         return np.empty(0, np.intp), np.empty(0, np.int64), np.empty(0, np.float32)

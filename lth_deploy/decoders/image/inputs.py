@@ -65,6 +65,9 @@ def find_image_input(signature: Signature, said: tuple[int, int] | None, usual: 
     unknown = [name for name in others if name not in SIDE_INPUTS]
     if unknown:
         return f"nobody says what its input '{unknown[0]}' is"
+    untyped = [other for other in signature.inputs if other is not tensor and not (other.is_float or other.is_integer)]
+    if untyped:
+        return f"input {untyped[0]} takes no numbers"
     assert tensor.shape is not None
     if layout.startswith("N") and tensor.shape[0] not in (None, 1):
         return f"input {tensor} takes {tensor.shape[0]} images at once; export it for one"

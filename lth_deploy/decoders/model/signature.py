@@ -19,8 +19,8 @@ class TensorType:
 
     @property
     def is_float(self) -> bool:
-        """Whether its values are floats of any size."""
-        return self.dtype.startswith("float") or self.dtype == "bfloat16"
+        """Whether its values are floats that numpy computes with."""
+        return self.dtype in ("float16", "float32", "float64")
 
     @property
     def is_integer(self) -> bool:

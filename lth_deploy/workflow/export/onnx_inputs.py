@@ -27,10 +27,11 @@ def decoder_of(path: Path, job: "OnnxJob", original: "ModelProto") -> "DecoderCh
         UsageError: there are images, and nobody says how the model wants them; or see `decoder_of_file`.
     """
     from lth_deploy.compiler.artifact.metadata import read_metadata
+    from lth_deploy.decoders import AUTO
     from lth_deploy.workflow.decoding import decoder_of_file
 
     metadata = read_metadata(original)
-    needed = job.images is not None or job.calibrate is not None or job.decoder is not None
+    needed = job.images is not None or job.calibrate is not None or job.decoder not in (None, AUTO)
     try:
         return decoder_of_file(path, original, metadata, job.decoder, may_run=needed)
     except LthError as error:
