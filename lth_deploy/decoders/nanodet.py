@@ -63,7 +63,8 @@ def _levels(
     outputs: Arrays,
     where: Placement,
 ) -> Proposals:
-    boxes, scores = [], []
+    boxes: list[FloatArray] = []
+    scores: list[FloatArray] = []
     for stride in strides:
         found = checked(outputs, f"cls{stride}", *shapes[f"cls{stride}"])[0]
         sides = checked(outputs, f"reg{stride}", *shapes[f"reg{stride}"])[0]
