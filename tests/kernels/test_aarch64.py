@@ -141,7 +141,7 @@ def test_inner_loops_keep_their_sums_in_registers(host: Path) -> None:
     kernels = inner_loops(next(host.rglob("isa/neon.cpp.o")), AARCH64)
     assert len(kernels) > 60
     assert not spilling(kernels)
-    assert spent(kernels, "single_rows<Floats, 4, 5, 7, 1>") <= 1.9
-    assert spent(kernels, "single_rows<Floats, 4, 5, 11, 2>") <= 2.3
-    assert spent(kernels, "single_rows<Floats, 1, 20, 0, 1>") <= 1.9
-    assert spent(kernels, "pair_rows<Floats, 5, 7, 1>") <= 1.8
+    assert spent(kernels, "single_rows<Float32, 4, 5, 7, 1>") <= 1.9
+    assert spent(kernels, "single_rows<Float32, 4, 5, 11, 2>") <= 2.3
+    assert spent(kernels, "single_rows<Float32, 1, 20, 0, 1>") <= 1.9
+    assert spent(kernels, "pair_rows<Float32, 5, 7, 1>") <= 1.8

@@ -77,13 +77,13 @@ def test_loops_with_avx512_keep_their_sums_in_registers(host: Path) -> None:
     kernels = inner_loops(next(host.parent.rglob("isa/avx512.cpp.o")), X86_64)
     assert len(kernels) > 60
     assert not spilling(kernels)
-    assert spent(kernels, "single_rows<Floats, 3, 5, 7, 1>") <= 1.5
-    assert spent(kernels, "pair_rows<Floats, 5, 7, 1>") <= 1.9
+    assert spent(kernels, "single_rows<Float32, 3, 5, 7, 1>") <= 1.5
+    assert spent(kernels, "pair_rows<Float32, 5, 7, 1>") <= 1.9
 
 
 @pytest.mark.parametrize(
     ("source", "values"),
-    [("avx512", "Floats"), ("avx2", "Floats"), ("avx512vnni", "Bytes"), ("avxvnni", "Bytes")],
+    [("avx512", "Float32"), ("avx2", "Float32"), ("avx512vnni", "Int8"), ("avxvnni", "Int8")],
 )
 def test_a_line_that_two_rows_read_is_loaded_once(host: Path, source: str, values: str) -> None:
     kernels = inner_loops(next(host.parent.rglob(f"isa/{source}.cpp.o")), X86_64)

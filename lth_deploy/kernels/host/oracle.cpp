@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "attributes.h"
-#include "naive_roi_align.h"
+#include "naive/roi_align.h"
 #include "program/weights.h"
 
 namespace lth::host {
@@ -67,14 +67,14 @@ const Array& input(const Node& node, size_t index, ort::ElementType type, size_t
 
 Boxes boxes_of(const Node& node) {
   if (node.inputs.size() != 3 || node.outputs != 1) throw Error("unfit node");
-  const Array& pictures = input(node, 0, ort::kFloat, 4);
+  const Array& images = input(node, 0, ort::kFloat, 4);
   const Array& corners = input(node, 1, ort::kFloat, 2);
   const Array& image = input(node, 2, ort::kInt64, 1);
   if (corners.dims[1] != 4 || image.dims[0] != corners.dims[0]) throw Error("unfit boxes");
   Boxes boxes;
-  boxes.pictures = reinterpret_cast<const float*>(pictures.bytes.data());
-  boxes.images = pictures.dims[0], boxes.channels = pictures.dims[1];
-  boxes.rows = pictures.dims[2], boxes.columns = pictures.dims[3];
+  boxes.features = reinterpret_cast<const float*>(images.bytes.data());
+  boxes.images = images.dims[0], boxes.channels = images.dims[1];
+  boxes.rows = images.dims[2], boxes.columns = images.dims[3];
   boxes.corners = reinterpret_cast<const float*>(corners.bytes.data());
   boxes.image = reinterpret_cast<const int64_t*>(image.bytes.data());
   boxes.count = corners.dims[0];
@@ -89,7 +89,7 @@ NaiveResult roi_align(const Node& node) {
   const Boxes boxes = boxes_of(node);
   NaiveResult result;
   for (size_t i = 0; i < node.inputs[0].bytes.size() / sizeof(float); ++i) {
-    const double magnitude = std::fabs(static_cast<double>(boxes.pictures[i]));
+    const double magnitude = std::fabs(static_cast<double>(boxes.features[i]));
     if (!std::isnan(result.scale) && !(magnitude <= result.scale)) result.scale = magnitude;  // a NaN stays
   }
   result.shapes.push_back({4, {boxes.count, boxes.channels, how.height, how.width}});

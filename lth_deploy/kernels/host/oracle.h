@@ -1,7 +1,7 @@
 // What the outputs of a node should be.
 #pragma once
 
-#include "naive_region.h"
+#include "naive/region.h"
 #include "node_file.h"
 
 namespace lth::host {

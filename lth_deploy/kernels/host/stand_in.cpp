@@ -3,9 +3,9 @@
 #include <utility>
 
 #include "isa/dispatch.h"
-#include "naive_region.h"
-#include "naive_roi_align.h"
-#include "naive_shapes.h"
+#include "naive/region.h"
+#include "naive/roi_align.h"
+#include "naive/shapes.h"
 
 namespace lth {
 namespace {

@@ -115,7 +115,7 @@ class Pooling {
 
  private:
   void channels_last(int64_t image, int64_t first) {
-    const float* from = boxes_.pictures + image * boxes_.channels * pixels_ + first;
+    const float* from = boxes_.features + image * boxes_.channels * pixels_ + first;
     float* to = picture_ + (image * pixels_ + first) * padded_;
     const int64_t count = std::min(kBlock, pixels_ - first);
     for (int64_t c = 0; c < boxes_.channels; ++c) {

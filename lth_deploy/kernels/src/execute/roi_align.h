@@ -19,7 +19,7 @@ struct RoiAlign {
 
 // Images [images, channels, rows, columns] and boxes [count, 4] of x1, y1, x2, y2, each with the number of its image.
 struct Boxes {
-  const float* pictures = nullptr;
+  const float* features = nullptr;
   int64_t images = 0, channels = 0, rows = 0, columns = 0;
   const float* corners = nullptr;
   const int64_t* image = nullptr;

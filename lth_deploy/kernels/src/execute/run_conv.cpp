@@ -9,8 +9,8 @@
 namespace lth {
 namespace {
 
-// Sums of one task: they go to and fro between blocks, beside weights and inputs that stream through the second cache.
-size_t sums_bytes() { return std::min(caches().l2 * 5 / 8, size_t{640} << 10); }
+// Memory of one task's accumulators: blocks load and store them, beside weights and inputs that stream through the L2 cache.
+size_t accumulator_bytes() { return std::min(caches().l2 * 5 / 8, size_t{640} << 10); }
 
 // Output rows (or pairs) [begin, end) of one group over one tile of one image.
 struct Part {
@@ -21,7 +21,7 @@ int rows_a_part(const ConvCall& call, int lines, int64_t tasks, int threads) {
   const PackedConv& conv = *call.conv;
   const size_t row_bytes = static_cast<size_t>(lines) * call.isa->lanes * 4 * (conv.pairs ? 2 : 1);
   const int group_rows = std::max(1, conv.rows() / conv.groups);
-  int rows = std::max<int>(kStartEvery, static_cast<int>(sums_bytes() / row_bytes));
+  int rows = std::max<int>(kStartEvery, static_cast<int>(accumulator_bytes() / row_bytes));
   const int parts = parts_of_task(tasks, threads);
   if (parts > 1) rows = std::min(rows, (group_rows + parts - 1) / parts);
   return std::max(kStartEvery, rows / kStartEvery * kStartEvery);
@@ -59,8 +59,8 @@ class ConvTask {
   ConvTask(const ConvCall& call, const Tile& tile, const Tile* next, int image, const Part& part, Worker& worker)
       : call_(call), conv_(*call.conv), tile_(tile), next_(next), image_(image), part_(part),
         packed_(static_cast<uint32_t*>(worker.tile.at_least((static_cast<size_t>(conv_.tile_lines) + 1) * line_bytes()))),
-        sums_(static_cast<float*>(worker.sums.at_least(static_cast<size_t>(part.end - part.begin) * tile.th * tile.tw *
-                                                       line_bytes() * (conv_.pairs ? 2 : 1) + quad_bytes()))) {}
+        accumulators_(static_cast<float*>(worker.accumulators.at_least(static_cast<size_t>(part.end - part.begin) * tile.th * tile.tw *
+                                                       line_bytes() * (conv_.pairs ? 2 : 1) + four_rows_bytes()))) {}
 
   void run() {
     for (size_t b = 0; b < conv_.blocks.size(); ++b) {
@@ -71,19 +71,18 @@ class ConvTask {
       } else if (conv_.family == kRun) {
         pack_run(block);
       } else {
-        pack_tile(block, block.last ? Ahead() : soon(b));
+        pack_tile(block, block.last ? PrefetchRange() : next_range(b));
       }
-      sum(block, soon(b));
+      multiply(block, next_range(b));
     }
-    const Epilogue kind = call_.finish.kind;
-    if (kind == Epilogue::kSilu || kind == Epilogue::kHardSwish) finish();
+    if (needs_second_pass(call_.finish.epilogue)) finish();
   }
 
  private:
   size_t line_bytes() const { return static_cast<size_t>(call_.isa->lanes) * 4; }
 
-  // Sums of four rows, on their way into bytes.
-  size_t quad_bytes() const {
+  // Accumulators of four rows, before they become uint8.
+  size_t four_rows_bytes() const {
     return call_.requantize == nullptr ? 0 : 4 * static_cast<size_t>(tile_.th) * tile_.tw * line_bytes();
   }
 
@@ -95,15 +94,15 @@ class ConvTask {
   size_t tile_start() const { return (static_cast<size_t>(tile_.y) * call_.out_w + tile_.x) * call_.isa->lanes; }
 
   // What is copied after block b: the next block of this tile, or the first one of the next tile.
-  Ahead soon(size_t b) const {
+  PrefetchRange next_range(size_t b) const {
     if (call_.matrix.rows != nullptr) return {};
-    if (!conv_.blocks[b].last) return ahead(tile_, conv_.blocks[b + 1]);
-    return next_ == nullptr ? Ahead() : ahead(*next_, conv_.blocks.front());
+    if (!conv_.blocks[b].last) return range_of(tile_, conv_.blocks[b + 1]);
+    return next_ == nullptr ? PrefetchRange() : range_of(*next_, conv_.blocks.front());
   }
 
   // What a tile reads of each channel of a block, but for the lines that are put together from those of other lanes.
-  Ahead ahead(const Tile& tile, const Block& block) const {
-    Ahead a;
+  PrefetchRange range_of(const Tile& tile, const Block& block) const {
+    PrefetchRange a;
     a.source = source();
     a.channel_cells = call_.source.channel;
     a.channels = block.channels.data();
@@ -124,7 +123,7 @@ class ConvTask {
     return a;
   }
 
-  void pack_tile(const Block& block, const Ahead& next) const {
+  void pack_tile(const Block& block, const PrefetchRange& next) const {
     PackTile p;
     p.source = source();
     p.channel_cells = call_.source.channel;
@@ -147,8 +146,8 @@ class ConvTask {
     PackRun p;
     p.source = source();
     p.channel_cells = call_.source.channel;
-    p.units = block.units.data();
-    p.n_units = static_cast<int>(block.units.size());
+    p.taps = block.taps.data();
+    p.n_taps = static_cast<int>(block.taps.size());
     p.map = call_.map;
     p.contiguous = call_.contiguous;
     p.first = tile_.x;
@@ -162,21 +161,21 @@ class ConvTask {
     call_.isa->pack_run(p);
   }
 
-  // Units of neighboring channels together.
+  // Taps of neighboring channels together.
   void pack_rows(const Block& block) const {
     const Matrix& m = call_.matrix;
     const size_t cells = static_cast<size_t>(conv_.channel_lines) * call_.isa->lanes;
-    const size_t units = block.units.size();
-    for (size_t u = 0; u < units;) {
-      const size_t from = u;
-      while (++u < units && block.units[u].channel == block.units[u - 1].channel + 1) {
+    const size_t taps = block.taps.size();
+    for (size_t t = 0; t < taps;) {
+      const size_t from = t;
+      while (++t < taps && block.taps[t].channel == block.taps[t - 1].channel + 1) {
       }
-      call_.isa->load_rows(m.rows, m.n, m.channels, block.units[from].channel, static_cast<int>(u - from), m.plane,
+      call_.isa->load_rows(m.rows, m.n, m.channels, block.taps[from].channel, static_cast<int>(t - from), m.plane,
                            tile_.x, tile_.tw, cells, reinterpret_cast<float*>(packed_) + from * cells);
     }
   }
 
-  void sum(const Block& block, const Ahead& ahead) const {
+  void multiply(const Block& block, const PrefetchRange& next) const {
     const int skipped = part_.begin - block.row_begin, rows_a_record = conv_.pairs ? 2 : 1;
     const int channel = part_.begin * rows_a_record;
     const size_t record = block.start[skipped / kStartEvery];
@@ -188,10 +187,10 @@ class ConvTask {
     r.rows = part_.end - part_.begin;
     r.th = tile_.th;
     r.tw = tile_.tw;
-    r.scratch = sums_ + quad_bytes() / 4;
+    r.scratch = accumulators_ + four_rows_bytes() / 4;
     r.bias = call_.bias + channel;
-    const bool to_bytes = call_.requantize != nullptr && !call_.requantize->to_floats;
-    const size_t plane = to_bytes ? channel / 4 : channel;  // parts begin with whole cells
+    const bool to_uint8 = call_.requantize != nullptr && !call_.requantize->to_floats;
+    const size_t plane = to_uint8 ? channel / 4 : channel;  // parts begin with whole cells
     r.out = call_.out.first + image_ * call_.out.image + plane * call_.out.channel + tile_start();
     r.out_channel = call_.out.channel;
     r.out_pitch = call_.out_w;
@@ -200,7 +199,7 @@ class ConvTask {
       r.add_channel = call_.add.channel;
     }
     r.odd = conv_.pairs && conv_.out_channels % 2 == 1 && part_.end == conv_.rows();
-    r.ahead = ahead;
+    r.prefetch = next;
     r.finish = call_.finish;
     r.first = block.first;
     r.last = block.last;
@@ -208,9 +207,9 @@ class ConvTask {
       Requantize q = *call_.requantize;
       q.multiplier += channel;
       r.requantize = &q;
-      r.quad = sums_;
+      r.four_rows = accumulators_;
       r.channels = std::min(r.rows * rows_a_record, conv_.out_channels - channel);
-      kernel(call_.isa->sums->single, call_.isa->sums->pair)(r);
+      kernel(call_.isa->int8->single, call_.isa->int8->pair)(r);
     } else {
       kernel(call_.isa->single, call_.isa->pair)(r);
     }
@@ -220,7 +219,7 @@ class ConvTask {
     return conv_.pairs ? pair(conv_.family, tile_.tw) : single(conv_.family, tile_.th, tile_.tw);
   }
 
-  // Activations too long for the registers that the sums leave free.
+  // Activations that take more registers than the accumulators leave free.
   void finish() const {
     const int rows_a_record = conv_.pairs ? 2 : 1, lanes = call_.isa->lanes;
     const int end = std::min(conv_.out_channels, part_.end * rows_a_record);
@@ -240,7 +239,7 @@ class ConvTask {
   size_t image_;
   Part part_;
   uint32_t* packed_;
-  float* sums_;
+  float* accumulators_;
 };
 
 }  // namespace

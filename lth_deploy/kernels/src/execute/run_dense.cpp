@@ -35,7 +35,7 @@ class DenseTask {
     d.weights = weights_.rows.data() + part_.begin * d.group_rows;
     d.lines_first = lines_stay(d);
     d.scratch = static_cast<MatrixRow*>(
-        worker_.sums.at_least((static_cast<size_t>(d.groups) + kMatrixLines) * kMatrixRows * sizeof(MatrixRow)));
+        worker_.accumulators.at_least((static_cast<size_t>(d.groups) + kMatrixLines) * kMatrixRows * sizeof(MatrixRow)));
     Requantize requantize = *call_.requantize;
     describe_rows(d.rows, requantize);
     call_.isa->dense->rows(d);

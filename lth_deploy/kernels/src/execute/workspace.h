@@ -46,7 +46,7 @@ class AlignedBytes {
 constexpr int kMaxWorkers = 64;
 
 struct Worker {
-  AlignedBytes tile, sums;
+  AlignedBytes tile, accumulators;
 };
 
 struct Workspace {

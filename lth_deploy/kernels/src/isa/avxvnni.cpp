@@ -4,10 +4,10 @@
 #define LTH_TILE_W 6
 #define LTH_MAX_RUN 12
 #define LTH_PAIR_ACC 6
-#define LTH_QUAD_TUNING {.8, 0, {2.5, 12, 2.6, 0, 1.5, .35}}
-#define LTH_QUAD_PAIR_TUNING {.8, 0, {2.5, 12, 2.6, 0, 1.5, 0}}
+#define LTH_INT8_TUNING {.8, 0, {2.5, 12, 2.6, 0, 1.5, .35}}
+#define LTH_INT8_PAIR_TUNING {.8, 0, {2.5, 12, 2.6, 0, 1.5, 0}}
 #include "isa/generic/int8_only.inl"
 
 namespace lth {
-const ByteSums* sums_avxvnni() { return &kByteSums; }
+const Int8Kernels* int8_avxvnni() { return &kInt8Kernels; }
 }  // namespace lth

@@ -34,7 +34,7 @@ bool has_amx() {
 }
 
 // Tiles are 8 kB of state that a process must ask for. Old kernels do not know the request, and it is refused where a
-// thread has a small stack for signals; later such stacks are refused. So it is asked for where it is needed only.
+// thread has a small stack for signals; later such stacks are refused. So the request is made only where tiles are used.
 bool amx_permitted() {
 #ifdef SYS_arch_prctl
   constexpr int kRequest = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILE_DATA
@@ -53,15 +53,15 @@ constexpr unsigned long kI8mm = 1ul << 13;        // HWCAP2_I8MM
 struct Candidate {
   Isa isa;
   bool runs_here;
-  bool (*permitted)() = nullptr;  // null where the system need not be asked
+  bool (*permitted)() = nullptr;  // null where no permission is needed
 
   bool usable() const { return runs_here && (permitted == nullptr || permitted()); }
 };
 
-// The same kernels but for the sums of bytes.
-Isa with_sums(Isa isa, const ByteSums* sums) {
-  isa.name = sums->name;
-  isa.sums = sums;
+// The same kernels but for convolutions of int8 weights.
+Isa with_int8(Isa isa, const Int8Kernels* int8) {
+  isa.name = int8->name;
+  isa.int8 = int8;
   return isa;
 }
 
@@ -85,16 +85,16 @@ std::vector<Candidate> find_candidates() {
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
   const bool vnni = avx512 && __builtin_cpu_supports("avx512vnni");
 #endif
-  const Isa quick = with_sums(*isa_avx512(), sums_avx512vnni());
+  const Isa quick = with_int8(*isa_avx512(), int8_avx512vnni());
   if (vnni && dense_amx() != nullptr) found.push_back({with_dense(quick, dense_amx()), true, amx_permitted});
   found.push_back({quick, vnni});
   found.push_back({*isa_avx512(), avx512});
-  found.push_back({with_sums(*isa_avx2(), sums_avxvnni()), avx2 && has_avxvnni()});
+  found.push_back({with_int8(*isa_avx2(), int8_avxvnni()), avx2 && has_avxvnni()});
   found.push_back({*isa_avx2(), avx2});
 #elif defined(__aarch64__)
   const unsigned long features = getauxval(AT_HWCAP), more = getauxval(AT_HWCAP2);
-  found.push_back({with_sums(*isa_neon(), sums_neon_i8mm()), (more & kI8mm) != 0});
-  found.push_back({with_sums(*isa_neon(), sums_neon_dot()), (features & kDotProduct) != 0});
+  found.push_back({with_int8(*isa_neon(), int8_neon_i8mm()), (more & kI8mm) != 0});
+  found.push_back({with_int8(*isa_neon(), int8_neon_dot()), (features & kDotProduct) != 0});
   found.push_back({*isa_neon(), true});  // part of the base architecture
 #endif
   found.push_back({*isa_portable(), true});
@@ -127,15 +127,6 @@ const Isa& choose_isa(const std::string& name) {
   std::string known;
   for (const std::string& one : isa_names()) known += (known.empty() ? "" : ", ") + one;
   throw Error("instruction set '" + name + "' is not available on this machine; use one of: " + known);
-}
-
-int tile_pitch(const Isa& isa, int family) {
-  switch (family) {
-    case kTile3: return isa.max_tile_w + 2;
-    case kTile3Stride2: return 2 * isa.max_tile_w + 1;
-    case kTile7Stride2: return 2 * isa.max_tile_w + 5;
-  }
-  return 0;
 }
 
 }  // namespace lth

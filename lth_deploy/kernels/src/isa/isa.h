@@ -8,7 +8,8 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "program/quantized.h"
+#include "isa/activations.h"
+#include "program/quantization.h"
 
 namespace lth {
 
@@ -49,8 +50,8 @@ struct LinearMap {
   Step step = Step::kAny;
 };
 
-// Lines that will be copied into a packed tile soon: they are asked for while the sums before it are made.
-struct Ahead {
+// The lines that the next packed tile will be copied from: they are prefetched while the tile before it is multiplied.
+struct PrefetchRange {
   const uint32_t* source = nullptr;  // channel 0 of the image
   size_t channel_cells = 0;
   const int32_t* channels = nullptr;
@@ -66,7 +67,7 @@ struct PackTile {
   size_t channel_cells = 0;          // cells from one channel of the source to the next
   const int32_t* channels = nullptr;
   int n_channels = 0;
-  Ahead next;  // of the following block
+  PrefetchRange next;  // what the following block copies
   LineMap map;
   int row0 = 0, n_rows = 0;  // into map.rows
   int col0 = 0, n_cols = 0;
@@ -77,49 +78,41 @@ struct PackTile {
 };
 
 // One (channel, tap) of a block that is packed tap by tap.
-struct Unit {
+struct ChannelTap {
   int32_t channel = 0;
   int16_t ky = 0, kx = 0;  // tap * dilation: added to the position of the window
 };
 
-// Copies, for each unit, the lines that `count` consecutive output lines read.
+// Copies, for each tap, the lines that `count` consecutive output lines read.
 struct PackRun {
   const uint32_t* source = nullptr;
   size_t channel_cells = 0;
-  const Unit* units = nullptr;
-  int n_units = 0;
+  const ChannelTap* taps = nullptr;
+  int n_taps = 0;
   LineMap map;
   bool contiguous = false;  // 1x1 with stride 1: line v of the source is line v of the output
   int first = 0, count = 0;  // output lines
   int out_w = 0;             // lines in a row of the output
   int sh = 1, sw = 1;
-  int run_lines = 0;         // lines from one unit of the packed tile to the next
+  int run_lines = 0;         // lines from one tap of the packed tile to the next
   uint32_t fill = 0;
   uint32_t* tile = nullptr;
 };
 
-enum class Epilogue { kNone, kClamp, kLeaky, kSilu, kHardSwish };
-
-// What becomes of a sum before it is stored.
-struct Finish {
-  Epilogue kind = Epilogue::kNone;
-  float a = 0.f, b = 0.f;  // bounds of kClamp, slope of kLeaky
-};
-
-// How integer sums, or bytes, become bytes: first + second residual, times their scales; activation; rounding.
+// How int32 accumulators, or uint8 tensors, become uint8: plus a residual, times their scales; activation; rounding.
 struct Requantize {
   const float* multiplier = nullptr;  // for each row of a convolution, and for three more
   float scale = 0.f;        // of the first argument where there are no rows
-  float add_scale = 0.f;    // of the residual's bytes
-  float offset = 0.f;       // what the zero points of bytes make of it
+  float add_scale = 0.f;    // of the residual
+  float offset = 0.f;       // what the zero points add
   float to_steps = 1.f;     // behind activations that need the real value
   bool to_floats = false;   // the activation of the real value, not rounded
-  Finish finish;            // but kClamp, which bounds the bytes
-  int32_t zero = 0, low = 0, high = 255;
+  Finish finish;            // but kClamp, which becomes the bounds low and high
+  int32_t zero_point = 0, low = 0, high = 255;
 };
 
-// Accumulates one block of inputs into the tile of a range of output rows (channels). Weights and sums are floats; or
-// four bytes, and integers.
+// Accumulates one block of inputs into the tile of a range of output rows (channels). Weights and accumulators are
+// float32; or four int8, and int32.
 struct Rows {
   const void* tile = nullptr;
   const uint16_t* offset = nullptr;  // into the packed tile, in units of kOffsetUnit, one for each record
@@ -127,50 +120,50 @@ struct Rows {
   const uint16_t* count = nullptr;   // records of each row, or of each pair of rows
   int rows = 0;                      // rows; pairs where two rows share their records
   int th = 0, tw = 0;                // lines of the tile
-  float* scratch = nullptr;          // sums between blocks: [row][th][tw] lines
+  float* scratch = nullptr;          // accumulators between blocks: [row][th][tw] lines
   const uint32_t* bias = nullptr;    // for each row
   float* out = nullptr;              // line (0, 0) of the tile in the first row's channel
   size_t out_channel = 0;            // cells from one channel to the next
   int out_pitch = 0;                 // lines from one row of the plane to the next
   const float* add = nullptr;        // the residual, laid out as out; may be null
   size_t add_channel = 0;
-  bool first = false;                // sums start from the bias instead of from `scratch`
-  bool last = false;                 // sums are finished and written to `out`
+  bool first = false;                // accumulators start from the bias instead of from `scratch`
+  bool last = false;                 // accumulators are finished and written to `out`
   bool odd = false;                  // the last pair has one row only
-  Ahead ahead;                       // what the next tile is made of
+  PrefetchRange prefetch;            // what the next tile is made of
   Finish finish;
-  const Requantize* requantize = nullptr;  // of bytes, whose `out` and `add` are cells of four rows
-  float* quad = nullptr;                   // of bytes: the sums of four rows
-  int channels = 0;                        // of bytes: rows that exist
+  const Requantize* requantize = nullptr;  // int8: `out` and `add` then are cells of four rows
+  float* four_rows = nullptr;               // int8: the accumulators of four rows
+  int channels = 0;                        // int8: rows that exist
 };
 
 using RowsFn = void (*)(const Rows&);
 
 enum Family { kTile3 = 0, kTile3Stride2 = 1, kTile7Stride2 = 2, kRun = 3 };
 
-// How long the work besides the sums takes, in multiply-adds of one line; fitted to measurements of the kernels.
+// How long the work besides the multiply-adds takes, in multiply-adds of one line; fitted to measurements of the kernels.
 struct Costs {
   double record;   // load and broadcast a weight, load its offset, loop
   double row;      // start and end of a row
-  double traffic;  // load and store one line of sums between blocks,
+  double traffic;  // load and store one line of accumulators between blocks,
   double crowded;  // and this much more for each line of the tile: stores wait for each other
   double pack;     // copy one line into the packed tile
-  double miss;     // load a line that the first cache lost
+  double miss;     // load a line that the L1 cache lost
 };
 
 // What suits the form of single rows, or that of pairs.
 struct Tuning {
-  double l1_share, l2_share;  // of the first and of the second cache that a packed tile may take; the larger counts
+  double l1_share, l2_share;  // of the L1 and of the L2 cache that a packed tile may take; the larger counts
   Costs costs;
 };
 
-// The sums of bytes; other instructions on bytes differ less from one processor to the next.
-struct ByteSums {
+// Convolutions of int8 weights; other operators on quantized tensors differ less from one processor to the next.
+struct Int8Kernels {
   const char* name;
   RowsFn (*single)(int family, int th, int tw);  // as those of Isa
   RowsFn (*pair)(int family, int tw);
   Tuning single_tuning, pair_tuning;
-  int byte_shift;  // subtracted from every byte: 128 where the instructions take signed bytes only
+  int byte_shift;  // subtracted from every activation: 128 where the instructions take signed bytes only
 };
 
 // 16 cells: a row of a matrix tile, and a line where there are 16 lanes.
@@ -179,7 +172,7 @@ struct alignas(64) MatrixRow {
 };
 
 constexpr int kMatrixRows = 16;  // of a matrix tile
-constexpr int kMatrixLines = 4;  // output lines that a block of sums has at most
+constexpr int kMatrixLines = 4;  // output lines that a block of accumulators has at most
 
 // Copies what a tile of output lines reads, so that all cells at one position lie together: [y][column][ky][cell].
 struct PackDense {
@@ -198,7 +191,7 @@ struct PackDense {
 };
 
 // All inputs times a range of output rows, for a tile of output lines, by instructions on matrices: blocks of 16 rows
-// by up to kMatrixLines lines. Sums of bytes.
+// by up to kMatrixLines lines. int8 only.
 struct DenseRows {
   const void* source = nullptr;       // what output line (0, 0) of the tile reads first
   size_t y = 0, x = 0;                // bytes from what a line reads to what the line below, or to the right, reads
@@ -216,7 +209,7 @@ struct DenseRows {
   Rows rows;                          // bias, results and how they are finished
 };
 
-// The dense form of the sums of bytes.
+// The dense form of convolutions of int8 weights.
 struct DenseKernels {
   const char* name;
   void (*pack)(const PackDense&);
@@ -258,32 +251,30 @@ struct Isa {
   void (*interpolate)(const float* source, const PlaneShape& in, const LinearMap&, const PlaneShape& out, float* scratch,
                       float* lines);
   void (*add)(const float* x, const float* y, size_t cells, const Finish&, float* out);  // y may be null
-  // Bytes: cells of up to four channels of an image, `pixels` from one to the next.
-  void (*load_bytes)(const float* nchw, size_t pixels, int channels, const PlaneShape&, const Quantized&, uint32_t* lines);
-  void (*store_bytes)(const uint32_t* lines, const PlaneShape&, const Quantized&, float* nchw, size_t pixels, int channels);
+  // Quantized tensors: cells of up to four channels of an image, `pixels` from one to the next.
+  void (*load_quantized)(const float* nchw, size_t pixels, int channels, const PlaneShape&, const Quantization&, uint32_t* lines);
+  void (*store_quantized)(const uint32_t* lines, const PlaneShape&, const Quantization&, float* nchw, size_t pixels, int channels);
   // Lines of up to four channels, channel_cells from one to the next.
-  void (*quantize)(const float* lines, size_t channel_cells, int channels, size_t cells, const Quantized&, uint32_t* out);
-  void (*dequantize)(const uint32_t* lines, size_t cells, const Quantized&, float* out, size_t channel_cells, int channels);
-  void (*add_bytes)(const uint32_t* x, const uint32_t* y, size_t cells, const Requantize&, uint32_t* out);  // y may be null
-  void (*max_pool_bytes)(const uint32_t* source, const LineMap&, const PlaneShape& out, int kh, int kw, int sh, int sw,
+  void (*quantize)(const float* lines, size_t channel_cells, int channels, size_t cells, const Quantization&, uint32_t* out);
+  void (*dequantize)(const uint32_t* lines, size_t cells, const Quantization&, float* out, size_t channel_cells, int channels);
+  void (*add_quantized)(const uint32_t* x, const uint32_t* y, size_t cells, const Requantize&, uint32_t* out);  // y may be null
+  void (*max_pool_quantized)(const uint32_t* source, const LineMap&, const PlaneShape& out, int kh, int kw, int sh, int sw,
                          int dh, int dw, uint32_t* lines);
   // Sum of weight[i] times the lines at at[i].
   void (*weighted_sum)(const float* const* at, const float* weight, int n, int lines, float* out);
-  const ByteSums* sums;
+  const Int8Kernels* int8;
   Tuning single_tuning, pair_tuning;
   const DenseKernels* dense = nullptr;  // null where there is none
 };
-
-int tile_pitch(const Isa&, int family);
 
 // Each is only there in libraries for its processor family.
 const Isa* isa_portable();
 const DenseKernels* dense_amx();  // null where the compiler knows no such instructions
 const DenseKernels* dense_amx_emulated();
-const ByteSums* sums_avx512vnni();
-const ByteSums* sums_avxvnni();
-const ByteSums* sums_neon_dot();
-const ByteSums* sums_neon_i8mm();
+const Int8Kernels* int8_avx512vnni();
+const Int8Kernels* int8_avxvnni();
+const Int8Kernels* int8_neon_dot();
+const Int8Kernels* int8_neon_i8mm();
 const Isa* isa_avx2();
 const Isa* isa_avx512();
 const Isa* isa_neon();

@@ -6,8 +6,8 @@
 #define LTH_PAIR_ACC 5
 #define LTH_SINGLE_TUNING {.8, 0, {2.5, 12, 2.6, 0, 1.5, 0}}
 #define LTH_PAIR_TUNING {.8, 0, {2.5, 12, 2.6, 0, 1.5, 0}}
-#define LTH_QUAD_TUNING {.8, 0, {2.5, 12, 2.6, 0, 1.5, 0}}
-#define LTH_QUAD_PAIR_TUNING {.8, 0, {2.5, 12, 2.6, 0, 1.5, 0}}
+#define LTH_INT8_TUNING {.8, 0, {2.5, 12, 2.6, 0, 1.5, 0}}
+#define LTH_INT8_PAIR_TUNING {.8, 0, {2.5, 12, 2.6, 0, 1.5, 0}}
 #include "isa/generic/kernels.inl"
 
 namespace lth {

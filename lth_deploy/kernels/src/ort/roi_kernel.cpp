@@ -60,13 +60,13 @@ void check_images(const Boxes& boxes) {
 }
 
 Boxes read_boxes(const ort::Api& api, const ort::KernelContext* context) {
-  const ort::Tensor pictures = tensor_at(api, context, 0, ort::kFloat, 4);
+  const ort::Tensor images = tensor_at(api, context, 0, ort::kFloat, 4);
   const ort::Tensor corners = tensor_at(api, context, 1, ort::kFloat, 2);
   const ort::Tensor image = tensor_at(api, context, 2, ort::kInt64, 1);
   Boxes boxes;
-  boxes.pictures = static_cast<const float*>(pictures.data);
-  boxes.images = pictures.dims[0], boxes.channels = pictures.dims[1];
-  boxes.rows = pictures.dims[2], boxes.columns = pictures.dims[3];
+  boxes.features = static_cast<const float*>(images.data);
+  boxes.images = images.dims[0], boxes.channels = images.dims[1];
+  boxes.rows = images.dims[2], boxes.columns = images.dims[3];
   boxes.corners = static_cast<const float*>(corners.data);
   boxes.image = static_cast<const int64_t*>(image.data);
   boxes.count = corners.dims[0];
@@ -74,8 +74,8 @@ Boxes read_boxes(const ort::Api& api, const ort::KernelContext* context) {
     throw Error("boxes have the shape " + ort::shape_text(corners.dims) + " and their images " +
                 ort::shape_text(image.dims) + "; they are [n, 4] and [n]");
   }
-  if (static_cast<double>(pictures.elements()) > kMaxElements) {
-    throw Error("the pictures have the shape " + ort::shape_text(pictures.dims) + ", more than 2^31 - 1 elements");
+  if (static_cast<double>(images.elements()) > kMaxElements) {
+    throw Error("the images have the shape " + ort::shape_text(images.dims) + ", more than 2^31 - 1 elements");
   }
   check_images(boxes);
   if (boxes.count > 0 && (boxes.rows == 0 || boxes.columns == 0)) throw Error("there are boxes and no pixels");

@@ -3,6 +3,7 @@
 #include <limits>
 #include <map>
 
+#include "ops/op.h"
 #include "plan/plan.h"
 
 namespace lth {
@@ -11,7 +12,9 @@ namespace {
 constexpr size_t kPhaseBytes = size_t{1} << 20;
 constexpr size_t kMaxPhaseCells = std::numeric_limits<int32_t>::max();
 
-// Gives every tensor a place; parts of a concat are made in place where nothing speaks against it.
+bool is_matrix_input(const Instr& in) { return in.rows && def_of(in).takes == Takes::kInput; }
+
+// Gives every tensor a place; parts of a concat are made in place where nothing prevents it.
 class Allocator {
  public:
   Allocator(const Compiled& c, Plan& plan) : c_(c), plan_(plan) {}
@@ -22,19 +25,19 @@ class Allocator {
     leave_matrices();
     for (size_t i = 0; i < instrs.size(); ++i) {
       TensorPlan& t = plan_.tensors[i];
-      for (int a : arguments(instrs[i])) live(plan_.tensors[a].view.buffer, static_cast<int>(i));
-      if (c_.passed_by[i] || t.in_place) continue;
-      if (instrs[i].op == Op::kSlice) {
+      for (int a : arguments_of(instrs[i])) live(plan_.tensors[a].view.buffer, static_cast<int>(i));
+      if (c_.fused_io[i] || t.in_place) continue;
+      if (def_of(instrs[i]).placement == Placement::kView) {
         const View& from = plan_.tensors[instrs[i].args[0]].view;
-        t.view = {from.buffer, from.plane + (instrs[i].bytes ? instrs[i].from / 4 : instrs[i].from)};
+        t.view = {from.buffer, from.plane + (instrs[i].quantized ? instrs[i].from / 4 : instrs[i].from)};
       } else if (t.view.buffer < 0) {
         t.view = {new_buffer(t, t.planes, static_cast<int>(i)), 0};
       }
       live(t.view.buffer, static_cast<int>(i));
-      if (is_transposed(instrs[i].op)) phases(static_cast<int>(i));
+      if (def_of(instrs[i]).transposed) phases(static_cast<int>(i));
     }
     for (const Output& o : c_.program.outputs) {
-      const int stored = c_.passed_by[o.tensor] ? instrs[o.tensor].args[0] : o.tensor;
+      const int stored = c_.fused_io[o.tensor] ? instrs[o.tensor].args[0] : o.tensor;
       live(plan_.tensors[stored].view.buffer, static_cast<int>(instrs.size()));
     }
     overwrite_residuals();
@@ -42,17 +45,10 @@ class Allocator {
   }
 
  private:
-  static std::vector<int> arguments(const Instr& in) {
-    if (in.op == Op::kLoad || in.op == Op::kLoadRows) return {};
-    std::vector<int> all = in.args;
-    if (in.add >= 0) all.push_back(in.add);
-    return all;
-  }
-
   int new_buffer(const TensorPlan& t, int planes, int at) {
     Buffer b;
     b.planes = planes;
-    // A power of two between channels would put them all into the same few sets of the first cache.
+    // A power of two between channels would put them all into the same few sets of the L1 cache.
     const size_t lines = static_cast<size_t>(lines_of(t.plane));
     b.cells = (lines % 32 == 0 ? lines + 1 : lines) * c_.isa->lanes;
     b.bytes = b.cells * 4 * static_cast<size_t>(planes) * static_cast<size_t>(t.n);
@@ -70,14 +66,14 @@ class Allocator {
   void place_concats() {
     const auto& instrs = c_.program.instrs;
     for (size_t i = 0; i < instrs.size(); ++i) {
-      if (instrs[i].op != Op::kConcat) continue;
+      if (def_of(instrs[i]).placement != Placement::kAssembled) continue;
       TensorPlan& t = plan_.tensors[i];
       if (t.view.buffer < 0) t.view = {new_buffer(t, t.planes, static_cast<int>(i)), 0};
       int plane = t.view.plane;
       for (int a : instrs[i].args) {
         TensorPlan& part = plan_.tensors[a];
-        const Op made = instrs[a].op;
-        const bool free = part.view.buffer < 0 && made != Op::kSlice && same_plane(part.plane, t.plane);
+        const bool own = def_of(instrs[a]).placement != Placement::kView;
+        const bool free = part.view.buffer < 0 && own && same_plane(part.plane, t.plane);
         if (free) part.view = {t.view.buffer, plane};
         plane += part.planes;
       }
@@ -89,12 +85,12 @@ class Allocator {
     const auto& instrs = c_.program.instrs;
     std::vector<int> uses(instrs.size(), 0), sources(instrs.size(), 0);
     for (const Instr& in : instrs) {
-      for (int a : arguments(in)) ++uses[a];
+      for (int a : arguments_of(in)) ++uses[a];
       if (in.op == Op::kConv) ++sources[in.args[0]];
     }
     for (const Output& o : c_.program.outputs) ++uses[o.tensor];
     for (size_t i = 0; i < instrs.size(); ++i) {
-      plan_.tensors[i].in_place = instrs[i].op == Op::kLoadRows && uses[i] == 1 && sources[i] == 1;
+      plan_.tensors[i].in_place = is_matrix_input(instrs[i]) && uses[i] == 1 && sources[i] == 1;
     }
   }
 
@@ -104,25 +100,20 @@ class Allocator {
     TensorPlan x = plan_.tensors[in.args[0]];
     const int rows = c_.convs[c_.conv_of[i]].out_channels, all = x.n;
     x.n = 1;
-    const int scratch = new_buffer(x, in.bytes ? rows / 4 : rows, i);
+    const int scratch = new_buffer(x, in.quantized ? rows / 4 : rows, i);
     Buffer& b = plan_.buffers[scratch];
     if (b.bytes / 4 > kMaxPhaseCells) {
       throw Error("region: t" + std::to_string(i) + " has more than 2^31 - 1 elements before its phases are interleaved");
     }
     plan_.instrs[i].scratch = {scratch, 0};
-    plan_.instrs[i].pictures = static_cast<int>(std::clamp<size_t>(kPhaseBytes / b.bytes, 1, static_cast<size_t>(all)));
-    b.bytes *= static_cast<size_t>(plan_.instrs[i].pictures);
+    plan_.instrs[i].images = static_cast<int>(std::clamp<size_t>(kPhaseBytes / b.bytes, 1, static_cast<size_t>(all)));
+    b.bytes *= static_cast<size_t>(plan_.instrs[i].images);
   }
 
   // Tensors of which the instruction reads just the line that it writes next.
   static std::vector<int> read_in_step(const Instr& in) {
-    switch (in.op) {
-      case Op::kAdd:
-      case Op::kAct:
-      case Op::kQAdd:
-      case Op::kRequantize: return in.args;
-      default: return in.add >= 0 ? std::vector<int>{in.add} : std::vector<int>();
-    }
+    if (def_of(in).writes_in_step) return in.args;
+    return in.add >= 0 ? std::vector<int>{in.add} : std::vector<int>();
   }
 
   // What is read in step and never again, such as most residuals, makes room for the result: its lines are in a cache

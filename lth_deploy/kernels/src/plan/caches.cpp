@@ -9,7 +9,7 @@ size_t sound(long size, size_t least, size_t most, size_t usual) {
   return size >= static_cast<long>(least) && size <= static_cast<long>(most) ? static_cast<size_t>(size) : usual;
 }
 
-Caches asked() {
+Caches of_this_machine() {
   long l1 = 0, l2 = 0;
 #ifdef _SC_LEVEL1_DCACHE_SIZE
   l1 = sysconf(_SC_LEVEL1_DCACHE_SIZE);
@@ -23,7 +23,7 @@ Caches asked() {
 }  // namespace
 
 const Caches& caches() {
-  static const Caches found = asked();
+  static const Caches found = of_this_machine();
   return found;
 }
 

@@ -36,6 +36,10 @@ Mapping window_map(const PlaneShape& in, const PlaneShape& out, const Window& wi
 // How each line of `out` reads its nearest pixel of `in`: floor(i * in / out).
 Mapping nearest_map(const PlaneShape& in, const PlaneShape& out, int lanes);
 
+// What a resize makes of the pixels around a position: the one at floor(i * in / out), or a bilinear mean at
+// (i + 1/2) * in / out - 1/2 or at i * in / out.
+enum class Resampling { kNearest, kHalfPixel, kAsymmetric };
+
 // Owns the positions of a LinearMap.
 struct LinearMapping {
   std::vector<Between> rows, columns;

@@ -10,6 +10,16 @@
 namespace lth {
 namespace {
 
+// Lines in a row of a packed tile.
+int tile_pitch(const Isa& isa, int family) {
+  switch (family) {
+    case kTile3: return isa.max_tile_w + 2;
+    case kTile3Stride2: return 2 * isa.max_tile_w + 1;
+    case kTile7Stride2: return 2 * isa.max_tile_w + 5;
+  }
+  return 0;
+}
+
 constexpr double kFullPairs = 0.9;  // pairs of rows pay where so many of their places are taken
 
 int family_of(const Window& k) {
@@ -144,18 +154,18 @@ class Packer {
     if (conv_.family != kRun || taps == 1) block.channels.push_back(first_channel + k);
     if (conv_.family == kRun) {
       const int tap = k % taps;
-      block.units.push_back({first_channel + k / taps, static_cast<int16_t>(tap / window_.kw * window_.dh),
+      block.taps.push_back({first_channel + k / taps, static_cast<int16_t>(tap / window_.kw * window_.dh),
                              static_cast<int16_t>(tap % window_.kw * window_.dw)});
     }
   }
 
   // Units go tap by tap, so that where a tap reads is worked out once for all channels.
   void index_block(Block& block, int first_channel, Places& places) const {
-    std::stable_sort(block.units.begin(), block.units.end(), [](const Unit& a, const Unit& b) {
+    std::stable_sort(block.taps.begin(), block.taps.end(), [](const ChannelTap& a, const ChannelTap& b) {
       return a.ky != b.ky ? a.ky < b.ky : a.kx < b.kx;
     });
-    for (size_t i = 0; i < block.units.size(); ++i) {
-      const Unit& u = block.units[i];
+    for (size_t i = 0; i < block.taps.size(); ++i) {
+      const ChannelTap& u = block.taps[i];
       const size_t k = (static_cast<size_t>(u.channel - first_channel) * window_.kh + u.ky / window_.dh) * window_.kw +
                        u.kx / window_.dw;
       places.index[k] = static_cast<int32_t>(i);
@@ -216,14 +226,14 @@ void add_groups(PackedConv& conv, Packer& packer, const std::vector<Entry>& entr
 }  // namespace
 
 const Tuning& tuning_of(const PackedConv& conv, const Isa& isa) {
-  if (conv.quads) return conv.pairs ? isa.sums->pair_tuning : isa.sums->single_tuning;
+  if (conv.is_int8) return conv.pairs ? isa.int8->pair_tuning : isa.int8->single_tuning;
   return conv.pairs ? isa.pair_tuning : isa.single_tuning;
 }
 
 size_t PackedConv::bytes() const {
   size_t total = dense.rows.size() * sizeof(MatrixRow) + count.size() * 2 + offset.size() * 2 + value.size() * 4 + bias.size() * 4;
   for (const Block& b : blocks) {
-    total += sizeof(Block) + b.channels.size() * 4 + b.units.size() * sizeof(Unit) + b.start.size() * 4;
+    total += sizeof(Block) + b.channels.size() * 4 + b.taps.size() * sizeof(ChannelTap) + b.start.size() * 4;
   }
   return total;
 }
@@ -246,7 +256,7 @@ void pack_entries(PackedConv& conv, std::vector<Entry> entries, int out_channels
   add_groups(conv, packer, entries, in_channels);
   for (const Block& b : conv.blocks) {
     conv.tile_lines = std::max(conv.tile_lines,
-                               static_cast<int>(std::max(b.channels.size(), b.units.size())) * conv.channel_lines);
+                               static_cast<int>(std::max(b.channels.size(), b.taps.size())) * conv.channel_lines);
   }
   conv.records_a_row = static_cast<double>(conv.offset.size()) / static_cast<double>(std::max<size_t>(1, conv.count.size()));
 }

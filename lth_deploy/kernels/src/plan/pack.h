@@ -1,4 +1,4 @@
-// Weights in the form that the kernels read: blocks of inputs whose packed tile fits the first cache; in each block, for
+// Weights in the form that the kernels read: blocks of inputs whose packed tile fits the L1 cache; in each block, for
 // each output row, records of a 16-bit offset into that tile and one value (or two: a pair of rows). A value is the bits
 // of a float, or four bytes for the channels of a cell.
 #pragma once
@@ -20,7 +20,7 @@ struct Block {
   int row_begin = 0, row_end = 0;  // output rows of its group; pairs of rows where they share records
   bool first = false, last = false;  // of its group
   std::vector<int32_t> channels;   // tiles and 1x1 runs: the input channels with any weight
-  std::vector<Unit> units;         // runs: the (channel, tap) with any weight
+  std::vector<ChannelTap> taps;          // runs: the (channel, tap) with any weight
   size_t first_count = 0;          // into PackedConv::count
   std::vector<uint32_t> start;     // record of row row_begin + 16 i; into PackedConv::offset
 };
@@ -28,18 +28,18 @@ struct Block {
 struct PackedConv {
   int family = kRun;
   bool pairs = false;
-  bool quads = false;     // weights of four bytes, else floats
+  bool is_int8 = false;    // weights of four int8, else float32
   int out_channels = 0;
   int groups = 1;
   int pitch = 0;          // lines in a row of the packed tile
-  int channel_lines = 0;  // lines of a channel (tiles) or of a unit (runs) of the packed tile
+  int channel_lines = 0;  // lines of a channel (tiles) or of a tap (runs) of the packed tile
   int tile_lines = 0;     // of the largest packed tile
   double records_a_row = 0;  // mean over rows and blocks
   std::vector<Block> blocks;
   std::vector<uint16_t> count, offset;
   std::vector<uint32_t> value;  // bits of floats, or four bytes
-  std::vector<uint32_t> bias;   // bits of floats; of quads see QuadRows
-  DenseWeights dense;           // of quads: instead of all records
+  std::vector<uint32_t> bias;   // bits of floats; of int8 see Int8Rows
+  DenseWeights dense;           // of int8: instead of all records
 
   int rows() const { return pairs ? (out_channels + 1) / 2 : out_channels; }
   size_t bytes() const;
@@ -51,7 +51,7 @@ const Tuning& tuning_of(const PackedConv&, const Isa&);
 // weight: [OC, IC / groups, kh, kw] or [OC, IC]. bias: [OC], or null for zeros.
 PackedConv pack_conv(const Weight& weight, const Weight* bias, int groups, const Window& window, const Isa& isa);
 
-// As pack_conv, for weights of s8, closed to quads of four channels.
-PackedConv pack_quads(const Weight& weight, int groups, const Window& window, const Isa& isa);
+// As pack_conv, for weights of s8, filled up to cells of four channels.
+PackedConv pack_int8(const Weight& weight, int groups, const Window& window, const Isa& isa);
 
 }  // namespace lth

@@ -32,7 +32,7 @@ struct Buffer {
 
 struct TensorPlan {
   int n = 0, channels = 0;
-  int planes = 0;  // as channels; of bytes, a quarter
+  int planes = 0;  // as channels; of a quantized tensor, a quarter
   PlaneShape plane;
   View view;
   bool in_place = false;  // rows of a matrix, which the only convolution that reads them takes from where they lie
@@ -40,15 +40,15 @@ struct TensorPlan {
 
 struct InstrPlan {
   Mapping map;
-  LinearMapping linear;  // kResize between pixels
+  LinearMapping linear;  // resize between pixels
   std::vector<Tile> tiles;
   View scratch;     // transposed convolutions: the phases of some images before they are interleaved
-  int pictures = 0;  // of which the scratch holds phases
+  int images = 0;  // of which the scratch holds phases
   Mapping phases;
 };
 
 struct Plan {
-  int64_t rows = 0;  // of all kLoadRows
+  int64_t rows = 0;  // of all matrices
   std::vector<TensorPlan> tensors;
   std::vector<InstrPlan> instrs;
   std::vector<Buffer> buffers;
@@ -61,8 +61,8 @@ struct Compiled {
   Program program;
   std::vector<PackedConv> convs;  // of convolutions, transposed or not; instructions with the same weights share one
   std::vector<int> conv_of;       // instruction -> index into convs, or -1
-  std::vector<QuadRows> quads;    // of what sums bytes, for each instruction
-  std::vector<bool> passed_by;    // instructions whose neighbor reads an input, or writes an output, in their place
+  std::vector<Int8Rows> int8_rows;  // of quantized convolutions, for each instruction
+  std::vector<bool> fused_io;     // loads and dequantizes whose neighbor reads the input, or writes the output, for them
   const Isa* isa = nullptr;
 };
 
@@ -71,6 +71,12 @@ std::shared_ptr<const Plan> make_plan(const Compiled&, const std::vector<Shape>&
 
 // Gives every tensor of a plan, whose shapes are known, its place.
 void place_tensors(const Compiled&, Plan&);
+
+// The tiles in which a convolution covers its result.
+std::vector<Tile> tiles_of(const Compiled&, int instr, const PlaneShape& out, const Window&);
+
+// Prepares how the windows of instruction i read its argument.
+void plan_window(const Compiled&, Plan&, int i);
 
 // The tiles that cover a plane at the least estimated cost.
 std::vector<Tile> choose_tiles(const PackedConv&, const PlaneShape& out, const Isa&);

@@ -7,6 +7,7 @@
 
 #include "execute/execute.h"
 #include "isa/dispatch.h"
+#include "ops/op.h"
 #include "plan/plan.h"
 #include "plan/transposed_phases.h"
 
@@ -81,7 +82,7 @@ class CompiledRegion final : public Region {
   size_t weight_bytes() const override {
     size_t total = 0;
     for (const PackedConv& conv : compiled_.convs) total += conv.bytes();
-    for (const QuadRows& rows : compiled_.quads) total += rows.bytes();
+    for (const Int8Rows& rows : compiled_.int8_rows) total += rows.bytes();
     return total;
   }
 
@@ -96,7 +97,7 @@ class CompiledRegion final : public Region {
 // How a window walks decides how weights are packed; where it starts does not.
 bool same_packing(const Instr& a, const Instr& b) {
   const Window &x = a.window, &y = b.window;
-  return a.op == b.op && a.weight == b.weight && (sums_bytes(a.op) || a.bias == b.bias) && a.groups == b.groups && x.kh == y.kh &&
+  return a.op == b.op && a.weight == b.weight && (def_of(a).int8_weights || a.bias == b.bias) && a.groups == b.groups && x.kh == y.kh &&
          x.kw == y.kw && x.sh == y.sh && x.sw == y.sw && x.dh == y.dh && x.dw == y.dw;
 }
 
@@ -108,17 +109,15 @@ int packed_before(const Program& program, size_t i) {
   return -1;
 }
 
-// Images that are only quantized are read as bytes, and bytes that are only returned are written as floats.
-std::vector<bool> passed_by(const Program& program) {
+// Inputs that are only quantized are read as uint8, and quantized tensors that are only returned are written as float32.
+std::vector<bool> fused_io(const Program& program) {
   const auto& instrs = program.instrs;
   std::vector<bool> read(instrs.size()), other(instrs.size());  // other: by something else than a quantize
   for (const Instr& in : instrs) {
-    if (in.op == Op::kLoad || in.op == Op::kLoadRows) continue;
-    for (int a : in.args) {
+    for (int a : arguments_of(in)) {
       read[a] = true;
       other[a] = other[a] || in.op != Op::kQuantize;
     }
-    if (in.add >= 0) read[in.add] = other[in.add] = true;
   }
   for (const Output& output : program.outputs) other[output.tensor] = true;
   std::vector<bool> result(instrs.size());
@@ -132,7 +131,7 @@ std::vector<bool> passed_by(const Program& program) {
 class LayerConstants {
  public:
   LayerConstants(const Instr& in, const std::vector<Weight>& weights) {
-    if (is_transposed(in.op)) {
+    if (def_of(in).transposed) {
       phases_ = phases_of(in, weights);
       weight = &phases_.weight;
       bias = in.bias >= 0 ? &phases_.bias : nullptr;
@@ -161,14 +160,14 @@ std::unique_ptr<Region> make_region(Program program, std::vector<Weight> weights
   Compiled c;
   c.isa = &choose_isa(isa);
   c.conv_of.assign(program.instrs.size(), -1);
-  c.quads.resize(program.instrs.size());
-  c.passed_by = passed_by(program);
+  c.int8_rows.resize(program.instrs.size());
+  c.fused_io = fused_io(program);
   for (size_t i = 0; i < program.instrs.size(); ++i) {
     const Instr& in = program.instrs[i];
     if (in.weight < 0) continue;
     const LayerConstants constants(in, weights);
-    if (sums_bytes(in.op)) {
-      c.quads[i] = quad_rows(program, in, *constants.weight, constants.bias, *constants.scales, *c.isa);
+    if (def_of(in).int8_weights) {
+      c.int8_rows[i] = int8_rows(program, in, *constants.weight, constants.bias, *constants.scales, *c.isa);
     }
     const int twin = packed_before(program, i);
     if (twin >= 0) {
@@ -176,8 +175,8 @@ std::unique_ptr<Region> make_region(Program program, std::vector<Weight> weights
       continue;
     }
     c.conv_of[i] = static_cast<int>(c.convs.size());
-    if (sums_bytes(in.op)) {
-      c.convs.push_back(pack_quads(*constants.weight, in.groups, constants.window, *c.isa));
+    if (def_of(in).int8_weights) {
+      c.convs.push_back(pack_int8(*constants.weight, in.groups, constants.window, *c.isa));
     } else {
       c.convs.push_back(pack_conv(*constants.weight, constants.bias, in.groups, constants.window, *c.isa));
     }

@@ -1,4 +1,4 @@
-// From sums of integers to bytes: what scales, zero points and activations make of them.
+// From int32 accumulators to uint8: what scales, zero points and activations make of them.
 #pragma once
 
 #include <cstdint>
@@ -10,23 +10,27 @@
 
 namespace lth {
 
-// Activations as the kernels apply them to floats.
+// Activations as the kernels apply them to float32.
 Finish finish_of(const Act& act);
 
-// What the rows of a convolution of bytes need beside their records. Instructions that share records may differ in it.
-struct QuadRows {
-  std::vector<uint32_t> bias;     // what each sum starts with
-  std::vector<float> multiplier;  // of each sum, and zeros up to a quad
+// Whether the epilogue is applied after a tile of float32 was stored. It is a function of the real value, which no factor
+// may precede where tensors are quantized.
+bool needs_second_pass(Epilogue);
+
+// What the rows of a quantized convolution need beside their records. Instructions that share records may differ in it.
+struct Int8Rows {
+  std::vector<uint32_t> bias;     // what each accumulator starts with
+  std::vector<float> multiplier;  // of each accumulator, and zeros up to a whole cell
   Requantize requantize;          // but for the multiplier's address
 
   size_t bytes() const { return 4 * (bias.size() + multiplier.size()); }
 };
 
 // weight, bias, scales: of each row that is computed; the bias may be null.
-QuadRows quad_rows(const Program& program, const Instr& instr, const Weight& weight, const Weight* bias,
+Int8Rows int8_rows(const Program& program, const Instr& instr, const Weight& weight, const Weight* bias,
                    const Weight& scales, const Isa& isa);
 
-// Of a kQAdd or kRequantize.
+// Of a qadd or requantize.
 Requantize requantize_of(const Program& program, const Instr& instr);
 
 }  // namespace lth

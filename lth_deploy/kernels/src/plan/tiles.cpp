@@ -7,7 +7,7 @@
 namespace lth {
 namespace {
 
-// Share of the loads of a packed tile of this many bytes that miss the first cache. (A little over its size costs nothing.)
+// Share of the loads of a packed tile of this many bytes that miss the L1 cache. (A little over its size costs nothing.)
 double missed(double bytes) { return std::max(0.0, 1 - 1.1 * static_cast<double>(caches().l1) / bytes); }
 
 double tile_cost(const PackedConv& conv, const Isa& isa, int th, int tw, int footprint) {
@@ -16,7 +16,7 @@ double tile_cost(const PackedConv& conv, const Isa& isa, int th, int tw, int foo
   const double lines = static_cast<double>(th) * tw, parts = std::max(1.0, lines / acc);
   const double rows = static_cast<double>(conv.count.size());
   double inputs = 0;
-  for (const Block& b : conv.blocks) inputs += static_cast<double>(std::max(b.channels.size(), b.units.size()));
+  for (const Block& b : conv.blocks) inputs += static_cast<double>(std::max(b.channels.size(), b.taps.size()));
   const double tile_bytes = inputs / static_cast<double>(conv.blocks.size()) * footprint * isa.lanes * 4;
   const double record = lines * width + cost.record * parts + lines * cost.miss * missed(tile_bytes);
   const double traffic = lines * width * (cost.traffic + cost.crowded * lines) * (conv.blocks.size() > 1 ? 1 : .5);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "ops/op.h"
+
 namespace lth {
 namespace {
 
@@ -41,10 +43,10 @@ Weight repeated(const Weight& channels, int64_t taps, int64_t a_phase) {
 Phases phases_of(const Instr& instr, const std::vector<Weight>& weights) {
   const Weight& weight = weights[instr.weight];
   const int64_t taps = int64_t{instr.window.kh} * instr.window.kw;
-  const int64_t a_phase = sums_bytes(instr.op) ? (instr.channels + 3) / 4 * 4 : instr.channels;
+  const int64_t a_phase = def_of(instr).int8_weights ? (instr.channels + 3) / 4 * 4 : instr.channels;
   Phases phases;
   phases.weight.dims = {taps * a_phase, weight.dims[0], 1, 1};
-  if (sums_bytes(instr.op)) {
+  if (def_of(instr).int8_weights) {
     by_rows(weight, a_phase, weight.integer, phases.weight, phases.weight.integer);
     phases.scales = repeated(weights[instr.scales], taps, a_phase);
   } else {

@@ -9,14 +9,14 @@
 
 namespace lth {
 
-// Row (ky * kw + kx) * rows of a phase + oc. Rows of a phase: the output channels; where bytes are summed, whole cells of
+// Row (ky * kw + kx) * rows of a phase + oc. Rows of a phase: the output channels; with weights of s8, whole cells of
 // four, of which the last rows have neither weights nor a scale.
 struct Phases {
   Weight weight;  // [rows, IC, 1, 1]
   Weight bias, scales;  // [rows]; without elements where there are none
 };
 
-// instr: a kConvTranspose or kQConvTranspose.
+// instr: a convtranspose or qconvtranspose.
 Phases phases_of(const Instr& instr, const std::vector<Weight>& weights);
 
 }  // namespace lth

@@ -8,7 +8,7 @@
 
 namespace lth {
 
-// Scales of output channels lie within their limits, and no sum of integers can leave 32 bits. Throws Error.
+// Scales of output channels lie within their limits, and no accumulator can leave 32 bits. Throws Error.
 void check_constants(const Program& program, const std::vector<Weight>& weights);
 
 }  // namespace lth

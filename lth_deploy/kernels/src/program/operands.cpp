@@ -1,6 +1,7 @@
 #include "program/operands.h"
 
-#include <string_view>
+#include <algorithm>
+#include <string>
 
 #include "program/checks.h"
 
@@ -9,71 +10,151 @@ namespace {
 
 constexpr double kLeastScale = 1e-12, kLargestScale = 1e12;
 
+struct ActDef {
+  ActKind kind;
+  std::string_view form;  // a name, then numbers, each behind a colon
+  int since;
+
+  std::string_view name() const { return form.substr(0, form.find(':')); }
+  int numbers() const { return static_cast<int>(std::count(form.begin(), form.end(), ':')); }
+};
+
+#define LTH_DEF(kind, form, since, ...) {ActKind::k##kind, form, since},
+constexpr ActDef kActs[] = {LTH_REGISTER_ACTIVATIONS(LTH_DEF) LTH_SECOND_PASS_ACTIVATIONS(LTH_DEF)};
+#undef LTH_DEF
+
+// All forms, as messages list them.
+std::string forms() {
+  std::string text;
+  for (const ActDef& def : kActs) {
+    const bool last = &def == std::end(kActs) - 1;
+    text += std::string(text.empty() ? "" : last ? " or " : ", ") + std::string(def.form);
+  }
+  return text;
+}
+
+const ActDef& find_act(const Fields& fields, std::string_view text) {
+  const std::string_view name = text.substr(0, text.find(':'));
+  for (const ActDef& def : kActs) {
+    if (def.name() != name) continue;
+    if (std::count(text.begin(), text.end(), ':') == def.numbers()) return def;
+    fields.fail(std::string(name) + " has the form " + std::string(def.form) + ", found " + quoted(text));
+  }
+  fields.fail("act is " + forms() + "; found " + quoted(text));
+}
+
+// The number in names such as t12, which must be below `count`.
+int named(const Fields& fields, std::string_view name, char letter, size_t count) {
+  const std::string kind = letter == 't' ? "an earlier tensor" : "a weight";
+  if (count == 0 || name.empty() || name[0] != letter) fields.fail("found " + quoted(name) + " instead of " + kind);
+  return static_cast<int>(fields.integer(name.substr(1), 0, static_cast<int64_t>(count) - 1, kind.c_str()));
+}
+
 }  // namespace
 
-Window read_window(Fields& fields) {
+int tensor_named(const Fields& fields, std::string_view name, const Program& program) {
+  return named(fields, name, 't', program.instrs.size());
+}
+
+int Operands::weight(std::string_view name) const { return named(fields_, name, 'w', program_.weights.size()); }
+
+int Operands::input() {
+  return static_cast<int>(
+      fields_.integer(fields_.next("an input"), 0, program_.inputs - 1, "an activation input"));
+}
+
+void Operands::weights(bool has_scales, Instr& instr) {
+  instr.args = {tensor()};
+  instr.weight = weight(fields_.next("a weight"));
+  if (has_scales) instr.scales = weight(fields_.next("scales"));
+  const std::string_view bias = fields_.next("a bias, or -");
+  if (bias != "-") instr.bias = weight(bias);
+}
+
+int Operands::number(std::string_view key, int64_t low, int64_t high) {
+  const std::string name(key.substr(0, key.size() - 1));
+  return static_cast<int>(fields_.integer(fields_.value(key), low, high, name.c_str()));
+}
+
+Window Operands::window() {
   Window window;
-  const auto kernel = fields.numbers<2>("kernel=", 1, 15);
-  const auto stride = fields.numbers<2>("stride=", 1, 8);
-  const auto pads = fields.numbers<4>("pads=", 0, 14);
-  const auto dilation = fields.numbers<2>("dilation=", 1, 8);
+  const auto kernel = fields_.numbers<2>("kernel=", 1, 15);
+  const auto stride = fields_.numbers<2>("stride=", 1, 8);
+  const auto pads = fields_.numbers<4>("pads=", 0, 14);
+  const auto dilation = fields_.numbers<2>("dilation=", 1, 8);
   window.kh = kernel[0], window.kw = kernel[1];
   window.sh = stride[0], window.sw = stride[1];
   window.pt = pads[0], window.pl = pads[1], window.pb = pads[2], window.pr = pads[3];
   window.dh = dilation[0], window.dw = dilation[1];
-  check_window(fields, window);
+  check_window(fields_, window);
   return window;
 }
 
-Act read_act(Fields& fields) {
-  std::string_view text = fields.value("act=");
-  const std::string_view name = text.substr(0, text.find(':'));
+Window Operands::transposed_window() {
+  Window window;
+  const auto kernel = fields_.numbers<2>("kernel=", 1, 15);
+  const auto stride = fields_.numbers<2>("stride=", 1, 8);
+  window.kh = kernel[0], window.kw = kernel[1];
+  window.sh = stride[0], window.sw = stride[1];
+  if (kernel != stride) fail("a transposed convolution has stride = kernel");
+  return window;
+}
+
+Act Operands::act() {
+  const std::string_view text = fields_.value("act=");
+  const ActDef& def = find_act(fields_, text);
   Act act;
-  if (text == "none") return act;
-  if (text == "relu") {
-    act.kind = ActKind::kRelu;
-  } else if (text == "silu") {
-    act.kind = ActKind::kSilu;
-  } else if (text == "hardswish") {
-    act.kind = ActKind::kHardSwish;
-  } else if (name == "leaky" && text.size() > name.size()) {
-    act.kind = ActKind::kLeaky;
-    act.a = static_cast<float>(fields.number(text.substr(name.size() + 1), "the slope"));
-  } else if (name == "clip" && text.size() > name.size()) {
-    act.kind = ActKind::kClip;
-    text = text.substr(name.size() + 1);
-    const size_t colon = text.find(':');
-    if (colon == std::string_view::npos) fields.fail("clip has two bounds, clip:LOW:HIGH");
-    const double low = fields.number(text.substr(0, colon), "the lower bound");
-    const double high = fields.number(text.substr(colon + 1), "the upper bound");
-    if (low > high) fields.fail("the lower bound of clip is above the upper one");
-    act.a = static_cast<float>(low);
-    act.b = static_cast<float>(high);
-  } else {
-    fields.fail("act is none, relu, leaky:SLOPE, clip:LOW:HIGH, silu or hardswish; found " + quoted(text));
+  act.kind = def.kind;
+  std::string_view rest = text.substr(def.name().size());
+  double numbers[2] = {0., 0.};
+  for (int i = 0; i < def.numbers(); ++i) {
+    rest = rest.substr(1);
+    const size_t end = std::min(rest.find(':'), rest.size());
+    numbers[i] = fields_.number(rest.substr(0, end), "a number of the activation");
+    rest = rest.substr(end);
   }
+  if (act.kind == ActKind::kClip && numbers[0] > numbers[1]) fail("the lower bound of clip is above the upper one");
+  act.a = static_cast<float>(numbers[0]);
+  act.b = static_cast<float>(numbers[1]);
   return act;
 }
 
-bool read_out(Fields& fields, bool floats, Quantized& quantized) {
-  std::string_view text = fields.value("out=");
-  if (floats && text == "f32") return false;
-  if (text.substr(0, 3) != "u8:") fields.fail(std::string("out is ") + (floats ? "f32 or " : "") + "u8:SCALE:ZERO, found " + quoted(text));
+void Operands::out(bool or_float, Instr& instr) {
+  std::string_view text = fields_.value("out=");
+  if (or_float && text == "f32") return;
+  if (text.substr(0, 3) != "u8:") {
+    fail(std::string("out is ") + (or_float ? "f32 or " : "") + "u8:SCALE:ZERO, found " + quoted(text));
+  }
   text = text.substr(3);
   const size_t colon = text.find(':');
-  if (colon == std::string_view::npos) fields.fail("bytes have a scale and a zero point, u8:SCALE:ZERO");
-  const double scale = fields.number(text.substr(0, colon), "the scale");
-  if (scale < kLeastScale || scale > kLargestScale) fields.fail("the scale lies between 1e-12 and 1e12");
-  quantized.scale = static_cast<float>(scale);
-  quantized.zero = static_cast<int>(fields.integer(text.substr(colon + 1), 0, 255, "the zero point"));
-  return true;
+  if (colon == std::string_view::npos) fail("quantized tensors have a scale and a zero point, u8:SCALE:ZERO");
+  const double scale = fields_.number(text.substr(0, colon), "the scale");
+  if (scale < kLeastScale || scale > kLargestScale) fail("the scale lies between 1e-12 and 1e12");
+  instr.quantized = true;
+  instr.quantization.scale = static_cast<float>(scale);
+  instr.quantization.zero_point = static_cast<int>(fields_.integer(text.substr(colon + 1), 0, 255, "the zero point"));
 }
 
-Resampling read_linear(Fields& fields) {
-  const std::string_view text = fields.value("linear=");
-  if (text == "asymmetric") return Resampling::kAsymmetric;
-  if (text != "half_pixel") fields.fail("linear is half_pixel or asymmetric; found " + quoted(text));
-  return Resampling::kHalfPixel;
+int Operands::choice(std::string_view key, std::initializer_list<std::string_view> names) {
+  const std::string_view text = fields_.value(key);
+  const auto found = std::find(names.begin(), names.end(), text);
+  if (found != names.end()) return static_cast<int>(found - names.begin());
+  std::string all;
+  for (std::string_view name : names) all += (all.empty() ? "" : " or ") + std::string(name);
+  fail(std::string(key.substr(0, key.size() - 1)) + " is " + all + "; found " + quoted(text));
+}
+
+int since(const Act& act) {
+  for (const ActDef& def : kActs) {
+    if (def.kind == act.kind) return def.since;
+  }
+  return 1;
+}
+
+int latest_activation() {
+  int latest = 1;
+  for (const ActDef& def : kActs) latest = std::max(latest, def.since);
+  return latest;
 }
 
 void read_coding(Fields& fields, WeightDecl& decl) {

@@ -6,11 +6,11 @@
 #include <vector>
 
 #include "error.h"
-#include "program/quantized.h"
+#include "isa/activations.h"
+#include "ops/list.h"
+#include "program/quantization.h"
 
 namespace lth {
-
-enum class ActKind { kNone, kRelu, kLeaky, kClip, kSilu, kHardSwish };
 
 struct Act {
   ActKind kind = ActKind::kNone;
@@ -33,14 +33,6 @@ struct WeightDecl {
   int values_input = -1;     // node input that holds the values
 };
 
-enum class Op { kLoad, kLoadRows, kConv, kConvTranspose, kMaxPool, kResize, kAdd, kAct, kConcat, kSlice,
-                kQuantize, kQConv, kQConvTranspose, kQAdd, kRequantize, kDequantize };
-
-inline bool is_transposed(Op op) { return op == Op::kConvTranspose || op == Op::kQConvTranspose; }
-
-// Whether weights are of s8, and sums of integers.
-inline bool sums_bytes(Op op) { return op == Op::kQConv || op == Op::kQConvTranspose; }
-
 struct Window {
   int kh = 1, kw = 1;      // kernel
   int sh = 1, sw = 1;      // stride
@@ -49,35 +41,32 @@ struct Window {
   int dh = 1, dw = 1;      // dilation
 };
 
-// What a kResize makes of the pixels around a position: the one at floor(i * in / out), or a bilinear mean at
-// (i + 1/2) * in / out - 1/2 or at i * in / out.
-enum class Resampling { kNearest, kHalfPixel, kAsymmetric };
-
 // Instruction i makes tensor i. `args` are earlier tensors, but for the loads, whose only argument is a node input.
 struct Instr {
-  Op op = Op::kLoad;
+  Op op{};
   std::vector<int> args;
   int channels = 0;     // of the tensor that is made
-  bool bytes = false;   // whether that tensor has bytes, else float32
-  Quantized quantized;  // ... and what they stand for
-  bool rows = false;    // whether that tensor is [N, channels]: it comes from a kLoadRows
+  bool quantized = false;     // whether that tensor is uint8, else float32
+  Quantization quantization;  // ... and what its values stand for
+  bool rows = false;    // whether that tensor is [N, channels]: it comes from a loadrows
   int weight = -1;      // of convolutions, transposed or not, as the next two
-  int scales = -1;      // of the output channels, where bytes are summed
+  int scales = -1;      // of the output channels, where the weight is of s8
   int bias = -1;        // -1 for none
-  int add = -1;         // kConv, kQConv: tensor added before the activation; -1 for none
-  int groups = 1;       // kConv, kQConv
-  int from = 0, to = 0; // kSlice: channels [from, to)
-  Resampling resampling = Resampling::kNearest;  // kResize
-  Window window;        // of convolutions, and kMaxPool
-  Act act;              // of convolutions, kAdd, kQAdd, kAct, kRequantize
+  int add = -1;         // conv, qconv: tensor added before the activation; -1 for none
+  int groups = 1;       // conv, qconv
+  int from = 0, to = 0; // slice: channels [from, to)
+  int option = 0;       // what a key of the operator's own chose: see its file in ops/
+  Window window;        // of convolutions and pools
+  Act act;              // of convolutions, add, qadd, act, requantize
 };
 
 struct Output {
   int tensor = -1;
-  bool rows = false;  // [N, channels] instead of [N, channels, H, W]; the tensor comes from a kLoadRows
+  bool rows = false;  // [N, channels] instead of [N, channels, H, W]; the tensor comes from a loadrows
 };
 
 struct Program {
+  int version = 1;  // the lowest that has all operators and activations that are used
   int inputs = 0;  // activations: the first inputs of the node
   std::vector<WeightDecl> weights;
   std::vector<Instr> instrs;

@@ -1,4 +1,4 @@
-// Activations of lines.
+// Activations of lines, and of the accumulators of a tile.
 // Requires vectors.inl.
 
 // exp(x) for |x| <= 88 to 2 units in the last place: 2^n times a polynomial on [-ln2 / 2, ln2 / 2].
@@ -17,14 +17,35 @@ inline F exponential(F x) {
   return p * reinterpret_cast<F>(exponent);
 }
 
+inline F silu(F x) { return x / (broadcast(1.f) + exponential(-x)); }
+
+inline F hard_swish(F x) {
+  return x * smaller(larger(x * broadcast(1.f / 6.f) + broadcast(.5f), F{}), broadcast(1.f));
+}
+
 inline F activate(F x, const Finish& f) {
-  switch (f.kind) {
+  switch (f.epilogue) {
     case Epilogue::kNone: return x;
     case Epilogue::kClamp: return smaller(larger(x, broadcast(f.a)), broadcast(f.b));
     case Epilogue::kLeaky: return x > F{} ? x : x * broadcast(f.a);
-    case Epilogue::kSilu: return x / (broadcast(1.f) + exponential(-x));
-    case Epilogue::kHardSwish:
-      return x * smaller(larger(x * broadcast(1.f / 6.f) + broadcast(.5f), F{}), broadcast(1.f));
+#define LTH_FUNCTION(kind, form, since, function, slope) \
+  case Epilogue::k##kind: return function(x);
+      LTH_SECOND_PASS_ACTIVATIONS(LTH_FUNCTION)
+#undef LTH_FUNCTION
   }
   return x;
+}
+
+// The epilogues that fit beside N accumulators in registers. All others are applied in a second pass.
+template <int N>
+inline __attribute__((always_inline)) void finish_in_registers(F (&acc)[N], const Finish& f) {
+  if (f.epilogue == Epilogue::kClamp) {
+    const F low = broadcast(f.a), high = broadcast(f.b);
+#pragma GCC unroll 32
+    for (int i = 0; i < N; ++i) acc[i] = smaller(larger(acc[i], low), high);
+  } else if (f.epilogue == Epilogue::kLeaky) {
+    const F slope = broadcast(f.a);
+#pragma GCC unroll 32
+    for (int i = 0; i < N; ++i) acc[i] = acc[i] > F{} ? acc[i] : acc[i] * slope;
+  }
 }

@@ -1,5 +1,6 @@
-// The inner loops: sums of (weight x line) over the records of a row, accumulators in registers. T is Floats or Bytes.
-// Requires vectors.inl; the macros LTH_PAIR_ACC and LTH_ASK_WITH_SUMS. finish_quad is defined in int8_epilogue.inl.
+// The inner loops: multiply-adds of weight x line over the records of a row, accumulators in registers. T is Float32 or
+// Int8.
+// Requires activations.inl; the macros LTH_PAIR_ACC and LTH_PREFETCH_DURING_MACS. finish_four_rows is defined in int8_epilogue.inl.
 
 // One base register: Intel splits an FMA whose address has an index into two operations.
 #define LTH_IN_REGISTER(p) __asm__("" : "+r"(p))
@@ -23,19 +24,6 @@
 #define LTH_LOADED_ONCE(line) static_cast<void>(line)
 #endif
 
-template <int N>
-inline __attribute__((always_inline)) void finish_lines(F (&acc)[N], const Rows& a) {
-  if (a.finish.kind == Epilogue::kClamp) {
-    const F low = broadcast(a.finish.a), high = broadcast(a.finish.b);
-#pragma GCC unroll 32
-    for (int i = 0; i < N; ++i) acc[i] = smaller(larger(acc[i], low), high);
-  } else if (a.finish.kind == Epilogue::kLeaky) {
-    const F slope = broadcast(a.finish.a);
-#pragma GCC unroll 32
-    for (int i = 0; i < N; ++i) acc[i] = acc[i] > F{} ? acc[i] : acc[i] * slope;
-  }
-}
-
 template <int TH, int TW>
 inline __attribute__((always_inline)) void write_out(F (&acc)[TH * TW], const Rows& a, float* out, const float* add) {
   if (add != nullptr) {
@@ -47,7 +35,7 @@ inline __attribute__((always_inline)) void write_out(F (&acc)[TH * TW], const Ro
       }
     }
   }
-  finish_lines(acc, a);
+  finish_in_registers(acc, a.finish);
 #pragma GCC unroll 8
   for (int i = 0; i < TH; ++i) {
 #pragma GCC unroll 32
@@ -57,19 +45,20 @@ inline __attribute__((always_inline)) void write_out(F (&acc)[TH * TW], const Ro
   }
 }
 
-// Whether lines are asked for while sums are made. With AVX2 rows are short and tiles fill the first cache: there the sums lose
-// more than the copies and stores gain.
-#ifdef LTH_ASK_WITH_SUMS
-constexpr bool kAskWithSums = true;
+// Whether lines are prefetched between multiply-adds. With AVX2 rows are short and tiles fill the L1 cache: there the
+// multiply-adds lose more than the copies and stores gain.
+#ifdef LTH_PREFETCH_DURING_MACS
+constexpr bool kPrefetchDuringMacs = true;
 #else
-constexpr bool kAskWithSums = false;
+constexpr bool kPrefetchDuringMacs = false;
 #endif
 
-// The outputs of a large layer are cold, and no more stores wait for them than a few dozen. A row of a 1x1 layer takes about
-// as long as a miss: ask for them two rows ahead. Those of 3x3 layers are longer: asked for before the row's own sums,
-// they are there in time, and earlier the first cache would lose them again.
+// Prefetches the output of a row. The outputs of a large layer are not in a cache, and only a few dozen stores can wait
+// for them at a time. A row of a 1x1 layer takes about as long as a cache miss, so it is prefetched two rows ahead. A row
+// of a 3x3 layer takes longer: prefetched at the start of its own multiply-adds, its output is there in time; any earlier
+// and the L1 cache would lose it again.
 template <int TH, int TW>
-inline __attribute__((always_inline)) void expect_out(const Rows& a, const float* out, const float* add) {
+inline __attribute__((always_inline)) void prefetch_output(const Rows& a, const float* out, const float* add) {
   const bool apart = add != nullptr && add != out;
 #pragma GCC unroll 8
   for (int i = 0; i < TH; ++i) {
@@ -82,17 +71,17 @@ inline __attribute__((always_inline)) void expect_out(const Rows& a, const float
   }
 }
 
-// Asks the second cache for the next tile's lines, a few with each part of a row. All at once they would keep the sums
-// waiting, and so they do where the parts are few; not asked for, the copy waits for each. (Whole rows of lines: one by
-// one, counting takes longer than asking.)
-class Asker {
+// Prefetches the next tile's lines into the L2 cache, a few with each part of a row. All at once they would delay the
+// multiply-adds, so nothing is prefetched where there are too few parts. It goes by whole rows of lines: line by line, the
+// index arithmetic costs as much as prefetching saves.
+class Prefetcher {
  public:
-  Asker(const Ahead& ahead, int parts)
-      : a_(ahead), share_((ahead.n_channels * ahead.n_rows + parts - 1) / parts) {
-    if (!kAskWithSums || share_ > kMostAsked) share_ = 0;
+  Prefetcher(const PrefetchRange& range, int parts)
+      : a_(range), share_((range.n_channels * range.n_rows + parts - 1) / parts) {
+    if (!kPrefetchDuringMacs || share_ > kMostRows) share_ = 0;
   }
 
-  inline __attribute__((always_inline)) void ask() {
+  inline __attribute__((always_inline)) void step() {
     for (int i = 0; i < share_ && channel_ < a_.n_channels; ++i) {
       const size_t line = static_cast<size_t>(a_.first) + static_cast<size_t>(row_) * a_.pitch;
       const uint32_t* const from = a_.source + a_.channels[channel_] * a_.channel_cells + line * kLanes;
@@ -102,32 +91,32 @@ class Asker {
   }
 
  private:
-  static constexpr int kMostAsked = 2;  // rows of lines
-  const Ahead& a_;
+  static constexpr int kMostRows = 2;  // rows of lines
+  const PrefetchRange& a_;
   int share_, channel_ = 0, row_ = 0;
 };
 
-// What becomes of the sums of four rows from `row` on.
-__attribute__((noinline)) void finish_quad(const Rows& a, int row);
+// Finishes the accumulators of four rows from `row` on.
+__attribute__((noinline)) void finish_four_rows(const Rows& a, int row);
 
-// Sums of float weights times float lines.
-struct Floats {
-  typedef F Sum;
+// float32 weights times float32 lines.
+struct Float32 {
+  typedef F Accumulator;
   typedef F Line;
   typedef F Spread;  // a weight, as often as there are lanes
-  static constexpr bool kQuads = false;
+  static constexpr bool kInt8 = false;
 
   // Not memcpy, for which GCC loads an integer first: one instruction more for every weight on ARM.
   static inline __attribute__((always_inline)) float number(const uint32_t* bits) {
     typedef float Stored __attribute__((may_alias));
     return *reinterpret_cast<const Stored*>(bits);
   }
-  static inline __attribute__((always_inline)) Sum start(const uint32_t* bias) { return broadcast(number(bias)); }
-  static inline __attribute__((always_inline)) Sum load(const void* p) { return load_line(p); }
-  static inline __attribute__((always_inline)) void store(void* p, Sum v) { store_line(p, v); }
+  static inline __attribute__((always_inline)) Accumulator start(const uint32_t* bias) { return broadcast(number(bias)); }
+  static inline __attribute__((always_inline)) Accumulator load(const void* p) { return load_line(p); }
+  static inline __attribute__((always_inline)) void store(void* p, Accumulator v) { store_line(p, v); }
   static inline __attribute__((always_inline)) Spread spread(const uint32_t* w) { return broadcast(number(w)); }
   static inline __attribute__((always_inline)) Line line(const void* p) { return load_line(p); }
-  static inline __attribute__((always_inline)) void add(Sum& sum, Spread w, Line x) { sum += w * x; }
+  static inline __attribute__((always_inline)) void add(Accumulator& sum, Spread w, Line x) { sum += w * x; }
 };
 
 // Rows with records of their own. PITCH: lines in a row of the packed tile. S: stride.
@@ -137,21 +126,21 @@ __attribute__((noinline)) void single_rows(const Rows& a) {
   const uint16_t* offset = a.offset;
   const uint32_t* value = a.value;
   float* sums = a.scratch;
-  Asker ahead(a.ahead, a.rows);
+  Prefetcher prefetcher(a.prefetch, a.rows);
   for (int r = 0; r < a.rows; ++r) {
-    ahead.ask();
-    typename T::Sum acc[TH * TW];
+    prefetcher.step();
+    typename T::Accumulator acc[TH * TW];
     if (a.first) {
-      const typename T::Sum bias = T::start(a.bias + r);
+      const typename T::Accumulator bias = T::start(a.bias + r);
 #pragma GCC unroll 32
       for (int i = 0; i < TH * TW; ++i) acc[i] = bias;
     } else {
 #pragma GCC unroll 32
       for (int i = 0; i < TH * TW; ++i) acc[i] = T::load(sums + i * kLanes);
     }
-    if (!T::kQuads && a.last && (PITCH == 0 || kAskWithSums)) {
+    if (!T::kInt8 && a.last && (PITCH == 0 || kPrefetchDuringMacs)) {
       const size_t row = PITCH == 0 ? r + 2 : r;
-      expect_out<TH, TW>(a, a.out + row * a.out_channel, a.add ? a.add + row * a.add_channel : nullptr);
+      prefetch_output<TH, TW>(a, a.out + row * a.out_channel, a.add ? a.add + row * a.add_channel : nullptr);
     }
     const uint16_t* const end = offset + a.count[r];
     for (; offset != end; ++offset, ++value) {
@@ -169,17 +158,17 @@ __attribute__((noinline)) void single_rows(const Rows& a) {
     }
     float* to = sums;
     if (a.last) {
-      if constexpr (T::kQuads) {
-        to = a.quad + (r & 3) * TH * TW * kLanes;
+      if constexpr (T::kInt8) {
+        to = a.four_rows + (r & 3) * TH * TW * kLanes;
       } else {
         write_out<TH, TW>(acc, a, a.out + r * a.out_channel, a.add ? a.add + r * a.add_channel : nullptr);
       }
     }
-    if (T::kQuads || !a.last) {
+    if (T::kInt8 || !a.last) {
 #pragma GCC unroll 32
       for (int i = 0; i < TH * TW; ++i) T::store(to + i * kLanes, acc[i]);
     }
-    if (T::kQuads && a.last && ((r & 3) == 3 || r == a.rows - 1)) finish_quad(a, r & ~3);
+    if (T::kInt8 && a.last && ((r & 3) == 3 || r == a.rows - 1)) finish_four_rows(a, r & ~3);
     sums += TH * TW * kLanes;
   }
 }
@@ -188,14 +177,15 @@ __attribute__((noinline)) void single_rows(const Rows& a) {
 template <class T, int TH, int TW, int PITCH, int S>
 inline __attribute__((always_inline)) void pair_part(const Rows& a, const char* tile, const uint16_t* offset,
                                                      const uint32_t* value, int n, const uint32_t* bias, float* sums,
-                                                     size_t second, float* out, const float* add, bool both, float* quad) {
-  if (kAskWithSums && !T::kQuads && PITCH != 0 && a.last) {
-    expect_out<TH, TW>(a, out, add);
-    if (both) expect_out<TH, TW>(a, out + a.out_channel, add ? add + a.add_channel : nullptr);
+                                                     size_t second, float* out, const float* add, bool both,
+                                                     float* four_rows) {
+  if (kPrefetchDuringMacs && !T::kInt8 && PITCH != 0 && a.last) {
+    prefetch_output<TH, TW>(a, out, add);
+    if (both) prefetch_output<TH, TW>(a, out + a.out_channel, add ? add + a.add_channel : nullptr);
   }
-  typename T::Sum one[TH * TW], two[TH * TW];
+  typename T::Accumulator one[TH * TW], two[TH * TW];
   if (a.first) {
-    const typename T::Sum bias_one = T::start(bias), bias_two = T::start(bias + 1);
+    const typename T::Accumulator bias_one = T::start(bias), bias_two = T::start(bias + 1);
 #pragma GCC unroll 32
     for (int i = 0; i < TH * TW; ++i) one[i] = bias_one, two[i] = bias_two;
   } else {
@@ -218,8 +208,8 @@ inline __attribute__((always_inline)) void pair_part(const Rows& a, const char* 
       }
     }
   }
-  if constexpr (T::kQuads) {
-    sums = a.last ? quad : sums;
+  if constexpr (T::kInt8) {
+    sums = a.last ? four_rows : sums;
   } else if (a.last) {
     write_out<TH, TW>(one, a, out, add);
     if (both) write_out<TH, TW>(two, a, out + a.out_channel, add ? add + a.add_channel : nullptr);
@@ -229,42 +219,42 @@ inline __attribute__((always_inline)) void pair_part(const Rows& a, const char* 
   for (int i = 0; i < TH * TW; ++i) T::store(sums + i * kLanes, one[i]), T::store(sums + second + i * kLanes, two[i]);
 }
 
-// Pairs of rows over a tile of any height: the weights of a pair stay in the first cache from part to part.
+// Pairs of rows over a tile of any height: the weights of a pair stay in the L1 cache from part to part.
 template <class T, int TW, int PITCH, int S>
 __attribute__((noinline)) void pair_rows(const Rows& a) {
   constexpr int kPart = LTH_PAIR_ACC / TW > 3 ? 3 : (LTH_PAIR_ACC / TW > 0 ? LTH_PAIR_ACC / TW : 1);
   const uint16_t* offset = a.offset;
   const uint32_t* value = a.value;
   const size_t second = static_cast<size_t>(a.th) * TW * kLanes;
-  Asker ahead(a.ahead, a.rows * ((a.th + kPart - 1) / kPart));
+  Prefetcher prefetcher(a.prefetch, a.rows * ((a.th + kPart - 1) / kPart));
   for (int r = 0; r < a.rows; ++r) {
     const int n = a.count[r];
     const bool both = !(a.odd && r == a.rows - 1);
     float* const row = a.scratch + r * 2 * second;
     for (int y = 0; y < a.th;) {
-      ahead.ask();
+      prefetcher.step();
       const char* const tile = static_cast<const char*>(a.tile) + y * PITCH * S * kLine;
       float* const sums = row + y * TW * kLanes;
       float* const out = a.out + 2 * r * a.out_channel + static_cast<size_t>(y) * a.out_pitch * kLanes;
       const float* const add =
           a.add ? a.add + 2 * r * a.add_channel + static_cast<size_t>(y) * a.out_pitch * kLanes : nullptr;
       const uint32_t* const bias = a.bias + 2 * r;
-      float* const quad = T::kQuads ? a.quad + (r & 1) * 2 * second + y * TW * kLanes : nullptr;
+      float* const four_rows = T::kInt8 ? a.four_rows + (r & 1) * 2 * second + y * TW * kLanes : nullptr;
       const int left = a.th - y;
       if (kPart >= 3 && left >= 3) {
         pair_part<T, kPart >= 3 ? 3 : 1, TW, PITCH, S>(a, tile, offset, value, n, bias, sums, second, out, add, both,
-                                                       quad);
+                                                       four_rows);
         y += 3;
       } else if (kPart >= 2 && left >= 2) {
         pair_part<T, kPart >= 2 ? 2 : 1, TW, PITCH, S>(a, tile, offset, value, n, bias, sums, second, out, add, both,
-                                                       quad);
+                                                       four_rows);
         y += 2;
       } else {
-        pair_part<T, 1, TW, PITCH, S>(a, tile, offset, value, n, bias, sums, second, out, add, both, quad);
+        pair_part<T, 1, TW, PITCH, S>(a, tile, offset, value, n, bias, sums, second, out, add, both, four_rows);
         y += 1;
       }
     }
-    if (T::kQuads && a.last && ((r & 1) == 1 || r == a.rows - 1)) finish_quad(a, 2 * (r & ~1));
+    if (T::kInt8 && a.last && ((r & 1) == 1 || r == a.rows - 1)) finish_four_rows(a, 2 * (r & ~1));
     offset += n;
     value += 2 * n;
   }
@@ -279,7 +269,7 @@ inline __attribute__((always_inline)) int run_parts(const Rows& a, int x, int r,
                                        a.scratch + r * 2 * second + x * kLanes, second,
                                        a.out + 2 * r * a.out_channel + x * kLanes,
                                        a.add ? a.add + 2 * r * a.add_channel + x * kLanes : nullptr, both,
-                             T::kQuads ? a.quad + (r & 1) * 2 * second + x * kLanes : nullptr);
+                             T::kInt8 ? a.four_rows + (r & 1) * 2 * second + x * kLanes : nullptr);
     return x + W;
   }
   if constexpr (W > 1) return run_parts<T, W - 1>(a, x, r, offset, value, n, both);
@@ -291,12 +281,12 @@ template <class T>
 __attribute__((noinline)) void pair_run(const Rows& a) {
   const uint16_t* offset = a.offset;
   const uint32_t* value = a.value;
-  Asker ahead(a.ahead, a.rows);
+  Prefetcher prefetcher(a.prefetch, a.rows);
   for (int r = 0; r < a.rows; ++r) {
-    ahead.ask();
+    prefetcher.step();
     const int n = a.count[r];
     const bool both = !(a.odd && r == a.rows - 1);
-    if (!T::kQuads && a.last) {
+    if (!T::kInt8 && a.last) {
       for (int x = 0; x < a.tw * kLanes; x += 16) {
         const size_t at = (2 * r + 2) * a.out_channel + x;
         __builtin_prefetch(a.out + at, 1);
@@ -308,7 +298,7 @@ __attribute__((noinline)) void pair_run(const Rows& a) {
       }
     }
     for (int x = 0; x < a.tw;) x = run_parts<T, LTH_PAIR_ACC>(a, x, r, offset, value, n, both);
-    if (T::kQuads && a.last && ((r & 1) == 1 || r == a.rows - 1)) finish_quad(a, 2 * (r & ~1));
+    if (T::kInt8 && a.last && ((r & 1) == 1 || r == a.rows - 1)) finish_four_rows(a, 2 * (r & ~1));
     offset += n;
     value += 2 * n;
   }

@@ -1,4 +1,4 @@
-// Dense sums of bytes by matrix tiles: a tile of 16 output rows by 16 cells of weights, times one of 16 cells by the 16 lanes
+// Dense int8 convolutions by matrix tiles: a tile of 16 output rows by 16 cells of weights, times one of 16 cells by the 16 lanes
 // of a line. Included by isa/amx.cpp and isa/amx_emulated.cpp, which set the macros that macros.inl lists.
 #define LTH_LANES 16
 #include "isa/generic/macros.inl"
@@ -19,7 +19,7 @@ namespace {
 #include "isa/generic/window_reads.inl"
 
 constexpr int kTileBytes = kMatrixRows * static_cast<int>(sizeof(MatrixRow));
-constexpr int kWeightTile = kMatrixLines, kLineTile = 7;  // behind those of sums: up to three of weights, one of lines
+constexpr int kWeightTile = kMatrixLines, kLineTile = 7;  // behind the accumulators: up to three of weights, one of lines
 
 // ---- packing
 
@@ -80,7 +80,7 @@ void pack_dense(const PackDense& a) {
   }
 }
 
-// ---- sums
+// ---- multiply-adds
 
 // The products of one loaded column of lines, with each column of the window that reads it.
 template <int LINES, int STRIDE, int COLUMNS, int J, int KX>
@@ -107,14 +107,14 @@ inline __attribute__((always_inline)) void load_bias(const MatrixRow* bias) {
   if constexpr (L + 1 < LINES) load_bias<LINES, L + 1>(bias);
 }
 
-// [row][line] lines, as finish_quad reads them.
+// [row][line] lines, as finish_four_rows reads them.
 template <int LINES, int L = 0>
 inline __attribute__((always_inline)) void store_sums(MatrixRow* to) {
   store_tile<L>(to + L, LINES * sizeof(MatrixRow));
   if constexpr (L + 1 < LINES) store_sums<LINES, L + 1>(to);
 }
 
-// The sums of 16 rows for LINES neighboring lines. next: matrix rows to the weights that are prefetched into the L2 cache
+// The accumulators of 16 rows for LINES neighboring lines. next: matrix rows to the weights that are prefetched into the L2 cache
 // meanwhile; 0 for none.
 template <int LINES, int STRIDE, int COLUMNS>
 inline __attribute__((always_inline)) void sum_block(const DenseRows& a, const char* lines, const MatrixRow* weights,
@@ -139,11 +139,11 @@ struct LineBlock {
   int y, x, n;
 };
 
-// The sums of rows [first, end) of a block, [row][line], become cells. line: cells from the tile's first line to the block's.
+// The accumulators of rows [first, end) of a block, [row][line], become cells. line: cells from the tile's first line to the block's.
 template <int LINES, bool ADD, bool ACT>
 inline void finish_block(const Rows& a, const float* sums, int first, int end, size_t line) {
   const Requantize& q = *a.requantize;
-  const B low = byte_bound(q.low), high = byte_bound(q.high);
+  const B low = uint8_bound(q.low), high = uint8_bound(q.high);
   for (int row = first; row < end; row += 4, sums += 4 * LINES * kLanes) {
     const F m[4] = {broadcast(q.multiplier[row]), broadcast(q.multiplier[row + 1]), broadcast(q.multiplier[row + 2]),
                     broadcast(q.multiplier[row + 3])};
@@ -160,14 +160,14 @@ template <int LINES>
 inline __attribute__((always_inline)) void finish_rows(const Rows& a, const MatrixRow* block, int first, size_t line) {
   const float* const sums = reinterpret_cast<const float*>(block);
   const int end = first + kMatrixRows < a.channels ? first + kMatrixRows : a.channels;
-  const bool act = a.requantize->finish.kind != Epilogue::kNone;
+  const bool act = a.requantize->finish.epilogue != Epilogue::kNone;
   if (a.requantize->to_floats) {
     Rows r = a;
     r.th = 1, r.tw = LINES;
     r.out += line;
     for (int row = first; row < end; row += 4) {
-      r.quad = const_cast<float*>(sums) + static_cast<size_t>(row - first) * LINES * kLanes;
-      finish_quad(r, row);
+      r.four_rows = const_cast<float*>(sums) + static_cast<size_t>(row - first) * LINES * kLanes;
+      finish_four_rows(r, row);
     }
   } else if (a.add != nullptr) {
     act ? finish_block<LINES, true, true>(a, sums, first, end, line) : finish_block<LINES, true, false>(a, sums, first, end, line);
@@ -178,7 +178,7 @@ inline __attribute__((always_inline)) void finish_rows(const Rows& a, const Matr
 
 template <int LINES, int STRIDE, int COLUMNS>
 __attribute__((noinline)) void run_block(const DenseRows& a, const LineBlock& block, int group) {
-  // The weights of a large layer come from memory, those of the next group while the first block of this one is summed.
+  // The weights of a large layer come from memory, those of the next group while the first block of this one is multiplied.
   const bool first = !a.lines_first && block.x == 0 && block.y == 0 && group + 1 < a.groups;
   const MatrixRow* const bias = a.scratch + group * kMatrixRows;
   MatrixRow* const sums = a.scratch + a.groups * kMatrixRows;

@@ -1,34 +1,34 @@
-// Instructions on bytes besides convolutions: to and from floats, sums, pools.
+// Operators on quantized tensors besides convolutions: to and from float32, additions, pools.
 // Requires layout_conversion.inl, tile_packing.inl, int8_epilogue.inl.
 
 constexpr int kSome = 16;  // lines that are converted at a time
 
 // (x / scale), rounded, + zero; a division as ONNX Runtime has it.
-void quantize(const float* lines, size_t channel_cells, int channels, size_t cells, const Quantized& q, uint32_t* out) {
+void quantize(const float* lines, size_t channel_cells, int channels, size_t cells, const Quantization& q, uint32_t* out) {
   const F scale = broadcast(q.scale);
   for (size_t i = 0; i < cells; i += kLanes) {
     F v[4];
     for (int k = 0; k < 4; ++k) v[k] = k < channels ? load_line(lines + k * channel_cells + i) / scale : F{};
-    store_cells(out + i, join(v[0], v[1], v[2], v[3], q.zero));
+    store_cells(out + i, join(v[0], v[1], v[2], v[3], q.zero_point));
   }
 }
 
 template <int K>
-inline void dequantize_channel(const uint32_t* lines, size_t cells, const Quantized& q, float* out) {
-  const F scale = broadcast(q.scale), zero = broadcast(static_cast<float>(q.zero));
+inline void dequantize_channel(const uint32_t* lines, size_t cells, const Quantization& q, float* out) {
+  const F scale = broadcast(q.scale), zero = broadcast(static_cast<float>(q.zero_point));
   for (size_t i = 0; i < cells; i += kLanes) {
     store_line(out + i, (byte_of<K>(load_cells(lines + i)) - zero) * scale);
   }
 }
 
-void dequantize(const uint32_t* lines, size_t cells, const Quantized& q, float* out, size_t channel_cells, int channels) {
+void dequantize(const uint32_t* lines, size_t cells, const Quantization& q, float* out, size_t channel_cells, int channels) {
   dequantize_channel<0>(lines, cells, q, out);
   if (channels > 1) dequantize_channel<1>(lines, cells, q, out + channel_cells);
   if (channels > 2) dequantize_channel<2>(lines, cells, q, out + 2 * channel_cells);
   if (channels > 3) dequantize_channel<3>(lines, cells, q, out + 3 * channel_cells);
 }
 
-void load_bytes(const float* nchw, size_t pixels, int channels, const PlaneShape& s, const Quantized& q, uint32_t* lines) {
+void load_quantized(const float* nchw, size_t pixels, int channels, const PlaneShape& s, const Quantization& q, uint32_t* lines) {
   alignas(64) float some[4][kSome * kLanes];
   for (int y = 0; y < s.h; ++y) {
     for (int x = 0; x < s.w; x += kSome) {
@@ -47,7 +47,7 @@ inline __attribute__((always_inline)) void store_channel(I cells, F scale, F zer
   store_grid_rows(reinterpret_cast<I>(v), rows, step, 4, to);
 }
 
-void store_line_of_bytes(const uint32_t* line, const PlaneShape& s, int y, int x, const Quantized& q, float* nchw,
+void store_quantized_line(const uint32_t* line, const PlaneShape& s, int y, int x, const Quantization& q, float* nchw,
                          size_t pixels, int channels) {
   for (int l = 0; l < kLanes; ++l) {
     const int row = l / kGridX * s.h + y, column = l % kGridX * s.w + x;
@@ -55,7 +55,7 @@ void store_line_of_bytes(const uint32_t* line, const PlaneShape& s, int y, int x
     float* const to = nchw + static_cast<size_t>(row) * s.W + column;
     for (int k = 0; k < channels; ++k) {
       const int byte = static_cast<int>(line[l] >> 8 * k & 255);
-      to[k * pixels] = static_cast<float>(byte - q.zero) * q.scale;
+      to[k * pixels] = static_cast<float>(byte - q.zero_point) * q.scale;
     }
   }
 }
@@ -72,15 +72,15 @@ inline void prefetch_rows(const PlaneShape& s, int y, float* nchw, size_t pixels
   }
 }
 
-void store_bytes(const uint32_t* lines, const PlaneShape& s, const Quantized& q, float* nchw, size_t pixels, int channels) {
-  const F scale = broadcast(q.scale), zero = broadcast(static_cast<float>(q.zero));
+void store_quantized(const uint32_t* lines, const PlaneShape& s, const Quantization& q, float* nchw, size_t pixels, int channels) {
+  const F scale = broadcast(q.scale), zero = broadcast(static_cast<float>(q.zero_point));
   for (int y = 0; y < s.h; ++y) {
     const int rows = rows_with(s, y);
     prefetch_rows(s, y + 1, nchw, pixels, channels);
     for (int x = 0; x < s.w;) {
       const uint32_t* const from = lines + (static_cast<size_t>(y) * s.w + x) * kLanes;
-      if (!whole_quad(s, x)) {
-        store_line_of_bytes(from, s, y, x, q, nchw, pixels, channels);
+      if (!four_columns(s, x)) {
+        store_quantized_line(from, s, y, x, q, nchw, pixels, channels);
         ++x;
         continue;
       }
@@ -104,26 +104,26 @@ template <int K>
 inline __attribute__((always_inline)) F added(I x, I y, bool both, const Requantize& q) {
   F v = byte_of<K>(x) * broadcast(q.scale) + broadcast(q.offset);
   if (both) v += byte_of<K>(y) * broadcast(q.add_scale);
-  if (q.finish.kind != Epilogue::kNone) v = activate(v, q.finish) * broadcast(q.to_steps);
+  if (q.finish.epilogue != Epilogue::kNone) v = activate(v, q.finish) * broadcast(q.to_steps);
   return v;
 }
 
-void add_bytes(const uint32_t* x, const uint32_t* y, size_t cells, const Requantize& q, uint32_t* out) {
-  const B low = byte_bound(q.low), high = byte_bound(q.high);
+void add_quantized(const uint32_t* x, const uint32_t* y, size_t cells, const Requantize& q, uint32_t* out) {
+  const B low = uint8_bound(q.low), high = uint8_bound(q.high);
   const bool both = y != nullptr;
   for (size_t i = 0; i < cells; i += kLanes) {
     const I a = load_cells(x + i), b = both ? load_cells(y + i) : I{};
-    const I made = join(added<0>(a, b, both, q), added<1>(a, b, both, q), added<2>(a, b, both, q), added<3>(a, b, both, q), q.zero);
+    const I made = join(added<0>(a, b, both, q), added<1>(a, b, both, q), added<2>(a, b, both, q), added<3>(a, b, both, q), q.zero_point);
     store_cells(out + i, between(made, low, high));
   }
 }
 
-inline __attribute__((always_inline)) I larger_bytes(I x, I y) {
+inline __attribute__((always_inline)) I larger_uint8(I x, I y) {
   const B a = reinterpret_cast<B>(x), b = reinterpret_cast<B>(y);
   return reinterpret_cast<I>(a > b ? a : b);
 }
 
-void max_pool_bytes(const uint32_t* source, const LineMap& map, const PlaneShape& out, int kh, int kw, int sh, int sw,
+void max_pool_quantized(const uint32_t* source, const LineMap& map, const PlaneShape& out, int kh, int kw, int sh, int sw,
                     int dh, int dw, uint32_t* lines) {
-  pool(source, map, out, kh, kw, sh, sw, dh, dw, I{}, larger_bytes, lines);
+  pool(source, map, out, kh, kw, sh, sw, dh, dw, I{}, larger_uint8, lines);
 }

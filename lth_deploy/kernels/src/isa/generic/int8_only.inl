@@ -1,4 +1,4 @@
-// The kernels whose products are of bytes, for instruction sets that otherwise have the kernels of another: they work on the
+// The kernels that multiply int8 weights, for instruction sets that otherwise have the kernels of another: they work on the
 // same tiles. Included by the files of isa/, which set the macros that macros.inl lists.
 #include "isa/generic/macros.inl"
 #include "isa/isa.h"
@@ -13,13 +13,14 @@ namespace lth {
 namespace {
 
 #include "isa/generic/vectors.inl"
-#include "isa/generic/conv_rows.inl"
 #include "isa/generic/activations.inl"
+#include "isa/generic/conv_rows.inl"
 #include "isa/generic/int8_vectors.inl"
 #include "isa/generic/int8_epilogue.inl"
 #include "isa/generic/tile_dispatch.inl"
 
-constexpr ByteSums kByteSums = {LTH_ISA_NAME, single_kernel<Bytes>, pair_kernel<Bytes>, LTH_QUAD_TUNING, LTH_QUAD_PAIR_TUNING, kByteShift};
+constexpr Int8Kernels kInt8Kernels = {LTH_ISA_NAME,         single_kernel<Int8>,    pair_kernel<Int8>,
+                                      LTH_INT8_TUNING, LTH_INT8_PAIR_TUNING, kByteShift};
 
 }  // namespace
 }  // namespace lth

@@ -1,5 +1,5 @@
-// What differs from one instruction set to the next where cells are four bytes: the product of bytes by weights, and
-// the way from floats to bytes and back. Each form gives the same bits.
+// What differs from one instruction set to the next where a cell is four uint8: the products with int8 weights, and the
+// way from float32 to uint8 and back. Each form gives the same bits.
 // Requires vectors.inl.
 
 typedef uint8_t B __attribute__((vector_size(LTH_LANES * 4)));
@@ -82,18 +82,18 @@ inline __attribute__((always_inline)) F byte_of(I cells) {
 #if LTH_LANES == 16 && defined(__AVX512VNNI__)
 
 constexpr int kByteShift = 0;
-typedef I QuadWeight;
-inline __attribute__((always_inline)) QuadWeight quad_weight(const uint32_t* w) { return broadcast_cell(*w); }
-inline __attribute__((always_inline)) void dot(I& sum, QuadWeight w, I x) {
+typedef I Int8Weight;
+inline __attribute__((always_inline)) Int8Weight int8_weight(const uint32_t* w) { return broadcast_cell(*w); }
+inline __attribute__((always_inline)) void dot(I& sum, Int8Weight w, I x) {
   sum = (I)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)x, (__m512i)w);
 }
 
 #elif LTH_LANES == 8 && defined(__AVXVNNI__)
 
 constexpr int kByteShift = 0;
-typedef I QuadWeight;
-inline __attribute__((always_inline)) QuadWeight quad_weight(const uint32_t* w) { return broadcast_cell(*w); }
-inline __attribute__((always_inline)) void dot(I& sum, QuadWeight w, I x) {
+typedef I Int8Weight;
+inline __attribute__((always_inline)) Int8Weight int8_weight(const uint32_t* w) { return broadcast_cell(*w); }
+inline __attribute__((always_inline)) void dot(I& sum, Int8Weight w, I x) {
   sum = (I)_mm256_dpbusd_avx_epi32((__m256i)sum, (__m256i)x, (__m256i)w);
 }
 
@@ -102,10 +102,10 @@ inline __attribute__((always_inline)) void dot(I& sum, QuadWeight w, I x) {
 // Bytes 0 and 2, and bytes 1 and 3, as 16 bits: their products never saturate, as those of vpmaddubsw do.
 constexpr int kByteShift = 0;
 typedef int16_t H __attribute__((vector_size(LTH_LANES * 4)));
-struct QuadWeight {
+struct Int8Weight {
   H even, odd;
 };
-inline __attribute__((always_inline)) QuadWeight quad_weight(const uint32_t* w) {
+inline __attribute__((always_inline)) Int8Weight int8_weight(const uint32_t* w) {
   const H both = reinterpret_cast<H>(broadcast_cell(*w));
   return {both << 8 >> 8, both >> 8};
 }
@@ -116,7 +116,7 @@ inline __attribute__((always_inline)) I products(H x, H w) {
   return (I)_mm256_madd_epi16((__m256i)x, (__m256i)w);
 #endif
 }
-inline __attribute__((always_inline)) void dot(I& sum, QuadWeight w, I x) {
+inline __attribute__((always_inline)) void dot(I& sum, Int8Weight w, I x) {
   typedef uint16_t U __attribute__((vector_size(LTH_LANES * 4)));
   const U bytes = reinterpret_cast<U>(x);
   sum += products(reinterpret_cast<H>(bytes & 255), w.even) + products(reinterpret_cast<H>(bytes >> 8), w.odd);
@@ -125,29 +125,29 @@ inline __attribute__((always_inline)) void dot(I& sum, QuadWeight w, I x) {
 #elif LTH_LANES == 4 && defined(__ARM_FEATURE_MATMUL_INT8)
 
 constexpr int kByteShift = 0;
-typedef I QuadWeight;
-inline __attribute__((always_inline)) QuadWeight quad_weight(const uint32_t* w) { return broadcast_cell(*w); }
-inline __attribute__((always_inline)) void dot(I& sum, QuadWeight w, I x) {
+typedef I Int8Weight;
+inline __attribute__((always_inline)) Int8Weight int8_weight(const uint32_t* w) { return broadcast_cell(*w); }
+inline __attribute__((always_inline)) void dot(I& sum, Int8Weight w, I x) {
   sum = (I)vusdotq_s32((int32x4_t)sum, (uint8x16_t)x, (int8x16_t)w);
 }
 
 #elif LTH_LANES == 4 && defined(__ARM_FEATURE_DOTPROD)
 
 constexpr int kByteShift = 128;  // both factors are signed: x - 128 instead of x, and the bias makes up for it
-typedef I QuadWeight;
-inline __attribute__((always_inline)) QuadWeight quad_weight(const uint32_t* w) { return broadcast_cell(*w); }
-inline __attribute__((always_inline)) void dot(I& sum, QuadWeight w, I x) {
+typedef I Int8Weight;
+inline __attribute__((always_inline)) Int8Weight int8_weight(const uint32_t* w) { return broadcast_cell(*w); }
+inline __attribute__((always_inline)) void dot(I& sum, Int8Weight w, I x) {
   sum = (I)vdotq_s32((int32x4_t)sum, veorq_s8((int8x16_t)x, vdupq_n_s8(-128)), (int8x16_t)w);
 }
 
 #elif LTH_LANES == 4 && defined(__aarch64__)
 
 constexpr int kByteShift = 0;
-typedef int16x4_t QuadWeight;
-inline __attribute__((always_inline)) QuadWeight quad_weight(const uint32_t* w) {
+typedef int16x4_t Int8Weight;
+inline __attribute__((always_inline)) Int8Weight int8_weight(const uint32_t* w) {
   return vget_low_s16(vmovl_s8((int8x8_t)vdup_n_u32(*w)));
 }
-inline __attribute__((always_inline)) void dot(I& sum, QuadWeight w, I x) {
+inline __attribute__((always_inline)) void dot(I& sum, Int8Weight w, I x) {
   const int16x8_t low = (int16x8_t)vmovl_u8(vget_low_u8((uint8x16_t)x));
   const int16x8_t high = (int16x8_t)vmovl_u8(vget_high_u8((uint8x16_t)x));
   const int32x4_t a = vmull_s16(vget_low_s16(low), w), b = vmull_s16(vget_high_s16(low), w);
@@ -158,14 +158,14 @@ inline __attribute__((always_inline)) void dot(I& sum, QuadWeight w, I x) {
 #else
 
 constexpr int kByteShift = 0;
-struct QuadWeight {
+struct Int8Weight {
   I byte[4];
 };
-inline __attribute__((always_inline)) QuadWeight quad_weight(const uint32_t* w) {
+inline __attribute__((always_inline)) Int8Weight int8_weight(const uint32_t* w) {
   const I all = broadcast_cell(*w);
   return {{all << 24 >> 24, all << 16 >> 24, all << 8 >> 24, all >> 24}};
 }
-inline __attribute__((always_inline)) void dot(I& sum, const QuadWeight& w, I x) {
+inline __attribute__((always_inline)) void dot(I& sum, const Int8Weight& w, I x) {
   sum += (x & 255) * w.byte[0] + (x >> 8 & 255) * w.byte[1] + (x >> 16 & 255) * w.byte[2] + (x >> 24 & 255) * w.byte[3];
 }
 

@@ -14,8 +14,8 @@ namespace lth {
 namespace {
 
 #include "isa/generic/vectors.inl"
-#include "isa/generic/conv_rows.inl"
 #include "isa/generic/activations.inl"
+#include "isa/generic/conv_rows.inl"
 #include "isa/generic/layout_conversion.inl"
 #include "isa/generic/window_reads.inl"
 #include "isa/generic/tile_packing.inl"
@@ -26,13 +26,14 @@ namespace {
 #include "isa/generic/weighted_sum.inl"
 #include "isa/generic/tile_dispatch.inl"
 
-constexpr ByteSums kByteSums = {LTH_ISA_NAME, single_kernel<Bytes>, pair_kernel<Bytes>, LTH_QUAD_TUNING, LTH_QUAD_PAIR_TUNING, kByteShift};
+constexpr Int8Kernels kInt8Kernels = {LTH_ISA_NAME,         single_kernel<Int8>,    pair_kernel<Int8>,
+                                      LTH_INT8_TUNING, LTH_INT8_PAIR_TUNING, kByteShift};
 
 constexpr Isa kIsa = {
-    LTH_ISA_NAME, kLanes,     LTH_MAX_ACC,    LTH_TILE_W,  LTH_MAX_RUN,  LTH_PAIR_ACC, single_kernel<Floats>,
-    pair_kernel<Floats>,      pack_tile,      pack_run,    load_plane,   store_plane,  load_rows,
-    store_rows,   max_pool,   resample,       interpolate, add_lines,    load_bytes,   store_bytes,
-    quantize,     dequantize, add_bytes,      max_pool_bytes,            weighted_sum, &kByteSums,
+    LTH_ISA_NAME, kLanes,     LTH_MAX_ACC,    LTH_TILE_W,  LTH_MAX_RUN,  LTH_PAIR_ACC, single_kernel<Float32>,
+    pair_kernel<Float32>,      pack_tile,      pack_run,    load_plane,   store_plane,  load_rows,
+    store_rows,   max_pool,   resample,       interpolate, add_lines,    load_quantized,   store_quantized,
+    quantize,     dequantize, add_quantized,      max_pool_quantized,            weighted_sum, &kInt8Kernels,
     LTH_SINGLE_TUNING,        LTH_PAIR_TUNING};
 
 }  // namespace

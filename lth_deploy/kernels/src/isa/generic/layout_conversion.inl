@@ -12,7 +12,7 @@ inline void transpose4(Q& a, Q& b, Q& c, Q& d) {
 }
 
 // Columns x .. x + 3 of all four lanes exist.
-inline bool whole_quad(const PlaneShape& s, int x) { return x + 4 <= s.w && 3 * s.w + x + 4 <= s.W; }
+inline bool four_columns(const PlaneShape& s, int x) { return x + 4 <= s.w && 3 * s.w + x + 4 <= s.W; }
 
 // Rows of the lane grid that have row y of their sub-image.
 inline int rows_with(const PlaneShape& s, int y) { return y < s.H ? (s.H - 1 - y) / s.h + 1 : 0; }

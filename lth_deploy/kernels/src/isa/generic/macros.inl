@@ -9,9 +9,9 @@
 // LTH_TILE_W              widest tile, in lines; fixes the pitch of packed tiles
 // LTH_MAX_RUN             longest run, in lines
 // LTH_PAIR_ACC            accumulators for each row where two rows share their records
-// LTH_QUAD_TUNING         the Tuning (isa.h) of single rows of quantized tensors
-// LTH_QUAD_PAIR_TUNING    ... of pairs of rows of quantized tensors
-// LTH_ASK_WITH_SUMS       defined where lines are prefetched while products are summed, which needs long rows
+// LTH_INT8_TUNING         the Tuning (isa.h) of single rows of int8 weights
+// LTH_INT8_PAIR_TUNING    ... of pairs of rows of int8 weights
+// LTH_PREFETCH_DURING_MACS  defined where lines are prefetched between multiply-adds, which needs long rows
 //
 // kernels.inl alone:
 // LTH_SINGLE_TUNING       the Tuning of single rows of float32
@@ -32,7 +32,7 @@
 #if !defined(LTH_MAX_ACC) || !defined(LTH_TILE_W) || !defined(LTH_MAX_RUN) || !defined(LTH_PAIR_ACC)
 #error "set LTH_MAX_ACC, LTH_TILE_W, LTH_MAX_RUN and LTH_PAIR_ACC"
 #endif
-#if !defined(LTH_QUAD_TUNING) || !defined(LTH_QUAD_PAIR_TUNING)
-#error "set LTH_QUAD_TUNING and LTH_QUAD_PAIR_TUNING"
+#if !defined(LTH_INT8_TUNING) || !defined(LTH_INT8_PAIR_TUNING)
+#error "set LTH_INT8_TUNING and LTH_INT8_PAIR_TUNING"
 #endif
 #endif

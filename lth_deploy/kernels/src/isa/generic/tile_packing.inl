@@ -1,23 +1,23 @@
 // Moving lines: packing with halos, pools, resampling, element-wise sums.
 // Requires conv_rows.inl, activations.inl, window_reads.inl.
 
-// The lines of a tile that are copied as they are, channel by channel. The next channel is asked for meanwhile, since no
-// hardware foresees where it lies.
+// The lines of a tile that are copied as they are, channel by channel. The next channel is prefetched meanwhile: the
+// hardware prefetcher cannot know where it lies.
 inline void pack_inside(const PackTile& a, const PlainSpan& rows, const PlainSpan& columns) {
   const int first = a.map.rows[a.row0 + rows.first].source * a.map.source_w + a.map.columns[a.col0 + columns.first].source;
   for (int k = 0; k < a.n_channels; ++k) {
     const I* from = reinterpret_cast<const I*>(a.source + a.channels[k] * a.channel_cells) + first;
     const int next = a.channels[k + 1 < a.n_channels ? k + 1 : k];
-    const I* soon = reinterpret_cast<const I*>(a.source + next * a.channel_cells) + first;
+    const I* next_from = reinterpret_cast<const I*>(a.source + next * a.channel_cells) + first;
     I* to = reinterpret_cast<I*>(a.tile) + static_cast<size_t>(k) * a.channel_lines + rows.first * a.pitch + columns.first;
-    for (int r = 0; r < rows.n; ++r, from += a.map.source_w, soon += a.map.source_w, to += a.pitch) {
-      for (int c = 0; c < columns.n; ++c) __builtin_prefetch(soon + c);
+    for (int r = 0; r < rows.n; ++r, from += a.map.source_w, next_from += a.map.source_w, to += a.pitch) {
+      for (int c = 0; c < columns.n; ++c) __builtin_prefetch(next_from + c);
       for (int c = 0; c < columns.n; ++c) to[c] = from[c];
     }
   }
 }
 
-inline void ask_at_once(const Ahead& a) {
+inline void prefetch_at_once(const PrefetchRange& a) {
   for (int k = 0; k < a.n_channels; ++k) {
     const uint32_t* from = a.source + a.channels[k] * a.channel_cells + static_cast<size_t>(a.first) * kLanes;
     for (int r = 0; r < a.n_rows; ++r, from += a.pitch * kLanes) {
@@ -27,7 +27,7 @@ inline void ask_at_once(const Ahead& a) {
 }
 
 void pack_tile(const PackTile& a) {
-  if (!kAskWithSums) ask_at_once(a.next);
+  if (!kPrefetchDuringMacs) prefetch_at_once(a.next);
   const I fill = static_cast<int32_t>(a.fill) - I{};
   PlainSpan rows, columns;
   if (a.map.aligned) {
@@ -50,10 +50,10 @@ void pack_tile(const PackTile& a) {
 void pack_run(const PackRun& a) {
   const I fill = static_cast<int32_t>(a.fill) - I{};
   if (a.contiguous) {
-    for (int u = 0; u < a.n_units; ++u) {
+    for (int t = 0; t < a.n_taps; ++t) {
       const I* const from =
-          reinterpret_cast<const I*>(a.source + a.units[u].channel * a.channel_cells) + a.first;
-      I* const to = reinterpret_cast<I*>(a.tile) + static_cast<size_t>(u) * a.run_lines;
+          reinterpret_cast<const I*>(a.source + a.taps[t].channel * a.channel_cells) + a.first;
+      I* const to = reinterpret_cast<I*>(a.tile) + static_cast<size_t>(t) * a.run_lines;
       for (int j = 0; j < a.count; ++j) to[j] = from[j];
     }
     return;
@@ -62,14 +62,14 @@ void pack_run(const PackRun& a) {
     const int y = (a.first + j) / a.out_w, x = (a.first + j) % a.out_w;
     Fetch f{};
     int ky = -1, kx = -1;
-    for (int u = 0; u < a.n_units; ++u) {
-      const Unit unit = a.units[u];
-      if (unit.ky != ky || unit.kx != kx) {
-        ky = unit.ky, kx = unit.kx;
+    for (int t = 0; t < a.n_taps; ++t) {
+      const ChannelTap tap = a.taps[t];
+      if (tap.ky != ky || tap.kx != kx) {
+        ky = tap.ky, kx = tap.kx;
         f = prepare(a.map, y * a.sh + ky, x * a.sw + kx);
       }
-      reinterpret_cast<I*>(a.tile)[static_cast<size_t>(u) * a.run_lines + j] =
-          fetch(f, a.map.aligned, a.source + unit.channel * a.channel_cells, fill);
+      reinterpret_cast<I*>(a.tile)[static_cast<size_t>(t) * a.run_lines + j] =
+          fetch(f, a.map.aligned, a.source + tap.channel * a.channel_cells, fill);
     }
   }
 }
@@ -82,7 +82,7 @@ inline bool window_is_plain(const Axis* axis, int first, int taps, int step) {
   return true;
 }
 
-inline __attribute__((always_inline)) I larger_floats(I x, I y) {
+inline __attribute__((always_inline)) I larger_float(I x, I y) {
   return reinterpret_cast<I>(larger(reinterpret_cast<F>(x), reinterpret_cast<F>(y)));
 }
 
@@ -93,11 +93,11 @@ inline __attribute__((always_inline)) void pool(const uint32_t* source, const Li
                                                 uint32_t* lines) {
   for (int y = 0; y < out.h; ++y) {
     const bool plain_rows = map.aligned && window_is_plain(map.rows, y * sh, kh, dh);
-    const int next = map.rows[y * sh + (kh - 1) * dh].source + 1;  // what the row behind this one will read first
+    const int next_row = map.rows[y * sh + (kh - 1) * dh].source + 1;  // what the row below this one will read first
     for (int x = 0; x < out.w; ++x) {
-      for (int r = next; map.aligned && r < next + sh; ++r) {
-        const uint32_t* const soon = source + (static_cast<size_t>(r) * map.source_w + x * sw) * kLanes;
-        for (int cell = 0; cell < sw * kLanes; cell += 16) __builtin_prefetch(soon + cell);
+      for (int r = next_row; map.aligned && r < next_row + sh; ++r) {
+        const uint32_t* const next = source + (static_cast<size_t>(r) * map.source_w + x * sw) * kLanes;
+        for (int cell = 0; cell < sw * kLanes; cell += 16) __builtin_prefetch(next + cell);
       }
       const bool plain = plain_rows && window_is_plain(map.columns, x * sw, kw, dw);
       I best = lowest;
@@ -120,7 +120,7 @@ inline __attribute__((always_inline)) void pool(const uint32_t* source, const Li
 void max_pool(const float* source, const LineMap& map, const PlaneShape& out, int kh, int kw, int sh, int sw, int dh,
               int dw, float* lines) {
   pool(reinterpret_cast<const uint32_t*>(source), map, out, kh, kw, sh, sw, dh, dw,
-       reinterpret_cast<I>(broadcast(-__builtin_inff())), larger_floats, reinterpret_cast<uint32_t*>(lines));
+       reinterpret_cast<I>(broadcast(-__builtin_inff())), larger_float, reinterpret_cast<uint32_t*>(lines));
 }
 
 void resample(const uint32_t* source, const LineMap& map, const PlaneShape& out, uint32_t* lines) {

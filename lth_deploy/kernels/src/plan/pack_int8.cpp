@@ -13,20 +13,20 @@ std::vector<Entry> quad_entries(const Weight& weight, const Window& k) {
   const int taps = k.kh * k.kw, in = static_cast<int>(weight.dims[1]), cells = (in + kQuad - 1) / kQuad;
   const size_t per_row = static_cast<size_t>(in) * taps;
   std::vector<Entry> entries;
-  std::vector<uint32_t> quads(static_cast<size_t>(cells) * taps);
+  std::vector<uint32_t> int8_rows(static_cast<size_t>(cells) * taps);
   for (size_t i = 0; i < weight.position.size();) {
     const size_t row = weight.position[i] / per_row;
-    std::fill(quads.begin(), quads.end(), 0);
+    std::fill(int8_rows.begin(), int8_rows.end(), 0);
     for (; i < weight.position.size() && weight.position[i] / per_row == row; ++i) {
       const size_t in_row = weight.position[i] % per_row, channel = in_row / taps, tap = in_row % taps;
       const uint32_t byte = static_cast<uint8_t>(weight.integer[i]);
-      quads[channel / kQuad * taps + tap] |= byte << 8 * (channel % kQuad);
+      int8_rows[channel / kQuad * taps + tap] |= byte << 8 * (channel % kQuad);
     }
-    for (size_t q = 0; q < quads.size(); ++q) {
-      if (quads[q] == 0) continue;
+    for (size_t q = 0; q < int8_rows.size(); ++q) {
+      if (int8_rows[q] == 0) continue;
       const int tap = static_cast<int>(q) % taps;
       entries.push_back({static_cast<int32_t>(row), static_cast<int32_t>(q / taps), static_cast<int16_t>(tap / k.kw),
-                         static_cast<int16_t>(tap % k.kw), {quads[q], 0}});
+                         static_cast<int16_t>(tap % k.kw), {int8_rows[q], 0}});
     }
   }
   return entries;
@@ -34,10 +34,10 @@ std::vector<Entry> quad_entries(const Weight& weight, const Window& k) {
 
 }  // namespace
 
-PackedConv pack_quads(const Weight& weight, int groups, const Window& window, const Isa& isa) {
+PackedConv pack_int8(const Weight& weight, int groups, const Window& window, const Isa& isa) {
   const int cells = static_cast<int>((weight.dims[1] + kQuad - 1) / kQuad);
   PackedConv conv;
-  conv.quads = true;
+  conv.is_int8 = true;
   std::vector<Entry> entries = quad_entries(weight, window);
   if (isa.dense != nullptr && groups == 1) {
     conv.out_channels = static_cast<int>(weight.dims[0]);

@@ -1,9 +1,9 @@
-#include "naive_roi_align.h"
+#include "roi_align.h"
 
 #include <algorithm>
 #include <cmath>
 
-#include "naive_region.h"
+#include "region.h"
 
 namespace lth {
 namespace {
@@ -72,7 +72,7 @@ std::vector<double> naive_roi_align(const RoiAlign& how, const Boxes& boxes) {
     work += rows.counted() * columns.counted() * static_cast<double>(boxes.channels);
     if (work > kMaxWork) throw TooLarge("too many samples for the oracle");
     for (int64_t c = 0; c < boxes.channels; ++c) {
-      const float* plane = boxes.pictures + (boxes.image[box] * boxes.channels + c) * boxes.rows * boxes.columns;
+      const float* plane = boxes.features + (boxes.image[box] * boxes.channels + c) * boxes.rows * boxes.columns;
       for (size_t i = 0; i < rows.inside.size(); ++i) {
         for (size_t j = 0; j < columns.inside.size(); ++j) out.push_back(mean(plane, boxes, rows, columns, i, j));
       }

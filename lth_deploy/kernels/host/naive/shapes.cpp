@@ -1,6 +1,8 @@
-#include "naive_shapes.h"
+#include "shapes.h"
 
 #include <algorithm>
+
+#include "op.h"
 
 namespace lth {
 namespace {
@@ -21,6 +23,15 @@ int64_t window_size(int64_t in, int before, int after, int kernel, int dilation,
   return span < 0 ? 0 : span / stride + 1;
 }
 
+// The rule of most operators.
+void same_plane(const NaiveShapes& shapes, const Instr& instr, Plane& plane) {
+  plane = shapes.planes[instr.args[0]];
+  plane.c = instr.channels;
+  for (int argument : instr.args) expect_same_plane(plane, shapes.planes[argument]);
+}
+
+}  // namespace
+
 Plane window_plane(const Plane& in, int64_t channels, const Window& w) {
   return {in.n, channels, window_size(in.h, w.pt, w.pb, w.kh, w.dh, w.sh),
           window_size(in.w, w.pl, w.pr, w.kw, w.dw, w.sw)};
@@ -30,47 +41,18 @@ void expect_same_plane(const Plane& a, const Plane& b) {
   if (a.n != b.n || a.h != b.h || a.w != b.w) throw Error("tensors of different planes");
 }
 
-}  // namespace
+void naive_window_shape(const NaiveShapes& shapes, const Instr& instr, Plane& plane) {
+  plane = window_plane(shapes.planes[instr.args[0]], instr.channels, instr.window);
+  if (instr.add >= 0) expect_same_plane(plane, shapes.planes[instr.add]);
+}
 
 std::vector<Plane> naive_planes(const Program& program, const std::vector<Shape>& shapes) {
   if (shapes.size() != static_cast<size_t>(program.inputs)) throw Error("another number of inputs");
   std::vector<Plane> planes;
   for (const Instr& instr : program.instrs) {
+    const auto rule = naive_op(instr.op).shape;
     Plane plane;
-    if (instr.op == Op::kLoad || instr.op == Op::kLoadRows) {
-      const Shape& shape = shapes[instr.args[0]];
-      if (shape.rank != (instr.rows ? 2 : 4)) throw Error("an input of another rank");
-      plane = {shape.dims[0], shape.dims[1], instr.rows ? 1 : shape.dims[2], instr.rows ? 1 : shape.dims[3]};
-      if (plane.c != instr.channels) throw Error("an input with other channels");
-    } else {
-      plane = planes[instr.args[0]];
-      plane.c = instr.channels;
-    }
-    switch (instr.op) {
-      case Op::kConv:
-      case Op::kQConv:
-      case Op::kMaxPool:
-        plane = window_plane(planes[instr.args[0]], instr.channels, instr.window);
-        if (instr.add >= 0) expect_same_plane(plane, planes[instr.add]);
-        break;
-      case Op::kConvTranspose:
-      case Op::kQConvTranspose:
-        plane.h *= instr.window.kh;
-        plane.w *= instr.window.kw;
-        break;
-      case Op::kResize:
-        if (plane.n != planes[instr.args[1]].n) throw Error("batches differ");
-        plane.h = planes[instr.args[1]].h;
-        plane.w = planes[instr.args[1]].w;
-        break;
-      case Op::kAdd:
-      case Op::kQAdd:
-      case Op::kConcat:
-        for (int argument : instr.args) expect_same_plane(plane, planes[argument]);
-        break;
-      default:
-        break;
-    }
+    (rule != nullptr ? rule : same_plane)({shapes, planes}, instr, plane);
     check_size(plane);
     planes.push_back(plane);
   }

@@ -1,8 +1,10 @@
-#include "naive_resample.h"
-
+// resize
 #include <algorithm>
 #include <cmath>
 #include <utility>
+
+#include "op.h"
+#include "plan/geometry.h"
 
 namespace lth {
 namespace {
@@ -44,29 +46,22 @@ void interpolate(Resampling resampling, const NaiveTensor& in, NaiveTensor& out)
   }
 }
 
+void shape(const NaiveShapes& shapes, const Instr& instr, Plane& plane) {
+  const Plane &in = shapes.planes[instr.args[0]], &like = shapes.planes[instr.args[1]];
+  if (in.n != like.n) throw Error("batches differ");
+  plane = {in.n, instr.channels, like.h, like.w};
+}
+
+void run(NaiveRun& run, const Instr& instr, NaiveTensor& out) {
+  const auto resampling = static_cast<Resampling>(instr.option);
+  const NaiveTensor& in = run.tensor(instr.args[0]);
+  if (resampling != Resampling::kNearest) return interpolate(resampling, in, out);
+  nearest(in, out);
+  out.exact = in.exact;
+}
+
 }  // namespace
 
-void naive_max_pool(const Window& w, const NaiveTensor& in, double lowest, NaiveTensor& out) {
-  for (int64_t nc = 0; nc < out.plane.n * out.plane.c; ++nc) {
-    const double* from = in.channel(0, nc);
-    for (int64_t y = 0; y < out.plane.h; ++y) {
-      for (int64_t x = 0; x < out.plane.w; ++x) {
-        double best = lowest;
-        for (int ky = 0; ky < w.kh; ++ky) {
-          for (int kx = 0; kx < w.kw; ++kx) {
-            const int64_t iy = y * w.sh + ky * w.dh - w.pt, ix = x * w.sw + kx * w.dw - w.pl;
-            if (iy < 0 || iy >= in.plane.h || ix < 0 || ix >= in.plane.w) continue;
-            best = std::max(best, from[iy * in.plane.w + ix]);
-          }
-        }
-        out.channel(0, nc)[y * out.plane.w + x] = best;
-      }
-    }
-  }
-}
-
-void naive_resize(Resampling resampling, const NaiveTensor& in, NaiveTensor& out) {
-  return resampling == Resampling::kNearest ? nearest(in, out) : interpolate(resampling, in, out);
-}
+extern constexpr NaiveOp kNaiveResize{shape, run};
 
 }  // namespace lth

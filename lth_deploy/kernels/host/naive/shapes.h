@@ -13,6 +13,21 @@ struct Plane {
   int64_t elements() const { return n * c * h * w; }
 };
 
+// What the shape rule of an operator sees: the shapes of the inputs, and the planes of the tensors so far.
+struct NaiveShapes {
+  const std::vector<Shape>& inputs;
+  const std::vector<Plane>& planes;
+};
+
+// What a window makes of a plane.
+Plane window_plane(const Plane& in, int64_t channels, const Window& w);
+
+// Shape rule of convolutions and pools.
+void naive_window_shape(const NaiveShapes&, const Instr&, Plane&);
+
+// Throws Error where batch, height or width differ.
+void expect_same_plane(const Plane& a, const Plane& b);
+
 // Of all tensors of the program. Throws Error where the inputs do not fit.
 std::vector<Plane> naive_planes(const Program& program, const std::vector<Shape>& shapes);
 

@@ -1,0 +1,58 @@
+// conv and qconv
+#include <algorithm>
+
+#include "layer.h"
+
+namespace lth {
+namespace {
+
+// Sums of (input - zero) times value, and the bias; outside of the image the input is `zero`.
+template <class T>
+void conv(NaiveRun& run, const Instr& instr, double zero, const std::vector<T>& values, NaiveTensor& out) {
+  const NaiveTensor& in = run.tensor(instr.args[0]);
+  const Weight& weight = run.weight(instr.weight);
+  const bool quantized = def_of(instr).int8_weights;
+  const Window& w = instr.window;
+  const int64_t taps = w.kh * w.kw, group_in = in.plane.c / instr.groups, group_out = out.plane.c / instr.groups;
+  run.work(static_cast<double>(values.size()) * static_cast<double>(out.plane.elements() / out.plane.c));
+  start_with_bias(run, instr, out);
+  for (size_t i = 0; i < values.size(); ++i) {
+    const int64_t at = weight.position[i];
+    const int64_t oc = at / (group_in * taps), ic = at / taps % group_in + oc / group_out * group_in;
+    const int64_t ky = at % taps / w.kw * w.dh - w.pt, kx = at % w.kw * w.dw - w.pl;
+    if (!quantized) run.seen(static_cast<double>(values[i]));
+    for (int64_t n = 0; n < out.plane.n; ++n) {
+      const double* from = in.channel(n, ic);
+      double* to = out.channel(n, oc);
+      for (int64_t y = 0; y < out.plane.h; ++y) {
+        const int64_t iy = y * w.sh + ky;
+        if (iy < 0 || iy >= in.plane.h) continue;
+        for (int64_t x = 0; x < out.plane.w; ++x) {
+          const int64_t ix = x * w.sw + kx;
+          if (ix < 0 || ix >= in.plane.w) continue;
+          const double product = static_cast<double>(values[i]) * (from[iy * in.plane.w + ix] - zero);
+          if (!quantized) run.seen(product);
+          to[y * out.plane.w + x] += product;
+        }
+      }
+    }
+  }
+}
+
+void run(NaiveRun& run, const Instr& instr, NaiveTensor& out) {
+  const Weight& weight = run.weight(instr.weight);
+  out.off *= std::max(1., largest_row(weight, 0));
+  conv(run, instr, 0., weight.value, out);
+  finish_float(run, instr, out);
+}
+
+void run_quantized(NaiveRun& run, const Instr& instr, NaiveTensor& out) {
+  conv(run, instr, run.quantization(instr.args[0]).zero_point, run.weight(instr.weight).integer, out);
+  finish_quantized(run, instr, 0, out);
+}
+
+}  // namespace
+
+extern constexpr NaiveOp kNaiveConv{naive_window_shape, run}, kNaiveQConv{naive_window_shape, run_quantized};
+
+}  // namespace lth

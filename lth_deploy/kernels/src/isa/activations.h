@@ -1,0 +1,35 @@
+// The activations of a program. One list, from which follow: what a program may name, what a kernel does with finished
+// accumulators, and the functions that the instruction sets and the oracle of the tests must have. Plain data: see isa.h.
+#pragma once
+
+namespace lth {
+
+// Activations that are computed while the accumulators of a convolution are in registers.
+// X(kind, its form in a program: a name and numbers, first version of the program that has it)
+#define LTH_REGISTER_ACTIVATIONS(X) \
+  X(None, "none", 1)                \
+  X(Relu, "relu", 1)                \
+  X(Leaky, "leaky:SLOPE", 1)        \
+  X(Clip, "clip:LOW:HIGH", 1)
+
+// Activations that take more registers than the accumulators leave free: convolutions of float32 apply them in a second
+// pass over each tile. They have no numbers, and are functions of the real value, also between quantized tensors.
+// X(kind, its form in a program, first version of the program, function in isa/generic/activations.inl and in the oracle,
+//   bound of its slope)
+#define LTH_SECOND_PASS_ACTIVATIONS(X) \
+  X(Silu, "silu", 1, silu, 1.5)        \
+  X(HardSwish, "hardswish", 1, hard_swish, 1.5)
+
+#define LTH_KIND(kind, ...) k##kind,
+enum class ActKind { LTH_REGISTER_ACTIVATIONS(LTH_KIND) LTH_SECOND_PASS_ACTIVATIONS(LTH_KIND) };
+
+// What happens to a finished accumulator before it is stored.
+enum class Epilogue { kNone, kClamp, kLeaky, LTH_SECOND_PASS_ACTIVATIONS(LTH_KIND) };
+#undef LTH_KIND
+
+struct Finish {
+  Epilogue epilogue = Epilogue::kNone;
+  float a = 0.f, b = 0.f;  // bounds of kClamp, slope of kLeaky
+};
+
+}  // namespace lth

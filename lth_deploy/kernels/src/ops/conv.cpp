@@ -1,0 +1,99 @@
+// conv TENSOR WEIGHT BIAS kernel= stride= pads= dilation= groups= [add=TENSOR] act=
+// qconv TENSOR WEIGHT SCALES BIAS kernel= stride= pads= dilation= groups= [add=TENSOR] act= out=
+#include "execute/layer_call.h"
+#include "ops/op.h"
+#include "plan/shapes.h"
+#include "program/checks.h"
+
+namespace lth {
+namespace {
+
+void parse(Operands& operands, Instr& instr) {
+  operands.weights(def_of(instr).int8_weights, instr);
+  instr.window = operands.window();
+  instr.groups = operands.number("groups=", 1, kMaxChannels);
+  if (operands.has("add=")) instr.add = operands.keyed_tensor("add=");
+  instr.act = operands.act();
+}
+
+void parse_quantized(Operands& operands, Instr& instr) {
+  parse(operands, instr);
+  operands.out(true, instr);
+}
+
+bool steps_by_pixels(const Window& w) {
+  return w.kh == 1 && w.kw == 1 && w.sh == 1 && w.sw == 1 && w.pt + w.pl + w.pb + w.pr == 0 && w.dh == 1 && w.dw == 1;
+}
+
+void check(const Fields& line, const Program& program, Instr& instr) {
+  const std::vector<int64_t>& dims = program.weights[instr.weight].dims;
+  const int in = program.instrs[instr.args[0]].channels;
+  if (dims.size() < 2) line.fail("the weight of a conv has one dimension");
+  instr.channels = checked_channels(line, dims[0]);
+  if (in % instr.groups || instr.channels % instr.groups) {
+    line.fail(std::to_string(instr.groups) + " groups do not divide " + std::to_string(in) + " channels into " +
+              std::to_string(instr.channels));
+  }
+  if (instr.rows && (!steps_by_pixels(instr.window) || instr.groups != 1)) {
+    line.fail("a conv of rows has a 1x1 kernel with stride 1, no padding and one group");
+  }
+  if (instr.rows && dims.size() == 2) {
+    expect_dims(line, "the weight", dims, {instr.channels, in});
+  } else {
+    expect_dims(line, "the weight", dims, {instr.channels, in / instr.groups, instr.window.kh, instr.window.kw});
+  }
+  check_constant_types(line, program, instr);
+  if (instr.add >= 0) expect_channels(line, program, instr.add, instr.channels);
+}
+
+void check_quantized(const Fields& line, const Program& program, Instr& instr) {
+  check(line, program, instr);
+  const int in = program.instrs[instr.args[0]].channels;
+  if (instr.groups > 1 && !(whole_cells(in / instr.groups) && whole_cells(instr.channels / instr.groups))) {
+    line.fail("groups of a quantized convolution take and make a multiple of 4 channels");
+  }
+  if (!instr.quantized && instr.add >= 0) line.fail("nothing is added where float32 is made");
+}
+
+void plan(const Compiled& c, Plan& plan, int i) {
+  plan.instrs[i].tiles = tiles_of(c, i, plan.tensors[i].plane, c.program.instrs[i].window);
+  plan_window(c, plan, i);
+}
+
+void run(Call& call, int i, const Instr& in) {
+  const Window& w = in.window;
+  ConvCall conv = layer_call(call, i, in);
+  conv.out_w = call.tensor(i).plane.w;
+  conv.contiguous = w.kh * w.kw * w.sh * w.sw == 1 && w.pt + w.pl == 0 &&
+                    same_plane(call.tensor(i).plane, call.tensor(in.args[0]).plane);
+  conv.out = call.planes(i);
+  if (in.add >= 0) conv.add = call.planes(in.add);
+  run_layer(call, i, in, conv);
+}
+
+constexpr OpDef conv() {
+  OpDef op;
+  op.name = "conv";
+  op.parse = parse;
+  op.check = check;
+  op.shape = windowed_shape;
+  op.plan = plan;
+  op.run = run;
+  return op;
+}
+
+constexpr OpDef qconv() {
+  OpDef op = conv();
+  op.name = "qconv";
+  op.takes = Takes::kQuantized;
+  op.int8_weights = true;
+  op.parse = parse_quantized;
+  op.check = check_quantized;
+  return op;
+}
+
+}  // namespace
+
+extern constexpr OpDef kConvOp = conv(), kQConvOp = qconv();
+
+}  // namespace lth

@@ -1,0 +1,29 @@
+// The operators of a program, in one list. X(kind) stands for Op::kKIND, for the entry kKINDOp of the table, which the
+// operator's file in this folder defines, and for the oracle kNaiveKIND of the tests.
+#pragma once
+
+#define LTH_OPS(X)   \
+  X(Load)            \
+  X(LoadRows)        \
+  X(Conv)            \
+  X(ConvTranspose)   \
+  X(MaxPool)         \
+  X(Resize)          \
+  X(Add)             \
+  X(Act)             \
+  X(Concat)          \
+  X(Slice)           \
+  X(Quantize)        \
+  X(QConv)           \
+  X(QConvTranspose)  \
+  X(QAdd)            \
+  X(Requantize)      \
+  X(Dequantize)
+
+namespace lth {
+
+#define LTH_KIND(kind) k##kind,
+enum class Op { LTH_OPS(LTH_KIND) };
+#undef LTH_KIND
+
+}  // namespace lth

@@ -1,0 +1,79 @@
+// resize TENSOR like=TENSOR [linear=half_pixel|asymmetric]: the nearest pixel, or of float32 bilinear interpolation.
+#include "execute/call.h"
+#include "ops/op.h"
+#include "plan/shapes.h"
+#include "program/checks.h"
+
+namespace lth {
+namespace {
+
+Resampling resampling_of(const Instr& instr) { return static_cast<Resampling>(instr.option); }
+
+void parse(Operands& operands, Instr& instr) {
+  instr.args = {operands.tensor(), operands.keyed_tensor("like=")};
+  Resampling resampling = Resampling::kNearest;
+  if (!operands.done()) {
+    const int choice = operands.choice("linear=", {"half_pixel", "asymmetric"});
+    resampling = choice == 0 ? Resampling::kHalfPixel : Resampling::kAsymmetric;
+  }
+  instr.option = static_cast<int>(resampling);
+}
+
+void check(const Fields& line, const Program& program, Instr& instr) {
+  if (resampling_of(instr) != Resampling::kNearest) expect_quantized(line, program, instr.args[0], false);
+}
+
+void shape(const ShapeRules& rules, const Instr& in, TensorPlan& t) {
+  const TensorPlan& like = rules.tensor(in.args[1]);
+  t.n = rules.tensor(in.args[0]).n;
+  if (like.n != t.n) rules.refuse("t" + std::to_string(in.args[1]) + " has another batch size");
+  t.plane = rules.plane(like.plane.H, like.plane.W);
+}
+
+void plan(const Compiled& c, Plan& plan, int i) {
+  const Instr& in = c.program.instrs[i];
+  const PlaneShape &from = plan.tensors[in.args[0]].plane, &to = plan.tensors[i].plane;
+  const Resampling resampling = resampling_of(in);
+  if (resampling == Resampling::kNearest) {
+    plan.instrs[i].map = nearest_map(from, to, c.isa->lanes);
+  } else {
+    plan.instrs[i].linear = linear_map(from, to, resampling);
+  }
+}
+
+void interpolate(Call& call, int i, int x) {
+  const PlaneShape &from = call.tensor(x).plane, &to = call.tensor(i).plane;
+  const size_t scratch = linear_cells(from, to, call.isa.lanes) * sizeof(float);
+  call.each_plane_of_workers(i, [&](int worker, int n, int c) {
+    call.isa.interpolate(call.plane(x, n, c), from, call.plan.instrs[i].linear.view(), to,
+                         static_cast<float*>(call.workspace.workers[worker].tile.at_least(scratch)), call.plane(i, n, c));
+  });
+}
+
+void run(Call& call, int i, const Instr& in) {
+  const int x = in.args[0];
+  if (resampling_of(in) != Resampling::kNearest) return interpolate(call, i, x);
+  call.each_plane(i, [&](int n, int c) {
+    call.isa.resample(call.cells_of(x, n, c), call.plan.instrs[i].map.view(), call.tensor(i).plane,
+                      call.cells_of(i, n, c));
+  });
+}
+
+constexpr OpDef resize() {
+  OpDef op;
+  op.name = "resize";
+  op.takes = Takes::kEither;
+  op.planes_only = true;
+  op.parse = parse;
+  op.check = check;
+  op.shape = shape;
+  op.plan = plan;
+  op.run = run;
+  return op;
+}
+
+}  // namespace
+
+extern constexpr OpDef kResizeOp = resize();
+
+}  // namespace lth
