@@ -141,15 +141,18 @@ class TensorsRole(Role):
         return value
 
 
+@dataclass(frozen=True)
 class ConstantRole(Role):
-    """A weight of the program: `wN`, or `-` for None."""
+    """A weight of the program: `wN`; where it is optional, `-` for None."""
+
+    optional: bool = False
 
     def write(self, value: int | None) -> list[str]:
         return ["-" if value is None else f"w{value}"]
 
     def read(self, fields: Fields) -> int | None:
         text = fields.next()
-        return None if text == "-" else read_name(text, "w")
+        return None if self.optional and text == "-" else read_name(text, "w")
 
     def constants(self, value: int | None) -> tuple[int, ...]:
         return () if value is None else (value,)
@@ -287,7 +290,7 @@ AddedTensor = Annotated[int | None, TensorRole("add")]
 PlaneOf = Annotated[int, TensorRole("like", plane_only=True)]
 AWeight = Annotated[int, ConstantRole()]
 Scales = Annotated[int, ConstantRole()]
-Bias = Annotated[int | None, ConstantRole()]
+Bias = Annotated[int | None, ConstantRole(optional=True)]
 NodeInput = Annotated[int, InputRole()]
 Channels = Annotated[int, NumberRole("channels")]
 Groups = Annotated[int, NumberRole("groups")]
