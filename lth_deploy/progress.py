@@ -5,14 +5,13 @@
             ...
             step()
 
-Work in a child process is shown too: the child calls `send_lines`, and its parent gives each line to `receive`.
+Work in a child process is shown too: the child shows it with `Sent`, and its parent has a `Receiver`.
 """
 
-import json
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -28,7 +27,7 @@ BAR_AFTER_SECONDS = 1.0
 """A task has a bar once it has lasted this long, so that short work does not flicker."""
 
 _SEND_SECONDS = 0.2
-_MARK = "lth-progress "
+_DRAW_SECONDS = 0.1
 
 log = logging.getLogger(__name__)
 
@@ -135,6 +134,7 @@ class Bars:
         self._lines = Lines()
         self._rows: dict[int, Any] = {}
         self._progress: Progress | None = None
+        self._drawn = 0.0
 
     def begin(self, task: Task) -> None:
         """Open the display with the first task."""
@@ -143,11 +143,15 @@ class Bars:
             self._progress.start()
         title = "".join(letter if letter.isprintable() else "?" for letter in task.title)
         self._rows[id(task)] = self._progress.add_task(title, total=task.total, completed=task.done, detail="")
+        self._progress.refresh()
 
     def update(self, task: Task) -> None:
         """Move the bar; handlers other than the terminal's get their lines too."""
         if self._progress is not None:
             self._progress.update(self._rows[id(task)], completed=task.done, detail=task.detail)
+            if time.monotonic() - self._drawn >= _DRAW_SECONDS:
+                self._progress.refresh()
+                self._drawn = time.monotonic()
         self._lines.update(task)
 
     def end(self, task: Task) -> None:
@@ -161,65 +165,56 @@ class Bars:
 
 
 class Sent:
-    """JSON lines for a parent process, which shows them."""
+    """Hands the state of tasks to `send`, as JSON values, for a `Receiver` in the parent process."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream, self._number = stream, count()
+    def __init__(self, send: Callable[[dict[str, Any]], None]) -> None:
+        self._send, self._number = send, count()
         self._keys: dict[int, int] = {}
 
     def begin(self, task: Task) -> None:
         """Announce it."""
         self._keys[id(task)] = next(self._number)
-        self._send(task)
+        self._report(task)
 
     def update(self, task: Task) -> None:
-        """Report when it is time: a line for each step could slow the work down."""
+        """Report when it is time: a message for each step could slow the work down."""
         if task.due(_SEND_SECONDS):
-            self._send(task)
+            self._report(task)
 
     def end(self, task: Task) -> None:
         """Report the end."""
-        self._send(task, ended=True)
+        self._report(task, ended=True)
         del self._keys[id(task)]
 
-    def _send(self, task: Task, ended: bool = False) -> None:
-        state = {"title": task.title, "total": task.total, "done": task.done, "detail": task.detail, "ended": ended}
-        print(f"{_MARK}{json.dumps({'key': self._keys[id(task)], **state})}", file=self._stream, flush=True)
+    def _report(self, task: Task, ended: bool = False) -> None:
+        state = {"title": task.title, "total": task.total, "done": task.done, "detail": task.detail}
+        self._send({"key": self._keys[id(task)], "ended": ended, **state})
 
 
 class Receiver:
-    """Shows in this process what one child process sends."""
+    """Shows in this process what a child process sends."""
 
-    def __init__(self, name: str = "") -> None:
-        self._prefix = f"{name}: " if name else ""
+    def __init__(self) -> None:
         self._display = _display
         self._tasks: dict[int, Task] = {}
 
-    def receive(self, line: str) -> bool:
-        """Whether `line` is about progress; then it is shown, and otherwise left to the caller."""
-        if not line.startswith(_MARK):
-            return False
-        try:
-            self._show(json.loads(line.removeprefix(_MARK)))
-        except (ValueError, TypeError, KeyError):
-            log.debug("unreadable progress of a child process: %s", line)
-        return True
-
-    def close(self) -> None:
-        """End what a child that has ended left open."""
-        for task in self._tasks.values():
-            self._display.end(task)
-        self._tasks.clear()
-
-    def _show(self, state: dict[str, Any]) -> None:
-        key, task = int(state["key"]), self._tasks.get(int(state["key"]))
+    def receive(self, state: Mapping[str, Any]) -> None:
+        """Show what `Sent` has sent."""
+        key = int(state["key"])
+        task = self._tasks.get(key)
         if task is None:
-            task = self._tasks[key] = Task(f"{self._prefix}{state['title']}", state["total"], int(state["done"]))
+            task = self._tasks[key] = Task(str(state["title"]), state["total"], int(state["done"]))
             self._display.begin(task)
         task.done, task.detail = int(state["done"]), str(state["detail"])
         self._display.update(task)
         if state["ended"]:
             self._display.end(self._tasks.pop(key))
+
+    def close(self) -> None:
+        """End what a child that has died left open."""
+        for task in self._tasks.values():
+            self._display.end(task)
+        self._tasks.clear()
 
 
 _display: Display = Lines()
@@ -275,6 +270,7 @@ def _bars() -> "Progress":
         TextColumn("{task.fields[detail]}", markup=False),
         console=Console(stderr=True),
         transient=True,
+        auto_refresh=False,  # a thread that draws would disturb what is being timed
         redirect_stdout=False,
     )
 

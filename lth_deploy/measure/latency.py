@@ -13,6 +13,7 @@ from functools import partial
 import numpy as np
 
 from lth_deploy.errors import UsageError
+from lth_deploy.progress import progress
 
 
 @dataclass(frozen=True)
@@ -79,14 +80,18 @@ def time_interleaved(
         for _ in range(timing.warm_up):
             callables[name](0)
     blocks: dict[str, list[list[float]]] = {name: [] for name in names}
-    deadline = clock() + timing.seconds * len(names)
-    rounds = 0
-    while rounds < timing.minimum_rounds or clock() < deadline:
-        shift = rounds % max(len(names), 1)
-        for name in names[shift:] + names[:shift]:
-            sleep(timing.pause_seconds)
-            blocks[name].append(_block(partial(callables[name], rounds), timing, clock))
-        rounds += 1
+    began, seconds = clock(), timing.seconds * len(names)
+    rounds = shown = 0
+    with progress("timing, in seconds", total=round(seconds)) as step:
+        while rounds < timing.minimum_rounds or clock() - began < seconds:
+            shift = rounds % max(len(names), 1)
+            for name in names[shift:] + names[:shift]:
+                sleep(timing.pause_seconds)
+                blocks[name].append(_block(partial(callables[name], rounds), timing, clock))
+            rounds += 1
+            elapsed = min(int(clock() - began), round(seconds))
+            step(elapsed - shown)
+            shown = elapsed
     return blocks
 
 

@@ -1,6 +1,6 @@
 """Hooks: what happens around a step besides the step. Each is one concern, and none knows another."""
 
-import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from lth_deploy.errors import TrainingError
+from lth_deploy.progress import Step
 from lth_deploy.run.directory import append_metrics
 from lth_deploy.training.state import TrainingState
-
-logger = logging.getLogger(__name__)
 
 
 class Hook:
@@ -148,33 +147,19 @@ class KeepState(Hook):
 
 
 class RecordMetrics(Hook):
-    """Writes losses and learning rate as JSON lines, and a line of progress to the log."""
+    """Writes losses and learning rate as JSON lines, and shows the progress of the training."""
 
-    def __init__(self, path: Path, title: str, last: int, rate: Callable[[int], float], every: int = 20) -> None:
-        self._path, self._title, self._last, self._rate, self._every = path, title, last, rate, every
-        self._began = self._told = time.monotonic()
-        self._first: int | None = None
+    def __init__(self, path: Path, shown: Step, last: int, rate: Callable[[int], float], every: int = 20) -> None:
+        self._path, self._shown, self._last, self._rate, self._every = path, shown, last, rate, every
 
     def after_step(self, step: int, losses: Mapping[str, Tensor]) -> None:
-        """One record every few steps."""
-        if self._first is None:
-            self._first, self._began = step, time.monotonic()
+        """One record every few steps: reading a loss waits for the GPU."""
         if (step + 1) % self._every and step + 1 != self._last:
+            self._shown()
             return
         values = {name: float(loss.detach()) for name, loss in losses.items()}
         total = sum(values.values())
-        if total != total or total in (float("inf"), float("-inf")):
+        self._shown(detail=f"loss {total:.3f}")
+        if not math.isfinite(total):
             return
         append_metrics(self._path, {"step": step + 1, "loss": total, "lr": self._rate(step), "losses": values})
-        if time.monotonic() - self._told >= 10 or step + 1 == self._last:
-            self._tell(step, total)
-
-    def _tell(self, step: int, total: float) -> None:
-        self._told = time.monotonic()
-        done = step - (self._first or 0)
-        pace = (self._told - self._began) / done if done else 0.0
-        left = pace * (self._last - step - 1)
-        logger.info(
-            "%s: step %d of %d, loss %.3f, %.2f s a step, %d min %02d s left",
-            self._title, step + 1, self._last, total, pace, left // 60, left % 60,
-        )  # fmt: skip

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lth_deploy.config.training_spec import TrainingSpec
 from lth_deploy.errors import DataError
+from lth_deploy.progress import progress
 from lth_deploy.run.directory import Trial, truncate_metrics
 from lth_deploy.training.hooks import (
     Hook,
@@ -107,16 +108,17 @@ class Session:
             self.spec.checkpoint_seconds,
             watch,
         )
-        hooks: list[Hook] = [
-            self._keep,
-            watch,
-            *self._extra,
-            RecordMetrics(self.trial.metrics, self.trial.name, steps.stop, rate),
-            checkpoint,
-        ]
-        if deadline is not None:
-            hooks.append(StopAtDeadline(deadline, checkpoint))
-        train(self.stepper, batches, range(state.step, steps.stop), rate, hooks)
+        with progress(f"{self.trial.name}: training", total=steps.stop, done=state.step) as shown:
+            hooks: list[Hook] = [
+                self._keep,
+                watch,
+                *self._extra,
+                RecordMetrics(self.trial.metrics, shown, steps.stop, rate),
+                checkpoint,
+            ]
+            if deadline is not None:
+                hooks.append(StopAtDeadline(deadline, checkpoint))
+            train(self.stepper, batches, range(state.step, steps.stop), rate, hooks)
         watch.check(steps.stop - 1)
         return time.monotonic() - began
 

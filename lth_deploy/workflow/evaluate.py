@@ -13,6 +13,7 @@ import numpy.typing as npt
 from lth_deploy.errors import DataError
 from lth_deploy.evaluation.coco_ap import ApResult, evaluate_detections
 from lth_deploy.evaluation.coco_rows import CompactDetections, compact
+from lth_deploy.progress import progress
 from lth_deploy.workflow.artifact import Artifact, open_artifact, read_model_file
 from lth_deploy.workflow.gates.class_names import classes_of, control_beside, hold_control_classes, permutation_note
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from lth_deploy.data.records import CocoDataset
 
 log = logging.getLogger(__name__)
-
-_PROGRESS_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -116,12 +115,10 @@ def detect_all(artifact: Artifact, dataset: "CocoDataset") -> tuple[dict[int, Co
     if permuted is not None:
         log.warning("%s: %s", artifact.file.path.name, permuted)
     found: dict[int, CompactDetections] = {}
-    reported = time.monotonic()
-    for record in dataset.images:
-        found[record.id] = mapping.apply(compact(artifact.predict(read_record(record))))
-        if time.monotonic() - reported > _PROGRESS_SECONDS:
-            reported = time.monotonic()
-            log.info("%s: %d of %d images", artifact.file.path.name, len(found), len(dataset.images))
+    with progress(f"{artifact.file.path.name}: detection", total=len(dataset.images)) as step:
+        for record in dataset.images:
+            found[record.id] = mapping.apply(compact(artifact.predict(read_record(record))))
+            step()
     return found, [*mapping.notes, *([] if permuted is None else [permuted])]
 
 

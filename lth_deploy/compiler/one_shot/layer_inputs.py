@@ -1,7 +1,6 @@
 """What reaches the layers of an ONNX model on calibration images, as the moments that reconstruction works on."""
 
 import logging
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from lth_deploy.compiler.model.ort_session import run, session
 from lth_deploy.compiler.model.traverse import all_nodes
 from lth_deploy.compiler.quantization.calibration import Feeds
 from lth_deploy.formats import Array
+from lth_deploy.progress import progress
 from lth_deploy.reconstruction.columns import Geometry, columns
 from lth_deploy.reconstruction.moments import Moments
 
@@ -24,7 +24,6 @@ MOST_SAMPLES = 4096
 """Samples of a layer, spread evenly over images, and over the positions of each at random."""
 
 _AT_ONCE = 2048
-_PROGRESS_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -92,14 +91,12 @@ def collect(model: ModelProto, layers: Sequence[SeenLayer], feeds: Sequence[Feed
     sums = [_Sums(layer, tensors, len(feeds)) for layer in layers]
     names = list(dict.fromkeys(name for layer in layers for name, _ in layer.uses))
     running = session(with_outputs(model, names))
-    reported = time.monotonic()
-    for number, feed in enumerate(feeds):
-        found = run(running, names, feed)
-        for one in sums:
-            one.add(found, number)
-        if time.monotonic() - reported > _PROGRESS_SECONDS:
-            reported = time.monotonic()
-            log.info("calibration: %d of %d images", number + 1, len(feeds))
+    with progress("inputs of the layers", total=len(feeds)) as step:
+        for number, feed in enumerate(feeds):
+            found = run(running, names, feed)
+            for one in sums:
+                one.add(found, number)
+            step()
     while sums:
         one = sums.pop(0)
         yield one.name, one.moments()

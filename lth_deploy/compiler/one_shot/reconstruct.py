@@ -18,6 +18,7 @@ from lth_deploy.compiler.one_shot.sensitivity import output_errors
 from lth_deploy.compiler.quantization.calibration import Feeds, check_feeds
 from lth_deploy.errors import UsageError
 from lth_deploy.formats import Array
+from lth_deploy.progress import progress
 from lth_deploy.reconstruction.layer import LayerProblem
 from lth_deploy.reconstruction.moments import Matrix
 from lth_deploy.reconstruction.network import PROBED_IMAGES, error_curves, zeros_of
@@ -76,18 +77,20 @@ class OneShot:
         zeros = zeros_of(self._problems, self._structure, self._curves, sparsity)
         solved: dict[str, Array] = {}
         losses: dict[str, LayerLoss] = {}
-        for layer in self._layers:
-            losses[layer.name] = self._reconstruct(layer, zeros[layer.name], solved)
-            loss = losses[layer.name]
-            log.info(
-                "%d of %d, %s: %.0f %% zeros, error of its output %.1f %%, by magnitude %.1f %%",
-                len(losses),
-                len(self._layers),
-                layer.name,
-                100 * loss.zeros / loss.elements,
-                100 * loss.error,
-                100 * loss.magnitude_error,
-            )
+        with progress("one-shot pruning", total=len(self._layers)) as step:
+            for layer in self._layers:
+                losses[layer.name] = self._reconstruct(layer, zeros[layer.name], solved)
+                loss = losses[layer.name]
+                log.info(
+                    "%d of %d, %s: %.0f %% zeros, error of its output %.1f %%, by magnitude %.1f %%",
+                    len(losses),
+                    len(self._layers),
+                    layer.name,
+                    100 * loss.zeros / loss.elements,
+                    100 * loss.error,
+                    100 * loss.magnitude_error,
+                )
+                step()
         elements, reached = sum(one.elements for one in losses.values()), sum(one.zeros for one in losses.values())
         report = PruneReport(reached / elements, elements, reached, tuple(losses), self._left, losses)
         return self._dense.with_tensors(solved), report

@@ -11,6 +11,7 @@ from lth_deploy.compiler.artifact.weight_layers import WEIGHT_INPUT
 from lth_deploy.compiler.model.ort_session import run, session
 from lth_deploy.compiler.quantization.calibration import Feeds
 from lth_deploy.formats import Array
+from lth_deploy.progress import progress
 
 
 def output_errors(model: ModelProto, changed: Mapping[str, Array], feeds: Sequence[Feeds]) -> dict[str, float]:
@@ -27,12 +28,14 @@ def output_errors(model: ModelProto, changed: Mapping[str, Array], feeds: Sequen
     exact = _outputs(shown, feeds)
     tensors = {tensor.name: tensor for tensor in shown.graph.initializer}
     errors = {}
-    for name, weights in changed.items():
-        kept = type(tensors[name]).FromString(tensors[name].SerializeToString())
-        set_weights(tensors[name], weights)
-        found = _outputs(shown, feeds)
-        tensors[name].CopyFrom(kept)
-        errors[name] = next((error for group in names if (error := _error(found, exact, group)) is not None), 0.0)
+    with progress("sensitivity of the layers", total=len(changed)) as step:
+        for name, weights in changed.items():
+            kept = type(tensors[name]).FromString(tensors[name].SerializeToString())
+            set_weights(tensors[name], weights)
+            found = _outputs(shown, feeds)
+            tensors[name].CopyFrom(kept)
+            errors[name] = next((error for group in names if (error := _error(found, exact, group)) is not None), 0.0)
+            step()
     return errors
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,19 +42,20 @@ def check_feeds(feeds: Sequence[Feeds], *, one_size: bool, purpose: str = "INT8 
 class Screened:
     """Calibration feeds without those on which a head sees no object: the range of nothing is an error."""
 
-    def __init__(self, model: Path, feeds: Iterable[Feeds]) -> None:
+    def __init__(self, model: Path, feeds: Iterable[Feeds], step: Callable[[], None]) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-        self._feeds = feeds
+        self._feeds, self._step = feeds, step
         self.used = 0
         self.skipped = 0
 
     def __iter__(self) -> Iterator[Feeds]:
         for feeds in self._feeds:
+            self._step()
             if all(np.asarray(output).size for output in self._session.run(None, feeds)):
                 self.used += 1
                 yield feeds

@@ -6,6 +6,7 @@ RoIAlign and NMS keep their floats, also inside If and Loop bodies, which the qu
 """
 
 import logging
+import operator
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from lth_deploy.compiler.quantization.learned_ranges import (
     place_grids,
 )
 from lth_deploy.errors import ArtifactError, DataError
+from lth_deploy.progress import progress
 
 log = logging.getLogger(__name__)
 
@@ -99,9 +101,9 @@ def quantize_dense(
     with storage.scratch("int8") as folder:
         prepared, quantized = folder / "prepared.onnx", folder / "int8.onnx"
         onnx.save(model, str(prepared))
-        screened = Screened(prepared, feeds)
         try:
-            with _without_advice():
+            with _without_advice(), progress("INT8 calibration", total=operator.length_hint(feeds) or None) as step:
+                screened = Screened(prepared, feeds, step)
                 quantization.quantize_static(
                     str(prepared),
                     str(quantized),

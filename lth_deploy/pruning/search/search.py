@@ -12,6 +12,7 @@ from lth_deploy.config.recipe import Recipe
 from lth_deploy.documents import Metrics
 from lth_deploy.errors import RecipeError
 from lth_deploy.mask import Masks, sparsity
+from lth_deploy.progress import progress
 from lth_deploy.pruning.ranking.allocation import zero_macs
 from lth_deploy.pruning.ranking.criteria import CRITERIA
 from lth_deploy.pruning.ranking.permute import reordered, similarity_order
@@ -102,14 +103,17 @@ class Search:
             StopRequested: the deadline passed; a later call goes on from there.
             TrainingError: a loss or a weight stopped being finite.
         """
-        for plan in plan_trials(self.recipe):
-            trial = self.run.trial(plan.name)
-            if trial.finished:
-                logger.info("%s: already finished", plan.name)
-                # A kill right after the commit leaves it behind.
-                trial.checkpoint.unlink(missing_ok=True)
-                continue
-            self._execute(plan)
+        plans = plan_trials(self.recipe)
+        with progress("trials", total=len(plans)) as step:
+            for plan in plans:
+                trial = self.run.trial(plan.name)
+                if trial.finished:
+                    logger.info("%s: already finished", plan.name)
+                    # A kill right after the commit leaves it behind.
+                    trial.checkpoint.unlink(missing_ok=True)
+                else:
+                    self._execute(plan)
+                step()
 
     def _execute(self, plan: TrialPlan) -> None:
         trial = self.run.trial(plan.name)

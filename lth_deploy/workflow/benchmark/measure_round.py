@@ -17,6 +17,7 @@ from lth_deploy.evaluation.coco_rows import CompactDetections
 from lth_deploy.measure.latency import Timing, paired_ratio, summarize, time_interleaved
 from lth_deploy.measure.memory import FreshProcess
 from lth_deploy.measure.results import ApInterval, Latency, RatioInterval
+from lth_deploy.progress import Step, progress
 from lth_deploy.workflow.artifact import Artifact
 from lth_deploy.workflow.benchmark.candidates import Candidate
 from lth_deploy.workflow.benchmark.check_outputs import check_outputs
@@ -126,7 +127,8 @@ def measure_round(
     images = [read_record(record) for record in settings.dataset.subset(settings.timed_images).images]
     checked = [check_outputs(one.candidate, one.artifact, images) for one in opened]
     blocks = _time(opened, images, settings)
-    loads = [_measure_loads(one, images[0], settings, threads) for one in opened]
+    with progress("loading in fresh processes", total=len(opened) * settings.loads) as step:
+        loads = [_measure_loads(one, images[0], settings, threads, step) for one in opened]
     accuracies = _score(opened, settings) if scored is None else scored
     best = best_dense_engine([one.candidate for one in opened], accuracies, blocks)
     return [
@@ -175,7 +177,9 @@ def _time(opened: Sequence[Opened], images: "Sequence[Photo]", settings: RoundSe
     return list(time_interleaved(callables, settings.timing).values())
 
 
-def _measure_loads(opened: Opened, image: "Photo", settings: RoundSettings, threads: int) -> list[FreshProcess]:
+def _measure_loads(
+    opened: Opened, image: "Photo", settings: RoundSettings, threads: int, step: Step
+) -> list[FreshProcess]:
     feeds = opened.artifact.file.decoder.prepare(image)[0]
     np.savez(settings.feeds_file, **feeds)  # type: ignore[arg-type]
     candidate = opened.candidate
@@ -187,7 +191,11 @@ def _measure_loads(opened: Opened, image: "Photo", settings: RoundSettings, thre
         candidate.precision,
         candidate.shapes,
     )
-    return [measure_load(load) for _ in range(settings.loads)]
+    found = []
+    for _ in range(settings.loads):
+        found.append(measure_load(load))
+        step()
+    return found
 
 
 def _score(opened: Sequence[Opened], settings: RoundSettings) -> list[Accuracy]:

@@ -11,6 +11,7 @@ from lth_deploy.errors import ArtifactError
 from lth_deploy.kernels import ops_library
 from lth_deploy.measure.latency import Timing
 from lth_deploy.measure.machine import describe_machine
+from lth_deploy.progress import progress
 from lth_deploy.runtimes import RUNTIMES
 from lth_deploy.workflow.export.tune_whole import Plan, not_slower, time_pair, time_whole
 from lth_deploy.workflow.gates.raw_outputs import Feeds
@@ -148,11 +149,13 @@ def measure_regions(model: "ModelProto", feeds: Feeds, timing: Timing = TIMING) 
             save_model(with_outputs(model, names, types), shown)
             session = RUNTIMES.get("onnxruntime").load(shown, threads=1)
             values = dict(zip(names, session.run(feeds).values(), strict=True))
-        for region in regions:
-            path = folder / f"{region.name}.onnx"
-            save_model(region.model, path)
-            own = {name: values[name] for name in region.inputs}
-            if all(value.size for value in own.values()):
-                both = time_pair(path, path, own, timing)
-                times[region.name] = both.kernels, both.dense
+        with progress("timing of the regions", total=len(regions)) as step:
+            for region in regions:
+                path = folder / f"{region.name}.onnx"
+                save_model(region.model, path)
+                own = {name: values[name] for name in region.inputs}
+                if all(value.size for value in own.values()):
+                    both = time_pair(path, path, own, timing)
+                    times[region.name] = both.kernels, both.dense
+                step()
     return times

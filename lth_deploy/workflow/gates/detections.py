@@ -13,6 +13,7 @@ from lth_deploy.errors import ParityError
 from lth_deploy.evaluation.coco_ap import evaluate_detections
 from lth_deploy.evaluation.coco_rows import CompactDetections, compact
 from lth_deploy.measure.parity import ParityLimits, ParityReport, compare_detections
+from lth_deploy.progress import Step, progress
 from lth_deploy.workflow.export.quantization import hold_quantized_ap
 from lth_deploy.workflow.search.recipe_checks import metric_kinds
 
@@ -87,9 +88,9 @@ def _compared(
 ) -> GateResult:
     expected: Found = {}
     got: Found = {}
-    parity = compare_detections(
-        _pairs(file, reference, images, expected, got), _limits(gates, recipe.detector.score_threshold)
-    )
+    limits = _limits(gates, recipe.detector.score_threshold)
+    with progress(f"{file.name}: comparison with the trained model", total=len(images.images)) as step:
+        parity = compare_detections(_pairs(file, reference, images, expected, got, step), limits)
     torch_ap, file_ap = (
         evaluate_detections(images.ground_truth(), found, images.category_ids, metric_kinds(recipe)).metrics
         for found in (expected, got)
@@ -153,7 +154,7 @@ def _limits(gates: GatesSpec, floor: float) -> ParityLimits:
 
 
 def _pairs(
-    file: Path, reference: "nn.Module", images: "CocoDataset", expected: Found, got: Found
+    file: Path, reference: "nn.Module", images: "CocoDataset", expected: Found, got: Found, step: Step
 ) -> Iterator[tuple[str, Detections, Detections]]:
     """Both sides' detections, one image at a time because masks are large; compact forms are kept for the AP."""
     from lth_deploy.data.images import read_record
@@ -166,6 +167,7 @@ def _pairs(
         theirs, ours = predict(reference, [pixels])[0], artifact.predict(pixels)
         expected[record.id], got[record.id] = compact(theirs), compact(ours)
         yield record.file_name, theirs, ours
+        step()
 
 
 def _hold_ap(file: Path, expected: dict[str, Any], got: dict[str, Any], limit: float) -> None:

@@ -1,5 +1,6 @@
 """Bounds that an exported ONNX file is held to by running it."""
 
+import operator
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ import numpy as np
 from lth_deploy.config.target import GatesSpec
 from lth_deploy.errors import ParityError
 from lth_deploy.measure.parity import compare_tensors
+from lth_deploy.progress import progress
 from lth_deploy.runtimes import RUNTIMES
 
 if TYPE_CHECKING:
@@ -55,16 +57,18 @@ def hold_raw_outputs(
     engine = RUNTIMES.get("onnxruntime")
     expected, found = engine.load(reference, threads=1), engine.load(candidate, threads=1)
     worst, count = 0.0, 0
-    for name, feeds in inputs:
-        wanted, made = (tensors_of(session.run(dict(feeds))) for session in (expected, found))
-        report = compare_tensors(wanted, made, tolerance, name)
-        if not report.passed:
-            raise ParityError(
-                f"{fault or f'{candidate.name} does not compute what its weights say'}: {report.describe()}; "
-                "the file was not written, please report this model"
-            )
-        worst = max([worst, *(output.worst_deviation for output in report.outputs.values())])
-        count += 1
+    with progress(f"{candidate.name}: comparison of outputs", total=operator.length_hint(inputs) or None) as step:
+        for name, feeds in inputs:
+            wanted, made = (tensors_of(session.run(dict(feeds))) for session in (expected, found))
+            report = compare_tensors(wanted, made, tolerance, name)
+            if not report.passed:
+                raise ParityError(
+                    f"{fault or f'{candidate.name} does not compute what its weights say'}: {report.describe()}; "
+                    "the file was not written, please report this model"
+                )
+            worst = max([worst, *(output.worst_deviation for output in report.outputs.values())])
+            count += 1
+            step()
     if not count:
         raise ParityError(f"{candidate.name} was compared on no input; give at least one image")
     return worst

@@ -7,6 +7,7 @@ instruction by instruction (`region_steps.py`).
 """
 
 import logging
+import operator
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from lth_deploy.kernels import ops_library
 from lth_deploy.kernels.oracle.exactness import is_exact, output_scales, reads_quantized
 from lth_deploy.measure.machine import describe_machine
 from lth_deploy.measure.parity import compare_tensors
+from lth_deploy.progress import progress
 from lth_deploy.runtimes import RUNTIMES, Session
 from lth_deploy.workflow.gates.raw_outputs import Feeds
 from lth_deploy.workflow.gates.region_steps import Stock, wrong_step
@@ -107,12 +109,14 @@ def hold_regions(file: Path, inputs: Iterable[tuple[str, Feeds]], gates: GatesSp
         expected = RUNTIMES.get("onnxruntime").load(whole, threads=1)
         pairs = [_pair(file, region, folder) for region in regions]
         together = None
-        for name, feeds in inputs:
-            values = dict(zip(names, expected.run(feeds).values(), strict=True))
-            worst = max([worst, *(_deviation(file, pair, values, gates, name) for pair in pairs)])
-            _hold_steps(file, pairs, values, gates, name, folder)
-            together = together or _loaded(file)
-            _run_together(file, together, feeds, name)
+        with progress(f"{file.name}: comparison of its regions", total=operator.length_hint(inputs) or None) as step:
+            for name, feeds in inputs:
+                values = dict(zip(names, expected.run(feeds).values(), strict=True))
+                worst = max([worst, *(_deviation(file, pair, values, gates, name) for pair in pairs)])
+                _hold_steps(file, pairs, values, gates, name, folder)
+                together = together or _loaded(file)
+                _run_together(file, together, feeds, name)
+                step()
     return RegionCheck(worst, _unreached(file, pairs))
 
 

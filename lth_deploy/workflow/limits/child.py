@@ -1,7 +1,7 @@
 """The child process that works on models from strangers: it reads tasks, works within its limits, and answers.
 
 `python -m lth_deploy.workflow.limits.child BYTES` reads requests from the standard input and writes JSON values to the
-standard output, one a line: what is logged, while it is logged, and then a result or an error.
+standard output, one a line: what is logged and how far the work is, and then a result or an error.
 """
 
 import importlib
@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lth_deploy import progress
 from lth_deploy.disk.temporaries import make_scratch_in
 from lth_deploy.run_clock import TimedRun, limit_runs
 from lth_deploy.workflow.limits.sent_errors import as_data
@@ -48,6 +49,7 @@ def answer(request: dict[str, Any], send: Send) -> dict[str, Any]:
     package.handlers[:] = [_Sender(send)]
     package.setLevel(request["level"])
     package.propagate = False
+    progress.show(progress.Sent(lambda state: send({"progress": state})))
     module, _, name = str(request["task"]).partition(":")
     try:
         os.chdir(request["folder"])

@@ -20,6 +20,7 @@ from typing import IO, Any
 from lth_deploy import storage
 from lth_deploy.errors import ArtifactError
 from lth_deploy.processes import environment, python
+from lth_deploy.progress import Receiver
 from lth_deploy.workflow.limits.sent_errors import raise_again
 from lth_deploy.workflow.limits.settings import MEMORY, SECONDS, Limits, limits
 
@@ -97,22 +98,29 @@ class _Child:
         return self._process.returncode or 0
 
     def work(self, request: str) -> dict[str, Any] | None:
-        """The answer to a request; None where the process ends without one. What it logs is logged meanwhile."""
+        """The answer to a request; None where the process ends without one.
+
+        What it logs and its progress are shown meanwhile.
+        """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._idle = False
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(request.encode() + b"\n")
             self._process.stdin.flush()
-        for line in self._process.stdout:
-            if not line.endswith(b"\n"):
-                break  # it ended while it wrote
-            value: dict[str, Any] = json.loads(line)
-            if "log" not in value:
-                self._idle = True
-                return value
-            name, level, message = value["log"]
-            logging.getLogger(name).log(level, "%s", message)
+        with contextlib.closing(Receiver()) as shown:
+            for line in self._process.stdout:
+                if not line.endswith(b"\n"):
+                    break  # it ended while it wrote
+                value: dict[str, Any] = json.loads(line)
+                if "progress" in value:
+                    shown.receive(value["progress"])
+                elif "log" in value:
+                    name, level, message = value["log"]
+                    logging.getLogger(name).log(level, "%s", message)
+                else:
+                    self._idle = True
+                    return value
         self._process.wait()
         return None
 

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from lth_deploy.progress import progress
+
 if TYPE_CHECKING:
     import torch
     from torch import nn
@@ -19,8 +21,10 @@ def detect(
     from lth_deploy.evaluation.coco_rows import compact
 
     found = {}
-    for start in range(0, len(dataset.images), batch_size):
-        records = dataset.images[start : start + batch_size]
-        batch = predict(model, [read_record(record) for record in records], device, batch_size)
-        found.update({record.id: compact(one) for record, one in zip(records, batch, strict=True)})
+    with progress("detection", total=len(dataset.images)) as step:
+        for start in range(0, len(dataset.images), batch_size):
+            records = dataset.images[start : start + batch_size]
+            batch = predict(model, [read_record(record) for record in records], device, batch_size)
+            found.update({record.id: compact(one) for record, one in zip(records, batch, strict=True)})
+            step(len(records))
     return found

@@ -12,6 +12,7 @@ from pathlib import Path
 from lth_deploy import storage
 from lth_deploy.config.sweep_spec import Sweep
 from lth_deploy.errors import RecipeError, UsageError
+from lth_deploy.progress import Step, progress
 from lth_deploy.run.sweep_record import SweepRecord
 from lth_deploy.workflow.report import write_sweep_pages
 from lth_deploy.workflow.require_extra import require_torch
@@ -90,13 +91,14 @@ def sweep(
             rows = smoke_rows(rows, out)
             _check(rows)
         _refuse_other_runs(rows)
-        progress = read_progress(out, rows) if (out / SWEEP).exists() else {row.id: Progress() for row in rows}
-        work = _Work(plan, out, rows, chosen, progress, deadline)
+        states = read_progress(out, rows) if (out / SWEEP).exists() else {row.id: Progress() for row in rows}
+        work = _Work(plan, out, rows, chosen, states, deadline)
         work.record()
-        with _ended_by_sigterm():
-            work.run(slots)
+        finished = sum(states[row.id].state == "finished" for row in rows)
+        with _ended_by_sigterm(), progress("runs of the sweep", total=len(rows), done=finished) as step:
+            work.run(slots, step)
         record = work.publish()
-    lost = tuple(row.id for row in rows if progress[row.id].state in LOST)
+    lost = tuple(row.id for row in rows if states[row.id].state in LOST)
     return SweepResult(out, record.finished, lost, record)
 
 
@@ -120,7 +122,7 @@ class _Work:
         write_sweep_pages(self.out)
         return record
 
-    def run(self, slots: Sequence[Slot]) -> None:
+    def run(self, slots: Sequence[Slot], step: Step) -> None:
         """Keep every slot busy until nothing is left that can run."""
         keys = {row.id: dense_key(row.recipe) for row in self.rows}
         running: dict[str, Process] = {}
@@ -143,6 +145,7 @@ class _Work:
                 time.sleep(POLL)
                 for name in [name for name, process in running.items() if self._has_ended(name, process)]:
                     del running[name]
+                    step(detail=f"{name}: {self.progress[name].state}")
         except BaseException:
             self._stop(running)
             raise
