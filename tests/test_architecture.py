@@ -3,6 +3,7 @@
 import ast
 import sys
 import textwrap
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import lth_deploy
 PACKAGE = Path(lth_deploy.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 MAX_LINES = 310
+MOST_IN_FOLDER = 20
 
 # Lowest first: a part may import those on the lines before its own, and none on its own line.
 TIERS = tuple(
@@ -152,14 +154,12 @@ def test_no_module_reaches_itself_through_imports() -> None:
 
 
 def _loaded_with(file: Path) -> set[str]:
-    """Modules that are imported as this one is; a package's own __init__ is left to Python."""
+    """Modules that this one imports at its top, for types too; a package's own __init__ is left to Python."""
     found: set[str] = set()
     waiting: list[ast.AST] = list(ast.parse(file.read_text(encoding="utf-8")).body)
     while waiting:
         node = waiting.pop()
-        later = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        typing_only = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-        if later or typing_only:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
         if isinstance(node, ast.Import | ast.ImportFrom):
             found |= {used for _, used in _imports(node)}
@@ -170,6 +170,13 @@ def _loaded_with(file: Path) -> set[str]:
 @pytest.mark.parametrize("file", FILES, ids=_module)
 def test_files_stay_readable(file: Path) -> None:
     assert len(file.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+
+
+@pytest.mark.parametrize("suffix", [".py", ".cpp", ".inl", ".h"])
+def test_no_folder_is_a_heap(suffix: str) -> None:
+    folders = Counter(file.parent for file in PACKAGE.rglob(f"*{suffix}") if file.name != "__init__.py")
+    assert folders
+    assert {str(folder): count for folder, count in folders.items() if count > MOST_IN_FOLDER} == {}
 
 
 def test_names_say_what_is_inside() -> None:

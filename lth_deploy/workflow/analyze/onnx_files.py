@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lth_deploy.data.records import CocoDataset
     from lth_deploy.workflow.analyze.run_inputs import OpenedRun
     from lth_deploy.workflow.artifact import ModelFile
-    from lth_deploy.workflow.inspect.inspect import InspectReport
+    from lth_deploy.workflow.inspect.report import InspectReport
 
 _SEED = 0
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
     from lth_deploy.decoders import Decoder
-    from lth_deploy.workflow.export.from_onnx import OnnxJob
+    from lth_deploy.workflow.export.onnx_job import OnnxJob
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from onnx import ModelProto, TensorProto
 
-    from lth_deploy.workflow.inspect.inspect import LayerRow
+    from lth_deploy.workflow.inspect.report import LayerRow
 
 
 def half_tensors(model: "ModelProto") -> "dict[str, TensorProto]":

@@ -1,7 +1,7 @@
 """The report of `inspect` as rows of text."""
 
-from lth_deploy.workflow.inspect.inspect import InspectReport, Sparsity
 from lth_deploy.workflow.inspect.predicted_speed import speed_facts
+from lth_deploy.workflow.inspect.report import InspectReport, Sparsity
 
 
 def facts(report: InspectReport) -> list[tuple[str, str]]:

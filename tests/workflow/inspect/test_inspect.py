@@ -12,7 +12,8 @@ from lth_deploy.compiler.emit import emit
 from lth_deploy.compiler.importing.imported import normalize
 from lth_deploy.compiler.model.save import save_model
 from lth_deploy.config.target import Target
-from lth_deploy.workflow.inspect.inspect import InspectReport, inspect_artifact
+from lth_deploy.workflow.inspect.inspect import inspect_artifact
+from lth_deploy.workflow.inspect.report import InspectReport
 from lth_deploy.workflow.inspect.text import facts, table
 from tests.compiler.onnx_models import detector
 

@@ -10,8 +10,9 @@ from lth_deploy.compiler.artifact.metadata import ArtifactMetadata, read_metadat
 from lth_deploy.compiler.model.save import save_model
 from lth_deploy.config.target import Target
 from lth_deploy.workflow.export.from_onnx import export_onnx
-from lth_deploy.workflow.inspect.inspect import LayerRow, inspect_artifact
+from lth_deploy.workflow.inspect.inspect import inspect_artifact
 from lth_deploy.workflow.inspect.predicted_speed import predicted_model, speed_facts
+from lth_deploy.workflow.inspect.report import LayerRow
 from lth_deploy.workflow.inspect.text import facts
 from tests.roi_align_models import pooling_detector
 
