@@ -8,6 +8,7 @@
   X(Conv)            \
   X(ConvTranspose)   \
   X(MaxPool)         \
+  X(AveragePool)     \
   X(Resize)          \
   X(Add)             \
   X(Act)             \
