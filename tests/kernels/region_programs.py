@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from lth_deploy.kernels.program.instruction import Instruction
 from lth_deploy.kernels.program.ops.activate import Activate
 from lth_deploy.kernels.program.ops.add import Add
+from lth_deploy.kernels.program.ops.average_pool import AveragePool
 from lth_deploy.kernels.program.ops.concat import Concat
 from lth_deploy.kernels.program.ops.conv import Conv
 from lth_deploy.kernels.program.ops.conv_transpose import ConvTranspose
@@ -83,7 +84,9 @@ def programs(draw: st.DrawFn) -> Program:
         return draw(st.sampled_from(able))
 
     for _ in range(draw(st.integers(1, 8))):
-        kind = draw(st.sampled_from(["conv", "conv", "pool", "add", "act", "concat", "slice", "up", "resize"]))
+        kind = draw(
+            st.sampled_from(["conv", "conv", "pool", "average", "add", "act", "concat", "slice", "up", "resize"])
+        )
         x = pick()
         channels, scale = made[x]
         if kind == "conv":
@@ -102,6 +105,9 @@ def programs(draw: st.DrawFn) -> Program:
             made.append((outputs, 100 + len(made)))
         elif kind == "pool":
             step = MaxPool(x, _STRIDED)
+            made.append((channels, scale + 1))
+        elif kind == "average":
+            step = AveragePool(x, _STRIDED, draw(st.booleans()))
             made.append((channels, scale + 1))
         elif kind == "add":
             step = Add(x, pick(x, channels), draw(acts()))

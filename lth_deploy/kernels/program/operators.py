@@ -4,6 +4,7 @@ from lth_deploy.kernels.program.activations import ACTIVATIONS
 from lth_deploy.kernels.program.instruction import Instruction
 from lth_deploy.kernels.program.ops.activate import Activate, Requantize
 from lth_deploy.kernels.program.ops.add import Add, QAdd
+from lth_deploy.kernels.program.ops.average_pool import AveragePool
 from lth_deploy.kernels.program.ops.concat import Concat
 from lth_deploy.kernels.program.ops.conv import Conv, QConv
 from lth_deploy.kernels.program.ops.conv_transpose import ConvTranspose, QConvTranspose
@@ -14,7 +15,7 @@ from lth_deploy.kernels.program.ops.resize import Resize
 from lth_deploy.kernels.program.ops.slice import Slice
 
 _OPERATORS: tuple[type[Instruction], ...] = (
-    *(Load, Conv, ConvTranspose, MaxPool, Resize, Add, Activate, Concat, Slice),
+    *(Load, Conv, ConvTranspose, MaxPool, AveragePool, Resize, Add, Activate, Concat, Slice),
     *(Quantize, QConv, QConvTranspose, QAdd, Requantize, Dequantize),
 )
 
