@@ -10,6 +10,13 @@ double silu(double x) { return x / (1 + std::exp(-x)); }
 
 double hard_swish(double x) { return x * std::min(std::max(x / 6 + 0.5, 0.), 1.); }
 
+double gelu(double x) { return x / 2 * std::erfc(-x / std::sqrt(2.)); }
+
+double gelu_tanh(double x) {
+  const double slope = std::sqrt(2 / std::acos(-1.));
+  return x / 2 * (1 + std::tanh(slope * (x + 0.044715 * x * x * x)));
+}
+
 }  // namespace
 
 double naive_activation(const Act& act, double x) {

@@ -16,9 +16,11 @@ namespace lth {
 // pass over each tile. They have no numbers, and are functions of the real value, also between quantized tensors.
 // X(kind, its form in a program, first version of the program, function in isa/generic/activations.inl and in the oracle,
 //   bound of its slope)
-#define LTH_SECOND_PASS_ACTIVATIONS(X) \
-  X(Silu, "silu", 1, silu, 1.5)        \
-  X(HardSwish, "hardswish", 1, hard_swish, 1.5)
+#define LTH_SECOND_PASS_ACTIVATIONS(X)          \
+  X(Silu, "silu", 1, silu, 1.5)                 \
+  X(HardSwish, "hardswish", 1, hard_swish, 1.5) \
+  X(Gelu, "gelu", 2, gelu, 1.13)                \
+  X(GeluTanh, "gelu_tanh", 2, gelu_tanh, 1.13)
 
 #define LTH_KIND(kind, ...) k##kind,
 enum class ActKind { LTH_REGISTER_ACTIVATIONS(LTH_KIND) LTH_SECOND_PASS_ACTIVATIONS(LTH_KIND) };
