@@ -4,6 +4,7 @@ An entry has all that Python needs of an activation. The slope bounds how much a
 argument; the roundings are what the kernels' float32 arithmetic may add, in units of 2**-24 of the argument.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -42,6 +43,17 @@ def _silu(x: Float, _: Numbers) -> Float:
     return np.asarray(x * (0.5 * (1 + np.tanh(0.5 * x))))
 
 
+def _gelu(x: Float, _: Numbers) -> Float:
+    # By the complement, which loses no digits where x is far below zero.
+    complement = np.asarray(np.frompyfunc(math.erfc, 1, 1)(-x / math.sqrt(2)), np.float64)
+    return np.asarray(0.5 * x * complement)
+
+
+def _gelu_tanh(x: Float, _: Numbers) -> Float:
+    inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
+    return np.asarray(0.5 * x * (1 + np.tanh(inner)))
+
+
 _ENTRIES = (
     Activation("none", lambda x, _: x, clamp=lambda _: (-np.inf, np.inf)),
     Activation("relu", lambda x, _: np.maximum(x, 0), clamp=lambda _: (0.0, np.inf)),
@@ -65,6 +77,8 @@ _ENTRIES = (
         slope=lambda _: 1.5,
         roundings=lambda _: 8.0,
     ),
+    Activation("gelu", _gelu, slope=lambda _: 1.13, roundings=lambda _: _TRANSCENDENTAL, since=2),
+    Activation("gelu_tanh", _gelu_tanh, slope=lambda _: 1.13, roundings=lambda _: _TRANSCENDENTAL, since=2),
 )
 
 ACTIVATIONS: dict[str, Activation] = {entry.name: entry for entry in _ENTRIES}

@@ -1,5 +1,8 @@
 """Nodes, and small groups of them, that are an activation of region programs."""
 
+import itertools
+import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -64,15 +67,122 @@ def _gated(context: MatchContext, node: NodeProto) -> ActivationNodes | None:
     return None
 
 
+_DEPTH = 6
+"""Nodes of a product that are followed, one behind the other: the chains of exporters have fewer."""
+
+_SAME = 1e-6
+"""Relative difference that a constant may have from that of a formula: float32 rounds to 6e-8."""
+
+
+@dataclass(frozen=True)
+class _Product:
+    """factor * the product of tensors, each with its power; made by these nodes."""
+
+    factor: float
+    powers: Counter[str]
+    nodes: tuple[NodeProto, ...] = ()
+
+    def equals(self, factor: float, *names: str) -> bool:
+        """Whether it is factor * the product of these tensors."""
+        return math.isclose(self.factor, factor, rel_tol=_SAME) and self.powers == Counter(names)
+
+
+def _product(context: MatchContext, name: str, depth: int = _DEPTH) -> _Product:
+    """A tensor as a product of those that it is made of, as far as nothing else reads what its nodes make."""
+    constant = _scalar(context, name)
+    if constant is not None:
+        return _Product(constant, Counter())
+    node = context.producer(name)
+    found = _product_of(context, node, depth) if node is not None and context.uses.only(name) else None
+    return found or _Product(1.0, Counter([name]))
+
+
+def _product_of(context: MatchContext, node: NodeProto, depth: int = _DEPTH) -> _Product | None:
+    """What a Mul, a Div by a constant, or a Pow by 2 or 3 makes, as a product."""
+    if node.op_type not in ("Mul", "Div", "Pow") or not depth:
+        return None
+    a = _product(context, node.input[0], depth - 1)
+    if node.op_type == "Mul":
+        b = _product(context, node.input[1], depth - 1)
+        return _Product(a.factor * b.factor, a.powers + b.powers, (*a.nodes, *b.nodes, node))
+    constant = _scalar(context, node.input[1])
+    if node.op_type == "Div":
+        return _Product(a.factor / constant, a.powers, (*a.nodes, node)) if constant else None
+    if constant not in (2.0, 3.0):
+        return None
+    power = int(constant)
+    powers = Counter({name: count * power for name, count in a.powers.items()})
+    return _Product(a.factor**power, powers, (*a.nodes, node))
+
+
+def _scalar(context: MatchContext, name: str) -> float | None:
+    constant = None if name in context.weights.overridable else context.info.constant(name)
+    return None if constant is None or constant.size != 1 else float(constant.reshape(-1)[0])
+
+
+def _terms(context: MatchContext, name: str) -> tuple[_Product, _Product, tuple[NodeProto, ...]] | None:
+    """The terms of an Add whose result has one reader, the one of fewer factors first, and all nodes."""
+    node = context.producer(name)
+    if node is None or node.op_type != "Add" or not context.uses.only(name):
+        return None
+    a, b = sorted((_product(context, term) for term in node.input), key=lambda term: term.powers.total())
+    return a, b, (*a.nodes, *b.nodes, node)
+
+
+def _gelu(context: MatchContext, node: NodeProto) -> ActivationNodes | None:
+    """X / 2 * (1 + erf(x / sqrt(2))), or with tanh(sqrt(2 / pi) * (x + 0.044715 * x^3)), in any order of factors."""
+    whole = _product_of(context, node)
+    if whole is None or len(whole.powers) != 2 or not whole.equals(0.5, *whole.powers):
+        return None
+    for source, gate in itertools.permutations(whole.powers):
+        found = _gelu_gate(context, source, gate)
+        if found is not None:
+            kind, nodes = found
+            ordered = sorted((*whole.nodes, *nodes), key=lambda made: context.producers[made.output[0]][0])
+            return ActivationNodes(tuple(ordered), source, Act(kind))
+    return None
+
+
+def _gelu_gate(context: MatchContext, source: str, gate: str) -> tuple[str, tuple[NodeProto, ...]] | None:
+    """Which GELU has this gate, 1 + erf(...) or 1 + tanh(...) of the source, and the nodes that make it."""
+    terms = _terms(context, gate)
+    if terms is None or not terms[0].equals(1.0) or not terms[1].equals(1.0, *terms[1].powers):
+        return None
+    name = next(iter(terms[1].powers), "")
+    curve = context.producer(name)
+    if curve is None or not context.uses.only(name):
+        return None
+    inner = _product(context, curve.input[0])
+    if curve.op_type == "Erf" and inner.equals(math.sqrt(0.5), source):
+        return "gelu", (*inner.nodes, curve, *terms[2])
+    cubic = _cubic(context, source, inner) if curve.op_type == "Tanh" else None
+    return None if cubic is None else ("gelu_tanh", (*cubic, *inner.nodes, curve, *terms[2]))
+
+
+def _cubic(context: MatchContext, source: str, inner: _Product) -> tuple[NodeProto, ...] | None:
+    """The nodes of x + 0.044715 x^3, or of 1 + 0.044715 x^2 where x is a factor, inside of sqrt(2 / pi) times it."""
+    sums = [name for name in inner.powers if name != source]
+    if len(sums) != 1 or not inner.equals(math.sqrt(2 / math.pi), *inner.powers):
+        return None
+    terms, factored = _terms(context, sums[0]), source in inner.powers
+    if terms is None or not terms[0].equals(1.0, *([] if factored else [source])):
+        return None
+    return terms[2] if terms[1].equals(0.044715, *[source] * (2 if factored else 3)) else None
+
+
 SINGLE_NODES: dict[str, Callable[[MatchContext, NodeProto], Act | None]] = {
     "Relu": lambda context, node: Act("relu"),
     "LeakyRelu": lambda context, node: Act("leaky", (short(attribute(node, "alpha", 0.01)),)),
     "HardSwish": lambda context, node: Act("hardswish"),
     "Clip": _clip,
+    "Gelu": lambda context, node: Act("gelu_tanh" if attribute(node, "approximate", "none") == "tanh" else "gelu"),
 }
 """Activations that are one node, by its operator."""
 
-PATTERNS: dict[str, tuple[Callable[[MatchContext, NodeProto], ActivationNodes | None], ...]] = {"Mul": (_gated,)}
+PATTERNS: dict[str, tuple[Callable[[MatchContext, NodeProto], ActivationNodes | None], ...]] = {
+    "Mul": (_gated, _gelu),
+    "Div": (_gelu,),
+}
 """Activations that are several nodes, by the operator of the last one."""
 
 LAST_NODES = (*SINGLE_NODES, *PATTERNS)
