@@ -174,7 +174,7 @@ def test_a_committed_export_that_cannot_be_finished_is_said(tmp_path: Path, capl
 REAL = """
     import sys
     from pathlib import Path
-    from lth_deploy.compiler import input_sizes
+    from lth_deploy.compiler.model import input_sizes
     from lth_deploy.workflow.export.from_onnx import export_onnx
     from lth_deploy.workflow.export.onnx_job import OnnxJob
 

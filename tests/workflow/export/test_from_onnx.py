@@ -14,6 +14,7 @@ from lth_deploy.compiler import emit as emit_module
 from lth_deploy.compiler.artifact.load import load_model
 from lth_deploy.compiler.artifact.metadata import Measured, read_metadata
 from lth_deploy.compiler.model.grouped_reasons import in_words
+from lth_deploy.compiler.model.normalized_model import NormalizedModel
 from lth_deploy.compiler.model.save import save_model
 from lth_deploy.compiler.one_shot import dead_channels
 from lth_deploy.config.target import Target
@@ -113,11 +114,10 @@ def test_dead_channels_stay_where_a_file_without_them_computes_something_else(
     save_model(with_dead_filters(1, 5, 6), tmp_path / "net.onnx")
     honest = dead_channels.remove_dead_channels
 
-    def faulty(model: ModelProto) -> object:
+    def faulty(model: NormalizedModel) -> object:
         smaller, report = honest(model)
-        bias = next(tensor for tensor in smaller.graph.initializer if tensor.name == "body.bias")
-        bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias)[::-1].copy(), bias.name))
-        return smaller, report
+        bias = next(tensor for tensor in smaller.proto.graph.initializer if tensor.name == "body.bias")
+        return smaller.with_tensors({bias.name: numpy_helper.to_array(bias)[::-1].copy()}), report
 
     monkeypatch.setattr(dead_channels, "remove_dead_channels", faulty)
     made = export_onnx(tmp_path / "net.onnx", target=Target(values="fp32"))

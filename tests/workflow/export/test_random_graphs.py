@@ -26,8 +26,8 @@ BATCH = 20
 
 
 @pytest.fixture(autouse=True)
-def quiet() -> None:
-    logging.getLogger("lth_deploy").setLevel(logging.CRITICAL)
+def quiet(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL, logger="lth_deploy")  # which is undone after each test
 
 
 def wrong(seeds: range, folder: Path) -> dict[int, list[str]]:
