@@ -35,7 +35,7 @@ from lth_deploy.config.target import Target
 from lth_deploy.detectors import build_detector
 from lth_deploy.detectors.fold_norm import fold_norm
 from lth_deploy.pruning.ranking.allocation import prune
-from lth_deploy.pruning.ranking.coupled_filters import silenced, tied_layers
+from lth_deploy.pruning.ranking.coupled_filters import coupled_layers, with_dependents
 from lth_deploy.pruning.ranking.criteria import magnitude
 from lth_deploy.pruning.ranking.rank import ones
 from lth_deploy.pruning.scope import ranked_layers, scoped_layers
@@ -109,10 +109,10 @@ def export_pruned(path: Path, options: argparse.Namespace, structure: str | None
     detector = build_detector(DetectorSpec.model_validate(spec), 3, 0, load_weights=False).eval()
     if structure is not None:
         scoped = scoped_layers(detector, "default")
-        tied = tied_layers(detector, scoped) if structure == "filter" else {}
-        layers = ranked_layers(scoped, dict.fromkeys((one.name for one in scoped), 1.0), tied=tied)
+        coupled = coupled_layers(detector, scoped) if structure == "filter" else {}
+        layers = ranked_layers(scoped, dict.fromkeys((one.name for one in scoped), 1.0), coupled=coupled)
         masks = prune(layers, ones(layers), level, magnitude, "per_layer", STRUCTURES[structure])
-        held = silenced(detector, masks) if structure == "filter" else masks
+        held = with_dependents(detector, masks) if structure == "filter" else masks
         zeros = {name: torch.from_numpy(mask) for name, mask in held.items()}
         TrainingState.capture(0, detector).masked(zeros).restore(detector)
     buffer = io.BytesIO()

@@ -14,7 +14,7 @@ class PrunableLayer:
 
     weights: float32 [O, I, ...taps], or [I, O, ...taps] where `transposed`. positions: how many output
     positions of one image every weight is multiplied for, so that MACs = weights x positions. signal: what the
-    criterion looks at besides the weights, shaped like them; None where it needs nothing. tied: the layers that lose
+    criterion looks at besides the weights, shaped like them; None where it needs nothing. coupled: the layers that lose
     the same output channels as this one, itself among them; none where its channels cannot be removed.
     """
 
@@ -23,4 +23,4 @@ class PrunableLayer:
     transposed: bool
     positions: float
     signal: FloatArray | None = None
-    tied: tuple[str, ...] = ()
+    coupled: tuple[str, ...] = ()

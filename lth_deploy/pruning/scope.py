@@ -44,7 +44,7 @@ def ranked_layers(
     layers: Sequence[ScopedLayer],
     positions: Mapping[str, float],
     signals: Mapping[str, FloatArray] | None = None,
-    tied: Mapping[str, tuple[str, ...]] | None = None,
+    coupled: Mapping[str, tuple[str, ...]] | None = None,
 ) -> list[PrunableLayer]:
     """Layers with their present weights, as a ranking takes them; see `PrunableLayer` for what goes with each name."""
     found = []
@@ -52,7 +52,7 @@ def ranked_layers(
         weight = layer.module.weight
         assert isinstance(weight, Tensor)
         weights = weight.detach().float().cpu().numpy()
-        signal, partners = (signals or {}).get(layer.name), (tied or {}).get(layer.name, ())
+        signal, partners = (signals or {}).get(layer.name), (coupled or {}).get(layer.name, ())
         found.append(PrunableLayer(layer.name, weights, layer.transposed, positions[layer.name], signal, partners))
     return found
 

@@ -1,4 +1,4 @@
-"""Whole filters: exact shares, tied layers that fall together, and nothing that a fallen filter still puts out."""
+"""Whole filters: exact shares, coupled layers that fall together, and nothing that a fallen filter still puts out."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -77,8 +77,8 @@ def left(mask: Any) -> Any:
 def layers(seed: int = 0) -> list[PrunableLayer]:
     rng = np.random.default_rng(seed)
 
-    def layer(name: str, shape: tuple[int, ...], positions: float, *tied: str) -> PrunableLayer:
-        return PrunableLayer(name, rng.normal(0, 1, shape).astype(np.float32), False, positions, None, tied)
+    def layer(name: str, shape: tuple[int, ...], positions: float, *coupled: str) -> PrunableLayer:
+        return PrunableLayer(name, rng.normal(0, 1, shape).astype(np.float32), False, positions, None, coupled)
 
     return [
         layer("stem", (10, 3, 3, 3), 4096, "stem", "partner"),
@@ -125,7 +125,7 @@ def test_every_layer_keeps_its_best_filter(allocation: Allocation) -> None:
 
 
 def _rest(layer: PrunableLayer) -> tuple[Any, ...]:
-    return layer.transposed, layer.positions, None, layer.tied
+    return layer.transposed, layer.positions, None, layer.coupled
 
 
 def test_tied_filters_are_scored_together() -> None:
@@ -154,7 +154,7 @@ def test_weights_that_are_not_finite_stop_the_ranking() -> None:
 def test_random_controls_keep_layers_tied() -> None:
     of = layers()
     ticket = prune(of, ones(of), 0.5, MAGNITUDE, "global", FILTER)
-    control = permuted(ticket, FILTER, frozenset(), 3, {one.name: one.tied for one in of if one.tied})
+    control = permuted(ticket, FILTER, frozenset(), 3, {one.name: one.coupled for one in of if one.coupled})
     assert {name: int(left(mask).sum()) for name, mask in control.items()} == {
         name: int(left(mask).sum()) for name, mask in ticket.items()
     }

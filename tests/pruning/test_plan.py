@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch", reason="torch comes with the extra 'train'"
 from lth_deploy.config.recipe import Recipe  # noqa: E402
 from lth_deploy.config.search_spec import RoundsSpec  # noqa: E402
 from lth_deploy.pruning.search.plan import TrialPlan, control_of, plan_trials  # noqa: E402
-from lth_deploy.pruning.search.restart import Course, course_of  # noqa: E402
+from lth_deploy.pruning.search.restart import TrainingSegment, segment_of  # noqa: E402
 from lth_deploy.training.schedule import rate_at  # noqa: E402
 from lth_deploy.training.state import TrainingState  # noqa: E402
 from tests.pruning.toy_search import REWIND, TOTAL, toy_recipe  # noqa: E402
@@ -23,8 +23,8 @@ def state_called(name: str) -> TrainingState:
     return TrainingState(STEP_OF.get(name, TOTAL), {name: torch.zeros(1)}, {f"{name}|momentum_buffer": torch.ones(1)})
 
 
-def course(plan: TrialPlan, recipe: Recipe) -> Course:
-    return course_of(plan, recipe, TOTAL, REWIND, state_called)
+def course(plan: TrialPlan, recipe: Recipe) -> TrainingSegment:
+    return segment_of(plan, recipe, TOTAL, REWIND, state_called)
 
 
 def recipe_with(**pruning: Any) -> Recipe:
@@ -35,7 +35,7 @@ def plan_named(recipe: Recipe, name: str) -> TrialPlan:
     return next(plan for plan in plan_trials(recipe) if plan.name == name)
 
 
-def origin(course: Course) -> str:
+def origin(course: TrainingSegment) -> str:
     return next(iter(course.start.model))
 
 

@@ -15,7 +15,7 @@ SIDE = 64
 """Pixels of the image on which a network shows who reads whose channels."""
 
 
-def tied_layers(model: nn.Module, layers: Sequence[ScopedLayer]) -> dict[str, tuple[str, ...]]:
+def coupled_layers(model: nn.Module, layers: Sequence[ScopedLayer]) -> dict[str, tuple[str, ...]]:
     """The layers that lose the same channels, by the name of each; layers that cannot lose any are missing.
 
     Channels can be removed where only layers read them, where all layers that write them are among `layers`, and
@@ -26,12 +26,12 @@ def tied_layers(model: nn.Module, layers: Sequence[ScopedLayer]) -> dict[str, tu
     for group in channel_groups(model, [torch.full((3, SIDE, SIDE), 0.5)]):
         own_norms = {behind[writer] for writer in group.writers if writer in behind}
         if group.size > 1 and set(group.writers) <= names.keys() and set(group.norms) <= own_norms:
-            tied = tuple(names[writer] for writer in group.writers)
-            found |= dict.fromkeys(tied, tied)
+            coupled = tuple(names[writer] for writer in group.writers)
+            found |= dict.fromkeys(coupled, coupled)
     return found
 
 
-def silenced(model: nn.Module, masks: Masks) -> Masks:
+def with_dependents(model: nn.Module, masks: Masks) -> Masks:
     """`masks`, and those of what must be zero with a filter: its bias, and scale and shift of the norm behind it.
 
     Otherwise a filter without weights would still put out a constant, which padding keeps from moving into the next

@@ -92,8 +92,8 @@ def check_reachable(level: float, share: float, layers: Sequence[PrunableLayer],
 def _units(layers: Sequence[PrunableLayer]) -> list[Unit]:
     """The layers whose filters may fall, those together that lose the same ones."""
     named = {layer.name: layer for layer in layers}
-    tied = dict.fromkeys(layer.tied for layer in layers if layer.tied)
-    return [[named[name] for name in names] for names in tied if all(name in named for name in names)]
+    coupled = dict.fromkeys(layer.coupled for layer in layers if layer.coupled)
+    return [[named[name] for name in names] for names in coupled if all(name in named for name in names)]
 
 
 def _weights_of(layers: Sequence[PrunableLayer], macs: bool) -> float:

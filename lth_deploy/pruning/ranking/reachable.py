@@ -6,7 +6,7 @@ from torch import nn
 
 from lth_deploy.config.recipe import Recipe
 from lth_deploy.pruning.accounting import prunable_share
-from lth_deploy.pruning.ranking.coupled_filters import tied_layers
+from lth_deploy.pruning.ranking.coupled_filters import coupled_layers
 from lth_deploy.pruning.ranking.filters import check_reachable
 from lth_deploy.pruning.scope import ScopedLayer, ranked_layers
 
@@ -29,6 +29,6 @@ def check_levels(
     if pruning.structure != "filter" or recipe.source is not None or (macs and positions is None):
         return
     counted = positions(model) if macs and positions else dict.fromkeys((layer.name for layer in layers), 1.0)
-    units = ranked_layers(layers, counted, tied=tied_layers(model, layers))
+    units = ranked_layers(layers, counted, coupled=coupled_layers(model, layers))
     for level, share in shares.items():
         check_reachable(level, share, units, pruning.allocation)

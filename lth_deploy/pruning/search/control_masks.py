@@ -16,23 +16,23 @@ def permuted(
     structure: Structure,
     transposed: frozenset[str],
     seed: int,
-    tied: Mapping[str, tuple[str, ...]] | None = None,
+    coupled: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Masks:
     """Each layer's mask with its blocks in random order: the ticket's sparsity per layer, none of its positions.
 
     Blocks at a layer's edge are smaller; they are permuted among blocks of their own size, so that the number of
-    zeros stays exact. Groups of N:M keep N places each, drawn anew. Filters that are tied stay so: `tied` names the
-    layers that lose the same ones.
+    zeros stays exact. Groups of N:M keep N random places each. Layers that lose the same filters still do;
+    `coupled` names them.
     """
     result = {}
     for name, mask in masks.items():
-        drawn_by = (tied or {}).get(name, (name,))[0]
+        drawn_by = (coupled or {}).get(name, (name,))[0]
         rng = np.random.default_rng([seed, zlib.crc32(drawn_by.encode())])
         if isinstance(structure, Groups):
             scores = rng.random(mask.shape, np.float32)
             result[name] = best_of_groups(scores, np.ones_like(mask), structure, name in transposed)
         elif isinstance(structure, Filters):
-            result[name] = mask[rng.permutation(len(mask))] if name in (tied or {}) else mask
+            result[name] = mask[rng.permutation(len(mask))] if name in (coupled or {}) else mask
         else:
             result[name] = _permuted_blocks(mask, structure, name in transposed, rng)
     return result

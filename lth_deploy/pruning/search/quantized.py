@@ -1,4 +1,4 @@
-"""The fine-tuning of a finished trial with fake quantization: its model, its course, and when ranges freeze."""
+"""The fine-tuning of a finished trial with fake quantization: its model, its steps, and when ranges freeze."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from lth_deploy.config.recipe import Recipe
 from lth_deploy.config.training_spec import ScheduleSpec
 from lth_deploy.detectors.fold_norm import fold_norm
 from lth_deploy.pruning.scope import quantized_layers
-from lth_deploy.pruning.search.restart import Course
+from lth_deploy.pruning.search.restart import TrainingSegment
 from lth_deploy.training.hooks import Hook
 from lth_deploy.training.loop import BatchSource
 from lth_deploy.training.quantization import FreezeRanges, calibrate
@@ -25,7 +25,7 @@ class QuantizedStart:
     """What the fine-tuning begins with; `freeze` has to take part in its steps."""
 
     model: nn.Module
-    course: Course
+    segment: TrainingSegment
     freeze: Hook
 
 
@@ -46,5 +46,5 @@ def quantized_start(
     def rate(step: int) -> float:
         return rate_at(step - total, steps, peak, ScheduleSpec(name="cosine"))
 
-    course = Course(TrainingState.capture(total, model), range(total, total + steps), rate)
-    return QuantizedStart(model, course, FreezeRanges(quantization, total + round(spec.freeze_ranges_at * steps)))
+    segment = TrainingSegment(TrainingState.capture(total, model), range(total, total + steps), rate)
+    return QuantizedStart(model, segment, FreezeRanges(quantization, total + round(spec.freeze_ranges_at * steps)))

@@ -14,7 +14,7 @@ from lth_deploy.training.state import TrainingState
 
 
 @dataclass(frozen=True)
-class Course:
+class TrainingSegment:
     """Where a training starts, which steps it runs, and its learning rate at each."""
 
     start: TrainingState
@@ -22,10 +22,10 @@ class Course:
     rate: Callable[[int], float]
 
 
-def course_of(
+def segment_of(
     plan: TrialPlan, recipe: Recipe, total: int, rewind_step: int, states: Callable[[str], TrainingState]
-) -> Course:
-    """The course of one trial of a search over `total` steps.
+) -> TrainingSegment:
+    """The training of one trial of a search over `total` steps.
 
     Args:
         plan: the trial.
@@ -41,22 +41,22 @@ def course_of(
         return rate_at(step, total, base, schedule)
 
     if plan.kind == "dense":
-        return Course(states("initial"), range(total), rate)
+        return TrainingSegment(states("initial"), range(total), rate)
     if plan.kind == "reinit":
-        return Course(states("reinit"), range(total), rate)
+        return TrainingSegment(states("reinit"), range(total), rate)
     if recipe.source is not None:
         ticket = plan.parent if plan.kind == "random" else plan.name
-        return Course(states(f"source:{ticket}"), range(total), rate)
+        return TrainingSegment(states(f"source:{ticket}"), range(total), rate)
     restart, full = recipe.pruning.restart, recipe.pruning.budget == "full"
     steps = range(total) if full else range(rewind_step, total)
     if restart == "weights":
         rewound = states("rewind")
-        return Course(rewound.weights_only() if full else rewound, steps, rate)
+        return TrainingSegment(rewound.weights_only() if full else rewound, steps, rate)
     trained = _trained_parent(plan, states)
     if restart == "learning_rate":
-        return Course(trained.weights_only(steps.start), steps, rate)
+        return TrainingSegment(trained.weights_only(steps.start), steps, rate)
     last = recipe.pruning.fine_tune_lr or rate_at(total - 1, total, base, schedule)
-    return Course(trained.weights_only(steps.start), steps, lambda step: last)
+    return TrainingSegment(trained.weights_only(steps.start), steps, lambda step: last)
 
 
 def _trained_parent(plan: TrialPlan, states: Callable[[str], TrainingState]) -> TrainingState:

@@ -11,7 +11,7 @@ from lth_deploy.config.recipe import Recipe
 from lth_deploy.mask import Masks, load_masks
 from lth_deploy.pruning.accounting import prunable_share
 from lth_deploy.pruning.layer import PrunableLayer
-from lth_deploy.pruning.ranking.coupled_filters import silenced, tied_layers
+from lth_deploy.pruning.ranking.coupled_filters import coupled_layers, with_dependents
 from lth_deploy.pruning.ranking.signals import Signals
 from lth_deploy.pruning.scope import ScopedLayer, layers_of, ranked_layers
 from lth_deploy.pruning.search.plan import plan_trials
@@ -42,7 +42,7 @@ class Trials:
         return restored(self.fresh(), self.state(name))
 
     def state(self, name: str) -> TrainingState:
-        """A starting state by name; see `course_of`."""
+        """A starting state by name; see `segment_of`."""
         if name == "initial":
             return TrainingState.capture(0, self.build(self.recipe.training.seed, True))
         if name == "reinit":
@@ -80,20 +80,20 @@ class Trials:
         """
         layers = self.scoped(model)
         require_positions(positions, (layer.name for layer in layers))
-        return ranked_layers(layers, positions, signals, self.tied)
+        return ranked_layers(layers, positions, signals, self.coupled)
 
     @cached_property
-    def tied(self) -> dict[str, tuple[str, ...]]:
-        """Layers that lose whole filters together, by name; none with structures that lose none."""
+    def coupled(self) -> dict[str, tuple[str, ...]]:
+        """Layers that lose the same filters, by the name of each; none with structures other than `filter`."""
         if self.recipe.pruning.structure != "filter":
             return {}
         model = self.fresh()
-        return tied_layers(model, self.scoped(model))
+        return coupled_layers(model, self.scoped(model))
 
-    def held(self, masks: Masks) -> dict[str, Tensor]:
-        """What is zero under `masks`, as a training holds it: where whole filters fall, all that they put out."""
+    def training_masks(self, masks: Masks) -> dict[str, Tensor]:
+        """`masks` as a training enforces them: with the biases and norms of pruned filters, see `with_dependents`."""
         if self.recipe.pruning.structure == "filter":
-            masks = silenced(self.fresh(), masks)
+            masks = with_dependents(self.fresh(), masks)
         return {name: torch.from_numpy(mask) for name, mask in masks.items()}
 
     def positions(self) -> dict[str, float]:

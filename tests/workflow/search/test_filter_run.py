@@ -25,7 +25,7 @@ from lth_deploy.errors import RecipeError  # noqa: E402
 from lth_deploy.mask import load_masks, sparsity  # noqa: E402
 from lth_deploy.pruning.layer import PrunableLayer  # noqa: E402
 from lth_deploy.pruning.ranking.allocation import prune  # noqa: E402
-from lth_deploy.pruning.ranking.coupled_filters import silenced, tied_layers  # noqa: E402
+from lth_deploy.pruning.ranking.coupled_filters import coupled_layers, with_dependents  # noqa: E402
 from lth_deploy.pruning.ranking.criteria import CRITERIA  # noqa: E402
 from lth_deploy.pruning.scope import scoped_layers  # noqa: E402
 from lth_deploy.run.directory import RunDirectory  # noqa: E402
@@ -114,15 +114,16 @@ def test_every_family_answers_alike_without_its_dead_channels(family: str) -> No
     onnxruntime = pytest.importorskip("onnxruntime")
     model = tiny_detector(family)
     scoped = scoped_layers(model, "default")
-    tied, weights = tied_layers(model, scoped), dict(model.named_parameters())
+    coupled = coupled_layers(model, scoped)
+    weights = {name: weight.detach().numpy() for name, weight in model.named_parameters()}
     layers = [
-        PrunableLayer(one.name, weights[one.name].detach().numpy(), one.transposed, 1.0, None, tied.get(one.name, ()))
+        PrunableLayer(one.name, weights[one.name], one.transposed, 1.0, None, coupled.get(one.name, ()))
         for one in scoped
     ]
-    free = sum(one.weights.size for one in layers if one.tied) / sum(one.weights.size for one in layers)
+    free = sum(one.weights.size for one in layers if one.coupled) / sum(one.weights.size for one in layers)
     whole = {one.name: np.ones(one.weights.shape, np.bool_) for one in layers}
     masks = prune(layers, whole, 0.4 * free, CRITERIA.get("magnitude"), "per_layer", STRUCTURES["filter"])
-    held = {name: torch.from_numpy(mask) for name, mask in silenced(model, masks).items()}
+    held = {name: torch.from_numpy(mask) for name, mask in with_dependents(model, masks).items()}
     TrainingState.capture(0, model).masked(held).restore(model)
     graph = capture(ExportableDetector(fold_norm(model).module), np.zeros((64, 96, 3), np.uint8))
     smaller, report = remove_dead_channels(normalize(graph))

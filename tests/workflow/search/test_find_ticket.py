@@ -112,7 +112,7 @@ def test_stored_tickets_are_sparse_as_asked_for(finished: Finished) -> None:
 
 
 def test_the_random_control_has_the_tickets_zeros_in_every_layer(finished: Finished) -> None:
-    ticket, control = finished.trial("level_80").layers, finished.trial("random_80")["layers"]
+    ticket, control = finished.trial("level_80").layers, finished.trial("random_80").layers
     assert [layer.zeros for layer in control] == [layer.zeros for layer in ticket]
     mine, other = (load_masks(finished.run.trial(name).mask) for name in ("level_80", "random_80"))
     assert any(not np.array_equal(mine[name], other[name]) for name in mine)

@@ -9,7 +9,7 @@ from tests.tiny_detectors import tiny_detector, tiny_spec, torch
 pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
 
 from lth_deploy.detectors.classifier import classifier
-from lth_deploy.pruning.ranking.coupled_filters import tied_layers
+from lth_deploy.pruning.ranking.coupled_filters import coupled_layers
 from lth_deploy.pruning.scope import scoped_layers
 
 BODY = "backbone.body."
@@ -19,8 +19,8 @@ def ties(model: Any, scope: Any = "default") -> tuple[dict[str, tuple[str, ...]]
     """Tied layers, and the layers that keep all filters; `.weight` left out."""
     layers = scoped_layers(model, scope)
     found = {
-        name.removesuffix(".weight"): tuple(one.removesuffix(".weight") for one in tied)
-        for name, tied in tied_layers(model, layers).items()
+        name.removesuffix(".weight"): tuple(one.removesuffix(".weight") for one in coupled)
+        for name, coupled in coupled_layers(model, layers).items()
     }
     return found, {layer.module_name for layer in layers} - found.keys()
 
@@ -37,7 +37,7 @@ def test_every_layer_of_retinanet_can_lose_filters() -> None:
     assert {"backbone.fpn.extra_blocks.p6", "backbone.fpn.layer_blocks.0.0"} < set(
         found["backbone.fpn.layer_blocks.1.0"]
     )
-    assert all(found[partner] == tied for tied in found.values() for partner in tied)
+    assert all(found[partner] == coupled for coupled in found.values() for partner in coupled)
 
 
 def test_levels_that_regions_are_pooled_from_stay() -> None:

@@ -1,0 +1,56 @@
+"""The training that most kinds of trial have in common."""
+
+from lth_deploy.mask import Masks
+from lth_deploy.pruning.ranking.criteria import CRITERIA
+from lth_deploy.pruning.ranking.signals import SumMovement
+from lth_deploy.pruning.search.context import SearchContext
+from lth_deploy.pruning.search.kinds.kind import Outcome
+from lth_deploy.pruning.search.plan import TrialPlan
+from lth_deploy.pruning.search.restart import TrainingSegment, segment_of
+from lth_deploy.training.session import Session
+from lth_deploy.training.state import TrainingState
+
+
+class TrialTraining:
+    """The training of one trial: a fresh network in a session, and the segment of steps that it runs."""
+
+    def __init__(self, context: SearchContext, plan: TrialPlan, masks: Masks) -> None:
+        self._context = context
+        recipe, device = context.recipe, context.device
+        self.segment: TrainingSegment = segment_of(
+            plan, recipe, context.total_steps, context.rewind_step, context.trials.state
+        )
+        model, trial = context.trials.fresh().to(device), context.run.trial(plan.name)
+        self.session = Session(recipe.training, device, model, trial, context.trials.training_masks(masks))
+        self._movement: SumMovement | None = None
+
+    def sum_movement(self) -> None:
+        """Let the training remember the movement of its weights, where the criterion ranks by it."""
+        if CRITERIA.get(self._context.recipe.pruning.criterion).signal != "movement":
+            return
+        model = self.session.model
+        self._movement = SumMovement(model, [layer.name for layer in self._context.trials.scoped(model)])
+        self.session.add(self._movement)
+
+    def run(self) -> float:
+        """Train, and return the seconds that it took."""
+        return train(self._context, self.session, self.segment)
+
+    def final_state(self, masks: Masks) -> TrainingState:
+        """The state after the last step, with exact zeros where `masks` prune."""
+        memory = self._movement.memory() if self._movement else None
+        state = TrainingState.capture(self.segment.steps.stop, self.session.model, memory=memory)
+        return state.masked(self._context.trials.training_masks(masks))
+
+
+def train(context: SearchContext, session: Session, segment: TrainingSegment) -> float:
+    """Run a segment of steps in `session` with the batches and the deadline of the search; return its seconds."""
+    return session.run(segment.start, segment.steps, segment.rate, context.batches, context.deadline)
+
+
+def train_masked(context: SearchContext, plan: TrialPlan, masks: Masks) -> Outcome:
+    """The trial whose masks hold from the first step to the last."""
+    training = TrialTraining(context, plan, masks)
+    training.sum_movement()
+    seconds = training.run()
+    return Outcome(training.session.model, masks, training.final_state(masks), training.segment.steps, seconds)
