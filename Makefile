@@ -1,5 +1,6 @@
 # make quickstart   the whole job on generated data: ticket, export, benchmark, report
-# make test         all tests
+# make check        style, types, laws and fast tests: under three minutes on two cores
+# make test         all tests: about 25 minutes on two cores
 # make lint         style and types
 # make bench-torso  whole backbones: the kernels against dense fp32, INT8 and OpenVINO; into runs/
 # make bench-kernels  single layers
@@ -11,7 +12,12 @@ BIN    := $(VENV)/bin
 # What the kernel library is built from; installing compiles it.
 KERNELS := $(shell find lth_deploy/kernels/CMakeLists.txt lth_deploy/kernels/src -type f)
 
-.PHONY: quickstart test lint wheels bench-torso bench-kernels clean
+# What `make check` runs, without the tests marked slow: every law, and the parts whose tests take milliseconds.
+FAST := $(wildcard tests/test_*.py) $(addprefix tests/,cli config disk run formats data evaluation measure \
+    reconstruction pruning training decoders compiler/one_shot compiler/planning compiler/importing \
+    kernels/test_program.py kernels/test_reference.py hostile/test_corpus.py)
+
+.PHONY: quickstart check test lint wheels bench-torso bench-kernels clean
 .DELETE_ON_ERROR:
 
 # The stamp is newer than pyproject.toml once everything that it asks for is installed.
@@ -30,8 +36,13 @@ quickstart: $(VENV)/.installed
 	$(BIN)/lth-deploy report $(RUN) --out $(RUN)/report.html
 
 # Two processes with one thread each: a small network gains nothing from a second thread.
+PYTEST := PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+check: lint
+	$(PYTEST) -m "not slow" $(FAST)
+
 test: $(VENV)/.installed
-	PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lth_deploy.commands.options import DecoderOption, Json, ShapeOption
+from lth_deploy.commands.options import DecoderOption, Json, ShapeOption, TargetOption
 from lth_deploy.commands.output import points, print_json, print_table, shapes_of
 from lth_deploy.errors import UsageError
 from lth_deploy.structures import BLOCKS
@@ -20,7 +20,7 @@ def export(
     run: Annotated[Path | None, typer.Argument(help="Run directory of find-ticket.")] = None,
     onnx: Annotated[Path | None, typer.Option("--onnx", help="Any ONNX model instead of a run.")] = None,
     level: Annotated[str, typer.Option(help="best, a sparsity in per cent, or a trial's name.")] = "best",
-    target: Annotated[str | None, typer.Option(help="Bundled target's name, or a YAML file.")] = None,
+    target: TargetOption = None,
     format_: Annotated[str | None, typer.Option("--format", help="packed, dense or coo.")] = None,
     values: Annotated[str | None, typer.Option(help="fp32, fp16 or int8.")] = None,
     calibrate: Annotated[

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lth_deploy.commands.options import RecipeArgument
 from lth_deploy.commands.output import points, print_json, print_table, seconds_of
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def find_ticket(
-    recipe: Annotated[str, typer.Argument(help="A bundled recipe's name, or a YAML file.")],
+    recipe: RecipeArgument,
     out: Annotated[Path | None, typer.Option(help="Run directory; default runs/NAME.")] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe.")

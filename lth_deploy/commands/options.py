@@ -4,6 +4,36 @@ from typing import Annotated
 
 import typer
 
+
+def _recipes(begun: str) -> list[str]:
+    """Names of bundled recipes that begin with what is typed, for the completion of the shell."""
+    from lth_deploy.config.bundled import recipe_names
+
+    return [name for name in recipe_names() if name.startswith(begun)]
+
+
+def _sweeps(begun: str) -> list[str]:
+    from lth_deploy.config.bundled import sweep_names
+
+    return [name for name in sweep_names() if name.startswith(begun)]
+
+
+def _targets(begun: str) -> list[str]:
+    from lth_deploy.config.bundled import target_names
+
+    return [name for name in target_names() if name.startswith(begun)]
+
+
+RecipeArgument = Annotated[
+    str, typer.Argument(help="A bundled recipe's name, or a YAML file.", autocompletion=_recipes)
+]
+RecipeOption = Annotated[str, typer.Option("--from", help="Bundled recipe to start from.", autocompletion=_recipes)]
+SweepArgument = Annotated[
+    str, typer.Argument(metavar="SWEEP", help="A bundled sweep's name, or a YAML file.", autocompletion=_sweeps)
+]
+TargetOption = Annotated[
+    str | None, typer.Option(help="Bundled target's name, or a YAML file.", autocompletion=_targets)
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, the table on stderr.")]
 DecoderOption = Annotated[
     str | None,

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from lth_deploy.commands.options import RecipeArgument, RecipeOption
+
 app = typer.Typer(no_args_is_help=True, help="Recipes that come with the package.")
 
 
@@ -21,7 +23,7 @@ def list_recipes() -> None:
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="A bundled recipe's name, or a YAML file.")],
+    name: RecipeArgument,
     resolved: Annotated[bool, typer.Option("--resolved", help="With every default written out.")] = False,
 ) -> None:
     """Print a recipe."""
@@ -36,7 +38,7 @@ def show(
 @app.command()
 def init(
     out: Annotated[Path, typer.Argument(help="File to write.")] = Path("recipe.yaml"),
-    base: Annotated[str, typer.Option("--from", help="Bundled recipe to start from.")] = "quickstart",
+    base: RecipeOption = "quickstart",
 ) -> None:
     """Copy a bundled recipe to edit."""
     from lth_deploy import storage

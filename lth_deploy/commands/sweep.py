@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lth_deploy.commands.options import SweepArgument
 from lth_deploy.commands.output import print_json, print_table, seconds_of
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def sweep(
-    file: Annotated[str, typer.Argument(metavar="SWEEP", help="A bundled sweep's name, or a YAML file.")],
+    file: SweepArgument,
     out: Annotated[Path | None, typer.Option(help="Sweep directory; default runs/NAME.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda; several GPUs as cuda:0,cuda:1.")] = "auto",
     jobs: Annotated[int | None, typer.Option(min=1, help="Runs at once; default one a device.")] = None,
