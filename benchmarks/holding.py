@@ -79,9 +79,9 @@ def measured(network: str, dense: Path, level: float, values: str, structure: st
     source = dense.with_name(f"{network}-{level}-{structure}-{values}.onnx")
     onnx.save(prune_randomly(onnx.load(str(dense)), level, structure), str(source))
     if values == "int8":
-        bytewise = source.with_name(f"{source.stem}-q.onnx")
-        quantize_dense(source, [feeds_for(source, options.size, seed) for seed in range(2)], bytewise)
-        source = bytewise
+        quantized = source.with_name(f"{source.stem}-q.onnx")
+        quantize_dense(source, [feeds_for(source, options.size, seed) for seed in range(2)], quantized)
+        source = quantized
     done = export_onnx(source, target=Target(values="fp32"), out=source.with_suffix(""))
     pairs = [
         (fresh("onnxruntime", source, options.size), fresh("lth_deploy", done.artifact, options.size))

@@ -26,7 +26,7 @@ def _finite(value: float | None) -> float | None:
 
 
 Figure = Annotated[float | None, AfterValidator(_finite)]
-# Beyond 2**53 a count could not be told from its neighbors, and divisions would overflow.
+# Beyond 2**53 a count has the same float as its neighbors, and divisions would overflow.
 Count = Annotated[int, Field(ge=0, le=2**53)]
 # Kind of AP (bbox, segm, keypoints) to metric (AP, AP50, ...) to a fraction; None without such objects.
 Metrics = dict[str, dict[str, Figure]]

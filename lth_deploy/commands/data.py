@@ -55,7 +55,7 @@ def from_voc(
 def crops(
     annotations: Annotated[Path, typer.Argument(help="COCO JSON.")],
     images: Annotated[Path, typer.Argument(help="Folder of the images.")],
-    out: Annotated[Path, typer.Option(help="Image folder to write, CLASS/PICTURE.png.")],
+    out: Annotated[Path, typer.Option(help="Image folder to write, CLASS/IMAGE.png.")],
     pad: Annotated[float, typer.Option(help="Margin on each side, as a share of the box.")] = 0.2,
     smallest: Annotated[int, typer.Option(min=1, help="Least side of a box in pixels.")] = 8,
     most: Annotated[int, typer.Option(min=0, help="So many objects a class at most; 0 takes all.")] = 0,
@@ -64,7 +64,7 @@ def crops(
     from lth_deploy.workflow.data import crop_objects
 
     counts = crop_objects(annotations, images, out, pad=pad, smallest=smallest, most=most)
-    print_table(["class", "pictures"], [[name, str(count)] for name, count in counts.items()])
+    print_table(["class", "images"], [[name, str(count)] for name, count in counts.items()])
 
 
 @app.command()

@@ -162,7 +162,7 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
-    def _classes_of_pictures_are_for_classifiers(self) -> "Recipe":
+    def _classes_of_images_are_for_classifiers(self) -> "Recipe":
         if (self.detector.name == "classifier") != (self.data.format in ("folder", "crops")):
             raise ValueError(f"detector '{self.detector.name}' cannot learn from data of format '{self.data.format}'")
         if self.detector.name == "classifier" and self.quantization.levels:

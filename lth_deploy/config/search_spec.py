@@ -51,7 +51,7 @@ Levels = Annotated[
     Annotated[list[Annotated[float, Field(gt=0, lt=1)]], Tag("list")] | Annotated[RoundsSpec, Tag("rounds")],
     Discriminator(_kind_of_levels),
 ]
-"""Levels one by one, or as a series; told apart by their form, so that errors are about the form that was used."""
+"""Levels one by one, or as a series; distinguished by their form, so that errors are about the form that was used."""
 
 
 Group = Literal["backbone", "fpn", "rpn", "head", "box_head", "mask_head", "keypoint_head", "dense_head", "predictor"]

@@ -1,4 +1,4 @@
-"""The objects of a detection data set cut out as an image folder, CLASS/PICTURE, to train a classifier on."""
+"""The objects of a detection data set cut out as an image folder, CLASS/IMAGE, to train a classifier on."""
 
 import hashlib
 import io

@@ -1,4 +1,4 @@
-"""An image folder, CLASS/PICTURE, turned into a COCO file: every image is one object that fills it."""
+"""An image folder, CLASS/IMAGE, turned into a COCO file: every image is one object that fills it."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def convert_folder(root: Path, out_json: Path) -> Path:
     found = (entry for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else ()
     folders = sorted(entry for entry in found if not entry.name.startswith((".", _PACKED_BY_MACOS)))
     if not folders:
-        raise DataError(f"{root} is no image folder; it must hold one folder a class, with that class's pictures")
+        raise DataError(f"{root} is no image folder; it must hold one folder a class, with that class's images")
     images: list[dict[str, object]] = []
     annotations: list[dict[str, object]] = []
     for label, folder in enumerate(folders, start=1):

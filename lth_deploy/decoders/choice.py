@@ -126,9 +126,9 @@ def _several(fitting: list[Family], signature: Signature) -> str:
 def _none(allowed: list[Family], reasons: Mapping[str, str], signature: Signature, hints: Hints) -> str:
     why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
     why = f" ({why})" if len(reasons) <= 3 else ""
-    told = f"{hints.source} says {' or '.join(hints.families)}, but " if hints.families else ""
+    hint = f"{hints.source} says {' or '.join(hints.families)}, but " if hints.families else ""
     known = "; ".join(f"{family.name}: {' or '.join(family.outputs)}" for family in allowed)
     return (
-        f"{told}no decoder fits outputs {signature.described_outputs()}{why}; known are {known}. "
+        f"{hint}no decoder fits outputs {signature.described_outputs()}{why}; known are {known}. "
         "Give --decoder NAME or --decoder FILE.py:function"
     )

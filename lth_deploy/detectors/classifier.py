@@ -33,7 +33,7 @@ class Features(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Pictures to classes, called as the detectors are.
+    """Images to classes, called as the detectors are.
 
     In training mode (images, targets) become the cross entropy over random crops, whose randomness is torch's
     global generator; a target's first label is the class. In evaluation mode each image becomes its best

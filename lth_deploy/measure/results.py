@@ -79,7 +79,7 @@ class Row(StrictSection):
     load_ms: each in a fresh process. first_ms and peak_rss_bytes: medians over the same processes;
     base_rss_bytes is the peak before the model was loaded. bytes_coo and entropy_bytes: of the whole file,
     were its weights stored as ONNX sparse initializers, or at the entropy of their positions plus raw
-    values. precision: fp32, bf16 or int8, in which the engine computes. shape: that the engine was told to fix;
+    values. precision: fp32, bf16 or int8, in which the engine computes. shape: to which the engine is fixed;
     None for the sizes that the file declares. ratio_to_baseline: time over the baseline's, below 1 is faster.
     times_best_dense: how many times as fast as the best dense engine with as many threads, above 1 is faster;
     best_dense: whether it is that engine. ap: by kind, as a fraction.
@@ -122,7 +122,7 @@ class Row(StrictSection):
 
     @property
     def engine_label(self) -> str:
-        """The engine, with its precision unless that is fp32, and with the shape that it was told to fix."""
+        """The engine, with its precision unless that is fp32, and with the shape to which it is fixed."""
         precision = self.precision if self.precision != "fp32" else None
         return " ".join(part for part in (self.engine, precision, self.shape) if part)
 

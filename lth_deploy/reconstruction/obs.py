@@ -126,7 +126,7 @@ def fall_apart(inverse: Matrix, weights: Matrix, alive: Mask) -> tuple[npt.NDArr
     Args:
         inverse: [d, d], of H over all weights.
         weights: [d], the best ones with nothing left out.
-        alive: [free], what may fall; where False, it has fallen.
+        alive: [free], what may be pruned; False where it is pruned already.
     """
     inverse, weights = inverse.copy(), weights.copy()
     for dead in np.flatnonzero(~alive):

@@ -86,7 +86,7 @@ def test_a_wrong_value_is_named_with_what_was_found(right: str, wrong: str, mess
     assert message in _fault(MINIMAL.replace(right, wrong))
 
 
-def test_all_faults_are_told_at_once() -> None:
+def test_all_faults_are_reported_at_once() -> None:
     text = MINIMAL.replace("min_size", "min_sise").replace("steps: 10", "steps: -1")
     assert [line.split(": ")[1] for line in _fault(text).splitlines()] == ["detector.min_sise", "training.steps"]
 
@@ -293,7 +293,7 @@ def test_every_bundled_target_loads(name: str) -> None:
     assert load_target(target_file(name)).name
 
 
-def test_faults_of_a_target_and_of_its_flags_are_told_apart(tmp_path: Path) -> None:
+def test_faults_of_a_target_and_of_its_flags_are_distinguished(tmp_path: Path) -> None:
     (tmp_path / "edge.yaml").write_text("name: edge\nformats: packed\n")
     with pytest.raises(RecipeError, match=r"edge\.yaml, line 2: formats: unknown key; did you mean 'format'\?"):
         load_target(tmp_path / "edge.yaml")

@@ -47,7 +47,7 @@ def test_what_is_no_image_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no image folder; it must hold one folder a class"):
         convert_folder(tmp_path / "missing", tmp_path / "t.json")
     (tmp_path / "empty" / "class").mkdir(parents=True)
-    with pytest.raises(DataError, match="class has no pictures"):
+    with pytest.raises(DataError, match="class has no images"):
         convert_folder(tmp_path / "empty", tmp_path / "t.json")
     (tmp_path / "empty" / "class" / "a.png").write_bytes(b"no png")
     with pytest.raises(DataError, match=r"a\.png: no image that can be read"):

@@ -108,8 +108,8 @@ def test_suppression_leaves_no_overlap_and_explains_every_loss(seed: int) -> Non
     overlap = box_iou(boxes, boxes) > 0.5
     same = labels[:, None] == labels[None]
     for position in range(80):
-        rivals = [int(other) for other in kept if other != position and same[position, other]]
-        hit = [other for other in rivals if overlap[position, other] and scores[other] > scores[position]]
+        others = [int(other) for other in kept if other != position and same[position, other]]
+        hit = [other for other in others if overlap[position, other] and scores[other] > scores[position]]
         assert bool(hit) == (position not in kept)
 
 

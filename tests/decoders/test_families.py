@@ -287,7 +287,7 @@ def test_a_decoder_is_made_again_from_what_an_artifact_records(name, make, optio
 
 
 def test_boxes_of_the_image_stay_as_they_are() -> None:
-    """Graphs that are told the size of the image give boxes in its pixels."""
+    """Graphs that have the size of the image as an input give boxes in its pixels."""
     inputs = {"images": ("float32", (1, 3, 64, 64)), "orig_target_sizes": ("int64", (1, 2))}
     outputs = {
         "labels": np.array([[1, 0]]),

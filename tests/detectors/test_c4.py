@@ -28,7 +28,7 @@ def test_every_resnet_gives_one_level_and_a_head_of_twice_its_channels(backbone:
     assert model.roi_heads.box_head(torch.rand(2, channels, 7, 7)).shape == (2, 2 * channels)
 
 
-def test_the_proposals_are_told_from_as_many_candidates_as_published() -> None:
+def test_the_proposals_are_chosen_from_as_many_candidates_as_published() -> None:
     model = build_detector(tiny_spec(NAME, proposals=1000), CLASSES)
     for training, candidates, proposals in ((True, 12000, 2000), (False, 6000, 1000)):
         model.train(training)

@@ -50,7 +50,7 @@ def instruction_sets(request: pytest.FixtureRequest) -> dict[str, Path]:
 
 @pytest.fixture(params=[*INSTRUCTION_SETS, "avx512 emulated", "amx_emulated without AVX-512"])
 def kernels(request: pytest.FixtureRequest, instruction_sets: dict[str, Path]) -> Iterator[Path]:
-    """The library, told to use one instruction set; 16 lanes run even where AVX-512 is missing."""
+    """The library, set to use one instruction set; 16 lanes run even where AVX-512 is missing."""
     name = str(request.param)
     if name not in instruction_sets:
         pytest.skip(f"this processor has no {name}")

@@ -71,14 +71,14 @@ def test_every_coding_is_decoded(coding: str, values: str, plain: Path, tmp_path
 @pytest.mark.parametrize("values", ["f32", "f16", "s8"])
 @pytest.mark.parametrize("block", ["2x1", "1x4", "2x4"])
 def test_every_coding_of_blocks_is_decoded(coding: str, values: str, block: str, plain: Path, tmp_path: Path) -> None:
-    bytewise = values == "s8"
+    quantized = values == "s8"
     source = f"lth_region 1\ninputs 1\nweight {coding}:{block} {values} 12,40,3,3 at 1,2\n"
-    source += "weight dense f32 12 at 3\n" if bytewise else ""
+    source += "weight dense f32 12 at 3\n" if quantized else ""
     source += "t0 = load 0 channels=40\n"
-    source += "t1 = quantize t0 out=u8:0.02:128\n" if bytewise else ""
-    source += "t2 = qconv t1 w0 w1 - " if bytewise else "t1 = conv t0 w0 - "
+    source += "t1 = quantize t0 out=u8:0.02:128\n" if quantized else ""
+    source += "t2 = qconv t1 w0 w1 - " if quantized else "t1 = conv t0 w0 - "
     source += "kernel=3,3 stride=1,1 pads=1,1,1,1 dilation=1,1 groups=1 act=none"
-    source += " out=f32\noutput t2\n" if bytewise else "\noutput t1\n"
+    source += " out=f32\noutput t2\n" if quantized else "\noutput t1\n"
     for zeros in (0.3, 0.97, 1.0):
         node = region_node(source, [(1, 40, 9, 7)], zeros=zeros)
         run_host(plain, "run", write_node(tmp_path / "node", node), tmp_path / "out", 1)

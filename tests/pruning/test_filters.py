@@ -1,4 +1,4 @@
-"""Whole filters: exact shares, coupled layers that fall together, and nothing that a fallen filter still puts out."""
+"""Whole filters: exact shares, coupled layers that are pruned together, and no output of a pruned filter."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -193,14 +193,14 @@ def test_a_trained_ticket_puts_out_nothing_where_filters_fell(
         np.testing.assert_array_equal(left(masks["stem.weight"]), left(masks["outer.weight"]))
         # What was evaluated, and trained at the end, is what is stored.
         assert any(all(torch.equal(state[key], seen[key]) for key in state) for seen in evaluated)
-        fallen = 0
+        pruned = 0
         for layer in ("stem", "inner", "outer"):
             dead = torch.from_numpy(~left(masks[f"{layer}.weight"]))
-            fallen += int(dead.sum())
+            pruned += int(dead.sum())
             for tensor in (f"{layer}.weight", f"{layer}_norm.weight", f"{layer}_norm.bias"):
                 assert not state[tensor][dead].any()
                 assert state[tensor][~dead].any()
-        assert fallen > 4
+        assert pruned > 4
 
 
 def test_what_is_read_otherwise_stays(tmp_path: Path) -> None:

@@ -31,8 +31,8 @@ def _by_magnitude(model: Any, masks: Any) -> Any:
     twin.load_state_dict(model.state_dict())
     for name, mask in masks.items():
         weight = twin.get_parameter(name)
-        fallen = weight.detach().abs().reshape(-1).argsort(stable=True)[: int((~mask).sum())]
-        weight.data.reshape(-1)[fallen] = 0
+        pruned = weight.detach().abs().reshape(-1).argsort(stable=True)[: int((~mask).sum())]
+        weight.data.reshape(-1)[pruned] = 0
     return twin.eval()
 
 

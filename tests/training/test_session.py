@@ -204,22 +204,22 @@ def test_the_rewind_point_is_kept_exactly_once(at: int) -> None:
 
 
 def test_hooks_meet_a_step_in_order() -> None:
-    told: list[str] = []
+    calls: list[str] = []
 
     class Tell(Hook):
         def before_step(self, step: int) -> None:
-            told.append(f"before {step}")
+            calls.append(f"before {step}")
 
         def after_backward(self, step: int) -> None:
-            told.append(f"backward {step}")
+            calls.append(f"backward {step}")
 
         def after_step(self, step: int, losses: Any) -> None:
-            told.append(f"after {step}")
+            calls.append(f"after {step}")
 
     model, training = build(0), spec()
     stepper = Stepper(model, build_optimizer(model, training.optimizer), training, CPU)
     train(stepper, ToyBatches(), range(2, 4), constant, [Tell()])
-    assert told == ["before 2", "backward 2", "after 2", "before 3", "backward 3", "after 3"]
+    assert calls == ["before 2", "backward 2", "after 2", "before 3", "backward 3", "after 3"]
 
 
 def test_gradients_are_masked_before_they_are_clipped() -> None:

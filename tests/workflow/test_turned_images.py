@@ -66,13 +66,13 @@ def test_evaluation_scores_the_same_detections(both: tuple[Path, Path, Path], tm
 def test_predict_draws_upright_pictures_and_says_the_same(both: tuple[Path, Path, Path], tmp_path: Path) -> None:
     _, *folders = both
     model, decoder = save_tiny(tmp_path / "tiny.onnx"), save_decoder(tmp_path)
-    told: list[Any] = []
+    found: list[Any] = []
     for folder in folders:
         out = tmp_path / f"out-{folder.name}"
         predict(model, sorted(folder.iterdir()), out, threshold=0.1, decoder=decoder)
         rows = json.loads((out / "detections.json").read_text())
-        told.append([{**row, "image": Path(row["image"]).name} for row in rows])
-    assert told[0] == told[1]
+        found.append([{**row, "image": Path(row["image"]).name} for row in rows])
+    assert found[0] == found[1]
     for number in range(1, 9):
         pictures = [tmp_path / f"out-{folder.name}" / f"{number}.png" for folder in folders]
         assert pictures[0].read_bytes() == pictures[1].read_bytes()

@@ -40,7 +40,7 @@ def passes_zeros(node: NodeProto, rank: int, makers: Makers, tensors: Tensors) -
         maker = makers.get(node.input[0])
         pooled = maker is not None and maker.op_type in _POOLED
         return attribute(node, "axis", 1) == 1 and (rank == 2 or pooled)
-    return node.op_type == "Resize" and _resizes_pictures(node, makers, tensors)
+    return node.op_type == "Resize" and _resizes_images(node, makers, tensors)
 
 
 def reads_no_channels(
@@ -75,7 +75,7 @@ def _picks_sizes(
     )
 
 
-def _resizes_pictures(node: NodeProto, makers: Makers, tensors: Tensors) -> bool:
+def _resizes_images(node: NodeProto, makers: Makers, tensors: Tensors) -> bool:
     """Whether a Resize leaves batch and channels as they are, however many these are."""
     if attribute(node, "coordinate_transformation_mode", "") == "tf_crop_and_resize" or attribute(node, "axes", None):
         return False

@@ -53,7 +53,7 @@ def remove_dead_channels(model: NormalizedModel) -> tuple[NormalizedModel, Remov
         part_biases(smaller)
         channels = _Channels(smaller)
         channels.settle()
-        report = RemovedChannels(*channels.told())
+        report = RemovedChannels(*channels.removed_and_left())
         channels.remove()
         del smaller.graph.value_info[:]  # their sizes are not true any more
 
@@ -117,7 +117,7 @@ class _Channels:
             for name in self._tensors:
                 self._agree_on_tensor(name)
 
-    def told(self) -> tuple[dict[str, tuple[int, int]], dict[str, str]]:
+    def removed_and_left(self) -> tuple[dict[str, tuple[int, int]], dict[str, str]]:
         """The two parts of `RemovedChannels`."""
         removed, left = {}, {}
         for node in self._layers():

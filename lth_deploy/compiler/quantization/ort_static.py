@@ -1,4 +1,4 @@
-"""Static INT8 with ONNX Runtime's own quantizer: of the dense rival that sparsity has to beat, and of tickets.
+"""Static INT8 with ONNX Runtime's own quantizer: of the dense peer that sparsity has to beat, and of tickets.
 
 QDQ form, u8 activations, s8 weights per output channel, ranges from calibration images. Only the trunk is
 quantized: convolutions, matrix products, and the layers between them that carry feature maps. Box arithmetic,

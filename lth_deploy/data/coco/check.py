@@ -12,7 +12,7 @@ __all__ = ["CheckReport", "Finding", "check_coco"]
 def check_coco(
     annotations: Path, images: Path, decode_images: bool = True, *, drop_degenerate: bool = False
 ) -> CheckReport:
-    """Read the file, find and (unless told not to) decode every image, and report instead of raising."""
+    """Read the file, find and (unless `decode` is off) decode every image, and report instead of raising."""
     try:
         _, report = inspect(annotations, images, decode_images=decode_images, drop_degenerate=drop_degenerate)
     except DataError as error:

@@ -32,7 +32,7 @@ class VocObject:
 
 
 @dataclass(frozen=True)
-class VocPicture:
+class VocAnnotation:
     """What one file says. file_name is '' and the size None where it says nothing."""
 
     path: Path
@@ -41,7 +41,7 @@ class VocPicture:
     objects: tuple[VocObject, ...]
 
 
-def read_voc_xml(path: Path) -> VocPicture:
+def read_voc_xml(path: Path) -> VocAnnotation:
     """Parse one annotation file.
 
     Raises:
@@ -52,7 +52,7 @@ def read_voc_xml(path: Path) -> VocPicture:
     if root.tag != "annotation":
         raise DataError(f"{path}: the outermost element is <{root.tag}>, a VOC file has <annotation>")
     objects = tuple(_object(path, node, n) for n, node in enumerate(root.iter("object"), start=1))
-    return VocPicture(path, (root.findtext("filename") or "").strip(), _size(root), objects)
+    return VocAnnotation(path, (root.findtext("filename") or "").strip(), _size(root), objects)
 
 
 def _parse(path: Path) -> Element:

@@ -123,4 +123,4 @@ def _zeros_by_layer(
     budget_left(layers, masks, sparsity, block.size, macs=False)  # refuses a level that is passed already
     wanted = erk_zeros([layer.weights.shape for layer in layers], sparsity)
     gone = [int(np.count_nonzero(~masks[layer.name])) for layer in layers]
-    return [float(max(zeros - fallen, 0)) for zeros, fallen in zip(wanted, gone, strict=True)]
+    return [float(max(zeros - pruned, 0)) for zeros, pruned in zip(wanted, gone, strict=True)]

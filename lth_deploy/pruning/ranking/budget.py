@@ -26,7 +26,7 @@ def budget_left(
     `block`: the weights of the largest block that falls as a whole.
 
     Raises:
-        RecipeError: more has fallen than `sparsity` asks for.
+        RecipeError: more is pruned than `sparsity` asks for.
     """
     prices = [layer.positions if macs else 1.0 for layer in layers]
     total = sum(layer.weights.size * price for layer, price in zip(layers, prices, strict=True))

@@ -22,7 +22,7 @@ def main(results: BenchmarkResults) -> Table:
         Column("Artifact", is_text=True),
         Column("Engine", is_text=True),
         Column("Precision", "in which the engine computes"),
-        Column("Shape", "that the engine was told to fix"),
+        Column("Shape", "to which the engine is fixed"),
         Column("Threads"),
         Column("Size"),
         Column("AP", KIND_NAMES.get(kind, kind)),

@@ -35,7 +35,7 @@ class Candidate:
 
     file: as users have it. loaded: what the engine is given, the dense twin where it cannot take the file.
     reference: the same weights in plain ONNX, for the check of outputs. precision: that the engine computes
-    an fp32 file in. shapes: of the inputs, where the engine is told to fix them. optional: left out, with the
+    an fp32 file in. shapes: of the inputs, where the engine is fixed to them. optional: left out, with the
     reason, where its engine fails.
     """
 

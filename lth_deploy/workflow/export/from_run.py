@@ -39,7 +39,7 @@ PREPROCESSING = {
     "outputs": "boxes x1 y1 x2 y2 in pixels of the image, scores, labels from 1",
 }
 KERNEL_IMAGES = 4
-"""Pictures on which regions are compared value by value, with kernels and without."""
+"""Images on which regions are compared value by value, with kernels and without."""
 
 RELATIVE_ROUNDING, ABSOLUTE_ROUNDING = 2.0**-11, 2.0**-25
 """The most that rounding to fp16 changes a weight: half a unit in the last place, normal or subnormal."""
@@ -225,12 +225,12 @@ def _compile(
     graph, removed = without_dead_channels(whole, trial.name) if filters else (whole, {})
     account = None
     if ranges:
-        feeds = [{"image": read_image(path)} for path in ranges]
-        account = quantize(graph, feeds, target, learned_grids(trial))
+        calibration = [{"image": read_image(path)} for path in ranges]
+        account = quantize(graph, calibration, target, learned_grids(trial))
     metadata = _metadata(recipe, trial, dataset, target, control)
-    picture = next(_pictures(dataset))[1]
-    used = uses(graph, picture)
-    chosen = emit_chosen(account.graph if account else graph, target, used, picture)
+    feeds = next(_feeds(dataset))[1]
+    used = uses(graph, feeds)
+    chosen = emit_chosen(account.graph if account else graph, target, used, feeds)
     results = PassResults(
         layers=chosen.layers,
         positions=used.positions,
@@ -251,7 +251,7 @@ def _compile(
     else:
         reference = stored_reference(folded.module, round_values(whole, target.float_values).proto)
         gate = hold_detections(file, reference, dataset, recipe, target.gates)
-    check = hold_regions(file, _pictures(dataset), target.gates)
+    check = hold_regions(file, _feeds(dataset), target.gates)
     logger.info("%s as %s: %.2f MB, %s", trial.name, target.format, size / 1e6, gate.parity.describe())
     reasons = not_packed(chosen.layers)
     return replace(gate, unreached=() if check is None else check.unreached, not_packed=reasons)
@@ -268,7 +268,7 @@ def _float_ap(trial: Trial, gate: GateResult) -> Mapping[str, Any]:
     return ap
 
 
-def _pictures(dataset: "CocoDataset") -> Iterator[tuple[str, Feeds]]:
+def _feeds(dataset: "CocoDataset") -> Iterator[tuple[str, Feeds]]:
     from lth_deploy.data.images import read_record
 
     for record in dataset.images[:KERNEL_IMAGES]:

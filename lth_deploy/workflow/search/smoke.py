@@ -51,12 +51,12 @@ def smoke_recipe(recipe: Recipe, weights: Path, sources: Path | None = None) -> 
     if recipe.detector.layout == "fpn":
         widths = {"fpn_width": 64, "head_width": 128}
         detector |= {key: min(getattr(recipe.detector, key), most) for key, most in widths.items()}
-    pictures = weights.with_name(f"{weights.name}.pictures")
+    images = weights.with_name(f"{weights.name}.images")
     small = recipe.model_copy(
         update={
             "name": f"{recipe.name}.smoke",
             "detector": recipe.detector.model_copy(update=detector),
-            "data": _smoke_data(recipe, pictures),
+            "data": _smoke_data(recipe, images),
             "training": recipe.training.model_copy(update=training),
             "pruning": recipe.pruning.model_copy(update={"levels": [level], "rewind": RewindSpec(step=1)}),
             "quantization": recipe.quantization.model_copy(update=_quantization(recipe, level)),
@@ -64,7 +64,7 @@ def smoke_recipe(recipe: Recipe, weights: Path, sources: Path | None = None) -> 
             "source": _smoke_source(recipe, level, sources or weights.with_name(f"{weights.name}.sources")),
         }
     )
-    _write_lively_weights(small, weights)
+    _write_varied_weights(small, weights)
     return small.model_copy(update={"detector": small.detector.model_copy(update={"weights": str(weights)})})
 
 
@@ -73,10 +73,10 @@ def _quantization(recipe: Recipe, level: float) -> dict[str, object]:
     return {"levels": levels, "steps": 2, "epochs": None, "calibration_batches": 1}
 
 
-def _smoke_data(recipe: Recipe, pictures: Path) -> DataSpec:
+def _smoke_data(recipe: Recipe, images: Path) -> DataSpec:
     if recipe.detector.name != "classifier":
         return DataSpec(format="shapes", shapes=SHAPES)
-    splits = {name: SplitSpec(images=str(pictures / name)) for name in ("train", "val", "test")}
+    splits = {name: SplitSpec(images=str(images / name)) for name in ("train", "val", "test")}
     for split in splits.values():
         _draw_classes(Path(split.images))
     return DataSpec(format="folder", **splits)
@@ -119,7 +119,7 @@ def _smoke_source(recipe: Recipe, level: float, folder: Path) -> SourceSpec | No
     return recipe.source.model_copy(update={"run": str(run)})
 
 
-def _write_lively_weights(recipe: Recipe, path: Path) -> None:
+def _write_varied_weights(recipe: Recipe, path: Path) -> None:
     import torch
     from safetensors.torch import save_file
 

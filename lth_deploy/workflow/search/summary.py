@@ -187,5 +187,5 @@ def _source_note(recipe: Recipe, source: SourceSpec) -> str:
     theirs, ours = RunDirectory.open(Path(source.run)).recipe().detector, recipe.detector
     what = "masks, weights and norm statistics" if source.transfer == "ticket" else "masks alone"
     sides = [f"{spec.min_size} to {spec.max_size} pixels" for spec in (theirs, ours)]
-    sizes = f"pictures of {sides[0]} there, of {sides[1]} here" if sides[0] != sides[1] else f"pictures of {sides[0]}"
+    sizes = f"images of {sides[0]} there, of {sides[1]} here" if sides[0] != sides[1] else f"images of {sides[0]}"
     return f"{what} come from {source.run}; both networks see RGB with the same mean and deviation, {sizes}"

@@ -120,5 +120,5 @@ def test_an_export_describes_its_artifact_and_the_dense_file_beside_it() -> None
 def test_what_the_schema_does_not_allow_is_not_written(changes: dict[str, Any], field: str) -> None:
     with pytest.raises(ArtifactError, match=re.escape(field)):
         _builder(**changes).artifact()
-    with pytest.raises(ArtifactError, match="colour"):
-        with_changes(FULL, colour="red")
+    with pytest.raises(ArtifactError, match="tint"):
+        with_changes(FULL, tint="red")

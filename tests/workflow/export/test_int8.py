@@ -1,4 +1,4 @@
-"""`export --values int8`: what is quantized and what stays float, what is told of it, and its gates."""
+"""`export --values int8`: what is quantized and what stays float, what is reported of it, and its gates."""
 
 from collections import Counter
 from dataclasses import replace
@@ -156,8 +156,8 @@ def test_calibration_images_are_needed_and_must_differ(source: Path, job: OnnxJo
 
 
 def test_more_lost_ap_than_allowed_fails_and_names_the_layers() -> None:
-    told = Quantization(method="minmax", images=4, errors={"small": 0.01, "large": 0.2})
-    hold_quantized_ap({"bbox": {"AP": 0.5}}, {"bbox": {"AP": 0.496}}, 0.005, told)
-    hold_quantized_ap({"bbox": {"AP": 0.5}}, {"bbox": {"AP": 0.6}}, 0.005, told)
+    quantization = Quantization(method="minmax", images=4, errors={"small": 0.01, "large": 0.2})
+    hold_quantized_ap({"bbox": {"AP": 0.5}}, {"bbox": {"AP": 0.496}}, 0.005, quantization)
+    hold_quantized_ap({"bbox": {"AP": 0.5}}, {"bbox": {"AP": 0.6}}, 0.005, quantization)
     with pytest.raises(GateError, match=r"costs 0\.60 bbox AP .* large \(20\.0%\), small \(1\.0%\)"):
-        hold_quantized_ap({"bbox": {"AP": 0.5}}, {"bbox": {"AP": 0.494}}, 0.005, told)
+        hold_quantized_ap({"bbox": {"AP": 0.5}}, {"bbox": {"AP": 0.494}}, 0.005, quantization)

@@ -37,11 +37,11 @@ def test_images_to_calibrate_on_mean_reconstruction(source: Path, job: OnnxJob) 
     assert metadata.level == "obs_50"
     assert made.sparsity == pytest.approx(0.5, abs=1e-3)
     assert made.deviation == 0.0
-    told = json.loads(made.report.read_text())["losses"]
-    assert told.keys() == made.losses.keys()
-    assert all(told[name]["error"] <= told[name]["magnitude_error"] for name in told)
+    losses = json.loads(made.report.read_text())["losses"]
+    assert losses.keys() == made.losses.keys()
+    assert all(losses[name]["error"] <= losses[name]["magnitude_error"] for name in losses)
     header, *rows = loss_rows(made.losses)
-    assert [row[0] for row in rows] == list(told)
+    assert [row[0] for row in rows] == list(losses)
     assert len({len(row) for row in (header, *rows)}) == 1
 
 

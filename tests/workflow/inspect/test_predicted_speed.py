@@ -25,9 +25,9 @@ ROWS = [row("Region0", (10.0, 40.0)), row(None, (9.0, 5.0)), row(None, None)]
 
 
 def test_the_model_is_its_layers_and_the_rest() -> None:
-    told = ArtifactMetadata(rest=(5.0, 15.0))
-    assert predicted_model(ROWS, told) == (10 + 5 + 5, 40 + 5 + 15)
-    said = dict(speed_facts(ROWS, told))
+    metadata = ArtifactMetadata(rest=(5.0, 15.0))
+    assert predicted_model(ROWS, metadata) == (10 + 5 + 5, 40 + 5 + 15)
+    said = dict(speed_facts(ROWS, metadata))
     assert said["layers, predicted"] == "3.00x (15.0 ms with kernels, 45.0 dense)"
     assert said["model, predicted"] == "3.00x (20.0 ms with kernels, 60.0 dense)"
 
@@ -46,9 +46,9 @@ def test_without_regions_nothing_is_said() -> None:
 
 
 def test_layers_that_take_no_time_are_not_believed() -> None:
-    told = ArtifactMetadata(rest=(0.0, 0.0))
-    assert predicted_model([row("Region0", (0.0, 40.0))], told) is None
-    assert speed_facts([row("Region0", (0.0, 40.0))], told) == []
+    metadata = ArtifactMetadata(rest=(0.0, 0.0))
+    assert predicted_model([row("Region0", (0.0, 40.0))], metadata) is None
+    assert speed_facts([row("Region0", (0.0, 40.0))], metadata) == []
 
 
 @pytest.mark.usefixtures("in_this_process")

@@ -59,13 +59,13 @@ def test_what_a_pruned_filter_puts_out_is_zero_after_training(run: Path) -> None
     model = trained_model(directory.recipe(), directory.trial("level_50"), load_splits(directory.recipe(), run)["val"])
     state, behind, silent = model.state_dict(), norms_behind(model), 0
     for name, mask in masks.items():
-        fallen = ~mask.reshape(len(mask), -1).any(1)
-        np.testing.assert_array_equal(mask.reshape(len(mask), -1).all(1), ~fallen)
+        pruned = ~mask.reshape(len(mask), -1).any(1)
+        np.testing.assert_array_equal(mask.reshape(len(mask), -1).all(1), ~pruned)
         module = name.removesuffix(".weight")
         for tensor in (f"{module}.bias", *(f"{behind.get(module)}.{one}" for one in ("weight", "bias"))):
             if tensor in state:
-                assert not state[tensor][torch.from_numpy(fallen)].any()
-                silent += int(fallen.sum())
+                assert not state[tensor][torch.from_numpy(pruned)].any()
+                silent += int(pruned.sum())
     assert silent > 100
 
 
@@ -86,13 +86,13 @@ def test_the_file_has_no_dead_channels_and_says_how_many_went(run: Path, tmp_pat
     assert made.gate.parity.passed
     assert made.gate.parity.compared > 0
     masks = load_masks(RunDirectory.open(run).trial("level_50").mask)
-    fallen = {name: int((~mask.reshape(len(mask), -1).any(1)).sum()) for name, mask in masks.items()}
+    pruned = {name: int((~mask.reshape(len(mask), -1).any(1)).sum()) for name, mask in masks.items()}
     metadata = read_metadata(load_model(made.artifact))
     assert metadata is not None
-    assert metadata.removed_channels == {n: (gone, len(masks[n])) for n, gone in fallen.items() if gone}
+    assert metadata.removed_channels == {n: (gone, len(masks[n])) for n, gone in pruned.items() if gone}
     report = inspect_artifact(made.artifact)
     shapes = {layer.name: layer.shape for layer in report.layers}
-    for name, gone in fallen.items():
+    for name, gone in pruned.items():
         assert shapes[name][0] == len(masks[name]) - gone
     assert made.artifact.stat().st_size < 0.6 * made.dense.stat().st_size
     assert any(label == "channels removed" for label, _ in facts(report))
@@ -127,8 +127,8 @@ def test_every_family_answers_alike_without_its_dead_channels(family: str) -> No
     TrainingState.capture(0, model).masked(held).restore(model)
     graph = capture(ExportableDetector(fold_norm(model).module), np.zeros((64, 96, 3), np.uint8))
     smaller, report = remove_dead_channels(normalize(graph))
-    fallen = {name: (int((~mask.reshape(len(mask), -1).any(1)).sum()), len(mask)) for name, mask in masks.items()}
-    assert report.removed == {name: counts for name, counts in fallen.items() if counts[0]}
+    pruned = {name: (int((~mask.reshape(len(mask), -1).any(1)).sum()), len(mask)) for name, mask in masks.items()}
+    assert report.removed == {name: counts for name, counts in pruned.items() if counts[0]}
     assert report.left == {}
     image = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)
     expected, found = (

@@ -111,13 +111,13 @@ def _trimmed(part: list[RegionOp], pays: Judge) -> Iterable[list[RegionOp]]:
     while True:
         made = {name for op in kept for name in op.outputs}
         read = {name for op in kept for name in read_of(op)}
-        earned = _made_by_paying_layers(kept, pays)
+        paid_for = _made_by_paying_layers(kept, pays)
         inner = []
         for op in kept:
             first, last = not made & read_of(op), not read & set(op.outputs)
             stays = op.kind.has_weight or not first
             stays = stays and not (last and not op.kind.ends_region)
-            if stays and (not (first or last) or op.outputs[0] in earned):
+            if stays and (not (first or last) or op.outputs[0] in paid_for):
                 inner.append(op)
         if len(inner) == len(kept):
             break
@@ -149,11 +149,11 @@ def _crossing(regions: Sequence[Sequence[RegionOp]], ops: Sequence[RegionOp]) ->
 
 def _made_by_paying_layers(ops: Sequence[RegionOp], pays: Judge) -> set[str]:
     """What layers that pay make, and what is made of it without another layer between."""
-    earned: set[str] = set()
+    paid_for: set[str] = set()
     for op in ops:
-        if pays(op) if op.kind.has_weight else earned & set(op.inputs):
-            earned.update(op.outputs)
-    return earned
+        if pays(op) if op.kind.has_weight else paid_for & set(op.inputs):
+            paid_for.update(op.outputs)
+    return paid_for
 
 
 def _connected(ops: list[RegionOp]) -> list[list[RegionOp]]:
