@@ -45,11 +45,30 @@ t7 = qconv t2 w3 w4 - kernel=1,1 stride=1,1 pads=0,0,0,0 dilation=1,1 groups=1 a
 output t6
 output t7
 """
+VERSION_2 = """\
+lth_region 2
+inputs 1
+weight bitmask f32 8,6,3,3 at 1,2
+weight dense s8 8,8,1,1 at 3
+weight dense f32 8 at 4
+t0 = load 0 channels=6
+t1 = averagepool t0 kernel=3,2 stride=1,2 pads=2,1,0,1 dilation=1,1 include_pads=0
+t2 = conv t1 w0 - kernel=3,3 stride=1,1 pads=1,1,1,1 dilation=1,1 groups=1 act=gelu
+t3 = averagepool t2 kernel=2,2 stride=1,1 pads=0,1,1,0 dilation=1,2 include_pads=1
+t4 = act t3 act=gelu_tanh
+t5 = quantize t2 out=u8:0.02:20
+t6 = qconv t5 w1 w2 - kernel=1,1 stride=1,1 pads=0,0,0,0 dilation=1,1 groups=1 act=gelu out=u8:0.02:17
+t7 = requantize t6 act=gelu_tanh out=u8:0.03:12
+t8 = dequantize t7
+output t4
+output t8
+"""
 NODES = {
     "every": (EVERY_INSTRUCTION, [(2, 3, 21, 18), (5, 16)]),
     "grouped": (GROUPED, [(1, 6, 13, 17)]),
     "bytes": (EVERY_QUANTIZED, [(2, 3, 21, 18), (5, 16)]),
     "quads": (QUADS, [(1, 8, 13, 17)]),
+    "version 2": (VERSION_2, [(2, 6, 21, 18)]),
     "residuals": (RESIDUAL_PROGRAMS["one after the other"], [(2, 8, 13, 17)]),
     "residuals in bytes": (RESIDUAL_PROGRAMS["one after the other, in bytes"], [(1, 8, 13, 17)]),
 }

@@ -1,8 +1,11 @@
 """GELU, exact and by tanh: the oracle beside ONNX Runtime, and every kernel within the oracle's bound."""
 
+import math
+from functools import cache
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from onnx import helper
 
@@ -10,7 +13,7 @@ from lth_deploy.errors import ArtifactError
 from lth_deploy.kernels.oracle.reference import run
 from lth_deploy.kernels.program.text import parse
 from tests.kernels.held import hold
-from tests.kernels.region_models import random_constants
+from tests.kernels.region_models import model_of, open_model, random_constants, run_model
 
 KINDS = {"gelu": "none", "gelu_tanh": "tanh"}
 
@@ -62,6 +65,26 @@ def test_every_kernel_keeps_the_bound(kernels: Path, kind: str) -> None:
     fused = parse(FUSED.format(kind=kind))
     weights = random_constants(fused, rng, 0.5)
     hold(fused, weights, [rng.standard_normal((2, 4, 19, 21)).astype(np.float32)], kernels)
+
+
+@cache
+def swept(kind: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
+    """Every 2^13th float32 below 32 in magnitude, many of each order, and what is exact for them."""
+    bits = np.arange(0, np.float32(32).view(np.uint32), 1 << 13, dtype=np.uint32)
+    x = np.concatenate([bits, bits | np.uint32(1 << 31)]).view(np.float32)
+    x = x[: x.size // 4 * 4].reshape(1, 4, 1, -1)
+    wide = x.astype(np.float64)
+    if kind == "gelu_tanh":
+        return x, wide / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (wide + 0.044715 * wide**3)))
+    return x, wide / 2 * np.frompyfunc(math.erfc, 1, 1)(-wide / math.sqrt(2)).astype(np.float64)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_error_of_every_kernel_is_below_three_ulp(kernels: Path, kind: str) -> None:
+    x, exact = swept(kind)
+    (found,) = run_model(open_model(model_of(parse(ALONE.format(kind=kind)), []), kernels), [x])
+    ulp = 2.0**-23 * np.maximum(np.abs(x.astype(np.float64)), 1)
+    assert np.max(np.abs(found - exact) / ulp) < 3
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -14,6 +14,7 @@ from lth_deploy.kernels.program.text import parse, text
 from tests.cross import PROJECT
 
 PAGE = (PROJECT / "export" / "REGION.md").read_text(encoding="utf-8")
+SOURCES = PROJECT / "lth_deploy" / "kernels"
 ARRAY = re.compile(r"^(input|output) \d+.*?: (float32|uint8) \[([\d,]+)\][^\n]*\n((?:    [0-9a-f ]+\n)+)", re.MULTILINE)
 
 
@@ -52,3 +53,30 @@ def test_every_operator_and_activation_is_specified() -> None:
     rules = PAGE[PAGE.index("## Operators on float32") : PAGE.index("## Outputs and limits")]
     for name in (*OPERATORS, *ACTIVATIONS):
         assert re.search(rf"`{name}[:`]", rules), f"REGION.md says nothing of {name}"
+
+
+def operators_of_the_library() -> dict[str, int]:
+    """The names of the C++ table, each with the first version that has it."""
+    found = {}
+    for file in sorted((SOURCES / "src" / "ops").glob("*.cpp")):
+        for entry in re.findall(r"op\.name = .*?return op;", file.read_text(encoding="utf-8"), re.DOTALL):
+            (name,), since = re.findall(r'op\.name = "(\w+)"', entry), re.findall(r"op\.since = (\d+)", entry)
+            found[name] = int(since[0]) if since else 1
+    return found
+
+
+def test_the_library_and_the_package_have_the_same_operators() -> None:
+    assert operators_of_the_library() == {name: operator.SINCE for name, (operator, _) in OPERATORS.items()}
+
+
+def test_the_library_and_the_package_have_the_same_activations() -> None:
+    listed = (SOURCES / "src" / "isa" / "activations.h").read_text(encoding="utf-8")
+    entries = re.findall(r'X\(\w+, "([a-z_]+)((?::[A-Z]+)*)", (\d+)', listed)
+    library = {name: (numbers.count(":"), int(since)) for name, numbers, since in entries}
+    assert library == {name: (act.numbers, act.since) for name, act in ACTIVATIONS.items()}
+
+
+def test_every_operator_and_activation_has_a_program_in_the_tests() -> None:
+    programs = "".join(file.read_text(encoding="utf-8") for file in (PROJECT / "tests" / "kernels").glob("*.py"))
+    assert [name for name in OPERATORS if not re.search(rf"^t\d+ = {name} ", programs, re.MULTILINE)] == []
+    assert [name for name in ACTIVATIONS if f"act={name}" not in programs] == []

@@ -1,4 +1,4 @@
-// Fuzz harness of what a node's constants are held to: the input is the file of a node, of which a kernel is made and
+// Fuzz harness of the rules for a node's constants: the input is the file of a node, of which a kernel is made and
 // not run. Aborts where a refusal does not say whose it is.
 #include <cstddef>
 #include <cstdint>

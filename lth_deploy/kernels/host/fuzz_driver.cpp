@@ -34,7 +34,7 @@ Bytes content_of(const std::filesystem::path& path) {
   return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
 }
 
-// A sanitizer that is set to abort, or the harness itself, ends here.
+// Both a sanitizer that aborts and the harness itself end here.
 void keep_input(int) {
   if (current) {
     std::ofstream(crash_file, std::ios::binary)

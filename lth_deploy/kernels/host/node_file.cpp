@@ -13,7 +13,7 @@ namespace {
 constexpr char kMagic[] = "lthnode1";
 constexpr char kTooShort[] = "the file ends too early";
 
-// Reads from the left of a file's content. Every length is held to what is left, so that damage costs no memory.
+// Reads from the left of a file's content. Every length is checked against what is left, so that damage costs no memory.
 class Reader {
  public:
   explicit Reader(std::string_view content) : rest_(content) {}

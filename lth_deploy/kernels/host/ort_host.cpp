@@ -119,7 +119,7 @@ Status* output_count(const KernelInfo* info, size_t* out) {
   return nullptr;
 }
 
-// The values of constants, made when they are asked for, stay: ONNX Runtime's do as well.
+// The values of constants, made on first use, stay alive: ONNX Runtime's do as well.
 Status* constant_input(const KernelInfo* info, size_t index, int* is_constant, const Value** out) {
   static thread_local std::vector<std::unique_ptr<Value>> values;
   if (values.size() > 4096) values.clear();

@@ -1,4 +1,4 @@
-// A region in double precision and plain loops over NCHW: what the kernels are held against in the tests of the host.
+// A region in double precision and plain loops over NCHW: what the tests of the host compare the kernels with.
 #pragma once
 
 #include <vector>

@@ -38,7 +38,7 @@ struct ConvCall {
   Matrix matrix;            // instead of `source`
   Finish finish;
   const uint32_t* bias = nullptr;          // for each row
-  const Requantize* requantize = nullptr;  // of quads; null for floats
+  const Requantize* requantize = nullptr;  // of int8; null for float32
   uint32_t fill = 0;                       // the cell outside of the image
 };
 

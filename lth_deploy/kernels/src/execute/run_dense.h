@@ -1,4 +1,4 @@
-// One convolution of bytes in dense form.
+// One convolution of int8 weights in dense form.
 #pragma once
 
 #include "execute/run_conv.h"

@@ -22,7 +22,7 @@ bool has_avxvnni() {
   return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & 1u << 4) != 0;
 }
 
-// Whether the processor has matrix tiles with products of bytes, and the system saves them. Processors without say so in
+// Whether the processor has matrix tiles with products of int8, and the system saves them. Processors without say so in
 // leaf 7; in between, a hypervisor may hide the state that XCR0 names.
 bool has_amx() {
   unsigned a = 0, b = 0, c = 0, d = 0;

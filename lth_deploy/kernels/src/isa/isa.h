@@ -1,7 +1,7 @@
 // What one instruction set provides. Plain structs and function pointers only: the files of isa/ are compiled with
 // instructions that this machine may lack, so nothing inline of theirs may ever be merged with other code by the linker.
 //
-// A cell is 32 bit: one float, or the bytes of four consecutive channels. A line is one vector of `lanes` cells. Lane
+// A cell is 32 bit: one float32, or the uint8 of four consecutive channels. A line is one vector of `lanes` cells. Lane
 // (ly, lx) = ly * 4 + lx of the line (y, x) of a plane is its pixel (ly * h + y, lx * w + x): see plan/geometry.h.
 #pragma once
 

@@ -45,7 +45,7 @@ ort::Status* compute(void* kernel, ort::KernelContext* context) noexcept {
   }
 }
 
-// What all operators agree in; one output of floats, if no more is said.
+// What all operators agree in; one float32 output unless an operator states otherwise.
 template <class Kernel>
 void describe(ort::CustomOp& op) {
   op.version = ort::kCustomOpVersion;

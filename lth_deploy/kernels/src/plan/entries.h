@@ -1,4 +1,4 @@
-// Non-zero weights on their way into records: what packing floats and packing quads share.
+// Non-zero weights on their way into records: what packing float32 and packing int8 share.
 #pragma once
 
 #include <cstdint>

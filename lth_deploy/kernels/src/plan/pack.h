@@ -1,6 +1,6 @@
 // Weights in the form that the kernels read: blocks of inputs whose packed tile fits the L1 cache; in each block, for
 // each output row, records of a 16-bit offset into that tile and one value (or two: a pair of rows). A value is the bits
-// of a float, or four bytes for the channels of a cell.
+// of a float32, or four int8 for the channels of a cell.
 #pragma once
 
 #include <cstddef>
@@ -37,8 +37,8 @@ struct PackedConv {
   double records_a_row = 0;  // mean over rows and blocks
   std::vector<Block> blocks;
   std::vector<uint16_t> count, offset;
-  std::vector<uint32_t> value;  // bits of floats, or four bytes
-  std::vector<uint32_t> bias;   // bits of floats; of int8 see Int8Rows
+  std::vector<uint32_t> value;  // bits of a float32, or four int8
+  std::vector<uint32_t> bias;   // bits of float32; of int8 see Int8Rows
   DenseWeights dense;           // of int8: instead of all records
 
   int rows() const { return pairs ? (out_channels + 1) / 2 : out_channels; }

@@ -9,7 +9,7 @@
 namespace lth {
 namespace {
 
-// The dense form is faster than the kernels that skip zeros where at least this share of its quads has any weight: a
+// The dense form is faster than the kernels that skip zeros where at least this share of its cells has any weight: a
 // constant, and more the more of the L2 cache the tiles take, up to a bound: large weights come from memory, where sparse
 // ones are shorter. Measured, see docs/kernel_experiments.md.
 constexpr double kLeastShare = .11, kLeastShareOfL2 = .17, kSurelyDense = .35;

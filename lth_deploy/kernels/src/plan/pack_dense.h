@@ -1,4 +1,4 @@
-// Weights of bytes in dense form, for instruction sets that multiply matrices: tiles of 16 output rows by 16 cells of
+// int8 weights in dense form, for instruction sets that multiply matrices: tiles of 16 output rows by 16 cells of
 // inputs, zeros and all. Which layers take it is decided here, by the share of their weights that is not zero.
 #pragma once
 
@@ -22,7 +22,7 @@ enum class DenseForm {
 struct DenseWeights {
   DenseForm form = DenseForm::kNone;
   int cells = 0;                  // planes of the input
-  int outer = 1, inner = 1;       // steps of the sums: see DenseRows
+  int outer = 1, inner = 1;       // steps of the accumulation: see DenseRows
   int columns = 1;
   std::vector<MatrixRow> rows;    // of tiles: [16 output rows][outer][inner][columns]
 

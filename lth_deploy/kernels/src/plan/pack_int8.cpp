@@ -1,4 +1,4 @@
-// Weights of bytes: the four input channels of a cell, at one tap, are one record.
+// int8 weights: the four input channels of a cell, at one tap, are one record.
 #include <algorithm>
 
 #include "plan/entries.h"
@@ -8,8 +8,8 @@ namespace {
 
 constexpr int kQuad = 4;
 
-// The quads with any weight, in order of row, cell and tap.
-std::vector<Entry> quad_entries(const Weight& weight, const Window& k) {
+// The cells with any weight, in order of row, cell and tap.
+std::vector<Entry> cell_entries(const Weight& weight, const Window& k) {
   const int taps = k.kh * k.kw, in = static_cast<int>(weight.dims[1]), cells = (in + kQuad - 1) / kQuad;
   const size_t per_row = static_cast<size_t>(in) * taps;
   std::vector<Entry> entries;
@@ -38,7 +38,7 @@ PackedConv pack_int8(const Weight& weight, int groups, const Window& window, con
   const int cells = static_cast<int>((weight.dims[1] + kQuad - 1) / kQuad);
   PackedConv conv;
   conv.is_int8 = true;
-  std::vector<Entry> entries = quad_entries(weight, window);
+  std::vector<Entry> entries = cell_entries(weight, window);
   if (isa.dense != nullptr && groups == 1) {
     conv.out_channels = static_cast<int>(weight.dims[0]);
     conv.dense = dense_weights(entries, conv.out_channels, cells, window);

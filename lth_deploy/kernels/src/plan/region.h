@@ -41,7 +41,7 @@ class Region {
 std::unique_ptr<Region> make_region(Program program, std::vector<Weight> weights, const std::string& isa);
 
 // Instruction sets that this machine can run, best first: of "amx", "avx512vnni", "avx512", "avxvnni", "avx2", "neoni8mm",
-// "neondot", "neon", "portable", and for tests "amx_emulated". Those of one family differ in the sums of bytes only.
+// "neondot", "neon", "portable", and for tests "amx_emulated". Those of one family differ in int8 convolutions only.
 std::vector<std::string> isa_names();
 
 }  // namespace lth

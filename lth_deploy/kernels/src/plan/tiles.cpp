@@ -1,4 +1,4 @@
-// Which tiles cover a plane: large ones share their loads among more sums, but must fit registers and the plane's rest.
+// Which tiles cover a plane: large ones share their loads among more accumulators, but must fit the registers and what is left of the plane.
 #include <algorithm>
 
 #include "plan/caches.h"

@@ -14,7 +14,7 @@ constexpr float kFarSteps = 30000.f;
 
 inline __attribute__((always_inline)) I rounded(F x) { return (I)_mm512_cvtps_epi32((__m512)x); }
 
-// Four lines, as they are the steps of four channels, become bytes: + zero, bounded by 0 and 255.
+// Four lines, the steps of four channels, become a line of cells: plus the zero point, bounded by 0 and 255.
 inline __attribute__((always_inline)) I join(F a, F b, F c, F d, int32_t zero) {
   const F far = broadcast(kFarSteps);  // a conversion turns what is too low into the least integer, what is too high too
   const __m512i z = _mm512_set1_epi16(static_cast<short>(zero));
@@ -51,7 +51,7 @@ inline __attribute__((always_inline)) F byte_of(I cells) {
 
 #else
 
-// The lowest bits of x + 1.5 * 2^23 are x, rounded to even as every sum is; ARM and others convert so as well.
+// The lowest bits of x + 1.5 * 2^23 are x, rounded to even as every addition is; ARM and others convert so as well.
 inline __attribute__((always_inline)) I rounded(F x) {
   const F magic = broadcast(12582912.f);
   x = smaller(larger(x, broadcast(-kFarSteps)), broadcast(kFarSteps));
@@ -77,7 +77,7 @@ inline __attribute__((always_inline)) F byte_of(I cells) {
 
 #endif
 
-// ---- sums of four products: cells of unsigned bytes times a weight of four signed ones, added in 32 bits
+// ---- sums of four products: cells of four uint8 times a weight of four int8, accumulated in int32
 
 #if LTH_LANES == 16 && defined(__AVX512VNNI__)
 
