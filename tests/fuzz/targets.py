@@ -14,7 +14,7 @@ from tests.fuzz.child import Limits
 
 _BASE = (
     "lth_deploy.cli",
-    *(f"lth_deploy.commands.{name}" for name in ("deploy", "export", "data")),
+    *(f"lth_deploy.commands.{name}" for name in ("export", "evaluate", "predict", "inspect", "data")),
     *("numpy", "PIL.Image", "yaml"),
 )
 _MODELS = (

@@ -22,9 +22,9 @@ RACER = """
     import time
     from pathlib import Path
 
-    from lth_deploy.errors import LthError
     from lth_deploy.config.recipe import load_recipe
-    from lth_deploy.workflow import find_ticket as verb
+    from lth_deploy.errors import LthError
+    from lth_deploy.workflow.search import find_ticket as verb
 
     class Stop(Exception):
         pass

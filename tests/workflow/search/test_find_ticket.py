@@ -312,15 +312,15 @@ def test_a_refusal_keeps_what_a_run_has_done(finished: Finished, monkeypatch: py
     assert find_ticket(finished.recipe, finished.result.run, device="cpu", resume=True).finished
 
 
-def trials(**val_ap: float | None) -> list[dict[str, Any]]:
+def trials(**val_ap: float | None) -> list[TrialSummary]:
     """Trials by name; the sparsity of a level is in its name."""
     return [
-        {
-            "name": name,
-            "kind": {"level": "ticket"}.get(name.split("_")[0], name.split("_")[0]),
-            "sparsity": float(name.split("_")[1]) / 100 if name[-1].isdigit() else 0.0,
-            "val": {"bbox": {"AP": ap}},
-        }
+        TrialSummary(
+            name=name,
+            kind={"level": "ticket"}.get(name.split("_")[0], name.split("_")[0]),
+            sparsity=float(name.split("_")[1]) / 100 if name[-1].isdigit() else 0.0,
+            val={"bbox": {"AP": ap}},
+        )
         for name, ap in val_ap.items()
     ]
 
@@ -341,15 +341,16 @@ def trials(**val_ap: float | None) -> list[dict[str, Any]]:
         (trials(level_50=0.9), None),
     ],
 )
-def test_the_winner_is_the_sparsest_level_within_the_tolerance(found: list[dict[str, Any]], winner: str | None) -> None:
+def test_the_winner_is_the_sparsest_level_within_the_tolerance(found: list[TrialSummary], winner: str | None) -> None:
     best = summary.pick_winner(tiny_recipe(selection={"tolerance": 0.01}), found)
-    assert (best and best["name"]) == winner
+    assert (best and best.name) == winner
 
 
 def test_the_winner_is_held_against_the_control_of_its_budget() -> None:
     recipe = tiny_recipe(pruning={"budget": "full"}, selection={"tolerance": 0.01})
     found = trials(dense=0.3, level_80=0.4)
-    found.append({"name": "dense_control", "kind": "dense_control", "sparsity": 0.0, "val": {"bbox": {"AP": 0.5}}})
+    control = {"name": "dense_control", "kind": "dense_control", "sparsity": 0.0, "val": {"bbox": {"AP": 0.5}}}
+    found.append(TrialSummary.model_validate(control))
     assert summary.pick_winner(recipe, found) is None
 
 
