@@ -22,7 +22,7 @@ from lth_deploy.decoders import (
     yolox,
 )
 from lth_deploy.decoders.choice import AUTO, Choice, choose, fit_named, fit_recorded
-from lth_deploy.decoders.protocol import DECODERS, Decoder, Family, FamilyDecoder, Feeds, Outputs, Photo
+from lth_deploy.decoders.protocol import DECODERS, Decoder, Family, FamilyDecoder, Photo
 from lth_deploy.errors import UsageError
 
 __all__ = [
@@ -31,8 +31,6 @@ __all__ = [
     "Choice",
     "Decoder",
     "FamilyDecoder",
-    "Feeds",
-    "Outputs",
     "Photo",
     "choose",
     "fit_named",

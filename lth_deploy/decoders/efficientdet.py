@@ -4,7 +4,8 @@ from functools import partial
 
 import numpy as np
 
-from lth_deploy.decoders.boxes.decoder import Arrays, BoxDecoder, find_setting
+from lth_deploy.arrays import Arrays
+from lth_deploy.decoders.boxes.decoder import BoxDecoder, find_setting
 from lth_deploy.decoders.boxes.selection import Limits, Proposals, checked, class_numbers
 from lth_deploy.decoders.image import usual
 from lth_deploy.decoders.image.preprocessing import Placement

@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from lth_deploy.arrays import Arrays, Feeds
 from lth_deploy.decoders.image.preprocessing import Preprocessing
 from lth_deploy.decoders.model.hints import Hints
 from lth_deploy.decoders.model.signature import Signature
-from lth_deploy.decoders.protocol import Feeds, Outputs, Photo
+from lth_deploy.decoders.protocol import Photo
 from lth_deploy.detections import Detections
 from lth_deploy.errors import ArtifactError
 
@@ -27,7 +28,7 @@ class LthDecoder:
         """The image as it is; the context is its height and width."""
         return {INPUT: np.ascontiguousarray(image)}, image.shape[:2]
 
-    def decode(self, outputs: Outputs, context: Any) -> Detections:
+    def decode(self, outputs: Arrays, context: Any) -> Detections:
         """Sort by score; the heads arrive in pixels of the image.
 
         Raises:

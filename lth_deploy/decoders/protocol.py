@@ -6,6 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from lth_deploy.arrays import Arrays, Feeds
 from lth_deploy.decoders.image.preprocessing import Preprocessing
 from lth_deploy.decoders.model.hints import Hints
 from lth_deploy.decoders.model.signature import Signature
@@ -14,9 +15,6 @@ from lth_deploy.registry import Registry
 
 Photo = npt.NDArray[np.uint8]
 """An image as uint8 [H, W, 3], RGB."""
-
-Feeds = dict[str, np.ndarray[Any, Any]]
-Outputs = dict[str, np.ndarray[Any, Any]]
 
 
 @runtime_checkable
@@ -30,7 +28,7 @@ class Decoder(Protocol):
     def prepare(self, image: Photo) -> tuple[Feeds, Any]:
         """Model inputs for `image`, and whatever `decode` needs to know about it."""
 
-    def decode(self, outputs: Outputs, context: Any) -> Detections:
+    def decode(self, outputs: Arrays, context: Any) -> Detections:
         """Detections in pixels of the image, best score first."""
 
 

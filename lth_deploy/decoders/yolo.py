@@ -3,7 +3,8 @@
 from dataclasses import replace
 from functools import partial
 
-from lth_deploy.decoders.boxes.decoder import Arrays, BoxDecoder, Read, Setting, find_setting
+from lth_deploy.arrays import Arrays
+from lth_deploy.decoders.boxes.decoder import BoxDecoder, Read, Setting, find_setting
 from lth_deploy.decoders.boxes.selection import Limits, Proposals, checked_columns, checked_rows, corners
 from lth_deploy.decoders.image import usual
 from lth_deploy.decoders.image.preprocessing import Placement

@@ -2,7 +2,8 @@
 
 from functools import partial
 
-from lth_deploy.decoders.boxes.decoder import Arrays, BoxDecoder, find_setting
+from lth_deploy.arrays import Arrays
+from lth_deploy.decoders.boxes.decoder import BoxDecoder, find_setting
 from lth_deploy.decoders.boxes.selection import Limits, Proposals, checked
 from lth_deploy.decoders.image import usual
 from lth_deploy.decoders.image.preprocessing import Placement

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from lth_deploy import storage
+from lth_deploy.arrays import Arrays
 from lth_deploy.errors import DataError
 from lth_deploy.evaluation.coco_rows import CompactDetections
 
@@ -23,8 +23,6 @@ _TYPES = {
     "mask_lengths": np.int64,
     "mask_bytes": np.uint8,
 }
-
-Arrays = dict[str, npt.NDArray[Any]]
 
 
 def save_detections(path: Path, found: Mapping[int, CompactDetections]) -> None:

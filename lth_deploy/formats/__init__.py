@@ -1,6 +1,5 @@
 """Sparse formats of tensors: numpy only, one file a format, all in one registry."""
 
-from lth_deploy.formats.arrays import Array, Arrays
 from lth_deploy.formats.base import Format, Occupancy
 from lth_deploy.formats.choice import LOAD_ZEROS, Preference, bound_of, choose, entropy_bound, sizes
 from lth_deploy.formats.packed import occupancy
@@ -10,8 +9,6 @@ __all__ = [
     "CODERS",
     "FORMATS",
     "LOAD_ZEROS",
-    "Array",
-    "Arrays",
     "Format",
     "Occupancy",
     "Preference",

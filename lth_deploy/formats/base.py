@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from lth_deploy.arrays import Array, Arrays
 from lth_deploy.errors import ArtifactError
-from lth_deploy.formats.arrays import Array, Arrays
 from lth_deploy.structures import Block
 
 MAX_ELEMENTS = 1 << 29

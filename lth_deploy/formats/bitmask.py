@@ -3,8 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
+from lth_deploy.arrays import Array
 from lth_deploy.errors import ArtifactError
-from lth_deploy.formats.arrays import Array
 from lth_deploy.formats.base import Occupancy
 from lth_deploy.formats.positions import Places
 

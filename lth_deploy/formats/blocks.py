@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from lth_deploy.formats.arrays import Array
+from lth_deploy.arrays import Array
 from lth_deploy.structures import Block
 
 

@@ -3,7 +3,7 @@
 import math
 from typing import Literal
 
-from lth_deploy.formats.arrays import Array
+from lth_deploy.arrays import Array
 from lth_deploy.formats.base import within_budget
 from lth_deploy.formats.blocks import has_whole_blocks
 from lth_deploy.formats.packed import occupancy

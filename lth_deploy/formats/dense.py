@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from lth_deploy.arrays import Array, Arrays
 from lth_deploy.errors import ArtifactError
-from lth_deploy.formats.arrays import Array, Arrays
 from lth_deploy.formats.base import VALUE_TYPES, Occupancy, checked_array, checked_elements, total_bytes
 from lth_deploy.structures import SINGLE
 

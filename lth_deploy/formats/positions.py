@@ -5,7 +5,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from lth_deploy.formats.arrays import Array
+from lth_deploy.arrays import Array
 from lth_deploy.formats.base import Occupancy
 
 Places = npt.NDArray[np.int64]

@@ -7,7 +7,7 @@ decoder needs one running sum where gaps need two.
 import numpy as np
 import numpy.typing as npt
 
-from lth_deploy.formats.arrays import Array
+from lth_deploy.arrays import Array
 from lth_deploy.formats.base import Occupancy
 from lth_deploy.formats.positions import Places, gaps_of
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from lth_deploy.arrays import Array
 from lth_deploy.detections import Detections, FloatArray
 
 SAME_PIXELS = 0.01
@@ -186,8 +187,8 @@ class ParityCheck:
 
 
 def compare_tensors(
-    reference: Mapping[str, np.ndarray[Any, Any]],
-    candidate: Mapping[str, np.ndarray[Any, Any]],
+    reference: Mapping[str, Array],
+    candidate: Mapping[str, Array],
     tolerance: float = 1e-4,
     image: str | int = "",
 ) -> ParityReport:

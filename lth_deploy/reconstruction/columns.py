@@ -7,7 +7,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from lth_deploy.arrays import Array
+
 FloatArray = npt.NDArray[np.float32]
 
 

@@ -6,9 +6,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from lth_deploy.arrays import Arrays, Feeds
 from lth_deploy.errors import ArtifactError, InputMismatchError, MissingExtraError, MissingLibraryError, UsageError
 from lth_deploy.kernels import ops_library
-from lth_deploy.runtimes.protocol import FP32, Array, Session
+from lth_deploy.runtimes.protocol import FP32, Session
 
 _ERRORS_ONLY = 3
 _LARGE_INPUTS = 96 << 20
@@ -104,7 +105,7 @@ class OnnxRuntimeSession:
         self._facts = facts
         self._outputs = [output.name for output in session.get_outputs()]
 
-    def run(self, feeds: Mapping[str, Array], *, give_back: bool = False) -> dict[str, Array]:
+    def run(self, feeds: Feeds, *, give_back: bool = False) -> Arrays:
         """All outputs by name; see `Session`.
 
         Raises:
@@ -122,7 +123,7 @@ class OnnxRuntimeSession:
             raise ArtifactError(f"{self._path} fails on inputs {shapes}: {_first_line(error)}") from error
         return dict(zip(self._outputs, values, strict=True))
 
-    def _refused(self, feeds: Mapping[str, Array], error: Exception) -> bool:
+    def _refused(self, feeds: Feeds, error: Exception) -> bool:
         """Whether ONNX Runtime refused the feeds before it ran a node."""
         missing = {value.name for value in self._session.get_inputs()} - set(feeds)
         # Of a node that fails it raises InvalidArgument too, and then says which node was running.
@@ -133,7 +134,7 @@ class OnnxRuntimeSession:
         return dict(self._facts)
 
 
-def _sparing(feeds: Mapping[str, Array]) -> Any:
+def _sparing(feeds: Feeds) -> Any:
     """For large inputs, options that give memory back after the run, because the next one would take as much again."""
     if sum(value.nbytes for value in feeds.values()) < _LARGE_INPUTS:
         return None

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from lth_deploy.arrays import Arrays, Feeds
 from lth_deploy.errors import ArtifactError, MissingExtraError, UsageError
 from lth_deploy.run_clock import TimedRun
-from lth_deploy.runtimes.protocol import FP32, Array, Session
+from lth_deploy.runtimes.protocol import FP32, Session
 
 _HINTS = {FP32: "f32", "bf16": "bf16"}
 
@@ -84,7 +85,7 @@ class OpenVinoSession:
         self._threads = threads
         self._version = version
 
-    def run(self, feeds: Mapping[str, Array], *, give_back: bool = False) -> dict[str, Array]:
+    def run(self, feeds: Feeds, *, give_back: bool = False) -> Arrays:
         """All outputs by name, copied out of the request's buffers.
 
         Raises:

@@ -2,20 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-import numpy as np
-
+from lth_deploy.arrays import Arrays, Feeds
 from lth_deploy.registry import Registry
 
-Array = np.ndarray[Any, Any]
 FP32 = "fp32"
 
 
 class Session(Protocol):
     """A loaded model."""
 
-    def run(self, feeds: Mapping[str, Array], *, give_back: bool = False) -> dict[str, Array]:
+    def run(self, feeds: Feeds, *, give_back: bool = False) -> Arrays:
         """All outputs by name.
 
         give_back: whether memory that large inputs needed goes back to the system after the run, where the engine

@@ -25,8 +25,8 @@ from lth_deploy.errors import ArtifactError, LthError
 if TYPE_CHECKING:
     import onnx
 
+    from lth_deploy.arrays import Feeds
     from lth_deploy.compiler.artifact.metadata import ArtifactMetadata
-    from lth_deploy.decoders import Feeds
 
 log = logging.getLogger(__name__)
 

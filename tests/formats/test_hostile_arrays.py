@@ -5,10 +5,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from lth_deploy.arrays import Arrays
 from lth_deploy.compiler.artifact.domain import position_input
 from lth_deploy.errors import ArtifactError
 from lth_deploy.formats import FORMATS
-from lth_deploy.formats.base import Arrays
 
 SPARSE = [name for name in FORMATS if name != "dense"]
 SHAPE = (6, 8)

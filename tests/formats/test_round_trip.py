@@ -9,9 +9,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from lth_deploy.arrays import Array
 from lth_deploy.errors import ArtifactError
 from lth_deploy.formats import FORMATS, LOAD_ZEROS, choose, entropy_bound, occupancy
-from lth_deploy.formats.base import Array, checked_elements
+from lth_deploy.formats.base import checked_elements
 from lth_deploy.formats.blocks import join_blocks
 from lth_deploy.structures import BLOCKS, SINGLE, Block
 

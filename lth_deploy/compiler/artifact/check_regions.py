@@ -4,13 +4,14 @@ from collections.abc import Mapping
 
 from onnx import AttributeProto, FunctionProto, ModelProto, NodeProto, TensorProto
 
+from lth_deploy.arrays import Array
 from lth_deploy.compiler.artifact.domain import DOMAIN, REGION_NAMES, coding_of, operator_of, position_input
 from lth_deploy.compiler.artifact.inline_regions import is_region, region_functions
 from lth_deploy.compiler.artifact.packed_weight import array_of
 from lth_deploy.compiler.model.opset import STANDARD_DOMAINS
 from lth_deploy.compiler.regions.codegen.fallback_function import PROGRAM
 from lth_deploy.errors import ArtifactError
-from lth_deploy.formats import FORMATS, Array
+from lth_deploy.formats import FORMATS
 from lth_deploy.kernels.program.check_constants import check_constants
 from lth_deploy.kernels.program.limits import MAX_TEXT
 from lth_deploy.kernels.program.program import Program

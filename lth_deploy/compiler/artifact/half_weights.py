@@ -3,10 +3,10 @@
 import numpy as np
 from onnx import ModelProto, TensorProto
 
+from lth_deploy.arrays import Array
+from lth_deploy.compiler.model.attributes import attribute
 from lth_deploy.compiler.model.opset import STANDARD_DOMAINS
 from lth_deploy.compiler.model.traverse import all_graphs
-from lth_deploy.compiler.regions.analysis.tensor_info import attribute
-from lth_deploy.formats import Array
 
 HALF_TYPES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 

@@ -7,6 +7,7 @@ from functools import cache
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from lth_deploy.arrays import Array
 from lth_deploy.compiler.artifact.decode_functions import body
 from lth_deploy.compiler.artifact.domain import DOMAIN, DOMAIN_VERSION, operator_of
 from lth_deploy.compiler.artifact.half_weights import exact_half, speaks_half
@@ -16,7 +17,7 @@ from lth_deploy.compiler.artifact.weight_layers import WeightLayer, weight_layer
 from lth_deploy.compiler.model.normalized_model import NormalizedModel, without_initializers
 from lth_deploy.compiler.model.opset import standard_opset
 from lth_deploy.compiler.model.traverse import unused_name, used_names
-from lth_deploy.formats import FORMATS, LOAD_ZEROS, Array, Preference, entropy_bound, sizes
+from lth_deploy.formats import FORMATS, LOAD_ZEROS, Preference, entropy_bound, sizes
 
 DENSE_FILE = "the file is to hold no packed weights"
 """Reason of every layer when packing is off."""

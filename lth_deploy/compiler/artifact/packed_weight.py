@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from lth_deploy.arrays import Array
 from lth_deploy.compiler.artifact.domain import DOMAIN, coding_of, operator_of, position_input
 from lth_deploy.compiler.model.opset import STANDARD_DOMAINS
 from lth_deploy.errors import ArtifactError
-from lth_deploy.formats import FORMATS, Array
+from lth_deploy.formats import FORMATS
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from typing import Literal
 import numpy as np
 from onnx import TensorProto
 
+from lth_deploy.arrays import Array
 from lth_deploy.compiler.artifact.weight_layers import weight_layers
 from lth_deploy.compiler.model.normalized_model import NormalizedModel, tensor_of
-from lth_deploy.formats import Array
 
 ValueType = Literal["fp32", "fp16"]
 

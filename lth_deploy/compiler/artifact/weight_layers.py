@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto
 
+from lth_deploy.arrays import Array
 from lth_deploy.compiler.artifact.half_weights import HALF_TYPES, half_obstacles
 from lth_deploy.compiler.artifact.inline_regions import expand_regions
 from lth_deploy.compiler.artifact.packed_weight import StoredWeight, stored_weights
 from lth_deploy.compiler.model.traverse import all_nodes
-from lth_deploy.formats import FORMATS, Array
+from lth_deploy.formats import FORMATS
 
 WEIGHT_INPUT = {
     "Conv": 1,

@@ -6,7 +6,7 @@ import numpy as np
 from onnx import NodeProto, TensorProto, helper
 
 from lth_deploy.compiler.importing.rewrite import Adapter, NotExactError, Rewrite, changed
-from lth_deploy.compiler.regions.analysis.tensor_info import attribute
+from lth_deploy.compiler.model.attributes import attribute
 
 _LOWEST, _HIGHEST = (float(bound) for bound in (np.finfo(np.float32).min, np.finfo(np.float32).max))
 """Bounds of a Clip of opset 6 that names none: it clips infinities too."""

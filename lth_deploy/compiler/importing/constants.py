@@ -6,9 +6,9 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 from lth_deploy.compiler.artifact.packed_weight import tensor_bytes
+from lth_deploy.compiler.model.attributes import attribute
 from lth_deploy.compiler.model.opset import STANDARD_DOMAINS
 from lth_deploy.compiler.model.traverse import all_graphs, all_nodes
-from lth_deploy.compiler.regions.analysis.tensor_info import attribute
 
 LIFT_BYTES = 1024
 """A Constant node of so many bytes is a weight, whoever reads it."""

@@ -7,9 +7,9 @@ nearest means the point before it where an axis grows, and the one behind it whe
 import numpy as np
 from onnx import NodeProto, helper
 
+from lth_deploy.arrays import Array
 from lth_deploy.compiler.importing.rewrite import NotExactError, Rewrite, changed
-from lth_deploy.compiler.regions.analysis.tensor_info import attribute
-from lth_deploy.formats import Array
+from lth_deploy.compiler.model.attributes import attribute
 
 
 def upsample_7(node: NodeProto, rewrite: Rewrite) -> list[NodeProto]:

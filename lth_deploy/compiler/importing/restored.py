@@ -6,6 +6,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 from onnx.shape_inference import infer_shapes
 
+from lth_deploy.arrays import Array
 from lth_deploy.compiler.artifact.domain import DOMAIN
 from lth_deploy.compiler.artifact.half_weights import speaks_half
 from lth_deploy.compiler.artifact.packed_weight import array_of
@@ -17,7 +18,6 @@ from lth_deploy.compiler.importing.unpacked import unpack_model
 from lth_deploy.compiler.model.normalized_model import NormalizedModel
 from lth_deploy.compiler.model.traverse import unused_name, used_names
 from lth_deploy.errors import ArtifactError
-from lth_deploy.formats import Array
 
 
 def changed_weights(imported: ImportedModel, model: NormalizedModel) -> dict[str, Array]:

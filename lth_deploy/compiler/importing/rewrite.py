@@ -8,10 +8,10 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, ValueInfoProto, helper, numpy_helper
 
+from lth_deploy.arrays import Array
 from lth_deploy.compiler.artifact.packed_weight import array_of, tensor_bytes
+from lth_deploy.compiler.model.attributes import attribute
 from lth_deploy.compiler.model.traverse import all_graphs, unused_name, used_names
-from lth_deploy.compiler.regions.analysis.tensor_info import attribute
-from lth_deploy.formats import Array
 
 _AS_VALUES = 4096
 """Constants of at most so many bytes may be shapes, and are shown to shape inference with their values."""

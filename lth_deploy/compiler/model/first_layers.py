@@ -8,7 +8,7 @@ from onnx import ModelProto, NodeProto
 from lth_deploy.compiler.artifact.inline_regions import expand_regions
 from lth_deploy.compiler.artifact.packed_weight import stored_weights
 from lth_deploy.compiler.artifact.weight_layers import weight_users
-from lth_deploy.compiler.regions.analysis.tensor_info import attribute
+from lth_deploy.compiler.model.attributes import attribute
 
 _PASSED = frozenset(
     {

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import ModelProto, TensorProto, numpy_helper
 
-from lth_deploy.formats import Array
+from lth_deploy.arrays import Array
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from typing import Any
 from onnx import ModelProto
 
 from lth_deploy import storage
+from lth_deploy.arrays import Feeds
 from lth_deploy.compiler.model.save import to_bytes
 from lth_deploy.errors import ArtifactError
-from lth_deploy.formats import Array
 
 _RUNS = 4
 _LEAST_RUNS = 2
@@ -31,7 +31,7 @@ class OperatorTime:
     us: float
 
 
-def stock_times(model: ModelProto, feeds: Mapping[str, Array]) -> list[OperatorTime]:
+def stock_times(model: ModelProto, feeds: Feeds) -> list[OperatorTime]:
     """The nodes of the main graph with the time of each on one thread; of bodies of If and Loop, only the whole.
 
     Raises:

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 from onnx import ModelProto
 
+from lth_deploy.arrays import Array, Feeds
 from lth_deploy.compiler.model.random_inputs import Trial
 from lth_deploy.compiler.model.save import to_bytes
-from lth_deploy.compiler.quantization.calibration import Feeds
 from lth_deploy.errors import ArtifactError
-from lth_deploy.formats import Array
 
 if TYPE_CHECKING:
     import onnxruntime

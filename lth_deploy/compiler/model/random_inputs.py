@@ -7,10 +7,9 @@ from collections.abc import Callable
 import numpy as np
 from onnx import ModelProto, ValueInfoProto, helper
 
+from lth_deploy.arrays import Array, Feeds
 from lth_deploy.compiler.model.input_sizes import Sizes, candidate_sizes, declared_inputs
-from lth_deploy.compiler.quantization.calibration import Feeds
 from lth_deploy.errors import ArtifactError, UsageError
-from lth_deploy.formats import Array
 
 MAX_INPUT_BYTES = 1 << 30
 """Most bytes of all inputs together that are made for a model: it may declare any size."""

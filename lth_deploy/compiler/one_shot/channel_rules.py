@@ -8,7 +8,7 @@ import numpy.typing as npt
 from onnx import NodeProto, TensorProto
 
 from lth_deploy.compiler.artifact.packed_weight import array_of
-from lth_deploy.compiler.regions.analysis.tensor_info import attribute
+from lth_deploy.compiler.model.attributes import attribute
 
 LAYERS = ("Conv", "Gemm")
 """Layers whose filters and inputs can be cut."""

@@ -15,11 +15,11 @@ from onnx import GraphProto, ModelProto, NodeProto, helper
 
 from lth_deploy.compiler.artifact.packed_weight import array_of
 from lth_deploy.compiler.artifact.value_types import set_weights
+from lth_deploy.compiler.model.attributes import attribute
 from lth_deploy.compiler.model.normalized_model import NormalizedModel
 from lth_deploy.compiler.model.traverse import all_graphs
 from lth_deploy.compiler.model.unshare_biases import part_biases
 from lth_deploy.compiler.one_shot.channel_rules import LAYERS, passes_zeros, reads_no_channels, weight_by_output
-from lth_deploy.compiler.regions.analysis.tensor_info import attribute
 
 BoolArray = npt.NDArray[np.bool_]
 Array = npt.NDArray[Any]

@@ -8,12 +8,11 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, numpy_helper
 
+from lth_deploy.arrays import Array, Feeds
 from lth_deploy.compiler.artifact.extract_region import with_outputs
 from lth_deploy.compiler.artifact.weight_layers import WeightLayer
 from lth_deploy.compiler.model.ort_session import run, session
 from lth_deploy.compiler.model.traverse import all_nodes
-from lth_deploy.compiler.quantization.calibration import Feeds
-from lth_deploy.formats import Array
 from lth_deploy.progress import progress
 from lth_deploy.reconstruction.columns import Geometry, columns
 from lth_deploy.reconstruction.moments import Moments

@@ -6,12 +6,12 @@ from fnmatch import fnmatchcase
 
 import numpy as np
 
+from lth_deploy.arrays import Array
 from lth_deploy.compiler.artifact.weight_layers import WeightLayer, weight_layers
 from lth_deploy.compiler.model.grouped_reasons import grouped
 from lth_deploy.compiler.model.normalized_model import NormalizedModel
 from lth_deploy.compiler.quantization.dequantized_weights import real_weights
 from lth_deploy.errors import UsageError
-from lth_deploy.formats import Array
 
 
 @dataclass(frozen=True)

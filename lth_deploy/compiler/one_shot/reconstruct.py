@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from lth_deploy.arrays import Array, Feeds
 from lth_deploy.compiler.model.grouped_reasons import grouped
 from lth_deploy.compiler.model.normalized_model import NormalizedModel
 from lth_deploy.compiler.one_shot.layer_inputs import SeenLayer, collect, seen_layers
 from lth_deploy.compiler.one_shot.magnitude import LayerLoss, PruneReport, check_sparsity, prunable
 from lth_deploy.compiler.one_shot.sensitivity import output_errors
-from lth_deploy.compiler.quantization.calibration import Feeds, check_feeds
+from lth_deploy.compiler.quantization.calibration import check_feeds
 from lth_deploy.errors import UsageError
-from lth_deploy.formats import Array
 from lth_deploy.progress import progress
 from lth_deploy.reconstruction.layer import LayerProblem
 from lth_deploy.reconstruction.moments import Matrix

@@ -5,12 +5,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from onnx import ModelProto
 
+from lth_deploy.arrays import Array, Arrays, Feeds
 from lth_deploy.compiler.artifact.extract_region import with_outputs
 from lth_deploy.compiler.artifact.value_types import set_weights
 from lth_deploy.compiler.artifact.weight_layers import WEIGHT_INPUT
 from lth_deploy.compiler.model.ort_session import run, session
-from lth_deploy.compiler.quantization.calibration import Feeds
-from lth_deploy.formats import Array
 from lth_deploy.progress import progress
 
 
@@ -39,7 +38,7 @@ def output_errors(model: ModelProto, changed: Mapping[str, Array], feeds: Sequen
     return errors
 
 
-def _outputs(model: ModelProto, feeds: Sequence[Feeds]) -> list[dict[str, Array]]:
+def _outputs(model: ModelProto, feeds: Sequence[Feeds]) -> list[Arrays]:
     names = [value.name for value in model.graph.output]
     running = session(model)
     return [run(running, names, feed) for feed in feeds]

@@ -12,12 +12,12 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from lth_deploy.arrays import Array
 from lth_deploy.compiler.artifact.packed_weight import StoredWeight
 from lth_deploy.compiler.regions.match.quad_density import kept_quads
 from lth_deploy.compiler.regions.match.region_op import QUANTIZE, RegionOp, outputs_first
 from lth_deploy.compiler.regions.partition.cut import Cut
 from lth_deploy.config.target import ByteRates, CostTable, Rates
-from lth_deploy.formats import Array
 from lth_deploy.kernels.program.limits import QUAD
 
 LayerClass = Literal["stem", "conv", "pointwise", "rows"]

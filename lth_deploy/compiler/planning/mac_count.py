@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
+from lth_deploy.arrays import Array, Feeds
 from lth_deploy.compiler.artifact.packed_weight import stored_weights
 from lth_deploy.compiler.artifact.weight_layers import WeightLayer, weight_users
 from lth_deploy.compiler.model.normalized_model import NormalizedModel
@@ -14,7 +15,6 @@ from lth_deploy.compiler.model.ort_session import short_reason
 from lth_deploy.compiler.model.save import to_bytes
 from lth_deploy.compiler.model.traverse import unused_name, used_names
 from lth_deploy.errors import ArtifactError
-from lth_deploy.formats import Array
 
 _BY_INPUT = frozenset({"ConvTranspose"})
 
@@ -45,7 +45,7 @@ class Uses:
     sizes: dict[str, list[int]] = field(default_factory=dict)
 
 
-def uses(model: NormalizedModel, feeds: Mapping[str, Array]) -> Uses:
+def uses(model: NormalizedModel, feeds: Feeds) -> Uses:
     """Count how the weights of a model are used.
 
     The dense model runs once in ONNX Runtime on `feeds`, reporting the shapes of inputs and outputs of its
@@ -70,7 +70,7 @@ def uses(model: NormalizedModel, feeds: Mapping[str, Array]) -> Uses:
     return counted
 
 
-def positions(model: NormalizedModel, feeds: Mapping[str, Array]) -> dict[str, int]:
+def positions(model: NormalizedModel, feeds: Feeds) -> dict[str, int]:
     """The positions of `uses` alone."""
     return uses(model, feeds).positions
 
@@ -84,7 +84,7 @@ def count_macs(layers: Iterable[WeightLayer], times: Mapping[str, int]) -> MacCo
     return MacCount(total, zero)
 
 
-def _shapes(model: ModelProto, probes: Mapping[str, str], feeds: Mapping[str, Array]) -> dict[str, Array]:
+def _shapes(model: ModelProto, probes: Mapping[str, str], feeds: Feeds) -> dict[str, Array]:
     """Shapes of values of a model that runs on `feeds`. probes: a fresh name for each shape, to the value."""
     import onnxruntime
 

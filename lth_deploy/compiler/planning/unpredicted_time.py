@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 from onnx import ModelProto, NodeProto
 
+from lth_deploy.arrays import Feeds
 from lth_deploy.compiler.artifact.inline_regions import is_region
 from lth_deploy.compiler.artifact.packed_weight import stored_weights
 from lth_deploy.compiler.artifact.roi_align import is_roi_align
 from lth_deploy.compiler.artifact.weight_layers import CHAIN, WEIGHT_INPUT, weight_users
 from lth_deploy.compiler.importing.unpacked import unpack_model
 from lth_deploy.compiler.model.ort_profile import OperatorTime, stock_times
-from lth_deploy.formats import Array
 
 NEGLIGIBLE = 0.03
 """A smaller share of the time is taken for none: it is within the noise of a profile."""
@@ -57,7 +57,7 @@ def unpredicted_ms(shares: Shares, dense_ms: float, roi_align: float) -> tuple[f
     return scale * (shares.roi_align / roi_align + shares.others), scale * stock
 
 
-def measured_shares(emitted: ModelProto, predicted: Collection[str], feeds: Mapping[str, Array]) -> Shares:
+def measured_shares(emitted: ModelProto, predicted: Collection[str], feeds: Feeds) -> Shares:
     """Profile the dense model of an emitted one on `feeds`; predicted: weights whose layers have a predicted time.
 
     Raises:

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from lth_deploy.arrays import Feeds
 from lth_deploy.errors import DataError, MissingExtraError
 
 log = logging.getLogger(__name__)
-
-Feeds = dict[str, np.ndarray[Any, Any]]
 
 
 def check_feeds(feeds: Sequence[Feeds], *, one_size: bool, purpose: str = "INT8 calibration") -> None:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
+from lth_deploy.arrays import Array
 from lth_deploy.compiler.quantization.ort_static import WEIGHT_OPS
-from lth_deploy.formats import Array
 
 _FINE, _COARSE = 2.0**20, 2.0**29
 """Magnitudes of an integer bias: that of an empty channel, and the largest of any other."""

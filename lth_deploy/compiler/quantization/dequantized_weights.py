@@ -3,12 +3,12 @@
 import numpy as np
 from onnx import ModelProto
 
+from lth_deploy.arrays import Array
 from lth_deploy.compiler.artifact.packed_weight import array_of
 from lth_deploy.compiler.artifact.weight_layers import WeightLayer
+from lth_deploy.compiler.model.attributes import attribute
 from lth_deploy.compiler.model.traverse import all_nodes
-from lth_deploy.compiler.regions.analysis.tensor_info import attribute
 from lth_deploy.errors import UsageError
-from lth_deploy.formats import Array
 
 
 def real_weights(model: ModelProto, layer: WeightLayer) -> Array:

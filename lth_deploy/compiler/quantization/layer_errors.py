@@ -5,13 +5,12 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
+from lth_deploy.arrays import Array, Feeds
 from lth_deploy.compiler.artifact.extract_region import with_outputs
 from lth_deploy.compiler.model.save import to_bytes
 from lth_deploy.compiler.model.traverse import all_nodes
-from lth_deploy.compiler.quantization.calibration import Feeds
 from lth_deploy.compiler.quantization.ort_static import WEIGHT_OPS
 from lth_deploy.errors import ArtifactError
-from lth_deploy.formats import Array
 
 
 def layer_errors(model: ModelProto, quantized: ModelProto, feeds: Iterable[Feeds]) -> dict[str, float]:

@@ -16,9 +16,10 @@ from typing import Literal
 import onnx
 
 from lth_deploy import storage
+from lth_deploy.arrays import Feeds
 from lth_deploy.compiler.model.traverse import all_graphs
 from lth_deploy.compiler.model.unshare_biases import part_biases
-from lth_deploy.compiler.quantization.calibration import Feeds, Screened, quantizer, reader
+from lth_deploy.compiler.quantization.calibration import Screened, quantizer, reader
 from lth_deploy.compiler.quantization.learned_ranges import (
     FOLLOWED_OPS,
     Learned,

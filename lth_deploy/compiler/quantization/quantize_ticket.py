@@ -10,12 +10,13 @@ import onnx
 from onnx import ModelProto, helper, numpy_helper
 
 from lth_deploy import storage
+from lth_deploy.arrays import Feeds
 from lth_deploy.compiler.artifact.weight_layers import weight_layers
 from lth_deploy.compiler.importing.imported import normalize
 from lth_deploy.compiler.model.normalized_model import NormalizedModel
 from lth_deploy.compiler.model.save import save_model
 from lth_deploy.compiler.model.traverse import all_nodes, used_names
-from lth_deploy.compiler.quantization.calibration import Feeds, check_feeds
+from lth_deploy.compiler.quantization.calibration import check_feeds
 from lth_deploy.compiler.quantization.channel_scales import mend_scales
 from lth_deploy.compiler.quantization.layer_errors import layer_errors
 from lth_deploy.compiler.quantization.learned_ranges import Learned

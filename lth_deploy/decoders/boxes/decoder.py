@@ -2,10 +2,8 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-import numpy as np
-
+from lth_deploy.arrays import Arrays
 from lth_deploy.decoders.boxes.selection import Limits, Proposals, select
 from lth_deploy.decoders.image.inputs import ImageInput, find_image_input
 from lth_deploy.decoders.image.preprocessing import Placement, Preprocessing
@@ -14,7 +12,6 @@ from lth_deploy.decoders.model.hints import Hints
 from lth_deploy.decoders.model.signature import Signature
 from lth_deploy.detections import Detections
 
-Arrays = dict[str, np.ndarray[Any, Any]]
 Read = Callable[[Arrays, Placement], Proposals]
 
 

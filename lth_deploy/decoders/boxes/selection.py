@@ -1,11 +1,11 @@
 """From all that a model proposes to the detections of an image."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from lth_deploy.arrays import Array, Arrays
 from lth_deploy.decoders.boxes.suppression import suppress
 from lth_deploy.decoders.image.preprocessing import Placement
 from lth_deploy.decoders.model.signature import shape_text
@@ -13,7 +13,6 @@ from lth_deploy.detections import Detections
 from lth_deploy.errors import ArtifactError
 
 FloatArray = npt.NDArray[np.float32]
-Array = np.ndarray[Any, Any]
 MOST = 300
 """Detections of an image, unless the family has fewer."""
 
@@ -110,7 +109,7 @@ def class_numbers(values: Array) -> npt.NDArray[np.int64]:
     return values.astype(np.int64)
 
 
-def checked(outputs: dict[str, Array], name: str, *shape: int | None) -> Array:
+def checked(outputs: Arrays, name: str, *shape: int | None) -> Array:
     """The output called `name`, whose sizes are as given; None stands for any.
 
     Raises:
@@ -130,7 +129,7 @@ def checked(outputs: dict[str, Array], name: str, *shape: int | None) -> Array:
     return value
 
 
-def checked_rows(outputs: dict[str, Array], name: str, columns: int | None, least: int) -> Array:
+def checked_rows(outputs: Arrays, name: str, columns: int | None, least: int) -> Array:
     """The rows [N, columns] of the output called `name` [1, N, columns].
 
     columns: None where the graph leaves their number open; there are at least `least` then.
@@ -141,7 +140,7 @@ def checked_rows(outputs: dict[str, Array], name: str, columns: int | None, leas
     return _long_enough(checked(outputs, name, 1, None, columns)[0], name, least)
 
 
-def checked_columns(outputs: dict[str, Array], name: str, rows: int | None, least: int) -> Array:
+def checked_columns(outputs: Arrays, name: str, rows: int | None, least: int) -> Array:
     """`checked_rows` of an output [1, rows, N] in which each proposal is a column: [N, rows]."""
     return _long_enough(checked(outputs, name, 1, rows, None)[0].T, name, least)
 

@@ -2,17 +2,17 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
+from lth_deploy.arrays import Arrays
 from lth_deploy.decoders.image.preprocessing import Placement, Preprocessing, normalized, placed
 from lth_deploy.decoders.image.resampling import Pixels
 from lth_deploy.decoders.model.signature import Signature, TensorType
 from lth_deploy.errors import ArtifactError
 
 Layout = Literal["NCHW", "NHWC", "CHW", "HWC"]
-Array = np.ndarray[Any, Any]
 _DTYPES = ("float32", "float16", "uint8")
 
 SIDE_INPUTS: Mapping[str, Callable[[Placement], list[list[float]]]] = {
@@ -35,14 +35,14 @@ class ImageInput:
     width: int
     others: Mapping[str, str] = field(default_factory=dict)
 
-    def feeds(self, image: Pixels, how: Preprocessing) -> tuple[dict[str, Array], Placement]:
+    def feeds(self, image: Pixels, how: Preprocessing) -> tuple[Arrays, Placement]:
         """Values of all inputs for an RGB image, and where it lies in the input."""
         canvas, where = placed(image, self.height, self.width, how)
         planes = normalized(canvas, how, np.dtype(self.dtype))
         if self.layout in ("NHWC", "HWC"):
             planes = planes.transpose(1, 2, 0)
         value = planes[None] if self.layout.startswith("N") else planes
-        feeds: dict[str, Array] = {self.name: np.ascontiguousarray(value)}
+        feeds: Arrays = {self.name: np.ascontiguousarray(value)}
         for name, dtype in self.others.items():
             feeds[name] = np.array(SIDE_INPUTS[name](where), np.dtype(dtype))
         return feeds, where

@@ -25,8 +25,9 @@ from lth_deploy.workflow.benchmark.fresh_process import LoadSettings, measure_lo
 from lth_deploy.workflow.evaluate import detect_all, score
 
 if TYPE_CHECKING:
+    from lth_deploy.arrays import Feeds
     from lth_deploy.data.records import CocoDataset
-    from lth_deploy.decoders import Feeds, Photo
+    from lth_deploy.decoders import Photo
 
 log = logging.getLogger(__name__)
 

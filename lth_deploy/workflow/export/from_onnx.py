@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from lth_deploy import storage
+from lth_deploy.arrays import Feeds
 from lth_deploy.config.target import Target
 from lth_deploy.errors import DataError, ParityError, UsageError
 from lth_deploy.run.directory import versions
@@ -24,7 +25,7 @@ from lth_deploy.workflow.export.quantization import Account, hold_quantized_ap, 
 from lth_deploy.workflow.export.tune_regions import emit_chosen
 from lth_deploy.workflow.gates.class_names import hold_kept_classes
 from lth_deploy.workflow.gates.original_model import hold_import, hold_original
-from lth_deploy.workflow.gates.raw_outputs import Feeds, hold_raw_outputs, tolerance_of
+from lth_deploy.workflow.gates.raw_outputs import hold_raw_outputs, tolerance_of
 from lth_deploy.workflow.gates.regions import hold_regions
 from lth_deploy.workflow.limits.limited_process import run_limited
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lth_deploy import storage
+from lth_deploy.arrays import Feeds
 from lth_deploy.config.recipe import Recipe
 from lth_deploy.config.target import Target
 from lth_deploy.errors import DataError, GateError, ParityError, UsageError
@@ -20,7 +21,6 @@ from lth_deploy.workflow.export.quantization import hold_quantized_ap, quantize,
 from lth_deploy.workflow.export.tune_regions import emit_chosen
 from lth_deploy.workflow.gates.class_names import hold_trained_classes, hold_written_classes
 from lth_deploy.workflow.gates.detections import GateResult, hold_detections, hold_folding, hold_quantized_detections
-from lth_deploy.workflow.gates.raw_outputs import Feeds
 from lth_deploy.workflow.gates.regions import hold_regions
 from lth_deploy.workflow.require_extra import require_torch
 from lth_deploy.workflow.search.trained_model import learned_grids, trained_model

@@ -10,8 +10,9 @@ from lth_deploy.workflow.export.quantization import spread
 if TYPE_CHECKING:
     from onnx import ModelProto
 
+    from lth_deploy.arrays import Feeds
     from lth_deploy.compiler.model.input_sizes import Sizes
-    from lth_deploy.decoders import Decoder, Feeds
+    from lth_deploy.decoders import Decoder
     from lth_deploy.workflow.decoding import DecoderChoice
     from lth_deploy.workflow.export.onnx_job import OnnxJob
 

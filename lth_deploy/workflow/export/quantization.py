@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lth_deploy.arrays import Feeds
 from lth_deploy.config.target import Target
 from lth_deploy.errors import GateError
 from lth_deploy.measure.machine import describe_machine
-from lth_deploy.workflow.gates.raw_outputs import Feeds
 
 if TYPE_CHECKING:
     from lth_deploy.compiler.artifact.metadata import Quantization

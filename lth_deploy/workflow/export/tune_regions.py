@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lth_deploy import storage
+from lth_deploy.arrays import Feeds
 from lth_deploy.config.target import Target
 from lth_deploy.errors import ArtifactError
 from lth_deploy.kernels import ops_library
@@ -14,7 +15,6 @@ from lth_deploy.measure.machine import describe_machine
 from lth_deploy.progress import progress
 from lth_deploy.runtimes import RUNTIMES
 from lth_deploy.workflow.export.tune_whole import Plan, not_slower, time_pair, time_whole
-from lth_deploy.workflow.gates.raw_outputs import Feeds
 
 if TYPE_CHECKING:
     from onnx import ModelProto

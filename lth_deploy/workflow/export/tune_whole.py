@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lth_deploy import storage
+from lth_deploy.arrays import Feeds
 from lth_deploy.measure.latency import Timing, paired_ratio, time_interleaved
 from lth_deploy.runtimes import RUNTIMES, Session
-from lth_deploy.workflow.gates.raw_outputs import Feeds
 
 if TYPE_CHECKING:
     from onnx import ModelProto

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lth_deploy.workflow.gates.raw_outputs import Feeds, hold_raw_outputs
+from lth_deploy.arrays import Feeds
+from lth_deploy.workflow.gates.raw_outputs import hold_raw_outputs
 
 if TYPE_CHECKING:
     from lth_deploy.compiler.importing.imported import ImportedModel

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lth_deploy.arrays import Arrays, Feeds
 from lth_deploy.config.target import GatesSpec
 from lth_deploy.errors import ParityError
 from lth_deploy.measure.parity import compare_tensors
@@ -16,8 +17,6 @@ from lth_deploy.runtimes import RUNTIMES
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-Feeds = Mapping[str, np.ndarray[Any, Any]]
-
 
 def tolerance_of(model: "ModelProto", gates: GatesSpec) -> float:
     """How far outputs may be from those of a model: further where it rounds to half precision on the way."""
@@ -26,12 +25,12 @@ def tolerance_of(model: "ModelProto", gates: GatesSpec) -> float:
     return max(gates.output_difference, gates.half_difference) if speaks_half(model) else gates.output_difference
 
 
-def tensors_of(outputs: Mapping[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
+def tensors_of(outputs: Mapping[str, Any]) -> Arrays:
     """Outputs of any kind as tensors by name: those of a sequence by their place, those of a map by its keys.
 
     How many there are is a tensor too, so that none that is missing goes unseen.
     """
-    found: dict[str, np.ndarray[Any, Any]] = {}
+    found: Arrays = {}
     for name, value in outputs.items():
         if isinstance(value, np.ndarray):
             found[name] = value

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from lth_deploy.arrays import Feeds
 from lth_deploy.errors import ArtifactError
 from lth_deploy.kernels.program.instruction import Instruction, Operands
 from lth_deploy.kernels.program.numerics.bounds import Tensor
@@ -25,7 +26,6 @@ from lth_deploy.kernels.program.program import Program
 from lth_deploy.kernels.program.rules import check
 from lth_deploy.kernels.program.values import Quantized
 from lth_deploy.runtimes import RUNTIMES
-from lth_deploy.workflow.gates.raw_outputs import Feeds
 
 if TYPE_CHECKING:
     from lth_deploy.compiler.artifact.extract_region import ExtractedRegion

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lth_deploy import storage
+from lth_deploy.arrays import Feeds
 from lth_deploy.config.target import GatesSpec
 from lth_deploy.errors import ArtifactError, MissingLibraryError, ParityError
 from lth_deploy.kernels import ops_library
@@ -25,7 +26,6 @@ from lth_deploy.measure.machine import describe_machine
 from lth_deploy.measure.parity import compare_tensors
 from lth_deploy.progress import progress
 from lth_deploy.runtimes import RUNTIMES, Session
-from lth_deploy.workflow.gates.raw_outputs import Feeds
 from lth_deploy.workflow.gates.region_steps import Stock, wrong_step
 
 if TYPE_CHECKING:

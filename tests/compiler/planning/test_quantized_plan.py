@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from lth_deploy.arrays import Array
 from lth_deploy.compiler.artifact.packed_weight import StoredWeight
 from lth_deploy.compiler.emit import emit
 from lth_deploy.compiler.importing.imported import normalize
@@ -13,7 +14,6 @@ from lth_deploy.compiler.regions.match.region_op import Kind, RegionOp
 from lth_deploy.compiler.regions.ops.conv import QCONV
 from lth_deploy.compiler.regions.ops.conv_transpose import CONV_TRANSPOSE, QCONV_TRANSPOSE
 from lth_deploy.config.target import ByteRates, CostTable, Target
-from lth_deploy.formats import Array
 from lth_deploy.kernels.program.values import Window
 from lth_deploy.structures import Block
 from tests.compiler.onnx_models import in_blocks

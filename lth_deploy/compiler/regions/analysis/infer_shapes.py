@@ -5,9 +5,10 @@ from collections.abc import Mapping
 import numpy as np
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
+from lth_deploy.compiler.model.attributes import attribute
 from lth_deploy.compiler.model.opset import STANDARD_DOMAINS
 from lth_deploy.compiler.regions.analysis.symbolic_dims import named, of
-from lth_deploy.compiler.regions.analysis.tensor_info import SMALL, ShapeRule, TensorInfo, attribute, note_constant
+from lth_deploy.compiler.regions.analysis.tensor_info import SMALL, ShapeRule, TensorInfo, note_constant
 from lth_deploy.compiler.regions.analysis.value_rules import VALUE_RULES
 
 _SAME = frozenset(

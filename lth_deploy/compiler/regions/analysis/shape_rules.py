@@ -5,8 +5,9 @@ from typing import Any
 
 from onnx import NodeProto
 
+from lth_deploy.compiler.model.attributes import attribute
 from lth_deploy.compiler.regions.analysis.symbolic_dims import Dim, named, of
-from lth_deploy.compiler.regions.analysis.tensor_info import Shape, ShapeRule, TensorInfo, attribute
+from lth_deploy.compiler.regions.analysis.tensor_info import Shape, ShapeRule, TensorInfo
 
 
 def window_shape(node: NodeProto, plane: Iterable[Dim], kernel: Any, pads: Any = None) -> Shape:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, numpy_helper
 
 from lth_deploy.compiler.regions.analysis.symbolic_dims import Dim, named, of
 
@@ -45,15 +45,6 @@ class TensorInfo:
     def constant(self, name: str) -> np.ndarray[Any, Any] | None:
         """A small constant tensor."""
         return self.constants.get(name)
-
-
-def attribute(node: NodeProto, name: str, default: Any = None) -> Any:
-    """An attribute of a node as a Python value; `default` without one."""
-    for one in node.attribute:
-        if one.name == name:
-            value = helper.get_attribute_value(one)
-            return value.decode() if isinstance(value, bytes) else value
-    return default
 
 
 def note_constant(info: TensorInfo, name: str, tensor: TensorProto) -> None:

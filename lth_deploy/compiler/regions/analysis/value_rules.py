@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 from onnx import NodeProto, TensorProto
 
+from lth_deploy.compiler.model.attributes import attribute
 from lth_deploy.compiler.regions.analysis.symbolic_dims import Dim
-from lth_deploy.compiler.regions.analysis.tensor_info import Shape, TensorInfo, attribute, slice_bounds
+from lth_deploy.compiler.regions.analysis.tensor_info import Shape, TensorInfo, slice_bounds
 
 
 def _shape_values(info: TensorInfo, node: NodeProto) -> Shape | None:

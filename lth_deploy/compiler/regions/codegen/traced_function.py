@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from lth_deploy.arrays import Array
 from lth_deploy.compiler.artifact.extract_region import ExtractedRegion
 from lth_deploy.compiler.artifact.inline_regions import expand_regions
 from lth_deploy.compiler.model.traverse import used_names
@@ -16,7 +17,6 @@ from lth_deploy.compiler.regions.codegen.program_builder import Translation, pla
 from lth_deploy.compiler.regions.match.qdq import LOWEST
 from lth_deploy.compiler.regions.match.region_op import DEQUANTIZE_LINEAR, RegionOp
 from lth_deploy.errors import ArtifactError
-from lth_deploy.formats import Array
 from lth_deploy.kernels.program.fields import InputRole, Role, TensorRole
 from lth_deploy.kernels.program.format import lines_of
 from lth_deploy.kernels.program.program import Program

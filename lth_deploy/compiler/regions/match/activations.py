@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import NodeProto
 
-from lth_deploy.compiler.regions.analysis.tensor_info import attribute
+from lth_deploy.compiler.model.attributes import attribute
 from lth_deploy.compiler.regions.match.context import MatchContext
 from lth_deploy.kernels.program.values import Act
 

@@ -3,7 +3,8 @@
 from onnx import GraphProto, NodeProto
 
 from lth_deploy.compiler.artifact.weight_layers import CHAIN, PASS_THROUGH
-from lth_deploy.compiler.regions.analysis.tensor_info import Shape, TensorInfo, attribute
+from lth_deploy.compiler.model.attributes import attribute
+from lth_deploy.compiler.regions.analysis.tensor_info import Shape, TensorInfo
 from lth_deploy.compiler.regions.match.no_match import require
 from lth_deploy.compiler.regions.match.region_op import DEQUANTIZE_LINEAR, Uses, Weights
 from lth_deploy.kernels.program.limits import MAX_CHANNELS, MAX_DILATION, MAX_KERNEL, MAX_PAD, MAX_STRIDE

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lth_deploy.formats import Array
+from lth_deploy.arrays import Array
 from lth_deploy.kernels.program.limits import QUAD
 
 

@@ -3,11 +3,11 @@
 import numpy as np
 from onnx import NodeProto, TensorProto
 
-from lth_deploy.compiler.regions.analysis.tensor_info import attribute
+from lth_deploy.arrays import Array
+from lth_deploy.compiler.model.attributes import attribute
 from lth_deploy.compiler.regions.match.context import MatchContext
 from lth_deploy.compiler.regions.match.no_match import NoMatch, require
 from lth_deploy.compiler.regions.match.region_op import Kind, RegionOp, Weights
-from lth_deploy.formats import Array
 from lth_deploy.kernels.program.check_constants import check_accumulators, check_scales
 from lth_deploy.kernels.program.limits import RuleError
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from onnx import NodeProto
 
+from lth_deploy.arrays import Array
 from lth_deploy.compiler.artifact.packed_weight import StoredWeight
 from lth_deploy.compiler.regions.analysis.tensor_info import TensorInfo
-from lth_deploy.formats import Array
 from lth_deploy.kernels.program.values import NONE, ONE_BY_ONE, Act, Linear, Quantized, Window
 
 QUANTIZE_LINEAR, DEQUANTIZE_LINEAR = CONVERSIONS = ("QuantizeLinear", "DequantizeLinear")

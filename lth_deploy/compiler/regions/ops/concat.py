@@ -2,8 +2,9 @@
 
 from onnx import NodeProto
 
+from lth_deploy.compiler.model.attributes import attribute
 from lth_deploy.compiler.regions.analysis.symbolic_dims import of
-from lth_deploy.compiler.regions.analysis.tensor_info import Shape, TensorInfo, attribute
+from lth_deploy.compiler.regions.analysis.tensor_info import Shape, TensorInfo
 from lth_deploy.compiler.regions.entry import RegionOperator
 from lth_deploy.compiler.regions.match.context import MatchContext
 from lth_deploy.compiler.regions.match.no_match import require

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 from onnx import NodeProto
 
+from lth_deploy.compiler.model.attributes import attribute
 from lth_deploy.compiler.regions.analysis.shape_rules import pool_shape
-from lth_deploy.compiler.regions.analysis.tensor_info import TensorInfo, attribute
+from lth_deploy.compiler.regions.analysis.tensor_info import TensorInfo
 from lth_deploy.compiler.regions.entry import RegionOperator
 from lth_deploy.compiler.regions.match.context import MatchContext, window_of
 from lth_deploy.compiler.regions.match.no_match import require
