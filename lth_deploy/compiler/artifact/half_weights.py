@@ -5,13 +5,11 @@ from onnx import ModelProto, TensorProto
 
 from lth_deploy.arrays import Array
 from lth_deploy.compiler.model.attributes import attribute
+from lth_deploy.compiler.model.operators import traits_of
 from lth_deploy.compiler.model.opset import STANDARD_DOMAINS
 from lth_deploy.compiler.model.traverse import all_graphs
 
 HALF_TYPES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
-
-WIDENED_LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-"""Operators whose weights of half precision become float32."""
 
 
 def half_obstacles(model: ModelProto) -> dict[str, str | None]:
@@ -22,7 +20,7 @@ def half_obstacles(model: ModelProto) -> dict[str, str | None]:
     read = {
         node.input[1]
         for node in model.graph.node
-        if node.op_type in WIDENED_LAYERS and node.domain in STANDARD_DOMAINS and len(node.input) > 1
+        if traits_of(node.op_type).float_layer and node.domain in STANDARD_DOMAINS and len(node.input) > 1
     }
     returned = {value.name for graph in all_graphs(model.graph) for value in graph.output}
     replaceable = {value.name for value in model.graph.input} if model.ir_version >= 4 else set()

@@ -10,30 +10,12 @@ from lth_deploy.arrays import Array
 from lth_deploy.compiler.artifact.half_weights import HALF_TYPES, half_obstacles
 from lth_deploy.compiler.artifact.inline_regions import expand_regions
 from lth_deploy.compiler.artifact.packed_weight import StoredWeight, stored_weights
+from lth_deploy.compiler.model.operators import traits_of
 from lth_deploy.compiler.model.traverse import all_nodes
 from lth_deploy.formats import FORMATS
 
-WEIGHT_INPUT = {
-    "Conv": 1,
-    "ConvTranspose": 1,
-    "Gemm": 1,
-    "MatMul": 1,
-    "FusedConv": 1,
-    "FusedGemm": 1,
-    "FusedMatMul": 1,
-    "ConvInteger": 1,
-    "MatMulInteger": 1,
-    "QLinearConv": 3,
-    "QLinearMatMul": 3,
-    "QGemm": 3,
-}
-"""Which input of an operator is its weight."""
-
-PASS_THROUGH = ("Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "DequantizeLinear")
-"""Operators between a stored tensor and the layer that uses it."""
-
 CHAIN = 8
-"""Most of them in a row."""
+"""Most operators in a row between a stored tensor and the layer that uses it."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +62,7 @@ def weight_users(model: ModelProto, stored: dict[str, StoredWeight]) -> Iterator
     """Every node with a stored weight, in graph order, and the name of that weight."""
     producers = {output: node for node in model.graph.node for output in node.output}
     for node in all_nodes(model.graph):
-        place = WEIGHT_INPUT.get(node.op_type)
+        place = traits_of(node.op_type).weight_input
         if place is None or len(node.input) <= place:
             continue
         name = _source(node.input[place], producers, stored)
@@ -93,7 +75,7 @@ def _source(name: str, producers: dict[str, NodeProto], stored: dict[str, Stored
         if name in stored:
             return name
         node = producers.get(name)
-        if node is None or node.op_type not in PASS_THROUGH or not node.input:
+        if node is None or not traits_of(node.op_type).leads_to_weight or not node.input:
             return None
         name = node.input[0]
     return None

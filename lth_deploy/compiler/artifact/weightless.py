@@ -6,7 +6,8 @@ from onnx import ModelProto, NodeProto
 
 from lth_deploy.compiler.artifact.domain import DOMAIN
 from lth_deploy.compiler.artifact.packed_weight import stored_weights
-from lth_deploy.compiler.artifact.weight_layers import WEIGHT_INPUT, weight_users
+from lth_deploy.compiler.artifact.weight_layers import weight_users
+from lth_deploy.compiler.model.operators import traits_of
 from lth_deploy.compiler.model.traverse import all_graphs, all_nodes
 
 _NAMED = 4
@@ -22,13 +23,13 @@ def weightless_notes(model: ModelProto) -> list[str]:
     found: dict[tuple[str, str], list[str]] = {}
     origin = _Origin(model, set(stored))
     for node in all_nodes(model.graph):
-        if node.op_type in WEIGHT_INPUT and (node.op_type, *node.output) not in listed:
+        if traits_of(node.op_type).has_weight and (node.op_type, *node.output) not in listed:
             found.setdefault((node.op_type, origin.reason(node)), []).append(_name(node))
     for function in model.functions:
         if function.domain != DOMAIN:
             reason = f"inside the function {function.name}, whose operators are of another opset than the model's"
             for node in function.node:
-                if node.op_type in WEIGHT_INPUT:
+                if traits_of(node.op_type).has_weight:
                     found.setdefault((node.op_type, reason), []).append(_name(node))
     notes = []
     for (operator, reason), names in found.items():
@@ -56,8 +57,8 @@ class _Origin:
 
     def reason(self, node: NodeProto) -> str:
         """Why a node has no weight that could be packed."""
-        place = WEIGHT_INPUT[node.op_type]
-        name = node.input[place] if place < len(node.input) else ""
+        place = traits_of(node.op_type).weight_input
+        name = node.input[place] if place is not None and place < len(node.input) else ""
         if "MatMul" in node.op_type and node.input[0] in self._stored:
             return "its constant is the left factor"
         if name in self._stored:

@@ -13,21 +13,8 @@ import onnx
 from onnx import NodeProto, OperatorSetIdProto, TensorProto, TypeProto, helper, numpy_helper
 
 from lth_deploy.compiler.artifact.packed_weight import tensor_bytes
+from lth_deploy.compiler.model.operators import traits_of
 from lth_deploy.errors import ArtifactError
-
-VIEWS = frozenset({"Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten"})
-"""Operators that hand on the values that they get, in another shape or order."""
-
-_COMPUTED = (
-    "Abs Add And Cast CastLike Ceil Clip Concat ConstantOfShape DepthToSpace DequantizeLinear Div Equal Exp Expand "
-    "Floor Gather GatherElements Gemm Greater GreaterOrEqual Less LessOrEqual Log MatMul Max Mean Min Mul Neg Not "
-    "Or Pad Pow QuantizeLinear Reciprocal ReduceL1 ReduceL2 ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum "
-    "ReduceSumSquare Relu Round ScatterElements ScatterND Shape Sigmoid Sign Size Slice Softmax SpaceToDepth Split "
-    "Sqrt Sub Sum Tanh Tile Trilu Where Xor"
-)
-
-FOLDED = VIEWS | frozenset(_COMPUTED.split())
-"""Standard operators that are computed on import."""
 
 MAX_NODES = 20_000
 """Most operators that are computed for one model."""
@@ -60,7 +47,7 @@ class Evaluator:
         Raises:
             NotFoldedError: it may not be computed, or cannot.
         """
-        if node.op_type not in FOLDED or node.domain:
+        if not traits_of(node.op_type).constant_folding or node.domain:
             raise NotFoldedError(f"{node.op_type} is not computed on import")
         self._nodes -= 1
         if self._nodes < 0:

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from onnx import ModelProto, NodeProto, TensorProto
 
 from lth_deploy.compiler.artifact.packed_weight import is_widening
-from lth_deploy.compiler.artifact.weight_layers import WEIGHT_INPUT
 from lth_deploy.compiler.importing.constants import constant_value
-from lth_deploy.compiler.importing.evaluated import FOLDED, VIEWS, Evaluator, NotFoldedError, bytes_of
+from lth_deploy.compiler.importing.evaluated import Evaluator, NotFoldedError, bytes_of
 from lth_deploy.compiler.importing.parameters import parameters_of
+from lth_deploy.compiler.model.operators import traits_of
 from lth_deploy.compiler.model.traverse import all_graphs, all_nodes, unused_name, used_names
 
 DEQUANTIZE = "DequantizeLinear"
@@ -107,12 +107,13 @@ class _Constants:
 
     def _folds(self, node: NodeProto) -> bool:
         given = [name for name in node.input if name]
-        return node.op_type in FOLDED and not node.domain and bool(given) and self.names.issuperset(given)
+        from_constants = bool(given) and self.names.issuperset(given)
+        return traits_of(node.op_type).constant_folding and not node.domain and from_constants
 
     def _target(self, name: str, layer: NodeProto) -> str | None:
         """What to fold of a parameter: all of it, what reaches its DequantizeLinear, or nothing."""
         source, read_once = name, True
-        while source not in self.stored and self.makers[source].op_type in VIEWS:
+        while source not in self.stored and traits_of(self.makers[source].op_type).view:
             source = self.makers[source].input[0]
             read_once = read_once and self._readers[source] == 1
         if source in self.stored:
@@ -129,7 +130,7 @@ class _Constants:
 
     def _on_bytes(self, layer: NodeProto) -> bool:
         """Whether what a layer reads comes out of a DequantizeLinear: then its weight is to stay quantized."""
-        if layer.op_type not in WEIGHT_INPUT or layer.input[0] not in self.makers:
+        if not traits_of(layer.op_type).has_weight or layer.input[0] not in self.makers:
             return False
         return self.makers[layer.input[0]].op_type == DEQUANTIZE
 

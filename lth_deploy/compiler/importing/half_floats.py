@@ -10,8 +10,9 @@ from collections.abc import Iterable
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from lth_deploy.compiler.artifact.half_weights import HALF_TYPES, WIDENED_LAYERS, half_obstacles
+from lth_deploy.compiler.artifact.half_weights import HALF_TYPES, half_obstacles
 from lth_deploy.compiler.artifact.packed_weight import array_of
+from lth_deploy.compiler.model.operators import traits_of
 from lth_deploy.compiler.model.opset import STANDARD_DOMAINS
 from lth_deploy.compiler.model.traverse import (
     all_graphs,
@@ -21,20 +22,6 @@ from lth_deploy.compiler.model.traverse import (
     unused_name,
     used_names,
 )
-
-_ALL = (0, 1, 2, 3, 4)
-
-_FOLLOWING: dict[str, tuple[int, ...] | None] = {
-    **dict.fromkeys(("Relu", "LeakyRelu", "HardSwish", "Sigmoid", "HardSigmoid", "Tanh", "Elu", "Softplus"), (0,)),
-    **dict.fromkeys(("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Flatten", "Identity"), (0,)),
-    **dict.fromkeys(("Dropout", "Resize", "Slice", "Split"), (0,)),
-    **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", "Concat"), None),
-    **{"Clip": _ALL, "Pad": (0, 2), "BatchNormalization": _ALL},
-}
-"""Operators that follow the layer before them into float32: the places of their inputs of its type, None for all."""
-
-_ONE_OUTPUT = frozenset({"MaxPool", "Dropout", "BatchNormalization"})
-"""Operators of which only the first output has the type of the inputs."""
 
 
 def widen_halves(model: ModelProto) -> list[str]:
@@ -74,13 +61,14 @@ class _Widening:
         """Widen; the number of layers."""
         layers = 0
         for node in self.model.graph.node:
+            traits = traits_of(node.op_type)
             standard = node.domain in STANDARD_DOMAINS and len(node.input) > 0
-            if standard and node.op_type in WIDENED_LAYERS and node.input[1] in self._layers:
+            if standard and traits.float_layer and node.input[1] in self._layers:
                 layers += 1
-                self._widen(node, None, self._halves[node.input[1]])
-            elif standard and node.op_type in _FOLLOWING and self._follows(node):
+                self._widen(node, range(len(node.input)), self._halves[node.input[1]])
+            elif standard and traits.follows_widening and self._follows(node):
                 kind = next(self._kinds[name] for name in node.input if name in self._kinds)
-                self._widen(node, _FOLLOWING[node.op_type], kind)
+                self._widen(node, range(len(node.input)) if traits.joins else traits.float_inputs, kind)
             else:
                 self._nodes.append(node)
                 self._others.append(node)
@@ -89,17 +77,17 @@ class _Widening:
         return layers
 
     def _follows(self, node: NodeProto) -> bool:
-        data = node.input if _FOLLOWING[node.op_type] is None else node.input[:1]
+        data = node.input if traits_of(node.op_type).joins else node.input[:1]
         return any(name in self._kinds for name in data)
 
-    def _widen(self, node: NodeProto, places: Iterable[int] | None, kind: int) -> None:
+    def _widen(self, node: NodeProto, places: Iterable[int], kind: int) -> None:
         self.types.add(str(TensorProto.DataType.Name(kind)).lower())
-        for place in range(len(node.input)) if places is None else places:
+        for place in places:
             if place < len(node.input) and node.input[place]:
                 node.input[place] = self._twin(node.input[place], node, place)
         self._nodes.append(node)
         for place, name in enumerate(node.output):
-            if name and (place == 0 or node.op_type not in _ONE_OUTPUT):
+            if name and (place == 0 or not traits_of(node.op_type).first_output_only):
                 node.output[place] = twin = unused_name(f"{name}.float32", self._names)
                 self._wide[name], self._kinds[name] = twin, kind
                 self._narrow.add(name)

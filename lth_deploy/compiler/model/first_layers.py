@@ -9,14 +9,7 @@ from lth_deploy.compiler.artifact.inline_regions import expand_regions
 from lth_deploy.compiler.artifact.packed_weight import stored_weights
 from lth_deploy.compiler.artifact.weight_layers import weight_users
 from lth_deploy.compiler.model.attributes import attribute
-
-_PASSED = frozenset(
-    {
-        *("Cast", "Identity", "Pad", "QuantizeLinear", "DequantizeLinear", "Dropout", "Relu", "Clip", "Resize"),
-        *("Add", "Sub", "Mul", "Div", "BatchNormalization", "InstanceNormalization"),
-    }
-)
-"""Operators that leave channels where they are."""
+from lth_deploy.compiler.model.operators import traits_of
 
 _MOST_NODES = 64
 """Nodes that are looked at between an input and its layer."""
@@ -65,7 +58,7 @@ def _first(name: str, readers: dict[str, list[NodeProto]], weights: dict[str, tu
             shape = weights.get(node.output[0])
             if shape is not None and node.input[0] == name:
                 return _read_by(node, shape, order)
-            if node.op_type in _PASSED:
+            if traits_of(node.op_type).before_first_layer:
                 waiting.append((node.output[0], order))
             elif node.op_type == "Transpose":
                 perm = tuple(attribute(node, "perm", ()))

@@ -2,9 +2,8 @@
 
 from onnx import ModelProto
 
+from lth_deploy.compiler.model.operators import traits_of
 from lth_deploy.compiler.model.traverse import unused_name, used_names
-
-_BIASED = ("Conv", "ConvTranspose", "Gemm")
 
 
 def part_biases(model: ModelProto, *, each_use: bool = False) -> None:
@@ -16,8 +15,9 @@ def part_biases(model: ModelProto, *, each_use: bool = False) -> None:
     own: dict[tuple[str, str | int], str] = {}
     taken: set[str] = set()
     for number, node in enumerate(model.graph.node):
-        bias = node.input[2] if node.op_type in _BIASED and len(node.input) > 2 else ""
-        if bias not in tensors:
+        place = traits_of(node.op_type).bias_input
+        bias = node.input[place] if place is not None and place < len(node.input) else ""
+        if place is None or bias not in tensors:
             continue
         pair = (bias, number if each_use else node.input[1])
         if pair not in own:
@@ -27,4 +27,4 @@ def part_biases(model: ModelProto, *, each_use: bool = False) -> None:
                 copy = model.graph.initializer.add()
                 copy.CopyFrom(tensors[bias])
                 copy.name = own[pair]
-        node.input[2] = own[pair]
+        node.input[place] = own[pair]

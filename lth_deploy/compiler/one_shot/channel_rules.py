@@ -9,11 +9,8 @@ from onnx import NodeProto, TensorProto
 
 from lth_deploy.compiler.artifact.packed_weight import array_of
 from lth_deploy.compiler.model.attributes import attribute
+from lth_deploy.compiler.model.operators import traits_of
 
-LAYERS = ("Conv", "Gemm")
-"""Layers whose filters and inputs can be cut."""
-
-_PASSES = ("Relu", "LeakyRelu", "HardSwish", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Identity")
 _POOLED = ("GlobalAveragePool", "GlobalMaxPool")
 
 Makers = Mapping[str, NodeProto]
@@ -29,7 +26,7 @@ def passes_zeros(node: NodeProto, rank: int, makers: Makers, tensors: Tensors) -
     """Whether each channel of a node's output is made of the same one of its first input, of `rank`: zero of zero."""
     if node.domain or len(node.output) != 1:
         return False
-    if node.op_type in _PASSES or node.op_type == "MaxPool":
+    if traits_of(node.op_type).keeps_zero_channels:
         return True
     if node.op_type == "Clip":
         low, high = (constant(name, makers, tensors) for name in (*node.input[1:], "", "")[:2])

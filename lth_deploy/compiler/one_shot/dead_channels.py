@@ -17,9 +17,10 @@ from lth_deploy.compiler.artifact.packed_weight import array_of
 from lth_deploy.compiler.artifact.value_types import set_weights
 from lth_deploy.compiler.model.attributes import attribute
 from lth_deploy.compiler.model.normalized_model import NormalizedModel
+from lth_deploy.compiler.model.operators import traits_of
 from lth_deploy.compiler.model.traverse import all_graphs
 from lth_deploy.compiler.model.unshare_biases import part_biases
-from lth_deploy.compiler.one_shot.channel_rules import LAYERS, passes_zeros, reads_no_channels, weight_by_output
+from lth_deploy.compiler.one_shot.channel_rules import passes_zeros, reads_no_channels, weight_by_output
 
 BoolArray = npt.NDArray[np.bool_]
 Array = npt.NDArray[Any]
@@ -65,7 +66,7 @@ def _has_empty_filter(model: ModelProto) -> bool:
     """Whether some layer has a filter without weights; without one, no channel is dead."""
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in model.graph.node:
-        if node.op_type in LAYERS and not node.domain and node.input[1] in tensors:
+        if traits_of(node.op_type).removable_channels and not node.domain and node.input[1] in tensors:
             weights = array_of(tensors[node.input[1]])
             if weights.ndim > 1:
                 inner = tuple(axis for axis in range(weights.ndim) if axis != weight_by_output(node))
@@ -150,12 +151,12 @@ class _Channels:
                 set_weights(self._tensors[bias], np.compress(~output, array_of(self._tensors[bias]), -1))
 
     def _layers(self) -> list[NodeProto]:
-        return [node for node in self._followed if node.op_type in LAYERS]
+        return [node for node in self._followed if traits_of(node.op_type).removable_channels]
 
     def _follow(self, node: NodeProto) -> None:
         if node.domain:
             return
-        if node.op_type in LAYERS:
+        if traits_of(node.op_type).removable_channels:
             dead = self._dead_filters(node)
             rank = 2 if node.op_type == "Gemm" else 4
         elif not node.input or any(name not in self._gone for name in self._data(node)):
@@ -180,7 +181,7 @@ class _Channels:
 
     def _data(self, node: NodeProto) -> list[str]:
         """The inputs whose channels a node takes; others say how."""
-        return list(node.input) if node.op_type in ("Add", "Sum", "Concat") else list(node.input[:1])
+        return list(node.input) if traits_of(node.op_type).joins else list(node.input[:1])
 
     def _dead_filters(self, node: NodeProto) -> BoolArray | None:
         """Filters that put out zeros; None where they are no constants that can be cut."""
@@ -207,7 +208,7 @@ class _Channels:
         """Keep the channels of a value that something reads which cannot do without them."""
         handled = {id(node) for node in self._followed}
         for node in self._readers[name]:
-            takes = id(node) in handled and (node.input[0] == name or node.op_type in ("Add", "Sum", "Concat"))
+            takes = id(node) in handled and (node.input[0] == name or traits_of(node.op_type).joins)
             if not takes and not reads_no_channels(node, name, self._readers, self._makers, self._tensors):
                 self._keep_all(name, f"{node.op_type} reads them")
 
@@ -219,7 +220,7 @@ class _Channels:
             self._shrink(output, np.concatenate([self._gone[name] for name in data]), "a part keeps them")
             for name, part in zip(data, np.split(self._gone[output], ends), strict=True):
                 self._shrink(name, part, "what they are joined to keeps them")
-        elif node.op_type not in LAYERS:
+        elif not traits_of(node.op_type).removable_channels:
             self._meet([*data, output], "what they are added to, or passed on to, keeps them")
         elif (groups := _groups(node)) > 1:
             if data and groups == len(self._gone[output]) == len(self._gone[data[0]]):
@@ -231,7 +232,7 @@ class _Channels:
     def _agree_on_tensor(self, tensor: str) -> None:
         """Layers that share a weight or a bias lose the same channels; what else reads it needs it whole."""
         users, followed = self._readers[tensor], {id(node) for node in self._followed}
-        layers = [node for node in users if id(node) in followed and node.op_type in LAYERS]
+        layers = [node for node in users if id(node) in followed and traits_of(node.op_type).removable_channels]
         if not layers:
             return
         places = {tuple(place for place, name in enumerate(node.input) if name == tensor) for node in users}

@@ -8,7 +8,7 @@ from onnx import ModelProto
 from lth_deploy.arrays import Array, Arrays, Feeds
 from lth_deploy.compiler.artifact.extract_region import with_outputs
 from lth_deploy.compiler.artifact.value_types import set_weights
-from lth_deploy.compiler.artifact.weight_layers import WEIGHT_INPUT
+from lth_deploy.compiler.model.operators import traits_of
 from lth_deploy.compiler.model.ort_session import run, session
 from lth_deploy.progress import progress
 
@@ -65,8 +65,8 @@ def _last_layers(model: ModelProto) -> list[str]:
     ends: list[str] = []
     behind: set[str] = set()
     for node in reversed(model.graph.node):
-        if node.op_type in WEIGHT_INPUT and not behind & set(node.output):
+        if traits_of(node.op_type).has_weight and not behind & set(node.output):
             ends.append(node.output[0])
-        if node.op_type in WEIGHT_INPUT or behind & set(node.output):
+        if traits_of(node.op_type).has_weight or behind & set(node.output):
             behind.update(name for name in node.input if name)
     return ends[::-1]

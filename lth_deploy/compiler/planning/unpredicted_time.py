@@ -14,8 +14,9 @@ from lth_deploy.arrays import Feeds
 from lth_deploy.compiler.artifact.inline_regions import is_region
 from lth_deploy.compiler.artifact.packed_weight import stored_weights
 from lth_deploy.compiler.artifact.roi_align import is_roi_align
-from lth_deploy.compiler.artifact.weight_layers import CHAIN, WEIGHT_INPUT, weight_users
+from lth_deploy.compiler.artifact.weight_layers import CHAIN, weight_users
 from lth_deploy.compiler.importing.unpacked import unpack_model
+from lth_deploy.compiler.model.operators import operators_with, traits_of
 from lth_deploy.compiler.model.ort_profile import OperatorTime, stock_times
 
 NEGLIGIBLE = 0.03
@@ -23,8 +24,7 @@ NEGLIGIBLE = 0.03
 
 _NODE = re.compile(r"(?:fused )?lth_deploy\.node\.(\d+)")
 _BLOCKED = "_nchwc"
-_LAYOUT = frozenset({"ReorderInput", "ReorderOutput", "Transpose", "QuantizeLinear", "DequantizeLinear"})
-"""What ONNX Runtime adds of its own between layers, to change the layout or the type of what they read."""
+_LAYERS = operators_with(lambda traits: traits.float_layer)
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def shares_of(
     for one in times:
         node = _source(one, plain, makers)
         if node is None:
-            kind = "layers" if one.op_type in _LAYOUT or _is_weighted(one.op_type) else "others"
+            kind = "layers" if traits_of(one.op_type).inserted_by_runtime or _is_weighted(one.op_type) else "others"
         elif node.output[0] in pooled:
             kind = "roi_align"
         else:
@@ -102,11 +102,12 @@ def _source(one: OperatorTime, plain: ModelProto, makers: Mapping[str, NodeProto
         return node
     layer = node
     for _ in range(CHAIN):
-        if layer is None or layer.op_type in WEIGHT_INPUT:
+        if layer is None or traits_of(layer.op_type).has_weight:
             break
         layer = makers.get(layer.input[0]) if layer.input else None
     return layer or node
 
 
 def _is_weighted(op_type: str) -> bool:
-    return any(kind in op_type for kind in ("Conv", "Gemm", "MatMul"))
+    """Whether an operator of the runtime is a layer, also a fused one or one of another layout, by its name."""
+    return any(layer in op_type for layer in _LAYERS)

@@ -11,7 +11,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 from lth_deploy.arrays import Array
-from lth_deploy.compiler.quantization.ort_static import WEIGHT_OPS
+from lth_deploy.compiler.model.operators import traits_of
 
 _FINE, _COARSE = 2.0**20, 2.0**29
 """Magnitudes of an integer bias: that of an empty channel, and the largest of any other."""
@@ -37,7 +37,7 @@ def mend_scales(model: ModelProto, floats: Mapping[str, TensorProto]) -> None:
     weights: dict[str, NodeProto] = {}
     outputs_at: dict[str, int] = {}
     for node in model.graph.node:
-        if node.op_type not in WEIGHT_OPS or len(node.input) < 3:
+        if not traits_of(node.op_type).float_layer or len(node.input) < 3:
             continue
         x, weight, bias = (makers.get(name) for name in node.input)
         if x is None or weight is None or bias is None or weight.input[0] not in floats or node.input[2] not in floats:

@@ -7,9 +7,9 @@ from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from lth_deploy.arrays import Array, Feeds
 from lth_deploy.compiler.artifact.extract_region import with_outputs
+from lth_deploy.compiler.model.operators import traits_of
 from lth_deploy.compiler.model.save import to_bytes
 from lth_deploy.compiler.model.traverse import all_nodes
-from lth_deploy.compiler.quantization.ort_static import WEIGHT_OPS
 from lth_deploy.errors import ArtifactError
 
 
@@ -27,7 +27,7 @@ def layer_errors(model: ModelProto, quantized: ModelProto, feeds: Iterable[Feeds
     constants = {tensor.name for tensor in quantized.graph.initializer}
     pairs: list[tuple[str, NodeProto, NodeProto]] = []
     for node in quantized.graph.node:
-        weight = makers.get(node.input[1]) if node.op_type in WEIGHT_OPS else None
+        weight = makers.get(node.input[1]) if traits_of(node.op_type).float_layer else None
         rounded = weight is not None and weight.op_type == "DequantizeLinear" and weight.input[0] in constants
         if weight is not None and rounded and node.name in originals:
             pairs.append((weight.input[0], node, originals[node.name]))

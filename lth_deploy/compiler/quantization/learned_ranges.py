@@ -12,14 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx
 
+from lth_deploy.compiler.model.operators import traits_of
 from lth_deploy.compiler.model.traverse import all_nodes
-from lth_deploy.compiler.regions.classify import WEIGHTED
 from lth_deploy.errors import ArtifactError
-
-# What training follows between layers; behind anything else a tensor has no grid before the next layer.
-FOLLOWED_OPS = ("Relu", "Clip", "Add", "MaxPool", "Resize")
-_ACTIVATIONS = ("Relu", "Clip")
-_MOVERS = ("MaxPool", "Resize")
 
 
 class Grid(NamedTuple):
@@ -69,7 +64,7 @@ def place_grids(graph: onnx.GraphProto, learned: Learned) -> dict[str, Grid]:
 
 def layer_of(node: onnx.NodeProto) -> str:
     """The layer whose weight a node multiplies by, as its module is called; empty for other nodes."""
-    is_layer = node.op_type in WEIGHTED and len(node.input) > 1 and node.input[1].endswith(".weight")
+    is_layer = traits_of(node.op_type).float_layer and len(node.input) > 1 and node.input[1].endswith(".weight")
     return node.input[1].removesuffix(".weight") if is_layer else ""
 
 
@@ -98,7 +93,7 @@ def keep_outputs_float(model: onnx.ModelProto, grids: Mapping[str, Grid]) -> Non
     for quantize in [node for node in model.graph.node if node.op_type == "QuantizeLinear"]:
         name = quantize.input[0]
         maker = makers.get(name)
-        if name in grids or (maker is not None and maker.op_type in _MOVERS):
+        if name in grids or (maker is not None and traits_of(maker.op_type).keeps_range):
             continue
         for dequantize in readers[quantize.output[0]]:
             for reader in readers.get(dequantize.output[0], []):
@@ -120,6 +115,6 @@ def _readers(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:
 def _quantized_output(node: onnx.NodeProto, grid: Grid, readers: Mapping[str, list[onnx.NodeProto]]) -> str:
     """The tensor that a layer's grid belongs to: after the activation, unless it has negative values too."""
     name = node.output[0]
-    while grid.zero == 0 and len(readers.get(name, [])) == 1 and readers[name][0].op_type in _ACTIVATIONS:
+    while grid.zero == 0 and len(readers.get(name, [])) == 1 and traits_of(readers[name][0].op_type).clamps:
         name = readers[name][0].output[0]
     return str(name)

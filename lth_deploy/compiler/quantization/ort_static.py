@@ -17,11 +17,11 @@ import onnx
 
 from lth_deploy import storage
 from lth_deploy.arrays import Feeds
+from lth_deploy.compiler.model.operators import operators_with, traits_of
 from lth_deploy.compiler.model.traverse import all_graphs
 from lth_deploy.compiler.model.unshare_biases import part_biases
 from lth_deploy.compiler.quantization.calibration import Screened, quantizer, reader
 from lth_deploy.compiler.quantization.learned_ranges import (
-    FOLLOWED_OPS,
     Learned,
     keep_outputs_float,
     layer_of,
@@ -36,20 +36,6 @@ log = logging.getLogger(__name__)
 Method = Literal["minmax", "entropy", "percentile"]
 
 _METHODS = {"minmax": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}
-
-WEIGHT_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-# What ONNX Runtime runs on u8 between two quantized layers; anything else there would add conversions.
-CARRIER_OPS = (
-    "Relu",
-    "Clip",
-    "LeakyRelu",
-    "Add",
-    "MaxPool",
-    "AveragePool",
-    "GlobalAveragePool",
-    "Concat",
-    "Resize",
-)
 
 
 @dataclass(frozen=True)
@@ -116,7 +102,7 @@ def quantize_dense(
                     weight_type=quantization.QuantType.QInt8,
                     calibrate_method=getattr(quantization.CalibrationMethod, _METHODS[method]),
                     nodes_to_quantize=[*weights, *carriers],
-                    op_types_to_quantize=[*WEIGHT_OPS, *CARRIER_OPS],
+                    op_types_to_quantize=[*operators_with(lambda t: t.float_layer or t.carries_uint8)],
                     extra_options={"TensorQuantOverrides": overrides(grids, quantization.QuantType.QUInt8)},
                 )
         except (DataError, MemoryError):
@@ -150,16 +136,16 @@ def trunk(graph: onnx.GraphProto, layers: Collection[str] | None = None) -> tupl
     box arithmetic fails the first test, for it starts from reshapes, and score heads the second.
     """
     constants = _float_constants(graph)
-    weights = [n for n in graph.node if n.op_type in WEIGHT_OPS and _is_weight_layer(n, constants)]
-    able: tuple[str, ...] = CARRIER_OPS
+    weights = [n for n in graph.node if traits_of(n.op_type).float_layer and _is_weight_layer(n, constants)]
     if layers is not None:
-        weights, able = [node for node in weights if layer_of(node) in layers], FOLLOWED_OPS
+        weights = [node for node in weights if layer_of(node) in layers]
     features = {n.output[0] for n in weights}
     carriers: list[onnx.NodeProto] = []
     for node in graph.node:
-        if node.op_type not in able:
+        traits = traits_of(node.op_type)
+        if not (traits.carries_uint8 if layers is None else traits.trained_quantized):
             continue
-        data = list(node.input) if node.op_type in ("Add", "Concat") else list(node.input[:1])
+        data = list(node.input) if traits.joins else list(node.input[:1])
         if all(name in features for name in data):
             features.add(node.output[0])
             carriers.append(node)

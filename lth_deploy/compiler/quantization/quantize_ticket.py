@@ -14,13 +14,14 @@ from lth_deploy.arrays import Feeds
 from lth_deploy.compiler.artifact.weight_layers import weight_layers
 from lth_deploy.compiler.importing.imported import normalize
 from lth_deploy.compiler.model.normalized_model import NormalizedModel
+from lth_deploy.compiler.model.operators import traits_of
 from lth_deploy.compiler.model.save import save_model
 from lth_deploy.compiler.model.traverse import all_nodes, used_names
 from lth_deploy.compiler.quantization.calibration import check_feeds
 from lth_deploy.compiler.quantization.channel_scales import mend_scales
 from lth_deploy.compiler.quantization.layer_errors import layer_errors
 from lth_deploy.compiler.quantization.learned_ranges import Learned
-from lth_deploy.compiler.quantization.ort_static import WEIGHT_OPS, name_nodes, quantize_dense
+from lth_deploy.compiler.quantization.ort_static import name_nodes, quantize_dense
 from lth_deploy.compiler.regions.match.qdq import LOWEST
 from lth_deploy.config.target import Target
 from lth_deploy.errors import ArtifactError, UsageError
@@ -143,7 +144,7 @@ def _keep_float(model: ModelProto, kept: Collection[str]) -> None:
     nodes = []
     for node in model.graph.node:
         nodes.append(node)
-        if node.op_type in WEIGHT_OPS and node.input[1] in kept:
+        if traits_of(node.op_type).float_layer and node.input[1] in kept:
             name = node.output[0]
             node.output[0] = f"{name}.float"
             nodes.append(helper.make_node("Max", [node.output[0], bound.name], [name], f"{node.name}.float"))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from onnx import GraphProto, ModelProto, NodeProto
 
 from lth_deploy.compiler.artifact.packed_weight import StoredWeight, stored_weights
+from lth_deploy.compiler.model.operators import traits_of
 from lth_deploy.compiler.model.opset import STANDARD_DOMAINS
 from lth_deploy.compiler.model.traverse import all_graphs
 from lth_deploy.compiler.regions.analysis.infer_shapes import infer
@@ -16,9 +17,6 @@ from lth_deploy.compiler.regions.match.qdq import rejoined, separated
 from lth_deploy.compiler.regions.match.qdq_groups import conversion, group
 from lth_deploy.compiler.regions.match.region_op import CONVERSIONS, RegionOp, Uses, Weights
 from lth_deploy.compiler.regions.operators import DEQUANTIZED, MATCHES, SHAPE_RULES
-
-WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-"""ONNX operators whose second input is a weight."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ def _operators(graph: GraphProto, context: MatchContext) -> tuple[list[RegionOp]
             op = _matched(context, place, node)
             whole = None if op is None else group(context, op)
         except NoMatch as no_match:
-            if node.op_type in WEIGHTED:
+            if traits_of(node.op_type).float_layer:
                 reasons.setdefault(context.weight_name(node), str(no_match))
             continue
         if whole is not None:

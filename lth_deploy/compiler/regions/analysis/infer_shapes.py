@@ -6,20 +6,11 @@ import numpy as np
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 from lth_deploy.compiler.model.attributes import attribute
+from lth_deploy.compiler.model.operators import traits_of
 from lth_deploy.compiler.model.opset import STANDARD_DOMAINS
 from lth_deploy.compiler.regions.analysis.symbolic_dims import named, of
 from lth_deploy.compiler.regions.analysis.tensor_info import SMALL, ShapeRule, TensorInfo, note_constant
 from lth_deploy.compiler.regions.analysis.value_rules import VALUE_RULES
-
-_SAME = frozenset(
-    {
-        *("Relu", "LeakyRelu", "Clip", "Sigmoid", "HardSwish", "HardSigmoid", "Elu", "Mish", "Tanh", "Abs", "Softmax"),
-        *("Identity", "Dropout", "Cast", "Sqrt", "Exp", "Erf", "Log", "Neg", "Floor", "Ceil", "Round", "Reciprocal"),
-        *("Softplus", "Softsign", "Selu", "Celu", "Gelu", "ThresholdedRelu", "PRelu"),
-        *("BatchNormalization", "InstanceNormalization", "GroupNormalization", "LayerNormalization"),
-        *("QuantizeLinear", "DequantizeLinear"),
-    }
-)
 
 
 def infer(graph: GraphProto, weights: Mapping[str, tuple[int, ...]], rules: Mapping[str, ShapeRule]) -> TensorInfo:
@@ -58,7 +49,7 @@ def _visit(info: TensorInfo, node: NodeProto, rules: Mapping[str, ShapeRule]) ->
     if node.op_type == "Constant":
         _constant(info, node)
         return
-    if node.op_type in _SAME and node.input[0] in info.shapes:
+    if traits_of(node.op_type).keeps_shape and node.input[0] in info.shapes:
         info.shapes[node.output[0]] = info.shapes[node.input[0]]
         if node.op_type == "Cast" and attribute(node, "to") not in (TensorProto.INT64, TensorProto.INT32):
             return

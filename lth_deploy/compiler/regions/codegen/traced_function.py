@@ -10,6 +10,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from lth_deploy.arrays import Array
 from lth_deploy.compiler.artifact.extract_region import ExtractedRegion
 from lth_deploy.compiler.artifact.inline_regions import expand_regions
+from lth_deploy.compiler.model.operators import traits_of
 from lth_deploy.compiler.model.traverse import used_names
 from lth_deploy.compiler.regions.analysis.tensor_info import TensorInfo
 from lth_deploy.compiler.regions.classify import classified
@@ -20,8 +21,6 @@ from lth_deploy.errors import ArtifactError
 from lth_deploy.kernels.program.fields import InputRole, Role, TensorRole
 from lth_deploy.kernels.program.format import lines_of
 from lth_deploy.kernels.program.program import Program
-
-_LAYERS = ("Conv", "ConvTranspose", "Gemm")
 
 
 @dataclass(frozen=True)
@@ -128,7 +127,7 @@ def in_floats(model: ModelProto, *, every: bool) -> ModelProto:
     for node in apart.graph.node:
         copy = NodeProto.FromString(node.SerializeToString())
         nodes.append(copy)
-        if node.op_type in _LAYERS and (every or node.input[1] not in dequantized):
+        if traits_of(node.op_type).bias_input is not None and (every or node.input[1] not in dequantized):
             inner = f"{node.output[0]}.sum"
             while inner in taken:
                 inner += "_"

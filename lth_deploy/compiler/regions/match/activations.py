@@ -99,20 +99,23 @@ def _product(context: MatchContext, name: str, depth: int = _DEPTH) -> _Product:
 
 def _product_of(context: MatchContext, node: NodeProto, depth: int = _DEPTH) -> _Product | None:
     """What a Mul, a Div by a constant, or a Pow by 2 or 3 makes, as a product."""
-    if node.op_type not in ("Mul", "Div", "Pow") or not depth:
+    if not depth:
         return None
-    a = _product(context, node.input[0], depth - 1)
     if node.op_type == "Mul":
-        b = _product(context, node.input[1], depth - 1)
+        a, b = (_product(context, name, depth - 1) for name in node.input)
         return _Product(a.factor * b.factor, a.powers + b.powers, (*a.nodes, *b.nodes, node))
-    constant = _scalar(context, node.input[1])
     if node.op_type == "Div":
+        a, constant = _product(context, node.input[0], depth - 1), _scalar(context, node.input[1])
         return _Product(a.factor / constant, a.powers, (*a.nodes, node)) if constant else None
-    if constant not in (2.0, 3.0):
-        return None
-    power = int(constant)
-    powers = Counter({name: count * power for name, count in a.powers.items()})
-    return _Product(a.factor**power, powers, (*a.nodes, node))
+    if node.op_type == "Pow":
+        a, constant = _product(context, node.input[0], depth - 1), _scalar(context, node.input[1])
+        return None if constant not in (2.0, 3.0) else _power(a, int(constant), node)
+    return None
+
+
+def _power(base: _Product, power: int, node: NodeProto) -> _Product:
+    powers = Counter({name: count * power for name, count in base.powers.items()})
+    return _Product(base.factor**power, powers, (*base.nodes, node))
 
 
 def _scalar(context: MatchContext, name: str) -> float | None:

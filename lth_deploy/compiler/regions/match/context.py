@@ -2,8 +2,9 @@
 
 from onnx import GraphProto, NodeProto
 
-from lth_deploy.compiler.artifact.weight_layers import CHAIN, PASS_THROUGH
+from lth_deploy.compiler.artifact.weight_layers import CHAIN
 from lth_deploy.compiler.model.attributes import attribute
+from lth_deploy.compiler.model.operators import traits_of
 from lth_deploy.compiler.regions.analysis.tensor_info import Shape, TensorInfo
 from lth_deploy.compiler.regions.match.no_match import require
 from lth_deploy.compiler.regions.match.region_op import DEQUANTIZE_LINEAR, Uses, Weights
@@ -41,7 +42,7 @@ class MatchContext:
             if name in self.weights.stored or name not in self.producers:
                 break
             before = self.producers[name][1]
-            if before.op_type not in PASS_THROUGH or not before.input:
+            if not traits_of(before.op_type).leads_to_weight or not before.input:
                 break
             name = str(before.input[0])
         return name

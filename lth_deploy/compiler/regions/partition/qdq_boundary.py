@@ -9,11 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from onnx import NodeProto, helper
 
-from lth_deploy.compiler.regions.classify import WEIGHTED
+from lth_deploy.compiler.model.operators import traits_of
 from lth_deploy.compiler.regions.match.region_op import DEQUANTIZE, DEQUANTIZE_LINEAR, QUANTIZE, QUANTIZE_LINEAR
 from lth_deploy.compiler.regions.partition.cut import Cut
-
-_ACTIVATIONS = ("Relu", "Clip")
 
 
 def restore_qdq(nodes: Sequence[NodeProto], calls: Sequence[tuple[Cut, NodeProto]]) -> list[NodeProto]:
@@ -54,13 +52,13 @@ def _returned(one: Cut) -> dict[str, NodeProto]:
 
 def _is_quantized_but_for_output(node: NodeProto | None, makers: Mapping[str, NodeProto]) -> bool:
     """Whether a node, or the one before an activation, is a quantized layer that only lacks a QuantizeLinear."""
-    if node is not None and node.op_type in _ACTIVATIONS:
+    if node is not None and traits_of(node.op_type).clamps:
         node = makers.get(node.input[0])
     return node is not None and _has_quantized_weight(node, makers) and _is_dequantized(node.input[0], makers)
 
 
 def _has_quantized_weight(node: NodeProto, makers: Mapping[str, NodeProto]) -> bool:
-    return node.op_type in WEIGHTED and _is_dequantized(node.input[1], makers)
+    return traits_of(node.op_type).float_layer and _is_dequantized(node.input[1], makers)
 
 
 def _is_dequantized(name: str, makers: Mapping[str, NodeProto]) -> bool:
