@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -19,7 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-KERNELS = ("avx512vnni", "avx512", "avxvnni", "avx2", "portable", "neon", "neon-portable")
+KERNELS = ("amx", "amx_emulated", "avx512vnni", "avx512", "avxvnni", "avx2", "portable", "neon", "neon-portable")
 HARNESSES = ("parser", "constants")
 NAMES = tuple(f"host-{name}" for name in KERNELS) + HARNESSES
 _CHUNK = 2000  # nodes of one process
@@ -63,7 +64,7 @@ def _host(isa: str, seed: int, inputs: int, seconds: float | None, faults: Path,
             done += count
             if ended.returncode != 0:
                 entry["inputs"] = done
-                _keep_node(isa, command, first, ended, folder, faults, entry)
+                _keep_node(isa, command, first, ended, nodes, faults, entry)
                 return  # what follows in the chunk was not tried; the next run begins behind it
             for key, value in json.loads(ended.stdout).items():
                 outcomes[key] = outcomes.get(key, 0) + value
@@ -75,7 +76,7 @@ def _keep_node(
     command: Sequence[object],
     first: int,
     ended: subprocess.CompletedProcess[str],
-    folder: Path,
+    nodes: Sequence[Path],
     faults: Path,
     entry: dict[str, Any],
 ) -> None:
@@ -85,12 +86,14 @@ def _keep_node(
     group = f"host-{isa}: {found[2][:80] if found else place[1] if place else f'status {ended.returncode}'}"
     kept = faults / f"host-{isa}-{hashlib.sha256(group.encode()).hexdigest()[:8]}"
     kept.mkdir(parents=True, exist_ok=True)
-    for file in folder.glob("*.node"):
-        shutil.copy(file, kept)
+    for node in (*nodes, nodes[0].with_name("failed.node")):
+        if node.exists():  # a process that a sanitizer ended has written no failed.node
+            shutil.copy(node, kept)
     (kept / "stderr.txt").write_text(ended.stderr)
     seed, count = (int(found[1]), 1) if found else (first, _CHUNK)
-    line = " ".join(map(str, [f"LTH_ISA={isa.removeprefix('neon-')}", *command, "mutate", count, seed, "*.node"]))
-    (kept / "repeat.txt").write_text(f"cd {kept} && {line}\n")
+    # A seed chooses among the nodes by their order.
+    line = shlex.join(map(str, [*command, "mutate", count, seed, *(node.name for node in nodes)]))
+    (kept / "repeat.txt").write_text(f"cd {kept} && LTH_ISA={isa.removeprefix('neon-')} {line}\n")
     entry["faults"][group] = {"count": 1, "first_input": seed}
     print(f"fault: {group}\n  see {kept}", flush=True)
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lth_deploy.kernels.program.ops.activate import Activate
+from lth_deploy.kernels.program.ops.add import Add
 from lth_deploy.kernels.program.ops.conv import Conv
 from lth_deploy.kernels.program.ops.conv_transpose import ConvTranspose
 from lth_deploy.kernels.program.ops.load import Load
@@ -146,6 +147,26 @@ def test_heads_without_a_region_make_empty_outputs(kernels: Path) -> None:
     for program, empty, shape in ((head, (0, 8, 14, 14), (0, 8, 14, 14)), (box, (0, 9), (0, 5))):
         session = open_model(model_of(program, random_constants(program, rng, 0.5)), kernels)
         assert run_model(session, [np.zeros(empty, np.float32)])[0].shape == shape
+
+
+@pytest.mark.parametrize("rows", [0, 3])
+@pytest.mark.parametrize("images", [0, 2])
+def test_outputs_are_empty_only_where_their_own_input_is(images: int, rows: int, kernels: Path) -> None:
+    """Parts of one region that share no tensor: an empty input of one part leaves the other part as it is."""
+    three = Window((3, 3), (1, 1), (1, 1, 1, 1))
+    constants = (Weight("dense", "f32", (8, 8, 3, 3), None, 2), Weight("dense", "f32", (5, 9), None, 3))
+    steps = (Load(0, 8), Load(1, 9, True), Conv(0, 0, None, three), Conv(1, 1))
+    program = Program(2, constants, steps, (Output(2), Output(3, True)))
+    rng = np.random.default_rng(8)
+    inputs = [rng.standard_normal(shape).astype(np.float32) for shape in ((images, 8, 6, 7), (rows, 9))]
+    hold(program, random_constants(program, rng, 0.5), inputs, kernels)
+
+
+def test_an_empty_and_a_filled_tensor_do_not_add_up(kernels: Path) -> None:
+    program = Program(2, (), (Load(0, 8), Load(1, 8), Add(0, 1)), (Output(2),))
+    session = open_model(model_of(program, []), kernels)
+    with pytest.raises(Exception, match="t2: one of t0 and t1 has no images, and the other has some"):
+        run_model(session, [np.zeros((n, 8, 5, 5), np.float32) for n in (0, 1)])
 
 
 def test_nan_in_one_picture_stays_in_its_windows(kernels: Path) -> None:

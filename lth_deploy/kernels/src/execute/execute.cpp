@@ -9,7 +9,7 @@ namespace {
 void run(Call& call, int i) {
   const Instr& in = call.instr(i);
   const auto f = def_of(in).run;
-  if (f != nullptr && !call.compiled.fused_io[i]) f(call, i, in);
+  if (f != nullptr && !call.compiled.fused_io[i] && !call.plan.empty[i]) f(call, i, in);
 }
 
 // A dequantize that is an output, and nothing else, writes it itself.
@@ -48,7 +48,9 @@ void execute(const Compiled& c, const Plan& plan, const std::vector<const float*
   const size_t instructions = c.program.instrs.size();
   for (size_t i = 0; i < instructions; ++i) profile.time(i, [&] { run(call, static_cast<int>(i)); });
   profile.time(instructions, [&] {
-    for (size_t i = 0; i < outputs.size(); ++i) store(call, c.program.outputs[i], outputs[i]);
+    for (size_t i = 0; i < outputs.size(); ++i) {
+      if (!plan.empty[c.program.outputs[i].tensor]) store(call, c.program.outputs[i], outputs[i]);
+    }
   });
   profile.count_call();
 }

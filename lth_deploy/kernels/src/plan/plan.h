@@ -50,6 +50,7 @@ struct InstrPlan {
 struct Plan {
   int64_t rows = 0;  // of all matrices
   std::vector<TensorPlan> tensors;
+  std::vector<bool> empty;  // tensors without an image or a row; their plan is that of one, and nothing computes them
   std::vector<InstrPlan> instrs;
   std::vector<Buffer> buffers;
   std::vector<Shape> outputs;

@@ -21,11 +21,6 @@ bool same_shapes(const std::vector<Shape>& a, const std::vector<Shape>& b) {
                     [](const Shape& x, const Shape& y) { return x.rank == y.rank && x.dims == y.dims; });
 }
 
-// A head whose detector found nothing: there is no image or row to work on, and every output is empty too.
-bool is_empty(const std::vector<Shape>& inputs) {
-  return std::any_of(inputs.begin(), inputs.end(), [](const Shape& s) { return s.dims[0] == 0; });
-}
-
 // The plans of the latest shapes, most recent first.
 class PlanCache {
  public:
@@ -62,17 +57,11 @@ class CompiledRegion final : public Region {
   }
 
   std::vector<Shape> output_shapes(const std::vector<Shape>& inputs) const override {
-    if (!is_empty(inputs)) return plans_.get(compiled_, inputs)->outputs;
-    std::vector<Shape> one = inputs;
-    for (Shape& shape : one) shape.dims[0] = std::max<int64_t>(shape.dims[0], 1);
-    std::vector<Shape> outputs = plans_.get(compiled_, one)->outputs;
-    for (Shape& shape : outputs) shape.dims[0] = 0;
-    return outputs;
+    return plans_.get(compiled_, inputs)->outputs;
   }
 
   void run(const std::vector<Shape>& shapes, const std::vector<const float*>& inputs,
            const std::vector<float*>& outputs, Parallel& parallel) const override {
-    if (is_empty(shapes)) return;
     const std::shared_ptr<const Plan> plan = plans_.get(compiled_, shapes);
     std::unique_ptr<Workspace> workspace = pool_.take();
     execute(compiled_, *plan, inputs, outputs, parallel, *workspace, threads_, profile_);
