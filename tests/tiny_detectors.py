@@ -9,7 +9,9 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch comes with the extra 'train'")
 pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
 
-FAMILIES = ("faster_rcnn", "faster_rcnn/c4", "mask_rcnn", "keypoint_rcnn", "retinanet", "fcos", "ssdlite")
+from lth_deploy.config.recipe import FAMILIES as NAMED  # noqa: E402
+
+FAMILIES = (*(name for name in NAMED if name != "classifier"), "faster_rcnn/c4")
 """Names of detectors, with their layout where it is not the default."""
 CLASSES = 3
 KEYPOINTS = 4

@@ -1,28 +1,15 @@
 """Detectors by name, built from a recipe."""
 
-from collections.abc import Callable
+from importlib import import_module
 
 from torch import nn
 
-from lth_deploy.config.recipe import DetectorSpec
-from lth_deploy.detectors.backbones import freeze_resnet
-from lth_deploy.detectors.classifier import classifier
-from lth_deploy.detectors.dense import fcos, retinanet
-from lth_deploy.detectors.ssdlite import freeze_ssdlite, ssdlite
-from lth_deploy.detectors.two_stage import faster_rcnn, keypoint_rcnn, mask_rcnn
+from lth_deploy.config.recipe import FAMILIES, DetectorSpec
+from lth_deploy.detectors.entry import DETECTORS
 from lth_deploy.detectors.weights import load_initial_weights
-from lth_deploy.registry import Registry
 
-Builder = Callable[[DetectorSpec, int, int], nn.Module]
-
-DETECTORS: Registry[Builder] = Registry("detector")
-DETECTORS.add("faster_rcnn", faster_rcnn)
-DETECTORS.add("mask_rcnn", mask_rcnn)
-DETECTORS.add("keypoint_rcnn", keypoint_rcnn)
-DETECTORS.add("retinanet", retinanet)
-DETECTORS.add("fcos", fcos)
-DETECTORS.add("ssdlite", ssdlite)
-DETECTORS.add("classifier", classifier)
+for _name in FAMILIES:
+    DETECTORS.add(_name, import_module(f"{__name__}.families.{_name}").DETECTOR)
 
 
 def build_detector(spec: DetectorSpec, classes: int, keypoints: int = 0, *, load_weights: bool = True) -> nn.Module:
@@ -37,10 +24,9 @@ def build_detector(spec: DetectorSpec, classes: int, keypoints: int = 0, *, load
         RecipeError: the recipe asks for what this detector or these weights cannot give.
         DataError: the weights cannot be read or do not fit.
     """
-    model = DETECTORS.get(spec.name)(spec, classes, keypoints)
+    detector = DETECTORS.get(spec.name)
+    model = detector.build(spec, classes, keypoints)
     if load_weights:
         load_initial_weights(model, spec, classes)
-    backbone = model.get_submodule("backbone")
-    freeze_backbone = freeze_ssdlite if spec.name == "ssdlite" else freeze_resnet
-    freeze_backbone(backbone, spec.frozen_layers)
+    detector.freeze(model.get_submodule("backbone"), spec.frozen_layers)
     return model

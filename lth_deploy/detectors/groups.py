@@ -5,41 +5,25 @@ from collections.abc import Collection, Iterator, Sequence
 from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from lth_deploy.detectors.classifier import Classifier
+from lth_deploy.detectors.entry import DETECTORS
 from lth_deploy.errors import RecipeError
 
 PRUNABLE_TYPES = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
-# Where each part hangs in torchvision's detectors; the first match from the top wins.
-PARTS = (
-    ("fpn", "backbone.fpn"),
-    ("backbone", "backbone"),
-    ("rpn", "rpn"),
-    ("box_head", "roi_heads.box_head"),
-    ("mask_head", "roi_heads.mask_head"),
-    ("mask_head", "roi_heads.mask_predictor"),
-    ("keypoint_head", "roi_heads.keypoint_head"),
-    ("dense_head", "head"),
-)
-# Layers whose outputs are the detector's answer: logits and box deltas.
-PREDICTORS = (
-    "rpn.head.cls_logits",
-    "rpn.head.bbox_pred",
-    "roi_heads.box_predictor.cls_score",
-    "roi_heads.box_predictor.bbox_pred",
-    "roi_heads.mask_predictor.mask_fcn_logits",
-    "roi_heads.keypoint_predictor.kps_score_lowres",
-    "head.classification_head.cls_logits",
-    "head.regression_head.bbox_reg",
-    "head.regression_head.bbox_ctrness",
-)
-# SSDLite has one prediction block a level; its last convolution predicts.
-PREDICTION_BLOCKS = ("head.classification_head.module_list", "head.regression_head.module_list")
+
+def _parts() -> Iterator[tuple[str, str]]:
+    """Every part of every detector with the path of its submodule; inner submodules before those around them."""
+    parts = dict.fromkeys(part for name in DETECTORS for part in DETECTORS.get(name).parts)
+    yield from sorted(parts, key=lambda part: part[1].count("."), reverse=True)
+
+
+def _predictor_paths() -> list[str]:
+    return list(dict.fromkeys(path for name in DETECTORS for path in DETECTORS.get(name).predictors))
 
 
 def part_of(name: str) -> str:
     """The part that a parameter or buffer of this name belongs to in a detector that has it; `other` for none."""
-    for part, path in (*(("predictor", predictor) for predictor in PREDICTORS), *PARTS):
+    for part, path in (*(("predictor", predictor) for predictor in _predictor_paths()), *_parts()):
         if name.startswith(f"{path}."):
             return part
     return "other"
@@ -95,18 +79,16 @@ def layer_groups(model: nn.Module) -> dict[str, str]:
     of a detector that is built in another way.
     """
     group: dict[int, str] = {id(module): "predictor" for module in _predictors(model)}
-    for part, path in PARTS:
+    for part, path in _parts():
         for module in _below(model, path):
             group.setdefault(id(module), part)
     return {name: group.get(id(module), "other") for name, module in prunable_modules(model).items()}
 
 
 def _predictors(model: nn.Module) -> Iterator[nn.Module]:
-    if isinstance(model, Classifier):
-        yield model.fc
-    for path in PREDICTORS:
+    for path in _predictor_paths():
         yield from _below(model, path)
-    for path in PREDICTION_BLOCKS:
+    for path in dict.fromkeys(path for name in DETECTORS for path in DETECTORS.get(name).prediction_blocks):
         blocks = _find(model, path)
         for block in blocks.children() if blocks is not None else ():
             yield list(block.modules())[-1]

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from lth_deploy.detectors.classifier import Classifier
+from lth_deploy.detectors.families.classifier import Classifier
 
 
 def raw_outputs(model: nn.Module, images: Tensor) -> list[Tensor]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lth_deploy.config.recipe import DetectorSpec
 from lth_deploy.detectors.classes import fit_classes
+from lth_deploy.detectors.entry import DETECTORS
 from lth_deploy.detectors.groups import final_predictors
 from lth_deploy.errors import DataError, RecipeError
 
@@ -20,17 +21,8 @@ log = logging.getLogger(__name__)
 
 State = dict[str, Tensor]
 
-# Detectors that torchvision publishes weights for, all trained on COCO.
-PUBLISHED = {
-    ("faster_rcnn", "resnet50"): "fasterrcnn_resnet50_fpn",
-    ("mask_rcnn", "resnet50"): "maskrcnn_resnet50_fpn",
-    ("keypoint_rcnn", "resnet50"): "keypointrcnn_resnet50_fpn",
-    ("retinanet", "resnet50"): "retinanet_resnet50_fpn",
-    ("fcos", "resnet50"): "fcos_resnet50_fpn",
-    ("ssdlite", "mobilenet_v3_large"): "ssdlite320_mobilenet_v3_large",
-}
-# Those were trained with frozen batch norm that adds nothing to the variance.
-WITHOUT_EPSILON = ("faster_rcnn", "mask_rcnn", "keypoint_rcnn", "retinanet")
+EPSILON = 1e-5
+"""What the norms of these detectors add to the variance."""
 LISTED = 10
 
 
@@ -212,18 +204,20 @@ def _tensors(content: Any, path: Path) -> State:
 
 
 def _published(spec: DetectorSpec) -> State:
-    name = PUBLISHED.get((spec.name, spec.backbone)) if spec.layout == "fpn" else None
+    detector = DETECTORS.get(spec.name)
+    name = detector.published.get(spec.backbone) if spec.layout == "fpn" else None
     if name is None:
-        offers = ", ".join(f"{detector} on {backbone}" for detector, backbone in PUBLISHED)
+        published = {other: DETECTORS.get(other).published for other in DETECTORS}
+        offers = ", ".join(f"{other} on {backbone}" for other, names in published.items() for backbone in names)
         layout = " in layout 'c4'" * (spec.layout == "c4")
         raise RecipeError(
             f"detector.weights: torchvision publishes none for {spec.name} on {spec.backbone}{layout}; "
             f"it has {offers}; or use weights 'backbone'"
         )
     state = _download(name)
-    if spec.name in WITHOUT_EPSILON:
-        # The networks here add 1e-5 to the variance; taking it off beforehand gives the same function.
-        state = {key: value - 1e-5 if key.endswith("running_var") else value for key, value in state.items()}
+    if detector.published_without_epsilon:
+        # The networks here add it to the variance; taking it off beforehand gives the same function.
+        state = {key: value - EPSILON if key.endswith("running_var") else value for key, value in state.items()}
     return state
 
 

@@ -8,7 +8,7 @@ from tests.tiny_detectors import tiny_detector, tiny_spec, torch
 
 pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
 
-from lth_deploy.detectors.classifier import classifier
+from lth_deploy.detectors.families.classifier import classifier
 from lth_deploy.pruning.ranking.coupled_filters import coupled_layers
 from lth_deploy.pruning.scope import scoped_layers
 

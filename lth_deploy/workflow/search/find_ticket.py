@@ -154,7 +154,7 @@ def _load_size(detector: DetectorSpec) -> tuple[int, int]:
     if detector.name != "classifier":
         return detector.max_size, detector.min_size
     from lth_deploy.data.images import LARGEST_SIDE
-    from lth_deploy.detectors.classifier import MARGIN
+    from lth_deploy.detectors.families.classifier import MARGIN
 
     return LARGEST_SIDE, round(MARGIN * detector.min_size)
 

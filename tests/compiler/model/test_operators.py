@@ -16,7 +16,7 @@ from lth_deploy.arrays import Array
 from lth_deploy.compiler.model.operators import OPERATORS, operators_with, traits_of
 
 PACKAGE = Path(lth_deploy.__file__).parent
-CONTRIB = frozenset("FusedConv FusedGemm FusedMatMul QGemm ReorderInput ReorderOutput".split())
+CONTRIB = frozenset(["FusedConv", "FusedGemm", "FusedMatMul", "QGemm", "ReorderInput", "ReorderOutput"])
 """Operators of ONNX Runtime that are none of ONNX."""
 NAMES = {schema.name for schema in onnx.defs.get_all_schemas_with_history()} | CONTRIB
 MOST = 2

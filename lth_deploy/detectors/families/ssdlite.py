@@ -12,6 +12,7 @@ from torchvision.models.detection.ssdlite import SSDLiteFeatureExtractorMobileNe
 
 from lth_deploy.config.recipe import DetectorSpec
 from lth_deploy.detectors.anchors import level_sizes
+from lth_deploy.detectors.entry import Detector
 from lth_deploy.detectors.norms import freeze_children, norm_layer
 from lth_deploy.detectors.transform import DetectorTransform
 
@@ -82,3 +83,12 @@ def _draw_weights(body: nn.Module) -> None:
             nn.init.normal_(layer.weight, mean=0.0, std=0.03)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+
+
+DETECTOR = Detector(
+    build=ssdlite,
+    parts=(("backbone", "backbone"), ("dense_head", "head")),
+    prediction_blocks=("head.classification_head.module_list", "head.regression_head.module_list"),
+    freeze=freeze_ssdlite,
+    published={"mobilenet_v3_large": "ssdlite320_mobilenet_v3_large"},
+)

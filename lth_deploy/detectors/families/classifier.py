@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchvision.transforms import RandomResizedCrop
 
 from lth_deploy.config.recipe import DetectorSpec
+from lth_deploy.detectors.entry import Detector
 from lth_deploy.detectors.norms import norm_layer
 from lth_deploy.detectors.transform import IMAGENET_MEAN, IMAGENET_STD, Target
 
@@ -90,3 +91,6 @@ def classifier(spec: DetectorSpec, classes: int, keypoints: int) -> nn.Module:
 def _resized(image: Tensor, size: tuple[int, int]) -> Tensor:
     # Plain bilinear, as the detectors resize.
     return nn.functional.interpolate(image[None], size=size, mode="bilinear", align_corners=False)[0]
+
+
+DETECTOR = Detector(build=classifier, parts=(("backbone", "backbone"),), predictors=("fc",))
