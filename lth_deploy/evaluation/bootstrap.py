@@ -78,7 +78,7 @@ class Matches:
     def draws(self, samples: int, seed: int) -> npt.NDArray[np.int64]:
         """How often each image is in each of `samples` data sets drawn with replacement, int [S, I]."""
         drawn = np.random.default_rng(seed).integers(0, self.n_images, (samples, self.n_images))
-        return np.stack([np.bincount(one, minlength=self.n_images) for one in drawn])
+        return np.stack([np.bincount(sample, minlength=self.n_images) for sample in drawn])
 
     def of_category(self, position: int) -> "Matches":
         """The same for one category alone; `position` counts in the order of category ids."""

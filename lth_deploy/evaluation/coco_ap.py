@@ -118,7 +118,7 @@ def _check_inputs(
     category_ids: Sequence[int],
     kind: str,
 ) -> Kind:
-    checked = next((known for known in KINDS if known == kind), None)
+    checked = next((name for name in KINDS if name == kind), None)
     if checked is None:
         raise DataError(f"unknown kind of AP '{kind}'; choose from {', '.join(KINDS)}")
     unknown = sorted(set(detections) - {image["id"] for image in ground_truth["images"]})

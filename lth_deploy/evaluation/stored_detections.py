@@ -29,18 +29,18 @@ def save_detections(path: Path, found: Mapping[int, CompactDetections]) -> None:
     """Write detections by image id: their rows one after another, masks as run-length bytes."""
     from safetensors.numpy import save_file
 
-    every = list(found.values())
+    detections = list(found.values())
     arrays: Arrays = {
         "images": np.array(list(found), np.int64),
-        "counts": np.array([len(one) for one in every], np.int64),
-        "boxes": np.concatenate([np.zeros((0, 4), np.float32), *(one.boxes for one in every)]),
-        "scores": np.concatenate([np.zeros(0, np.float32), *(one.scores for one in every)]),
-        "labels": np.concatenate([np.zeros(0, np.int64), *(one.labels for one in every)]),
+        "counts": np.array([len(of_image) for of_image in detections], np.int64),
+        "boxes": np.concatenate([np.zeros((0, 4), np.float32), *(of_image.boxes for of_image in detections)]),
+        "scores": np.concatenate([np.zeros(0, np.float32), *(of_image.scores for of_image in detections)]),
+        "labels": np.concatenate([np.zeros(0, np.int64), *(of_image.labels for of_image in detections)]),
     }
-    points = [one.keypoints for one in every if one.keypoints is not None and len(one)]
+    points = [of_image.keypoints for of_image in detections if of_image.keypoints is not None and len(of_image)]
     if points:
         arrays["keypoints"] = np.concatenate(points).astype(np.float32)
-    masks = [mask for one in every for mask in one.masks or ()]
+    masks = [mask for of_image in detections for mask in of_image.masks or ()]
     if masks:
         arrays["mask_sizes"] = np.array([mask["size"] for mask in masks], np.int64)
         arrays["mask_lengths"] = np.array([len(mask["counts"]) for mask in masks], np.int64)

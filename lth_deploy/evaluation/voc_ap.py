@@ -44,12 +44,12 @@ class VocAp:
     @property
     def area(self) -> float | None:
         """Mean over the classes that have objects."""
-        return _mean([one.area for one in self.classes])
+        return _mean([each.area for each in self.classes])
 
     @property
     def eleven_points(self) -> float | None:
         """Mean over the classes that have objects."""
-        return _mean([one.eleven_points for one in self.classes])
+        return _mean([each.eleven_points for each in self.classes])
 
     def metrics(self) -> dict[str, float | None]:
         """The means by the names that tables give them."""
@@ -98,8 +98,12 @@ def voc_average_precision(
             totals[category] += int(np.count_nonzero(~group.difficult))
     return VocAp(
         tuple(
-            ClassAp(names[one], totals[one], *_both_rules(_ranked(scores[one], hits[one]), totals[one]))
-            for one in category_ids
+            ClassAp(
+                names[category_id],
+                totals[category_id],
+                *_both_rules(_ranked(scores[category_id], hits[category_id]), totals[category_id]),
+            )
+            for category_id in category_ids
         )
     )
 
@@ -108,13 +112,13 @@ def _by_image_and_class(ground_truth: Mapping[str, Any]) -> dict[tuple[int, int]
     grouped: dict[tuple[int, int], list[Mapping[str, Any]]] = defaultdict(list)
     for annotation in ground_truth["annotations"]:
         grouped[annotation["image_id"], annotation["category_id"]].append(annotation)
-    made = {}
+    objects = {}
     for key, annotations in grouped.items():
         boxes = np.array([annotation["bbox"] for annotation in annotations], np.float64)
         boxes[:, 2:] += boxes[:, :2]
-        difficult = [bool(one.get("iscrowd") or one.get("ignore")) for one in annotations]
-        made[key] = _Objects(boxes, np.array(difficult, np.bool_))
-    return made
+        difficult = [bool(annotation.get("iscrowd") or annotation.get("ignore")) for annotation in annotations]
+        objects[key] = _Objects(boxes, np.array(difficult, np.bool_))
+    return objects
 
 
 def _judge(boxes: Floats, objects: _Objects | None) -> tuple[Bools, Bools]:
@@ -138,7 +142,7 @@ def _overlaps(boxes: Floats, others: Floats) -> Floats:
     low = np.maximum(boxes[:, None, :2], others[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
     common = np.clip(high - low, 0, None).prod(axis=2)
-    areas, other_areas = ((one[:, 2:] - one[:, :2]).prod(axis=1) for one in (boxes, others))
+    areas, other_areas = ((corners[:, 2:] - corners[:, :2]).prod(axis=1) for corners in (boxes, others))
     union = areas[:, None] + other_areas[None] - common
     overlaps: Floats = np.divide(common, union, out=np.zeros_like(common), where=union > 0)
     return overlaps

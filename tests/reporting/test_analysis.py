@@ -131,7 +131,7 @@ def test_of_many_classes_only_those_that_change_most_are_named() -> None:
         row["changes"] = [{"value": 0.2 if place == 17 else 0.01} for place in range(count)] if row["changes"] else []
     classes = [{"name": f"class{place}", "train_objects": 5 + place, "objects": 5} for place in range(count)]
     one = RunAnalysis.model_validate(run(kinds=[many], classes=classes))
-    series = analysis_plots.series_of(one.trials)
+    series = analysis_plots.styles_of(one.trials)
     plot = analysis_plots.difficulty(KindAnalysis.model_validate(many), one.classes, series, "d")
     assert plot is not None
     shown = [text for text in ET.fromstring(plot).itertext() if re.fullmatch(r"class\d+", text)]

@@ -6,7 +6,7 @@ from lth_deploy.compiler.model.operators import traits_of
 from lth_deploy.compiler.model.traverse import unused_name, used_names
 
 
-def part_biases(model: ModelProto, *, each_use: bool = False) -> None:
+def unshare_biases(model: ModelProto, *, each_use: bool = False) -> None:
     """Copy, in place, what weights of a prepared model share as their bias.
 
     each_use: for each use of a weight too; otherwise these go on sharing.

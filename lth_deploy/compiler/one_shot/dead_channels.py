@@ -19,7 +19,7 @@ from lth_deploy.compiler.model.attributes import attribute
 from lth_deploy.compiler.model.normalized_model import NormalizedModel
 from lth_deploy.compiler.model.operators import traits_of
 from lth_deploy.compiler.model.traverse import all_graphs
-from lth_deploy.compiler.model.unshare_biases import part_biases
+from lth_deploy.compiler.model.unshare_biases import unshare_biases
 from lth_deploy.compiler.one_shot.channel_rules import passes_zeros, reads_no_channels, weight_by_output
 
 BoolArray = npt.NDArray[np.bool_]
@@ -51,7 +51,7 @@ def remove_dead_channels(model: NormalizedModel) -> tuple[NormalizedModel, Remov
 
     def remove(smaller: ModelProto) -> None:
         nonlocal report
-        part_biases(smaller)
+        unshare_biases(smaller)
         channels = _Channels(smaller)
         channels.settle()
         report = RemovedChannels(*channels.removed_and_left())

@@ -11,6 +11,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 from lth_deploy.arrays import Array
+from lth_deploy.compiler.model.attributes import attribute
 from lth_deploy.compiler.model.operators import traits_of
 
 _FINE, _COARSE = 2.0**20, 2.0**29
@@ -21,7 +22,7 @@ _FINE, _COARSE = 2.0**20, 2.0**29
 class _Use:
     """A layer's bias: the DequantizeLinear that makes it, the scale of the layer's input, and its floats."""
 
-    made: NodeProto
+    dequantize: NodeProto
     input_scale: float
     bias: Array
 
@@ -49,7 +50,7 @@ def mend_scales(model: ModelProto, floats: Mapping[str, TensorProto]) -> None:
             exact = numpy_helper.to_array(floats[node.input[2]])
             uses.setdefault(weight.input[0], []).append(_Use(bias, scale, exact))
     for name, layers in uses.items():
-        axis = next((int(one.i) for one in weights[name].attribute if one.name == "axis"), 1)
+        axis = int(attribute(weights[name], "axis", 1))
         if axis == outputs_at[name]:
             exact = numpy_helper.to_array(floats[name]).swapaxes(0, axis)
             _mend(name, axis, weights[name].input[1], exact, layers, tensors)
@@ -78,8 +79,8 @@ def _mend(
     for use in layers:
         units = np.float32(use.input_scale) * scales
         limit = 2**31 - 1
-        _set(tensors[use.made.input[0]], np.clip(np.rint(use.bias / units), -limit, limit).astype(np.int32))
-        _set(tensors[use.made.input[1]], units.astype(np.float32))
+        _set(tensors[use.dequantize.input[0]], np.clip(np.rint(use.bias / units), -limit, limit).astype(np.int32))
+        _set(tensors[use.dequantize.input[1]], units.astype(np.float32))
 
 
 def _set(tensor: TensorProto, values: Array) -> None:

@@ -33,24 +33,24 @@ def layer_errors(model: ModelProto, quantized: ModelProto, feeds: Iterable[Feeds
             pairs.append((weight.input[0], node, originals[node.name]))
     if not pairs:
         return {}
-    alone = _alone(quantized, [node for _, node, _ in pairs], makers)
+    separate = _separate_layers(quantized, [node for _, node, _ in pairs], makers)
     names = list(dict.fromkeys(name for _, _, node in pairs for name in (node.input[0], node.output[0])))
-    shown, layers = _session(with_outputs(model, names)), _session(alone)
+    shown, layers = _session(with_outputs(model, names)), _session(separate)
     error: dict[str, float] = {}
     power: dict[str, float] = {}
     for feed in feeds:
         values: Mapping[str, Array] = dict(zip(names, shown.run(None, feed), strict=True))
         found = layers.run(None, {f"x{i}": values[node.input[0]] for i, (_, _, node) in enumerate(pairs)})
-        for (weight, _, node), made in zip(pairs, found, strict=True):
+        for (weight, _, node), computed in zip(pairs, found, strict=True):
             exact = values[node.output[0]].astype(np.float64)
-            error[weight] = error.get(weight, 0.0) + float(np.square(made - exact).sum())
+            error[weight] = error.get(weight, 0.0) + float(np.square(computed - exact).sum())
             power[weight] = power.get(weight, 0.0) + float(np.square(exact).sum())
     return {name: float(np.sqrt(error[name] / power[name])) if power[name] else 0.0 for name in error}
 
 
-def _alone(quantized: ModelProto, nodes: list[NodeProto], makers: Mapping[str, NodeProto]) -> ModelProto:
+def _separate_layers(quantized: ModelProto, nodes: list[NodeProto], makers: Mapping[str, NodeProto]) -> ModelProto:
     """Every layer by itself, with the conversions in front of it: inputs x0, x1, ..., outputs y0, y1, ..."""
-    made: list[NodeProto] = []
+    copies: list[NodeProto] = []
     for i, node in enumerate(nodes):
         layer = NodeProto()
         layer.CopyFrom(node)
@@ -66,13 +66,13 @@ def _alone(quantized: ModelProto, nodes: list[NodeProto], makers: Mapping[str, N
             if place == 0:
                 rounding = helper.make_node("QuantizeLinear", [f"x{i}", *maker.input[1:]], [f"{i}.bytes"])
                 own.input[0] = f"{i}.bytes"
-                made.append(rounding)
+                copies.append(rounding)
             layer.input[place] = own.output[0]
-            made.append(own)
-        made.append(layer)
-    read = {name for node in made for name in node.input}
+            copies.append(own)
+        copies.append(layer)
+    read = {name for node in copies for name in node.input}
     graph = helper.make_graph(
-        made,
+        copies,
         "layers",
         [helper.make_tensor_value_info(f"x{i}", TensorProto.FLOAT, None) for i in range(len(nodes))],
         [helper.make_tensor_value_info(f"y{i}", TensorProto.FLOAT, None) for i in range(len(nodes))],
@@ -80,7 +80,7 @@ def _alone(quantized: ModelProto, nodes: list[NodeProto], makers: Mapping[str, N
     )
     constants = [node for node in all_nodes(quantized.graph) if node.op_type == "Constant" and node.output[0] in read]
     graph.node.extend(constants)
-    ordered = [*constants, *made]
+    ordered = [*constants, *copies]
     del graph.node[:]
     graph.node.extend(ordered)
     return helper.make_model(graph, opset_imports=quantized.opset_import, ir_version=quantized.ir_version)

@@ -19,7 +19,7 @@ from lth_deploy import storage
 from lth_deploy.arrays import Feeds
 from lth_deploy.compiler.model.operators import operators_with, traits_of
 from lth_deploy.compiler.model.traverse import all_graphs
-from lth_deploy.compiler.model.unshare_biases import part_biases
+from lth_deploy.compiler.model.unshare_biases import unshare_biases
 from lth_deploy.compiler.quantization.calibration import Screened, quantizer, reader
 from lth_deploy.compiler.quantization.learned_ranges import (
     Learned,
@@ -74,7 +74,7 @@ def quantize_dense(
     model = onnx.load(str(dense), load_external_data=False)
     name_nodes(model.graph)
     # A bias is stored in units of its layer's input scale, which differs where heads are shared by pyramid levels.
-    part_biases(model, each_use=True)
+    unshare_biases(model, each_use=True)
     grids = place_grids(model.graph, learned) if learned else {}
     kept = {node.name for node in model.graph.node if len(node.input) > 1 and node.input[1] in keep_float}
     weights, carriers = trunk(model.graph, learned.layers if learned else None)

@@ -112,7 +112,7 @@ def _quantized(
     _keep_float(quantized, kept)
     for tensor in quantized.graph.initializer:
         if tensor.data_type == onnx.TensorProto.INT8 and tensor.name in floats:
-            exact, rounded = (numpy_helper.to_array(one) for one in (floats[tensor.name], tensor))
+            exact, rounded = (numpy_helper.to_array(each) for each in (floats[tensor.name], tensor))
             if rounded.shape == exact.shape and np.any(rounded[exact == 0]):
                 raise ArtifactError(
                     f"the quantizer gave pruned weights of '{tensor.name}' a value; nothing was written"

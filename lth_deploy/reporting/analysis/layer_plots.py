@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from lth_deploy.reporting import number_text
-from lth_deploy.reporting.analysis.plots import Series
+from lth_deploy.reporting.analysis.plots import TrialStyle
 from lth_deploy.reporting.analysis.schema import Overlap
 from lth_deploy.reporting.analysis.tables import MOST_PAIRS
 from lth_deploy.reporting.drawing.svg import THEME, Canvas, drawing, short
@@ -19,7 +19,7 @@ _LINES = {"random": ":", "reinit": "--", "int8": "-."}
 """Controls have a ticket's own sparsities: their lines lie on its line."""
 
 
-def zeros(trials: Sequence[TrialSummary], series: Sequence[Series], name: str) -> str | None:
+def zeros(trials: Sequence[TrialSummary], styles: Sequence[TrialStyle], name: str) -> str | None:
     """Share of zeros in each layer, from input to output, one line a trial."""
     layers = trials[0].layers if trials else []
     if not layers:
@@ -27,21 +27,21 @@ def zeros(trials: Sequence[TrialSummary], series: Sequence[Series], name: str) -
     with drawing():
         canvas = Canvas(_WIDTH, 3.5)
         axes = canvas.axes
-        for trial, one in zip(trials, series, strict=True):
+        for trial, style in zip(trials, styles, strict=True):
             shares = [100 * layer.zeros / layer.elements if layer.elements else 0 for layer in trial.layers]
             (line,) = axes.plot(
                 range(len(shares)),
                 shares,
-                color=one.color,
-                alpha=one.alpha,
+                color=style.color,
+                alpha=style.alpha,
                 linewidth=2.6 if trial.kind in _LINES else 1.8,
                 linestyle=_LINES.get(trial.kind, "-"),
-                marker="" if trial.kind in _LINES else one.marker,
+                marker="" if trial.kind in _LINES else style.marker,
                 markersize=6,
                 markeredgecolor=THEME["surface"],
-                label=short(one.name, 24),
+                label=short(style.name, 24),
             )
-            canvas.tip(line, one.name)
+            canvas.tip(line, style.name)
         axes.set_ylim(-3, 108)
         axes.set_ylabel("zero weights, %")
         _layer_axis(axes, layers)
@@ -49,25 +49,29 @@ def zeros(trials: Sequence[TrialSummary], series: Sequence[Series], name: str) -
         return canvas.svg(name, "share of zero weights in each layer, from input to output")
 
 
-def multiplications(trials: Sequence[TrialSummary], series: Sequence[Series], name: str) -> str | None:
+def multiplications(trials: Sequence[TrialSummary], styles: Sequence[TrialStyle], name: str) -> str | None:
     """Multiplications of each layer for one image: all of them behind those with a weight that is not zero."""
     layers = trials[0].layers if trials else []
     total = [_macs(layer, layer.elements) for layer in layers]
     if not any(total):
         return None
-    sparse = [(trial, one) for trial, one in zip(trials, series, strict=True) if any(la.zeros for la in trial.layers)]
+    sparse = [
+        (trial, style) for trial, style in zip(trials, styles, strict=True) if any(la.zeros for la in trial.layers)
+    ]
     with drawing():
         canvas = Canvas(_WIDTH, 3.5)
         axes = canvas.axes
         axes.bar(range(len(layers)), total, 0.86, color=THEME["dense"], alpha=0.25, label="dense")
         thick = 0.8 / max(1, len(sparse))
-        for number, (trial, one) in enumerate(sparse):
+        for number, (trial, style) in enumerate(sparse):
             places = [index + (number - (len(sparse) - 1) / 2) * thick for index in range(len(trial.layers))]
             left = [_macs(layer, layer.elements - layer.zeros) for layer in trial.layers]
-            label = f"{short(one.name, 24)}, nonzero"
-            drawn = axes.bar(places, left, 0.9 * thick, color=one.color, alpha=one.alpha, label=label)
+            label = f"{short(style.name, 24)}, nonzero"
+            drawn = axes.bar(places, left, 0.9 * thick, color=style.color, alpha=style.alpha, label=label)
             for bar, layer, value in zip(drawn.patches, trial.layers, left, strict=True):
-                canvas.tip(bar, f"{layer.name}, {one.name}: {value:.4g} of {_macs(layer, layer.elements):.4g} million")
+                canvas.tip(
+                    bar, f"{layer.name}, {style.name}: {value:.4g} of {_macs(layer, layer.elements):.4g} million"
+                )
         axes.set_ylabel("million MACs for one image")
         axes.margins(y=0.1)
         _layer_axis(axes, layers)
@@ -77,7 +81,7 @@ def multiplications(trials: Sequence[TrialSummary], series: Sequence[Series], na
 
 def overlap_matrix(overlaps: Sequence[Overlap], name: str) -> str | None:
     """IoU of every pair of masks as a field of a triangle, above the IoU by chance; None for one pair, or too many."""
-    names = list(dict.fromkeys(one for pair in overlaps for one in (pair.first, pair.second)))
+    names = list(dict.fromkeys(trial for pair in overlaps for trial in (pair.first, pair.second)))
     if not 3 <= len(names) <= _MOST_MASKS:
         return None
     with drawing():
@@ -92,7 +96,7 @@ def overlap_matrix(overlaps: Sequence[Overlap], name: str) -> str | None:
             _field(canvas, pair, column, row)
         axes.set_xlim(-0.5, columns - 0.5)
         axes.set_ylim(len(names) - 0.5, 0.5)
-        labels = [_two_lines(one) for one in names]
+        labels = [_two_lines(name) for name in names]
         axes.set_xticks(range(columns), labels[:columns])
         axes.set_yticks(range(1, len(names)), labels[1:])
         axes.tick_params(length=0)
@@ -116,9 +120,9 @@ def overlap_layers(overlaps: Sequence[Overlap], name: str) -> str | None:
         for number, pair in enumerate(shown):
             color = THEME[f"c{number + 1}"]
             rows = [layer for layer in pair.layers if layer.name in places]
-            for line, values in (("-", [one.iou for one in rows]), (":", [one.by_chance for one in rows])):
+            for line, values in (("-", [row.iou for row in rows]), (":", [row.by_chance for row in rows])):
                 (drawn,) = axes.plot(
-                    [places[one.name] for one in rows],
+                    [places[row.name] for row in rows],
                     [float("nan") if value is None else value for value in values],
                     line,
                     color=color,

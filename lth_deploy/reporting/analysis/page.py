@@ -101,9 +101,9 @@ def _facts(run: RunAnalysis) -> list[tuple[str, str]]:
 def _parts(run: RunAnalysis, prefix: str) -> Iterator[Part]:
     for kind in run.kinds:
         yield from _kind_parts(run, kind, prefix)
-    series = analysis_plots.series_of(run.trials)
+    styles = analysis_plots.styles_of(run.trials)
     layers = analysis_tables.layers(run)
-    zeros = layer_plots.zeros(run.trials, series, f"{prefix}layers")
+    zeros = layer_plots.zeros(run.trials, styles, f"{prefix}layers")
     if layers and zeros:
         yield Part("Zeros per layer", _PLAIN["layers"], {f"{prefix}layers": zeros}, {"Every layer": layers})
     yield _cost_part(run, prefix)
@@ -116,12 +116,12 @@ def _parts(run: RunAnalysis, prefix: str) -> Iterator[Part]:
 def _kind_parts(run: RunAnalysis, kind: KindAnalysis, prefix: str) -> Iterator[Part]:
     unit = KIND_NAMES.get(kind.kind, kind.kind)
     title = unit[0].upper() + unit[1:]
-    series = [one for one in analysis_plots.series_of(run.trials) if kind.of(one.name)]
+    styles = [style for style in analysis_plots.styles_of(run.trials) if kind.of(style.name)]
 
     def named(plot: str) -> str:
         return f"{prefix}{plot}-{kind.kind}"
 
-    by_size = analysis_plots.sizes(kind, series, named("sizes"))
+    by_size = analysis_plots.sizes(kind, styles, named("sizes"))
     if by_size:
         tables = {
             "By COCO's sizes": analysis_tables.sizes(kind, relative=False),
@@ -130,22 +130,22 @@ def _kind_parts(run: RunAnalysis, kind: KindAnalysis, prefix: str) -> Iterator[P
         kept = {caption: table for caption, table in tables.items() if table}
         yield Part(f"{title} by object size", _PLAIN["sizes"], by_size, kept, wide=False)
     by_class = {
-        named("frequency"): analysis_plots.frequency(kind, run.classes, series, named("frequency")),
-        named("difficulty"): analysis_plots.difficulty(kind, run.classes, series, named("difficulty")),
+        named("frequency"): analysis_plots.frequency(kind, run.classes, styles, named("frequency")),
+        named("difficulty"): analysis_plots.difficulty(kind, run.classes, styles, named("difficulty")),
     }
     drawn = {name: plot for name, plot in by_class.items() if plot}
     classes = {"Classes": analysis_tables.classes(run, kind)}
     yield Part(f"{title} by class", _PLAIN["classes"], drawn, classes, wide=False)
     errors = analysis_tables.errors(kind)
     if errors:
-        plots_of_errors = analysis_plots.error_costs(kind, series, named("errors"))
+        plots_of_errors = analysis_plots.error_costs(kind, styles, named("errors"))
         yield Part(f"Errors in {unit}", _PLAIN["errors"], plots_of_errors, {"Errors": errors})
 
 
 def _cost_part(run: RunAnalysis, prefix: str) -> Part:
-    series = analysis_plots.series_of(run.trials)
+    styles = analysis_plots.styles_of(run.trials)
     found = {
-        f"{prefix}macs": layer_plots.multiplications(run.trials, series, f"{prefix}macs"),
+        f"{prefix}macs": layer_plots.multiplications(run.trials, styles, f"{prefix}macs"),
         f"{prefix}bytes": cost_plots.sizes(_stacks(run), name=f"{prefix}bytes"),
     }
     kept = {name: plot for name, plot in found.items() if plot}
@@ -155,15 +155,15 @@ def _cost_part(run: RunAnalysis, prefix: str) -> Part:
 def _stacks(run: RunAnalysis) -> list[Stack]:
     return [
         Stack(
-            f"{one.trial}, {one.name}",
+            f"{row.trial}, {row.name}",
             {
-                "values": one.values,
-                "positions": one.positions,
-                "dense tensors": one.dense,
-                "graph and metadata": one.other,
+                "values": row.values,
+                "positions": row.positions,
+                "dense tensors": row.dense,
+                "graph and metadata": row.other,
             },
         )
-        for one in run.storage
+        for row in run.storage
     ]
 
 

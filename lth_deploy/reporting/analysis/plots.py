@@ -22,7 +22,7 @@ _MOST_NAMES = 12
 
 
 @dataclass(frozen=True)
-class Series:
+class TrialStyle:
     """How one trial looks in every plot."""
 
     name: str
@@ -31,7 +31,7 @@ class Series:
     marker: str
 
 
-def series_of(trials: Sequence[TrialSummary]) -> list[Series]:
+def styles_of(trials: Sequence[TrialSummary]) -> list[TrialStyle]:
     """Colors follow the kind of a trial; of one kind, the last (the sparsest ticket) is the strongest."""
     found = []
     for trial in trials:
@@ -39,22 +39,22 @@ def series_of(trials: Sequence[TrialSummary]) -> list[Series]:
         rank = (alike.index(trial.name) + 1) / len(alike)
         kind = trial.kind.removesuffix("_control")
         color = THEME[kind if kind in _MARKERS else "muted"]
-        found.append(Series(trial.name, color, 0.3 + 0.7 * rank, _MARKERS.get(kind, "^")))
+        found.append(TrialStyle(trial.name, color, 0.3 + 0.7 * rank, _MARKERS.get(kind, "^")))
     return found
 
 
-def sizes(kind: KindAnalysis, series: Sequence[Series], name: str) -> dict[str, str]:
+def sizes(kind: KindAnalysis, styles: Sequence[TrialStyle], name: str) -> dict[str, str]:
     """AP by COCO's object sizes, and by sizes relative to the image: two plots, or those that there are."""
     unit = KIND_NAMES.get(kind.kind, kind.kind)
-    absolute = [_pixels(one) for one in kind.coco_sizes]
-    relative = [_share(one) for one in kind.relative_sizes]
-    rows = [kind.of(one.name) for one in series]
+    absolute = [_pixels(size_range) for size_range in kind.coco_sizes]
+    relative = [_share(size_range) for size_range in kind.relative_sizes]
+    rows = [kind.of(style.name) for style in styles]
     plots = {
         f"{name}-coco": bars(
             f"{name}-coco",
             f"{unit} by COCO's object sizes",
             absolute,
-            series,
+            styles,
             [_hundredfold(row.coco_sizes if row else []) for row in rows],
             unit,
             "side of the object (√area), pixels",
@@ -63,7 +63,7 @@ def sizes(kind: KindAnalysis, series: Sequence[Series], name: str) -> dict[str, 
             f"{name}-relative",
             f"{unit} by object size relative to the image",
             relative,
-            series,
+            styles,
             [_hundredfold(row.relative_sizes if row else []) for row in rows],
             unit,
             "side of the object (√area) in % of the image's",
@@ -72,9 +72,9 @@ def sizes(kind: KindAnalysis, series: Sequence[Series], name: str) -> dict[str, 
     return {key: plot for key, plot in plots.items() if plot}
 
 
-def frequency(kind: KindAnalysis, classes: Sequence[ClassInfo], series: Sequence[Series], name: str) -> str | None:
+def frequency(kind: KindAnalysis, classes: Sequence[ClassInfo], styles: Sequence[TrialStyle], name: str) -> str | None:
     """AP of each class over the number of its objects in training."""
-    seen = [position for position, one in enumerate(classes) if one.train_objects and one.objects]
+    seen = [position for position, entry in enumerate(classes) if entry.train_objects and entry.objects]
     if not seen:
         return None
     unit = KIND_NAMES.get(kind.kind, kind.kind)
@@ -82,8 +82,8 @@ def frequency(kind: KindAnalysis, classes: Sequence[ClassInfo], series: Sequence
         canvas = Canvas(5.6, 3.7)
         axes = canvas.axes
         axes.set_xscale("log")
-        for one in series:
-            _dots(canvas, one, classes, seen, [classes[position].train_objects for position in seen], kind, False)
+        for style in styles:
+            _dots(canvas, style, classes, seen, [classes[position].train_objects for position in seen], kind, False)
         for position in _named(kind, seen):
             tops = [100 * value for row in kind.trials if (value := row.classes[position]) is not None]
             _name(axes, classes[position].name, classes[position].train_objects, tops)
@@ -95,10 +95,10 @@ def frequency(kind: KindAnalysis, classes: Sequence[ClassInfo], series: Sequence
         return canvas.svg(name, f"{unit} of each class against its objects in training")
 
 
-def difficulty(kind: KindAnalysis, classes: Sequence[ClassInfo], series: Sequence[Series], name: str) -> str | None:
+def difficulty(kind: KindAnalysis, classes: Sequence[ClassInfo], styles: Sequence[TrialStyle], name: str) -> str | None:
     """Change of each class against the control's AP, with intervals: left are the hard classes."""
     control = kind.of(kind.control or "")
-    others = [one for one in series if (row := kind.of(one.name)) and any(row.changes)]
+    others = [style for style in styles if (row := kind.of(style.name)) and any(row.changes)]
     if control is None or not others:
         return None
     seen = [position for position, value in enumerate(control.classes) if value is not None]
@@ -109,10 +109,10 @@ def difficulty(kind: KindAnalysis, classes: Sequence[ClassInfo], series: Sequenc
         canvas = Canvas(5.6, 3.7)
         axes = canvas.axes
         axes.axhline(0, color=THEME["dense"], linewidth=1.6, dashes=(5, 3), label=short(kind.control or "", 24))
-        for number, one in enumerate(others):
+        for number, style in enumerate(others):
             # Side by side, or their intervals would hide each other.
             offset = (number - (len(others) - 1) / 2) * spread / 60
-            _dots(canvas, one, classes, seen, [place + offset for place in places], kind, True)
+            _dots(canvas, style, classes, seen, [place + offset for place in places], kind, True)
         for position in _named(kind, seen):
             changes = [row.changes[position] for row in kind.trials if row.changes]
             tops = [_top(change) for change in changes if change]
@@ -124,23 +124,24 @@ def difficulty(kind: KindAnalysis, classes: Sequence[ClassInfo], series: Sequenc
         return canvas.svg(name, f"change of each class's {unit} against its {unit} in the control")
 
 
-def error_costs(kind: KindAnalysis, series: Sequence[Series], name: str) -> dict[str, str]:
+def error_costs(kind: KindAnalysis, styles: Sequence[TrialStyle], name: str) -> dict[str, str]:
     """What each type of error costs in AP50, and how often it occurs: two plots, none without errors."""
-    rows = [row.errors if (row := kind.of(one.name)) else None for one in series]
+    rows = [row.errors if (row := kind.of(style.name)) else None for style in styles]
     if not any(rows):
         return {}
     types = list(next(row for row in rows if row).types)
     everything = [*types, "false positives", "false negatives"]
-    labels = [one.replace("false ", "all false\n") for one in everything]
+    labels = [error.replace("false ", "all false\n") for error in everything]
     costs = [
-        [*(row.types[one] for one in types), row.false_positives, row.false_negatives] if row else [] for row in rows
+        [*(row.types[error] for error in types), row.false_positives, row.false_negatives] if row else []
+        for row in rows
     ]
-    gains = [_hundredfold([one.ap50_gain for one in row]) for row in costs]
-    counts = [[float(one.count) for one in row] for row in costs]
+    gains = [_hundredfold([error.ap50_gain for error in row]) for row in costs]
+    counts = [[float(error.count) for error in row] for row in costs]
     cost, count = f"{name}-cost", f"{name}-count"
     plots = {
-        cost: bars(cost, "AP50 lost to each type of error", labels, series, gains, "AP50 lost, points", "", 11.4),
-        count: bars(count, "number of errors of each type", labels, series, counts, "errors", "", 11.4, decimals=0),
+        cost: bars(cost, "AP50 lost to each type of error", labels, styles, gains, "AP50 lost, points", "", 11.4),
+        count: bars(count, "number of errors of each type", labels, styles, counts, "errors", "", 11.4, decimals=0),
     }
     return {key: plot for key, plot in plots.items() if plot}
 
@@ -149,7 +150,7 @@ def bars(
     name: str,
     title: str,
     groups: Sequence[str],
-    series: Sequence[Series],
+    styles: Sequence[TrialStyle],
     values: Sequence[Sequence[float | None]],
     y_label: str,
     x_label: str,
@@ -163,15 +164,17 @@ def bars(
     with drawing():
         canvas = Canvas(width, 3.7)
         axes = canvas.axes
-        thick = 0.8 / max(1, len(series))
-        labeled = len(groups) * len(series) <= _MOST_FIGURES * width / 5.6
-        for number, (one, row) in enumerate(zip(series, values, strict=True)):
-            places = [group + (number - (len(series) - 1) / 2) * thick for group in range(len(row))]
+        thick = 0.8 / max(1, len(styles))
+        labeled = len(groups) * len(styles) <= _MOST_FIGURES * width / 5.6
+        for number, (style, row) in enumerate(zip(styles, values, strict=True)):
+            places = [group + (number - (len(styles) - 1) / 2) * thick for group in range(len(row))]
             heights = [0.0 if value is None else value for value in row]
-            drawn = axes.bar(places, heights, 0.9 * thick, color=one.color, alpha=one.alpha, label=short(one.name, 24))
+            drawn = axes.bar(
+                places, heights, 0.9 * thick, color=style.color, alpha=style.alpha, label=short(style.name, 24)
+            )
             for bar, place, value, group in zip(drawn.patches, places, row, groups, strict=False):
                 figure = number_text.MISSING if value is None else f"{value:.{decimals}f}"
-                canvas.tip(bar, f"{one.name}, {' '.join(group.split())}: {figure}")
+                canvas.tip(bar, f"{style.name}, {' '.join(group.split())}: {figure}")
                 if labeled:
                     _figure(axes, place, value, figure)
         axes.set_xticks(range(len(groups)), [short(group, 60) for group in groups])
@@ -183,7 +186,7 @@ def bars(
         axes.legend(
             loc="lower left",
             bbox_to_anchor=(0, 1.0),
-            ncols=min(len(series), 4 if width < 8 else 8),
+            ncols=min(len(styles), 4 if width < 8 else 8),
             handlelength=1,
             handletextpad=0.5,
             columnspacing=1.4,
@@ -208,7 +211,7 @@ def _figure(axes: "Axes", place: float, value: float | None, figure: str) -> Non
 
 def _dots(
     canvas: Canvas,
-    one: Series,
+    style: TrialStyle,
     classes: Sequence[ClassInfo],
     seen: Sequence[int],
     places: Sequence[float],
@@ -216,9 +219,9 @@ def _dots(
     as_change: bool,
 ) -> None:
     """One dot a class: its AP, or its change with an interval."""
-    row = kind.of(one.name)
-    label: str | None = short(one.name, 24)
-    look: dict[str, Any] = {"color": one.color, "alpha": one.alpha}
+    row = kind.of(style.name)
+    label: str | None = short(style.name, 24)
+    look: dict[str, Any] = {"color": style.color, "alpha": style.alpha}
     for position, place in zip(seen, places, strict=True):
         change = row.changes[position] if row and as_change and row.changes else None
         value = row.classes[position] if row and not as_change else None
@@ -228,11 +231,11 @@ def _dots(
         if change and change.low is not None and change.high is not None:
             canvas.axes.vlines(place, 100 * change.low, 100 * change.high, linewidth=1.2, **{**look, "alpha": 0.5})
         (dot,) = canvas.axes.plot(
-            [place], [100 * height], one.marker, markersize=7, markeredgecolor=THEME["surface"], label=label, **look
+            [place], [100 * height], style.marker, markersize=7, markeredgecolor=THEME["surface"], label=label, **look
         )
         label = None
         shown = number_text.points(height) if as_change else number_text.ap(height)
-        canvas.tip(dot, f"{classes[position].name}, {one.name}: {shown}")
+        canvas.tip(dot, f"{classes[position].name}, {style.name}: {shown}")
 
 
 def _named(kind: KindAnalysis, seen: Sequence[int]) -> list[int]:
@@ -280,18 +283,24 @@ def _hundredfold(values: Sequence[float | None]) -> list[float | None]:
     return [None if value is None else 100 * value for value in values]
 
 
-def _pixels(one: SizeRange) -> str:
-    low = f"{one.low:.0f}"
-    text = f"≥ {low}" if one.high is None else f"< {one.high:.0f}" if one.low == 0 else f"{low} to {one.high:.0f}"
-    return f"{one.name}, {text}\n{_objects(one)}"
+def _pixels(size_range: SizeRange) -> str:
+    low = f"{size_range.low:.0f}"
+    text = (
+        f"≥ {low}"
+        if size_range.high is None
+        else f"< {size_range.high:.0f}"
+        if size_range.low == 0
+        else f"{low} to {size_range.high:.0f}"
+    )
+    return f"{size_range.name}, {text}\n{_objects(size_range)}"
 
 
-def _share(one: SizeRange) -> str:
-    low = f"{100 * one.low:.3g}"
-    high = None if one.high is None else f"{100 * one.high:.3g}"
-    text = f"≥ {low}" if high is None else f"< {high}" if one.low == 0 else f"{low} to {high}"
-    return f"{text}\n{_objects(one)}"
+def _share(size_range: SizeRange) -> str:
+    low = f"{100 * size_range.low:.3g}"
+    high = None if size_range.high is None else f"{100 * size_range.high:.3g}"
+    text = f"≥ {low}" if high is None else f"< {high}" if size_range.low == 0 else f"{low} to {high}"
+    return f"{text}\n{_objects(size_range)}"
 
 
-def _objects(one: SizeRange) -> str:
-    return f"{number_text.count(one.objects)} object{'' if one.objects == 1 else 's'}"
+def _objects(size_range: SizeRange) -> str:
+    return f"{number_text.count(size_range.objects)} object{'' if size_range.objects == 1 else 's'}"

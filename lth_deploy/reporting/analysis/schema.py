@@ -73,7 +73,7 @@ class KindAnalysis(Section):
 
     def of(self, trial: str) -> TrialFigures | None:
         """The figures of one trial."""
-        return next((one for one in self.trials if one.trial == trial), None)
+        return next((row for row in self.trials if row.trial == trial), None)
 
 
 class Storage(Section):

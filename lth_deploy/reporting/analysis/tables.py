@@ -27,7 +27,7 @@ def trials(run: RunAnalysis) -> Table:
     for kind in run.kinds:
         control = kind.of(kind.control or "")
         for row in kind.trials:
-            trial = next(one for one in run.trials if one.name == row.trial)
+            trial = next(found for found in run.trials if found.name == row.trial)
             cells = [
                 tables.text(row.trial, "control" if row is control else ""),
                 tables.text(KIND_NAMES.get(kind.kind, kind.kind)),
@@ -51,12 +51,12 @@ def sizes(kind: KindAnalysis, *, relative: bool) -> Table | None:
     lines = [
         Line(
             (
-                Cell(_range(one, relative), one.low),
-                tables.count(one.objects),
+                Cell(_range(size_range, relative), size_range.low),
+                tables.count(size_range.objects),
                 *(tables.ap(row[position]) for row in rows),
             )
         )
-        for position, one in enumerate(ranges)
+        for position, size_range in enumerate(ranges)
     ]
     return tables.compact(columns, lines)
 
@@ -74,8 +74,8 @@ def classes(run: RunAnalysis, kind: KindAnalysis) -> Table:
         ]
     control = kind.of(kind.control or "")
     lines = []
-    for position, one in enumerate(run.classes):
-        cells = [tables.text(one.name), tables.count(one.train_objects), tables.count(one.objects)]
+    for position, entry in enumerate(run.classes):
+        cells = [tables.text(entry.name), tables.count(entry.train_objects), tables.count(entry.objects)]
         cells += [tables.ap(row.classes[position]) for row in kind.trials]
         base = control.classes[position] if control else None
         for row in changed:
@@ -127,7 +127,7 @@ def layers(run: RunAnalysis) -> Table | None:
 
 def costs(run: RunAnalysis) -> Table:
     """One line a trial: MACs of all its layers, those with nonzero weights, and its bytes by storage."""
-    names = list(dict.fromkeys(one.name for one in run.storage))
+    names = list(dict.fromkeys(size.name for size in run.storage))
     columns = [
         Column("Trial", is_text=True),
         Column("MACs", "multiplications of all layers for one image, in millions"),
@@ -139,7 +139,7 @@ def costs(run: RunAnalysis) -> Table:
     for trial in run.trials:
         every = sum((layer.positions or 0) * layer.elements for layer in trial.layers)
         left = sum((layer.positions or 0) * (layer.elements - layer.zeros) for layer in trial.layers)
-        by_name = {one.name: one.whole for one in run.storage if one.trial == trial.name}
+        by_name = {size.name: size.whole for size in run.storage if size.trial == trial.name}
         cells = [
             tables.text(trial.name),
             Cell(number_text.three_digits(every / 1e6) if every else number_text.MISSING, every),
@@ -155,7 +155,7 @@ def losses(run: RunAnalysis) -> Table | None:
     """One line a trial: its loss at both ends, its parts, and when it was as low as the control's last."""
     if not run.losses:
         return None
-    parts = list(dict.fromkeys(part for one in run.losses for part in one.parts))
+    parts = list(dict.fromkeys(part for curve in run.losses for part in curve.parts))
     columns = [
         Column("Trial", is_text=True),
         Column("Steps"),
@@ -168,16 +168,16 @@ def losses(run: RunAnalysis) -> Table | None:
     lines = [
         Line(
             (
-                tables.text(one.trial),
-                tables.count(one.steps),
-                _loss(one.first),
-                _loss(one.last),
-                tables.count(one.control_reached),
-                *(_loss(one.parts.get(part)) for part in parts),
+                tables.text(curve.trial),
+                tables.count(curve.steps),
+                _loss(curve.first),
+                _loss(curve.last),
+                tables.count(curve.control_reached),
+                *(_loss(curve.parts.get(part)) for part in parts),
             ),
-            kinds.get(one.trial, ""),
+            kinds.get(curve.trial, ""),
         )
-        for one in run.losses
+        for curve in run.losses
     ]
     return tables.compact(columns, lines)
 
@@ -246,11 +246,11 @@ def _change_cells(row: TrialFigures, position: int, base: float | None) -> list[
     return [tables.points(change.value), Cell(text, change.low), tables.points(change.value / base if base else None)]
 
 
-def _range(one: SizeRange, relative: bool) -> str:
+def _range(size_range: SizeRange, relative: bool) -> str:
     scale, unit = (100, " %") if relative else (1, " px")
-    low = f"{scale * one.low:.3g}"
-    text = f"≥ {low}" if one.high is None else f"{low} to {scale * one.high:.3g}"
-    return f"{one.name} {text}{unit}".strip()
+    low = f"{scale * size_range.low:.3g}"
+    text = f"≥ {low}" if size_range.high is None else f"{low} to {scale * size_range.high:.3g}"
+    return f"{size_range.name} {text}{unit}".strip()
 
 
 def _lost(gain: float | None) -> Cell:

@@ -21,7 +21,7 @@ from lth_deploy.workflow.export.onnx_export import OnnxExport
 from lth_deploy.workflow.export.onnx_inputs import calibration_feeds, decoder_of, gate_inputs
 from lth_deploy.workflow.export.onnx_job import OnnxJob
 from lth_deploy.workflow.export.onnx_pruning import check_pruning, method_of, pruned
-from lth_deploy.workflow.export.quantization import Account, hold_quantized_ap, quantize
+from lth_deploy.workflow.export.quantization import QuantizedGraph, hold_quantized_ap, quantize
 from lth_deploy.workflow.export.tune_regions import emit_chosen
 from lth_deploy.workflow.gates.class_names import hold_kept_classes
 from lth_deploy.workflow.gates.original_model import hold_import, hold_original
@@ -204,7 +204,9 @@ def _without_dead_channels(
     return smaller, removed
 
 
-def _quantized(ticket: "NormalizedModel", job: OnnxJob, target: Target, decoder: "Decoder | None") -> Account | None:
+def _quantized(
+    ticket: "NormalizedModel", job: OnnxJob, target: Target, decoder: "Decoder | None"
+) -> QuantizedGraph | None:
     if target.values != "int8" or job.calibrate is None:
         return None
     return quantize(ticket, calibration_feeds(job, decoder, target.calibration.images), target)

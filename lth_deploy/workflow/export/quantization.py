@@ -24,7 +24,7 @@ NAMED = 5
 
 
 @dataclass(frozen=True)
-class Account:
+class QuantizedGraph:
     """A quantized graph and what its metadata say of it."""
 
     graph: "NormalizedModel"
@@ -33,7 +33,7 @@ class Account:
 
 def quantize(
     graph: "NormalizedModel", feeds: Sequence[Feeds], target: Target, learned: "Learned | None" = None
-) -> Account:
+) -> QuantizedGraph:
     """Quantize a graph on the inputs of calibration images, or on the grids that fine-tuning has `learned`.
 
     Raises:
@@ -48,11 +48,13 @@ def quantize(
             "that run the stock runtime judge its saturated sums"
         )
     arrays = [{name: np.asarray(value) for name, value in feed.items()} for feed in feeds]
-    made = quantize(graph, arrays, target, learned)
-    errors = {name[:512]: round(error, 6) for name, error in made.errors.items()}
-    kept = {name[:512]: reason for name, reason in made.kept.items()}
+    quantized = quantize(graph, arrays, target, learned)
+    errors = {name[:512]: round(error, 6) for name, error in quantized.errors.items()}
+    kept = {name[:512]: reason for name, reason in quantized.kept.items()}
     method = "learned" if learned else target.calibration.method
-    return Account(made.model, Quantization(method=method, images=made.images, errors=errors, kept_float=kept))
+    return QuantizedGraph(
+        quantized.model, Quantization(method=method, images=quantized.images, errors=errors, kept_float=kept)
+    )
 
 
 def spread(items: Sequence[Any], count: int) -> list[Any]:

@@ -68,9 +68,11 @@ def wrong_step(region: "ExtractedRegion", feeds: Feeds, folder: Path, stock: Sto
     apart = difference(region, traced)
     if apart is not None:
         return apart
-    by_function = _of_function(traced.model, traced.apart.tensors, traced.apart.program, feeds, folder, stock)
-    apart_inputs = [*traced.apart.activations, *traced.apart.arrays]
-    steps = _Steps(traced.apart.program, traced.weights(traced.apart.program, apart_inputs), feeds, apart_inputs)
+    by_function = _of_function(traced.model, traced.unfused.tensors, traced.unfused.program, feeds, folder, stock)
+    unfused_inputs = [*traced.unfused.activations, *traced.unfused.arrays]
+    steps = _Steps(
+        traced.unfused.program, traced.weights(traced.unfused.program, unfused_inputs), feeds, unfused_inputs
+    )
     found = steps.first_wrong(by_function, stock)
     if found is not None:
         return f"a stock runtime computes another {found}"

@@ -78,32 +78,36 @@ def build_regions(
     Raises:
         ArtifactError: a stored weight is damaged.
     """
-    whole = model
+    without_regions = model
     found = classified(model)
     model, stored, info, ops, reasons = found.model, found.stored, found.info, found.ops, found.reasons
     verdicts = _verdicts(ops, stored, verdict)
     regions = grow(model.graph, ops, info, lambda op: verdicts[op.place] is None)
     regions = _largest(regions, stored)
     cuts, outside = cut(model.graph, regions, info)
-    made = _translated(cuts, info, stored, region_obstacle)
-    while any(isinstance(one, str) for one in made):
-        # Not worth a node, or beyond a limit of the program: given up, and the rest cut again.
-        for region, one in zip(regions, made, strict=True):
-            if isinstance(one, str):
-                reasons.update((str(op.weight), one) for op in region if op.kind.has_weight)
-        regions = [region for region, one in zip(regions, made, strict=True) if not isinstance(one, str)]
+    translations = _translated(cuts, info, stored, region_obstacle)
+    while any(isinstance(result, str) for result in translations):
+        # Not worth a node, or beyond a limit of the program: given up, and the others are cut again.
+        for region, result in zip(regions, translations, strict=True):
+            if isinstance(result, str):
+                reasons.update((str(op.weight), result) for op in region if op.kind.has_weight)
+        regions = [region for region, result in zip(regions, translations, strict=True) if not isinstance(result, str)]
         cuts, outside = cut(model.graph, regions, info)
-        made = _translated(cuts, info, stored, region_obstacle)
-    done = [(one, translation) for one, translation in zip(cuts, made, strict=True) if not isinstance(translation, str)]
+        translations = _translated(cuts, info, stored, region_obstacle)
+    done = [
+        (region_cut, translation)
+        for region_cut, translation in zip(cuts, translations, strict=True)
+        if not isinstance(translation, str)
+    ]
     # Of a layer outside the conversions may be inside, at its place.
-    inside = {op.place for one, _ in done for op in one.ops if op.kind.has_weight}
+    inside = {op.place for region_cut, _ in done for op in region_cut.ops if op.kind.has_weight}
     for op in ops:
         if op.kind.has_weight and op.place not in inside:
             reasons.setdefault(str(op.weight), verdicts[op.place] or "no region is left that is worth a node")
     if not done:
-        return whole, RegionPlan((), reasons)
+        return without_regions, RegionPlan((), reasons)
     built = _assembled(model, done, outside, info, stored)
-    return built, RegionPlan(tuple(_report(i, *one) for i, one in enumerate(done)), reasons)
+    return built, RegionPlan(tuple(_report(number, *entry) for number, entry in enumerate(done)), reasons)
 
 
 def _verdicts(ops: Iterable[RegionOp], stored: dict[str, StoredWeight], verdict: Verdict) -> dict[int, str | None]:
@@ -127,19 +131,19 @@ def _largest(regions: list[list[RegionOp]], stored: dict[str, StoredWeight]) -> 
 def _translated(
     cuts: Sequence[Cut], info: TensorInfo, stored: dict[str, StoredWeight], region_obstacle: RegionObstacle
 ) -> list[Translation | str]:
-    made: list[Translation | str] = []
-    for one in cuts:
-        reason = region_obstacle(one)
+    translations: list[Translation | str] = []
+    for region_cut in cuts:
+        reason = region_obstacle(region_cut)
         if reason is not None:
-            made.append(reason)
+            translations.append(reason)
             continue
         try:
-            translation = translate(one.ops, one.outputs, info, stored)
+            translation = translate(region_cut.ops, region_cut.outputs, info, stored)
             text(translation.program)
-            made.append(translation)
+            translations.append(translation)
         except ArtifactError as error:
-            made.append(f"its region is beyond the limits: {error}")
-    return made
+            translations.append(f"its region is beyond the limits: {error}")
+    return translations
 
 
 def _assembled(
@@ -153,21 +157,21 @@ def _assembled(
     built.CopyFrom(model)
     opset = standard_opset(model)
     nodes: list[NodeProto] = []
-    asked = {name: like for one, _ in done for name, like in one.asked.items()}
+    same_planes = {name: same_plane for region_cut, _ in done for name, same_plane in region_cut.shape_only.items()}
     for node in outside:
-        if node.op_type == "Shape" and node.input[0] in asked:
-            nodes.extend(shape_nodes(node.input[0], asked[node.input[0]], node, info))
+        if node.op_type == "Shape" and node.input[0] in same_planes:
+            nodes.extend(shape_nodes(node.input[0], same_planes[node.input[0]], node, info))
         else:
             nodes.append(node)
     calls = []
-    for number, (one, translation) in enumerate(done):
+    for number, (region_cut, translation) in enumerate(done):
         name = region_name(number)
         inputs = [*translation.activations, *translation.arrays]
         attributes = {PROGRAM: text(translation.program)}
         calls.append(
-            (one, helper.make_node(name, inputs, list(translation.outputs), name, domain=DOMAIN, **attributes))
+            (region_cut, helper.make_node(name, inputs, list(translation.outputs), name, domain=DOMAIN, **attributes))
         )
-        built.functions.append(function(name, one.ops, translation, info, stored, opset))
+        built.functions.append(function(name, region_cut.ops, translation, info, stored, opset))
     ordered = _ordered(model.graph, restore_qdq([*nodes, *(call for _, call in calls)], calls))
     del built.graph.node[:]
     built.graph.node.extend(ordered)
@@ -209,45 +213,45 @@ def _ranks(graph: GraphProto, calls: Sequence[NodeProto], info: TensorInfo) -> l
     Where regions have a kernel, shape inference knows nothing of their outputs, and takes sizes cut out of an unknown
     shape to be empty.
     """
-    made = {name for call in calls for name in call.output if name in info.shapes}
-    behind: dict[str, set[str]] = {name: {name} for name in made}
-    asked: dict[str, None] = {}
+    outputs = {name for call in calls for name in call.output if name in info.shapes}
+    sources_of: dict[str, set[str]] = {name: {name} for name in outputs}
+    shape_sources: dict[str, None] = {}
     for node in graph.node:
         if node.domain == DOMAIN:
             continue
-        sources = set().union(*(behind.get(name, set()) for name in read_by(node)))
+        sources = set().union(*(sources_of.get(name, set()) for name in read_by(node)))
         if node.op_type == "Shape":
-            asked.update(dict.fromkeys(sorted(sources)))
+            shape_sources.update(dict.fromkeys(sorted(sources)))
         elif sources:
-            behind.update((name, sources) for name in node.output)
-    known = {value.name for value in (*graph.value_info, *graph.output)}
+            sources_of.update((name, sources) for name in node.output)
+    declared = {value.name for value in (*graph.value_info, *graph.output)}
     return [
         helper.make_tensor_value_info(name, TensorProto.FLOAT, [None] * len(info.shapes[name]))
-        for name in asked
-        if name not in known
+        for name in shape_sources
+        if name not in declared
     ]
 
 
 def _drop_unused(model: ModelProto) -> None:
     graph = model.graph
     read = {name for node in graph.node for name in read_by(node)} | {value.name for value in graph.output}
-    made = {name for node in graph.node for name in node.output}
+    written = {name for node in graph.node for name in node.output}
     overridable = {value.name for value in graph.input}
     for kept, entries in (
         ([t for t in graph.initializer if t.name in read or t.name in overridable], graph.initializer),
-        ([v for v in graph.value_info if v.name in made], graph.value_info),
+        ([v for v in graph.value_info if v.name in written], graph.value_info),
     ):
         copies = [type(entry).FromString(entry.SerializeToString()) for entry in kept]
         del entries[:]
         entries.extend(copies)
 
 
-def _report(number: int, one: Cut, translation: Translation) -> RegionReport:
-    heavy = [op for op in one.ops if op.kind.has_weight]
+def _report(number: int, region_cut: Cut, translation: Translation) -> RegionReport:
+    layers = [op for op in region_cut.ops if op.kind.has_weight]
     return RegionReport(
         name=region_name(number),
-        nodes=tuple(op.name for op in heavy),
-        weights=tuple(dict.fromkeys(str(op.weight) for op in heavy)),
+        nodes=tuple(op.name for op in layers),
+        weights=tuple(dict.fromkeys(str(op.weight) for op in layers)),
         inputs=len(translation.activations),
         outputs=len(translation.outputs),
         instructions=len(translation.program.instructions),

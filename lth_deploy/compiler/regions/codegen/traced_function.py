@@ -27,14 +27,14 @@ from lth_deploy.kernels.program.program import Program
 class Traced:
     """A region's function as standard operators, and as two programs.
 
-    model: the operators. fused: the program that the compiler makes of them. apart: one instruction for each operator
+    model: the operators. fused: the program that the compiler makes of them. unfused: one instruction for each operator
     between its conversions, so that every rounding of the function is one of it. stored: every weight, decoded, by the
     name of the array that holds its values; names: that of each weight.
     """
 
     model: ModelProto
     fused: Translation
-    apart: Translation
+    unfused: Translation
     stored: Mapping[str, Array]
     names: Mapping[str, str]
 
@@ -58,9 +58,9 @@ def trace(region: ExtractedRegion, shapes: Mapping[str, Sequence[int]]) -> Trace
     if missing:
         why = next(iter(found.reasons.values()), "an operator has no instruction")
         raise ArtifactError(f"its function does not make '{min(missing)}' of what a region computes: {why}")
-    fused, apart = (translate(ops, region.outputs, info, stored, fuse=fuse) for fuse in (True, False))
+    fused, unfused = (translate(ops, region.outputs, info, stored, fuse=fuse) for fuse in (True, False))
     names = {stored[name].tensors["values"].name: name for name in fused.weights}
-    return Traced(found.model, fused, apart, {array: stored[name].weights() for array, name in names.items()}, names)
+    return Traced(found.model, fused, unfused, {array: stored[name].weights() for array, name in names.items()}, names)
 
 
 def difference(region: ExtractedRegion, traced: Traced) -> str | None:
@@ -73,15 +73,15 @@ def difference(region: ExtractedRegion, traced: Traced) -> str | None:
     assert program is not None
     table: dict[object, int] = {}
     translated = traced.fused.program
-    its = _keys(translated, [*traced.fused.activations, *traced.fused.arrays], table)
-    mine = _keys(program, list(node.input), table)
+    of_function = _keys(translated, [*traced.fused.activations, *traced.fused.arrays], table)
+    of_program = _keys(program, list(node.input), table)
     lines = lines_of(program)[2 + len(program.weights) :]
-    for number, key in enumerate(mine):
-        if key not in its:
+    for number, key in enumerate(of_program):
+        if key not in of_function:
             return f"its program has '{lines[number]:.200}', which its function does not make"
-    wanted = [(its[output.tensor], output.rows) for output in translated.outputs]
+    wanted = [(of_function[output.tensor], output.rows) for output in translated.outputs]
     for number, output in enumerate(program.outputs):
-        if (mine[output.tensor], output.rows) != wanted[number]:
+        if (of_program[output.tensor], output.rows) != wanted[number]:
             return f"its program returns t{output.tensor} as '{region.outputs[number]}', its function another tensor"
     return None
 
@@ -115,16 +115,16 @@ def in_floats(model: ModelProto, *, every: bool) -> ModelProto:
 
     It would quantize float weights between bytes, asked or not, and its int8 kernels may saturate on old processors.
     """
-    apart = ModelProto()
-    apart.CopyFrom(model)
-    taken = used_names(apart)
+    changed = ModelProto()
+    changed.CopyFrom(model)
+    taken = used_names(changed)
     lowest = "lowest"
     while lowest in taken:
         lowest += "_"
-    apart.graph.initializer.append(numpy_helper.from_array(np.array(LOWEST, np.float32), lowest))
+    changed.graph.initializer.append(numpy_helper.from_array(np.array(LOWEST, np.float32), lowest))
     dequantized = {node.output[0] for node in model.graph.node if node.op_type == DEQUANTIZE_LINEAR}
     nodes: list[NodeProto] = []
-    for node in apart.graph.node:
+    for node in changed.graph.node:
         copy = NodeProto.FromString(node.SerializeToString())
         nodes.append(copy)
         if traits_of(node.op_type).bias_input is not None and (every or node.input[1] not in dequantized):
@@ -133,15 +133,17 @@ def in_floats(model: ModelProto, *, every: bool) -> ModelProto:
                 inner += "_"
             copy.output[0] = inner
             nodes.append(helper.make_node("Max", [inner, lowest], [node.output[0]]))
-    del apart.graph.node[:]
-    apart.graph.node.extend(nodes)
-    return apart
+    del changed.graph.node[:]
+    changed.graph.node.extend(nodes)
+    return changed
 
 
 def _sized(model: ModelProto, shapes: Mapping[str, Sequence[int]]) -> ModelProto:
     sized = ModelProto()
     sized.CopyFrom(model)
-    values = [helper.make_tensor_value_info(one.name, TensorProto.FLOAT, shapes[one.name]) for one in model.graph.input]
+    values = [
+        helper.make_tensor_value_info(value.name, TensorProto.FLOAT, shapes[value.name]) for value in model.graph.input
+    ]
     del sized.graph.input[:]
     sized.graph.input.extend(values)
     return sized

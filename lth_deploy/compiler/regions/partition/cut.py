@@ -1,4 +1,4 @@
-"""What a region has to return: what others read, but for those that only ask for its shape."""
+"""What a region has to return: the tensors that others read, but for those of which they read the shape alone."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ from lth_deploy.compiler.regions.partition.grow import read_by
 class Cut:
     """A region cut out of its graph; inputs and outputs are activations.
 
-    asked: tensors that are only asked for their shape, each with an input or output that has the same plane.
+    shape_only: tensors of which others read the shape alone, each with an input or output that has the same plane.
     """
 
     ops: tuple[RegionOp, ...]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    asked: dict[str, str]
+    shape_only: dict[str, str]
 
 
 def cut(
@@ -41,24 +41,26 @@ def cut(
             readers.setdefault(name, []).append(node)
     cuts = []
     for region, names in zip(regions, inputs, strict=True):
-        made = [name for op in region for name in op.outputs]
-        asked = [name for name in made if name not in returned and readers.get(name) and _only_shapes(readers[name])]
-        outputs = [name for name in made if name in returned or (readers.get(name) and name not in asked)]
-        found: dict[str, str] = {}
-        for name in asked:
-            like = _same_plane(name, [*outputs, *names], info)
-            if like is None:
+        written = [name for op in region for name in op.outputs]
+        shape_only = [
+            name for name in written if name not in returned and readers.get(name) and _only_shapes(readers[name])
+        ]
+        outputs = [name for name in written if name in returned or (readers.get(name) and name not in shape_only)]
+        same_planes: dict[str, str] = {}
+        for name in shape_only:
+            same_plane = _same_plane(name, [*outputs, *names], info)
+            if same_plane is None:
                 outputs.append(name)
             else:
-                found[name] = like
+                same_planes[name] = same_plane
         needed = _needed(region, outputs)
-        cuts.append(Cut(tuple(needed), _inputs(needed), tuple(outputs), found))
+        cuts.append(Cut(tuple(needed), _inputs(needed), tuple(outputs), same_planes))
     return cuts, kept
 
 
 def _inputs(region: Sequence[RegionOp]) -> tuple[str, ...]:
-    made = {name for op in region for name in op.outputs}
-    return tuple(dict.fromkeys(name for op in region for name in op.inputs if name not in made))
+    written = {name for op in region for name in op.outputs}
+    return tuple(dict.fromkeys(name for op in region for name in op.inputs if name not in written))
 
 
 def _live(
@@ -103,10 +105,10 @@ def _same_plane(name: str, candidates: Sequence[str], info: TensorInfo) -> str |
     return next((other for other, shape in planes if (shape[0], *shape[2:]) == (wanted[0], *wanted[2:])), None)
 
 
-def shape_nodes(asked: str, like: str, node: NodeProto, info: TensorInfo) -> list[NodeProto]:
-    """Nodes that stand for `node`, the Shape of `asked`: the shape of `like` with another number of channels."""
+def shape_nodes(name: str, same_plane: str, node: NodeProto, info: TensorInfo) -> list[NodeProto]:
+    """Nodes that stand for `node`, the Shape of `name`: the shape of `same_plane` with another number of channels."""
     output = node.output[0]
-    channels = info.shapes[asked][1].known
+    channels = info.shapes[name][1].known
     parts = [f"{output}.{part}" for part in ("all", "0", "1", "2", "4", "n", "c", "hw")]
     whole, zero, one, two, four, batch, count, plane = parts
     constants = {zero: 0, one: 1, two: 2, four: 4, count: channels}
@@ -115,7 +117,7 @@ def shape_nodes(asked: str, like: str, node: NodeProto, info: TensorInfo) -> lis
             helper.make_node("Constant", [], [name], value=numpy_helper.from_array(np.array([value], np.int64), name))
             for name, value in constants.items()
         ),
-        helper.make_node("Shape", [like], [whole]),
+        helper.make_node("Shape", [same_plane], [whole]),
         helper.make_node("Slice", [whole, zero, one], [batch]),
         helper.make_node("Slice", [whole, two, four], [plane]),
         helper.make_node("Concat", [batch, count, plane], [output], axis=0),

@@ -21,33 +21,33 @@ def restore_qdq(nodes: Sequence[NodeProto], calls: Sequence[tuple[Cut, NodeProto
     """
     makers = {name: node for node in nodes for name in node.output}
     added: list[NodeProto] = []
-    for one, call in calls:
-        for name, grid in _read(one).items():
+    for region_cut, call in calls:
+        for name, grid in _read(region_cut).items():
             if _is_quantized_but_for_output(makers.get(name), makers):
                 added += _pair(name, grid, [call], makers)
-    for one, _ in calls:
-        for name, grid in _returned(one).items():
+    for region_cut, _ in calls:
+        for name, grid in _returned(region_cut).items():
             layers = [node for node in nodes if node.input[:1] == [name] and _has_quantized_weight(node, makers)]
             if layers:
                 added += _pair(name, grid, layers, makers)
     return [*nodes, *added]
 
 
-def _read(one: Cut) -> dict[str, NodeProto]:
+def _read(region_cut: Cut) -> dict[str, NodeProto]:
     """Inputs that a region does nothing with but quantize them with one scale, each with the QuantizeLinear."""
     found: dict[str, NodeProto] = {}
-    for name in one.inputs:
-        readers = [op for op in one.ops if name in op.inputs]
+    for name in region_cut.inputs:
+        readers = [op for op in region_cut.ops if name in op.inputs]
         grids = {tuple(op.nodes[0].input[1:]) for op in readers}
         if len(grids) == 1 and all(op.kind is QUANTIZE for op in readers):
             found[name] = readers[0].nodes[0]
     return found
 
 
-def _returned(one: Cut) -> dict[str, NodeProto]:
+def _returned(region_cut: Cut) -> dict[str, NodeProto]:
     """Outputs that a region dequantizes last, each with the DequantizeLinear."""
-    made = [op for op in one.ops if op.kind is DEQUANTIZE]
-    return {op.outputs[0]: op.nodes[0] for op in made if op.outputs[0] in one.outputs}
+    dequantizing = [op for op in region_cut.ops if op.kind is DEQUANTIZE]
+    return {op.outputs[0]: op.nodes[0] for op in dequantizing if op.outputs[0] in region_cut.outputs}
 
 
 def _is_quantized_but_for_output(node: NodeProto | None, makers: Mapping[str, NodeProto]) -> bool:
@@ -69,13 +69,13 @@ def _pair(
     name: str, grid: NodeProto, readers: Iterable[NodeProto], makers: Mapping[str, NodeProto]
 ) -> tuple[NodeProto, NodeProto]:
     """A pair of conversions with a given scale, between a tensor and some of its readers."""
-    there, back = f"{name}.bytes", f"{name}.on_grid"
-    while there in makers or back in makers:
-        there, back = f"{there}_", f"{back}_"
+    quantized, dequantized = f"{name}.bytes", f"{name}.on_grid"
+    while quantized in makers or dequantized in makers:
+        quantized, dequantized = f"{quantized}_", f"{dequantized}_"
     for node in readers:
-        node.input[:] = [back if given == name else given for given in node.input]
+        node.input[:] = [dequantized if given == name else given for given in node.input]
     scale = list(grid.input[1:])
     return (
-        helper.make_node(QUANTIZE_LINEAR, [name, *scale], [there], there),
-        helper.make_node(DEQUANTIZE_LINEAR, [there, *scale], [back], back),
+        helper.make_node(QUANTIZE_LINEAR, [name, *scale], [quantized], quantized),
+        helper.make_node(DEQUANTIZE_LINEAR, [quantized, *scale], [dequantized], dequantized),
     )
