@@ -40,7 +40,10 @@ SCHEMA = "lth-kernel-benchmark/1"
 
 @dataclass(frozen=True)
 class Contest:
-    """What is compared. instruction: of the region, that is timed; node: in the name of the dense one."""
+    """What is compared.
+
+    instruction: of the region, that is timed; node: in the name of the dense one; bytes: of a value.
+    """
 
     dense: Callable[[Layer, np.ndarray], ModelProto]
     region: Callable[[Layer, np.ndarray], ModelProto]
@@ -48,23 +51,29 @@ class Contest:
     densest: str
     instruction: int
     node: str
+    bytes: int
 
 
 CONTESTS = {
-    "fp32": Contest(dense_model, region_model, STRUCTURES, "out2", 1, "Conv"),
-    "int8": Contest(quantized_model, quantized_region_model, ("single", "in4", "2x4"), "2x4", 2, "QLinearConv"),
+    "fp32": Contest(dense_model, region_model, STRUCTURES, "out2", 1, "Conv", 4),
+    "int8": Contest(quantized_model, quantized_region_model, ("single", "in4", "2x4"), "2x4", 2, "QLinearConv", 1),
 }
 """densest: the structure that stands for layers without zeros."""
 
 
 @dataclass(frozen=True)
 class Sparse:
-    """One mask of a layer; gmacs: giga multiplications by non-zero weights a second; ratio: times as fast as dense."""
+    """One mask of a layer.
+
+    gmacs: giga multiplications by non-zero weights a second; gbytes: gigabytes of activations read and written a
+    second; ratio: times as fast as dense.
+    """
 
     sparsity: float
     structure: str
     ms: float
     gmacs: float
+    gbytes: float
     ratio: float
 
 
@@ -97,14 +106,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def read_layers(path: Path) -> list[Layer]:
-    """The layers of a text file: five numbers a line; # starts a comment line."""
+    """The layers of a text file: five numbers a line, and six of a grouped layer; # starts a comment line."""
     lines = [row for row in path.read_text().splitlines() if row and not row.startswith("#")]
     return [Layer(*map(int, row.split())) for row in lines]
 
 
 def measured(layer: Layer, contest: Contest, levels: Sequence[float], rounds: int) -> Row:
     rng = np.random.default_rng(0)
-    weight = rng.standard_normal((layer.outputs, layer.inputs, layer.kernel, layer.kernel)).astype(np.float32)
+    weight = rng.standard_normal(layer.weight_shape).astype(np.float32)
+    levels = levels if layer.groups < layer.inputs else [0.0]  # zeros of depthwise layers are multiplied too
     feeds = {"x": rng.standard_normal((1, layer.inputs, layer.size, layer.size)).astype(np.float32)}
     with tempfile.TemporaryDirectory(prefix="lth-kernels-") as folder:
         profile = Path(folder) / "kernels.jsonl"
@@ -127,7 +137,9 @@ def measured(layer: Layer, contest: Contest, levels: Sequence[float], rounds: in
             found = json.loads(profile.read_text().splitlines()[-1])
             ms = found["median_ns"][contest.instruction] / 1e6
             macs = layer.macs * float(kept[mask].mean())
-            row.sparse.append(Sparse(*mask, round(ms, 4), round(macs / ms / 1e6, 1), round(dense_ms / ms, 3)))
+            gbytes = sum(layer.pixels) * contest.bytes / ms / 1e6
+            rates = (round(rate, 1) for rate in (macs / ms / 1e6, gbytes))
+            row.sparse.append(Sparse(*mask, round(ms, 4), *rates, round(dense_ms / ms, 3)))
     return row
 
 
@@ -170,9 +182,11 @@ def session(model: ModelProto, *, library: bool = False, profile_in: Path | None
 
 def line(row: Row) -> str:
     layer = row.layer
-    name = f"{layer.inputs}->{layer.outputs} {layer.kernel}x{layer.kernel}/{layer.stride} @{layer.size}"
+    groups = f" {layer.groups} groups" if layer.groups > 1 else ""
+    name = f"{layer.inputs}->{layer.outputs} {layer.kernel}x{layer.kernel}/{layer.stride} @{layer.size}{groups}"
     masks = "  ".join(
-        f"{s.sparsity:.0%} {s.structure} {s.ms:.2f} ms x{s.ratio:.2f} ({s.gmacs:.0f})" for s in row.sparse
+        f"{s.sparsity:.0%} {s.structure} {s.ms:.2f} ms x{s.ratio:.2f} ({s.gmacs:.0f} GMAC/s, {s.gbytes:.0f} GB/s)"
+        for s in row.sparse
     )
     return f"{name:24} dense {row.dense_ms:.2f} ms ({row.dense_gmacs:.0f} GMAC/s)  {masks}"
 

@@ -30,11 +30,22 @@ class Layer:
     kernel: int
     stride: int
     size: int
+    groups: int = 1
+
+    @property
+    def weight_shape(self) -> tuple[int, int, int, int]:
+        """As ONNX stores the weight."""
+        return self.outputs, self.inputs // self.groups, self.kernel, self.kernel
+
+    @property
+    def pixels(self) -> tuple[int, int]:
+        """Values of the input, and of the output."""
+        return self.inputs * self.size**2, self.outputs * (-(-self.size // self.stride)) ** 2
 
     @property
     def macs(self) -> int:
         """Multiplications of the dense layer."""
-        return self.inputs * self.outputs * self.kernel**2 * (-(-self.size // self.stride)) ** 2
+        return self.pixels[1] * self.inputs // self.groups * self.kernel**2
 
     @property
     def window(self) -> Window:
@@ -51,7 +62,7 @@ def dense_model(layer: Layer, weight: Array) -> ModelProto:
 
 def region_model(layer: Layer, weight: Array) -> ModelProto:
     """The same as a region."""
-    conv = Conv(0, 0, None, layer.window, act=Act("relu"))
+    conv = Conv(0, 0, None, layer.window, layer.groups, act=Act("relu"))
     weights = (Weight("dense", "f32", weight.shape, None, 1),)
     return _region(layer, weights, (Load(0, layer.inputs), conv), [weight.astype(np.float32)])
 
@@ -83,7 +94,7 @@ def quantized_region_model(layer: Layer, weight: Array) -> ModelProto:
         Weight("dense", "f32", scales.shape, None, 2),
         Weight("dense", "s32", bias.shape, None, 3),
     )
-    conv = QConv(1, 0, 1, 2, layer.window, act=Act("relu"), out=OUTPUT)
+    conv = QConv(1, 0, 1, 2, layer.window, layer.groups, act=Act("relu"), out=OUTPUT)
     return _region(
         layer, weights, (Load(0, layer.inputs), Quantize(0, INPUT), conv, Dequantize(2)), [values, scales, bias]
     )
@@ -99,7 +110,8 @@ def quantized(weight: Array) -> tuple[Array, Array, Array]:
 
 def _conv(layer: Layer, x: str, weight: str, made: str, *bias: str) -> Any:
     pads = [layer.kernel // 2] * 4
-    return helper.make_node("Conv", [x, weight, *bias], [made], strides=[layer.stride] * 2, pads=pads)
+    strides = [layer.stride] * 2
+    return helper.make_node("Conv", [x, weight, *bias], [made], strides=strides, pads=pads, group=layer.groups)
 
 
 def _region(

@@ -44,7 +44,8 @@ class Rates(Section):
 
     dense: over all weights, in a stock runtime. sparse: over the non-zero ones, in the kernels, where there are many.
     With k of them left between an input and an output channel, on average, and n output channels, a layer takes
-    1 + traffic / k + packing / (k n) times as long: for the sums that go to and fro, and for copying its inputs.
+    1 + traffic / k + packing / (k n) times as long: for the sums that go to and fro, and for copying its inputs. Of
+    depthwise layers k counts zeros too.
     """
 
     dense: Annotated[float, Field(gt=0)]
@@ -64,6 +65,8 @@ class ByteRates(Section):
     pointwise: Rates = Rates(dense=200, sparse=172, traffic=0.05, packing=5)
     stem: Rates = Rates(dense=60, sparse=150)
     rows: Rates = Rates(dense=185, sparse=145, traffic=0.05, packing=5)
+    grouped: Rates = Rates(dense=30, sparse=90, traffic=0.3, packing=15)
+    depthwise: Rates = Rates(dense=10, sparse=45, traffic=10)
     pairs: Annotated[float, Field(gt=0)] = 1.19
     layout_dense: Annotated[float, Field(gt=0)] = 0.98
 
@@ -79,6 +82,8 @@ class CostTable(Section):
     pointwise: Rates = Rates(dense=54, sparse=44, traffic=0.05, packing=4)
     stem: Rates = Rates(dense=38, sparse=46)
     rows: Rates = Rates(dense=50, sparse=42, traffic=0.03, packing=4)
+    grouped: Rates = Rates(dense=16, sparse=40, traffic=0.3, packing=15)
+    depthwise: Rates = Rates(dense=33, sparse=45, traffic=13)
     paired_traffic: Annotated[float, Field(ge=0)] = Field(
         0.5, description="share of the traffic where two output channels have the same zeros"
     )

@@ -15,12 +15,12 @@ import numpy.typing as npt
 from lth_deploy.arrays import Array
 from lth_deploy.compiler.artifact.packed_weight import StoredWeight
 from lth_deploy.compiler.regions.match.quad_density import kept_quads
-from lth_deploy.compiler.regions.match.region_op import QUANTIZE, RegionOp, outputs_first
+from lth_deploy.compiler.regions.match.region_op import QUANTIZE, RegionOp, is_depthwise, outputs_first
 from lth_deploy.compiler.regions.partition.cut import Cut
 from lth_deploy.config.target import ByteRates, CostTable, Rates
 from lth_deploy.kernels.program.limits import QUAD
 
-LayerClass = Literal["stem", "conv", "pointwise", "rows"]
+LayerClass = Literal["stem", "conv", "pointwise", "rows", "grouped", "depthwise"]
 
 _STEM_CHANNELS = 4
 _FULL_PAIRS = 0.9
@@ -41,6 +41,8 @@ def layer_class(op: RegionOp, shape: tuple[int, ...]) -> LayerClass:
     """The class that a layer's rates are kept under. shape: of its weight, as it is stored."""
     if op.rows:
         return "rows"
+    if op.groups > 1:
+        return "depthwise" if is_depthwise(op, shape) else "grouped"
     if not op.kind.transposed and shape[1] <= _STEM_CHANNELS:
         return "stem"
     return "pointwise" if op.window.kernel == (1, 1) else "conv"
@@ -63,10 +65,11 @@ def layer_cost(op: RegionOp, stored: StoredWeight, times: int, table: CostTable,
             cost = _bytes_cost(kind, weights, times, table.int8)
         # Of single images the rates know, as they were fitted to whole backbones.
         return Cost(cost.sparse * lanes, cost.dense) if batch > 1 else cost
-    nonzeros = int(np.count_nonzero(weights))
+    depthwise = kind == "depthwise"
+    nonzeros = weights.size if depthwise else int(np.count_nonzero(weights))
     outputs, inputs = weights.shape[:2]
     kept = max(nonzeros, 1) / (outputs * inputs)
-    traffic = rates.traffic * (table.paired_traffic if runs_in_pairs(weights) else 1.0)
+    traffic = rates.traffic * (table.paired_traffic if not depthwise and runs_in_pairs(weights) else 1.0)
     longer = lanes * (1.0 + traffic / kept + rates.packing / (kept * outputs))
     return Cost(nonzeros * times * longer / rates.sparse / 1e6, weights.size * times / dense_rate / 1e6)
 
@@ -95,6 +98,8 @@ def _bytes_cost(kind: LayerClass, weights: Array, times: int, table: ByteRates) 
         return float(computed * times * longer / rate / 1e6)
 
     dense = weights.size * times / rates.dense / 1e6
+    if kind == "depthwise":
+        return Cost(ms(weights.size, rates.sparse), dense)
     layout = weights.size * times / rates.sparse / 1e6 if kind == "stem" else dense / table.layout_dense
     return Cost(min(ms(4 * quads, rates.sparse), ms(8 * pairs, rates.sparse * table.pairs), layout), dense)
 

@@ -8,7 +8,7 @@ from onnx import ModelProto
 from lth_deploy.compiler.artifact.packed_weight import StoredWeight, stored_weights
 from lth_deploy.compiler.planning.cost_model import Cost, conversion_ms, layer_class, layer_cost
 from lth_deploy.compiler.regions.codegen.build import RegionPlan, Verdict, build_regions, zeros_from
-from lth_deploy.compiler.regions.match.region_op import RegionOp
+from lth_deploy.compiler.regions.match.region_op import RegionOp, is_depthwise
 from lth_deploy.compiler.regions.partition.cut import Cut
 from lth_deploy.config.target import Target
 
@@ -55,7 +55,7 @@ def plan_regions(packed: ModelProto, target: Target, facts: Facts) -> tuple[Mode
             return too_full
         batch = facts.batches.get(weight.name, 1)
         cost = costs.setdefault(weight.name, layer_cost(op, weight, times, target.costs, batch))
-        if op.kind.quantized:
+        if op.kind.quantized and not is_depthwise(op, weight.shape):
             return None if cost.sparse <= _CUT * cost.dense or not facts.by_table else _predicted(cost)
         predicted_faster = cost.sparse < cost.dense
         if predicted_faster and facts.by_table and layer_class(op, weight.shape) == "stem":

@@ -297,7 +297,7 @@ def _declined(change: str) -> Graph:
     ("change", "reason"),
     [
         ("zeros", "zeros: dense kernels"),
-        ("depthwise", "too thin"),
+        ("depthwise", "multiply zeros too"),
         ("auto_pad", "auto_pad"),
         ("kernel", "beyond the kernels"),
         ("computed", "computed, not stored"),

@@ -15,7 +15,7 @@ from lth_deploy.compiler.regions.classify import classified
 from lth_deploy.compiler.regions.codegen.fallback_function import PROGRAM, function
 from lth_deploy.compiler.regions.codegen.program_builder import Translation, translate
 from lth_deploy.compiler.regions.match.quad_density import quad_density
-from lth_deploy.compiler.regions.match.region_op import RegionOp, outputs_first
+from lth_deploy.compiler.regions.match.region_op import RegionOp, is_depthwise, outputs_first
 from lth_deploy.compiler.regions.partition.cut import Cut, cut, shape_nodes
 from lth_deploy.compiler.regions.partition.grow import grow, read_by
 from lth_deploy.compiler.regions.partition.qdq_boundary import restore_qdq
@@ -50,6 +50,9 @@ class RegionPlan:
     outside: dict[str, str]
 
 
+DEPTHWISE = "depthwise layers multiply zeros too: one is in a region only where it connects other layers"
+
+
 def zeros_from(least: float, quads: float | None = None) -> Verdict:
     """The verdict that looks at nothing but the share of zeros; of quantized layers at that of empty quads.
 
@@ -58,6 +61,8 @@ def zeros_from(least: float, quads: float | None = None) -> Verdict:
     least_quads = least if quads is None else quads
 
     def verdict(op: RegionOp, stored: StoredWeight) -> str | None:
+        if is_depthwise(op, stored.shape):
+            return DEPTHWISE
         weights = outputs_first(op, stored.weights())
         if op.kind.quantized:
             share = 1.0 - quad_density(weights)

@@ -1,7 +1,7 @@
 """What a region can be made of: nodes, or small groups of them, that have an instruction."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from onnx import NodeProto
@@ -80,6 +80,11 @@ class RegionOp:
         working = [node for node in self.nodes if node.op_type not in CONVERSIONS]
         first = (working or self.nodes)[0]
         return first.name or first.output[0]
+
+
+def is_depthwise(op: RegionOp, shape: Sequence[int]) -> bool:
+    """Whether each output of a layer reads one channel: zeros of such weights save nothing. shape: of the weight."""
+    return op.groups > 1 and shape[1] == 1
 
 
 def outputs_first(op: RegionOp, weights: Array) -> Array:

@@ -19,9 +19,6 @@ from lth_deploy.kernels.program.ops.conv import Conv, QConv
 CONV = Kind("conv", has_weight=True, fuses=True)
 QCONV = Kind("qconv", has_weight=True, quantized=True, fuses=True)
 
-MIN_GROUP = 8
-"""Fewest input channels of a group: depth-wise convolutions gain nothing from zeros."""
-
 
 def _layer(context: MatchContext, place: int, node: NodeProto) -> RegionOp:
     if context.is_dequantized(node.input[1]):
@@ -36,7 +33,6 @@ def _match_conv(context: MatchContext, place: int, node: NodeProto) -> RegionOp:
     require(len(dims) == 4, f"a convolution of {len(dims) - 2} dimensions")
     context.require_plane(node.input[0])
     groups = attribute(node, "group", 1)
-    require(groups == 1 or dims[1] >= MIN_GROUP, f"{groups} groups of {dims[1]} channels: too thin for sparse kernels")
     aligned = groups == 1 or (dims[1] % QUAD == 0 and dims[0] // groups % QUAD == 0)
     require(layer.kind is CONV or aligned, f"{groups} quantized groups of {dims[1]} channels: no multiple of {QUAD}")
     window = window_of(node, (dims[2], dims[3]))

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "execute/run_dense.h"
+#include "execute/run_depthwise.h"
 #include "execute/tasks.h"
 #include "plan/caches.h"
 
@@ -245,6 +246,7 @@ class ConvTask {
 }  // namespace
 
 void run_conv(const ConvCall& call, Parallel& parallel, Workspace& workspace, std::atomic<int>& threads) {
+  if (call.conv->depthwise.used()) return run_depthwise(call, parallel, workspace, threads);
   if (call.conv->dense.form != DenseForm::kNone) return run_dense(call, parallel, workspace, threads);
   int lines = 1;
   for (const Tile& t : *call.tiles) lines = std::max(lines, t.th * t.tw);

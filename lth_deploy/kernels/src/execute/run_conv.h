@@ -33,7 +33,7 @@ struct ConvCall {
   Window window;
   bool contiguous = false;  // 1x1, stride 1: reads the line that it writes
   int n = 1;
-  int out_w = 1;            // lines in a row of the output
+  int out_h = 1, out_w = 1; // rows of lines of the output, and lines in a row
   Planes source, out, add;  // add: the residual, if there is one
   Matrix matrix;            // instead of `source`
   Finish finish;

@@ -75,6 +75,7 @@ struct PackTile {
   int channel_lines = 0;     // lines from one channel of the packed tile to the next
   uint32_t fill = 0;         // the cell outside of the image
   uint32_t* tile = nullptr;
+  uint32_t* rows = nullptr;  // where lanes do not agree: memory for a row of source lines of each channel; null for none
 };
 
 // One (channel, tap) of a block that is packed tap by tap.
@@ -138,6 +139,24 @@ struct Rows {
 };
 
 using RowsFn = void (*)(const Rows&);
+
+// One plane of a depthwise convolution: a channel of float32, or a cell of four uint8.
+struct DepthwisePlane {
+  const uint32_t* source = nullptr;  // the line that the first tap of output line (0, 0) reads: in a packed tile, or in place
+  int pitch = 0;                     // lines from one row of the source to the next
+  int kh = 1, kw = 1, sh = 1, sw = 1, dh = 1, dw = 1;
+  const uint32_t* weight = nullptr;  // kh x kw float32; of a cell as DepthwiseWeights has them
+  const uint32_t* bias = nullptr;    // of the channel; of the four channels
+  int th = 0, tw = 0;                // lines of the output
+  float* out = nullptr;              // its line (0, 0)
+  const float* add = nullptr;        // the residual, laid out as out; may be null
+  int out_pitch = 0;                 // lines from one row of the output to the next
+  Finish finish;
+  const Requantize* requantize = nullptr;  // of cells
+  size_t out_channel = 0;                  // of cells that become float32: cells from one channel to the next
+  int channels = 0;                        // ... and channels that exist
+  uint32_t* columns = nullptr;             // of cells: memory for a row of transposed columns
+};
 
 enum Family { kTile3 = 0, kTile3Stride2 = 1, kTile7Stride2 = 2, kRun = 3 };
 
@@ -262,6 +281,7 @@ struct Isa {
                          int dh, int dw, uint32_t* lines);
   // Sum of weight[i] times the lines at at[i].
   void (*weighted_sum)(const float* const* at, const float* weight, int n, int lines, float* out);
+  void (*depthwise)(const DepthwisePlane&);
   const Int8Kernels* int8;
   Tuning single_tuning, pair_tuning;
   const DenseKernels* dense = nullptr;  // null where there is none

@@ -63,6 +63,7 @@ void plan(const Compiled& c, Plan& plan, int i) {
 void run(Call& call, int i, const Instr& in) {
   const Window& w = in.window;
   ConvCall conv = layer_call(call, i, in);
+  conv.out_h = call.tensor(i).plane.h;
   conv.out_w = call.tensor(i).plane.w;
   conv.contiguous = w.kh * w.kw * w.sh * w.sw == 1 && w.pt + w.pl == 0 &&
                     same_plane(call.tensor(i).plane, call.tensor(in.args[0]).plane);

@@ -231,7 +231,7 @@ const Tuning& tuning_of(const PackedConv& conv, const Isa& isa) {
 }
 
 size_t PackedConv::bytes() const {
-  size_t total = dense.rows.size() * sizeof(MatrixRow) + count.size() * 2 + offset.size() * 2 + value.size() * 4 + bias.size() * 4;
+  size_t total = depthwise.value.size() * 4 + dense.rows.size() * sizeof(MatrixRow) + count.size() * 2 + offset.size() * 2 + value.size() * 4 + bias.size() * 4;
   for (const Block& b : blocks) {
     total += sizeof(Block) + b.channels.size() * 4 + b.taps.size() * sizeof(ChannelTap) + b.start.size() * 4;
   }
@@ -263,8 +263,14 @@ void pack_entries(PackedConv& conv, std::vector<Entry> entries, int out_channels
 
 PackedConv pack_conv(const Weight& weight, const Weight* bias, int groups, const Window& window, const Isa& isa) {
   PackedConv conv;
-  pack_entries(conv, single_entries(weight, window), static_cast<int>(weight.dims[0]), static_cast<int>(weight.dims[1]),
-               groups, window, isa);
+  if (is_depthwise(weight, groups)) {
+    conv.out_channels = static_cast<int>(weight.dims[0]);
+    conv.groups = groups;
+    conv.depthwise = depthwise_weights(weight, groups);
+  } else {
+    pack_entries(conv, single_entries(weight, window), static_cast<int>(weight.dims[0]), static_cast<int>(weight.dims[1]),
+                 groups, window, isa);
+  }
   conv.bias = full_bias(bias, conv.out_channels);
   return conv;
 }

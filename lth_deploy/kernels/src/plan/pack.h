@@ -9,6 +9,7 @@
 
 #include "isa/isa.h"
 #include "plan/pack_dense.h"
+#include "plan/pack_depthwise.h"
 #include "program/program.h"
 #include "program/weights.h"
 
@@ -40,6 +41,7 @@ struct PackedConv {
   std::vector<uint32_t> value;  // bits of a float32, or four int8
   std::vector<uint32_t> bias;   // bits of float32; of int8 see Int8Rows
   DenseWeights dense;           // of int8: instead of all records
+  DepthwiseWeights depthwise;   // instead of all records
 
   int rows() const { return pairs ? (out_channels + 1) / 2 : out_channels; }
   size_t bytes() const;

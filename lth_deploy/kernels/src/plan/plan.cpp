@@ -64,6 +64,7 @@ std::vector<Shape> output_shapes(const Program& program, const Plan& plan) {
 
 std::vector<Tile> tiles_of(const Compiled& c, int instr, const PlaneShape& out, const Window& window) {
   const PackedConv& conv = c.convs[c.conv_of[instr]];
+  if (conv.depthwise.used()) return {};
   return conv.dense.form != DenseForm::kNone ? choose_dense_tiles(conv, out, window) : choose_tiles(conv, out, *c.isa);
 }
 

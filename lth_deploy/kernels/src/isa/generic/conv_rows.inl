@@ -24,8 +24,9 @@
 #define LTH_LOADED_ONCE(line) static_cast<void>(line)
 #endif
 
-template <int TH, int TW>
-inline __attribute__((always_inline)) void write_out(F (&acc)[TH * TW], const Rows& a, float* out, const float* add) {
+// Where: says how the lines of the output lie, and how they are finished.
+template <int TH, int TW, class Where>
+inline __attribute__((always_inline)) void write_out(F (&acc)[TH * TW], const Where& a, float* out, const float* add) {
   if (add != nullptr) {
 #pragma GCC unroll 8
     for (int i = 0; i < TH; ++i) {

@@ -24,6 +24,7 @@ namespace {
 #include "isa/generic/int8_epilogue.inl"
 #include "isa/generic/int8_elementwise.inl"
 #include "isa/generic/weighted_sum.inl"
+#include "isa/generic/depthwise.inl"
 #include "isa/generic/tile_dispatch.inl"
 
 constexpr Int8Kernels kInt8Kernels = {LTH_ISA_NAME,         single_kernel<Int8>,    pair_kernel<Int8>,
@@ -33,7 +34,8 @@ constexpr Isa kIsa = {
     LTH_ISA_NAME, kLanes,     LTH_MAX_ACC,    LTH_TILE_W,  LTH_MAX_RUN,  LTH_PAIR_ACC, single_kernel<Float32>,
     pair_kernel<Float32>,      pack_tile,      pack_run,    load_plane,   store_plane,  load_rows,
     store_rows,   max_pool,   resample,       interpolate, add_lines,    load_quantized,   store_quantized,
-    quantize,     dequantize, add_quantized,      max_pool_quantized,            weighted_sum, &kInt8Kernels,
+    quantize,     dequantize, add_quantized,      max_pool_quantized,            weighted_sum, depthwise,
+    &kInt8Kernels,
     LTH_SINGLE_TUNING,        LTH_PAIR_TUNING};
 
 }  // namespace

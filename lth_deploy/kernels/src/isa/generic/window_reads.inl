@@ -96,3 +96,25 @@ inline PlainSpan plain_span(const Axis* axis, int count) {
   }
   return span;
 }
+
+// Takes lanes of a line into some lanes of another.
+#if LTH_LANES == 16 && defined(__AVX512BW__)
+struct LanePick {
+  __m512i index;
+  __mmask16 mask;
+
+  LanePick(I from, I into) : index((__m512i)from), mask(_mm512_movepi32_mask((__m512i)into)) {}
+  inline __attribute__((always_inline)) I merged(I line, const void* from) const {
+    return (I)_mm512_mask_permutexvar_epi32((__m512i)line, mask, index, (__m512i)load_cells(from));
+  }
+};
+#else
+struct LanePick {
+  I index, mask;
+
+  LanePick(I from, I into) : index(from), mask(into) {}
+  inline __attribute__((always_inline)) I merged(I line, const void* from) const {
+    return line | (__builtin_shuffle(load_cells(from), index) & mask);
+  }
+};
+#endif
