@@ -1,6 +1,6 @@
 """The weight layers of any ONNX model: which tensors are weights, who uses them, what forbids packing."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ from lth_deploy.arrays import Array
 from lth_deploy.compiler.artifact.half_weights import HALF_TYPES, half_obstacles
 from lth_deploy.compiler.artifact.inline_regions import expand_regions
 from lth_deploy.compiler.artifact.packed_weight import StoredWeight, stored_weights
+from lth_deploy.compiler.model.fixed_layers import fixed_layers
 from lth_deploy.compiler.model.operators import traits_of
 from lth_deploy.compiler.model.traverse import all_nodes
 from lth_deploy.formats import FORMATS
@@ -54,8 +55,12 @@ def weight_layers(model: ModelProto) -> list[WeightLayer]:
     users: dict[str, list[NodeProto]] = {}
     for node, weight in weight_users(model, stored):
         users.setdefault(weight, []).append(node)
-    halves = half_obstacles(model)
-    return [_layer(stored[name], nodes, name in overridable, halves) for name, nodes in users.items()]
+    halves, fixed = half_obstacles(model), fixed_layers(model)
+    layers = []
+    for name, nodes in users.items():
+        known = next((fixed[node.output[0]] for node in nodes if node.output[0] in fixed), halves.get(name))
+        layers.append(_layer(stored[name], nodes, name in overridable, known))
+    return layers
 
 
 def weight_users(model: ModelProto, stored: dict[str, StoredWeight]) -> Iterator[tuple[NodeProto, str]]:
@@ -81,9 +86,7 @@ def _source(name: str, producers: dict[str, NodeProto], stored: dict[str, Stored
     return None
 
 
-def _layer(
-    stored: StoredWeight, nodes: list[NodeProto], overridable: bool, halves: Mapping[str, str | None]
-) -> WeightLayer:
+def _layer(stored: StoredWeight, nodes: list[NodeProto], overridable: bool, obstacle: str | None) -> WeightLayer:
     weights = stored.weights()
     first = nodes[0]
     group = next((int(a.i) for a in first.attribute if a.name == "group"), 1)
@@ -96,7 +99,7 @@ def _layer(
         zeros=weights.size - int(np.count_nonzero(weights)),
         group=group,
         stored=stored,
-        obstacle=halves.get(stored.name) or _obstacle(stored, weights, overridable),
+        obstacle=obstacle or _obstacle(stored, weights, overridable),
     )
 
 

@@ -13,6 +13,7 @@ import onnx
 from onnx import NodeProto, OperatorSetIdProto, TensorProto, TypeProto, helper, numpy_helper
 
 from lth_deploy.compiler.artifact.packed_weight import tensor_bytes
+from lth_deploy.compiler.importing.light_copy import AS_VALUES
 from lth_deploy.compiler.model.operators import traits_of
 from lth_deploy.errors import ArtifactError
 
@@ -24,9 +25,6 @@ MAX_PRODUCTS = 1 << 31
 
 FREE_BYTES = 64 << 20
 """So much may always be made of nothing; beyond it, constants may grow four times."""
-
-_AS_VALUES = 4096
-"""Constants of at most so many bytes may be shapes, and are shown to shape inference with their values."""
 
 
 class NotFoldedError(Exception):
@@ -81,7 +79,7 @@ class Evaluator:
 
     def _model(self, node: NodeProto, inputs: Mapping[str, TensorProto], *, as_inputs: bool) -> onnx.ModelProto:
         """A model of the node alone; as_inputs: whether large constants are only inputs of their type and shape."""
-        shown = {name: one for name, one in inputs.items() if not as_inputs or tensor_bytes(one) <= _AS_VALUES}
+        shown = {name: one for name, one in inputs.items() if not as_inputs or tensor_bytes(one) <= AS_VALUES}
         graph = helper.make_graph(
             [node],
             "folded",

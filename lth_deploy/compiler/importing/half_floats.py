@@ -23,6 +23,9 @@ from lth_deploy.compiler.model.traverse import (
     used_names,
 )
 
+WIDE = ".float32"
+"""What the name of a value of half precision gets where it is computed in float32."""
+
 
 def widen_halves(model: ModelProto) -> list[str]:
     """Convert, in place, layers of half precision with constant weights; what was done.
@@ -88,7 +91,7 @@ class _Widening:
         self._nodes.append(node)
         for place, name in enumerate(node.output):
             if name and (place == 0 or not traits_of(node.op_type).first_output_only):
-                node.output[place] = twin = unused_name(f"{name}.float32", self._names)
+                node.output[place] = twin = unused_name(f"{name}{WIDE}", self._names)
                 self._wide[name], self._kinds[name] = twin, kind
                 self._narrow.add(name)
                 self._nodes.append(helper.make_node("Cast", [twin], [name], f"narrow:{name}", to=kind))
@@ -102,7 +105,7 @@ class _Widening:
             return self._wide[name]
         if node.op_type == "BatchNormalization" and place > 0 and name not in self._halves:
             return name  # statistics may be float32 already
-        twin = self._wide[name] = unused_name(f"{name}.float32", self._names)
+        twin = self._wide[name] = unused_name(f"{name}{WIDE}", self._names)
         self._nodes.append(helper.make_node("Cast", [name], [twin], f"widen:{name}", to=TensorProto.FLOAT))
         return twin
 

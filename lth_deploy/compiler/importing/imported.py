@@ -1,9 +1,10 @@
 """A model from anywhere, beside the normalized form of it that all passes work on."""
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 
-from onnx import ModelProto
+from onnx import ModelProto, TensorProto
 
 from lth_deploy.compiler.artifact.inline_regions import expand_regions
 from lth_deploy.compiler.importing.constants import drop_copies, lift_constants
@@ -14,8 +15,11 @@ from lth_deploy.compiler.importing.half_floats import widen_halves
 from lth_deploy.compiler.importing.hoisted import hoist_constants
 from lth_deploy.compiler.importing.opsets import raise_versions
 from lth_deploy.compiler.importing.parameters import parameters_of
+from lth_deploy.compiler.importing.plain.folded_layer import FoldedLayer
+from lth_deploy.compiler.importing.plain.steps import make_plain
 from lth_deploy.compiler.importing.sparse_tensors import densify
 from lth_deploy.compiler.importing.unpacked import unpack_model
+from lth_deploy.compiler.model.input_sizes import Sizes
 from lth_deploy.compiler.model.normalized_model import NormalizedModel
 from lth_deploy.compiler.model.traverse import all_nodes
 
@@ -26,24 +30,36 @@ log = logging.getLogger(__name__)
 class ImportedModel:
     """What a user gave, and what the passes work on.
 
-    original: exactly as it was given; never changed. notes: what normalizing it did, one clause each.
+    original: exactly as it was given; never changed. notes: what normalizing it did, one clause each. layers: those
+    that absorbed operators around them. done: names of steps and of weights that `without` leaves out, in order.
+    keep_inputs, sizes: with what it was imported.
     """
 
     original: ModelProto
     normalized: NormalizedModel
     notes: tuple[str, ...] = ()
+    layers: tuple[FoldedLayer, ...] = ()
+    done: tuple[str, ...] = ()
+    keep_inputs: bool = False
+    sizes: Sizes = field(default_factory=dict)
+
+    def without(self, names: Collection[str]) -> "ImportedModel":
+        """The same model, imported again without some of what was done."""
+        return imported_silently(
+            self.original, keep_inputs=self.keep_inputs, plain=True, sizes=self.sizes, without=names
+        )
 
 
-def import_model(original: ModelProto, *, keep_inputs: bool = False, keep_packed: bool = False) -> ImportedModel:
-    """Normalize a model, dense or packed; the log says what was done.
+def import_model(original: ModelProto, *, keep_inputs: bool = False, sizes: Sizes | None = None) -> ImportedModel:
+    """Normalize a model, dense or packed, and bring it to the plain form; the log says what was done.
 
-    keep_inputs: whether initializers that are graph inputs, and that a caller may replace, stay so. keep_packed:
-    whether packed weights stay packed, to be looked at.
+    keep_inputs: whether initializers that are graph inputs, and that a caller may replace, stay so. sizes: of inputs
+    that are fixed.
 
     Raises:
         ArtifactError: a packed or sparse tensor is damaged, or an operator cannot be converted exactly.
     """
-    imported = imported_silently(original, keep_inputs=keep_inputs, keep_packed=keep_packed)
+    imported = imported_silently(original, keep_inputs=keep_inputs, plain=True, sizes=sizes or {})
     if imported.notes:
         log.info("import: %s", "; ".join(imported.notes))
     return imported
@@ -60,23 +76,42 @@ def normalize(model: ModelProto) -> NormalizedModel:
     return imported_silently(model, keep_inputs=True).normalized
 
 
-def imported_silently(original: ModelProto, *, keep_inputs: bool, keep_packed: bool = False) -> ImportedModel:
+def imported_silently(
+    original: ModelProto,
+    *,
+    keep_inputs: bool,
+    keep_packed: bool = False,
+    plain: bool = False,
+    sizes: Sizes | None = None,
+    without: Collection[str] = (),
+) -> ImportedModel:
     """`import_model` without a line in the log.
+
+    keep_packed: whether packed weights stay packed, to be looked at. plain: whether to bring the model to the plain
+    form; otherwise only weights are computed. without: steps and weights of layers that are left as they are.
 
     Raises:
         ArtifactError: see `import_model`.
     """
-    plain = _without_regions(original) if keep_packed else unpack_model(original)
-    densify(plain)
-    plain, notes = inline_functions(plain)
-    notes += freeze_inputs(plain, keep=keep_inputs)
-    notes += raise_versions(plain)
-    notes += hoist_constants(plain)
-    notes += lift_constants(plain, {name for node in all_nodes(plain.graph) for name in parameters_of(node)})
-    drop_copies(plain)
-    notes += fold_parameters(plain)
-    notes += widen_halves(plain)
-    return ImportedModel(original, NormalizedModel(plain), tuple(notes))
+    model = _without_regions(original) if keep_packed else unpack_model(original)
+    densify(model)
+    model, notes = inline_functions(model)
+    notes += freeze_inputs(model, keep=keep_inputs)
+    named = {name for node in model.graph.node for name in node.output}
+    notes += raise_versions(model)
+    notes += hoist_constants(model)
+    notes += lift_constants(model, {name for node in all_nodes(model.graph) for name in parameters_of(node)})
+    drop_copies(model)
+    notes += fold_parameters(model)
+    halves = {one.name for one in model.graph.initializer if one.data_type == TensorProto.FLOAT16}
+    notes += widen_halves(model)
+    if not plain:
+        return ImportedModel(original, NormalizedModel(model), tuple(notes))
+    form = make_plain(model, named, sizes or {}, without=without, halves=halves)
+    notes += form.notes
+    return ImportedModel(
+        original, NormalizedModel(model), tuple(notes), tuple(form.layers), tuple(form.done), keep_inputs, sizes or {}
+    )
 
 
 def _without_regions(model: ModelProto) -> ModelProto:

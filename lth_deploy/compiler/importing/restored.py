@@ -43,17 +43,40 @@ def original_with_weights(imported: ImportedModel, weights: Mapping[str, Array])
         return imported.original
     model = ModelProto()
     model.CopyFrom(imported.original)
+    weights, biases = _of_original(imported, weights)
     # Each of these gives names to values that have none in the main graph before; the first that are needed are taken.
     steps: list[Callable[[ModelProto], ModelProto]] = [_unpacked, _inlined, _hoisted]
-    while steps and not set(weights) <= _names(model):
+    wanted = {*weights, *biases}
+    while steps and not wanted <= _names(model):
         model = steps.pop(0)(model)
-    lost = sorted(set(weights) - _names(model))
+    lost = sorted(wanted - _names(model))
     if lost:
         raise ArtifactError(
             f"the model as it was given has no value '{lost[0]}' to put weights in; please report this model"
         )
     _put(model, weights)
+    _put_biases(model, biases)
     return model
+
+
+def _of_original(imported: ImportedModel, weights: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
+    """The same weights as what surrounds the layers in the original wants them; biases by what their layer makes."""
+    before = {tensor.name: tensor for tensor in imported.normalized.proto.graph.initializer}
+    put, biases = dict(weights), dict[str, Array]()
+    for layer in imported.layers:
+        names = {layer.weight, layer.bias} - {None}
+        if names.isdisjoint(weights):
+            continue
+        weight, bias = (
+            None if name is None else weights[name] if name in weights else array_of(before[name])
+            for name in (layer.weight, layer.bias)
+        )
+        assert weight is not None
+        put[layer.weight] = layer.original_weight(weight)
+        if bias is not None:
+            biases[layer.output] = layer.original_bias(weight, bias)
+    folded = {layer.bias for layer in imported.layers}
+    return {name: value for name, value in put.items() if name not in folded}, biases
 
 
 def _equal(first: TensorProto, second: TensorProto) -> bool:
@@ -113,6 +136,20 @@ def _put(model: ModelProto, weights: Mapping[str, Array]) -> None:
             graph.initializer.append(tensor)
             if model.ir_version < CONSTANTS_SINCE:
                 graph.input.append(_input(tensor))
+
+
+def _put_biases(model: ModelProto, biases: Mapping[str, Array]) -> None:
+    """Let layers add these, by the name of what each makes."""
+    names = used_names(model)
+    for node in model.graph.node:
+        if node.output and node.output[0] in biases:
+            name = unused_name(f"{node.output[0]}.bias", names)
+            kind = next((one.data_type for one in model.graph.initializer if one.name == node.input[1]), 0)
+            tensor = numpy_helper.from_array(_as_type(biases[node.output[0]], kind), name)
+            model.graph.initializer.append(tensor)
+            if model.ir_version < CONSTANTS_SINCE:
+                model.graph.input.append(_input(tensor))
+            node.input[:] = [*node.input[:2], name]
 
 
 def _tensor(name: str, value: Array, before: TensorProto | None) -> TensorProto:

@@ -9,12 +9,10 @@ import onnx
 from onnx import ModelProto, NodeProto, ValueInfoProto, helper, numpy_helper
 
 from lth_deploy.arrays import Array
-from lth_deploy.compiler.artifact.packed_weight import array_of, tensor_bytes
+from lth_deploy.compiler.artifact.packed_weight import array_of
+from lth_deploy.compiler.importing.light_copy import light_copy
 from lth_deploy.compiler.model.attributes import attribute
 from lth_deploy.compiler.model.traverse import all_graphs, unused_name, used_names
-
-_AS_VALUES = 4096
-"""Constants of at most so many bytes may be shapes, and are shown to shape inference with their values."""
 
 
 class NotExactError(Exception):
@@ -74,31 +72,13 @@ class Rewrite:
             model = self._model
             # Where it fails, what the file itself says is all that is known.
             with suppress(onnx.shape_inference.InferenceError, ValueError, RuntimeError, TypeError):
-                model = onnx.shape_inference.infer_shapes(_light(model))
+                model = onnx.shape_inference.infer_shapes(light_copy(model))
             self._types = {
                 value.name: value
                 for graph in all_graphs(model.graph)
                 for value in (*graph.value_info, *graph.output, *graph.input)
             }
         return self._types
-
-
-def _light(model: ModelProto) -> ModelProto:
-    """The model with large constants as inputs of their type and shape: nothing of them is copied to infer others."""
-    light = ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
-    graph = model.graph
-    light.graph.name = graph.name
-    light.graph.node.extend(graph.node)
-    light.graph.input.extend(graph.input)
-    light.graph.output.extend(graph.output)
-    light.graph.value_info.extend(graph.value_info)
-    given = {value.name for value in graph.input}
-    for tensor in graph.initializer:
-        if tensor_bytes(tensor) <= _AS_VALUES:
-            light.graph.initializer.append(tensor)
-        elif tensor.name not in given:
-            light.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
-    return light
 
 
 Adapter = Callable[[NodeProto, Rewrite], list[NodeProto]]

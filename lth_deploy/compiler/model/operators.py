@@ -58,6 +58,9 @@ class Traits:
     constant_folding: bool = False
     """It computes the same whenever it runs, from its inputs alone: on constants it is computed on import."""
 
+    folded_as: str = ""
+    """What import calls it, in the plural, where it scales or shifts each channel by a constant beside a layer."""
+
     removable_channels: bool = False
     """A layer of which `dead_channels` can take out filters and inputs; both are axes of its weight."""
 
@@ -122,6 +125,7 @@ OPERATORS: Mapping[str, Traits] = {
         first_output_only=True,
         follows_widening=True,
         before_first_layer=True,
+        folded_as="batch norms",
     ),
     "InstanceNormalization": Traits(parameter_inputs=(1, 2), keeps_shape=True, before_first_layer=True),
     **_each("GroupNormalization LayerNormalization", Traits(parameter_inputs=(1, 2), keeps_shape=True)),
@@ -148,9 +152,10 @@ OPERATORS: Mapping[str, Traits] = {
     "PRelu": Traits(parameter_inputs=(1,), keeps_shape=True),
     **_each("Sigmoid Tanh", Traits(keeps_shape=True, constant_folding=True, follows_widening=True)),
     **_each("HardSigmoid Elu Softplus", Traits(keeps_shape=True, follows_widening=True)),
-    **_each("Celu Erf Gelu Mish Selu Softsign ThresholdedRelu", Traits(keeps_shape=True)),
+    **_each("Celu Gelu Mish Selu Softsign ThresholdedRelu", Traits(keeps_shape=True)),
     **_each(
-        "Abs Ceil Exp Floor Log Neg Reciprocal Round Softmax Sqrt", Traits(keeps_shape=True, constant_folding=True)
+        "Abs Ceil Cos Erf Exp Floor Log Neg Reciprocal Round Sin Softmax Sqrt",
+        Traits(keeps_shape=True, constant_folding=True),
     ),
     "MaxPool": replace(_LOCAL_POOL, keeps_range=True, first_output_only=True, trained_quantized=True),
     **_each("AveragePool GlobalAveragePool", _LOCAL_POOL),
@@ -160,14 +165,17 @@ OPERATORS: Mapping[str, Traits] = {
     ),
     "Pad": Traits(float_inputs=(0, 2), constant_folding=True, follows_widening=True, before_first_layer=True),
     **_each("Slice Split", Traits(constant_folding=True, follows_widening=True)),
-    "Add": replace(_ARITHMETIC, carries_uint8=True, trained_quantized=True),
-    **_each("Sub Mul Div", _ARITHMETIC),
+    "Add": replace(_ARITHMETIC, carries_uint8=True, trained_quantized=True, folded_as="per-channel additions"),
+    "Sub": replace(_ARITHMETIC, folded_as="per-channel subtractions"),
+    "Mul": replace(_ARITHMETIC, folded_as="per-channel multiplications"),
+    "Div": replace(_ARITHMETIC, folded_as="per-channel divisions"),
     **_each("Max Min Sum", Traits(joins=True, constant_folding=True, follows_widening=True)),
     "Concat": Traits(joins=True, constant_folding=True, follows_widening=True, carries_uint8=True),
     **_each(
-        "And CastLike ConstantOfShape DepthToSpace Equal Expand Gather GatherElements Greater GreaterOrEqual Less "
-        "LessOrEqual Mean Not Or Pow ReduceL1 ReduceL2 ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum "
-        "ReduceSumSquare ScatterElements ScatterND Shape Sign Size SpaceToDepth Tile Trilu Where Xor",
+        "And CastLike ConstantOfShape CumSum DepthToSpace Equal Expand Gather GatherElements GatherND Greater "
+        "GreaterOrEqual Less LessOrEqual Mean Mod Not Or Pow Range ReduceL1 ReduceL2 ReduceMax ReduceMean ReduceMin "
+        "ReduceProd ReduceSum ReduceSumSquare ScatterElements ScatterND Shape Sign Size SpaceToDepth Tile Trilu "
+        "Where Xor",
         Traits(constant_folding=True),
     ),
 }

@@ -17,6 +17,7 @@ import onnx
 
 from lth_deploy import storage
 from lth_deploy.arrays import Feeds
+from lth_deploy.compiler.model.fixed_layers import fixed_layers
 from lth_deploy.compiler.model.operators import operators_with, traits_of
 from lth_deploy.compiler.model.traverse import all_graphs
 from lth_deploy.compiler.model.unshare_biases import unshare_biases
@@ -76,7 +77,9 @@ def quantize_dense(
     # A bias is stored in units of its layer's input scale, which differs where heads are shared by pyramid levels.
     unshare_biases(model, each_use=True)
     grids = place_grids(model.graph, learned) if learned else {}
+    fixed = fixed_layers(model)
     kept = {node.name for node in model.graph.node if len(node.input) > 1 and node.input[1] in keep_float}
+    kept |= {node.name for node in model.graph.node if node.output and node.output[0] in fixed}
     weights, carriers = trunk(model.graph, learned.layers if learned else None)
     weights = [name for name in weights if name not in kept]
     if not weights:

@@ -121,7 +121,7 @@ def _export(original: "ModelProto", job: OnnxJob, target: Target, places: _Place
     imported = import_model(original, keep_inputs=job.keep_inputs)
     inputs, checked_on = gate_inputs(original, job, decoder, target.gates.images)
     tolerance = tolerance_of(original, target.gates)
-    hold_import(imported, inputs, places.source.name, places.scratch, tolerance)
+    imported = hold_import(imported, inputs, places.source.name, places.scratch, tolerance)
     ticket, losses = pruned(imported.normalized, job, decoder)
     whole = sum(layer.elements for layer in weight_layers(ticket.proto))
     smaller, removed = _without_dead_channels(ticket, inputs, target, places)

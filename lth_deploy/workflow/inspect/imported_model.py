@@ -17,7 +17,7 @@ def as_imported(model: "ModelProto") -> "tuple[ModelProto, list[str]]":
 
     ours = any(entry.domain == DOMAIN for entry in model.opset_import)
     try:
-        imported = imported_silently(model, keep_inputs=ours, keep_packed=True)
+        imported = imported_silently(model, keep_inputs=ours, keep_packed=True, plain=not ours)
     except ArtifactError as error:
         plain = expand_regions(model)
         return plain, [f"export refuses the model: {error}", *weightless_notes(plain)]

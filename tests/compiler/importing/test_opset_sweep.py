@@ -118,7 +118,8 @@ def test_softmax_over_several_axes(operator: str, opset: int, axis: int | None, 
     if not ranked:
         model.graph.input[0].type.tensor_type.ClearField("shape")
     after = holds(model, {"x": X})
-    assert len(after.graph.node) == (1 if axis == -1 or (ranked and axis == 3) else 4)
+    # The shape that the rows get back is a constant where it is known.
+    assert len(after.graph.node) == (1 if axis == -1 or (ranked and axis == 3) else 3 if ranked else 4)
 
 
 @pytest.mark.parametrize("opset", [7, 9, 10, 12])

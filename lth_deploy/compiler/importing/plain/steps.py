@@ -1,0 +1,75 @@
+"""The steps that bring exporters' graphs to one plain form, and what was done in words."""
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from onnx import ModelProto
+
+from lth_deploy.compiler.importing.plain.absorb import absorb
+from lth_deploy.compiler.importing.plain.folded_layer import FoldedLayer
+from lth_deploy.compiler.importing.plain.frozen_sizes import freeze_sizes, state_output_sizes
+from lth_deploy.compiler.importing.plain.pads import absorb_pads
+from lth_deploy.compiler.importing.plain.pass_through import drop_pass_through
+from lth_deploy.compiler.importing.plain.softmax import rewrite_softmax
+from lth_deploy.compiler.importing.plain.values import fold_values
+from lth_deploy.compiler.model.operators import traits_of
+
+VALUES, COPIES, PADS, SOFTMAX = "computed constants", "dropped copies", "folded pads", "moved softmax"
+
+STEPS = (VALUES, COPIES, PADS, SOFTMAX)
+"""Steps that can be left out as a whole; what is folded into layers can be left out layer by layer."""
+
+
+@dataclass
+class PlainForm:
+    """What was done to a model. layers: those that absorbed something. done: names of steps and of weights."""
+
+    notes: list[str] = field(default_factory=list)
+    layers: list[FoldedLayer] = field(default_factory=list)
+    done: list[str] = field(default_factory=list)
+
+
+def make_plain(
+    model: ModelProto,
+    original: Collection[str],
+    sizes: Mapping[str, tuple[int, ...]],
+    *,
+    without: Collection[str] = (),
+    halves: Collection[str] = (),
+) -> PlainForm:
+    """Rewrite a model in place.
+
+    Args:
+        model: without functions, in opset 13 or later.
+        original: see `absorb`.
+        sizes: of inputs that are fixed, by name; may be empty.
+        without: names of steps and of weights of layers that are left as they are.
+        halves: see `absorb`.
+    """
+    form = PlainForm(notes=freeze_sizes(model, sizes))
+    computed = 0 if VALUES in without else fold_values(model)
+    if computed:
+        form.notes.append(f"computed {computed} operators on constants and known sizes")
+        form.done.append(VALUES)
+    dropped = Counter[str]() if COPIES in without else drop_pass_through(model)
+    if dropped:
+        form.notes.append(f"dropped {', '.join(f'{count} {name}' for name, count in sorted(dropped.items()))}")
+        form.done.append(COPIES)
+    pads = 0 if PADS in without else absorb_pads(model)
+    if pads:
+        form.done.append(PADS)
+    absorbed = absorb(model, original, without=without, halves=halves)
+    form.layers = absorbed.layers
+    form.done.extend(dict.fromkeys(layer.weight for layer in absorbed.layers))
+    folded = [f"{count} {traits_of(name).folded_as}" for name, count in sorted(absorbed.operators.items())]
+    folded += [f"{pads} pads"] if pads else []
+    if folded:
+        form.notes.append(f"folded {', '.join(folded)} into layers")
+    moved = 0 if SOFTMAX in without else rewrite_softmax(model)
+    if moved:
+        form.notes.append(f"rewrote {moved} softmax over channels to the last axis")
+        form.done.append(SOFTMAX)
+    if sizes:
+        state_output_sizes(model)
+    return form
