@@ -21,7 +21,7 @@ TIERS = tuple(
     frozenset(line.split())
     for line in (
         "errors",
-        "arrays registry disk structures",
+        "arrays element_types registry disk structures",
         "storage detections processes progress run_clock",
         "config documents",
         "mask formats reconstruction",

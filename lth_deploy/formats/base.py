@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lth_deploy.arrays import Array, Arrays
+from lth_deploy.element_types import FLOAT16, FLOAT32, INT8
 from lth_deploy.errors import ArtifactError
 from lth_deploy.structures import Block
 
@@ -21,7 +22,7 @@ DECODED_PER_BYTE = 1024
 all memory. At 99.9 percent zeros the factor is below 800; only larger tensors of almost nothing stay dense."""
 
 MAX_RANK = 8
-VALUE_TYPES = (np.dtype(np.float32), np.dtype(np.float16), np.dtype(np.int8))
+VALUE_TYPES = tuple(np.dtype(kind.numpy) for kind in (FLOAT32, FLOAT16, INT8))
 
 
 @dataclass(frozen=True)

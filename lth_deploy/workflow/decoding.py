@@ -108,13 +108,13 @@ def signature_of(model: "onnx.ModelProto") -> Signature:
 
 
 def _tensor(value: "onnx.ValueInfoProto") -> TensorType:
-    import onnx
+    from lth_deploy.compiler.model.tensor_types import numpy_type
 
     if not value.type.HasField("tensor_type"):
         return TensorType(value.name, value.type.WhichOneof("value") or "no type", None)
     tensor = value.type.tensor_type
     try:
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+        dtype = numpy_type(tensor.elem_type).name
     except (KeyError, ValueError):
         dtype = "no type"
     if not tensor.HasField("shape"):

@@ -16,9 +16,7 @@ from lth_deploy.kernels.program.check_constants import check_constants
 from lth_deploy.kernels.program.limits import MAX_TEXT
 from lth_deploy.kernels.program.program import Program
 from lth_deploy.kernels.program.text import parse
-from lth_deploy.kernels.program.weights import Weight
-
-_TYPES = {"f32": TensorProto.FLOAT, "f16": TensorProto.FLOAT16, "s8": TensorProto.INT8, "s32": TensorProto.INT32}
+from lth_deploy.kernels.program.weights import ONNX_TYPES, Weight
 
 
 def check_regions(model: ModelProto) -> None:
@@ -88,7 +86,7 @@ def _checked_weight(
     if missing:
         raise ArtifactError(f"'{missing[0]}' is no constant of the file")
     values = constants[node.input[weight.values]]
-    if values.data_type != _TYPES[weight.value_type]:
+    if values.data_type != ONNX_TYPES[weight.value_type]:
         raise ArtifactError(f"'{values.name}' is not {weight.value_type}, as the program says")
     if weight.positions is None:
         if tuple(values.dims) != weight.dims:

@@ -1,15 +1,15 @@
 """Weights of float16 and bfloat16: which of them reach float32 layers on import, and which stay as they are."""
 
 import numpy as np
-from onnx import ModelProto, TensorProto
+from onnx import ModelProto
 
 from lth_deploy.arrays import Array
 from lth_deploy.compiler.model.attributes import attribute
 from lth_deploy.compiler.model.operators import traits_of
 from lth_deploy.compiler.model.opset import STANDARD_DOMAINS
+from lth_deploy.compiler.model.tensor_types import type_name
 from lth_deploy.compiler.model.traverse import all_graphs
-
-HALF_TYPES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+from lth_deploy.element_types import HALF_TYPES
 
 
 def half_obstacles(model: ModelProto) -> dict[str, str | None]:
@@ -26,7 +26,7 @@ def half_obstacles(model: ModelProto) -> dict[str, str | None]:
     replaceable = {value.name for value in model.graph.input} if model.ir_version >= 4 else set()
     found: dict[str, str | None] = {}
     for name, kind in kinds.items():
-        stored = f"stored as {TensorProto.DataType.Name(kind).lower()}"
+        stored = f"stored as {type_name(kind)}"
         if name in returned:
             found[name] = f"{stored}, in which the model returns it"
         elif name in replaceable:

@@ -17,6 +17,7 @@ from lth_deploy.compiler.artifact.weight_layers import WeightLayer, weight_layer
 from lth_deploy.compiler.model.normalized_model import NormalizedModel, without_initializers
 from lth_deploy.compiler.model.opset import standard_opset
 from lth_deploy.compiler.model.traverse import unused_name, used_names
+from lth_deploy.element_types import short_name
 from lth_deploy.formats import FORMATS, LOAD_ZEROS, Preference, entropy_bound, sizes
 
 DENSE_FILE = "the file is to hold no packed weights"
@@ -212,7 +213,6 @@ def _report(layer: WeightLayer, coding: str, plan: _Plan | None, prefer: Prefere
     weights = plan.stored(coding) if plan else layer.stored.weights()
     nonzeros = int(np.count_nonzero(weights))
     size = plan.sizes[coding] if plan else layer.stored.nbytes
-    kind = {"float32": "fp32", "float16": "fp16"}.get(str(weights.dtype), str(weights.dtype))
     share = 1.0 - nonzeros / weights.size if weights.size else 0.0
     reason = layer.obstacle
     if plan and coding == "dense":
@@ -227,7 +227,7 @@ def _report(layer: WeightLayer, coding: str, plan: _Plan | None, prefer: Prefere
         zeros=weights.size - nonzeros,
         uses=layer.uses,
         coding=coding,
-        value_type=kind,
+        value_type=short_name(str(weights.dtype)),
         bytes=size,
         dense_bytes=layer.stored.nbytes,
         entropy_bytes=entropy_bound(weights, block=FORMATS.get(coding).block),

@@ -4,11 +4,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
 from lth_deploy.arrays import Array
 from lth_deploy.compiler.artifact.domain import DOMAIN, coding_of, operator_of, position_input
 from lth_deploy.compiler.model.opset import STANDARD_DOMAINS
+from lth_deploy.compiler.model.tensor_types import numpy_type, type_name
 from lth_deploy.errors import ArtifactError
 from lth_deploy.formats import FORMATS
 
@@ -40,7 +41,7 @@ class StoredWeight:
     @property
     def type_name(self) -> str:
         """`float32`, `int8` and so on, as ONNX calls the type of the stored values."""
-        return str(TensorProto.DataType.Name(self.value_type)).lower()
+        return type_name(self.value_type)
 
     @property
     def operator(self) -> str:
@@ -117,7 +118,7 @@ def tensor_bytes(tensor: TensorProto) -> int:
     """Bytes of the elements of a tensor as raw data."""
     if tensor.HasField("raw_data"):
         return len(tensor.raw_data)
-    item = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type)).itemsize
+    item = numpy_type(tensor.data_type).itemsize
     return int(math.prod(tensor.dims) * item)
 
 
@@ -135,7 +136,7 @@ def _unpacked_by(node: NodeProto, tensors: dict[str, TensorProto]) -> StoredWeig
         raise ArtifactError(f"node '{node.name}' ({node.op_type}) needs exactly the attribute 'shape'")
     positions, values = (tensors[name] for name in node.input)
     if (values.data_type == TensorProto.INT8) != int8:
-        kind = TensorProto.DataType.Name(values.data_type).lower()
+        kind = type_name(values.data_type)
         raise ArtifactError(f"node '{node.name}' ({node.op_type}) has values of the type {kind}")
     arrays = {position_input(coding): positions, "values": values}
     return StoredWeight(node.output[0], coding, tuple(shapes[0].ints), arrays, node)

@@ -7,12 +7,13 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto
 
 from lth_deploy.arrays import Array
-from lth_deploy.compiler.artifact.half_weights import HALF_TYPES, half_obstacles
+from lth_deploy.compiler.artifact.half_weights import half_obstacles
 from lth_deploy.compiler.artifact.inline_regions import expand_regions
 from lth_deploy.compiler.artifact.packed_weight import StoredWeight, stored_weights
 from lth_deploy.compiler.model.fixed_layers import fixed_layers
 from lth_deploy.compiler.model.operators import traits_of
 from lth_deploy.compiler.model.traverse import all_nodes
+from lth_deploy.element_types import HALF_TYPES
 from lth_deploy.formats import FORMATS
 
 CHAIN = 8

@@ -7,6 +7,7 @@ from onnx import NodeProto, TensorProto, helper
 
 from lth_deploy.compiler.importing.rewrite import Adapter, NotExactError, Rewrite, changed
 from lth_deploy.compiler.model.attributes import attribute
+from lth_deploy.compiler.model.tensor_types import numpy_type
 
 _LOWEST, _HIGHEST = (float(bound) for bound in (np.finfo(np.float32).min, np.finfo(np.float32).max))
 """Bounds of a Clip of opset 6 that names none: it clips infinities too."""
@@ -108,4 +109,4 @@ def softmax(node: NodeProto, rewrite: Rewrite) -> list[NodeProto]:
 
 def _dtype(name: str, rewrite: Rewrite) -> np.dtype[Any]:
     element = rewrite.element_type(name) or TensorProto.FLOAT
-    return np.dtype(helper.tensor_dtype_to_np_dtype(element))
+    return numpy_type(element)

@@ -15,6 +15,7 @@ from onnx import NodeProto, OperatorSetIdProto, TensorProto, TypeProto, helper, 
 from lth_deploy.compiler.artifact.packed_weight import tensor_bytes
 from lth_deploy.compiler.importing.light_copy import AS_VALUES
 from lth_deploy.compiler.model.operators import traits_of
+from lth_deploy.compiler.model.tensor_types import numpy_type
 from lth_deploy.errors import ArtifactError
 
 MAX_NODES = 20_000
@@ -75,7 +76,7 @@ class Evaluator:
             raise NotFoldedError("what is computed of the constants of the model is much larger than they are")
         self._bytes -= made
         kinds = {value.type.tensor_type.elem_type for value in model.graph.output}
-        return all(np.dtype(helper.tensor_dtype_to_np_dtype(kind)).kind in "biuf" for kind in kinds)
+        return all(numpy_type(kind).kind in "biuf" for kind in kinds)
 
     def _model(self, node: NodeProto, inputs: Mapping[str, TensorProto], *, as_inputs: bool) -> onnx.ModelProto:
         """A model of the node alone; as_inputs: whether large constants are only inputs of their type and shape."""
@@ -99,7 +100,7 @@ def _size(kind: TypeProto.Tensor, operator: str) -> int:
     sizes = [dimension.dim_value if dimension.HasField("dim_value") else -1 for dimension in kind.shape.dim]
     if not kind.HasField("shape") or min(sizes, default=0) < 0 or not kind.elem_type:
         raise NotFoldedError(f"what {operator} makes has no size that is known before it is computed")
-    return math.prod(sizes) * int(np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type)).itemsize)
+    return math.prod(sizes) * numpy_type(kind.elem_type).itemsize
 
 
 def _renamed(tensor: TensorProto, name: str) -> TensorProto:

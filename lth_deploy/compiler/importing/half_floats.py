@@ -10,10 +10,11 @@ from collections.abc import Iterable
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from lth_deploy.compiler.artifact.half_weights import HALF_TYPES, half_obstacles
+from lth_deploy.compiler.artifact.half_weights import half_obstacles
 from lth_deploy.compiler.artifact.packed_weight import array_of
 from lth_deploy.compiler.model.operators import traits_of
 from lth_deploy.compiler.model.opset import STANDARD_DOMAINS
+from lth_deploy.compiler.model.tensor_types import type_name
 from lth_deploy.compiler.model.traverse import (
     all_graphs,
     all_nodes,
@@ -22,6 +23,7 @@ from lth_deploy.compiler.model.traverse import (
     unused_name,
     used_names,
 )
+from lth_deploy.element_types import HALF_TYPES
 
 WIDE = ".float32"
 """What the name of a value of half precision gets where it is computed in float32."""
@@ -84,7 +86,7 @@ class _Widening:
         return any(name in self._kinds for name in data)
 
     def _widen(self, node: NodeProto, places: Iterable[int], kind: int) -> None:
-        self.types.add(str(TensorProto.DataType.Name(kind)).lower())
+        self.types.add(type_name(kind))
         for place in places:
             if place < len(node.input) and node.input[place]:
                 node.input[place] = self._twin(node.input[place], node, place)

@@ -16,6 +16,7 @@ from lth_deploy.compiler.importing.hoisted import hoist_constants
 from lth_deploy.compiler.importing.imported import ImportedModel
 from lth_deploy.compiler.importing.unpacked import unpack_model
 from lth_deploy.compiler.model.normalized_model import NormalizedModel
+from lth_deploy.compiler.model.tensor_types import numpy_type
 from lth_deploy.compiler.model.traverse import unused_name, used_names
 from lth_deploy.errors import ArtifactError
 
@@ -157,7 +158,7 @@ def _tensor(name: str, value: Array, before: TensorProto | None) -> TensorProto:
     if before is not None:
         if tuple(before.dims) != value.shape:
             raise ArtifactError(f"'{name}' has the shape {list(before.dims)} in the model, not {list(value.shape)}")
-        value = value.astype(helper.tensor_dtype_to_np_dtype(before.data_type))
+        value = value.astype(numpy_type(before.data_type))
     return numpy_helper.from_array(np.ascontiguousarray(value), name)
 
 
@@ -172,7 +173,7 @@ def _element_types(model: ModelProto, names: set[str]) -> dict[str, int]:
 
 
 def _as_type(value: Array, kind: int | None) -> Array:
-    return value if not kind else value.astype(helper.tensor_dtype_to_np_dtype(kind))
+    return value if not kind else value.astype(numpy_type(kind))
 
 
 def _input(tensor: TensorProto) -> ValueInfoProto:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-import numpy as np
-from onnx import ModelProto, TensorProto, helper
+from onnx import ModelProto, TensorProto
 
 from lth_deploy.compiler.model.save import MAX_FILE_BYTES
+from lth_deploy.compiler.model.tensor_types import numpy_type
 from lth_deploy.compiler.model.traverse import all_tensors
 from lth_deploy.errors import ArtifactError
 
@@ -114,7 +114,7 @@ def _expected_bytes(tensor: TensorProto) -> int:
             f"tensor '{tensor.name}' has the type {name} and the shape {list(tensor.dims)[:16]}, which external data "
             "cannot have"
         )
-    bits = _BITS.get(name) or 8 * np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type)).itemsize
+    bits = _BITS.get(name) or 8 * numpy_type(tensor.data_type).itemsize
     return int(prod(tensor.dims) * bits + 7) // 8
 
 

@@ -5,10 +5,11 @@ import re
 from collections.abc import Callable
 
 import numpy as np
-from onnx import ModelProto, ValueInfoProto, helper
+from onnx import ModelProto, ValueInfoProto
 
 from lth_deploy.arrays import Array, Feeds
 from lth_deploy.compiler.model.input_sizes import Sizes, candidate_sizes, declared_inputs
+from lth_deploy.compiler.model.tensor_types import is_float, numpy_type
 from lth_deploy.errors import ArtifactError, UsageError
 
 MAX_INPUT_BYTES = 1 << 30
@@ -88,7 +89,7 @@ def _value(
     meant = None if plane is None or len(shape) > 2 else _meant(value.name, shape, plane)
     if meant is not None and dtype.kind in "fiuV":
         return np.broadcast_to(np.asarray(meant), shape).astype(dtype)
-    if dtype.kind == "f" or dtype.name == "bfloat16":
+    if is_float(dtype):
         return rng.standard_normal(shape).astype(dtype)
     if dtype == np.uint8:
         return rng.integers(0, 256, shape).astype(dtype)
@@ -116,7 +117,7 @@ def check_input_bytes(model: ModelProto, sizes: Sizes) -> None:
 
 def _dtype(element: int, name: str) -> "np.dtype[np.generic]":
     try:
-        return np.dtype(helper.tensor_dtype_to_np_dtype(element))
+        return numpy_type(element)
     except KeyError as error:
         raise UsageError(f"input '{name}' has the unknown element type {element}; save the model again") from error
 

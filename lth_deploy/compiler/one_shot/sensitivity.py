@@ -10,6 +10,7 @@ from lth_deploy.compiler.artifact.extract_region import with_outputs
 from lth_deploy.compiler.artifact.value_types import set_weights
 from lth_deploy.compiler.model.operators import traits_of
 from lth_deploy.compiler.model.ort_session import run, session
+from lth_deploy.element_types import FLOAT32
 from lth_deploy.progress import progress
 
 
@@ -21,7 +22,7 @@ def output_errors(model: ModelProto, changed: Mapping[str, Array], feeds: Sequen
     Raises:
         ArtifactError: the model does not run on the feeds.
     """
-    given = [value.name for value in model.graph.output if value.type.tensor_type.elem_type == 1]
+    given = [value.name for value in model.graph.output if value.type.tensor_type.elem_type == FLOAT32.onnx]
     names = [given, _last_layers(model)]
     shown = with_outputs(model, list(dict.fromkeys(name for group in names for name in group)))
     exact = _outputs(shown, feeds)

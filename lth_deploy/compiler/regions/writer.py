@@ -7,16 +7,15 @@ from typing import cast
 from lth_deploy.compiler.artifact.packed_weight import StoredWeight
 from lth_deploy.compiler.regions.analysis.tensor_info import TensorInfo
 from lth_deploy.compiler.regions.match.region_op import RegionOp
+from lth_deploy.element_types import weight_type
 from lth_deploy.formats import FORMATS
 from lth_deploy.kernels.program.instruction import Instruction
 from lth_deploy.kernels.program.ops.activate import Requantize
 from lth_deploy.kernels.program.ops.load import Load
 from lth_deploy.kernels.program.program import Output, Program
 from lth_deploy.kernels.program.values import NONE, Act, Quantized
-from lth_deploy.kernels.program.weights import ONNX_TYPES, Coding, Weight
+from lth_deploy.kernels.program.weights import Coding, ValueType, Weight
 from lth_deploy.structures import SINGLE
-
-_TYPES = {number: name for name, number in ONNX_TYPES.items()}
 
 
 @dataclass
@@ -141,6 +140,6 @@ class ProgramWriter:
             coding, _, _ = stored.coding.partition(":")
             block = FORMATS.get(stored.coding).block
             blocks = None if block == SINGLE else (block.outputs, block.inputs)
-            kind = _TYPES[stored.value_type]
+            kind = cast(ValueType, weight_type(stored.value_type).program)
             weights.append(Weight(cast(Coding, coding), kind, tuple(stored.shape), positions, values, blocks))
         return tuple(weights), tuple(arrays)

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from lth_deploy.element_types import WEIGHT_TYPES
 from lth_deploy.kernels.program.limits import MAX_WEIGHT_ELEMENTS, require
 from lth_deploy.kernels.program.values import Pair
 from lth_deploy.structures import BLOCKS, SINGLE
@@ -14,7 +15,7 @@ ValueType = Literal["f32", "f16", "s8", "s32"]
 CODINGS = ("dense", "bitmask", "steps8", "gaps4", "gaps6", "gaps8", "gaps10", "gaps12", "gaps16")
 STORED_BLOCKS = {(block.outputs, block.inputs): block.dims for block in BLOCKS.values() if block != SINGLE}
 
-ONNX_TYPES: dict[ValueType, int] = {"f32": 1, "f16": 10, "s8": 3, "s32": 6}
+ONNX_TYPES = {kind.program: kind.onnx for kind in WEIGHT_TYPES if kind.program is not None}
 """The element type of ONNX (TensorProto.DataType) that each type of values is stored as."""
 
 FLOAT_TYPES: tuple[ValueType, ...] = ("f32", "f16")

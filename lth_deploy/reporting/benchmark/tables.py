@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from statistics import median
 
+import numpy as np
+
+from lth_deploy.element_types import FLOAT16, FLOAT32
 from lth_deploy.measure.results import ApInterval, BenchmarkResults, RatioInterval, Row
 from lth_deploy.reporting import number_text, tables
 from lth_deploy.reporting.benchmark.pareto_fronts import Point
@@ -178,9 +181,9 @@ def expected_stacks(run: RunSummary, ticket: TrialSummary) -> list[Stack]:
     rest = 4 * max(0, (run.parameters.total or weights) - weights)
     positions = sum(_entropy_bytes(layer.elements, layer.zeros) for layer in ticket.layers)
     stacks = [Stack("dense, fp32", {"dense tensors": 4 * weights + rest})]
-    for name, width in (("fp32", 4), ("fp16", 2)):
-        parts = {"values": float(width * kept), "positions": positions, "dense tensors": rest}
-        stacks.append(Stack(f"{ticket.name}, {name} values", parts))
+    for kind in (FLOAT32, FLOAT16):
+        parts = {"values": float(np.dtype(kind.numpy).itemsize * kept), "positions": positions, "dense tensors": rest}
+        stacks.append(Stack(f"{ticket.name}, {kind.short} values", parts))
     return stacks
 
 

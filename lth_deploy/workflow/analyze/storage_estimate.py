@@ -6,6 +6,7 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
+from lth_deploy.element_types import FLOAT16, FLOAT32, INT8, ElementType
 from lth_deploy.formats import FORMATS, occupancy
 from lth_deploy.formats.choice import sizes
 from lth_deploy.mask import Masks
@@ -27,18 +28,18 @@ def sparse_storages(trial: str, masks: Masks, shapes: Shapes, parameters: int, *
     """
     rest = 4 * (parameters - sum(prod(shape) for shape in shapes.values()))
     kept = {name: masks.get(name, np.ones(tuple(shape), np.bool_)) for name, shape in shapes.items()}
-    types = {"int8": np.int8} if quantized else {"fp32": np.float32, "fp16": np.float16}
-    packed = [_packed(trial, kept, rest, name, np.dtype(kind)) for name, kind in types.items()]
+    types = (INT8,) if quantized else (FLOAT32, FLOAT16)
+    packed = [_packed(trial, kept, rest, kind) for kind in types]
     return packed if quantized else [_coordinates(trial, kept, rest), *packed]
 
 
-def _packed(trial: str, kept: Masks, rest: int, name: str, kind: "np.dtype[np.generic]") -> Storage:
+def _packed(trial: str, kept: Masks, rest: int, kind: ElementType) -> Storage:
     """Each layer in the coding that takes the fewest bytes."""
     values = positions = 0
     dense = rest
     for mask in kept.values():
         # The bytes of a coding depend on where weights are and on their type, not on their values.
-        weights: npt.NDArray[np.generic] = mask.astype(kind)
+        weights: npt.NDArray[np.generic] = mask.astype(kind.numpy)
         offers = sizes(weights)
         coding = min(offers, key=lambda one: offers[one])
         if coding == "dense":
@@ -47,7 +48,7 @@ def _packed(trial: str, kept: Masks, rest: int, name: str, kind: "np.dtype[np.ge
         own = occupancy(weights, FORMATS.get(coding).block)
         values += own.kept * own.unit_bytes
         positions += offers[coding] - own.kept * own.unit_bytes
-    return Storage(trial=trial, name=f"packed, {name}", values=values, positions=positions, dense=dense)
+    return Storage(trial=trial, name=f"packed, {kind.short}", values=values, positions=positions, dense=dense)
 
 
 def _coordinates(trial: str, kept: Masks, rest: int) -> Storage:

@@ -194,8 +194,9 @@ def _prunable(layers: "Sequence[WeightLayer]") -> Sparsity:
 
 
 def _parameters(model: "ModelProto", layers: "Sequence[WeightLayer]") -> Sparsity:
-    """Zeros over every float constant of the main graph, layers and the rest."""
+    """Zeros over every float constant of the main graph, layers and all others."""
     from lth_deploy.compiler.artifact.packed_weight import stored_weights
+    from lth_deploy.compiler.model.tensor_types import is_float
 
     zeros = sum(layer.zeros for layer in layers)
     elements = sum(layer.elements for layer in layers)
@@ -203,7 +204,7 @@ def _parameters(model: "ModelProto", layers: "Sequence[WeightLayer]") -> Sparsit
     for name, stored in stored_weights(model).items():
         if name not in names:
             values = stored.weights()
-            if values.dtype.kind == "f" or values.dtype.name == "bfloat16":
+            if is_float(values.dtype):
                 zeros += values.size - int(np.count_nonzero(values))
                 elements += values.size
     return Sparsity(zeros, elements)

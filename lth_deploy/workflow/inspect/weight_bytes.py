@@ -75,9 +75,9 @@ def _bound(layer: "WeightLayer") -> float:
 
 
 def _value_bytes(layer: "WeightLayer") -> int:
-    from onnx import helper
+    from lth_deploy.compiler.model.tensor_types import numpy_type
 
-    return int(helper.tensor_dtype_to_np_dtype(layer.stored.value_type).itemsize)
+    return numpy_type(layer.stored.value_type).itemsize
 
 
 def _parts(size: int, layers: "list[WeightLayer]") -> SizeParts:

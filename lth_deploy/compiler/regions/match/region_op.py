@@ -9,6 +9,7 @@ from onnx import NodeProto
 from lth_deploy.arrays import Array
 from lth_deploy.compiler.artifact.packed_weight import StoredWeight
 from lth_deploy.compiler.regions.analysis.tensor_info import TensorInfo
+from lth_deploy.element_types import FLOAT16, FLOAT32
 from lth_deploy.kernels.program.values import NONE, ONE_BY_ONE, Act, Linear, Quantized, Window
 
 QUANTIZE_LINEAR, DEQUANTIZE_LINEAR = CONVERSIONS = ("QuantizeLinear", "DequantizeLinear")
@@ -110,9 +111,9 @@ class Weights:
         weight = self.stored[name]
         if name in self.overridable:
             return f"a caller may replace '{name}': it is an input of the graph"
-        if weight.value_type not in (1, 10):
+        if weight.value_type not in (FLOAT32.onnx, FLOAT16.onnx):
             return f"'{name}' is stored neither as float32 nor as float16"
-        if weight.value_type == 10 and weight.node is None:
+        if weight.value_type == FLOAT16.onnx and weight.node is None:
             return f"'{name}' reaches its layer as float16, which is computed as such"
         return None
 
