@@ -33,11 +33,6 @@ def sparsity(masks: Mapping[str, BoolArray]) -> float:
     return 1.0 - kept(masks) / total if total else 0.0
 
 
-def is_subset(inner: Mapping[str, BoolArray], outer: Mapping[str, BoolArray]) -> bool:
-    """Whether everything that `inner` keeps is kept by `outer` too."""
-    return all(not np.any(mask & ~outer[name]) for name, mask in inner.items())
-
-
 def save_masks(path: Path, masks: Mapping[str, BoolArray]) -> None:
     """Write the masks bit-packed (row-major, lowest bit first) as safetensors; shapes are in the metadata."""
     from safetensors.numpy import save_file

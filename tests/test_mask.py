@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from lth_deploy.errors import DataError
-from lth_deploy.mask import elements, is_subset, kept, load_masks, save_masks, sparsity
+from lth_deploy.mask import elements, kept, load_masks, save_masks, sparsity
 
 
 def _random(shape: tuple[int, ...], seed: int = 0) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -52,13 +52,6 @@ def test_counts() -> None:
     assert (kept(masks), elements(masks)) == (3, 6)
     assert sparsity(masks) == 0.5
     assert sparsity({}) == 0.0
-
-
-def test_subsets() -> None:
-    outer = {"a": np.array([True, True, False])}
-    assert is_subset({"a": np.array([True, False, False])}, outer)
-    assert is_subset(outer, outer)
-    assert not is_subset({"a": np.array([False, False, True])}, outer)
 
 
 def _write(path: Path, tensors: dict[str, Any], shapes: object) -> Path:

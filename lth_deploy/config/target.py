@@ -1,12 +1,10 @@
 """The export target: what file to emit for whom. One YAML file under export/, or flags."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lth_deploy.config import strict_yaml
-from lth_deploy.config.validation import Section, validate
+from lth_deploy.config.validation import Section
 
 
 class GatesSpec(Section):
@@ -132,12 +130,3 @@ class Target(Section):
     def float_values(self) -> Literal["fp32", "fp16"]:
         """How weights are stored that stay float."""
         return "fp16" if self.values == "int8" else self.values
-
-
-def load_target(path: Path) -> Target:
-    """Read a target file.
-
-    Raises:
-        RecipeError: file, line, key path and nearest valid key of what is wrong.
-    """
-    return validate(Target, strict_yaml.load(path))

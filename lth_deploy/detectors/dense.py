@@ -39,6 +39,22 @@ class LevelsP6P7(LastLevelP6P7):  # type: ignore[misc]
         return levels
 
 
+class WithoutBackground:
+    """Stands before a class of torchvision whose heads score every class by itself: labels count from 0 inside."""
+
+    def compute_loss(
+        self, targets: list[Target], head_outputs: dict[str, Tensor], *arguments: Any
+    ) -> dict[str, Tensor]:
+        """Losses of targets whose labels count from 1."""
+        outputs = _full_precision(head_outputs)
+        losses: dict[str, Tensor] = super().compute_loss(_from_zero(targets), outputs, *arguments)  # type: ignore[misc]
+        return losses
+
+    def postprocess_detections(self, *arguments: Any) -> list[Target]:
+        """Detections with labels counted from 1."""
+        return _from_one(super().postprocess_detections(*arguments))  # type: ignore[misc]
+
+
 def pyramid(spec: DetectorSpec) -> nn.Module:
     """The backbone with levels P3 to P7."""
     return resnet_fpn(spec, STAGES, LevelsP6P7(spec.fpn_width, spec.fpn_width))
@@ -54,16 +70,16 @@ def thresholds(spec: DetectorSpec) -> dict[str, Any]:
     }
 
 
-def full_precision(head_outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+def _full_precision(head_outputs: dict[str, Tensor]) -> dict[str, Tensor]:
     """Outputs in float32: one minus a small score is 1 in bfloat16, and the focal loss of most anchors would vanish."""
     return {name: output.float() for name, output in head_outputs.items()}
 
 
-def from_zero(targets: list[Target]) -> list[Target]:
+def _from_zero(targets: list[Target]) -> list[Target]:
     """The targets with labels counted from 0."""
     return [{**target, "labels": target["labels"] - 1} for target in targets]
 
 
-def from_one(detections: list[Target]) -> list[Target]:
+def _from_one(detections: list[Target]) -> list[Target]:
     """The detections with labels counted from 1."""
     return [{**found, "labels": found["labels"] + 1} for found in detections]

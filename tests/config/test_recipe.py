@@ -10,7 +10,7 @@ from lth_deploy.config import strict_yaml
 from lth_deploy.config.bundled import target_file, target_names
 from lth_deploy.config.recipe import Recipe, load_recipe, recipe_from
 from lth_deploy.config.search_spec import RoundsSpec
-from lth_deploy.config.target import Target, load_target
+from lth_deploy.config.target import Target
 from lth_deploy.config.validation import validate
 from lth_deploy.errors import RecipeError
 from tests.config.recipes import MINIMAL, write
@@ -290,13 +290,13 @@ def test_an_exponential_series_keeps_the_same_share_each_round_and_ends_where_as
 
 @pytest.mark.parametrize("name", target_names())
 def test_every_bundled_target_loads(name: str) -> None:
-    assert load_target(target_file(name)).name
+    assert validate(Target, strict_yaml.load(target_file(name))).name
 
 
 def test_faults_of_a_target_and_of_its_flags_are_distinguished(tmp_path: Path) -> None:
     (tmp_path / "edge.yaml").write_text("name: edge\nformats: packed\n")
     with pytest.raises(RecipeError, match=r"edge\.yaml, line 2: formats: unknown key; did you mean 'format'\?"):
-        load_target(tmp_path / "edge.yaml")
+        validate(Target, strict_yaml.load(tmp_path / "edge.yaml"))
     flags = strict_yaml.Document("the command line", {}, {})
     with pytest.raises(
         RecipeError, match=r"--values=fp8: values: Input should be 'fp32', 'fp16' or 'int8'; found 'fp8'"

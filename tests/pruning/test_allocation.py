@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from lth_deploy.errors import RecipeError, TrainingError
-from lth_deploy.mask import Masks, is_subset, sparsity
+from lth_deploy.mask import Masks, sparsity
 from lth_deploy.pruning.layer import PrunableLayer
 from lth_deploy.pruning.ranking.allocation import prune, zero_macs
 from lth_deploy.pruning.ranking.block_scores import BlockScore, block_scores, expand_blocks
@@ -18,6 +18,7 @@ from lth_deploy.pruning.ranking.criteria import CRITERIA, magnitude
 from lth_deploy.pruning.ranking.erdos_renyi import erk_zeros
 from lth_deploy.pruning.search.control_masks import permuted
 from lth_deploy.structures import STRUCTURES, Block, Groups, Structure
+from tests.pruning.subsets import is_subset
 
 SINGLE = STRUCTURES["single"]
 BLOCKS = {name: structure for name, structure in STRUCTURES.items() if isinstance(structure, Block)}

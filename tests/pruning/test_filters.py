@@ -12,7 +12,7 @@ pytest.importorskip("torchvision", reason="torchvision comes with the extra 'tra
 
 from lth_deploy.detectors.norms import norm_layer  # noqa: E402
 from lth_deploy.errors import LthError, RecipeError, TrainingError  # noqa: E402
-from lth_deploy.mask import Masks, is_subset, load_masks, sparsity  # noqa: E402
+from lth_deploy.mask import Masks, load_masks, sparsity  # noqa: E402
 from lth_deploy.pruning.layer import PrunableLayer  # noqa: E402
 from lth_deploy.pruning.ranking.allocation import prune, zero_macs  # noqa: E402
 from lth_deploy.pruning.ranking.budget import Allocation  # noqa: E402
@@ -20,6 +20,7 @@ from lth_deploy.pruning.ranking.criteria import CRITERIA  # noqa: E402
 from lth_deploy.pruning.search.control_masks import permuted  # noqa: E402
 from lth_deploy.structures import STRUCTURES  # noqa: E402
 from lth_deploy.training.state import TrainingState  # noqa: E402
+from tests.pruning.subsets import is_subset  # noqa: E402
 from tests.pruning.toy_search import toy_recipe, toy_search  # noqa: E402
 
 FILTER = STRUCTURES["filter"]

@@ -1,6 +1,5 @@
 """Gradual pruning: the cubic's points are reached, what fell stays out, and no kill changes the outcome."""
 
-import contextlib
 import itertools
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,13 @@ torch = pytest.importorskip("torch", reason="torch comes with the extra 'train'"
 
 from lth_deploy.config.search_spec import CubicSpec  # noqa: E402
 from lth_deploy.errors import RecipeError  # noqa: E402
-from lth_deploy.mask import Masks, is_subset, load_masks, sparsity  # noqa: E402
+from lth_deploy.mask import Masks, load_masks, sparsity  # noqa: E402
 from lth_deploy.pruning.search.gradual import RaiseSparsity, cubic_sparsity  # noqa: E402
 from lth_deploy.training.session import Session  # noqa: E402
 from lth_deploy.training.state import TrainingState  # noqa: E402
+from tests.pruning.subsets import is_subset  # noqa: E402
 from tests.pruning.toy_search import REWIND, TOTAL, toy_recipe, toy_search  # noqa: E402
-from tests.pruning.watched_search import Killed, Spy, dies_at, finish  # noqa: E402
+from tests.pruning.watched_search import Spy, finish, finish_though_killed  # noqa: E402
 
 CUBIC = {"schedule": "cubic", "cubic": {"begin": 0.0, "end": 0.8, "every": 1}}
 
@@ -90,14 +90,7 @@ def test_every_level_is_a_training_of_its_own_from_the_restart_point(tmp_path: P
 @pytest.mark.parametrize("criterion", ["magnitude", "movement", "snip"])
 def test_a_gradual_run_that_dies_between_steps_ends_bit_identical(tmp_path: Path, criterion: str) -> None:
     recipe = gradual_recipe(criterion=criterion)
-    expected = finish(tmp_path / "whole", recipe)
-    got = None
-    for _ in range(100):
-        spy = Spy(dies_at(2))
-        with contextlib.suppress(Killed):
-            got = finish(tmp_path / "killed", recipe, batches=spy, build=spy.build)
-            break
-    assert got == expected
+    assert finish_though_killed(tmp_path / "killed", recipe, 2) == finish(tmp_path / "whole", recipe)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from lth_deploy.structures import STRUCTURES  # noqa: E402
 from lth_deploy.training.hooks import SaveCheckpoint, StopRequested  # noqa: E402
 from lth_deploy.training.state import TrainingState  # noqa: E402
 from tests.pruning.toy_search import REWIND, TOTAL, ToyBatches, build, toy_recipe, toy_search  # noqa: E402
-from tests.pruning.watched_search import Killed, Spy, dies_at, finish, outcome  # noqa: E402
+from tests.pruning.watched_search import Killed, Spy, dies_at, finish, finish_though_killed, outcome  # noqa: E402
 
 CONTROLS = {"random": [0.8], "reinit": [0.5]}
 QUANTIZATION = {"levels": [0.0, 0.8], "steps": 4, "calibration_batches": 1}
@@ -183,14 +183,7 @@ def test_a_run_that_dies_between_steps_ends_bit_identical(
         controls=CONTROLS,
         quantization=QUANTIZATION,
     )
-    expected = finish(tmp_path / "whole", recipe)
-    got = None
-    for _ in range(100):
-        spy = Spy(dies_at(2))
-        with contextlib.suppress(Killed):
-            got = finish(tmp_path / "killed", recipe, batches=spy, build=spy.build)
-            break
-    assert got == expected
+    assert finish_though_killed(tmp_path / "killed", recipe, 2) == finish(tmp_path / "whole", recipe)
 
 
 def test_a_kill_at_any_write_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,11 +11,12 @@ pytest.importorskip("torchvision", reason="torchvision comes with the extra 'tra
 
 from lth_deploy.detectors.raw_outputs import raw_outputs  # noqa: E402
 from lth_deploy.errors import RecipeError  # noqa: E402
-from lth_deploy.mask import is_subset, load_masks, sparsity  # noqa: E402
+from lth_deploy.mask import load_masks, sparsity  # noqa: E402
 from lth_deploy.pruning.ranking.criteria import CRITERIA  # noqa: E402
 from lth_deploy.pruning.ranking.signals import SumMovement, loss_gradient, movement, synaptic_flow  # noqa: E402
 from lth_deploy.pruning.scope import scoped_layers  # noqa: E402
 from lth_deploy.training.state import TrainingState  # noqa: E402
+from tests.pruning.subsets import is_subset  # noqa: E402
 from tests.pruning.toy_search import ToyBatches, build, toy_recipe, toy_search  # noqa: E402
 from tests.tiny_detectors import FAMILIES, tiny_detector  # noqa: E402
 

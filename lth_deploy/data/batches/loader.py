@@ -121,10 +121,6 @@ class Batches:
                 self._pending[s] = self._pool.submit(self._build, self._indices(s), epoch)
         return self._pending.pop(step).result()
 
-    def image_ids(self, step: int) -> list[int]:
-        """Ids of the images in the batch of a step."""
-        return [self.dataset.dataset.images[index].id for index in self._indices(step)]
-
     def close(self) -> None:
         """Stop the worker threads."""
         if self._pool is not None:

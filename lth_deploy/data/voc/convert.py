@@ -17,7 +17,7 @@ from lth_deploy.data.voc.split import ALL, read_split
 from lth_deploy.data.voc.xml import CORNERS, VocAnnotation, VocObject, read_voc_xml
 from lth_deploy.errors import DataError
 
-__all__ = ["ALL", "VocConversion", "convert_voc", "image_folder"]
+__all__ = ["ALL", "VocConversion", "convert_voc"]
 
 
 @dataclass(frozen=True)
@@ -84,15 +84,6 @@ def convert_voc(
     difficult = sum(row["iscrowd"] for row in objects)
     notes = tuple(_swapped([annotations[stem] for stem in stems]))
     return VocConversion(out_json, folders.images, names, len(images), len(objects), difficult, first_pixel, notes)
-
-
-def image_folder(voc_root: Path) -> Path:
-    """The folder with the images of a VOC data set.
-
-    Raises:
-        DataError: there is no such data set.
-    """
-    return _find(voc_root).images
 
 
 def _find(root: Path) -> _Folders:

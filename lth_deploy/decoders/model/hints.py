@@ -25,10 +25,6 @@ class Hints:
     preprocessing: Preprocessing | None = None
     options: Mapping[str, str] = field(default_factory=dict)
 
-    def preprocessing_or(self, usual: Preprocessing) -> Preprocessing:
-        """What the file says of its preprocessing, or else what its family does."""
-        return self.preprocessing or usual
-
 
 def read_hints(properties: Mapping[str, str]) -> Hints:
     """What the metadata of an exporter say.

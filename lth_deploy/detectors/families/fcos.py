@@ -1,8 +1,6 @@
 """FCOS."""
 
-from typing import Any
-
-from torch import Tensor, nn
+from torch import nn
 from torchvision.models.detection import FCOS
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.fcos import FCOSClassificationHead, FCOSHead, FCOSRegressionHead
@@ -13,35 +11,21 @@ from lth_deploy.detectors.dense import (
     LEVELS,
     PARTS,
     PREDICTORS,
-    from_one,
-    from_zero,
-    full_precision,
+    WithoutBackground,
     pyramid,
     thresholds,
 )
 from lth_deploy.detectors.entry import Detector
 from lth_deploy.detectors.norms import norm_layer
-from lth_deploy.detectors.transform import Target, fit_transform
+from lth_deploy.detectors.transform import fit_transform
 from lth_deploy.errors import RecipeError
 
 STRIDES = (8, 16, 32, 64, 128)
 """There is one point in a cell; the "anchor size" is the stride of the level."""
 
 
-class SigmoidFCOS(FCOS):  # type: ignore[misc]
+class SigmoidFCOS(WithoutBackground, FCOS):  # type: ignore[misc]
     """FCOS without a column for the background."""
-
-    def compute_loss(
-        self, targets: list[Target], head_outputs: dict[str, Tensor], *arguments: Any
-    ) -> dict[str, Tensor]:
-        """Losses with labels counted from 0."""
-        outputs = full_precision(head_outputs)
-        losses: dict[str, Tensor] = super().compute_loss(from_zero(targets), outputs, *arguments)
-        return losses
-
-    def postprocess_detections(self, *arguments: Any) -> list[Target]:
-        """Detections with labels counted from 1."""
-        return from_one(super().postprocess_detections(*arguments))
 
 
 def fcos(spec: DetectorSpec, classes: int, keypoints: int) -> nn.Module:

@@ -1,8 +1,6 @@
 """RetinaNet."""
 
-from typing import Any
-
-from torch import Tensor, nn
+from torch import nn
 from torchvision.models.detection import RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 
@@ -12,31 +10,18 @@ from lth_deploy.detectors.dense import (
     LEVELS,
     PARTS,
     PREDICTORS,
-    from_one,
-    from_zero,
-    full_precision,
+    WithoutBackground,
     pyramid,
     thresholds,
 )
 from lth_deploy.detectors.entry import Detector
-from lth_deploy.detectors.transform import Target, fit_transform
+from lth_deploy.detectors.transform import fit_transform
 
 ANCHOR_SIZES = (32, 64, 128, 256, 512)
 
 
-class SigmoidRetinaNet(RetinaNet):  # type: ignore[misc]
+class SigmoidRetinaNet(WithoutBackground, RetinaNet):  # type: ignore[misc]
     """RetinaNet without a column for the background."""
-
-    def compute_loss(
-        self, targets: list[Target], head_outputs: dict[str, Tensor], anchors: list[Tensor]
-    ) -> dict[str, Tensor]:
-        """Losses with labels counted from 0."""
-        losses: dict[str, Tensor] = super().compute_loss(from_zero(targets), full_precision(head_outputs), anchors)
-        return losses
-
-    def postprocess_detections(self, *arguments: Any) -> list[Target]:
-        """Detections with labels counted from 1."""
-        return from_one(super().postprocess_detections(*arguments))
 
 
 def retinanet(spec: DetectorSpec, classes: int, keypoints: int) -> nn.Module:

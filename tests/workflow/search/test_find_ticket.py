@@ -22,7 +22,7 @@ from lth_deploy.config.recipe import Recipe  # noqa: E402
 from lth_deploy.detections import Detections  # noqa: E402
 from lth_deploy.errors import DataError, RecipeError, StorageError, UsageError  # noqa: E402
 from lth_deploy.evaluation.coco_rows import compact  # noqa: E402
-from lth_deploy.mask import is_subset, load_masks  # noqa: E402
+from lth_deploy.mask import load_masks  # noqa: E402
 from lth_deploy.measure.machine import describe_machine  # noqa: E402
 from lth_deploy.pruning.search.trials import Trials  # noqa: E402
 from lth_deploy.run.directory import RunDirectory, Trial  # noqa: E402
@@ -34,6 +34,7 @@ from lth_deploy.workflow.search import find_ticket as verb  # noqa: E402
 from lth_deploy.workflow.search import summary  # noqa: E402
 from lth_deploy.workflow.search.find_ticket import TicketResult, find_ticket  # noqa: E402
 from lth_deploy.workflow.search.splits import load_splits  # noqa: E402
+from tests.pruning.subsets import is_subset  # noqa: E402
 
 PROJECT = Path(__file__).parents[3]
 

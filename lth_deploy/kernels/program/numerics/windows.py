@@ -65,14 +65,6 @@ def integer_accumulators(x: Float, weight: Float, window: Window, groups: int) -
     return np.concatenate(parts, axis=1).astype(np.float64)
 
 
-def spread_out(x: Float, weight: Float) -> Float:
-    """Transposed convolution whose stride is its kernel."""
-    count, _, height, width = x.shape
-    _, outputs, rows, columns = weight.shape
-    blocks = np.einsum("nchw,coij->nohiwj", x, weight, optimize=True)
-    return np.asarray(blocks.reshape(count, outputs, height * rows, width * columns))
-
-
 def largest(x: Float, window: Window, fill: float) -> Float:
     """Maximum over windows, with padding of `fill`."""
     return np.asarray(np.maximum.reduce(taps_of(x, window, fill)))
