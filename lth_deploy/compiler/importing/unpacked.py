@@ -1,11 +1,13 @@
 """Packed weights and regions of our own files back into dense initializers and standard operators."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from onnx import ModelProto, TensorProto, numpy_helper
 
 from lth_deploy.compiler.artifact.domain import DOMAIN
 from lth_deploy.compiler.artifact.inline_regions import expand_regions
-from lth_deploy.compiler.artifact.packed_weight import stored_weights
+from lth_deploy.compiler.artifact.packed_weight import StoredWeight, stored_weights
 from lth_deploy.compiler.model.traverse import consumed_names
 from lth_deploy.errors import ArtifactError
 
@@ -27,13 +29,21 @@ def unpack_model(model: ModelProto) -> ModelProto:
     declared = sum(4 * int(np.prod(weight.shape, dtype=object)) for weight in weights)
     if declared > MAX_DENSE_BYTES:
         raise ArtifactError(f"the packed weights claim {declared} bytes, at most {MAX_DENSE_BYTES} may be")
-    graph = dense.graph
+    if weights:  # otherwise every tensor would be copied once more
+        _decode(dense, weights)
+    _drop_domain(dense)
+    return dense
+
+
+def _decode(model: ModelProto, weights: Sequence[StoredWeight]) -> None:
+    """Put dense initializers in the place of packed weights and of the nodes that decode them."""
+    graph = model.graph
     done = {weight.node.output[0] for weight in weights if weight.node is not None}
     nodes = [node for node in graph.node if not (done & set(node.output))]
     del graph.node[:]
     graph.node.extend(nodes)
     replaced = {tensor.name: weight for weight in weights for tensor in weight.tensors.values()}
-    still_used = consumed_names(dense)
+    still_used = consumed_names(model)
     initializers: list[TensorProto] = []
     for tensor in graph.initializer:
         source = replaced.get(tensor.name)
@@ -46,8 +56,6 @@ def unpack_model(model: ModelProto) -> ModelProto:
             initializers.append(numpy_helper.from_array(full, source.name))
     del graph.initializer[:]
     graph.initializer.extend(initializers)
-    _drop_domain(dense)
-    return dense
 
 
 def _drop_domain(model: ModelProto) -> None:
