@@ -6,13 +6,13 @@ The model is packed as it is with fp32 and fp16 values, whose AP must equal the 
 global magnitude at several levels without any retraining, which is what a ticket search has to beat.
 """
 
-import argparse
 import sys
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.scored_model import model_and_data, names_of
 from lth_deploy import storage
 from lth_deploy.config.target import Target
 from lth_deploy.measure.machine import describe_machine
@@ -47,19 +47,13 @@ def measure(model: Path, decoder: str | None, data: Path, images: Path) -> list[
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path)
-    parser.add_argument("--decoder")
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--images", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
+    parser = model_and_data(__doc__)
     arguments = parser.parse_args()
     rows = measure(arguments.model, arguments.decoder, arguments.data, arguments.images)
     result = {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": "python -m benchmarks.foreign",
-        "model": arguments.model.name,
-        "data": f"{arguments.data.parent.parent.name}/{arguments.data.name}",
+        **names_of(arguments),
         "machine": describe_machine().model_dump(),
         "versions": versions(),
         "rows": rows,

@@ -7,7 +7,6 @@ the other half, of global magnitude pruning and of reconstruction, with the pair
 difference.
 """
 
-import argparse
 import sys
 import tempfile
 import time
@@ -19,6 +18,7 @@ from typing import Any
 from onnx import ModelProto
 
 from benchmarks.result_file import head
+from benchmarks.scored_model import model_and_data, names_of
 from lth_deploy import storage
 from lth_deploy.compiler.artifact.load import load_model
 from lth_deploy.compiler.importing.imported import normalize
@@ -97,19 +97,13 @@ def _ap(metrics: Mapping[str, float | None]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path)
-    parser.add_argument("--decoder")
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--images", type=Path, required=True)
+    parser = model_and_data(__doc__)
     parser.add_argument("--structure", default="single")
-    parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     found = measure(arguments.model, arguments.decoder, arguments.data, arguments.images, arguments.structure)
     result = {
         **head(SCHEMA, "benchmarks.oneshot"),
-        "model": arguments.model.name,
-        "data": f"{arguments.data.parent.parent.name}/{arguments.data.name}",
+        **names_of(arguments),
         **found,
     }
     storage.write_json(arguments.out, result)
