@@ -40,7 +40,7 @@ class StoredWeight:
 
     @property
     def type_name(self) -> str:
-        """`float32`, `int8` and so on, as ONNX calls the type of the stored values."""
+        """`float`, `int8` and so on, as ONNX calls the type of the stored values."""
         return type_name(self.value_type)
 
     @property

@@ -16,7 +16,7 @@ def numpy_type(element: int) -> "np.dtype[Any]":
 
 
 def type_name(element: int) -> str:
-    """`float32`, `bfloat16`, `int8` and so on: what ONNX calls an element type, in small letters.
+    """`float`, `bfloat16`, `int8` and so on: what ONNX calls an element type, in small letters.
 
     Raises:
         ValueError: there is no such element type.

@@ -3,12 +3,13 @@
 from collections import Counter
 
 import numpy as np
-from onnx import ModelProto, NodeProto, helper
+from onnx import ModelProto, NodeProto
 
 from lth_deploy.compiler.artifact.packed_weight import array_of
 from lth_deploy.compiler.importing.plain.inferred import Inferred, infer
 from lth_deploy.compiler.importing.plain.main_graph import MainGraph, put_nodes, standard
 from lth_deploy.compiler.model.attributes import attribute
+from lth_deploy.compiler.model.tensor_types import numpy_type
 
 
 def drop_pass_through(model: ModelProto) -> Counter[str]:
@@ -72,7 +73,7 @@ def _shorten(graph: MainGraph, node: NodeProto, inferred: Inferred) -> bool:
 def _holds(wide: int, narrow: int) -> bool:
     """Whether a type has every value of another one."""
     try:
-        kinds = [np.dtype(helper.tensor_dtype_to_np_dtype(kind)) for kind in (narrow, wide)]
+        kinds = [numpy_type(kind) for kind in (narrow, wide)]
     except KeyError:
         return False
     exact = kinds[0].kind == "b" or kinds[0].kind + kinds[1].kind in ("ff", "ii", "uu", "ui")
