@@ -50,6 +50,10 @@ DENSE_LAYOUT = Target(values="fp32", region_quads=0, costs=CostTable(int8=ByteRa
 """Takes INT8 layers into the kernels' layout that the planner leaves to the stock runtime: those without zeros."""
 
 
+Files = dict[tuple[str, float | None, str | None], Path]
+"""By what computes it, share of zeros and structure."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One candidate; ratio, ratio_int8: times as fast as dense fp32 and dense INT8 ONNX Runtime, over paired rounds.
@@ -128,9 +132,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def prepared(
-    network: str, options: argparse.Namespace, folder: Path
-) -> dict[tuple[str, float | None, str | None], Path]:
+def prepared(network: str, options: argparse.Namespace, folder: Path) -> Files:
     """All files of one network: dense, INT8, and for each mask the artifact and its dense twin."""
     stem = Path(network).stem
     dense, quantized = folder / f"{stem}.onnx", folder / f"{stem}-int8.onnx"
@@ -139,7 +141,7 @@ def prepared(
     feeds = [feeds_for(dense, size, seed) for size in options.sizes for seed in range(4)]
     if not quantized.is_file():
         quantize_dense(dense, feeds, quantized, reduce_range=not describe_machine().exact_u8s8)
-    files: dict[tuple[str, float | None, str | None], Path] = {
+    files: Files = {
         ("dense", None, None): dense,
         ("int8", None, None): quantized,
     }
@@ -173,7 +175,7 @@ def packed(source: Path, out: Path, target: Target = FLOATS) -> Path:
 
 def compare(
     network: str,
-    files: dict[tuple[str, float | None, str | None], Path],
+    files: Files,
     size: int,
     threads: int,
     options: argparse.Namespace,
@@ -235,14 +237,14 @@ def compare(
 
 
 def openvino_candidates(
-    files: dict[tuple[str, float | None, str | None], Path], feeds: dict[str, np.ndarray], threads: int
+    files: Files, feeds: dict[str, np.ndarray], threads: int, open_sizes: bool = True
 ) -> list[Candidate]:
-    """OpenVINO on the dense files, in every precision that the processor has, with open and with fixed sizes."""
+    """OpenVINO on the dense files, in every precision that the processor has, with fixed and with open sizes."""
     kinds = [*((precision, "dense", precision) for precision in OpenVino().precisions()), ("int8", "int8", "fp32")]
     fixed = {name: value.shape for name, value in feeds.items()}
     candidates = []
     for name, values, precision in kinds:
-        for words, shapes in (("", None), (" static", fixed)):
+        for words, shapes in (("", None), (" static", fixed)) if open_sizes else ((" static", fixed),):
             began = time.perf_counter()
             session = OpenVino().load(files[values, None, None], threads=threads, precision=precision, shapes=shapes)
             load_s = time.perf_counter() - began
@@ -279,7 +281,9 @@ def largest_error(found: list[np.ndarray], exact: list[np.ndarray]) -> float | N
     return max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in zip(found, exact, strict=True))
 
 
-def measure(candidates: list[Candidate], rounds: int, threads: int, clock: Callable[[], float]) -> None:
+def measure(
+    candidates: list[Candidate], rounds: int, threads: int, clock: Callable[[], float] = time.perf_counter
+) -> None:
     """Fill the samples: one call a round, or with more threads the medians of a block a round."""
     timing = replace(ONE_CALL if threads == 1 else BLOCKS, minimum_rounds=rounds)
     runs = {str(number): (lambda _, run=one.run: run()) for number, one in enumerate(candidates)}

@@ -1,0 +1,172 @@
+"""Detectors that people deploy: whole files with the kernels against the dense engines, fp32 and INT8.
+
+    python -m benchmarks.zoo --out benchmarks/results/zoo-CPU.json
+
+Weights are random, with the same share of zeros in every dense convolution (`single` in fp32, `in4` in INT8; depthwise
+layers stay dense), so that times are real and AP is not. Engines: ONNX Runtime in fp32 and INT8, and OpenVINO in fp32,
+bf16 where the processor has it, and INT8, with the file's fixed shape. In every round each candidate runs once and the
+order rotates; a ratio is the median over rounds of the other's time over ours in the same round.
+
+A model is written to the result file as soon as it is measured, and is left out when the command is given again with
+the same file. --table prints a result file as Markdown.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from benchmarks.networks import feeds_for, prune_randomly
+from benchmarks.result_file import head, ratio
+from benchmarks.torso import Candidate, Files, largest_error, measure, opened, openvino_candidates, packed
+from benchmarks.zoo_models import ZOO, zoo_file
+from lth_deploy import inspect, storage
+from lth_deploy.compiler.quantization.ort_static import quantize_dense
+from lth_deploy.config.target import Target
+from lth_deploy.measure.machine import describe_machine
+
+SCHEMA = "lth-zoo-benchmark/1"
+LEVELS = (0.0, 0.5, 0.8, 0.9)
+STRUCTURES = {"fp32": "single", "int8": "in4"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One file with the kernels.
+
+    ratio, ratio_best: times as fast as dense ONNX Runtime of the same values, and as the best dense engine.
+    predicted: `ratio` as `inspect` predicts it without running the file. regions: their number. error: the largest
+    difference of any output from ONNX Runtime's with the same weights, over its largest magnitude; None for lists of
+    boxes.
+    """
+
+    values: str
+    sparsity: float
+    structure: str
+    median_ms: float
+    ratio: float
+    ratio_best: float
+    predicted: float | None
+    regions: int
+    error: float | None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parsed(arguments)
+    if options.table:
+        print(table(json.loads(options.out.read_text())))
+        return 0
+    result = (
+        json.loads(options.out.read_text())
+        if options.out.is_file()
+        else {**head(SCHEMA, "benchmarks.zoo"), "models": {}}
+    )
+    with tempfile.TemporaryDirectory(prefix="lth-zoo-") as scratch:
+        folder = options.files or Path(scratch)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in options.models:
+            if name in result["models"]:
+                print(f"{name}: measured already", file=sys.stderr)
+                continue
+            result["models"][name] = measured(name, options, folder)
+            storage.write_json(options.out, result)
+    return 0
+
+
+def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--models", nargs="+", choices=list(ZOO), default=list(ZOO), metavar="NAME")
+    parser.add_argument("--levels", nargs="+", type=float, default=list(LEVELS), help="shares of zeros")
+    parser.add_argument("--values", nargs="+", choices=tuple(STRUCTURES), default=list(STRUCTURES))
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--files", type=Path, help="keep all files in this folder, and use those that are there")
+    parser.add_argument("--table", action="store_true", help="measure nothing; print the table of the result file")
+    return parser.parse_args(arguments)
+
+
+def measured(name: str, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Times of the dense engines, and a row for each artifact."""
+    dense = zoo_file(name, folder)
+    size = ZOO[name].size
+    feeds = [feeds_for(dense, size, seed) for seed in range(5)]
+    quantized = folder / f"{name}-int8.onnx"
+    if not quantized.is_file():
+        quantize_dense(dense, feeds[1:], quantized, reduce_range=not describe_machine().exact_u8s8)
+    files: Files = {("dense", None, None): dense, ("int8", None, None): quantized}
+    engines = {
+        "fp32": opened("onnxruntime fp32", None, None, "onnxruntime", dense, feeds[0], 1),
+        "int8": opened("onnxruntime int8", None, None, "onnxruntime", quantized, feeds[0], 1),
+    }
+    peers = [*engines.values(), *openvino_candidates(files, feeds[0], 1, open_sizes=False)]
+    ours = [artifact(name, values, level, feeds, folder) for values in options.values for level in options.levels]
+    measure([*peers, *(one for one, _ in ours)], options.rounds, 1)
+    best = min(peers, key=lambda one: statistics.median(one.samples))
+    rows = [row(one, path, engines[one.name], best) for one, path in ours]
+    for one in rows:
+        print(f"{name} {one}", flush=True)
+    return {
+        "size": size,
+        "best_dense": best.name,
+        "dense_ms": {one.name: round(statistics.median(one.samples), 3) for one in peers},
+        "rows": [asdict(one) for one in rows],
+    }
+
+
+def artifact(name: str, values: str, level: float, feeds: list[dict[str, Any]], folder: Path) -> tuple[Candidate, Path]:
+    """The packed file with these zeros, opened with the kernels and compared with its dense twin."""
+    structure = STRUCTURES[values]
+    source = folder / f"{name}-{level}-{structure}.onnx"
+    if not source.is_file():
+        onnx.save(prune_randomly(onnx.load(str(folder / f"{name}.onnx")), level, structure), str(source))
+    if values == "int8":
+        twin = source.with_name(f"{source.stem}-int8.onnx")
+        if not twin.is_file():
+            quantize_dense(source, feeds[1:], twin)
+        source = twin
+    path = packed(source, folder / source.stem, Target(values="fp32"))
+    found = opened(values, level, structure, "lth_deploy", path, feeds[0], 1)
+    exact = opened(values, level, structure, "onnxruntime", source, feeds[0], 1)
+    found.error = largest_error(found.run(), exact.run())
+    return found, path
+
+
+def row(one: Candidate, path: Path, engine: Candidate, best: Candidate) -> Row:
+    described = inspect(path)
+    return Row(
+        values=one.name,
+        sparsity=one.sparsity or 0.0,
+        structure=str(one.structure),
+        median_ms=round(statistics.median(one.samples), 3),
+        ratio=round(ratio(engine.samples, one.samples), 3),
+        ratio_best=round(ratio(best.samples, one.samples), 3),
+        predicted=one.predicted,
+        regions=len({layer.region for layer in described.layers if layer.region is not None}),
+        error=one.error,
+    )
+
+
+def table(result: dict[str, Any]) -> str:
+    """A result file as Markdown: a line for each model, with ratios over ONNX Runtime and over the best engine."""
+    levels = sorted({(one["values"], one["sparsity"]) for model in result["models"].values() for one in model["rows"]})
+    titles = [f"{values} {level:.0%}" for values, level in levels]
+    lines = [f"| model | best dense, ms | {' | '.join(titles)} |", "|---" * (2 + len(titles)) + "|"]
+    for name, model in result["models"].items():
+        found = {(one["values"], one["sparsity"]): one for one in model["rows"]}
+        cells = [
+            f"{found[key]['ratio']:.2f} / {found[key]['ratio_best']:.2f}" if key in found else "" for key in levels
+        ]
+        best = model["best_dense"]
+        lines.append(f"| {name}@{model['size']} | {best} {model['dense_ms'][best]:.1f} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Detectors that people deploy, built without trained weights."""
