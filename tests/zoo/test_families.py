@@ -27,7 +27,7 @@ def test_a_family_is_packed_runs_in_both_runtimes_and_is_decoded(
         pytest.importorskip("libreyolo")
     dense = zoo_file(name, tmp_path)
     made = export_onnx(dense, OnnxJob(sparsity=0.8), out=tmp_path / "export")
-    assert made.sparsity == pytest.approx(0.8, abs=0.02)
+    assert made.sparsity > 0.79
     assert made.bytes < 0.5 * dense.stat().st_size
     feeds = feeds_for(dense, ZOO[name].size, 0)
     stock, kernels = (
