@@ -1,5 +1,6 @@
 """Laws of words: American spelling as ONNX has it, and one name for one thing, as docs/glossary.md says."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -29,6 +30,9 @@ BANNED = (
     ("quantise", "quantize", ()),
     ("normalise", "normalize", ()),
 )
+# As names of variables and functions these say nothing of what is held or done.
+VAGUE = frozenset({"able", "alone", "apart", "asked", "mine", "stuck", "told"})
+
 # Pictures are what is drawn for people; what a detector reads is an image.
 DRAWN = ("commands/predict.py", "commands/report.py", "run/summary.py", "workflow/predict.py", "workflow/report.py")
 DRAWN += ("workflow/search/example_images.py", "workflow/search/summary.py", "workflow/limits/limited_verbs.py")
@@ -93,6 +97,33 @@ def test_words_that_the_glossary_rejects_are_not_used() -> None:
     rejected = _glossary_bans()
     assert rejected >= COMMON, "a word of COMMON is no longer in the glossary"
     assert {word: lines for word in rejected - COMMON if (lines := _lines_with(word, KEYS))} == {}
+
+
+def test_variables_and_functions_have_names_that_say_what_they_hold() -> None:
+    sources = {path: text for path, text in TEXTS.items() if path.startswith("lth_deploy/") and path.endswith(".py")}
+    assert {path: names for path, text in sources.items() if (names := _named_vaguely(text))} == {}
+
+
+def _named_vaguely(source: str) -> list[str]:
+    """Line and name of what is called by one of VAGUE."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            name = node.name.strip("_")
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            name = node.id
+        elif isinstance(node, ast.arg):
+            name = node.arg
+        else:
+            continue
+        if name in VAGUE:
+            found.append(f"{node.lineno}: {name}")
+    return found
+
+
+def test_vague_names_are_seen_wherever_they_are_given() -> None:
+    source = "def alone(told): mine = 1\nfor asked in (): pass"
+    assert sorted(_named_vaguely(source)) == ["1: alone", "1: mine", "1: told", "2: asked"]
 
 
 def test_the_laws_see_words_inside_identifiers_and_no_parts_of_words(monkeypatch: pytest.MonkeyPatch) -> None:

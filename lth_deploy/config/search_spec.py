@@ -146,7 +146,7 @@ class PruningSpec(Section):
 
     @model_validator(mode="after")
     def _reconstruction_is_alone(self) -> "PruningSpec":
-        alone = {
+        defaults = {
             "criterion": "magnitude",
             "ranked": "trained",
             "allocation": "global",
@@ -154,7 +154,7 @@ class PruningSpec(Section):
             "restart": "weights",
             "budget": "continue",
         }
-        changed = [key for key, value in alone.items() if getattr(self, key) != value]
+        changed = [key for key, value in defaults.items() if getattr(self, key) != value]
         if self.schedule == "post_training" and changed:
             raise ValueError(
                 f"schedule 'post_training' ranks by what layers lose and trains nothing: leave {', '.join(changed)} out"
@@ -171,13 +171,13 @@ class PruningSpec(Section):
             raise ValueError(
                 f"structure '{self.structure}' has {share:.0%} zeros in every group: levels must be [{share}]"
             )
-        alone = {"allocation": "global", "share_of": "prunable", "block_score": "auto"}
+        defaults = {"allocation": "global", "share_of": "prunable", "block_score": "auto"}
         if self.schedule != "post_training":
-            alone["schedule"] = "levels"
-        if any(getattr(self, key) != value for key, value in alone.items()):
+            defaults["schedule"] = "levels"
+        if any(getattr(self, key) != value for key, value in defaults.items()):
             raise ValueError(
                 f"structure '{self.structure}' has the same zeros in every group and all at once: "
-                f"leave {', '.join(alone)} out"
+                f"leave {', '.join(defaults)} out"
             )
         return self
 

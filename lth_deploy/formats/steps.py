@@ -46,6 +46,6 @@ class Steps:
 
     def fills(self, places: Places) -> npt.NDArray[np.bool_]:
         """Behind 255 empty units, but not at the end."""
-        able = gaps_of(places) == LONGEST
-        able[-1:] = False
-        return np.asarray(able)
+        fillers = gaps_of(places) == LONGEST
+        fillers[-1:] = False
+        return np.asarray(fillers)

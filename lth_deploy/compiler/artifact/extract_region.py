@@ -36,7 +36,7 @@ def extract_regions(model: ModelProto) -> list[ExtractedRegion]:
     Raises:
         ArtifactError: a region breaks the rules.
     """
-    regions = [_alone(model, node) for node in model.graph.node if is_region(node)]
+    regions = [_extracted(model, node) for node in model.graph.node if is_region(node)]
     pooled = [node for node in model.graph.node if is_roi_align(node)]
     return regions + [_alone_roi_align(model, node, f"{ROI_ALIGN}{number}") for number, node in enumerate(pooled)]
 
@@ -64,7 +64,7 @@ def with_outputs(model: ModelProto, names: Sequence[str], types: Mapping[str, in
     return shown
 
 
-def _alone(model: ModelProto, node: NodeProto) -> ExtractedRegion:
+def _extracted(model: ModelProto, node: NodeProto) -> ExtractedRegion:
     program = program_of(node)
     ranks = {step.source: 2 if step.rows else 4 for step in program.instructions if isinstance(step, Load)}
     channels = {step.source: step.channels for step in program.instructions if isinstance(step, Load)}
@@ -84,8 +84,10 @@ def _alone(model: ModelProto, node: NodeProto) -> ExtractedRegion:
     )
     others = [f for f in model.functions if f.domain == DOMAIN and f.name not in region_functions(model)]
     functions = [region_functions(model)[node.op_type], *others]
-    alone = helper.make_model(graph, opset_imports=model.opset_import, functions=functions, ir_version=model.ir_version)
-    return ExtractedRegion(node.op_type, alone, inputs, tuple(node.output), program)
+    extracted = helper.make_model(
+        graph, opset_imports=model.opset_import, functions=functions, ir_version=model.ir_version
+    )
+    return ExtractedRegion(node.op_type, extracted, inputs, tuple(node.output), program)
 
 
 def _alone_roi_align(model: ModelProto, node: NodeProto, name: str) -> ExtractedRegion:
@@ -100,6 +102,8 @@ def _alone_roi_align(model: ModelProto, node: NodeProto, name: str) -> Extracted
         [helper.make_tensor_value_info(node.output[0], TensorProto.FLOAT, None)],
     )
     functions = [one for one in model.functions if one.domain == DOMAIN and one.name == ROI_ALIGN]
-    alone = helper.make_model(graph, opset_imports=model.opset_import, functions=functions, ir_version=model.ir_version)
+    extracted = helper.make_model(
+        graph, opset_imports=model.opset_import, functions=functions, ir_version=model.ir_version
+    )
     types = {node.input[2]: TensorProto.INT64}
-    return ExtractedRegion(name, alone, tuple(node.input), tuple(node.output), None, types)
+    return ExtractedRegion(name, extracted, tuple(node.input), tuple(node.output), None, types)

@@ -165,6 +165,6 @@ def _bias(
     name = names.pop()
     outputs = shape[0] if geometry.kind in ("conv", "linear") else shape[1] * geometry.group
     tensor = tensors.get(name)
-    alone = not names and tensor is not None and len(readers[name]) == len(nodes)
+    no_other_reader = not names and tensor is not None and len(readers[name]) == len(nodes)
     fits = tensor is not None and tuple(tensor.dims) == (outputs,) and tensor.data_type == onnx.TensorProto.FLOAT
-    return name if alone and fits else None
+    return name if no_other_reader and fits else None

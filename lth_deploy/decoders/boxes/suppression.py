@@ -25,10 +25,10 @@ def suppress(
     kept = np.empty(0, np.intp)
     for start in range(0, len(order), _BLOCK):
         block = order[start : start + _BLOCK]
-        mine = boxes[block].astype(np.float64)
-        alive = ~_overlaps(mine, labels[block], boxes[kept].astype(np.float64), labels[kept], iou).any(axis=1)
-        block, mine = block[alive], mine[alive]
-        hits = _overlaps(mine, labels[block], mine, labels[block], iou)
+        candidates = boxes[block].astype(np.float64)
+        alive = ~_overlaps(candidates, labels[block], boxes[kept].astype(np.float64), labels[kept], iou).any(axis=1)
+        block, candidates = block[alive], candidates[alive]
+        hits = _overlaps(candidates, labels[block], candidates, labels[block], iou)
         alive = np.ones(len(block), bool)
         for position in range(len(block)):
             if alive[position]:

@@ -119,5 +119,5 @@ def _fill_from_edge(
     count = int(np.searchsorted(spent, budget - 1e-9 * max(budget, 1.0))) + 1
     chosen, owner, place = order[:count], np.concatenate(owners), np.concatenate(places)
     for number, fall in enumerate(falls):
-        mine = chosen[owner[chosen] == number]
-        fall.reshape(-1)[place[mine]] = True
+        of_layer = chosen[owner[chosen] == number]
+        fall.reshape(-1)[place[of_layer]] = True

@@ -112,16 +112,16 @@ def _along_axis(canvas: Canvas, groups: Sequence[Group], split: str, percent: bo
         _dense(canvas, groups, split, scale)
     for number, name in enumerate(series):
         members = sorted((one for one in groups if one.first.series == name), key=lambda one: one.first.x or 0.0)
-        alone = len(series) == 1
-        color = THEME["ticket"] if alone else THEME[f"c{number % _PALETTE + 1}"]
-        label = short("ticket" if alone else name)
+        is_only_series = len(series) == 1
+        color = THEME["ticket"] if is_only_series else THEME[f"c{number % _PALETTE + 1}"]
+        label = short("ticket" if is_only_series else name)
         # Side by side, so that one error bar does not hide another.
         shift = _APART * (number - (len(series) - 1) / 2) * (places[-1] - places[0])
         _curve(canvas, members, "ticket", split, (scale, shift), (color, "o", "-", label))
         if own_dense:
             _curve(canvas, members, "dense", split, (scale, shift), (color, "D", "-.", f"{label}, dense"))
         for kind, (what, marker, line) in _CONTROLS.items():
-            look = (THEME[kind], marker, line, what) if alone else (color, marker, line, f"{label}, {what}")
+            look = (THEME[kind], marker, line, what) if is_only_series else (color, marker, line, f"{label}, {what}")
             _curve(canvas, members, kind, split, (scale, shift), look)
     if len(places) <= _MOST_TICKS:
         canvas.axes.set_xticks(places, [f"{place:.6g}" for place in places])

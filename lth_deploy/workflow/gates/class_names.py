@@ -33,10 +33,10 @@ def first_difference(expected: Sequence[Named], found: Sequence[Named]) -> str |
             return (
                 f"label {label} is {_text(more[label - 1])} in one list of {len(more)}, the other ends at {len(other)}"
             )
-        mine, other_one = found[label - 1], expected[label - 1]
-        ids_differ = None not in (mine[0], other_one[0]) and mine[0] != other_one[0]
-        if mine[1] != other_one[1] or ids_differ:
-            return f"label {label} is {_text(mine)}, expected is {_text(other_one)}"
+        named, wanted = found[label - 1], expected[label - 1]
+        ids_differ = None not in (named[0], wanted[0]) and named[0] != wanted[0]
+        if named[1] != wanted[1] or ids_differ:
+            return f"label {label} is {_text(named)}, expected is {_text(wanted)}"
     return None
 
 
@@ -105,13 +105,13 @@ def hold_control_classes(file: ModelFile, control: ModelFile, *, beside: bool = 
     Raises:
         ParityError: they name other classes, or in another order.
     """
-    mine, other = file.metadata, control.metadata
-    if mine is None or other is None or not mine.classes or not other.classes:
+    own, other = file.metadata, control.metadata
+    if own is None or other is None or not own.classes or not other.classes:
         return
-    same_recipe = mine.recipe_digest is not None and mine.recipe_digest == other.recipe_digest
-    if beside or same_recipe or mine.control_sha256 == storage.sha256(control.path):
+    same_recipe = own.recipe_digest is not None and own.recipe_digest == other.recipe_digest
+    if beside or same_recipe or own.control_sha256 == storage.sha256(control.path):
         what, source = str(file.path), f"its dense control {control.path}"
-        hold_classes(what, classes_of(mine), source, classes_of(other), "one of them was changed: export again")
+        hold_classes(what, classes_of(own), source, classes_of(other), "one of them was changed: export again")
 
 
 def control_beside(file: ModelFile) -> Path | None:

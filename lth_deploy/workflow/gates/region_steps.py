@@ -65,9 +65,9 @@ def wrong_step(region: "ExtractedRegion", feeds: Feeds, folder: Path, stock: Sto
     assert region.program is not None
     feeds = {name: value[:MOST] for name, value in feeds.items()}
     traced = trace(region, {name: value.shape for name, value in feeds.items()})
-    apart = difference(region, traced)
-    if apart is not None:
-        return apart
+    differing = difference(region, traced)
+    if differing is not None:
+        return differing
     by_function = _of_function(traced.model, traced.unfused.tensors, traced.unfused.program, feeds, folder, stock)
     unfused_inputs = [*traced.unfused.activations, *traced.unfused.arrays]
     steps = _Steps(
@@ -157,19 +157,19 @@ class _Steps:
             if value is None:
                 given.append(expected)
                 continue
-            mine = value.reshape(*value.shape, *(1, 1)[: 4 - value.ndim]).astype(np.float64)
-            if mine.shape != expected.value.shape:
-                shapes = f"{list(mine.shape)} instead of {list(expected.value.shape)}"
+            computed = value.reshape(*value.shape, *(1, 1)[: 4 - value.ndim]).astype(np.float64)
+            if computed.shape != expected.value.shape:
+                shapes = f"{list(computed.shape)} instead of {list(expected.value.shape)}"
                 return f"{self._called(number)}: it has the shape {shapes}"
             with np.errstate(invalid="ignore"):
-                off = np.abs(mine - expected.value)
-            off[(mine == expected.value) | (np.isnan(mine) & np.isnan(expected.value))] = 0
+                off = np.abs(computed - expected.value)
+            off[(computed == expected.value) | (np.isnan(computed) & np.isnan(expected.value))] = 0
             wrong = ~(off <= expected.bound + self._slack(number, expected, stock))
             if wrong.any():
                 unit = "steps of its scale" if quantized is not None else "in float32"
                 share = f"{np.count_nonzero(wrong)} of {wrong.size} values"
                 return f"{self._called(number)}: {share} differ, by up to {np.max(off[wrong]):.3g} {unit}"
-            given.append(Tensor(mine, np.zeros_like(mine), quantized))
+            given.append(Tensor(computed, np.zeros_like(computed), quantized))
         return None
 
     def _expected(self, given: list[Tensor], stock: Stock | None) -> Iterator[tuple[int, Tensor, Quantized | None]]:

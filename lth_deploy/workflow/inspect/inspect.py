@@ -189,8 +189,8 @@ def _macs(rows: Sequence[LayerRow]) -> Sparsity:
 
 
 def _prunable(layers: "Sequence[WeightLayer]") -> Sparsity:
-    able = [layer for layer in layers if layer.obstacle is None]
-    return Sparsity(sum(layer.zeros for layer in able), sum(layer.elements for layer in able))
+    prunable = [layer for layer in layers if layer.obstacle is None]
+    return Sparsity(sum(layer.zeros for layer in prunable), sum(layer.elements for layer in prunable))
 
 
 def _parameters(model: "ModelProto", layers: "Sequence[WeightLayer]") -> Sparsity:

@@ -88,7 +88,7 @@ def _parts(size: int, layers: "list[WeightLayer]") -> SizeParts:
         if layer.stored.coding == "dense":
             dense += layer.stored.nbytes
             continue
-        mine = tensor_bytes(layer.stored.tensors["values"])
-        values += mine
-        positions += layer.stored.nbytes - mine
+        value_bytes = tensor_bytes(layer.stored.tensors["values"])
+        values += value_bytes
+        positions += layer.stored.nbytes - value_bytes
     return SizeParts(values=values, positions=positions, dense=dense, other=max(0, size - values - positions - dense))

@@ -59,9 +59,9 @@ def dense_key(recipe: Recipe) -> str:
 
 def _require_same(ours: Recipe, theirs: Recipe, source: Path) -> None:
     """Everything that the dense trial and its rewind state depend on."""
-    mine = _inputs(ours)
+    own_inputs = _inputs(ours)
     for key, value in _inputs(theirs).items():
-        if mine[key] != value:
+        if own_inputs[key] != value:
             raise UsageError(
                 f"--dense-from {source}: its recipe has another '{key}'; train a dense control of your own"
             )

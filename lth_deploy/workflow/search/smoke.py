@@ -114,8 +114,8 @@ def _smoke_source(recipe: Recipe, level: float, folder: Path) -> SourceSpec | No
         # Two steps at a full rate from scratch would leave weights that the target's frozen norms blow up.
         gentle = small.training.optimizer.model_copy(update={"lr": SOURCE_LR})
         training = small.training.model_copy(update={"optimizer": gentle})
-        alone = small.model_copy(update={"controls": ControlsSpec(), "training": training})
-        find_ticket(alone, run, device="cpu", resume=(run / "manifest.json").exists())
+        without_controls = small.model_copy(update={"controls": ControlsSpec(), "training": training})
+        find_ticket(without_controls, run, device="cpu", resume=(run / "manifest.json").exists())
     return recipe.source.model_copy(update={"run": str(run)})
 
 

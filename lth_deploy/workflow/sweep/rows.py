@@ -148,7 +148,7 @@ def _needed(sweep: Sweep, draft: _Draft, name: str, before: list[_Draft]) -> _Dr
     fitting = [
         one
         for one in named
-        if all(one.choices[key].value == mine.value for key, mine in draft.choices.items() if key in one.choices)
+        if all(one.choices[key].value == choice.value for key, choice in draft.choices.items() if key in one.choices)
     ]
     if len(fitting) > 1:
         fitting = [one for one in fitting if one.seed == draft.seed]

@@ -13,26 +13,26 @@ from lth_deploy.workflow.sweep.rows import SweepRow
 def smoke_rows(rows: Sequence[SweepRow], out: Path) -> list[SweepRow]:
     """The rows with the smoke's recipes; their first weights are written below `out`."""
     out = out.resolve()  # a recipe's paths begin at its own folder
-    asked: dict[str, set[float]] = {}
+    needed_levels: dict[str, set[float]] = {}
     for row in rows:
         for need in row.needs:
-            asked.setdefault(need, set()).add(row.recipe.pruning.level_list()[-1])
-    return [replace(row, recipe=_smoke(row, asked, out)) for row in rows]
+            needed_levels.setdefault(need, set()).add(row.recipe.pruning.level_list()[-1])
+    return [replace(row, recipe=_smoke(row, needed_levels, out)) for row in rows]
 
 
-def _smoke(row: SweepRow, asked: Mapping[str, set[float]], out: Path) -> Recipe:
+def _smoke(row: SweepRow, needed_levels: Mapping[str, set[float]], out: Path) -> Recipe:
     recipe = row.recipe
     # A run of this sweep is a source already; others are made, as `find-ticket --smoke` does.
-    alone = recipe.model_copy(update={"source": None}) if row.needs else recipe
-    small = smoke_recipe(alone, out / "initial" / f"{_first_weights(recipe)}.safetensors")
-    levels = sorted({*asked.get(row.id, ()), *small.pruning.level_list()})
+    without_source = recipe.model_copy(update={"source": None}) if row.needs else recipe
+    small = smoke_recipe(without_source, out / "initial" / f"{_first_weights(recipe)}.safetensors")
+    levels = sorted({*needed_levels.get(row.id, ()), *small.pruning.level_list()})
     update: dict[str, object] = {
         "name": recipe.name,
         "pruning": small.pruning.model_copy(update={"levels": levels, **_early(recipe)}),
         "controls": recipe.controls,
         "source": recipe.source if row.needs else small.source,
     }
-    if row.id in asked:
+    if row.id in needed_levels:
         # Two steps at a full rate from scratch would leave weights that frozen norms blow up.
         gentle = small.training.optimizer.model_copy(update={"lr": SOURCE_LR})
         update["training"] = small.training.model_copy(update={"optimizer": gentle})

@@ -122,8 +122,8 @@ class _Absorption:
 
     def _is_only_weight(self, weight: str, uses: list[_Use]) -> bool:
         """Whether these layers alone read a weight, all in the same way."""
-        alone = len(self._graph.readers[weight]) == len(uses) and weight not in self._graph.kept
-        return alone and all(use.layout == uses[0].layout for use in uses)
+        no_other_reader = len(self._graph.readers[weight]) == len(uses) and weight not in self._graph.kept
+        return no_other_reader and all(use.layout == uses[0].layout for use in uses)
 
     def _rank(self, name: str) -> int | None:
         if self._inferred is None:

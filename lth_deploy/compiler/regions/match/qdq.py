@@ -49,10 +49,10 @@ def separated(model: ModelProto, dequantized: Container[str]) -> ModelProto:
     """
     if not any(node.op_type == QUANTIZE_LINEAR for node in model.graph.node):
         return model
-    apart = ModelProto()
-    apart.CopyFrom(model)
-    graph = apart.graph
-    _lift_scales(apart)
+    changed = ModelProto()
+    changed.CopyFrom(model)
+    graph = changed.graph
+    _lift_scales(changed)
     makers = {node.output[0]: node for node in graph.node if node.op_type == DEQUANTIZE_LINEAR}
     reads = Counter(name for inner in all_graphs(graph) for node in inner.node for name in node.input)
     reads.update(value.name for inner in all_graphs(graph) for value in inner.output)
@@ -74,8 +74,8 @@ def separated(model: ModelProto, dequantized: Container[str]) -> ModelProto:
     kept = [type(node).FromString(node.SerializeToString()) for node in nodes]
     del graph.node[:]
     graph.node.extend(kept)
-    _drop_zeros(apart)
-    return apart
+    _drop_zeros(changed)
+    return changed
 
 
 def _lift_scales(model: ModelProto) -> None:
