@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from onnx import ModelProto, TensorProto
 
@@ -19,7 +19,6 @@ from lth_deploy.compiler.importing.plain.folded_layer import FoldedLayer
 from lth_deploy.compiler.importing.plain.steps import make_plain
 from lth_deploy.compiler.importing.sparse_tensors import densify
 from lth_deploy.compiler.importing.unpacked import unpack_model
-from lth_deploy.compiler.model.input_sizes import Sizes
 from lth_deploy.compiler.model.normalized_model import NormalizedModel
 from lth_deploy.compiler.model.traverse import all_nodes
 
@@ -32,7 +31,7 @@ class ImportedModel:
 
     original: exactly as it was given; never changed. notes: what normalizing it did, one clause each. layers: those
     that absorbed operators around them. done: names of steps and of weights that `without` leaves out, in order.
-    keep_inputs, sizes: with what it was imported.
+    keep_inputs: with what it was imported.
     """
 
     original: ModelProto
@@ -41,25 +40,21 @@ class ImportedModel:
     layers: tuple[FoldedLayer, ...] = ()
     done: tuple[str, ...] = ()
     keep_inputs: bool = False
-    sizes: Sizes = field(default_factory=dict)
 
     def without(self, names: Collection[str]) -> "ImportedModel":
         """The same model, imported again without some of what was done."""
-        return imported_silently(
-            self.original, keep_inputs=self.keep_inputs, plain=True, sizes=self.sizes, without=names
-        )
+        return imported_silently(self.original, keep_inputs=self.keep_inputs, plain=True, without=names)
 
 
-def import_model(original: ModelProto, *, keep_inputs: bool = False, sizes: Sizes | None = None) -> ImportedModel:
+def import_model(original: ModelProto, *, keep_inputs: bool = False) -> ImportedModel:
     """Normalize a model, dense or packed, and bring it to the plain form; the log says what was done.
 
-    keep_inputs: whether initializers that are graph inputs, and that a caller may replace, stay so. sizes: of inputs
-    that are fixed.
+    keep_inputs: whether initializers that are graph inputs, and that a caller may replace, stay so.
 
     Raises:
         ArtifactError: a packed or sparse tensor is damaged, or an operator cannot be converted exactly.
     """
-    imported = imported_silently(original, keep_inputs=keep_inputs, plain=True, sizes=sizes or {})
+    imported = imported_silently(original, keep_inputs=keep_inputs, plain=True)
     if imported.notes:
         log.info("import: %s", "; ".join(imported.notes))
     return imported
@@ -82,7 +77,6 @@ def imported_silently(
     keep_inputs: bool,
     keep_packed: bool = False,
     plain: bool = False,
-    sizes: Sizes | None = None,
     without: Collection[str] = (),
 ) -> ImportedModel:
     """`import_model` without a line in the log.
@@ -107,10 +101,10 @@ def imported_silently(
     notes += widen_halves(model)
     if not plain:
         return ImportedModel(original, NormalizedModel(model), tuple(notes))
-    form = make_plain(model, named, sizes or {}, without=without, halves=halves)
+    form = make_plain(model, named, without=without, halves=halves)
     notes += form.notes
     return ImportedModel(
-        original, NormalizedModel(model), tuple(notes), tuple(form.layers), tuple(form.done), keep_inputs, sizes or {}
+        original, NormalizedModel(model), tuple(notes), tuple(form.layers), tuple(form.done), keep_inputs
     )
 
 

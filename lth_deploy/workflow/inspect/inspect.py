@@ -59,6 +59,7 @@ def _report(path: Path, loaded: "LoadedModel", shapes: "Sizes", run: bool) -> In
     from lth_deploy.compiler.artifact.region_index import find_regions
     from lth_deploy.compiler.artifact.weight_layers import weight_layers
     from lth_deploy.compiler.model.opset import standard_opset
+    from lth_deploy.compiler.planning.region_borders import region_note
     from lth_deploy.measure.size import file_bytes
 
     model = loaded.model
@@ -73,6 +74,7 @@ def _report(path: Path, loaded: "LoadedModel", shapes: "Sizes", run: bool) -> In
     notes += imported
     if loaded.external_bytes:
         notes.append(f"{loaded.external_bytes:,} bytes of it are external data; the sizes are those of one file")
+    notes += filter(None, [region_note(model)])
     notes += _norm_notes(model)
     notes += _float_notes(metadata)
     regions, halves = find_regions(model), half_tensors(model)

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+from lth_deploy.compiler.importing.frozen_sizes import refusal, with_sizes
 from lth_deploy.compiler.importing.imported import import_model, normalize
 from lth_deploy.compiler.importing.plain import values
+from lth_deploy.compiler.model.ort_session import trial_of
+from lth_deploy.errors import UsageError
 from tests.compiler.importing.node_cases import as_model, run
 from tests.compiler.importing.plain_models import imported_alike, operators
 
@@ -63,12 +66,11 @@ def test_an_open_batch_keeps_nothing_else_from_being_computed() -> None:
 def test_open_sizes_stay_computed_until_they_are_fixed() -> None:
     model = opened(with_positions(), 2, 3)
     assert "Range" in operators(imported_alike(model, FEEDS))
-    imported = imported_alike(model, FEEDS, sizes={"x": X.shape})
+    frozen = with_sizes(model, {"x": X.shape})
+    imported = imported_alike(frozen, FEEDS)
     assert operators(imported) == ["Reshape", "Transpose", "Add"]
-    assert "fixed the size of x 1x8x6x4" in imported.notes
-    graph = imported.normalized.proto.graph
-    for value in (graph.input[0], graph.output[0]):
-        assert all(dim.dim_value > 0 for dim in value.type.tensor_type.shape.dim)
+    assert [dim.dim_value for dim in frozen.graph.input[0].type.tensor_type.shape.dim] == list(X.shape)
+    assert with_sizes(model, {}) is model
 
 
 def test_a_part_of_the_shape_that_a_slice_or_attributes_take() -> None:
@@ -160,3 +162,28 @@ def test_constants_in_nodes_are_as_good_as_initializers() -> None:
         N("Neg", ["r"], ["y"]),
     ]
     assert operators(imported_alike(as_model(nodes, FEEDS, ["y"], 17), FEEDS)) == ["Reshape", "Neg"]
+
+
+@pytest.mark.parametrize(("side", "stated"), [(6, True), (7, False)])
+def test_sizes_that_a_model_refuses_are_named_with_the_node_and_both_shapes(side: int, stated: bool) -> None:
+    nodes = [
+        N("MaxPool", ["x"], ["small"], kernel_shape=[2, 2], strides=[2, 2]),
+        N("Resize", ["small", "", "by"], ["large"], "upsample"),
+        N("Concat", ["x", "large"], ["y"], "/neck/Concat", axis=1),
+    ]
+    made = opened(as_model(nodes, FEEDS, ["y"], 17, by=np.array([1, 1, 2, 2], np.float32)), 2, 3)
+    sizes = {"x": (1, 8, side, 6)}
+    reason = trial_of(made)({"x": np.zeros(sizes["x"], np.float32)})
+    assert (reason is None) == stated
+    if reason is not None:
+        assert refusal(made, sizes, reason).startswith(
+            "node '/neck/Concat' (Concat) does not take 1x8x7x6 and 1x8x6x6: "
+        )
+    assert refusal(made, sizes, "of no node") == "of no node"
+
+
+def test_a_shape_of_no_input_is_refused() -> None:
+    with pytest.raises(UsageError, match="the model has no such input"):
+        with_sizes(with_positions(), {"image": (1, 8, 6, 4)})
+    with pytest.raises(UsageError, match="does not fit"):
+        with_sizes(with_positions(), {"x": (1, 8, 6, 5)})

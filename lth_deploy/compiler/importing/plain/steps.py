@@ -1,14 +1,13 @@
 """The steps that bring exporters' graphs to one plain form, and what was done in words."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from onnx import ModelProto
 
 from lth_deploy.compiler.importing.plain.absorb import absorb
 from lth_deploy.compiler.importing.plain.folded_layer import FoldedLayer
-from lth_deploy.compiler.importing.plain.frozen_sizes import freeze_sizes, state_output_sizes
 from lth_deploy.compiler.importing.plain.pads import absorb_pads
 from lth_deploy.compiler.importing.plain.pass_through import drop_pass_through
 from lth_deploy.compiler.importing.plain.softmax import rewrite_softmax
@@ -33,7 +32,6 @@ class PlainForm:
 def make_plain(
     model: ModelProto,
     original: Collection[str],
-    sizes: Mapping[str, tuple[int, ...]],
     *,
     without: Collection[str] = (),
     halves: Collection[str] = (),
@@ -43,11 +41,10 @@ def make_plain(
     Args:
         model: without functions, in opset 13 or later.
         original: see `absorb`.
-        sizes: of inputs that are fixed, by name; may be empty.
         without: names of steps and of weights of layers that are left as they are.
         halves: see `absorb`.
     """
-    form = PlainForm(notes=freeze_sizes(model, sizes))
+    form = PlainForm()
     computed = 0 if VALUES in without else fold_values(model)
     if computed:
         form.notes.append(f"computed {computed} operators on constants and known sizes")
@@ -70,6 +67,4 @@ def make_plain(
     if moved:
         form.notes.append(f"rewrote {moved} softmax over channels to the last axis")
         form.done.append(SOFTMAX)
-    if sizes:
-        state_output_sizes(model)
     return form
