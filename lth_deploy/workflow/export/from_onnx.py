@@ -89,6 +89,7 @@ def _size(path: Path) -> int:
 def _exported(path: str, job: object, target: object, staged: str) -> dict[str, Any]:
     """Write and gate an export in the folder `staged`, and return its record: a task for a process with limits."""
     from lth_deploy.compiler.artifact.load import load_model
+    from lth_deploy.compiler.importing.frozen_sizes import with_sizes
     from lth_deploy.compiler.model.unexpected_faults import graph_errors
 
     source = Path(path)
@@ -96,7 +97,8 @@ def _exported(path: str, job: object, target: object, staged: str) -> dict[str, 
     with graph_errors(source.name), storage.scratch("export") as scratch:
         places = _Places(source, Path(staged), scratch)
         options = TypeAdapter(OnnxJob).validate_python(job)
-        return _export(original, options, Target.model_validate(target), places).as_record()
+        sized = with_sizes(original, options.shapes)
+        return _export(sized, options, Target.model_validate(target), places).as_record()
 
 
 @dataclass(frozen=True)

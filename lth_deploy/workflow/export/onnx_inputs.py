@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lth_deploy.errors import ArtifactError, LthError
+from lth_deploy.errors import ArtifactError, LthError, UsageError
 from lth_deploy.workflow.export.quantization import spread
 
 if TYPE_CHECKING:
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from lth_deploy.arrays import Feeds
     from lth_deploy.compiler.model.input_sizes import Sizes
+    from lth_deploy.compiler.model.random_inputs import Trial
     from lth_deploy.decoders import Decoder
     from lth_deploy.workflow.decoding import DecoderChoice
     from lth_deploy.workflow.export.onnx_job import OnnxJob
@@ -51,11 +52,10 @@ def gate_inputs(
         UsageError: there are no images, and sizes are open on which the model does not run. ArtifactError: the model
             does not run.
     """
-    from lth_deploy.compiler.model.ort_session import trial_of
     from lth_deploy.compiler.model.random_inputs import fitting_sizes, trial_feeds
     from lth_deploy.data.images import image_files
 
-    trial = trial_of(model)
+    trial = _trial(model, job.shapes)
     if decoder is None or job.images is None:
         sizes = fitting_sizes(model, job.shapes, trial)
         noise = [(f"noise {seed}", trial_feeds(model, sizes, seed)) for seed in range(NOISE_INPUTS)]
@@ -66,6 +66,31 @@ def gate_inputs(
         if reason is not None:
             raise ArtifactError(f"the model does not run in ONNX Runtime on {feeds[0][0]}: {reason}")
     return feeds, f"{len(feeds)} images of {job.images.name}"
+
+
+def _trial(model: "ModelProto", shapes: "Sizes") -> "Trial":
+    """A function that runs the model; where the user gave shapes, it names the node that refuses them.
+
+    Raises:
+        UsageError: the model does not load with these shapes. ArtifactError: it does not load.
+    """
+    from lth_deploy.compiler.importing.frozen_sizes import refusal
+    from lth_deploy.compiler.model.ort_session import trial_of
+
+    try:
+        running = trial_of(model)
+    except ArtifactError as error:
+        if not shapes:
+            raise
+        raise UsageError(f"with --shape {refusal(model, shapes, str(error))}") from error
+    if not shapes:
+        return running
+
+    def trial(feeds: "Feeds") -> str | None:
+        reason = running(feeds)
+        return None if reason is None else refusal(model, shapes, reason)
+
+    return trial
 
 
 def sizes_text(sizes: "Sizes") -> str:

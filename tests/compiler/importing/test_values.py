@@ -89,6 +89,12 @@ def test_a_part_of_the_shape_that_a_slice_or_attributes_take() -> None:
     assert operators(imported_alike(made, FEEDS)) == ["Add"]
 
 
+def test_a_node_of_which_only_the_shape_was_read_goes() -> None:
+    nodes = [N("Neg", ["x"], ["a"]), N("Abs", ["a"], ["b"]), N("Shape", ["b"], ["s"]), N("Expand", ["k", "s"], ["e"])]
+    made = as_model([*nodes, N("Add", ["x", "e"], ["y"])], FEEDS, ["y"], 17, k=np.ones((1, 1, 1, 1), np.float32))
+    assert operators(imported_alike(made, FEEDS)) == ["Add"]
+
+
 def test_what_is_large_stays_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(values, "LARGEST", 64)
     imported = imported_alike(with_positions(), FEEDS)

@@ -134,6 +134,7 @@ class _Values:
         graph = self.model.graph
         required = {value.name for one in all_graphs(graph) for value in one.output}
         returned = {value.name for value in graph.output}
+        before = {name for node in all_nodes(graph) for name in node.input if name}
         kept: list[NodeProto] = []
         stored: dict[str, TensorProto] = {}
         for node in reversed(graph.node):
@@ -144,8 +145,8 @@ class _Values:
                     stored[name] = self.known[name]
                     free[0] -= tensor_bytes(self.known[name])
                 continue
-            if not read and outputs and self.parts.keys() >= set(outputs):
-                continue
+            if not read and not before.isdisjoint(outputs):
+                continue  # only its shape was read, or what was computed of it
             kept.append(node)
             required.update(node.input)
             for inner in inner_graphs(node):
