@@ -155,3 +155,30 @@ def test_the_bins_of_dfl_are_never_pruned(moved: bool) -> None:
     _, report = prune_onnx(imported.normalized, 0.5)
     assert report.zeros == report.elements / 2 == 64 * 64 / 2
     assert report.left == {fixed.name: MEAN_OF_BINS}
+
+
+def pools(*sides: int, **attributes: Any) -> ModelProto:
+    names = [f"y{side}" for side in sides]
+    nodes = [
+        N("MaxPool", ["x"], [name], kernel_shape=[side] * 2, **{"pads": [side // 2] * 4, **attributes})
+        for name, side in zip(names, sides, strict=True)
+    ]
+    return as_model(nodes, FEEDS, names, 17)
+
+
+@pytest.mark.parametrize(
+    ("sides", "count"), [((5, 9, 13), 3), ((13, 9, 5), 3), ((13, 9), 3), ((7,), 2), ((11, 7), 3), ((3, 5), 2)]
+)
+def test_large_max_pools_become_chains_with_the_same_bits(sides: tuple[int, ...], count: int) -> None:
+    assert exact(pools(*sides)) == ["MaxPool"] * count
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [{"strides": [2, 2]}, {"dilations": [2, 2]}, {"pads": [3, 4, 4, 4]}, {"pads": [0] * 4}],
+)
+def test_other_max_pools_stay(attributes: dict[str, Any]) -> None:
+    large = {"x": RNG.standard_normal((1, 2, 30, 31)).astype(np.float32)}
+    node = N("MaxPool", ["x"], ["y"], kernel_shape=[9, 9], **{"pads": [4] * 4, **attributes})
+    made = as_model([node], large, ["y"], 17)
+    assert import_model(made).normalized.proto.graph.node == made.graph.node

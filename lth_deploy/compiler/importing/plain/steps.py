@@ -8,15 +8,17 @@ from onnx import ModelProto
 
 from lth_deploy.compiler.importing.plain.absorb import absorb
 from lth_deploy.compiler.importing.plain.folded_layer import FoldedLayer
+from lth_deploy.compiler.importing.plain.max_pools import chain_max_pools
 from lth_deploy.compiler.importing.plain.pads import absorb_pads
 from lth_deploy.compiler.importing.plain.pass_through import drop_pass_through
 from lth_deploy.compiler.importing.plain.softmax import rewrite_softmax
 from lth_deploy.compiler.importing.plain.values import fold_values
 from lth_deploy.compiler.model.operators import traits_of
 
-VALUES, COPIES, PADS, SOFTMAX = "computed constants", "dropped copies", "folded pads", "moved softmax"
+VALUES, COPIES, PADS = "computed constants", "dropped copies", "folded pads"
+SOFTMAX, POOLS = "moved softmax", "chained max pools"
 
-STEPS = (VALUES, COPIES, PADS, SOFTMAX)
+STEPS = (VALUES, COPIES, PADS, SOFTMAX, POOLS)
 """Steps that can be left out as a whole; what is folded into layers can be left out layer by layer."""
 
 
@@ -67,4 +69,8 @@ def make_plain(
     if moved:
         form.notes.append(f"rewrote {moved} softmax over channels to the last axis")
         form.done.append(SOFTMAX)
+    chained = 0 if POOLS in without else chain_max_pools(model)
+    if chained:
+        form.notes.append(f"wrote {chained} large max pools as chains of small ones")
+        form.done.append(POOLS)
     return form
