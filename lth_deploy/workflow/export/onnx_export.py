@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lth_deploy.compiler.artifact.pack import LayerReport
     from lth_deploy.compiler.one_shot.magnitude import LayerLoss
+    from lth_deploy.workflow.export.onnx_source import OnnxSource
+    from lth_deploy.workflow.export.source import Gated
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,29 @@ class OnnxExport:
         """Plain values for the record of the export; files by their names."""
         names = {"artifact": self.artifact.name, "dense": self.dense.name, "report": self.report.name}
         return asdict(self) | names | {"not_packed": self.not_packed}
+
+    @classmethod
+    def of(cls, source: "OnnxSource", gated: "Gated[float]", report: Path) -> "OnnxExport":
+        """What the pipeline made of a source. report: where the record will stand."""
+        written, accuracy = gated.written, gated.accuracy
+        assert written.control is not None
+        assert written.sparsity is not None
+        return cls(
+            artifact=written.file,
+            dense=written.control,
+            report=report,
+            bytes=written.file.stat().st_size,
+            dense_bytes=written.control.stat().st_size,
+            sparsity=written.sparsity,
+            deviation=gated.parity,
+            kernel_deviation=None if gated.regions is None else gated.regions.deviation,
+            unreached_regions=gated.unreached,
+            checked_on=source.checked_on,
+            ap=None if accuracy is None else accuracy.artifact["bbox"]["AP"],
+            dense_ap=None if accuracy is None else accuracy.reference["bbox"]["AP"],
+            layers=tuple(written.compiled.results.layers),
+            losses=dict(source.losses),
+        )
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any], folder: Path) -> "OnnxExport":

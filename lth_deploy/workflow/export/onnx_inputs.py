@@ -103,7 +103,7 @@ def calibration_feeds(job: "OnnxJob", decoder: "Decoder | None", most: int) -> "
     from lth_deploy.data.images import image_files
 
     assert decoder is not None, "decoder_of finds one, or says that it is missing"
-    assert job.calibrate is not None, "held by check_pruning"
+    assert job.calibrate is not None, "the job was checked"
     return [_fed(file, decoder) for file in spread(image_files(job.calibrate), most)]
 
 

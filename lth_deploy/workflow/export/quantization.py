@@ -1,7 +1,7 @@
-"""Quantization as the export verbs do it: calibration images in, a QDQ graph and its account out; and its gate."""
+"""Quantization as the export verbs do it: calibration images in, a QDQ graph and its account out."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +9,6 @@ import numpy as np
 
 from lth_deploy.arrays import Feeds
 from lth_deploy.config.target import Target
-from lth_deploy.errors import GateError
 from lth_deploy.measure.machine import describe_machine
 
 if TYPE_CHECKING:
@@ -18,9 +17,6 @@ if TYPE_CHECKING:
     from lth_deploy.compiler.quantization.learned_ranges import Learned
 
 log = logging.getLogger(__name__)
-
-NAMED = 5
-"""Layers that an error message names."""
 
 
 @dataclass(frozen=True)
@@ -60,27 +56,3 @@ def quantize(
 def spread(items: Sequence[Any], count: int) -> list[Any]:
     """At most `count` of the items, from all over the sequence."""
     return list(items[:: max(1, len(items) // count)][:count])
-
-
-def hold_quantized_ap(
-    ticket: Mapping[str, Any], artifact: Mapping[str, Any], most: float, quantization: "Quantization"
-) -> None:
-    """Refuse an artifact that finds less than the float ticket does.
-
-    ticket, artifact: metrics of each kind, with `AP` as fractions. most: AP that may be lost.
-
-    Raises:
-        GateError: more was lost; names the layers with the largest errors.
-    """
-    for kind, metrics in ticket.items():
-        before, after = metrics["AP"], artifact[kind]["AP"]
-        if before is None or after is None or before - after <= most:
-            continue
-        worst = sorted(quantization.errors.items(), key=lambda entry: -entry[1])[:NAMED]
-        names = ", ".join(f"{name} ({error:.1%})" for name, error in worst)
-        raise GateError(
-            f"quantization costs {100 * (before - after):.2f} {kind} AP ({100 * before:.2f} to {100 * after:.2f}), "
-            f"allowed are {100 * most:.2f}; largest errors of layers alone: {names}; keep some of them float "
-            "(keep_worst or keep_float in the target), calibrate on more images, or fine-tune with quantization. "
-            "Nothing was written"
-        )

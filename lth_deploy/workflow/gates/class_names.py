@@ -65,21 +65,16 @@ def hold_written_classes(file: Path, source: str, expected: Sequence[Named]) -> 
     hold_classes(file.name, found, source, expected, "nothing was exported, please report this")
 
 
-def hold_kept_classes(files: Sequence[Path], original: "ModelProto", decoder: "Decoder | None", source: str) -> None:
-    """Hold the classes of written files to those that the original names, or else its decoder.
-
-    Raises:
-        ParityError: they differ.
-    """
+def named_classes(original: "ModelProto", decoder: "Decoder | None") -> list[Named]:
+    """The classes that a model names, or else its decoder; none where neither does."""
     from lth_deploy.compiler.artifact.metadata import read_metadata
     from lth_deploy.decoders.model.class_names import category_ids
 
-    expected = classes_of(read_metadata(original))
+    found = classes_of(read_metadata(original))
     names = decoder.class_names if decoder is not None else None
-    if not expected and names:
-        expected = list(zip(category_ids(names), names, strict=True))
-    for file in files:
-        hold_written_classes(file, source, expected)
+    if found or not names:
+        return found
+    return list(zip(category_ids(names), names, strict=True))
 
 
 def hold_trained_classes(run: RunDirectory, dataset: "CocoDataset") -> None:

@@ -14,7 +14,7 @@ from lth_deploy.evaluation.coco_ap import evaluate_detections
 from lth_deploy.evaluation.coco_rows import CompactDetections, compact
 from lth_deploy.measure.parity import ParityLimits, ParityReport, compare_detections
 from lth_deploy.progress import Step, progress
-from lth_deploy.workflow.export.quantization import hold_quantized_ap
+from lth_deploy.workflow.gates.quantized_ap import hold_quantized_ap
 from lth_deploy.workflow.search.recipe_checks import metric_kinds
 
 if TYPE_CHECKING:

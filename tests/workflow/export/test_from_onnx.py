@@ -21,7 +21,7 @@ from lth_deploy.compiler.one_shot import dead_channels
 from lth_deploy.config.target import Target
 from lth_deploy.errors import ArtifactError, GateError, ParityError, UsageError
 from lth_deploy.measure.parity import compare_tensors
-from lth_deploy.workflow.export import from_onnx as verb
+from lth_deploy.workflow.export import onnx_source
 from lth_deploy.workflow.export.from_onnx import OnnxJob, export_onnx
 from lth_deploy.workflow.gates.raw_outputs import tensors_of
 from lth_deploy.workflow.inspect.inspect import inspect_artifact
@@ -130,11 +130,6 @@ def test_dead_channels_stay_where_a_file_without_them_computes_something_else(
     assert not report.metadata.removed_channels
 
 
-def test_whole_filters_are_not_pruned_without_training(model_file: Path) -> None:
-    with pytest.raises(UsageError, match=r"search it with find-ticket and pruning\.structure: filter"):
-        export_onnx(model_file, OnnxJob(sparsity=0.5, structure="filter"))
-
-
 def _swap_two_weights(model: ModelProto) -> None:
     tensor = next(t for t in model.graph.initializer if t.name == "stem.weight")
     weights = numpy_helper.to_array(tensor).copy()
@@ -167,26 +162,34 @@ def test_a_planted_fault_fails_the_gate_and_nothing_is_written(
 
 def test_lost_ap_is_held_to_its_bound(model_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     figures = iter([0.33, 0.29])
-    monkeypatch.setattr(verb, "ap_of", lambda file, job: next(figures))
+    monkeypatch.setattr(onnx_source, "ap_of", lambda file, job: next(figures))
     job = OnnxJob(sparsity=0.3, images=model_file.parent, data=model_file, max_ap_drop=0.01)
-    monkeypatch.setattr(verb, "decoder_of", lambda path, job, original: None)
-    monkeypatch.setattr(verb, "check_classes", lambda original, decoder, job: None)
+    monkeypatch.setattr(onnx_source, "decoder_of", lambda path, job, original: None)
+    monkeypatch.setattr(onnx_source, "check_classes", lambda original, decoder, job: None)
     with pytest.raises(GateError, match=r"33\.0 to 29\.0"):
         export_onnx(model_file, job)
     assert not (model_file.parent / "net-export").exists()
 
 
 @pytest.mark.parametrize(
-    "job",
+    ("options", "message"),
     [
-        OnnxJob(data=Path("a.json")),
-        OnnxJob(max_ap_drop=0.1),
-        OnnxJob(images=Path()),
-        OnnxJob(sparsity=1.0),
-        OnnxJob(images=Path(), decoder="nanodot"),
+        ({"data": Path("a.json")}, "--images DIR"),
+        ({"max_ap_drop": 0.1}, "--data ANN.json"),
+        ({"sparsity": 1.0}, r"not in \[0, 1\)"),
+        ({"sparsity": float("nan")}, r"not in \[0, 1\)"),
+        ({"sparsity": 0.5, "structure": "3x3"}, "unknown structure '3x3'"),
+        ({"sparsity": 0.5, "structure": "filter"}, r"search it with find-ticket and pruning\.structure: filter"),
+        ({"images": Path(), "shapes": {"image": (1, 3, 20, 28)}}, "with --images the images have sizes"),
     ],
 )
-def test_jobs_that_cannot_work_are_refused(job: OnnxJob, model_file: Path) -> None:
+def test_a_job_that_cannot_work_is_refused_when_it_is_made(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        OnnxJob(**options)
+
+
+@pytest.mark.parametrize("job", [OnnxJob(images=Path()), OnnxJob(images=Path(), decoder="nanodot")])
+def test_images_without_a_decoder_that_reads_them_are_refused(job: OnnxJob, model_file: Path) -> None:
     with pytest.raises(UsageError):
         export_onnx(model_file, job)
 
@@ -256,8 +259,6 @@ def test_shapes_are_fixed_reach_the_noise_and_are_noted(tmp_path: Path) -> None:
     assert larger.metadata.predicted_for == {"image": [1, 3, 40, 56]}
     stem = {row.name: row.positions for row in larger.layers}["stem.weight"]
     assert stem == 40 * 56 == 4 * metadata.positions["stem.weight"]
-    with pytest.raises(UsageError, match="with --images the images have sizes"):
-        export_onnx(tmp_path / "net.onnx", replace(job, images=tmp_path, decoder="nanodet"))
 
 
 def test_the_record_says_why_layers_are_not_packed(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Export of a run: sound files pass the gate with equal AP, files with a planted fault never appear."""
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,6 @@ from lth_deploy.compiler import emit as emit_module  # noqa: E402
 from lth_deploy.compiler.artifact.load import load_model  # noqa: E402
 from lth_deploy.compiler.artifact.metadata import read_metadata, write_metadata  # noqa: E402
 from lth_deploy.compiler.artifact.value_types import round_values  # noqa: E402
-from lth_deploy.compiler.importing.imported import normalize  # noqa: E402
 from lth_deploy.compiler.model.normalized_model import NormalizedModel  # noqa: E402
 from lth_deploy.compiler.model.save import save_model  # noqa: E402
 from lth_deploy.config.recipe import Recipe  # noqa: E402
@@ -31,14 +29,14 @@ from lth_deploy.errors import DataError, GateError, ParityError, UsageError  # n
 from lth_deploy.mask import load_masks  # noqa: E402
 from lth_deploy.run.directory import RunDirectory  # noqa: E402
 from lth_deploy.training.state import TrainingState  # noqa: E402
-from lth_deploy.workflow.export.from_run import choose_trial, export, stored_reference  # noqa: E402
+from lth_deploy.workflow.export.from_run import choose_trial, export  # noqa: E402
+from lth_deploy.workflow.export.run_source import open_trial, searched_in, stored_reference  # noqa: E402
 from lth_deploy.workflow.gates.detections import hold_detections  # noqa: E402
 from lth_deploy.workflow.search.find_ticket import find_ticket  # noqa: E402
 from lth_deploy.workflow.search.smoke import smoke_recipe  # noqa: E402
 from lth_deploy.workflow.search.splits import load_splits  # noqa: E402
 from lth_deploy.workflow.search.trained_model import trained_model  # noqa: E402
 
-verb = sys.modules["lth_deploy.workflow.export.from_run"]
 Faults = Callable[[ModelProto], None]
 
 
@@ -172,12 +170,10 @@ class Sound:
 @pytest.fixture(scope="module")
 def sound(run: Path) -> Sound:
     directory = RunDirectory.open(run)
-    recipe, trial = directory.recipe(), directory.trial("level_80")
-    dataset = load_splits(recipe, run)["val"]
-    folded = fold_module.fold_norm(trained_model(recipe, trial, dataset)).module
-    graph = normalize(verb._captured(folded, dataset, Target()))
-    metadata = verb._metadata(recipe, trial, dataset, Target(), None)
-    return Sound(recipe, dataset, graph, stored_reference(folded, round_values(graph, "fp16").proto), metadata)
+    searched = searched_in(directory)
+    source = open_trial(searched, directory.trial("level_80"), Target())
+    reference = stored_reference(source.module, round_values(source.model, "fp16").proto)
+    return Sound(searched.recipe, searched.val, source.model, reference, source.metadata)
 
 
 def test_the_gate_passes_what_has_no_fault(sound: Sound, tmp_path: Path) -> None:
@@ -301,7 +297,7 @@ def test_permuted_class_names_never_appear(run: Path, tmp_path: Path, monkeypatc
         first, second, *others = metadata.classes
         write_metadata(model, metadata.model_copy(update={"classes": [second, first, *others]}))
 
-    monkeypatch.setattr("lth_deploy.compiler.artifact.metadata.write_metadata", permuting)
+    monkeypatch.setattr("lth_deploy.workflow.export.pipeline.write_metadata", permuting)
     with pytest.raises(ParityError, match=r"label 1 is 'square' \(category 2\), expected is 'circle' \(category 1\)"):
         export(run, level="80", out=tmp_path)
     assert not list(tmp_path.glob("*.onnx"))

@@ -22,7 +22,7 @@ from lth_deploy.compiler.importing.unpacked import unpack_model
 from lth_deploy.config.target import CalibrationSpec, Target
 from lth_deploy.errors import DataError, GateError, UsageError
 from lth_deploy.workflow.export.from_onnx import OnnxJob, export_onnx
-from lth_deploy.workflow.export.quantization import hold_quantized_ap
+from lth_deploy.workflow.gates.quantized_ap import hold_quantized_ap
 from lth_deploy.workflow.inspect.inspect import inspect_artifact
 from lth_deploy.workflow.inspect.text import facts, table
 

@@ -14,6 +14,7 @@ from lth_deploy.compiler.model.normalized_model import NormalizedModel
 from lth_deploy.config.target import Target
 from lth_deploy.errors import ArtifactError, ParityError
 from lth_deploy.runtimes import RUNTIMES
+from lth_deploy.workflow.export import pipeline
 from lth_deploy.workflow.export.from_onnx import OnnxJob, export_onnx
 from lth_deploy.workflow.inspect.inspect import inspect_artifact
 
@@ -114,15 +115,13 @@ def test_pruned_weights_are_compared_in_the_original(masked: Path, caplog: pytes
 
 @pytest.mark.usefixtures("in_this_process")
 def test_a_fault_behind_import_is_noticed(masked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lth_deploy.workflow.export import from_onnx as verb
-
-    chosen = verb.emit_chosen
+    chosen = pipeline.emit_chosen
 
     def with_another_weight(model: NormalizedModel, *rest: object) -> object:
         (weights,) = (numpy_helper.to_array(tensor) for tensor in model.proto.graph.initializer if tensor.name == "v")
         return chosen(model.with_tensors({"v": 2 * weights}), *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(verb, "emit_chosen", with_another_weight)
+    monkeypatch.setattr(pipeline, "emit_chosen", with_another_weight)
     with pytest.raises(ParityError, match="does not compute what its weights say"):
         export_onnx(masked, OnnxJob(), target=TARGET)
 

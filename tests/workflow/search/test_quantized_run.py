@@ -1,8 +1,6 @@
 """From a recipe with a section `quantization` to the INT8 file: the trial's grids, zeros and AP are the file's."""
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -23,7 +21,8 @@ from lth_deploy.config.recipe import Recipe  # noqa: E402
 from lth_deploy.config.target import GatesSpec, Target  # noqa: E402
 from lth_deploy.mask import load_masks  # noqa: E402
 from lth_deploy.run.directory import RunDirectory  # noqa: E402
-from lth_deploy.workflow.export.from_run import _float_ap, choose_trial, export  # noqa: E402
+from lth_deploy.workflow.export.from_run import choose_trial, export  # noqa: E402
+from lth_deploy.workflow.export.run_source import float_metrics  # noqa: E402
 from lth_deploy.workflow.inspect.inspect import inspect_artifact  # noqa: E402
 from lth_deploy.workflow.search.find_ticket import find_ticket, load_splits  # noqa: E402
 from lth_deploy.workflow.search.smoke import smoke_recipe  # noqa: E402
@@ -102,10 +101,10 @@ def test_the_best_int8_file_is_of_the_fine_tuned_winner(run: Path) -> None:
 
 def test_a_quantized_trial_is_held_to_the_ap_of_the_float_ticket(run: Path) -> None:
     directory = RunDirectory.open(run)
-    gate = cast(Any, SimpleNamespace(torch_ap={"bbox": {"AP": 0.25}}))
+    own = {"bbox": {"AP": 0.25}}
     ticket = directory.trial("level_80")
-    assert _float_ap(directory.trial("level_80_int8"), gate) == ticket.read_result().val
-    assert _float_ap(ticket, gate) == gate.torch_ap
+    assert float_metrics(directory.trial("level_80_int8"), own) == ticket.read_result().val
+    assert float_metrics(ticket, own) == own
 
 
 def test_a_mask_predictor_s_transposed_layer_is_fine_tuned_as_bytes(tmp_path: Path) -> None:

@@ -1,0 +1,85 @@
+"""The one way from a model to an exported file, whatever the model comes from.
+
+    source: a normalized, pruned model
+      -> without dead channels -> quantized -> packed into regions, tuned -> written -> gated
+
+`folder.py` commits what has passed, and nothing else.
+"""
+
+from pathlib import Path
+
+from lth_deploy import storage
+from lth_deploy.compiler.artifact.metadata import write_metadata
+from lth_deploy.compiler.artifact.metadata_builder import MetadataBuilder, PassResults
+from lth_deploy.compiler.model.normalized_model import NormalizedModel
+from lth_deploy.compiler.model.save import save_model
+from lth_deploy.compiler.planning.mac_count import uses
+from lth_deploy.workflow.export.quantization import Account, quantize
+from lth_deploy.workflow.export.source import Accuracy, Compiled, Gated, P, Source, Written
+from lth_deploy.workflow.export.tune_regions import emit_chosen
+from lth_deploy.workflow.gates.class_names import hold_written_classes
+from lth_deploy.workflow.gates.quantized_ap import hold_quantized_ap
+from lth_deploy.workflow.gates.regions import hold_regions
+
+
+def export_source(source: Source[P], file: Path) -> Gated[P]:
+    """Compile the model of `source`, write it to `file`, and hold the file to every gate.
+
+    Raises:
+        ArtifactError: the model is damaged or does not run.
+        DataError, UsageError: it cannot be quantized as the target wants it.
+        ParityError: the file computes something else than the source, or names other classes.
+        GateError: more AP is lost than allowed.
+    """
+    return _gated(source, _written(source, _compiled(source), file))
+
+
+def _compiled(source: Source[P]) -> Compiled:
+    target, feeds = source.target, source.inputs[0][1]
+    trimmed = source.without_dead_channels()
+    quantized = _quantized(source, trimmed.model)
+    stored = trimmed.model if quantized is None else quantized.graph
+    used = uses(stored, feeds)
+    chosen = emit_chosen(stored, target, used, feeds)
+    results = PassResults(
+        layers=chosen.layers,
+        positions=used.positions,
+        input_shapes=used.sizes,
+        measured=chosen.measured,
+        unpredicted_ms=chosen.unpredicted_ms,
+        quantization=None if quantized is None else quantized.quantization,
+        removed_channels=trimmed.removed,
+    )
+    return Compiled(chosen.model, stored, results)
+
+
+def _quantized(source: Source[P], model: NormalizedModel) -> Account | None:
+    if source.target.values != "int8":
+        return None
+    found = source.calibration()
+    return quantize(model, found.feeds, source.target, found.learned)
+
+
+def _written(source: Source[P], compiled: Compiled, file: Path) -> Written:
+    metadata = MetadataBuilder(source.metadata, compiled.results)
+    control, sparsity = source.control(metadata), source.sparsity(compiled.results.layers)
+    digest = None if control is None else storage.sha256(control)
+    write_metadata(compiled.model, metadata.artifact(sparsity=sparsity, control_sha256=digest))
+    save_model(compiled.model, file)
+    hold_written_classes(file, source.name, source.classes)
+    return Written(file, control, sparsity, compiled)
+
+
+def _gated(source: Source[P], written: Written) -> Gated[P]:
+    parity = source.hold_parity(written)
+    regions = hold_regions(written.file, source.inputs, source.target.gates)
+    return Gated(written, parity, regions, _accuracy(source, written, parity))
+
+
+def _accuracy(source: Source[P], written: Written, parity: P) -> Accuracy | None:
+    """AP of the artifact, held to the bound of the source, and of an int8 one to that of the float model too."""
+    found, quantization = source.accuracy(written, parity), written.compiled.results.quantization
+    if found is not None and quantization is not None:
+        before = source.float_metrics(written, found)
+        hold_quantized_ap(before, found.artifact, source.target.gates.int8_ap_drop, quantization)
+    return found

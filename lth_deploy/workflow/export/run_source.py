@@ -1,0 +1,227 @@
+"""A finished trial of a run as the source of an export."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from onnx import ModelProto, numpy_helper
+from torch import nn
+
+from lth_deploy.arrays import Feeds
+from lth_deploy.compiler.artifact.metadata import ArtifactMetadata, ClassName
+from lth_deploy.compiler.artifact.metadata_builder import MetadataBuilder
+from lth_deploy.compiler.artifact.pack import LayerReport
+from lth_deploy.compiler.artifact.value_types import round_values
+from lth_deploy.compiler.importing.imported import normalize
+from lth_deploy.compiler.model import capture
+from lth_deploy.compiler.model.normalized_model import NormalizedModel
+from lth_deploy.config.recipe import Recipe
+from lth_deploy.config.target import Target
+from lth_deploy.data.images import image_files, read_image, read_record
+from lth_deploy.data.records import CocoDataset
+from lth_deploy.detectors.exportable import ExportableDetector
+from lth_deploy.detectors.fold_norm import fold_norm
+from lth_deploy.errors import DataError, ParityError
+from lth_deploy.run.directory import RunDirectory, Trial, versions
+from lth_deploy.workflow.export.dead_channels import without_dead_channels
+from lth_deploy.workflow.export.quantization import spread
+from lth_deploy.workflow.export.source import Accuracy, Calibration, Metrics, Trimmed, Written
+from lth_deploy.workflow.gates.class_names import Named, hold_trained_classes
+from lth_deploy.workflow.gates.detections import GateResult, hold_detections, hold_folding, hold_quantized_detections
+from lth_deploy.workflow.search.splits import load_splits
+from lth_deploy.workflow.search.trained_model import learned_grids, trained_model
+
+log = logging.getLogger(__name__)
+
+PREPROCESSING = {
+    "input": "image, uint8 [height, width, 3], RGB, any size",
+    "resize": "inside the graph",
+    "outputs": "boxes x1 y1 x2 y2 in pixels of the image, scores, labels from 1",
+}
+KERNEL_IMAGES = 4
+"""Images on which regions are compared value by value, with kernels and without."""
+
+RELATIVE_ROUNDING, ABSOLUTE_ROUNDING = 2.0**-11, 2.0**-25
+"""The most that rounding to fp16 changes a weight: half a unit in the last place, normal or subnormal."""
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What the trials of one run have in common. val: the images that gates compare on."""
+
+    recipe: Recipe
+    train: CocoDataset
+    val: CocoDataset
+
+
+@dataclass(frozen=True)
+class TrialSource:
+    """A trained detector with folded norms, and its normalized graph.
+
+    module: computes what `model` does. dense: the dense control of the artifact; None for the control itself.
+    calibrate: folder of images for int8; None for those of the training.
+    """
+
+    name = "the run"
+    searched: Searched
+    trial: Trial
+    target: Target
+    module: nn.Module
+    model: NormalizedModel
+    inputs: Sequence[tuple[str, Feeds]]
+    dense: Path | None = None
+    calibrate: Path | None = None
+
+    @property
+    def classes(self) -> Sequence[Named]:
+        """The categories of the data set."""
+        return [(category.id, category.name) for category in self.searched.val.categories]
+
+    @property
+    def metadata(self) -> ArtifactMetadata:
+        """What the recipe, the trial and the target say."""
+        target, recipe, val = self.target, self.searched.recipe, self.searched.val
+        return ArtifactMetadata(
+            decoder="lth",
+            classes=[ClassName(id=category.id, name=category.name) for category in val.categories],
+            keypoints=list(val.keypoint_names),
+            preprocessing=dict(PREPROCESSING),
+            recipe_digest=recipe.digest(),
+            level=self.trial.name,
+            sparsity=self.trial.read_result().sparsity_prunable,
+            values=target.values,
+            format=target.format,
+            target=target.name,
+            created_by=versions(),
+            opset=target.opset,
+        )
+
+    def without_dead_channels(self) -> Trimmed:
+        """Trials that pruned whole filters lose them; the parity gate compares with the whole network."""
+        if self.searched.recipe.pruning.structure != "filter":
+            return Trimmed(self.model, {})
+        return Trimmed(*without_dead_channels(self.model, self.trial.name))
+
+    def calibration(self) -> Calibration:
+        """Images of the folder or of the training, and the grids of a trial that was fine-tuned as int8.
+
+        Raises:
+            DataError: the folder has no images.
+        """
+        trained_on = [record.path for record in self.searched.train.images]
+        files = trained_on if self.calibrate is None else image_files(self.calibrate)
+        feeds = [{"image": read_image(file)} for file in spread(files, self.target.calibration.images)]
+        return Calibration(feeds, learned_grids(self.trial))
+
+    def sparsity(self, layers: Sequence[LayerReport]) -> float | None:
+        """The result of the trial has it."""
+        return None
+
+    def control(self, metadata: MetadataBuilder) -> Path | None:
+        """The dense trial, exported before."""
+        return self.dense
+
+    def hold_parity(self, written: Written) -> GateResult:
+        """Hold the artifact to the detections of the torch model, and to its AP.
+
+        A trial that was trained as INT8 computes is compared as such.
+
+        Raises:
+            ParityError, GateError: see `hold_detections` and `hold_quantized_detections`.
+        """
+        recipe, val, gates = self.searched.recipe, self.searched.val, self.target.gates
+        quantization = written.compiled.results.quantization
+        if quantization is not None:
+            quantized = trained_model(recipe, self.trial, val, rounding=True)
+            return hold_quantized_detections(written.file, quantized, val, recipe, gates, quantization)
+        reference = stored_reference(self.module, round_values(self.model, self.target.float_values).proto)
+        return hold_detections(written.file, reference, val, recipe, gates)
+
+    def accuracy(self, written: Written, parity: GateResult) -> Accuracy:
+        """The parity gate has measured it."""
+        return Accuracy(parity.torch_ap, parity.file_ap)
+
+    def float_metrics(self, written: Written, accuracy: Accuracy) -> Metrics:
+        """Those of the float ticket that a quantized trial began from; of other trials those of the trial itself.
+
+        Raises:
+            DataError: the run does not say.
+        """
+        return float_metrics(self.trial, accuracy.reference)
+
+
+def searched_in(run: RunDirectory) -> Searched:
+    """The recipe and the data sets of a run.
+
+    Raises:
+        DataError: damaged files. ParityError: the data set has other classes than those that the run was trained on.
+    """
+    splits = load_splits(run.recipe(), run.path)
+    hold_trained_classes(run, splits["train"])
+    return Searched(run.recipe(), splits["train"], splits["val"])
+
+
+def open_trial(
+    searched: Searched, trial: Trial, target: Target, *, dense: Path | None = None, calibrate: Path | None = None
+) -> TrialSource:
+    """The source that a finished trial is; its norms are folded, and the folded network is held to the trained one.
+
+    Raises:
+        DataError: damaged files. ParityError: folding changes what the network computes.
+    """
+    trained = trained_model(searched.recipe, trial, searched.val)
+    folded = fold_norm(trained)
+    for name, reason in folded.kept:
+        log.warning("%s: the norm '%s' stays in the graph and costs time: %s", trial.name, name, reason)
+    # The parity gate's reference is folded too, since rounded weights exist nowhere else; so folding has its own gate.
+    hold_folding(trained, folded.module, searched.val)
+    records = searched.val.images[:KERNEL_IMAGES]
+    inputs = [(record.file_name, {"image": read_record(record)}) for record in records]
+    graph = normalize(captured(folded.module, searched.val, target.opset))
+    return TrialSource(searched, trial, target, folded.module, graph, inputs, dense, calibrate)
+
+
+def captured(module: nn.Module, dataset: CocoDataset, opset: int) -> ModelProto:
+    """The graph of a detector, traced on the first image of a data set."""
+    return capture.capture(ExportableDetector(module), read_record(dataset.images[0]), opset)
+
+
+def stored_reference(model: nn.Module, graph: ModelProto) -> nn.Module:
+    """`model` with the weights that `graph` stores: what the artifact has to reproduce, rounding included.
+
+    Raises:
+        ParityError: a stored weight is no rounding of the trained one, so that the graph must not vouch for it.
+    """
+    parameters = dict(model.named_parameters())
+    with torch.no_grad():
+        for tensor in graph.graph.initializer:
+            if tensor.name in parameters:
+                parameter = parameters[tensor.name]
+                stored = torch.from_numpy(numpy_helper.to_array(tensor).copy()).to(parameter.dtype)
+                if stored.shape != parameter.shape or not torch.allclose(
+                    stored, parameter, rtol=RELATIVE_ROUNDING, atol=ABSOLUTE_ROUNDING
+                ):
+                    raise ParityError(
+                        f"'{tensor.name}' holds other weights in the exported graph than in the trained model; "
+                        "nothing was exported"
+                    )
+                parameter.copy_(stored)
+    return model
+
+
+def float_metrics(trial: Trial, own: Metrics) -> Mapping[str, Any]:
+    """Metrics on val of the float ticket that a quantized trial began from; of other trials `own`, the trial's.
+
+    Raises:
+        DataError: the result of the trial names no ticket, or the ticket has no AP.
+    """
+    result = trial.read_result()
+    if result.kind != "int8":
+        return own
+    found = trial.run.trial(result.parent).read_result().val if result.parent else None
+    if found is None:
+        raise DataError(f"{trial.result} names no float ticket whose AP on val is known; restore the file")
+    return found
