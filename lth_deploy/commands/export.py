@@ -1,8 +1,10 @@
 """`lth-deploy export`, of a run and of any ONNX model."""
 
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +16,111 @@ from lth_deploy.structures import BLOCKS
 if TYPE_CHECKING:
     from lth_deploy.config.target import Target
     from lth_deploy.workflow.export.folder import Signer
+    from lth_deploy.workflow.export.onnx_job import OnnxJob
+
+HEADING = ("what", "file", "bytes", "x smaller", "AP")
+
+
+@dataclass(frozen=True)
+class TargetOptions:
+    """A target by its name, and the flags laid over it; None leaves what the target says."""
+
+    name: str | None
+    format: str | None
+    values: str | None
+    prefer: str | None
+    tune: bool
+    no_profile: bool
+
+    def target(self) -> "Target":
+        """The target.
+
+        Raises:
+            RecipeError, UsageError: there is none of this name, or a flag has a value that it cannot have.
+        """
+        from lth_deploy.config import strict_yaml
+        from lth_deploy.config.bundled import target_file
+        from lth_deploy.config.target import Target
+        from lth_deploy.config.validation import validate
+
+        flags = {
+            "format": self.format,
+            "values": self.values,
+            "prefer": self.prefer,
+            "tune": "true" if self.tune else None,
+            "profile": "false" if self.no_profile else None,
+        }
+        given = [f"{key}={value}" for key, value in flags.items() if value is not None]
+        document = strict_yaml.Document("the command line", {}, {})
+        if self.name is not None:
+            document = strict_yaml.load(target_file(self.name))
+        return validate(Target, document, given, option="--")
+
+
+@dataclass(frozen=True)
+class OnnxOptions:
+    """The flags that go with --onnx alone, as they were typed."""
+
+    sparsity: float | None = None
+    one_shot: str | None = None
+    structure: str = "single"
+    images: Path | None = None
+    data: Path | None = None
+    decoder: str | None = None
+    max_ap_drop: float | None = None
+    keep_inputs: bool = False
+    shape: tuple[str, ...] = ()
+
+    def job(self, calibrate: Path | None) -> "OnnxJob":
+        """The job that they mean.
+
+        Raises:
+            UsageError: it cannot work.
+        """
+        from lth_deploy.workflow.export.onnx_job import OnnxJob
+
+        return OnnxJob(
+            sparsity=self.sparsity,
+            images=self.images,
+            decoder=self.decoder,
+            data=self.data,
+            max_ap_drop=None if self.max_ap_drop is None else self.max_ap_drop / 100,
+            calibrate=calibrate,
+            one_shot=self.one_shot,
+            structure=self.structure,
+            keep_inputs=self.keep_inputs,
+            shapes=shapes_of(self.shape),
+        )
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where an export goes, and the key that its record is signed with."""
+
+    out: Path | None
+    key: Path | None
+
+    def signer(self) -> "Signer | None":
+        """What signs; None without a key.
+
+        Raises:
+            UsageError, DataError: the key is none.
+        """
+        if self.key is None:
+            return None
+        from lth_deploy.workflow.verify.signing import signer_of
+
+        return signer_of(self.key)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is printed of an export: a table of its files, why layers are not packed, and its plain values for JSON."""
+
+    heading: tuple[str, ...]
+    rows: list[list[str]]
+    reasons: Mapping[str, int]
+    plain: dict[str, Any]
 
 
 def export(
@@ -53,102 +160,70 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Compile a ticket, or any ONNX model, into one packed ONNX file."""
-    timed = {"tune": "true" if tune else None, "profile": "false" if no_profile else None}
-    chosen = _target(target, {"format": format_, "values": values, "prefer": prefer} | timed)
+    chosen = TargetOptions(target, format_, values, prefer, tune, no_profile).target()
+    destination = Destination(out, sign)
+    options = OnnxOptions(
+        sparsity=sparsity,
+        one_shot=one_shot,
+        structure=structure,
+        images=images,
+        data=data,
+        decoder=decoder,
+        max_ap_drop=max_ap_drop,
+        keep_inputs=keep_inputs,
+        shape=tuple(shape or ()),
+    )
     if (run is None) == (onnx is None):
         raise UsageError("export: give a run directory or --onnx FILE, one of the two")
-    heading, signer = ["what", "file", "bytes", "x smaller", "AP"], _signer(sign)
     if onnx is not None:
-        from lth_deploy.workflow.export.from_onnx import OnnxJob, export_onnx
-        from lth_deploy.workflow.export.onnx_pruning import loss_rows
-
-        job = OnnxJob(
-            sparsity=sparsity,
-            images=images,
-            decoder=decoder,
-            data=data,
-            max_ap_drop=None if max_ap_drop is None else max_ap_drop / 100,
-            calibrate=calibrate,
-            one_shot=one_shot,
-            structure=structure,
-            keep_inputs=keep_inputs,
-            shapes=shapes_of(shape or ()),
+        outcome = _export_onnx(onnx, options.job(calibrate), chosen, destination, as_json)
+    elif options != OnnxOptions():
+        raise UsageError(
+            "export RUN: --sparsity, --one-shot, --structure, --images, --data, --decoder, --max-ap-drop, "
+            "--keep-inputs and --shape go with --onnx"
         )
-        made = export_onnx(onnx, job, target=chosen, out=out, sign=signer)
-        rows = [
-            ["original", str(made.dense), f"{made.dense_bytes:,}", "1.00", points(made.dense_ap)],
-            [
-                "export",
-                str(made.artifact),
-                f"{made.bytes:,}",
-                f"{made.dense_bytes / made.bytes:.2f}",
-                points(made.ap),
-            ],
-        ]
-        reasons = made.not_packed
-        print(f"parity on {made.checked_on}: largest difference {made.deviation:.2g}", file=sys.stderr)
-        if made.losses:
-            header, *lines = loss_rows(made.losses)
-            print_table(header, lines, to_stderr=as_json)
-        plain = {"artifact": str(made.artifact), "dense": str(made.dense), "bytes": made.bytes, "ap": made.ap}
     else:
-        if (
-            structure != "single"
-            or keep_inputs
-            or any(x is not None for x in (sparsity, one_shot, images, data, decoder, max_ap_drop, shape))
-        ):
-            raise UsageError(
-                "export RUN: --sparsity, --one-shot, --structure, --images, --data, --decoder, --max-ap-drop, "
-                "--keep-inputs and --shape go with --onnx"
-            )
-        from lth_deploy.workflow.export.from_run import export as compile_run
-
-        result = compile_run(run or Path(), level=level, target=chosen, out=out, calibrate=calibrate, sign=signer)
-        plain = result.as_dict()
-        sizes = [result.dense.stat().st_size, result.artifact.stat().st_size]
-        gates = [result.dense_gate, result.gate]
-        rows = [
-            [
-                name,
-                str(path),
-                f"{size:,}",
-                f"{sizes[0] / size:.2f}",
-                points(gate.file_ap["bbox"]["AP"]),
-                str(gate.images),
-            ]
-            for name, path, size, gate in zip(
-                ("dense", result.trial), (result.dense, result.artifact), sizes, gates, strict=True
-            )
-        ]
-        heading.append("val images")  # a float artifact is scored on a part of them
-        reasons = dict(result.gate.not_packed)
-        print(f"parity on {result.gate.images} val images: {result.gate.parity.describe()}", file=sys.stderr)
-    print_table(heading, rows, to_stderr=as_json)
-    if reasons:
+        outcome = _export_run(run or Path(), level, chosen, destination, calibrate)
+    print_table(outcome.heading, outcome.rows, to_stderr=as_json)
+    if outcome.reasons:
         from lth_deploy.compiler.model.grouped_reasons import in_words
 
-        print(f"not packed: {in_words(reasons)}", file=sys.stderr)
+        print(f"not packed: {in_words(outcome.reasons)}", file=sys.stderr)
     if as_json:
-        print_json(plain)
+        print_json(outcome.plain)
 
 
-def _signer(key: Path | None) -> "Signer | None":
-    if key is None:
-        return None
-    from lth_deploy.workflow.verify.signing import signer_of
+def _export_onnx(path: Path, job: "OnnxJob", target: "Target", to: Destination, as_json: bool) -> Outcome:
+    from lth_deploy.workflow.export.from_onnx import export_onnx
+    from lth_deploy.workflow.export.onnx_pruning import loss_rows
 
-    return signer_of(key)
+    made = export_onnx(path, job, target=target, out=to.out, sign=to.signer())
+    print(f"parity on {made.checked_on}: largest difference {made.deviation:.2g}", file=sys.stderr)
+    if made.losses:
+        header, *lines = loss_rows(made.losses)
+        print_table(header, lines, to_stderr=as_json)
+    files = (("original", made.dense, made.dense_bytes, made.dense_ap), ("export", made.artifact, made.bytes, made.ap))
+    rows = [_row(name, file, size, made.dense_bytes, ap) for name, file, size, ap in files]
+    plain = {"artifact": str(made.artifact), "dense": str(made.dense), "bytes": made.bytes, "ap": made.ap}
+    return Outcome(HEADING, rows, made.not_packed, plain)
 
 
-def _target(name: str | None, flags: dict[str, str | None]) -> "Target":
-    """A target file with the flags laid over it."""
-    from lth_deploy.config import strict_yaml
-    from lth_deploy.config.bundled import target_file
-    from lth_deploy.config.target import Target
-    from lth_deploy.config.validation import validate
+def _export_run(run: Path, level: str, target: "Target", to: Destination, calibrate: Path | None) -> Outcome:
+    from lth_deploy.workflow.export.from_run import export as export_run
 
-    given = [f"{key}={value}" for key, value in flags.items() if value is not None]
-    document = strict_yaml.Document("the command line", {}, {})
-    if name is not None:
-        document = strict_yaml.load(target_file(name))
-    return validate(Target, document, given, option="--")
+    made = export_run(run, level=level, target=target, out=to.out, calibrate=calibrate, sign=to.signer())
+    print(f"parity on {made.gate.images} val images: {made.gate.parity.describe()}", file=sys.stderr)
+    files = (
+        ("dense", made.dense, made.dense_bytes, made.dense_gate),
+        (made.trial, made.artifact, made.bytes, made.gate),
+    )
+    rows = [
+        [*_row(name, file, size, made.dense_bytes, gate.file_ap["bbox"]["AP"]), str(gate.images)]
+        for name, file, size, gate in files
+    ]
+    # A float artifact is scored on a part of the images.
+    return Outcome((*HEADING, "val images"), rows, made.gate.not_packed, made.as_dict())
+
+
+def _row(name: str, file: Path, size: int, dense: int, ap: float | None) -> list[str]:
+    return [name, str(file), f"{size:,}", f"{dense / size:.2f}", points(ap)]

@@ -107,7 +107,7 @@ def test_4_when_the_file_computes_something_else(cli: Cli, model_file: Path, mon
 
 def test_5_when_more_ap_is_lost_than_allowed(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     aps = iter([0.5, 0.4])
-    monkeypatch.setattr("lth_deploy.workflow.export.from_onnx.ap_of", lambda *_: next(aps))
+    monkeypatch.setattr("lth_deploy.workflow.export.onnx_source.ap_of", lambda *_: next(aps))
     annotations, images = save_data(tmp_path)
     arguments = ["--data", annotations, "--images", images, "--decoder", save_decoder(tmp_path)]
     model = save_tiny(tmp_path / "net.onnx")
