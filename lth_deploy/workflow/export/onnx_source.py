@@ -56,6 +56,7 @@ class OnnxSource:
     of the gate are, in words.
     """
 
+    counts_in_float_order = False
     places: Places
     job: OnnxJob
     target: Target

@@ -39,7 +39,7 @@ def _compiled(source: Source[P]) -> Compiled:
     trimmed = source.without_dead_channels()
     quantized = _quantized(source, trimmed.model)
     stored = trimmed.model if quantized is None else quantized.graph
-    used = uses(stored, feeds)
+    used = uses(trimmed.model if source.counts_in_float_order else stored, feeds)
     chosen = emit_chosen(stored, target, used, feeds)
     results = PassResults(
         layers=chosen.layers,

@@ -66,6 +66,7 @@ class TrialSource:
     """
 
     name = "the run"
+    counts_in_float_order = True
     searched: Searched
     trial: Trial
     target: Target

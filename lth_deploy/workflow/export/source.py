@@ -105,6 +105,13 @@ class Source(Protocol[P]):
         """Named inputs on which regions are compared; on the first one, uses of weights are counted."""
 
     @property
+    def counts_in_float_order(self) -> bool:
+        """Whether metadata list uses of weights in the order of the float model's nodes, or in the quantized one's.
+
+        The counts are the same. The order is a part of the artifact's bytes, so each source keeps its own.
+        """
+
+    @property
     def classes(self) -> Sequence[Named]:
         """The classes that the artifact has to name, in the order of their labels."""
 
