@@ -14,7 +14,7 @@ from lth_deploy.compiler.artifact.metadata_builder import MetadataBuilder, PassR
 from lth_deploy.compiler.model.normalized_model import NormalizedModel
 from lth_deploy.compiler.model.save import save_model
 from lth_deploy.compiler.planning.mac_count import uses
-from lth_deploy.workflow.export.quantization import Account, quantize
+from lth_deploy.workflow.export.quantization import QuantizedGraph, quantize
 from lth_deploy.workflow.export.source import Accuracy, Compiled, Gated, P, Source, Written
 from lth_deploy.workflow.export.tune_regions import emit_chosen
 from lth_deploy.workflow.gates.class_names import hold_written_classes
@@ -53,7 +53,7 @@ def _compiled(source: Source[P]) -> Compiled:
     return Compiled(chosen.model, stored, results)
 
 
-def _quantized(source: Source[P], model: NormalizedModel) -> Account | None:
+def _quantized(source: Source[P], model: NormalizedModel) -> QuantizedGraph | None:
     if source.target.values != "int8":
         return None
     found = source.calibration()

@@ -1,4 +1,4 @@
-"""Quantization as the export verbs do it: calibration images in, a QDQ graph and its account out."""
+"""Quantization as the export verbs do it: calibration images in, a QDQ graph and what its metadata say out."""
 
 import logging
 from collections.abc import Sequence
