@@ -21,7 +21,8 @@ class OnnxJob:
     max_ap_drop: most box AP that may be lost, as a fraction. calibrate: folder of images for `values: int8` and for
     pruning with `one_shot` obs, which is the default where there are some, else magnitude. structure: of its zeros.
     keep_inputs: whether inputs of the graph that have a default value stay inputs; weights among them are not packed.
-    shapes: of inputs whose sizes the model leaves open, by name; others are found by trying usual ones.
+    shapes: of inputs whose sizes the model leaves open, by name, to be fixed; others stay open, and for noise are found
+    by trying usual ones.
 
     Raises:
         UsageError: a value is unknown or out of range, or options do not go together.
@@ -87,10 +88,6 @@ class OnnxJob:
             raise UsageError(f"--structure {self.structure} is for --one-shot obs; give --calibrate DIR")
 
     def _check_images(self) -> None:
-        if self.shapes and self.images is not None:
-            raise UsageError(
-                "--shape gives the sizes of noise; with --images the images have sizes, so leave --shape out"
-            )
         if self.data is not None and self.images is None:
             raise UsageError("--data needs the folder of its images; give --images DIR")
         if self.max_ap_drop is not None and self.data is None:

@@ -180,7 +180,6 @@ def test_lost_ap_is_held_to_its_bound(model_file: Path, monkeypatch: pytest.Monk
         ({"sparsity": float("nan")}, r"not in \[0, 1\)"),
         ({"sparsity": 0.5, "structure": "3x3"}, "unknown structure '3x3'"),
         ({"sparsity": 0.5, "structure": "filter"}, r"search it with find-ticket and pruning\.structure: filter"),
-        ({"images": Path(), "shapes": {"image": (1, 3, 20, 28)}}, "with --images the images have sizes"),
     ],
 )
 def test_a_job_that_cannot_work_is_refused_when_it_is_made(options: dict[str, Any], message: str) -> None:
