@@ -9,8 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lth_deploy.kernels.oracle.reference import run_bounded
+from lth_deploy.kernels.program.activations import ACTIVATIONS
 from lth_deploy.kernels.program.text import text
 from tests.cross import EMULATOR, kernels_for_arm, run_program
+from tests.kernels.byte_table_programs import table_node
 from tests.kernels.compiled_loops import AARCH64, inner_loops, spent, spilling
 from tests.kernels.node_files import read_arrays
 from tests.kernels.quantized_programs import EVERY_QUANTIZED, quantized_programs
@@ -84,6 +86,15 @@ BYTE_SETS = ["neoni8mm", "neondot", "neon", "portable"]
 @pytest.mark.parametrize("size", [(21, 18), (40, 64)])
 def test_every_instruction_on_bytes_is_computed(isa: str, size: tuple[int, int], host: Path, tmp_path: Path) -> None:
     _hold(host, region_node(EVERY_QUANTIZED, [(2, 3, *size), (5, 16)]), tmp_path, isa)
+
+
+@pytest.mark.parametrize("isa", ["neon", "portable"])
+@pytest.mark.parametrize("kind", ACTIVATIONS)
+def test_tables_give_the_bits_of_their_functions(kind: str, isa: str, host: Path, tmp_path: Path) -> None:
+    file = write_node(tmp_path / "node", table_node(kind))
+    run_program([*EMULATOR, host / "lth_host", "run", file, tmp_path / "out", 1], LTH_ISA=isa)
+    found = read_arrays(tmp_path / "out")
+    assert all(np.array_equal(*found[number : number + 2]) for number in range(0, len(found), 2))
 
 
 @given(

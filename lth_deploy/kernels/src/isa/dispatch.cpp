@@ -85,7 +85,8 @@ std::vector<Candidate> find_candidates() {
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
   const bool vnni = avx512 && __builtin_cpu_supports("avx512vnni");
 #endif
-  const Isa quick = with_int8(*isa_avx512(), int8_avx512vnni());
+  Isa quick = with_int8(*isa_avx512(), int8_avx512vnni());
+  if (vnni && __builtin_cpu_supports("avx512vbmi")) quick.look_up = look_up_avx512vbmi;
   if (vnni && dense_amx() != nullptr) found.push_back({with_dense(quick, dense_amx()), true, amx_permitted});
   found.push_back({quick, vnni});
   found.push_back({*isa_avx512(), avx512});

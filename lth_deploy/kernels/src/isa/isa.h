@@ -276,7 +276,9 @@ struct Isa {
   // Lines of up to four channels, channel_cells from one to the next.
   void (*quantize)(const float* lines, size_t channel_cells, int channels, size_t cells, const Quantization&, uint32_t* out);
   void (*dequantize)(const uint32_t* lines, size_t cells, const Quantization&, float* out, size_t channel_cells, int channels);
-  void (*add_quantized)(const uint32_t* x, const uint32_t* y, size_t cells, const Requantize&, uint32_t* out);  // y may be null
+  void (*add_quantized)(const uint32_t* x, const uint32_t* y, size_t cells, const Requantize&, uint32_t* out);
+  // Each byte of the cells becomes its entry of a table of 256.
+  void (*look_up)(const uint32_t* x, size_t cells, const uint8_t* table, uint32_t* out);
   void (*max_pool_quantized)(const uint32_t* source, const LineMap&, const PlaneShape& out, int kh, int kw, int sh, int sw,
                          int dh, int dw, uint32_t* lines);
   // Sum of weight[i] times the lines at at[i].
@@ -292,6 +294,7 @@ const Isa* isa_portable();
 const DenseKernels* dense_amx();  // null where the compiler knows no such instructions
 const DenseKernels* dense_amx_emulated();
 const Int8Kernels* int8_avx512vnni();
+void look_up_avx512vbmi(const uint32_t* x, size_t cells, const uint8_t* table, uint32_t* out);
 const Int8Kernels* int8_avxvnni();
 const Int8Kernels* int8_neon_dot();
 const Int8Kernels* int8_neon_i8mm();

@@ -47,8 +47,19 @@ void run(Call& call, int i, const Instr& in) {
 void run_quantized(Call& call, int i, const Instr& in) {
   const Requantize requantize = requantize_of(call.compiled.program, in);
   call.each_plane(i, [&](int n, int c) {
-    const uint32_t* const y = in.args.size() > 1 ? call.cells_of(in.args[1], n, c) : nullptr;
-    call.isa.add_quantized(call.cells_of(in.args[0], n, c), y, call.cells(i), requantize, call.cells_of(i, n, c));
+    call.isa.add_quantized(call.cells_of(in.args[0], n, c), call.cells_of(in.args[1], n, c), call.cells(i), requantize,
+                           call.cells_of(i, n, c));
+  });
+}
+
+ByteTable table(const Program& program, const Instr& in, const Isa& isa) {
+  return activation_table(program.instrs[in.args[0]].quantization, in.act, in.quantization, isa);
+}
+
+void run_table(Call& call, int i, const Instr& in) {
+  const ByteTable& table = call.compiled.tables[i];
+  call.each_plane(i, [&](int n, int c) {
+    call.isa.look_up(call.cells_of(in.args[0], n, c), call.cells(i), table.data(), call.cells_of(i, n, c));
   });
 }
 
@@ -84,6 +95,8 @@ constexpr OpDef requantize() {
   op.name = "requantize";
   op.parse = parse_one_quantized;
   op.check = nullptr;
+  op.table = table;
+  op.run = run_table;
   return op;
 }
 

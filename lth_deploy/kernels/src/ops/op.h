@@ -2,6 +2,7 @@
 // Entries are looked up once for each instruction, never in an inner loop.
 #pragma once
 
+#include "plan/byte_table.h"
 #include "program/operands.h"
 #include "program/program.h"
 
@@ -44,6 +45,8 @@ struct OpDef {
   void (*check)(const Fields& line, const Program&, Instr&) = nullptr;
   // Sets batch and plane of a result. Null: those of the first argument, with which all others must agree.
   void (*shape)(const ShapeRules&, const Instr&, TensorPlan&) = nullptr;
+  // Of a function of one byte: its table, made once when the region is. Null for others.
+  ByteTable (*table)(const Program&, const Instr&, const Isa&) = nullptr;
   // Prepares instruction i for its shapes. May be null.
   void (*plan)(const Compiled&, Plan&, int i) = nullptr;
   // Computes instruction i. Null where nothing is to be done.

@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "plan/byte_table.h"
 #include "plan/geometry.h"
 #include "plan/pack.h"
 #include "plan/region.h"
@@ -63,6 +64,7 @@ struct Compiled {
   std::vector<PackedConv> convs;  // of convolutions, transposed or not; instructions with the same weights share one
   std::vector<int> conv_of;       // instruction -> index into convs, or -1
   std::vector<Int8Rows> int8_rows;  // of quantized convolutions, for each instruction
+  std::vector<ByteTable> tables;  // of functions of one byte, for each instruction; others are empty
   std::vector<bool> fused_io;     // loads and dequantizes whose neighbor reads the input, or writes the output, for them
   const Isa* isa = nullptr;
 };

@@ -150,9 +150,11 @@ std::unique_ptr<Region> make_region(Program program, std::vector<Weight> weights
   c.isa = &choose_isa(isa);
   c.conv_of.assign(program.instrs.size(), -1);
   c.int8_rows.resize(program.instrs.size());
+  c.tables.resize(program.instrs.size());
   c.fused_io = fused_io(program);
   for (size_t i = 0; i < program.instrs.size(); ++i) {
     const Instr& in = program.instrs[i];
+    if (def_of(in).table != nullptr) c.tables[i] = def_of(in).table(program, in, *c.isa);
     if (in.weight < 0) continue;
     const LayerConstants constants(in, weights);
     if (def_of(in).int8_weights) {

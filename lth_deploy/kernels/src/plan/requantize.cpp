@@ -103,13 +103,10 @@ Requantize requantize_of(const Program& program, const Instr& instr) {
   Requantize q = result_of(instr.act, instr.quantization);
   const float to_steps = needs_reals(instr.act) ? 1.f : 1.f / instr.quantization.scale;
   const Quantization& x = program.instrs[instr.args[0]].quantization;
+  const Quantization& y = program.instrs[instr.args[1]].quantization;
   q.scale = x.scale * to_steps;
-  q.offset = -static_cast<float>(x.zero_point) * q.scale;
-  if (instr.args.size() > 1) {
-    const Quantization& y = program.instrs[instr.args[1]].quantization;
-    q.add_scale = y.scale * to_steps;
-    q.offset -= static_cast<float>(y.zero_point) * q.add_scale;
-  }
+  q.add_scale = y.scale * to_steps;
+  q.offset = -static_cast<float>(x.zero_point) * q.scale - static_cast<float>(y.zero_point) * q.add_scale;
   return q;
 }
 

@@ -30,7 +30,7 @@ struct Int8Rows {
 Int8Rows int8_rows(const Program& program, const Instr& instr, const Weight& weight, const Weight* bias,
                    const Weight& scales, const Isa& isa);
 
-// Of a qadd or requantize.
+// Of a qadd.
 Requantize requantize_of(const Program& program, const Instr& instr);
 
 }  // namespace lth

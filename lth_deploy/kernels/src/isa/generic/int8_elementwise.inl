@@ -101,19 +101,17 @@ void store_quantized(const uint32_t* lines, const PlaneShape& s, const Quantizat
 }
 
 template <int K>
-inline __attribute__((always_inline)) F added(I x, I y, bool both, const Requantize& q) {
-  F v = byte_of<K>(x) * broadcast(q.scale) + broadcast(q.offset);
-  if (both) v += byte_of<K>(y) * broadcast(q.add_scale);
+inline __attribute__((always_inline)) F added(I x, I y, const Requantize& q) {
+  F v = byte_of<K>(x) * broadcast(q.scale) + broadcast(q.offset) + byte_of<K>(y) * broadcast(q.add_scale);
   if (q.finish.epilogue != Epilogue::kNone) v = activate(v, q.finish) * broadcast(q.to_steps);
   return v;
 }
 
 void add_quantized(const uint32_t* x, const uint32_t* y, size_t cells, const Requantize& q, uint32_t* out) {
   const B low = uint8_bound(q.low), high = uint8_bound(q.high);
-  const bool both = y != nullptr;
   for (size_t i = 0; i < cells; i += kLanes) {
-    const I a = load_cells(x + i), b = both ? load_cells(y + i) : I{};
-    const I made = join(added<0>(a, b, both, q), added<1>(a, b, both, q), added<2>(a, b, both, q), added<3>(a, b, both, q), q.zero_point);
+    const I a = load_cells(x + i), b = load_cells(y + i);
+    const I made = join(added<0>(a, b, q), added<1>(a, b, q), added<2>(a, b, q), added<3>(a, b, q), q.zero_point);
     store_cells(out + i, between(made, low, high));
   }
 }

@@ -23,6 +23,7 @@ namespace {
 #include "isa/generic/int8_vectors.inl"
 #include "isa/generic/int8_epilogue.inl"
 #include "isa/generic/int8_elementwise.inl"
+#include "isa/generic/byte_table.inl"
 #include "isa/generic/weighted_sum.inl"
 #include "isa/generic/depthwise.inl"
 #include "isa/generic/tile_dispatch.inl"
@@ -34,7 +35,7 @@ constexpr Isa kIsa = {
     LTH_ISA_NAME, kLanes,     LTH_MAX_ACC,    LTH_TILE_W,  LTH_MAX_RUN,  LTH_PAIR_ACC, single_kernel<Float32>,
     pair_kernel<Float32>,      pack_tile,      pack_run,    load_plane,   store_plane,  load_rows,
     store_rows,   max_pool,   resample,       interpolate, add_lines,    load_quantized,   store_quantized,
-    quantize,     dequantize, add_quantized,      max_pool_quantized,            weighted_sum, depthwise,
+    quantize,     dequantize, add_quantized, look_up,       max_pool_quantized, weighted_sum, depthwise,
     &kInt8Kernels,
     LTH_SINGLE_TUNING,        LTH_PAIR_TUNING};
 
