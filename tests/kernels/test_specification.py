@@ -7,7 +7,7 @@ import numpy as np
 
 from lth_deploy.formats import FORMATS
 from lth_deploy.kernels.oracle.reference import run
-from lth_deploy.kernels.program.activations import ACTIVATIONS
+from lth_deploy.kernels.program.activations import ACTIVATIONS, IN_REGISTERS
 from lth_deploy.kernels.program.operators import OPERATORS
 from lth_deploy.kernels.program.program import Program
 from lth_deploy.kernels.program.text import parse, text
@@ -74,6 +74,8 @@ def test_the_library_and_the_package_have_the_same_activations() -> None:
     entries = re.findall(r'X\(\w+, "([a-z_]+)((?::[A-Z]+)*)", (\d+)', listed)
     library = {name: (numbers.count(":"), int(since)) for name, numbers, since in entries}
     assert library == {name: (act.numbers, act.since) for name, act in ACTIVATIONS.items()}
+    (registers,) = re.findall(r"define LTH_REGISTER_ACTIVATIONS.*?\n\n", listed, re.DOTALL)
+    assert set(re.findall(r'"([a-z]+)', registers)) == IN_REGISTERS | {"none"}
 
 
 def test_every_operator_and_activation_has_a_program_in_the_tests() -> None:

@@ -15,6 +15,7 @@ from lth_deploy.compiler.regions.match.context import MatchContext
 from lth_deploy.compiler.regions.match.no_match import NoMatch
 from lth_deploy.compiler.regions.match.qdq import rejoined, separated
 from lth_deploy.compiler.regions.match.qdq_groups import conversion, group
+from lth_deploy.compiler.regions.match.quantize_early import quantize_early
 from lth_deploy.compiler.regions.match.region_op import CONVERSIONS, RegionOp, Uses, Weights
 from lth_deploy.compiler.regions.operators import DEQUANTIZED, MATCHES, SHAPE_RULES
 
@@ -40,18 +41,23 @@ def classified(model: ModelProto) -> ClassifiedModel:
     Raises:
         ArtifactError: a stored weight is damaged.
     """
-    model = separated(model, DEQUANTIZED)
+    model = separated(model, ())
     stored = stored_weights(model)
+    model = separated(quantize_early(model, _context(model, stored), _matched), DEQUANTIZED)
     found = _classified(model, stored)
     joined = rejoined(model, found.ops)
     return found if joined is None else _classified(joined, stored)
 
 
 def _classified(model: ModelProto, stored: dict[str, StoredWeight]) -> ClassifiedModel:
+    context = _context(model, stored)
+    return ClassifiedModel(model, stored, context.info, *_operators(model.graph, context))
+
+
+def _context(model: ModelProto, stored: dict[str, StoredWeight]) -> MatchContext:
     info = infer(model.graph, {name: weight.shape for name, weight in stored.items()}, SHAPE_RULES)
     overridable = frozenset(value.name for value in model.graph.input) if model.ir_version >= 4 else frozenset()
-    context = MatchContext(model.graph, info, Weights(stored, overridable), _uses_of(model.graph))
-    return ClassifiedModel(model, stored, info, *_operators(model.graph, context))
+    return MatchContext(model.graph, info, Weights(stored, overridable), _uses_of(model.graph))
 
 
 def _operators(graph: GraphProto, context: MatchContext) -> tuple[list[RegionOp], dict[str, str]]:

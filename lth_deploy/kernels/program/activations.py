@@ -85,6 +85,10 @@ ACTIVATIONS: dict[str, Activation] = {entry.name: entry for entry in _ENTRIES}
 """Every activation by its name in a program."""
 
 
+IN_REGISTERS = frozenset({"relu", "leaky", "clip"})
+"""Activations that cost a layer nothing: kernels apply them while its accumulators are in registers."""
+
+
 def activation_of(act: Act) -> Activation:
     """The entry of an activation."""
     return ACTIVATIONS[act.kind]

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 from lth_deploy.compiler.artifact.packed_weight import StoredWeight
 from lth_deploy.compiler.regions.analysis.tensor_info import TensorInfo
-from lth_deploy.compiler.regions.match.region_op import RegionOp
+from lth_deploy.compiler.regions.match.region_op import REQUANTIZE, RegionOp
 from lth_deploy.compiler.regions.operators import EMITS
 from lth_deploy.compiler.regions.partition.grow import same_plane_tensors
 from lth_deploy.compiler.regions.writer import FusedOp, ProgramWriter, origin
 from lth_deploy.errors import ArtifactError
+from lth_deploy.kernels.program.activations import IN_REGISTERS
 from lth_deploy.kernels.program.program import Program
 from lth_deploy.kernels.program.values import NONE, Quantized
 
@@ -107,7 +108,8 @@ def _taken_in(op: RegionOp, inputs: Sequence[str], candidates: Sequence[FusedOp]
     """
     if op.kind.residual_of is not None:
         candidates = [fused for fused in candidates if fused.op.kind is op.kind.residual_of and fused.add is None]
-    elif not op.kind.is_activation:
+    elif not op.kind.is_activation or (op.kind is REQUANTIZE and op.act.kind not in IN_REGISTERS):
+        # A table is faster than the function, and rounds where the graph does.
         return None
     if not candidates:
         return None

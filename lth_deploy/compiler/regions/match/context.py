@@ -1,5 +1,7 @@
 """What the rules of operators look at: a graph with all that is known of its tensors, weights and uses."""
 
+from collections.abc import Sequence
+
 from onnx import GraphProto, NodeProto
 
 from lth_deploy.compiler.artifact.weight_layers import CHAIN
@@ -34,6 +36,12 @@ class MatchContext:
         """The node that makes a tensor."""
         found = self.producers.get(name)
         return None if found is None else found[1]
+
+    def read_only_by(self, name: str, nodes: Sequence[NodeProto]) -> bool:
+        """Whether some nodes of the main graph read a tensor, and nobody else."""
+        outputs = {node.output[0] for node in nodes}
+        readers = self.readers.get(name, [])
+        return name not in self.uses.elsewhere and all(node.output[0] in outputs for _, node in readers)
 
     def weight_name(self, node: NodeProto) -> str:
         """Name of the stored weight behind a layer's second input, as `weight_layers` names it; else of that input."""

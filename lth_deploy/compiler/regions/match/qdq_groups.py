@@ -52,10 +52,12 @@ def group(context: MatchContext, op: RegionOp) -> RegionOp | None:
         NoMatch: a layer has int8 weights, and its input is not quantized.
     """
     kind = op.kind
+    if kind is QUANTIZE:
+        return _requantized(context, op)
     groups = kind.quantized or kind.keeps_grid or kind.quantized_form is not None
     if not groups or len(op.outputs) != 1 or op.linear is not None:
         return None
-    before = [_conversion_before(context, name) for name in op.inputs]
+    before = [_conversion_before(context, op, name) for name in op.inputs]
     given = [found for found in before if found is not None]
     if len(given) != len(before):
         require(not kind.quantized, "its input is not quantized, or shared with another kind of layer")
@@ -81,10 +83,20 @@ def group(context: MatchContext, op: RegionOp) -> RegionOp | None:
     )
 
 
-def _conversion_before(context: MatchContext, name: str) -> RegionOp | None:
-    """The DequantizeLinear that makes a tensor for one reader alone."""
+def _requantized(context: MatchContext, op: RegionOp) -> RegionOp | None:
+    """A QuantizeLinear with the DequantizeLinear before it: another scale and zero point for the same values."""
+    before = _conversion_before(context, op, op.inputs[0])
+    if before is None:
+        return None
+    kind = op.kind.quantized_form or op.kind
+    nodes, conversions = (*before.nodes, *op.nodes), (before, op)
+    return replace(op, kind=kind, nodes=nodes, inputs=before.inputs, conversions=conversions)
+
+
+def _conversion_before(context: MatchContext, op: RegionOp, name: str) -> RegionOp | None:
+    """The DequantizeLinear that makes a tensor for the nodes of one operator alone."""
     made = context.producers.get(name)
-    if made is None or made[1].op_type != DEQUANTIZE_LINEAR or not context.uses.only(name):
+    if made is None or made[1].op_type != DEQUANTIZE_LINEAR or not context.read_only_by(name, op.nodes):
         return None
     try:
         return conversion(context, *made)

@@ -43,7 +43,8 @@ class Kind:
     keeps_quads: Callable[["RegionOp", TensorInfo], bool] = lambda op, info: True
 
 
-QUANTIZE = Kind("quantize")
+REQUANTIZE = Kind("requantize", is_activation=True)
+QUANTIZE = Kind("quantize", quantized_form=REQUANTIZE)
 DEQUANTIZE = Kind("dequantize")
 
 

@@ -3,13 +3,12 @@
 from onnx import NodeProto
 
 from lth_deploy.compiler.regions.entry import RegionOperator
-from lth_deploy.compiler.regions.match.activations import LAST_NODES, SINGLE_NODES, activation
+from lth_deploy.compiler.regions.match.activations import LAST_NODES, activation
 from lth_deploy.compiler.regions.match.context import MatchContext
-from lth_deploy.compiler.regions.match.region_op import Kind, RegionOp
+from lth_deploy.compiler.regions.match.region_op import REQUANTIZE, Kind, RegionOp
 from lth_deploy.compiler.regions.writer import FusedOp, ProgramWriter
 from lth_deploy.kernels.program.ops.activate import Activate, Requantize
 
-REQUANTIZE = Kind("requantize", is_activation=True)
 ACT = Kind("act", is_activation=True, quantized_form=REQUANTIZE)
 
 
@@ -33,5 +32,4 @@ def _emit_requantize(fused: FusedOp, writer: ProgramWriter) -> None:
 OPERATOR = RegionOperator(
     emits={ACT: _emit_act, REQUANTIZE: _emit_requantize},
     matches=dict.fromkeys(LAST_NODES, _match),
-    dequantized=tuple(SINGLE_NODES),
 )
