@@ -63,12 +63,27 @@ t8 = dequantize t7
 output t4
 output t8
 """
+CELLS = """\
+lth_region 3
+inputs 1
+t0 = load 0 channels=11
+t1 = quantize t0 out=u8:0.0171:128
+t2 = qslice t1 from=3 to=10
+t3 = requantize t2 act=silu out=u8:0.02:30
+t4 = qslice t3 from=2 to=3
+t5 = qconcat t3 t4 t3
+t6 = slice t5 from=4 to=13
+t7 = qconcat t6 t5
+t8 = dequantize t7
+output t8
+"""
 NODES = {
     "every": (EVERY_INSTRUCTION, [(2, 3, 21, 18), (5, 16)]),
     "grouped": (GROUPED, [(1, 6, 13, 17)]),
     "bytes": (EVERY_QUANTIZED, [(2, 3, 21, 18), (5, 16)]),
     "quads": (QUADS, [(1, 8, 13, 17)]),
     "version 2": (VERSION_2, [(2, 6, 21, 18)]),
+    "cells": (CELLS, [(2, 11, 13, 17)]),
     "residuals": (RESIDUAL_PROGRAMS["one after the other"], [(2, 8, 13, 17)]),
     "residuals in bytes": (RESIDUAL_PROGRAMS["one after the other, in bytes"], [(1, 8, 13, 17)]),
 }

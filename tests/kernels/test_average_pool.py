@@ -85,5 +85,5 @@ def test_version_2_belongs_to_programs_that_need_it() -> None:
     source = "lth_region 2\ninputs 1\nt0 = load 0 channels=5\nt1 = act t0 act=relu\noutput t1\n"
     with pytest.raises(ArtifactError, match="write it as 'lth_region 1'"):
         parse(source)
-    with pytest.raises(ArtifactError, match="version 3, this lth_deploy reads versions 1 to 2; install a newer"):
-        parse(source.replace("lth_region 2", "lth_region 3"))
+    with pytest.raises(ArtifactError, match=r"version 99, this lth_deploy reads versions 1 to \d+; install a newer"):
+        parse(source.replace("lth_region 2", "lth_region 99"))

@@ -209,7 +209,7 @@ def test_both_parsers_agree_on_damaged_programs(plain: Path, tmp_path: Path) -> 
     [
         ("", "", 10, "reads 11 inputs and the node has 10|has only 10 inputs"),
         ("lth_region 1", "lth_region 2", 11, "has version 2, .* those of version 1"),
-        ("lth_region 1", "lth_region 3", 11, "version 3, .* reads version 1 to 2; a newer lth_deploy is needed"),
+        ("lth_region 1", "lth_region 99", 11, r"version 99, .* reads version 1 to \d+; a newer lth_deploy is needed"),
         ("channels=16", "channels=65537", 11, "1 to 65536"),
         ("channels=16", "channels=16 ", 11, "does not end in a space"),
         ("channels=16", " channels=16", 11, "where 'channels=' is expected"),

@@ -71,9 +71,13 @@ class ProgramWriter:
 
     def load(self, number: int, name: str) -> None:
         """Load the activation input of this number."""
+        self.add(Load(number, self.channels(name), name in self._rows), name)
+
+    def channels(self, name: str) -> int:
+        """The number of channels of a tensor."""
         channels = self._info.shapes[name][1].known
         assert channels is not None, f"'{name}' was matched without known channels"
-        self.add(Load(number, channels, name in self._rows), name)
+        return channels
 
     def add(self, step: Instruction, output: str, out: Quantized | None = None) -> None:
         """Add an instruction that makes the tensor `output`. out: its scale and zero point, where it is quantized."""

@@ -5,18 +5,18 @@ from lth_deploy.kernels.program.instruction import Instruction
 from lth_deploy.kernels.program.ops.activate import Activate, Requantize
 from lth_deploy.kernels.program.ops.add import Add, QAdd
 from lth_deploy.kernels.program.ops.average_pool import AveragePool
-from lth_deploy.kernels.program.ops.concat import Concat
+from lth_deploy.kernels.program.ops.concat import Concat, QConcat
 from lth_deploy.kernels.program.ops.conv import Conv, QConv
 from lth_deploy.kernels.program.ops.conv_transpose import ConvTranspose, QConvTranspose
 from lth_deploy.kernels.program.ops.load import Load
 from lth_deploy.kernels.program.ops.max_pool import MaxPool
 from lth_deploy.kernels.program.ops.quantize import Dequantize, Quantize
 from lth_deploy.kernels.program.ops.resize import Resize
-from lth_deploy.kernels.program.ops.slice import Slice
+from lth_deploy.kernels.program.ops.slice import QSlice, Slice
 
 _OPERATORS: tuple[type[Instruction], ...] = (
     *(Load, Conv, ConvTranspose, MaxPool, AveragePool, Resize, Add, Activate, Concat, Slice),
-    *(Quantize, QConv, QConvTranspose, QAdd, Requantize, Dequantize),
+    *(Quantize, QConv, QConvTranspose, QAdd, Requantize, Dequantize, QConcat, QSlice),
 )
 
 OPERATORS: dict[str, tuple[type[Instruction], dict[str, bool]]] = {

@@ -1,4 +1,4 @@
-"""QuantizeLinears move in front of what moves values: kernels stay on bytes, and a stock runtime makes the same bits."""
+"""QuantizeLinears move in front of what moves values: kernels stay on bytes, a stock runtime makes the same bits."""
 
 from collections import Counter
 
@@ -7,7 +7,7 @@ import pytest
 from onnx import ModelProto
 
 from lth_deploy.compiler.artifact.check_regions import program_of
-from lth_deploy.kernels.program.ops.activate import Activate, Requantize
+from lth_deploy.kernels.program.ops.activate import Activate
 from lth_deploy.kernels.program.ops.load import Load
 from lth_deploy.kernels.program.ops.quantize import Dequantize
 from lth_deploy.kernels.program.program import Program
@@ -173,4 +173,21 @@ def test_layers_outside_of_regions_keep_their_bytes() -> None:
     packed, built, plan = regions_of(g.model(PICTURE, [c]), least=0.3)
     assert [region.nodes for region in plan.regions] == [("b",)]
     assert steps_of(only_program(built))["Requantize"] == 1
+    assert_same(packed, built, {"x": noise(1, 16, 8, 12)})
+
+
+@pytest.mark.parametrize("channels", [(5, 6), (8, 3), (4, 7)])
+def test_any_numbers_of_channels_are_cut_and_joined_in_bytes(channels: tuple[int, int]) -> None:
+    g = QuantizedGraph()
+    a = g.qconv(g.bytes_of("x"), "a", (16, sum(channels)), scale=0.03, zero=128)
+    first, second = split(g, silu(g, a, "s"), list(channels), ["first", "second"])
+    b = g.qconv(g.bytes_of(second, 0.02, 14), "b", (channels[1], 8), scale=0.03, zero=120)
+    j = g.op("Concat", [silu(g, b, "t"), second, first], "joined", axis=1)
+    last = head(g, g.bytes_of(j, 0.025, 11), 8 + sum(channels))
+    packed, built, _ = regions_of(g.model(PICTURE, [last]), least=0.3)
+    program = only_program(built)
+    assert_on_bytes(program)
+    counts = steps_of(program)
+    aligned = channels[0] % 4 == 0
+    assert (counts["QConcat"], counts["QSlice"], counts["Slice"]) == (1, 0 if aligned else 2, 3 if aligned else 1)
     assert_same(packed, built, {"x": noise(1, 16, 8, 12)})

@@ -68,8 +68,6 @@ def group(context: MatchContext, op: RegionOp) -> RegionOp | None:
     if closed is None:
         return replace(op, nodes=nodes, inputs=sources, conversions=tuple(given)) if kind.quantized else None
     act, end = closed
-    if kind.keeps_grid and not kind.keeps_quads(op, context.info):
-        return None
     return replace(
         op,
         kind=kind.quantized_form or kind,

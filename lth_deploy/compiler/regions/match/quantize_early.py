@@ -1,8 +1,8 @@
 """QuantizeLinear nodes in front of what moves their values, and activations that stand between bytes alone.
 
-Rounding to a scale works on each value for itself, and is monotone. So values may be rounded before they are cut, joined,
-repeated or pooled, and every result keeps its bits. What a quantizer leaves in floats between two layers then becomes
-groups of a DequantizeLinear, a node and a QuantizeLinear, each with one reader, which kernels compute on bytes.
+Rounding to a scale works on each value for itself, and is monotone. So values may be rounded before they are cut,
+joined, repeated or pooled, and every result keeps its bits. What a quantizer leaves in floats between two layers then
+becomes groups of a DequantizeLinear, a node and a QuantizeLinear, each with one reader, which kernels compute on bytes.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -126,7 +126,9 @@ class _Move:
         made = unused_name(f"{name}.for.{reader}", self._names)
         if len(node.output) > 1:
             start, stop = op.pieces[list(node.output).index(name)]
-            bounds = [self._constant(f"{made}.{key}", value) for key, value in (("start", start), ("stop", stop), ("axis", 1))]
+            bounds = [
+                self._constant(f"{made}.{key}", value) for key, value in (("start", start), ("stop", stop), ("axis", 1))
+            ]
             self.added.append(helper.make_node("Slice", [inputs[0], *bounds], [made], made))
         else:
             copy = NodeProto()
@@ -183,9 +185,8 @@ class _Move:
             op = self._match(self._context, place, node)
         except NoMatch:
             return None
-        if op is None or not op.kind.keeps_grid or op.linear is not None or len(op.nodes) > 1:
-            return None
-        return op if op.kind.keeps_quads(op, self._context.info) else None
+        moves = op is not None and op.kind.keeps_grid and op.linear is None and len(op.nodes) == 1
+        return op if moves else None
 
     def _gains(self, name: str, depth: int) -> bool:
         """Whether less is left to compute in floats where a tensor is rounded before the nodes that make it."""
@@ -204,7 +205,7 @@ class _Move:
         op = self._mover(place, node)
         if op is None:
             return self._is_layer_between_bytes(node)
-        if any([self._gains(source, depth - 1) for source in op.inputs]):
+        if any(self._gains(source, depth - 1) for source in op.inputs):
             return True
         enlarges = op.kind.takes_plane or (op.window.kernel != (1, 1) and op.window.stride == (1, 1))
         return enlarges and self._only_rounded(name, depth)
@@ -230,7 +231,7 @@ class _Move:
 
 def _without_unread(context: MatchContext, nodes: Sequence[NodeProto], graph: GraphProto) -> list[NodeProto]:
     """The nodes but for those that are read no more."""
-    before = {name for name in context.readers} | context.uses.elsewhere
+    before = set(context.readers) | context.uses.elsewhere
     kept = list(nodes)
     while True:
         read = {name for node in kept for name in _reads(node)} | {value.name for value in graph.output}

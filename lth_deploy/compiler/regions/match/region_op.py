@@ -1,14 +1,13 @@
 """What a region can be made of: nodes, or small groups of them, that have an instruction."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from onnx import NodeProto
 
 from lth_deploy.arrays import Array
 from lth_deploy.compiler.artifact.packed_weight import StoredWeight
-from lth_deploy.compiler.regions.analysis.tensor_info import TensorInfo
 from lth_deploy.element_types import FLOAT16, FLOAT32
 from lth_deploy.kernels.program.values import NONE, ONE_BY_ONE, Act, Linear, Quantized, Window
 
@@ -25,7 +24,6 @@ class Kind:
     fuses: it can take in what follows: an activation, and a residual where the addition names it. residual_of: the
     layer that takes in this addition. is_activation: the operator before it may take it in. takes_plane: it reads the
     size of another tensor. renames: it has no instruction, its output is its input.
-    keeps_quads: whether one that moves quantized values keeps the four channels together that the kernels store so.
     """
 
     name: str
@@ -40,7 +38,6 @@ class Kind:
     is_activation: bool = False
     takes_plane: bool = False
     renames: bool = False
-    keeps_quads: Callable[["RegionOp", TensorInfo], bool] = lambda op, info: True
 
 
 REQUANTIZE = Kind("requantize", is_activation=True)

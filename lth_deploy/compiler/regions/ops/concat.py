@@ -12,14 +12,9 @@ from lth_deploy.compiler.regions.match.region_op import Kind, RegionOp
 from lth_deploy.compiler.regions.ops.same import match_same
 from lth_deploy.compiler.regions.writer import FusedOp, ProgramWriter
 from lth_deploy.kernels.program.limits import QUAD
-from lth_deploy.kernels.program.ops.concat import Concat
+from lth_deploy.kernels.program.ops.concat import Concat, QConcat
 
-
-def _keeps_quads(op: RegionOp, info: TensorInfo) -> bool:
-    return all(int(info.shapes[name][1].known or 1) % QUAD == 0 for name in op.inputs[:-1])
-
-
-CONCAT = Kind("concat", keeps_grid=True, keeps_quads=_keeps_quads)
+CONCAT = Kind("concat", keeps_grid=True)
 
 
 def _match(context: MatchContext, place: int, node: NodeProto) -> RegionOp:
@@ -45,7 +40,9 @@ def _shape(info: TensorInfo, node: NodeProto) -> list[Shape] | None:
 
 
 def _emit(fused: FusedOp, writer: ProgramWriter) -> None:
-    writer.add(Concat(tuple(writer.moved(fused.op))), fused.output, fused.out)
+    parts = tuple(writer.moved(fused.op))
+    whole = fused.out is None or all(writer.channels(name) % QUAD == 0 for name in fused.op.inputs[:-1])
+    writer.add(Concat(parts) if whole else QConcat(parts), fused.output, fused.out)
 
 
 OPERATOR = RegionOperator(

@@ -11,14 +11,9 @@ from lth_deploy.compiler.regions.match.no_match import require
 from lth_deploy.compiler.regions.match.region_op import Kind, RegionOp
 from lth_deploy.compiler.regions.writer import FusedOp, ProgramWriter
 from lth_deploy.kernels.program.limits import QUAD
-from lth_deploy.kernels.program.ops.slice import Slice
+from lth_deploy.kernels.program.ops.slice import QSlice, Slice
 
-
-def _keeps_quads(op: RegionOp, info: TensorInfo) -> bool:
-    return all(start % QUAD == 0 for start, _ in op.pieces)
-
-
-SLICE = Kind("slice", keeps_grid=True, keeps_quads=_keeps_quads)
+SLICE = Kind("slice", keeps_grid=True)
 
 
 def _match_slice(context: MatchContext, place: int, node: NodeProto) -> RegionOp:
@@ -85,7 +80,9 @@ def _emit(fused: FusedOp, writer: ProgramWriter) -> None:
     (x,) = writer.moved(fused.op)
     for name, (start, stop) in zip(fused.op.outputs, fused.op.pieces, strict=True):
         if name in writer.wanted:
-            writer.add(Slice(x, start, stop), name, fused.out if name == fused.output else None)
+            whole = fused.out is None or start % QUAD == 0
+            step = Slice(x, start, stop) if whole else QSlice(x, start, stop)
+            writer.add(step, name, fused.out if name == fused.output else None)
 
 
 OPERATOR = RegionOperator(

@@ -1,4 +1,4 @@
-// concat
+// concat and qconcat
 #include <algorithm>
 
 #include "op.h"
@@ -20,6 +20,6 @@ void run(NaiveRun& run, const Instr& instr, NaiveTensor& out) {
 
 }  // namespace
 
-extern constexpr NaiveOp kNaiveConcat{nullptr, run};
+extern constexpr NaiveOp kNaiveConcat{nullptr, run}, kNaiveQConcat{nullptr, run};
 
 }  // namespace lth

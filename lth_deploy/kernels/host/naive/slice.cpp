@@ -1,4 +1,4 @@
-// slice
+// slice and qslice
 #include <algorithm>
 
 #include "op.h"
@@ -16,6 +16,6 @@ void run(NaiveRun& run, const Instr& instr, NaiveTensor& out) {
 
 }  // namespace
 
-extern constexpr NaiveOp kNaiveSlice{nullptr, run};
+extern constexpr NaiveOp kNaiveSlice{nullptr, run}, kNaiveQSlice{nullptr, run};
 
 }  // namespace lth

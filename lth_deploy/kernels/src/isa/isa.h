@@ -235,6 +235,12 @@ struct DenseKernels {
   void (*rows)(const DenseRows&);
 };
 
+// Consecutive bytes of cells that become consecutive bytes of others: from byte `from` on to byte `to` on.
+struct BytePiece {
+  const uint32_t* source = nullptr;
+  int from = 0, to = 0, count = 0;
+};
+
 struct PlaneShape {
   int H = 0, W = 0;  // pixels
   int h = 0, w = 0;  // lines
@@ -279,6 +285,8 @@ struct Isa {
   void (*add_quantized)(const uint32_t* x, const uint32_t* y, size_t cells, const Requantize&, uint32_t* out);
   // Each byte of the cells becomes its entry of a table of 256.
   void (*look_up)(const uint32_t* x, size_t cells, const uint8_t* table, uint32_t* out);
+  // Cells made of the pieces of others, which together have all bytes that count.
+  void (*assemble)(const BytePiece* pieces, int n, size_t cells, uint32_t* out);
   void (*max_pool_quantized)(const uint32_t* source, const LineMap&, const PlaneShape& out, int kh, int kw, int sh, int sw,
                          int dh, int dw, uint32_t* lines);
   // Sum of weight[i] times the lines at at[i].

@@ -1,6 +1,8 @@
 // concat TENSOR TENSOR...: of channels
+// qconcat TENSOR TENSOR...: of quantized tensors, with any numbers of channels
 #include <cstring>
 
+#include "execute/byte_pieces.h"
 #include "execute/call.h"
 #include "ops/op.h"
 #include "program/checks.h"
@@ -17,6 +19,7 @@ bool same(const Quantization& a, const Quantization& b) { return a.scale == b.sc
 
 void check(const Fields& line, const Program& program, Instr& instr) {
   const std::vector<int>& parts = instr.args;
+  const bool any_channels = instr.op == Op::kQConcat;
   if (parts.size() < 2) line.fail("concat joins two tensors or more");
   const Instr& first = program.instrs[parts[0]];
   int64_t channels = 0;
@@ -25,12 +28,19 @@ void check(const Fields& line, const Program& program, Instr& instr) {
     if (part.quantized != first.quantized || (part.quantized && !same(part.quantization, first.quantization))) {
       line.fail("the parts of a concat have one type, one scale and one zero point");
     }
-    if (part.quantized && i + 1 < parts.size() && !whole_cells(part.channels)) {
-      line.fail("all quantized parts of a concat but the last have a multiple of 4 channels");
+    if (part.quantized && !any_channels && i + 1 < parts.size() && !whole_cells(part.channels)) {
+      line.fail("all quantized parts of a concat but the last have a multiple of 4 channels; qconcat takes any");
     }
     channels += part.channels;
   }
   instr.channels = checked_channels(line, channels);
+}
+
+// The type of the result is that of the parts, whatever the operator takes.
+void check_quantized(const Fields& line, const Program& program, Instr& instr) {
+  check(line, program, instr);
+  instr.quantized = true;
+  instr.quantization = program.instrs[instr.args[0]].quantization;
 }
 
 void run(Call& call, int i, const Instr& in) {
@@ -45,6 +55,18 @@ void run(Call& call, int i, const Instr& in) {
   }
 }
 
+void run_quantized(Call& call, int i, const Instr& in) {
+  call.each_plane(i, [&](int n, int c) {
+    BytePieces pieces;
+    int first = 0;  // channel of the part
+    for (int a : in.args) {
+      pieces.add(call, a, n, -first, 4 * c, call.channels_in(i, c));
+      first += call.tensor(a).channels;
+    }
+    pieces.assemble(call, call.cells(i), call.cells_of(i, n, c));
+  });
+}
+
 constexpr OpDef concat() {
   OpDef op;
   op.name = "concat";
@@ -56,8 +78,19 @@ constexpr OpDef concat() {
   return op;
 }
 
+constexpr OpDef qconcat() {
+  OpDef op;
+  op.name = "qconcat";
+  op.since = 3;
+  op.takes = Takes::kQuantized;
+  op.parse = parse;
+  op.check = check_quantized;
+  op.run = run_quantized;
+  return op;
+}
+
 }  // namespace
 
-extern constexpr OpDef kConcatOp = concat();
+extern constexpr OpDef kConcatOp = concat(), kQConcatOp = qconcat();
 
 }  // namespace lth

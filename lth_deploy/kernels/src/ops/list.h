@@ -19,7 +19,9 @@
   X(QConvTranspose)  \
   X(QAdd)            \
   X(Requantize)      \
-  X(Dequantize)
+  X(Dequantize)      \
+  X(QConcat)         \
+  X(QSlice)
 
 namespace lth {
 

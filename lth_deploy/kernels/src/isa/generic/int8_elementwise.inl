@@ -1,4 +1,4 @@
-// Operators on quantized tensors besides convolutions: to and from float32, additions, pools.
+// Operators on quantized tensors besides convolutions: to and from float32, additions, cells of others, pools.
 // Requires layout_conversion.inl, tile_packing.inl, int8_epilogue.inl.
 
 constexpr int kSome = 16;  // lines that are converted at a time
@@ -113,6 +113,19 @@ void add_quantized(const uint32_t* x, const uint32_t* y, size_t cells, const Req
     const I a = load_cells(x + i), b = load_cells(y + i);
     const I made = join(added<0>(a, b, q), added<1>(a, b, q), added<2>(a, b, q), added<3>(a, b, q), q.zero_point);
     store_cells(out + i, between(made, low, high));
+  }
+}
+
+void assemble(const BytePiece* pieces, int n, size_t cells, uint32_t* out) {
+  typedef uint32_t U __attribute__((vector_size(LTH_LANES * 4)));
+  for (size_t i = 0; i < cells; i += kLanes) {
+    U made{};
+    for (const BytePiece* piece = pieces; piece < pieces + n; ++piece) {
+      const uint32_t mask = 0xffffffffu >> 8 * (4 - piece->count);
+      const U line = reinterpret_cast<U>(load_cells(piece->source + i));
+      made |= (line >> 8 * piece->from & mask) << 8 * piece->to;
+    }
+    store_cells(out + i, reinterpret_cast<I>(made));
   }
 }
 
