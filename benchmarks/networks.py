@@ -11,6 +11,7 @@ from onnx import ModelProto, numpy_helper
 from torch import nn
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
+from benchmarks.csp_yolo import CspYolo
 from lth_deploy.compiler.importing.imported import normalize
 from lth_deploy.compiler.model.capture import capture
 from lth_deploy.config.recipe import DetectorSpec
@@ -22,6 +23,9 @@ from lth_deploy.structures import SINGLE, Block
 
 STRUCTURES = {"single": SINGLE, "out2": Block(2, 1), "in4": Block(1, 4), "2x4": Block(2, 4)}
 """Names of blocks whose weights share a random decision."""
+
+CSP_YOLO = "csp_yolo"
+"""The name of the detector in csp_yolo.py."""
 
 _OPSET = 18
 
@@ -42,7 +46,11 @@ class Pyramid(nn.Module):
 
 def export_pyramid(name: str, path: Path, size: int) -> None:
     """Write the dense network with dynamic height and width, normalization folded."""
-    module = cast(Any, fold_norm(Pyramid(name).eval()).module)
+    _export_module(cast(Any, fold_norm(Pyramid(name).eval()).module), path, size)
+
+
+def _export_module(module: Any, path: Path, size: int) -> None:
+    """Write a module that takes an image of any height and width."""
     buffer = io.BytesIO()
     torch.onnx.export(
         module,
@@ -79,6 +87,8 @@ def export(name: str, path: Path, size: int) -> None:
     """Write the dense network of this name; a path is copied."""
     if name.endswith(".onnx"):
         onnx.save(normalize(onnx.load(name)).proto, str(path))
+    elif name == CSP_YOLO:
+        _export_module(CspYolo().eval(), path, size)
     elif "-" in name:
         export_detector(name, path, size)
     else:
