@@ -77,6 +77,50 @@ t7 = qconcat t6 t5
 t8 = dequantize t7
 output t8
 """
+VERSION_3 = """\
+lth_region 3
+inputs 1
+weight bitmask f32 8,6,3,3 at 1,2
+weight dense f32 4,8,1,1 at 3
+weight dense f32 8,4,1,1 at 4
+weight dense f32 1,8,1,1 at 5
+weight dense f16 8,1,1 at 6
+weight dense s8 8,8,1,1 at 7
+weight dense f32 8 at 8
+t0 = load 0 channels=6
+t1 = conv t0 w0 - kernel=3,3 stride=1,1 pads=1,1,1,1 dilation=1,1 groups=1 act=mish
+t2 = globalaveragepool t1
+t3 = conv t2 w1 - kernel=1,1 stride=1,1 pads=0,0,0,0 dilation=1,1 groups=1 act=elu:0.5
+t4 = conv t3 w2 - kernel=1,1 stride=1,1 pads=0,0,0,0 dilation=1,1 groups=1 act=hardsigmoid:0.2:0.5
+t5 = multiply t1 t4 act=tanh
+t6 = scale t5 w3 w4 act=linear:0.5:-0.25
+t7 = subtract t6 t5 act=quotient:3
+t8 = multiply t7 t6 act=none
+t9 = scale t8 - w3 act=exp
+t10 = quantize t5 out=u8:0.01:128
+t11 = qconv t10 w5 w6 - kernel=1,1 stride=1,1 pads=0,0,0,0 dilation=1,1 groups=1 act=sigmoid out=u8:0.004:0
+t12 = requantize t11 act=hardsigmoid:2:0.1 out=u8:0.004:0
+t13 = dequantize t12
+output t9
+output t13
+"""
+MOVED = """\
+lth_region 3
+inputs 1
+weight dense f32 12 at 1
+weight dense f16 12,1,1 at 2
+weight dense f32 1,12,1,1 at 3
+weight bitmask f32 4,12,3,3 at 4,5
+t0 = load 0 channels=3
+t1 = spacetodepth t0 block=2 order=columns
+t2 = batchnorm t1 w0 w1 w2 w0 epsilon=0.100000001 act=relu
+t3 = shuffle t2 groups=4
+t4 = pad t3 pads=1,0,2,3
+t5 = conv t4 w3 - kernel=3,3 stride=1,1 pads=0,0,0,0 dilation=1,1 groups=1 act=none
+t6 = spacetodepth t5 block=3 order=rows
+output t6
+output t4
+"""
 NODES = {
     "every": (EVERY_INSTRUCTION, [(2, 3, 21, 18), (5, 16)]),
     "grouped": (GROUPED, [(1, 6, 13, 17)]),
@@ -84,6 +128,8 @@ NODES = {
     "quads": (QUADS, [(1, 8, 13, 17)]),
     "version 2": (VERSION_2, [(2, 6, 21, 18)]),
     "cells": (CELLS, [(2, 11, 13, 17)]),
+    "version 3": (VERSION_3, [(2, 6, 21, 18)]),
+    "moved": (MOVED, [(2, 3, 16, 10)]),
     "residuals": (RESIDUAL_PROGRAMS["one after the other"], [(2, 8, 13, 17)]),
     "residuals in bytes": (RESIDUAL_PROGRAMS["one after the other, in bytes"], [(1, 8, 13, 17)]),
 }

@@ -67,7 +67,7 @@ class ArtifactMetadata(_Part):
     dense_because: weight name to the reason why no region computes its layer.
     predicted: weight name to milliseconds of its layer on one thread, sparse and dense.
     rest: milliseconds of all that is no predicted layer, on one thread, with the kernel library and without; None when
-    nobody profiled the model.
+    nobody profiled the model. rest_by_operator: the latter for the ONNX operators that take most of it.
     removed_channels: weight name to output channels that were dead and left out, and how many there were before.
     measured, quantization: see there.
     control_sha256: digest of the dense control that the artifact is compared with.
@@ -92,6 +92,7 @@ class ArtifactMetadata(_Part):
     dense_because: dict[Name, Name] = {}
     predicted: dict[Name, tuple[Milliseconds, Milliseconds]] = {}
     rest: tuple[Milliseconds, Milliseconds] | None = None
+    rest_by_operator: dict[Name, Milliseconds] = {}
     removed_channels: dict[Name, tuple[Channels, Channels]] = {}
     measured: Measured | None = None
     quantization: Quantization | None = None

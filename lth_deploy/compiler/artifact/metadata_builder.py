@@ -23,8 +23,9 @@ class PassResults:
     layers: what became of each weight layer. positions: name of a weight to the multiplications of each of its values
     in one inference. input_shapes: name of a graph input to the shape that positions and times are for. measured: times
     that decided which regions stay; None when none were measured. unpredicted_ms: milliseconds of all that is no
-    predicted layer, with the kernel library and without; None when nobody profiled the model. removed_channels: name of
-    a weight to its dead output channels that were removed, and how many it had before.
+    predicted layer, with the kernel library and without; None when nobody profiled the model. outside_ms: of the latter
+    those of each operator. removed_channels: name of a weight to its dead output channels that were removed, and how
+    many it had before.
     """
 
     layers: Sequence[LayerReport]
@@ -32,6 +33,7 @@ class PassResults:
     input_shapes: Mapping[str, Sequence[int]]
     measured: Measured | None = None
     unpredicted_ms: tuple[float, float] | None = None
+    outside_ms: Mapping[str, float] = field(default_factory=dict)
     quantization: Quantization | None = None
     removed_channels: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
@@ -61,6 +63,7 @@ class MetadataBuilder:
             **layer_metadata(found.layers),
             measured=found.measured,
             rest=found.unpredicted_ms,
+            rest_by_operator={name: round(ms, _DECIMALS) for name, ms in found.outside_ms.items()},
             quantization=found.quantization,
             removed_channels=_together(self.base.removed_channels, _named(found.removed_channels)),
             sparsity=self.base.sparsity if sparsity is None else sparsity,
@@ -74,7 +77,16 @@ class MetadataBuilder:
             ArtifactError: see `artifact`.
         """
         nothing = ArtifactMetadata()
-        names = ("level", "sparsity", "control_sha256", "dense_because", "predicted", "rest", "measured")
+        names = (
+            "level",
+            "sparsity",
+            "control_sha256",
+            "dense_because",
+            "predicted",
+            "rest",
+            "rest_by_operator",
+            "measured",
+        )
         unset = {name: getattr(nothing, name) for name in (*names, "quantization")}
         return with_changes(self._with_sizes(), format="dense", values="fp32", **unset)
 

@@ -6,8 +6,12 @@ from onnx import ModelProto
 
 from lth_deploy.compiler.artifact.domain import DOMAIN
 from lth_deploy.compiler.artifact.inline_regions import is_region
+from lth_deploy.compiler.model.attributes import attribute
 
 _NAMED = 4
+
+_SIZES = "Shape"
+"""A node that reads the size of a tensor alone, which a region gives without the tensor."""
 
 
 def region_cutters(model: ModelProto) -> tuple[int, Counter[str]]:
@@ -23,9 +27,12 @@ def region_cutters(model: ModelProto) -> tuple[int, Counter[str]]:
             leads.update(node.input)
     made = {name for node in nodes if is_region(node) for name in node.output}
     cutters = Counter(
-        node.op_type
+        f"grouped {node.op_type}" if attribute(node, "group", 1) > 1 else node.op_type
         for node in nodes
-        if node.domain != DOMAIN and not made.isdisjoint(node.input) and not leads.isdisjoint(node.output)
+        if node.domain != DOMAIN
+        and node.op_type != _SIZES
+        and not made.isdisjoint(node.input)
+        and not leads.isdisjoint(node.output)
     )
     return sum(is_region(node) for node in nodes), cutters
 

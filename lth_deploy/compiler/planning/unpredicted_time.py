@@ -6,7 +6,7 @@ layer takes as many times the layers' dense time on the target as it does here.
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from onnx import ModelProto, NodeProto
 
@@ -22,6 +22,12 @@ from lth_deploy.compiler.model.ort_profile import OperatorTime, stock_times
 NEGLIGIBLE = 0.03
 """A smaller share of the time is taken for none: it is within the noise of a profile."""
 
+_MOST_NAMED = 16
+"""Operators whose time is given."""
+
+_LEAST_MS = 0.01
+"""A shorter time of an operator is not given."""
+
 _NODE = re.compile(r"(?:fused )?lth_deploy\.node\.(\d+)")
 _BLOCKED = "_nchwc"
 _LAYERS = operators_with(lambda traits: traits.float_layer)
@@ -32,12 +38,13 @@ class Shares:
     """One inference of the dense model in the stock runtime, any unit.
 
     layers: those that are predicted, and what regions compute along with them. roi_align: where the kernel library has
-    its own. others: all else, layers included that nobody predicts.
+    its own. others: all else, layers included that nobody predicts; by_operator: the same, for each ONNX operator.
     """
 
     layers: float
     roi_align: float
     others: float
+    by_operator: Mapping[str, float] = field(default_factory=dict, compare=False)
 
 
 def unpredicted_ms(shares: Shares, dense_ms: float, roi_align: float) -> tuple[float, float] | None:
@@ -55,6 +62,19 @@ def unpredicted_ms(shares: Shares, dense_ms: float, roi_align: float) -> tuple[f
         return 0.0, 0.0
     scale = dense_ms / shares.layers
     return scale * (shares.roi_align / roi_align + shares.others), scale * stock
+
+
+def outside_ms(shares: Shares, unpredicted: tuple[float, float] | None) -> dict[str, float]:
+    """Milliseconds of each operator that no region computes, without the kernel library, the longest first.
+
+    unpredicted: see `unpredicted_ms`.
+    """
+    stock = shares.roi_align + shares.others
+    if unpredicted is None or not stock:
+        return {}
+    scaled = {name: us * unpredicted[1] / stock for name, us in shares.by_operator.items()}
+    ordered = sorted(scaled.items(), key=lambda one: (-one[1], one[0]))
+    return {name: ms for name, ms in ordered[:_MOST_NAMED] if ms >= _LEAST_MS}
 
 
 def measured_shares(emitted: ModelProto, predicted: Collection[str], feeds: Feeds) -> Shares:
@@ -79,6 +99,7 @@ def shares_of(
     layers = {node.output[0] for node, weight in weight_users(plain, stored_weights(plain)) if weight in predicted}
     layers |= makers.keys() - outside
     sums = {"layers": 0.0, "roi_align": 0.0, "others": 0.0}
+    by_operator: dict[str, float] = {}
     for one in times:
         node = _source(one, plain, makers)
         if node is None:
@@ -88,7 +109,10 @@ def shares_of(
         else:
             kind = "layers" if node.output[0] in layers else "others"
         sums[kind] += one.us
-    return Shares(**sums)
+        if kind == "others":
+            name = one.op_type if node is None else node.op_type
+            by_operator[name] = by_operator.get(name, 0.0) + one.us
+    return Shares(**sums, by_operator=by_operator)
 
 
 def _source(one: OperatorTime, plain: ModelProto, makers: Mapping[str, NodeProto]) -> NodeProto | None:

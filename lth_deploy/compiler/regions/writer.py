@@ -45,8 +45,8 @@ def origin(name: str, renamed: Mapping[str, str]) -> str:
 class ProgramWriter:
     """A program that is being written; operators add their instructions.
 
-    planes: for the output of every operator that takes the plane of another tensor, that tensor. wanted: tensors that
-    somebody reads.
+    info: what is known of the tensors. planes: for the output of every operator that takes the plane of another tensor,
+    that tensor. wanted: tensors that somebody reads.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class ProgramWriter:
     ) -> None:
         self.wanted = wanted
         self._rows = {name for op in ops if op.rows for name in (*op.inputs, *op.outputs)}
-        self._info = info
+        self.info = info
         self._stored = stored
         self._renamed = renamed
         self._planes = planes
@@ -75,7 +75,7 @@ class ProgramWriter:
 
     def channels(self, name: str) -> int:
         """The number of channels of a tensor."""
-        channels = self._info.shapes[name][1].known
+        channels = self.info.shapes[name][1].known
         assert channels is not None, f"'{name}' was matched without known channels"
         return channels
 

@@ -1,7 +1,8 @@
 """The activations of region programs: one table of what each is called, takes and computes.
 
 An entry has all that Python needs of an activation. The slope bounds how much a function stretches an error of its
-argument; the roundings are what the kernels' float32 arithmetic may add, in units of 2**-24 of the argument.
+argument; the roundings are what the kernels' float32 arithmetic may add, in units of 2**-24 of the argument and of the
+offset: the magnitude of a result near an argument of zero.
 """
 
 import math
@@ -25,7 +26,8 @@ _TRANSCENDENTAL = 64.0
 class Activation:
     """An entry of the table.
 
-    function: exact values, of the argument and the numbers. numbers: how many it takes. slope, roundings: see above.
+    function: exact values, of the argument and the numbers. numbers: how many it takes. slope, roundings, offset: see
+    above. grows: it has no bound of its slope, and its roundings are relative to its result; it never falls.
     clamp: least and largest value of an activation that does nothing but clamp; None of others. since: the first
     version of the program that has it.
     """
@@ -35,7 +37,9 @@ class Activation:
     numbers: int = 0
     slope: Callable[[Numbers], float] = lambda numbers: 1.0
     roundings: Callable[[Numbers], float] = lambda numbers: 0.0
+    offset: Callable[[Numbers], float] = lambda numbers: 0.0
     clamp: Callable[[Numbers], tuple[float, float]] | None = None
+    grows: bool = False
     since: int = 1
 
 
@@ -52,6 +56,20 @@ def _gelu(x: Float, _: Numbers) -> Float:
 def _gelu_tanh(x: Float, _: Numbers) -> Float:
     inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
     return np.asarray(0.5 * x * (1 + np.tanh(inner)))
+
+
+def _exp(x: Float, _: Numbers) -> Float:
+    """Infinite where float32 is."""
+    with np.errstate(over="ignore"):
+        return np.exp(x).astype(np.float32).astype(np.float64)
+
+
+def _mish(x: Float, _: Numbers) -> Float:
+    return np.asarray(x * np.tanh(np.logaddexp(0, x)))
+
+
+def _elu(x: Float, numbers: Numbers) -> Float:
+    return np.where(x > 0, x, numbers[0] * np.expm1(np.minimum(x, 0)))
 
 
 _ENTRIES = (
@@ -79,6 +97,52 @@ _ENTRIES = (
     ),
     Activation("gelu", _gelu, slope=lambda _: 1.13, roundings=lambda _: _TRANSCENDENTAL, since=2),
     Activation("gelu_tanh", _gelu_tanh, slope=lambda _: 1.13, roundings=lambda _: _TRANSCENDENTAL, since=2),
+    Activation(
+        "sigmoid",
+        lambda x, _: 0.5 * (1 + np.tanh(0.5 * x)),
+        slope=lambda _: 0.25,
+        roundings=lambda _: _TRANSCENDENTAL,
+        offset=lambda _: 1.0,
+        since=3,
+    ),
+    Activation(
+        "hardsigmoid",
+        lambda x, numbers: np.clip(numbers[0] * x + numbers[1], 0, 1),
+        numbers=2,
+        slope=lambda numbers: abs(numbers[0]),
+        roundings=lambda numbers: 4 * max(1.0, abs(numbers[0])),
+        offset=lambda numbers: abs(numbers[1]),
+        since=3,
+    ),
+    Activation("tanh", lambda x, _: np.tanh(x), roundings=lambda _: _TRANSCENDENTAL, offset=lambda _: 1.0, since=3),
+    Activation("exp", _exp, roundings=lambda _: _TRANSCENDENTAL, grows=True, since=3),
+    Activation("mish", _mish, slope=lambda _: 1.1, roundings=lambda _: _TRANSCENDENTAL, since=3),
+    Activation(
+        "elu",
+        _elu,
+        numbers=1,
+        slope=lambda numbers: max(1.0, abs(numbers[0])),
+        roundings=lambda numbers: _TRANSCENDENTAL * max(1.0, abs(numbers[0])),
+        offset=lambda _: 1.0,
+        since=3,
+    ),
+    Activation(
+        "linear",
+        lambda x, numbers: numbers[0] * x + numbers[1],
+        numbers=2,
+        slope=lambda numbers: abs(numbers[0]),
+        roundings=lambda numbers: 2 * max(1.0, abs(numbers[0])),
+        offset=lambda numbers: abs(numbers[1]),
+        since=3,
+    ),
+    Activation(
+        "quotient",
+        lambda x, numbers: x / numbers[0],
+        numbers=1,
+        slope=lambda numbers: 1 / abs(numbers[0]),
+        roundings=lambda numbers: 1 / abs(numbers[0]),
+        since=3,
+    ),
 )
 
 ACTIVATIONS: dict[str, Activation] = {entry.name: entry for entry in _ENTRIES}
@@ -105,6 +169,7 @@ def check_act(act: Act) -> None:
     with np.errstate(over="ignore"):
         finite = all(bool(np.isfinite(np.float32(number))) for number in act.numbers)
     require(finite, "a number of the activation is not finite")
+    require(act.kind != "quotient" or bool(np.float32(act.numbers[0])), "the divisor of quotient is zero")
     require(act.kind != "clip" or act.numbers[0] <= act.numbers[1], "the bounds of clip are the wrong way round")
 
 

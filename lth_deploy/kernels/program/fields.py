@@ -4,82 +4,12 @@ The fields of an operator's dataclass are annotated with these, in the order of 
 `Instruction.arguments` and `Instruction.constants` follow from them.
 """
 
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from lth_deploy.kernels.program.activations import ACTIVATIONS
-from lth_deploy.kernels.program.values import Act, Linear, Pair, Quantized, Window
-
-_NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
-_LONGEST_FLOAT = 24
-
-
-class Fields:
-    """The fields of a line behind the operator's name; state: how many without a key were read."""
-
-    def __init__(self, texts: Sequence[str]) -> None:
-        self._plain = [text for text in texts if "=" not in text]
-        self._keys = dict(text.split("=", 1) for text in texts if "=" in text)
-        self._read = 0
-
-    def next(self) -> str:
-        """The next field without a key."""
-        self._read += 1
-        return self._plain[self._read - 1]
-
-    def rest(self) -> list[str]:
-        """All further fields without a key."""
-        texts = self._plain[self._read :]
-        self._read = len(self._plain)
-        return texts
-
-    def key(self, name: str) -> str:
-        """The value of the field `name=`."""
-        if name not in self._keys:
-            raise ValueError(f"{name}= is missing")
-        return self._keys[name]
-
-    def optional(self, name: str) -> str | None:
-        """The value of the field `name=`, or None."""
-        return self._keys.get(name)
-
-
-def read_number(text: str) -> int:
-    """A whole number without sign and leading zeros."""
-    if not _NUMBER.fullmatch(text):
-        raise ValueError(f"'{text:.40}' is no number")
-    return int(text)
-
-
-def read_name(text: str, letter: str) -> int:
-    """The number in a name such as t12."""
-    if not text.startswith(letter):
-        raise ValueError(f"'{text:.40}' should be {letter} and a number")
-    return read_number(text[len(letter) :])
-
-
-def read_numbers(text: str) -> tuple[int, ...]:
-    """Whole numbers with commas between them."""
-    return tuple(read_number(part) for part in text.split(",", 8))
-
-
-def joined(numbers: Sequence[int]) -> str:
-    """Numbers with commas between them."""
-    return ",".join(map(str, numbers))
-
-
-def _read_several(text: str, count: int) -> tuple[int, ...]:
-    numbers = read_numbers(text)
-    if len(numbers) != count:
-        raise ValueError(f"'{text:.40}' should be {count} numbers")
-    return numbers
-
-
-def _read_pair(text: str) -> Pair:
-    first, second = _read_several(text, 2)
-    return first, second
+from lth_deploy.kernels.program.line import Fields, joined, read_float, read_name, read_number, read_pair, read_several
+from lth_deploy.kernels.program.values import Act, Linear, Pads, Pair, Quantized, Window
 
 
 class Role:
@@ -214,6 +144,30 @@ class SuffixRole(Role):
         return []
 
 
+@dataclass(frozen=True)
+class RealRole(Role):
+    """`key=X`, a real number."""
+
+    key: str
+
+    def write(self, value: float) -> list[str]:
+        return [f"{self.key}={value:.9g}"]
+
+    def read(self, fields: Fields) -> float:
+        return read_float(fields.key(self.key))
+
+
+class PadsRole(Role):
+    """pads=TOP,LEFT,BOTTOM,RIGHT."""
+
+    def write(self, value: Pads) -> list[str]:
+        return [f"pads={joined(value)}"]
+
+    def read(self, fields: Fields) -> Pads:
+        top, left, bottom, right = read_several(fields.key("pads"), 4)
+        return top, left, bottom, right
+
+
 class WindowRole(Role):
     """kernel=, stride=, pads= and dilation=."""
 
@@ -226,8 +180,8 @@ class WindowRole(Role):
         ]
 
     def read(self, fields: Fields) -> Window:
-        top, left, bottom, right = _read_several(fields.key("pads"), 4)
-        kernel, stride, dilation = (_read_pair(fields.key(name)) for name in ("kernel", "stride", "dilation"))
+        top, left, bottom, right = read_several(fields.key("pads"), 4)
+        kernel, stride, dilation = (read_pair(fields.key(name)) for name in ("kernel", "stride", "dilation"))
         return Window(kernel, stride, (top, left, bottom, right), dilation)
 
 
@@ -238,7 +192,7 @@ class KernelRole(Role):
         return [f"kernel={joined(value)}", f"stride={joined(value)}"]
 
     def read(self, fields: Fields) -> Pair:
-        return _read_pair(fields.key("kernel"))
+        return read_pair(fields.key("kernel"))
 
 
 class ActRole(Role):
@@ -251,7 +205,7 @@ class ActRole(Role):
         kind, *numbers = fields.key("act").split(":", 3)
         if kind not in ACTIVATIONS:
             raise ValueError(f"'{kind:.40}' is no activation")
-        return Act(kind, tuple(_read_float(number) for number in numbers))
+        return Act(kind, tuple(read_float(number) for number in numbers))
 
 
 class OutRole(Role):
@@ -265,7 +219,7 @@ class OutRole(Role):
         if text == "f32":
             return None
         _, scale, zero = text.split(":")
-        return Quantized(_read_float(scale), read_number(zero))
+        return Quantized(read_float(scale), read_number(zero))
 
 
 class QuantizedOutRole(OutRole):
@@ -276,12 +230,6 @@ class QuantizedOutRole(OutRole):
         if out is None:
             raise ValueError("it makes a quantized tensor, and needs out=u8")
         return out
-
-
-def _read_float(text: str) -> float:
-    if len(text) > _LONGEST_FLOAT:
-        raise ValueError("a number is too long")
-    return float(text)
 
 
 ATensor = Annotated[int, TensorRole()]

@@ -1,6 +1,6 @@
 """The lines of a region program, as `text.py` writes them."""
 
-from lth_deploy.kernels.program.fields import joined
+from lth_deploy.kernels.program.line import joined
 from lth_deploy.kernels.program.program import Program
 from lth_deploy.kernels.program.weights import Weight
 

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lth_deploy.kernels.program.activations import activation_of
-from lth_deploy.kernels.program.fields import ActRole, Fields, Role, SuffixRole
+from lth_deploy.kernels.program.fields import ActRole, Role, SuffixRole
 from lth_deploy.kernels.program.limits import require
+from lth_deploy.kernels.program.line import Fields
 from lth_deploy.kernels.program.numerics.bounds import Float, Tensor
 from lth_deploy.kernels.program.values import TensorType
 from lth_deploy.kernels.program.weights import Weight

@@ -5,17 +5,39 @@ from lth_deploy.kernels.program.instruction import Instruction
 from lth_deploy.kernels.program.ops.activate import Activate, Requantize
 from lth_deploy.kernels.program.ops.add import Add, QAdd
 from lth_deploy.kernels.program.ops.average_pool import AveragePool
+from lth_deploy.kernels.program.ops.batch_norm import BatchNorm
 from lth_deploy.kernels.program.ops.concat import Concat, QConcat
 from lth_deploy.kernels.program.ops.conv import Conv, QConv
 from lth_deploy.kernels.program.ops.conv_transpose import ConvTranspose, QConvTranspose
+from lth_deploy.kernels.program.ops.global_average_pool import GlobalAveragePool
 from lth_deploy.kernels.program.ops.load import Load
 from lth_deploy.kernels.program.ops.max_pool import MaxPool
+from lth_deploy.kernels.program.ops.multiply import Multiply
+from lth_deploy.kernels.program.ops.pad import Pad
 from lth_deploy.kernels.program.ops.quantize import Dequantize, Quantize
 from lth_deploy.kernels.program.ops.resize import Resize
+from lth_deploy.kernels.program.ops.scale import Scale
+from lth_deploy.kernels.program.ops.shuffle import Shuffle
 from lth_deploy.kernels.program.ops.slice import QSlice, Slice
+from lth_deploy.kernels.program.ops.space_to_depth import SpaceToDepth
+from lth_deploy.kernels.program.ops.subtract import Subtract
 
 _OPERATORS: tuple[type[Instruction], ...] = (
-    *(Load, Conv, ConvTranspose, MaxPool, AveragePool, Resize, Add, Activate, Concat, Slice),
+    *(
+        Load,
+        Conv,
+        ConvTranspose,
+        MaxPool,
+        AveragePool,
+        GlobalAveragePool,
+        Resize,
+        Add,
+        Subtract,
+        Multiply,
+        Scale,
+        BatchNorm,
+    ),
+    *(Activate, Concat, Slice, Shuffle, Pad, SpaceToDepth),
     *(Quantize, QConv, QConvTranspose, QAdd, Requantize, Dequantize, QConcat, QSlice),
 )
 

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import TypeVar, cast
 
-from lth_deploy.kernels.program.fields import read_name, read_number, read_numbers
 from lth_deploy.kernels.program.format import MAGIC
 from lth_deploy.kernels.program.instruction import Instruction
+from lth_deploy.kernels.program.line import read_name, read_number, read_numbers
 from lth_deploy.kernels.program.operators import OPERATORS, VERSION
 from lth_deploy.kernels.program.program import Output, Program
 from lth_deploy.kernels.program.values import Pair

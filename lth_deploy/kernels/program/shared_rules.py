@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from lth_deploy.kernels.program.instruction import Declarations
 from lth_deploy.kernels.program.limits import MAX_DILATION, MAX_KERNEL, MAX_PAD, MAX_STRIDE, SCALES, require
-from lth_deploy.kernels.program.values import Quantized, Window
-from lth_deploy.kernels.program.weights import ValueType
+from lth_deploy.kernels.program.values import Quantized, TensorType, Window
+from lth_deploy.kernels.program.weights import FLOAT_TYPES, ValueType
 
 
 def check_window(window: Window) -> None:
@@ -26,6 +26,16 @@ def check_window(window: Window) -> None:
     require(all(pad < most for pad, most in zip(window.pads, reach, strict=True)), "pads reach past the kernel")
 
 
+def check_same_channels(given: Sequence[TensorType]) -> None:
+    """Two operands have as many channels as each other.
+
+    Raises:
+        RuleError: they have not.
+    """
+    a, b = given
+    require(a.channels == b.channels, f"{a.channels} and {b.channels} channels do not fit together")
+
+
 def check_bias(bias: int | None, channels: int, declared: Declarations, types: tuple[ValueType, ...]) -> None:
     """A bias, where there is one, has a value of these types for each channel.
 
@@ -38,6 +48,19 @@ def check_bias(bias: int | None, channels: int, declared: Declarations, types: t
     weight.check_type(types, f"the bias w{bias}")
     shape = list(weight.dims)
     require(weight.dims == (channels,), f"the bias w{bias} has the shape {shape}, needed is [{channels}]")
+
+
+def check_channel_values(constants: Sequence[int], channels: int, declared: Declarations) -> None:
+    """Constants have a float for each channel: as [C], or with the dimensions in which they multiply a tensor.
+
+    Raises:
+        RuleError: one has not.
+    """
+    for constant in constants:
+        weight = declared.weights[constant]
+        weight.check_type(FLOAT_TYPES, f"w{constant}")
+        needed, found = [(channels,), (channels, 1, 1), (1, channels, 1, 1)], list(weight.dims)
+        require(weight.dims in needed, f"w{constant} has the shape {found}, needed is a value for each channel")
 
 
 def check_scales_of(scales: int, channels: int, declared: Declarations) -> None:

@@ -23,7 +23,7 @@ FLOAT_TYPES: tuple[ValueType, ...] = ("f32", "f16")
 
 @dataclass(frozen=True)
 class Weight:
-    """A constant: a weight of 2 to 4 dimensions; a bias, or the scales of output channels, of 1.
+    """A constant: a weight of 2 or 4 dimensions; a bias, or the scales of output channels, of 1; values of channels.
 
     positions, values: node inputs that hold the arrays; positions is None for the coding `dense`. block: outputs and
     inputs of the blocks that the coding counts instead of single weights.
@@ -45,7 +45,7 @@ class Weight:
         require(self.coding in CODINGS, f"unknown coding '{self.coding}'")
         require(self.value_type in ONNX_TYPES, f"unknown value type '{self.value_type}'")
         require((self.positions is None) == (self.coding == "dense"), "all codings but dense have positions")
-        require(len(self.dims) in (1, 2, 4), f"{len(self.dims)} dimensions, allowed are 1, 2 and 4")
+        require(1 <= len(self.dims) <= 4, f"{len(self.dims)} dimensions, allowed are 1 to 4")
         require(all(dim >= 1 for dim in self.dims), "a dimension is below 1")
         elements = math.prod(self.dims)
         require(elements <= MAX_WEIGHT_ELEMENTS, f"{elements} elements, at most {MAX_WEIGHT_ELEMENTS}")

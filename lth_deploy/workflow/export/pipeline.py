@@ -47,6 +47,7 @@ def _compiled(source: Source[P]) -> Compiled:
         input_shapes=used.sizes,
         measured=chosen.measured,
         unpredicted_ms=chosen.unpredicted_ms,
+        outside_ms=chosen.outside_ms,
         quantization=None if quantized is None else quantized.quantization,
         removed_channels=trimmed.removed,
     )

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from lth_deploy import storage
@@ -41,12 +41,14 @@ class Chosen:
 
     measured: the times that decided; None when none were measured. unpredicted_ms: predicted milliseconds of all that
     is no predicted layer, with the kernel library and without; None without regions, or when no profile was made.
+    outside_ms: of the latter those of each operator.
     """
 
     model: "ModelProto"
     layers: "list[LayerReport]"
     measured: "Measured | None"
     unpredicted_ms: tuple[float, float] | None = None
+    outside_ms: Mapping[str, float] = field(default_factory=dict)
 
 
 def emit_chosen(model: "NormalizedModel", target: Target, used: "Uses", feeds: Feeds) -> Chosen:
@@ -63,21 +65,22 @@ def emit_chosen(model: "NormalizedModel", target: Target, used: "Uses", feeds: F
         chosen = tune(model, target, used, feeds)
     else:
         chosen = Chosen(*emit(model, target, Facts(used.positions, batches=used.batches)), None)
-    return replace(chosen, unpredicted_ms=_unpredicted_ms(chosen, target, feeds)) if target.profile else chosen
+    return _with_unpredicted(chosen, target, feeds) if target.profile else chosen
 
 
-def _unpredicted_ms(chosen: Chosen, target: Target, feeds: Feeds) -> tuple[float, float] | None:
-    from lth_deploy.compiler.planning.unpredicted_time import measured_shares, unpredicted_ms
+def _with_unpredicted(chosen: Chosen, target: Target, feeds: Feeds) -> Chosen:
+    from lth_deploy.compiler.planning.unpredicted_time import measured_shares, outside_ms, unpredicted_ms
 
     dense = {layer.name: layer.dense_ms for layer in chosen.layers if layer.dense_ms is not None}
     if not dense or all(layer.region is None for layer in chosen.layers):
-        return None
+        return chosen
     try:
         shares = measured_shares(chosen.model, dense, feeds)
     except ArtifactError as error:
         log.warning("inspect will predict the layers only, not the whole model: %s", error)
-        return None
-    return unpredicted_ms(shares, sum(dense.values()), target.costs.roi_align)
+        return chosen
+    unpredicted = unpredicted_ms(shares, sum(dense.values()), target.costs.roi_align)
+    return replace(chosen, unpredicted_ms=unpredicted, outside_ms=outside_ms(shares, unpredicted))
 
 
 def tune(model: "NormalizedModel", target: Target, used: "Uses", feeds: Feeds, timing: Timing = TIMING) -> Chosen:

@@ -9,6 +9,7 @@ import numpy as np
 
 from lth_deploy.formats import FORMATS, bound_of, choose, entropy_bound, occupancy
 from lth_deploy.workflow.decoding import described_decoder
+from lth_deploy.workflow.inspect.coverage import coverage_of
 from lth_deploy.workflow.inspect.half_weights import half_tensors, in_own_type, zero_bytes
 from lth_deploy.workflow.inspect.imported_model import as_imported
 from lth_deploy.workflow.inspect.mac_counts import counted_positions
@@ -74,7 +75,6 @@ def _report(path: Path, loaded: "LoadedModel", shapes: "Sizes", run: bool) -> In
     notes += imported
     if loaded.external_bytes:
         notes.append(f"{loaded.external_bytes:,} bytes of it are external data; the sizes are those of one file")
-    notes += filter(None, [region_note(model)])
     notes += _norm_notes(model)
     notes += _float_notes(metadata)
     regions, halves = find_regions(model), half_tensors(model)
@@ -89,6 +89,9 @@ def _report(path: Path, loaded: "LoadedModel", shapes: "Sizes", run: bool) -> In
         )
         for layer in layers
     )
+    coverage = coverage_of(model, rows, metadata)
+    if coverage is None:
+        notes += filter(None, [region_note(model)])
     rest = max(0, size - sum(row.bytes for row in rows))  # what is folded on import may be larger than its parts
     macs = None if not times else _macs(rows)
     return InspectReport(
@@ -108,6 +111,7 @@ def _report(path: Path, loaded: "LoadedModel", shapes: "Sizes", run: bool) -> In
         metadata=metadata,
         notes=tuple(notes),
         decoder=described_decoder(path, model, metadata),
+        coverage=coverage,
     )
 
 

@@ -89,8 +89,14 @@ def scaled(metadata: "ArtifactMetadata", positions: dict[str, int], sizes: "Size
     dense = sum(times[1] for times in metadata.predicted.values())
     whole = sum(times[1] for times in predicted.values()) / dense if dense else 1.0
     rest = None if metadata.rest is None else (metadata.rest[0] * whole, metadata.rest[1] * whole)
-    shapes = {name: list(shape) for name, shape in sizes.items()}
-    update = {"positions": positions, "predicted": predicted, "rest": rest, "predicted_for": shapes, "measured": None}
+    update = {
+        "positions": positions,
+        "predicted": predicted,
+        "rest": rest,
+        "rest_by_operator": {name: ms * whole for name, ms in metadata.rest_by_operator.items()},
+        "predicted_for": {name: list(shape) for name, shape in sizes.items()},
+        "measured": None,
+    }
     return metadata.model_copy(update=update)
 
 

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lth_deploy.workflow.inspect.coverage import Coverage
 from lth_deploy.workflow.inspect.predicted_speed import predicted_model, predicted_times
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ class InspectReport:
     float32. zero_bytes: bytes of the file that store a zero weight. coo_bytes and entropy_bytes: of the file
     with sparse initializers, and at the entropy bound of the positions. prunable: weights of layers that can
     be packed. parameters: all float constants. macs: multiplications of one inference; None when nobody
-    measured them. decoder: the one that is chosen by itself, and why; or why there is none.
+    measured them. decoder: the one that is chosen by itself, and why; or why there is none. coverage: what of the model
+    lies inside regions; None without any.
     """
 
     path: Path
@@ -77,6 +79,7 @@ class InspectReport:
     metadata: "ArtifactMetadata | None"
     notes: tuple[str, ...]
     decoder: str = "none"
+    coverage: Coverage | None = None
 
     @property
     def predicted_ms(self) -> tuple[float, float] | None:

@@ -1,5 +1,6 @@
 """The report of `inspect` as rows of text."""
 
+from lth_deploy.workflow.inspect.coverage import coverage_facts
 from lth_deploy.workflow.inspect.predicted_speed import speed_facts
 from lth_deploy.workflow.inspect.report import InspectReport, Sparsity
 
@@ -18,6 +19,7 @@ def facts(report: InspectReport) -> list[tuple[str, str]]:
         ("sparsity, all parameters", _share(report.parameters)),
         ("zero MACs", _share(report.macs) if report.macs else "not known"),
     ]
+    lines.extend(coverage_facts(report.coverage))
     metadata = report.metadata
     lines.append(("decoder", report.decoder))
     if metadata is not None:

@@ -25,7 +25,6 @@ MOST = 2
 EXEMPT = {
     "compiler/model/operators.py": "the table",
     "compiler/importing/opsets.py": "one adapter for each operator and version",
-    "compiler/regions/analysis/shape_rules.py": "one shape rule for each operator",
     "compiler/regions/analysis/value_rules.py": "one value rule for each operator",
     "compiler/regions/match/activations.py": "one matching function for each operator",
     "compiler/regions/ops/conv.py": "one function for each operator",

@@ -15,7 +15,7 @@ from lth_deploy.compiler.importing.unpacked import unpack_model
 from lth_deploy.compiler.model.ort_profile import OperatorTime, operator_times, stock_times
 from lth_deploy.compiler.planning.mac_count import uses
 from lth_deploy.compiler.planning.select_regions import Facts
-from lth_deploy.compiler.planning.unpredicted_time import Shares, measured_shares, shares_of, unpredicted_ms
+from lth_deploy.compiler.planning.unpredicted_time import Shares, measured_shares, outside_ms, shares_of, unpredicted_ms
 from lth_deploy.config.target import Target
 from lth_deploy.errors import ArtifactError
 from tests.roi_align_models import pooling_detector
@@ -113,3 +113,12 @@ def test_a_measured_profile_has_all_three() -> None:
     assert shares.layers > 0
     assert shares.roi_align > 0
     assert shares.others > 0
+
+
+def test_the_time_of_what_is_no_layer_is_given_by_operator() -> None:
+    shares = Shares(
+        layers=100.0, roi_align=0.0, others=50.0, by_operator={"Softmax": 10.0, "Transpose": 39.99, "Mul": 0.01}
+    )
+    assert outside_ms(shares, (20.0, 25.0)) == pytest.approx({"Transpose": 19.995, "Softmax": 5.0})
+    assert outside_ms(shares, (0.0, 0.0)) == {}
+    assert outside_ms(shares, None) == {}

@@ -166,7 +166,7 @@ def test_concat_slice_split_and_leaky() -> None:
     g.op("Sigmoid", ["left"], "probability")
     packed, built, plan = regions_of(g.model({"x": X}, ["probability", "right"]))
     assert len(plan.regions) == 1
-    assert _steps(built) == ["load", "conv", "conv", "concat", "slice", "conv", "slice", "slice"]
+    assert _steps(built) == ["load", "conv", "conv", "concat", "slice", "conv", "slice", "slice", "act"]
     assert "leaky:0.1" in _lines(built)[10]
     assert_same(packed, built, {"x": noise(1, 8, 13, 7)})
 

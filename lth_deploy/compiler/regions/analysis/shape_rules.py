@@ -1,6 +1,6 @@
 """Shapes that several operators share, and those of ONNX operators that stay outside of regions."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from onnx import NodeProto
@@ -25,29 +25,45 @@ def window_shape(node: NodeProto, plane: Iterable[Dim], kernel: Any, pads: Any =
 
 
 def pool_shape(info: TensorInfo, node: NodeProto) -> list[Shape] | None:
-    """Of a pool whose padding is given, and that rounds down."""
+    """Of a pool whose padding is given."""
     kernel = attribute(node, "kernel_shape", [])
-    if len(kernel) != 2 or attribute(node, "ceil_mode", 0) or attribute(node, "auto_pad", "NOTSET") != "NOTSET":
+    if len(kernel) != 2 or attribute(node, "auto_pad", "NOTSET") != "NOTSET":
         return None
     x = info.planes(node.input[0])
-    return [(*x[:2], *window_shape(node, x[2:], kernel))] if len(x) == 4 else None
+    pads = rounded_up(node, x[2:], attribute(node, "pads", [0, 0, 0, 0])) if len(x) == 4 else None
+    return None if pads is None else [(*x[:2], *window_shape(node, x[2:], kernel, pads))]
+
+
+def rounded_up(node: NodeProto, plane: Shape, pads: Sequence[int]) -> tuple[int, int, int, int] | None:
+    """The pads of a pool, with those that make whole windows of what ceil_mode rounds up; None where not known.
+
+    A last window that lay in the padding alone would be left out, but not by every runtime: it makes them unknown.
+    """
+    made = list(pads)
+    if not attribute(node, "ceil_mode", 0):
+        return made[0], made[1], made[2], made[3]
+    kernel = attribute(node, "kernel_shape", [])
+    stride, dilation = attribute(node, "strides", [1, 1]), attribute(node, "dilations", [1, 1])
+    for i, size in enumerate(plane):
+        if size.known is None:
+            return None
+        free = size.known + pads[i] + pads[i + 2] - dilation[i] * (kernel[i] - 1) - 1
+        steps = -(-free // stride[i])
+        if free < 0 or steps * stride[i] >= size.known + pads[i]:
+            return None
+        made[i + 2] += steps * stride[i] - free
+    return made[0], made[1], made[2], made[3]
 
 
 def elementwise_shape(info: TensorInfo, node: NodeProto) -> list[Shape] | None:
-    """Of two tensors of one shape, or one of which has a single element."""
+    """Of two tensors of one shape, or of which one is repeated where it has a size of 1."""
     a, b = (info.shapes.get(name) for name in node.input[:2])
     if a is None or b is None:
         return None
-    if a == b or all(dim == of(1) for dim in b):
-        return [a] if len(a) >= len(b) else [b]
-    return [b] if all(dim == of(1) for dim in a) and len(b) >= len(a) else None
-
-
-def _pad(info: TensorInfo, node: NodeProto) -> list[Shape] | None:
-    x, pads = info.shapes.get(node.input[0]), info.constant(node.input[1]) if len(node.input) > 1 else None
-    if x is None or pads is None or pads.size != 2 * len(x):
-        return None
-    return [tuple(size + int(pads[i] + pads[i + len(x)]) for i, size in enumerate(x))]
+    rank, one = max(len(a), len(b)), of(1)
+    a, b = ((one,) * (rank - len(shape)) + shape for shape in (a, b))
+    fits = all(x == y or one in (x, y) for x, y in zip(a, b, strict=True))
+    return [tuple(y if x == one else x for x, y in zip(a, b, strict=True))] if fits else None
 
 
 def _roi_align(info: TensorInfo, node: NodeProto) -> list[Shape] | None:
@@ -57,8 +73,6 @@ def _roi_align(info: TensorInfo, node: NodeProto) -> list[Shape] | None:
 
 
 OUTSIDE_RULES: dict[str, ShapeRule] = {
-    "AveragePool": pool_shape,
-    **dict.fromkeys(("Mul", "Sub", "Div", "Pow"), elementwise_shape),
-    "Pad": _pad,
+    **dict.fromkeys(("Div", "Pow"), elementwise_shape),
     "RoiAlign": _roi_align,
 }

@@ -46,6 +46,11 @@ class TensorInfo:
         """A small constant tensor."""
         return self.constants.get(name)
 
+    def known_values(self, name: str) -> tuple[int, ...] | None:
+        """The elements of a small integer tensor, where all of them are known."""
+        numbers = [element.known for element in self.values.get(name, (of(0) + named("?"),))]
+        return None if None in numbers else tuple(number for number in numbers if number is not None)
+
 
 def note_constant(info: TensorInfo, name: str, tensor: TensorProto) -> None:
     """Keep a constant tensor if it is small enough to be a shape, indices or bounds."""
@@ -59,11 +64,12 @@ def note_constant(info: TensorInfo, name: str, tensor: TensorProto) -> None:
 
 def slice_bounds(info: TensorInfo, node: NodeProto) -> tuple[int, int, int] | None:
     """Axis, start and stop of a Slice of one axis with step 1; None for others. They may be negative."""
-    defaults = {3: np.zeros(1, np.int64), 4: np.ones(1, np.int64)}
+    defaults = {3: (0,), 4: (1,)}
     found = [
-        info.constant(node.input[i]) if i < len(node.input) and node.input[i] else defaults.get(i) for i in range(1, 5)
+        info.known_values(node.input[i]) if i < len(node.input) and node.input[i] else defaults.get(i)
+        for i in range(1, 5)
     ]
-    numbers = [int(array.reshape(-1)[0]) for array in found if array is not None and array.size == 1]
+    numbers = [values[0] for values in found if values is not None and len(values) == 1]
     if len(numbers) != 4 or numbers[3] != 1:
         return None
     return numbers[2], numbers[0], numbers[1]

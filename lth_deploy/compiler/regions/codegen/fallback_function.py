@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from onnx import FunctionProto, NodeProto, helper, numpy_helper
 
+from lth_deploy.arrays import Array
 from lth_deploy.compiler.artifact.domain import DOMAIN, DOMAIN_VERSION
 from lth_deploy.compiler.artifact.packed_weight import StoredWeight
 from lth_deploy.compiler.regions.analysis.tensor_info import TensorInfo
@@ -54,13 +55,29 @@ class _Body:
         """The nodes of an operator; a resize to a computed size takes it from a tensor of the region."""
         for node in op.nodes:
             missing = [name for name in node.input if name not in self.there]
-            if all(name in self.info.constants or name in self.stored for name in missing):
-                for name in missing:
-                    known = self.info.constants.get(name)
-                    self._constant(name, self.stored[name].weights() if known is None else known)
+            values = {name: self._known(node, name) for name in missing}
+            known = {name: value for name, value in values.items() if value is not None}
+            if len(known) == len(values):
+                for name, value in known.items():
+                    self._constant(name, value)
                 self.nodes.append(node)
             else:
                 self.nodes.extend(self._resize(node, self.planes[op.outputs[0]]))
+
+    def _known(self, node: NodeProto, name: str) -> Array | None:
+        """The value of a tensor that a node reads: a constant, or one that follows from the shapes."""
+        if name in self.info.constants:
+            return self.info.constants[name]
+        if name in self.stored:
+            return self.stored[name].weights()
+        values = self.info.values.get(name)
+        if values is None or node.op_type == "Resize":
+            return None
+        numbers = [value.known for value in values]
+        # A Reshape copies the first size where it is given 0.
+        if node.op_type == "Reshape" and values[0] == self.info.shapes[node.input[0]][0]:
+            numbers[0] = 0 if numbers[0] is None else numbers[0]
+        return None if None in numbers else np.array(numbers, np.int64)
 
     def _constant(self, name: str, value: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> None:
         if name not in self.constants:

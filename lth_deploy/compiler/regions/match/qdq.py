@@ -9,8 +9,8 @@ from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 from lth_deploy.arrays import Array
 from lth_deploy.compiler.model.traverse import all_graphs
 from lth_deploy.compiler.regions.analysis.tensor_info import TensorInfo
-from lth_deploy.compiler.regions.match.activations import short
 from lth_deploy.compiler.regions.match.no_match import require
+from lth_deploy.compiler.regions.match.products import short
 from lth_deploy.compiler.regions.match.region_op import DEQUANTIZE, DEQUANTIZE_LINEAR, QUANTIZE_LINEAR, RegionOp
 from lth_deploy.kernels.program.limits import SCALES
 from lth_deploy.kernels.program.values import Quantized

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 from onnx import NodeProto
 
-from lth_deploy.compiler.regions.match.activations import SINGLE_NODES, ActivationNodes, activation
+from lth_deploy.compiler.regions.match.activations import SINGLE_NODES, activation
 from lth_deploy.compiler.regions.match.context import MatchContext
 from lth_deploy.compiler.regions.match.no_match import NoMatch, require
+from lth_deploy.compiler.regions.match.products import ActivationNodes
 from lth_deploy.compiler.regions.match.qdq import quantized_of
 from lth_deploy.compiler.regions.match.region_op import (
     DEQUANTIZE,

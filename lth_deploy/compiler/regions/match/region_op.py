@@ -19,17 +19,19 @@ class Kind:
     """The traits of a kind of region operator; each is declared in its file in `ops/`.
 
     has_weight: it is a layer. quantized: with int8 weights, between quantized tensors. transposed: its weight is stored
-    as [inputs, outputs, ...]. ends_region: whether a region may end with it, since it is not as cheap outside.
-    keeps_grid: it moves values, and keeps scale and zero point. quantized_form: what it is between quantized tensors.
-    fuses: it can take in what follows: an activation, and a residual where the addition names it. residual_of: the
-    layer that takes in this addition. is_activation: the operator before it may take it in. takes_plane: it reads the
-    size of another tensor. renames: it has no instruction, its output is its input.
+    as [inputs, outputs, ...]. begins_region: whether a region may begin with it, as with a layer. ends_region: whether
+    a region may end with it, since it is not as cheap outside. keeps_grid: it moves values, and keeps scale and zero
+    point. quantized_form: what it is between quantized tensors. fuses: it can take in what follows: an activation, and
+    a residual where the addition names it. residual_of: the layer that takes in this addition. is_activation: the
+    operator before it may take it in. takes_plane: it reads the size of another tensor. renames: it has no instruction,
+    its output is its input.
     """
 
     name: str
     has_weight: bool = False
     quantized: bool = False
     transposed: bool = False
+    begins_region: bool = False
     ends_region: bool = True
     keeps_grid: bool = False
     quantized_form: "Kind | None" = None
@@ -50,10 +52,10 @@ class RegionOp:
     """One step of a region, before fusion.
 
     place: index of its last node in the graph. nodes: in graph order. inputs, outputs: activations by name.
-    weight, bias, scales: names of stored weights. pieces: for `slice` the channels of each output. linear: of a
-    `resize` that interpolates. rows: it works on [N, C]. out: the scale and zero point of
-    a quantized result. conversions: of a group between quantized tensors those at its ends as operators of their own,
-    for when the rest of it stays outside.
+    weight, bias, scales, channel_values: names of stored weights. pieces: for `slice` the channels of each output.
+    linear: of a `resize` that interpolates. blocks: of a `spacetodepth` its order and size. rows: it works on [N, C].
+    out: the scale and zero point of a quantized result. conversions: of a group between quantized tensors those at its
+    ends as operators of their own, for when the rest of it stays outside.
     """
 
     kind: Kind
@@ -70,6 +72,8 @@ class RegionOp:
     linear: Linear | None = None
     rows: bool = False
     scales: str | None = None
+    channel_values: tuple[str | None, ...] = ()
+    blocks: tuple[str, int] = ("rows", 1)
     out: Quantized | None = None
     conversions: tuple["RegionOp", ...] = ()
 

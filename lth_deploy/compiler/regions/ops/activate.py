@@ -12,7 +12,8 @@ from lth_deploy.kernels.program.ops.activate import Activate, Requantize
 ACT = Kind("act", is_activation=True, quantized_form=REQUANTIZE)
 
 
-def _match(context: MatchContext, place: int, node: NodeProto) -> RegionOp | None:
+def match_activation(context: MatchContext, place: int, node: NodeProto) -> RegionOp | None:
+    """The activation that ends in a node."""
     found = activation(context, node)
     if found is None:
         return None
@@ -31,5 +32,5 @@ def _emit_requantize(fused: FusedOp, writer: ProgramWriter) -> None:
 
 OPERATOR = RegionOperator(
     emits={ACT: _emit_act, REQUANTIZE: _emit_requantize},
-    matches=dict.fromkeys(LAST_NODES, _match),
+    matches=dict.fromkeys(LAST_NODES, match_activation),
 )

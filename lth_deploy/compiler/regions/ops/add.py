@@ -1,4 +1,4 @@
-"""Sums of two tensors of one shape; a layer takes them in as a residual where it can."""
+"""Sums of two tensors of one shape, which a layer takes in as a residual where it can; sums with a constant."""
 
 from onnx import NodeProto
 
@@ -7,7 +7,9 @@ from lth_deploy.compiler.regions.entry import RegionOperator
 from lth_deploy.compiler.regions.match.context import MatchContext
 from lth_deploy.compiler.regions.match.no_match import require
 from lth_deploy.compiler.regions.match.region_op import Kind, RegionOp
+from lth_deploy.compiler.regions.ops.activate import match_activation
 from lth_deploy.compiler.regions.ops.conv import CONV, QCONV
+from lth_deploy.compiler.regions.ops.scale import match_shift
 from lth_deploy.compiler.regions.writer import FusedOp, ProgramWriter
 from lth_deploy.kernels.program.ops.add import Add, QAdd
 
@@ -16,6 +18,9 @@ ADD = Kind("add", fuses=True, residual_of=CONV, quantized_form=QADD)
 
 
 def _match(context: MatchContext, place: int, node: NodeProto) -> RegionOp:
+    with_constant = match_activation(context, place, node) or match_shift(context, place, node)
+    if with_constant is not None:
+        return with_constant
     a, b = (context.shape(name) for name in node.input)
     require(a == b and node.input[0] != node.input[1], "its operands are not known to have one shape")
     return RegionOp(ADD, place, (node,), tuple(node.input), (node.output[0],), rows=len(a) == 2)

@@ -3,7 +3,7 @@
 from onnx import NodeProto
 
 from lth_deploy.compiler.model.attributes import attribute
-from lth_deploy.compiler.regions.analysis.shape_rules import window_shape
+from lth_deploy.compiler.regions.analysis.shape_rules import rounded_up, window_shape
 from lth_deploy.compiler.regions.analysis.tensor_info import Shape, TensorInfo
 from lth_deploy.compiler.regions.entry import RegionOperator
 from lth_deploy.compiler.regions.match.context import MatchContext, window_of
@@ -19,9 +19,11 @@ AVERAGE_POOL = Kind("averagepool", ends_region=False)
 def _match(context: MatchContext, place: int, node: NodeProto) -> RegionOp:
     kernel = tuple(attribute(node, "kernel_shape", []))
     require(len(kernel) == 2, f"a pool of {len(kernel)} dimensions")
-    require(not attribute(node, "ceil_mode", 0), "a pool that rounds its size up")
     context.require_plane(node.input[0])
-    pads = require(_pads(node), "its padding depends on the size (auto_pad)")
+    given = require(_pads(node), "its padding depends on the size (auto_pad)")
+    pads = require(rounded_up(node, context.shape(node.input[0])[2:], given), "a pool that rounds its size up")
+    # Whether the pixels beyond count, runtimes do not agree.
+    require(pads == given or not _includes_pads(node), "a pool that rounds its size up, and counts its padding")
     window = window_of(node, kernel, pads)
     # A window could lie in the padding alone: runtimes do not agree what its mean is.
     counted = _includes_pads(node) or window.dilation == (1, 1) or not any(pads)
@@ -52,11 +54,12 @@ def _pads(node: NodeProto) -> Pads | None:
 
 def _shape(info: TensorInfo, node: NodeProto) -> list[Shape] | None:
     kernel = attribute(node, "kernel_shape", [])
-    pads = _pads(node) if len(kernel) == 2 and not attribute(node, "ceil_mode", 0) else None
-    if pads is None:
+    given = _pads(node) if len(kernel) == 2 else None
+    if given is None:
         return None
     x = info.planes(node.input[0])
-    return [(*x[:2], *window_shape(node, x[2:], kernel, pads))] if len(x) == 4 else None
+    pads = rounded_up(node, x[2:], given) if len(x) == 4 else None
+    return None if pads is None else [(*x[:2], *window_shape(node, x[2:], kernel, pads))]
 
 
 def _emit(fused: FusedOp, writer: ProgramWriter) -> None:

@@ -10,6 +10,7 @@ from lth_deploy.compiler.regions.match.context import MatchContext
 from lth_deploy.compiler.regions.match.no_match import require
 from lth_deploy.compiler.regions.match.region_op import Kind, RegionOp
 from lth_deploy.compiler.regions.ops.same import match_same
+from lth_deploy.compiler.regions.ops.space_to_depth import match_focus
 from lth_deploy.compiler.regions.writer import FusedOp, ProgramWriter
 from lth_deploy.kernels.program.limits import QUAD
 from lth_deploy.kernels.program.ops.concat import Concat, QConcat
@@ -20,6 +21,9 @@ CONCAT = Kind("concat", keeps_grid=True)
 def _match(context: MatchContext, place: int, node: NodeProto) -> RegionOp:
     if len(node.input) == 1:
         return match_same(context, place, node)
+    focus = match_focus(context, place, node)
+    if focus is not None:
+        return focus
     shapes = [context.shape(name) for name in node.input]
     ranks, first = {len(shape) for shape in shapes}, shapes[0]
     require(len(ranks) == 1 and attribute(node, "axis", 0) in (1, 1 - len(first)), "it does not join channels")

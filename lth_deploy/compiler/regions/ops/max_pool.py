@@ -5,7 +5,7 @@ from dataclasses import replace
 from onnx import NodeProto
 
 from lth_deploy.compiler.model.attributes import attribute
-from lth_deploy.compiler.regions.analysis.shape_rules import pool_shape
+from lth_deploy.compiler.regions.analysis.shape_rules import pool_shape, rounded_up
 from lth_deploy.compiler.regions.analysis.tensor_info import TensorInfo
 from lth_deploy.compiler.regions.entry import RegionOperator
 from lth_deploy.compiler.regions.match.context import MatchContext, window_of
@@ -23,11 +23,17 @@ _LOWEST_PADDING = -1e38
 
 def _match(context: MatchContext, place: int, node: NodeProto) -> RegionOp:
     kernel = tuple(attribute(node, "kernel_shape", []))
-    require(len(kernel) == 2 and not attribute(node, "ceil_mode", 0), "a pool that rounds up")
+    require(len(kernel) == 2, f"a pool of {len(kernel)} dimensions")
     require(len(node.output) == 1, "a pool that returns indices")
     context.require_plane(node.input[0])
-    window = window_of(node, kernel)
+    automatic = attribute(node, "auto_pad", "NOTSET") != "NOTSET"
+    require(not automatic, "its padding depends on the size (auto_pad)")
+    plane = context.shape(node.input[0])[2:]
+    pads = require(rounded_up(node, plane, attribute(node, "pads", [0, 0, 0, 0])), "a pool that rounds its size up")
+    window = window_of(node, kernel, pads)
     op = RegionOp(MAX_POOL, place, (node,), (node.input[0],), (node.output[0],), window=window)
+    if attribute(node, "ceil_mode", 0):
+        return op
     before = context.producer(node.input[0])
     padding = _low_padding(before, context.info) if before and context.uses.only(node.input[0]) else None
     if before is None or padding is None:

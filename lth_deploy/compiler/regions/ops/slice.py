@@ -60,8 +60,8 @@ def _split_sizes(info: TensorInfo, node: NodeProto) -> list[int] | None:
         return None
     total = x[attribute(node, "axis", 0) % len(x)].known
     if len(node.input) > 1 and node.input[1]:
-        sizes = info.constant(node.input[1])
-        return None if sizes is None or sizes.sum() != total else [int(size) for size in sizes]
+        sizes = info.known_values(node.input[1])
+        return None if sizes is None or sum(sizes) != total else list(sizes)
     if total is None:
         return None
     part = -(-total // len(node.output))

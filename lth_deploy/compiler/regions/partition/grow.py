@@ -112,12 +112,14 @@ def _trimmed(part: list[RegionOp], pays: Judge) -> Iterable[list[RegionOp]]:
         made = {name for op in kept for name in op.outputs}
         read = {name for op in kept for name in read_of(op)}
         paid_for = _made_by_paying_layers(kept, pays)
+        read_by_paying = {name for op in kept if op.kind.has_weight and pays(op) for name in op.inputs}
         inner = []
         for op in kept:
             first, last = not made & read_of(op), not read & set(op.outputs)
-            stays = op.kind.has_weight or not first
+            stays = op.kind.has_weight or op.kind.begins_region or not first
             stays = stays and not (last and not op.kind.ends_region)
-            if stays and (not (first or last) or op.outputs[0] in paid_for):
+            pays_for_it = op.outputs[0] in (read_by_paying if op.kind.begins_region else paid_for)
+            if stays and (not (first or last) or pays_for_it):
                 inner.append(op)
         if len(inner) == len(kept):
             break

@@ -1,4 +1,4 @@
-// The oracle of an operator, defined in one file of this folder for each entry of ops/list.h: a missing one does not link.
+// The oracle of an operator, defined in one file of the folder operators for each entry of ops/list.h: a missing one does not link.
 #pragma once
 
 #include <cmath>

@@ -22,6 +22,10 @@ SMALLEST = 2.0**-126
 """Below this a float32 result may be off by an absolute error, or be flushed to zero."""
 
 
+_LARGE = 3e38
+"""A result above this may be rounded to infinity."""
+
+
 @dataclass(frozen=True)
 class Tensor:
     """Exact values [N, C, H, W], and for each the largest error that a kernel's result may have.
@@ -52,7 +56,7 @@ def same_shape(a: Float, b: Float) -> None:
         ValueError: they differ.
     """
     if a.shape != b.shape:
-        raise ValueError(f"the shapes {list(a.shape)} and {list(b.shape)} cannot be added")
+        raise ValueError(f"the shapes {list(a.shape)} and {list(b.shape)} do not fit together")
 
 
 def activated(x: Tensor, act: Act) -> Tensor:
@@ -60,7 +64,15 @@ def activated(x: Tensor, act: Act) -> Tensor:
     entry, numbers = activation_of(act), rounded_numbers(act)
     if act.kind == "none":
         return x
-    bound, roundings = entry.slope(numbers) * x.bound, entry.roundings(numbers)
+    value, roundings = np.asarray(entry.function(x.value, numbers), np.float64), entry.roundings(numbers)
+    if entry.grows:
+        with np.errstate(invalid="ignore"):
+            spread = np.where(x.bound > 0, entry.function(x.value + x.bound, numbers) - value, 0)
+        # What lies next to infinity may be infinite.
+        bound = spread + roundings * UNIT * np.where(np.abs(value) > _LARGE, np.inf, np.abs(value)) + SMALLEST
+        return Tensor(value, bound)
+    bound = entry.slope(numbers) * x.bound
     if roundings:
-        bound = bound + roundings * UNIT * (np.abs(x.value) + x.bound) + SMALLEST
-    return Tensor(np.asarray(entry.function(x.value, numbers), np.float64), bound)
+        size = np.abs(x.value) + x.bound + entry.offset(numbers)
+        bound = bound + roundings * UNIT * size + SMALLEST
+    return Tensor(value, bound)

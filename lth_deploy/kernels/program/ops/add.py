@@ -8,10 +8,9 @@ import numpy as np
 from lth_deploy.kernels.program.activations import check_act
 from lth_deploy.kernels.program.fields import Activated, ATensor, QuantizedOut
 from lth_deploy.kernels.program.instruction import Declarations, Instruction, Operands
-from lth_deploy.kernels.program.limits import require
 from lth_deploy.kernels.program.numerics.bounds import SMALLEST, UNIT, Tensor, activated, same_shape
 from lth_deploy.kernels.program.numerics.int8 import rescaled
-from lth_deploy.kernels.program.shared_rules import checked_out
+from lth_deploy.kernels.program.shared_rules import check_same_channels, checked_out
 from lth_deploy.kernels.program.values import NONE, TensorType
 
 
@@ -26,7 +25,7 @@ class Add(Instruction):
     act: Activated = NONE
 
     def result(self, given: Sequence[TensorType], declared: Declarations) -> TensorType:
-        _check_channels(given)
+        check_same_channels(given)
         check_act(self.act)
         return given[0]
 
@@ -54,7 +53,7 @@ class QAdd(Instruction):
     out: QuantizedOut
 
     def result(self, given: Sequence[TensorType], declared: Declarations) -> TensorType:
-        _check_channels(given)
+        check_same_channels(given)
         check_act(self.act)
         return replace(given[0], quantized=checked_out(self.out))
 
@@ -64,8 +63,3 @@ class QAdd(Instruction):
     @property
     def stock_exact(self) -> bool:
         return False
-
-
-def _check_channels(given: Sequence[TensorType]) -> None:
-    a, b = given
-    require(a.channels == b.channels, f"{a.channels} and {b.channels} channels cannot be added")

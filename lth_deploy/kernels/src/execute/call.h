@@ -103,4 +103,7 @@ class Call {
   char* arena_;
 };
 
+// Runs an instruction that has a factor and a shift for each channel.
+void run_channel_values(Call& call, int i, const Instr& in);
+
 }  // namespace lth

@@ -41,6 +41,14 @@ void store(Call& call, const Output& output, float* to) {
 
 }  // namespace
 
+void run_channel_values(Call& call, int i, const Instr& in) {
+  const Finish finish = finish_of(in.act);
+  const ChannelValues& of = call.compiled.channel_values[i];
+  call.each_plane(i, [&](int n, int c) {
+    call.isa.scale(call.plane(in.args[0], n, c), of.factor[c], of.shift[c], call.cells(i), finish, call.plane(i, n, c));
+  });
+}
+
 void execute(const Compiled& c, const Plan& plan, const std::vector<const float*>& inputs,
              const std::vector<float*>& outputs, Parallel& parallel, Workspace& workspace, std::atomic<int>& threads,
              Profile& profile) {

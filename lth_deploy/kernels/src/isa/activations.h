@@ -13,14 +13,23 @@ namespace lth {
   X(Clip, "clip:LOW:HIGH", 1)
 
 // Activations that take more registers than the accumulators leave free: convolutions of float32 apply them in a second
-// pass over each tile. They have no numbers, and are functions of the real value, also between quantized tensors.
+// pass over each tile. They are functions of the real value, also between quantized tensors, and find their numbers as a
+// and b of what they are given.
 // X(kind, its form in a program, first version of the program, function in isa/generic/activations.inl and in the oracle,
-//   bound of its slope)
-#define LTH_SECOND_PASS_ACTIVATIONS(X)          \
-  X(Silu, "silu", 1, silu, 1.5)                 \
-  X(HardSwish, "hardswish", 1, hard_swish, 1.5) \
-  X(Gelu, "gelu", 2, gelu, 1.13)                \
-  X(GeluTanh, "gelu_tanh", 2, gelu_tanh, 1.13)
+//   bound of its slope, in which `act` has the numbers)
+#define LTH_SECOND_PASS_ACTIVATIONS(X)                                                      \
+  X(Silu, "silu", 1, silu, 1.5)                                                             \
+  X(HardSwish, "hardswish", 1, hard_swish, 1.5)                                             \
+  X(Gelu, "gelu", 2, gelu, 1.13)                                                            \
+  X(GeluTanh, "gelu_tanh", 2, gelu_tanh, 1.13)                                              \
+  X(Sigmoid, "sigmoid", 3, sigmoid, .25)                                                    \
+  X(HardSigmoid, "hardsigmoid:ALPHA:BETA", 3, hard_sigmoid, magnitude(act.a))               \
+  X(Tanh, "tanh", 3, hyperbolic_tangent, 1.)                                                \
+  X(Exp, "exp", 3, whole_exponential, 3e38)                                                 \
+  X(Mish, "mish", 3, mish, 1.1)                                                             \
+  X(Elu, "elu:ALPHA", 3, elu, std::max(1., magnitude(act.a)))                               \
+  X(Linear, "linear:FACTOR:SHIFT", 3, linear, magnitude(act.a))                             \
+  X(Quotient, "quotient:DIVISOR", 3, quotient, 1. / magnitude(act.a))
 
 #define LTH_KIND(kind, ...) k##kind,
 enum class ActKind { LTH_REGISTER_ACTIVATIONS(LTH_KIND) LTH_SECOND_PASS_ACTIVATIONS(LTH_KIND) };
@@ -31,7 +40,7 @@ enum class Epilogue { kNone, kClamp, kLeaky, LTH_SECOND_PASS_ACTIVATIONS(LTH_KIN
 
 struct Finish {
   Epilogue epilogue = Epilogue::kNone;
-  float a = 0.f, b = 0.f;  // bounds of kClamp, slope of kLeaky
+  float a = 0.f, b = 0.f;  // bounds of kClamp, slope of kLeaky, numbers of the others
 };
 
 }  // namespace lth

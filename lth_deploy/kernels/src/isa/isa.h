@@ -228,6 +228,8 @@ struct DenseRows {
   Rows rows;                          // bias, results and how they are finished
 };
 
+constexpr int kPixelLines = 4;  // lines of output channels that a block of a PixelLayer has: see plan/pixel_layer.h
+
 // The dense form of convolutions of int8 weights.
 struct DenseKernels {
   const char* name;
@@ -292,6 +294,14 @@ struct Isa {
   // Sum of weight[i] times the lines at at[i].
   void (*weighted_sum)(const float* const* at, const float* weight, int n, int lines, float* out);
   void (*depthwise)(const DepthwisePlane&);
+  // act(x - y), act(x * y), and with one factor for all cells act(x * factor + shift).
+  void (*subtract)(const float* x, const float* y, size_t cells, const Finish&, float* out);
+  void (*multiply)(const float* x, const float* y, size_t cells, const Finish&, float* out);
+  void (*scale)(const float* x, float factor, float shift, size_t cells, const Finish&, float* out);
+  // Convolution between planes of one pixel: weights are [blocks][inputs][kPixelLines lines] of output channels.
+  void (*pixel_layer)(const MatrixRow* weights, const MatrixRow* bias, const float* x, int inputs, int blocks,
+                      const Finish&, float* out);
+  float (*sum_plane)(const float* lines, const PlaneShape&);  // of the pixels of one channel
   const Int8Kernels* int8;
   Tuning single_tuning, pair_tuning;
   const DenseKernels* dense = nullptr;  // null where there is none

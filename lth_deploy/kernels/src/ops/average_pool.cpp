@@ -15,22 +15,9 @@ void parse(Operands& operands, Instr& instr) {
   instr.option = operands.number("include_pads=", 0, 1);
 }
 
-// Entries tap * count + i of the result: what line i of the output reads for a tap of the window.
-std::vector<Axis> by_taps(const std::vector<Axis>& axis, int taps, int count, int stride, int dilation) {
-  std::vector<Axis> ordered;
-  for (int tap = 0; tap < taps; ++tap) {
-    for (int i = 0; i < count; ++i) ordered.push_back(axis[i * stride + tap * dilation]);
-  }
-  return ordered;
-}
-
 void plan(const Compiled& c, Plan& plan, int i) {
   plan_window(c, plan, i);
-  const Window& k = c.program.instrs[i].window;
-  const PlaneShape& out = plan.tensors[i].plane;
-  Mapping& map = plan.instrs[i].map;
-  map.rows = by_taps(map.rows, k.kh, out.h, k.sh, k.dh);
-  map.columns = by_taps(map.columns, k.kw, out.w, k.sw, k.dw);
+  order_by_taps(plan.instrs[i].map, c.program.instrs[i].window, plan.tensors[i].plane);
 }
 
 // How many of the taps that line i reads are inside of the image, for row or column p of the lane grid.

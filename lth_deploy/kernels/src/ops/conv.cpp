@@ -1,5 +1,7 @@
 // conv TENSOR WEIGHT BIAS kernel= stride= pads= dilation= groups= [add=TENSOR] act=
 // qconv TENSOR WEIGHT SCALES BIAS kernel= stride= pads= dilation= groups= [add=TENSOR] act= out=
+#include <algorithm>
+
 #include "execute/layer_call.h"
 #include "ops/op.h"
 #include "plan/shapes.h"
@@ -60,7 +62,24 @@ void plan(const Compiled& c, Plan& plan, int i) {
   plan_window(c, plan, i);
 }
 
+// Of images whose planes have one pixel.
+void run_pixels(Call& call, int i, const Instr& in, const PixelLayer& layer) {
+  const Finish finish = finish_of(in.act);
+  const size_t made = static_cast<size_t>(layer.blocks) * kPixelLines * call.isa.lanes;
+  for_each_task(call.parallel, call.tensor(i).n, [&](int worker, int64_t image) {
+    const int n = static_cast<int>(image);
+    const size_t bytes = (made + static_cast<size_t>(layer.inputs)) * sizeof(float);
+    auto* const out = static_cast<float*>(call.workspace.workers[worker].tile.at_least(bytes));
+    float* const x = out + made;
+    for (int c = 0; c < layer.inputs; ++c) x[c] = *call.plane(in.args[0], n, c);
+    call.isa.pixel_layer(layer.weights.data(), layer.bias.data(), x, layer.inputs, layer.blocks, finish, out);
+    for (int c = 0; c < in.channels; ++c) std::fill_n(call.plane(i, n, c), call.cells(i), out[c]);
+  });
+}
+
 void run(Call& call, int i, const Instr& in) {
+  const PixelLayer& pixels = call.compiled.pixel_layers[i];
+  if (pixels.inputs > 0) return run_pixels(call, i, in, pixels);
   const Window& w = in.window;
   ConvCall conv = layer_call(call, i, in);
   conv.out_h = call.tensor(i).plane.h;

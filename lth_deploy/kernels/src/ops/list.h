@@ -2,25 +2,33 @@
 // operator's file in this folder defines, and for the oracle kNaiveKIND of the tests.
 #pragma once
 
-#define LTH_OPS(X)   \
-  X(Load)            \
-  X(LoadRows)        \
-  X(Conv)            \
-  X(ConvTranspose)   \
-  X(MaxPool)         \
-  X(AveragePool)     \
-  X(Resize)          \
-  X(Add)             \
-  X(Act)             \
-  X(Concat)          \
-  X(Slice)           \
-  X(Quantize)        \
-  X(QConv)           \
-  X(QConvTranspose)  \
-  X(QAdd)            \
-  X(Requantize)      \
-  X(Dequantize)      \
-  X(QConcat)         \
+#define LTH_OPS(X)     \
+  X(Load)              \
+  X(LoadRows)          \
+  X(Conv)              \
+  X(ConvTranspose)     \
+  X(MaxPool)           \
+  X(AveragePool)       \
+  X(GlobalAveragePool) \
+  X(Resize)            \
+  X(Add)               \
+  X(Subtract)          \
+  X(Multiply)          \
+  X(Scale)             \
+  X(BatchNorm)         \
+  X(Act)               \
+  X(Concat)            \
+  X(Shuffle)           \
+  X(Pad)               \
+  X(SpaceToDepth)      \
+  X(Slice)             \
+  X(Quantize)          \
+  X(QConv)             \
+  X(QConvTranspose)    \
+  X(QAdd)              \
+  X(Requantize)        \
+  X(Dequantize)        \
+  X(QConcat)           \
   X(QSlice)
 
 namespace lth {

@@ -129,7 +129,7 @@ class Allocator {
     }
   }
 
-  // Neither lies beside other tensors of a concat or slice, and no window reaches for lines that are overwritten already.
+  // Both have the same size, neither lies beside other tensors of a concat or slice, and no window reaches for lines that are overwritten already.
   bool can_overwrite(int i, int residual) const {
     const Instr& in = c_.program.instrs[i];
     const int planes = plan_.tensors[i].planes;
@@ -137,7 +137,8 @@ class Allocator {
     if (made < 0 || place < 0) return false;
     const Buffer &own = plan_.buffers[made], &old = plan_.buffers[place];
     const bool read_out_of_step = in.add >= 0 && plan_.tensors[in.args[0]].view.buffer == place;
-    return own.planes == planes && old.planes == planes && old.last == i && !read_out_of_step;
+    const bool same_size = own.planes == planes && old.planes == planes && own.bytes == old.bytes;
+    return same_size && old.last == i && !read_out_of_step;
   }
 
   // All that lies in one buffer goes into another of the same size; the first is needed no more.

@@ -60,7 +60,20 @@ std::vector<Shape> output_shapes(const Program& program, const Plan& plan) {
   return shapes;
 }
 
+std::vector<Axis> by_taps(const std::vector<Axis>& axis, int taps, int count, int stride, int dilation) {
+  std::vector<Axis> ordered;
+  for (int tap = 0; tap < taps; ++tap) {
+    for (int i = 0; i < count; ++i) ordered.push_back(axis[i * stride + tap * dilation]);
+  }
+  return ordered;
+}
+
 }  // namespace
+
+void order_by_taps(Mapping& map, const Window& k, const PlaneShape& out) {
+  map.rows = by_taps(map.rows, k.kh, out.h, k.sh, k.dh);
+  map.columns = by_taps(map.columns, k.kw, out.w, k.sw, k.dw);
+}
 
 std::vector<Tile> tiles_of(const Compiled& c, int instr, const PlaneShape& out, const Window& window) {
   const PackedConv& conv = c.convs[c.conv_of[instr]];

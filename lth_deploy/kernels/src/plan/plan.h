@@ -7,6 +7,7 @@
 #include "plan/byte_table.h"
 #include "plan/geometry.h"
 #include "plan/pack.h"
+#include "plan/pixel_layer.h"
 #include "plan/region.h"
 #include "plan/requantize.h"
 
@@ -58,6 +59,11 @@ struct Plan {
   size_t arena_bytes = 0;
 };
 
+// Of a scale or a batchnorm.
+struct ChannelValues {
+  std::vector<float> factor, shift;
+};
+
 // The immutable part of a region.
 struct Compiled {
   Program program;
@@ -65,6 +71,8 @@ struct Compiled {
   std::vector<int> conv_of;       // instruction -> index into convs, or -1
   std::vector<Int8Rows> int8_rows;  // of quantized convolutions, for each instruction
   std::vector<ByteTable> tables;  // of functions of one byte, for each instruction; others are empty
+  std::vector<ChannelValues> channel_values;  // for each instruction
+  std::vector<PixelLayer> pixel_layers;       // for each instruction
   std::vector<bool> fused_io;     // loads and dequantizes whose neighbor reads the input, or writes the output, for them
   const Isa* isa = nullptr;
 };
@@ -80,6 +88,9 @@ std::vector<Tile> tiles_of(const Compiled&, int instr, const PlaneShape& out, co
 
 // Prepares how the windows of instruction i read its argument.
 void plan_window(const Compiled&, Plan&, int i);
+
+// Entries tap * lines + i of the axes of a window: what line i of the output reads for a tap.
+void order_by_taps(Mapping&, const Window&, const PlaneShape& out);
 
 // The tiles that cover a plane at the least estimated cost.
 std::vector<Tile> choose_tiles(const PackedConv&, const PlaneShape& out, const Isa&);

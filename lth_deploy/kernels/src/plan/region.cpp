@@ -1,6 +1,7 @@
 #include "plan/region.h"
 
 #include <algorithm>
+#include <cmath>
 #include <ctime>
 #include <list>
 #include <mutex>
@@ -72,6 +73,8 @@ class CompiledRegion final : public Region {
     size_t total = 0;
     for (const PackedConv& conv : compiled_.convs) total += conv.bytes();
     for (const Int8Rows& rows : compiled_.int8_rows) total += rows.bytes();
+    for (const PixelLayer& layer : compiled_.pixel_layers) total += layer.bytes();
+    for (const ChannelValues& of : compiled_.channel_values) total += sizeof(float) * (of.factor.size() + of.shift.size());
     return total;
   }
 
@@ -142,6 +145,29 @@ class LayerConstants {
   Phases phases_;
 };
 
+// Of each channel the value of a constant, or `other` where there is none. Zeros are not stored.
+std::vector<float> values_of(int constant, const std::vector<Weight>& weights, int channels, float other) {
+  std::vector<float> values(static_cast<size_t>(channels), constant < 0 ? other : 0.f);
+  if (constant < 0) return values;
+  const Weight& weight = weights[constant];
+  for (size_t i = 0; i < weight.position.size(); ++i) values[weight.position[i]] = weight.value[i];
+  return values;
+}
+
+ChannelValues channel_values_of(const Instr& in, const std::vector<Weight>& weights) {
+  if (in.factor < 0 && in.shift < 0) return {};
+  ChannelValues of{values_of(in.factor, weights, in.channels, 1.f), values_of(in.shift, weights, in.channels, -0.f)};
+  if (in.mean < 0) return of;
+  const std::vector<float> mean = values_of(in.mean, weights, in.channels, 0.f);
+  const std::vector<float> variance = values_of(in.variance, weights, in.channels, 0.f);
+  for (size_t c = 0; c < mean.size(); ++c) {
+    const double factor = of.factor[c] / std::sqrt(static_cast<double>(variance[c]) + static_cast<double>(in.epsilon));
+    of.factor[c] = static_cast<float>(factor);
+    of.shift[c] = static_cast<float>(of.shift[c] - factor * mean[c]);
+  }
+  return of;
+}
+
 }  // namespace
 
 std::unique_ptr<Region> make_region(Program program, std::vector<Weight> weights, const std::string& isa) {
@@ -152,10 +178,15 @@ std::unique_ptr<Region> make_region(Program program, std::vector<Weight> weights
   c.int8_rows.resize(program.instrs.size());
   c.tables.resize(program.instrs.size());
   c.fused_io = fused_io(program);
+  c.pixel_layers.resize(program.instrs.size());
+  const std::vector<bool> single = single_pixels(program);
   for (size_t i = 0; i < program.instrs.size(); ++i) {
     const Instr& in = program.instrs[i];
     if (def_of(in).table != nullptr) c.tables[i] = def_of(in).table(program, in, *c.isa);
+    c.channel_values.push_back(channel_values_of(in, weights));
     if (in.weight < 0) continue;
+    const bool between_pixels = in.op == Op::kConv && single[i] && in.groups == 1 && in.add < 0;
+    if (between_pixels) c.pixel_layers[i] = pixel_layer(in, weights, c.isa->lanes);
     const LayerConstants constants(in, weights);
     if (def_of(in).int8_weights) {
       c.int8_rows[i] = int8_rows(program, in, *constants.weight, constants.bias, *constants.scales, *c.isa);

@@ -54,7 +54,7 @@ Finish finish_of(const Act& act) {
     case ActKind::kClip: return {Epilogue::kClamp, act.a, act.b};
     case ActKind::kLeaky: return {Epilogue::kLeaky, act.a, 0.f};
 #define LTH_SECOND_PASS(kind, ...) \
-  case ActKind::k##kind: return {Epilogue::k##kind, 0.f, 0.f};
+  case ActKind::k##kind: return {Epilogue::k##kind, act.a, act.b};
       LTH_SECOND_PASS_ACTIVATIONS(LTH_SECOND_PASS)
 #undef LTH_SECOND_PASS
   }

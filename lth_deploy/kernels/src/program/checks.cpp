@@ -60,6 +60,16 @@ void check_constant_types(const Fields& line, const Program& program, const Inst
   if (scales.type != ValueType::kFloat || scales.coding != Coding::kDense) line.fail("scales are dense f32");
 }
 
+void expect_channel_values(const Fields& line, const WeightDecl& decl, int channels) {
+  const std::vector<int64_t>& dims = decl.dims;
+  const bool one_each = dims.size() == 1 ? dims[0] == channels
+                        : dims.size() == 3 ? dims == std::vector<int64_t>{channels, 1, 1}
+                                           : dims == std::vector<int64_t>{1, channels, 1, 1};
+  if (!one_each || !is_real(decl)) {
+    line.fail("factors and shifts are f32 or f16 of " + std::to_string(channels) + " channels, found the dimensions " + text(dims));
+  }
+}
+
 void expect_quantized(const Fields& line, const Program& program, int tensor, bool quantized) {
   if (program.instrs[tensor].quantized == quantized) return;
   line.fail("t" + std::to_string(tensor) +
@@ -81,7 +91,7 @@ int checked_channels(const Fields& line, int64_t channels) {
 
 int64_t check_weight(const Fields& line, const WeightDecl& decl) {
   const size_t rank = decl.dims.size();
-  if (rank != 1 && rank != 2 && rank != 4) line.fail("a weight has 2 or 4 dimensions and a bias has one");
+  if (rank < 1 || rank > 4) line.fail("a weight has 1 to 4 dimensions");
   int64_t elements = 1;
   for (int64_t dim : decl.dims) {
     // Both factors are at most 2^29.
@@ -143,7 +153,9 @@ void check_uses(const Program& program) {
     for (int tensor : arguments_of(instr)) tensors[tensor] = true;
     if (instr.weight >= 0) weights[instr.weight] = true;
     if (instr.scales >= 0) weights[instr.scales] = true;
-    if (instr.bias >= 0) weights[instr.bias] = true;
+    for (int constant : {instr.bias, instr.factor, instr.shift, instr.mean, instr.variance}) {
+      if (constant >= 0) weights[constant] = true;
+    }
   }
   for (const Output& output : program.outputs) tensors[output.tensor] = true;
   expect_all(inputs, "input ");

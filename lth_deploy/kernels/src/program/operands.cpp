@@ -67,8 +67,12 @@ void Operands::weights(bool has_scales, Instr& instr) {
   instr.args = {tensor()};
   instr.weight = weight(fields_.next("a weight"));
   if (has_scales) instr.scales = weight(fields_.next("scales"));
-  const std::string_view bias = fields_.next("a bias, or -");
-  if (bias != "-") instr.bias = weight(bias);
+  instr.bias = optional_weight("a bias, or -");
+}
+
+int Operands::optional_weight(const char* what) {
+  const std::string_view name = fields_.next(what);
+  return name == "-" ? -1 : weight(name);
 }
 
 int Operands::number(std::string_view key, int64_t low, int64_t high) {
@@ -76,15 +80,24 @@ int Operands::number(std::string_view key, int64_t low, int64_t high) {
   return static_cast<int>(fields_.integer(fields_.value(key), low, high, name.c_str()));
 }
 
+double Operands::real(std::string_view key) {
+  const std::string name(key.substr(0, key.size() - 1));
+  return fields_.number(fields_.value(key), name.c_str());
+}
+
+void Operands::pads(Window& window) {
+  const auto pads = fields_.numbers<4>("pads=", 0, 14);
+  window.pt = pads[0], window.pl = pads[1], window.pb = pads[2], window.pr = pads[3];
+}
+
 Window Operands::window() {
   Window window;
   const auto kernel = fields_.numbers<2>("kernel=", 1, 15);
   const auto stride = fields_.numbers<2>("stride=", 1, 8);
-  const auto pads = fields_.numbers<4>("pads=", 0, 14);
+  pads(window);
   const auto dilation = fields_.numbers<2>("dilation=", 1, 8);
   window.kh = kernel[0], window.kw = kernel[1];
   window.sh = stride[0], window.sw = stride[1];
-  window.pt = pads[0], window.pl = pads[1], window.pb = pads[2], window.pr = pads[3];
   window.dh = dilation[0], window.dw = dilation[1];
   check_window(fields_, window);
   return window;
@@ -116,6 +129,7 @@ Act Operands::act() {
   if (act.kind == ActKind::kClip && numbers[0] > numbers[1]) fail("the lower bound of clip is above the upper one");
   act.a = static_cast<float>(numbers[0]);
   act.b = static_cast<float>(numbers[1]);
+  if (act.kind == ActKind::kQuotient && act.a == 0.f) fail("the divisor of quotient is zero");
   return act;
 }
 

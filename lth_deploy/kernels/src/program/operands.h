@@ -31,8 +31,15 @@ class Operands {
   int keyed_tensor(std::string_view key) { return tensor(fields_.value(key)); }
   // TENSOR WEIGHT [SCALES] BIAS-or-dash
   void weights(bool has_scales, Instr& instr);
+  int weight(const char* what) { return weight(fields_.next(what)); }
+  // WEIGHT-or-dash: -1 for the dash
+  int optional_weight(const char* what);
   // KEY=NUMBER in [low, high]
   int number(std::string_view key, int64_t low, int64_t high);
+  // KEY=REAL
+  double real(std::string_view key);
+  // pads= alone
+  void pads(Window& window);
   // kernel=, stride=, pads=, dilation=
   Window window();
   // kernel=, stride=, which are equal

@@ -14,8 +14,7 @@ namespace lth {
 
 struct Act {
   ActKind kind = ActKind::kNone;
-  float a = 0.f;  // slope of kLeaky; lower bound of kClip
-  float b = 0.f;  // upper bound of kClip
+  float a = 0.f, b = 0.f;  // its numbers in a program, in order
 };
 
 enum class Coding { kDense, kBitmask, kSteps8, kGaps };
@@ -52,8 +51,11 @@ struct Instr {
   int weight = -1;      // of convolutions, transposed or not, as the next two
   int scales = -1;      // of the output channels, where the weight is of s8
   int bias = -1;        // -1 for none
+  int factor = -1, shift = -1;    // scale, batchnorm: of each channel; -1 for none
+  int mean = -1, variance = -1;   // batchnorm: of each channel
+  float epsilon = 0.f;            // batchnorm: added to the variance
   int add = -1;         // conv, qconv: tensor added before the activation; -1 for none
-  int groups = 1;       // conv, qconv
+  int groups = 1;       // conv, qconv, shuffle
   int from = 0, to = 0; // slice: channels [from, to)
   int option = 0;       // what a key of the operator's own chose: see its file in ops/
   Window window;        // of convolutions and pools

@@ -17,15 +17,15 @@ inline F exponential(F x) {
   return p * reinterpret_cast<F>(exponent);
 }
 
-inline F silu(F x) { return x / (broadcast(1.f) + exponential(-x)); }
+inline F silu(F x, const Finish&) { return x / (broadcast(1.f) + exponential(-x)); }
 
-inline F hard_swish(F x) {
+inline F hard_swish(F x, const Finish&) {
   return x * smaller(larger(x * broadcast(1.f / 6.f) + broadcast(.5f), F{}), broadcast(1.f));
 }
 
 // x / 2 * (1 + erf(x / sqrt(2))). The absolute error is below 3 * 2^-23 * max(|x|, 1). erf(z) is z * p(z^2) / q(z^2), fitted
 // to 1.7e-8 on [0, 3.92]; beyond, float32 rounds it to 1. Not inline, since it is long and seldom used.
-__attribute__((noinline)) F gelu(F x) {
+__attribute__((noinline)) F gelu(F x, const Finish&) {
   const I bits = reinterpret_cast<I>(x), sign = bits & broadcast_cell(0x80000000u);
   const F z = reinterpret_cast<F>(bits & broadcast_cell(0x7fffffffu)) * broadcast(.707106781f);
   const F t = smaller(z, broadcast(3.92f)), s = t * t;
@@ -47,9 +47,41 @@ __attribute__((noinline)) F gelu(F x) {
 
 // x / 2 * (1 + tanh(u)) = x / (1 + exp(-2 u)), where u = sqrt(2 / pi) * (x + 0.044715 x^3). The absolute error is below
 // 3 * 2^-23 * max(|x|, 1).
-__attribute__((noinline)) F gelu_tanh(F x) {
+__attribute__((noinline)) F gelu_tanh(F x, const Finish&) {
   return x / (broadcast(1.f) + exponential(x * (broadcast(-1.59576912f) - x * x * broadcast(.0713548163f))));
 }
+
+// 1 / (1 + exp(-x)). The absolute error is below 2^-22.
+inline F sigmoid(F x, const Finish&) { return broadcast(1.f) / (broadcast(1.f) + exponential(-x)); }
+
+inline F hard_sigmoid(F x, const Finish& f) {
+  return smaller(larger(x * broadcast(f.a) + broadcast(f.b), F{}), broadcast(1.f));
+}
+
+// 1 - 2 / (exp(2 x) + 1). The absolute error is below 2^-22.
+inline F hyperbolic_tangent(F x, const Finish&) {
+  return broadcast(1.f) - broadcast(2.f) / (exponential(x + x) + broadcast(1.f));
+}
+
+// As the square of that of half of x, which overflows to infinity and not before, and comes close to zero.
+inline F whole_exponential(F x, const Finish&) {
+  const F root = exponential(x * broadcast(.5f));
+  return root * root;
+}
+
+// x * tanh(log(1 + exp(x))) = x * n / (n + 2), where n = exp(x) * (exp(x) + 2). Beyond 20 float32 rounds the quotient to 1.
+inline F mish(F x, const Finish&) {
+  const F e = exponential(smaller(x, broadcast(20.f))), n = e * (e + broadcast(2.f));
+  return x * (n / (n + broadcast(2.f)));
+}
+
+inline F elu(F x, const Finish& f) {
+  return x > F{} ? x : broadcast(f.a) * (exponential(smaller(x, F{})) - broadcast(1.f));
+}
+
+inline F linear(F x, const Finish& f) { return x * broadcast(f.a) + broadcast(f.b); }
+
+inline F quotient(F x, const Finish& f) { return x / broadcast(f.a); }
 
 inline F activate(F x, const Finish& f) {
   switch (f.epilogue) {
@@ -57,11 +89,25 @@ inline F activate(F x, const Finish& f) {
     case Epilogue::kClamp: return smaller(larger(x, broadcast(f.a)), broadcast(f.b));
     case Epilogue::kLeaky: return x > F{} ? x : x * broadcast(f.a);
 #define LTH_FUNCTION(kind, form, since, function, slope) \
-  case Epilogue::k##kind: return function(x);
+  case Epilogue::k##kind: return function(x, f);
       LTH_SECOND_PASS_ACTIVATIONS(LTH_FUNCTION)
 #undef LTH_FUNCTION
   }
   return x;
+}
+
+// loop(act), where act(x) is `activate`: which one is chosen once, not for each line.
+template <class Loop>
+inline __attribute__((always_inline)) void with_activation(const Finish& f, const Loop& loop) {
+  switch (f.epilogue) {
+    case Epilogue::kNone: return loop([](F x) { return x; });
+    case Epilogue::kClamp: return loop([&](F x) { return smaller(larger(x, broadcast(f.a)), broadcast(f.b)); });
+    case Epilogue::kLeaky: return loop([&](F x) { return x > F{} ? x : x * broadcast(f.a); });
+#define LTH_FUNCTION(kind, form, since, function, slope) \
+  case Epilogue::k##kind: return loop([&](F x) { return function(x, f); });
+      LTH_SECOND_PASS_ACTIVATIONS(LTH_FUNCTION)
+#undef LTH_FUNCTION
+  }
 }
 
 // The epilogues that fit beside N accumulators in registers. All others are applied in a second pass.

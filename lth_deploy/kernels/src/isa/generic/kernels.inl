@@ -19,6 +19,7 @@ namespace {
 #include "isa/generic/layout_conversion.inl"
 #include "isa/generic/window_reads.inl"
 #include "isa/generic/tile_packing.inl"
+#include "isa/generic/elementwise.inl"
 #include "isa/generic/bilinear.inl"
 #include "isa/generic/int8_vectors.inl"
 #include "isa/generic/int8_epilogue.inl"
@@ -26,6 +27,7 @@ namespace {
 #include "isa/generic/byte_table.inl"
 #include "isa/generic/weighted_sum.inl"
 #include "isa/generic/depthwise.inl"
+#include "isa/generic/plane_sum.inl"
 #include "isa/generic/tile_dispatch.inl"
 
 constexpr Int8Kernels kInt8Kernels = {LTH_ISA_NAME,         single_kernel<Int8>,    pair_kernel<Int8>,
@@ -36,7 +38,7 @@ constexpr Isa kIsa = {
     pair_kernel<Float32>,      pack_tile,      pack_run,    load_plane,   store_plane,  load_rows,
     store_rows,   max_pool,   resample,       interpolate, add_lines,    load_quantized,   store_quantized,
     quantize,     dequantize, add_quantized, look_up,       assemble,    max_pool_quantized, weighted_sum, depthwise,
-    &kInt8Kernels,
+    subtract_lines, multiply_lines, scale_lines, pixel_channels, sum_plane, &kInt8Kernels,
     LTH_SINGLE_TUNING,        LTH_PAIR_TUNING};
 
 }  // namespace

@@ -212,10 +212,3 @@ void resample(const uint32_t* source, const LineMap& map, const PlaneShape& out,
     for (int x = 0; x < out.w; ++x, lines += kLanes) store_cells(lines, read_line(map, y, x, source, I{}));
   }
 }
-
-void add_lines(const float* x, const float* y, size_t cells, const Finish& finish, float* out) {
-  for (size_t i = 0; i < cells; i += kLanes) {
-    const F sum = y != nullptr ? load_line(x + i) + load_line(y + i) : load_line(x + i);
-    store_line(out + i, activate(sum, finish));
-  }
-}

@@ -1,7 +1,7 @@
 // load and loadrows
 #include <algorithm>
 
-#include "op.h"
+#include "../op.h"
 
 namespace lth {
 namespace {

@@ -1,7 +1,7 @@
 // conv and qconv
 #include <algorithm>
 
-#include "layer.h"
+#include "../layer.h"
 
 namespace lth {
 namespace {

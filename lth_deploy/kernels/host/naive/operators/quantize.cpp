@@ -1,8 +1,8 @@
 // quantize and dequantize
 #include <algorithm>
 
-#include "op.h"
-#include "requantize.h"
+#include "../op.h"
+#include "../requantize.h"
 
 namespace lth {
 namespace {

@@ -1,7 +1,7 @@
 // averagepool
 #include <algorithm>
 
-#include "op.h"
+#include "../op.h"
 
 namespace lth {
 namespace {

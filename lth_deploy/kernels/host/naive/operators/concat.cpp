@@ -1,7 +1,7 @@
 // concat and qconcat
 #include <algorithm>
 
-#include "op.h"
+#include "../op.h"
 
 namespace lth {
 namespace {

@@ -1,5 +1,5 @@
 // convtranspose and qconvtranspose
-#include "layer.h"
+#include "../layer.h"
 
 namespace lth {
 namespace {

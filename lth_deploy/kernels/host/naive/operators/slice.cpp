@@ -1,7 +1,7 @@
 // slice and qslice
 #include <algorithm>
 
-#include "op.h"
+#include "../op.h"
 
 namespace lth {
 namespace {

@@ -1,6 +1,6 @@
 // add and act, qadd and requantize
-#include "op.h"
-#include "requantize.h"
+#include "../op.h"
+#include "../requantize.h"
 
 namespace lth {
 namespace {

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <utility>
 
-#include "op.h"
+#include "../op.h"
 #include "plan/geometry.h"
 
 namespace lth {

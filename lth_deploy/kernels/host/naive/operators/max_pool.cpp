@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <limits>
 
-#include "op.h"
+#include "../op.h"
 
 namespace lth {
 namespace {

@@ -1,0 +1,58 @@
+"""A factor or a shift of each channel, and both: a batch norm that no layer took in."""
+
+from onnx import NodeProto
+
+from lth_deploy.compiler.regions.entry import RegionOperator
+from lth_deploy.compiler.regions.match.context import MatchContext
+from lth_deploy.compiler.regions.match.region_op import Kind, RegionOp
+from lth_deploy.compiler.regions.writer import FusedOp, ProgramWriter
+from lth_deploy.kernels.program.ops.scale import Scale
+
+SCALE = Kind("scale", fuses=True)
+
+
+def match_factor(context: MatchContext, place: int, node: NodeProto) -> RegionOp | None:
+    """A Mul with a constant that has one value for each channel."""
+    found = _of_channels(context, node)
+    if found is None:
+        return None
+    x, factor = found
+    return RegionOp(SCALE, place, (node,), (x,), (node.output[0],), channel_values=(factor, None))
+
+
+def match_shift(context: MatchContext, place: int, node: NodeProto) -> RegionOp | None:
+    """An Add with such a constant, and the Mul before it that nothing else reads."""
+    found = _of_channels(context, node)
+    if found is None:
+        return None
+    x, shift = found
+    before = context.producer(x)
+    if before is not None and before.op_type == "Mul" and context.uses.only(x):
+        scaled = _of_channels(context, before)
+        if scaled is not None:
+            source, factor = scaled
+            return RegionOp(SCALE, place, (before, node), (source,), (node.output[0],), channel_values=(factor, shift))
+    return RegionOp(SCALE, place, (node,), (x,), (node.output[0],), channel_values=(None, shift))
+
+
+def _of_channels(context: MatchContext, node: NodeProto) -> tuple[str, str] | None:
+    """The tensor and the constant of channels that a node of two inputs reads."""
+    for x, constant in (tuple(node.input), tuple(reversed(node.input))):
+        stored = context.weights.constant(constant)
+        shape = context.info.shapes.get(x)
+        if stored is None or shape is None or len(shape) != 4 or x in context.weights.stored:
+            continue
+        channels = context.shape(x)[1].known
+        fits = stored.shape in ((channels, 1, 1), (1, channels, 1, 1)) and channels != 1
+        if fits and context.weights.obstacle(constant) is None:
+            return x, constant
+    return None
+
+
+def _emit(fused: FusedOp, writer: ProgramWriter) -> None:
+    op = fused.op
+    factor, shift = (writer.optional_weight(name) for name in op.channel_values)
+    writer.add(Scale(writer.tensor(op.inputs[0]), factor, shift, fused.act), fused.output)
+
+
+OPERATOR = RegionOperator(emits={SCALE: _emit})

@@ -1,0 +1,41 @@
+// subtract TENSOR TENSOR act=
+#include "execute/call.h"
+#include "ops/op.h"
+#include "program/checks.h"
+
+namespace lth {
+namespace {
+
+void parse(Operands& operands, Instr& instr) {
+  const int first = operands.tensor();
+  instr.args = {first, operands.tensor()};
+  instr.act = operands.act();
+}
+
+void check(const Fields& line, const Program& program, Instr& instr) {
+  expect_channels(line, program, instr.args[1], instr.channels);
+}
+
+void run(Call& call, int i, const Instr& in) {
+  const Finish finish = finish_of(in.act);
+  call.each_plane(i, [&](int n, int c) {
+    call.isa.subtract(call.plane(in.args[0], n, c), call.plane(in.args[1], n, c), call.cells(i), finish, call.plane(i, n, c));
+  });
+}
+
+constexpr OpDef subtract() {
+  OpDef op;
+  op.name = "subtract";
+  op.since = 3;
+  op.writes_in_step = true;
+  op.parse = parse;
+  op.check = check;
+  op.run = run;
+  return op;
+}
+
+}  // namespace
+
+extern constexpr OpDef kSubtractOp = subtract();
+
+}  // namespace lth
