@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OnnxExport:
-    """What was written: the artifact, the untouched original beside it, and the figures in `report`.
+    """What was written: the artifact, the dense baseline beside it, and the figures in `report`.
 
     sparsity: share of the prunable weights that are zero or were removed with dead channels. deviation: largest
     relative difference of a raw output from the original with the same weights. kernel_deviation: the same of the

@@ -9,6 +9,7 @@ from typing import Any
 from onnx import ModelProto
 
 from lth_deploy.arrays import Feeds
+from lth_deploy.compiler.artifact.half_weights import speaks_half
 from lth_deploy.compiler.artifact.metadata import ArtifactMetadata, ClassName, read_metadata, write_metadata
 from lth_deploy.compiler.artifact.metadata_builder import MetadataBuilder, with_changes
 from lth_deploy.compiler.artifact.pack import LayerReport
@@ -135,14 +136,20 @@ class OnnxSource:
         return 1 - kept / whole if whole else 0.0
 
     def control(self, metadata: MetadataBuilder) -> Path:
-        """Write the original, unpacked, with its metadata.
+        """Write the dense baseline with its metadata: the original, unpacked, with what import rewrote in it.
+
+        So both files gain from it, and their ratio shows zeros alone. A model of half precision is the original.
 
         Raises:
             ParityError: it names other classes.
         """
         file = self.places.staged / "dense.onnx"
-        dense = unpack_model(self.imported.original)
-        write_metadata(dense, metadata.dense())
+        imported = self.imported
+        if imported.done and not speaks_half(imported.original):
+            dense = imported.normalized.edited(lambda model: write_metadata(model, metadata.dense())).proto
+        else:
+            dense = unpack_model(imported.original)
+            write_metadata(dense, metadata.dense())
         save_model(dense, file)
         hold_written_classes(file, self.name, self.classes)
         return file

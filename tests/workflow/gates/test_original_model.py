@@ -9,6 +9,7 @@ import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from lth_deploy.compiler.importing import opsets
+from lth_deploy.compiler.importing.plain.folded_layer import FoldedLayer
 from lth_deploy.compiler.importing.rewrite import Rewrite, changed
 from lth_deploy.compiler.model.normalized_model import NormalizedModel
 from lth_deploy.config.target import Target
@@ -73,6 +74,35 @@ def wrong_adapter(monkeypatch: pytest.MonkeyPatch, in_this_process: None) -> Non
         return [changed(node, inputs=[node.input[0], "", node.input[1]])]
 
     monkeypatch.setitem(opsets.STEPS, ("Resize", 11), half_pixel)
+
+
+def test_folded_norms_are_in_both_files_and_what_changes_too_much_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_this_process: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    nodes = [
+        *layers(last="c"),
+        N("Mul", ["c", "k"], ["d"]),
+        N("Relu", ["d"], ["e"]),
+        N("Conv", ["e", "u"], ["f"], pads=[1] * 4),
+        N("Add", ["f", "k"], ["y"]),
+    ]
+    scales = (0.5 + RNG.random((1, 32, 1, 1))).astype(np.float32)
+    tensors = {"w": weight(32, 8, 3, 3), "v": weight(32, 32, 3, 3), "u": weight(32, 32, 3, 3), "k": scales}
+    save(tmp_path / "a.onnx", nodes, 17, **tensors)
+    made = export_onnx(tmp_path / "a.onnx", OnnxJob(sparsity=0.9), target=TARGET)
+    assert made.deviation < 1e-4
+    assert [node.op_type for node in onnx.load(made.dense).graph.node] == ["Conv", "Relu", "Conv", "Relu", "Conv"]
+    np.testing.assert_allclose(outputs(made.dense), outputs(tmp_path / "a.onnx"), atol=1e-4)
+
+    folded = FoldedLayer.folded_weight
+    monkeypatch.setattr(
+        FoldedLayer, "folded_weight", lambda layer, values: folded(layer, values) * (1.5 if layer.weight == "v" else 1)
+    )
+    with caplog.at_level(logging.WARNING, logger="lth_deploy"):
+        made = export_onnx(tmp_path / "a.onnx", OnnxJob(), target=TARGET, out=tmp_path / "other")
+    assert "left out, because outputs would deviate by more than 0.0001: v" in caplog.text
+    kept = [node.op_type for node in onnx.load(made.dense).graph.node]
+    assert kept == ["Conv", "Relu", "Conv", "Mul", "Relu", "Conv"]
 
 
 def test_an_old_model_computes_the_same(old: Path) -> None:
