@@ -4,7 +4,8 @@
 
 Sessions take turns, one call a round, and the time is the processor's: other work on the machine disturbs both alike.
 A ratio is the median over rounds. Outputs of both builds are compared bit by bit. A build may be given twice, as
-`FILE.so=ISA`, to compare instruction sets.
+`FILE.so=ISA`, to compare instruction sets. With --others the second build runs other artifacts of the same models, such
+as those that a later compiler made.
 """
 
 import argparse
@@ -32,20 +33,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--artifacts", nargs="+", type=Path, required=True)
     parser.add_argument("--size", type=int, default=320)
     parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--others", nargs="+", type=Path, help="artifacts of the second build, as many")
     options = parser.parse_args(arguments)
     gains = []
-    for path in options.artifacts:
-        gain, text = compared(path, options.builds, options.size, options.rounds)
+    for path, other in zip(options.artifacts, options.others or options.artifacts, strict=True):
+        gain, text = compared((path, other), options.builds, options.size, options.rounds)
         gains.append(gain)
         print(f"{path.parent.name}/{path.name:12} {text}", flush=True)
     print(f"geometric mean x{statistics.geometric_mean(gains):.3f}")
     return 0
 
 
-def compared(path: Path, builds: Sequence[str], size: int, rounds: int) -> tuple[float, str]:
-    """How many times as fast the second build is, and a line that says so."""
-    feeds = feeds_for(path, size, 9)
-    sessions = [opened(path, build) for build in builds]
+def compared(paths: tuple[Path, Path], builds: Sequence[str], size: int, rounds: int) -> tuple[float, str]:
+    """How many times as fast the second build is on its artifact, and a line that says so."""
+    feeds = feeds_for(paths[0], size, 9)
+    sessions = [opened(path, build) for path, build in zip(paths, builds, strict=True)]
     old, new = (session.run(None, feeds) for session in sessions)
     equal = all(np.array_equal(one, other) for one, other in zip(old, new, strict=True))
     runs = {str(i): (lambda _, run=session.run: run(None, feeds)) for i, session in enumerate(sessions)}
