@@ -114,6 +114,16 @@ def test_a_focus_stem_begins_a_region(separate: bool, order: str) -> None:
     assert steps_of(g)[1] == f"spacetodepth t0 block=2 order={order}"
 
 
+def test_the_size_behind_a_focus_stem_is_known() -> None:
+    g = Graph()
+    places = [(row, column) for row in (0, 1) for column in (0, 1)]
+    deep = g.conv(g.conv(focus(g, separate=True, order=places), "a", (32, 8)), "b", (8, 8), stride=2)
+    g.op("Resize", [deep, "", g.constant("factors", [1, 1, 2, 2], np.float32)], "c", mode="nearest",
+         coordinate_transformation_mode="asymmetric", nearest_mode="floor")  # fmt: skip
+    g.conv(g.op("Concat", ["a", "c"], "d", axis=1), "y", (16, 8))
+    assert [step.split(" ")[0] for step in steps_of(g)][-3:] == ["resize", "concat", "conv"]
+
+
 def test_space_to_depth() -> None:
     g = Graph()
     g.conv(g.op("SpaceToDepth", ["x"], "a", blocksize=2), "y", (32, 8))

@@ -42,15 +42,24 @@ def _slice(place: int, node: NodeProto, pieces: tuple[tuple[int, int], ...], *, 
 
 
 def _slice_shape(info: TensorInfo, node: NodeProto) -> list[Shape] | None:
-    x, bounds = info.shapes.get(node.input[0]), slice_bounds(info, node)
-    if x is None or bounds is None or not x:
+    """Of a Slice whose indexes are known, along axes whose sizes are."""
+    x = info.shapes.get(node.input[0])
+    starts, ends, axes, steps = (
+        info.known_values(node.input[i]) if i < len(node.input) and node.input[i] else None for i in range(1, 5)
+    )
+    if not x or starts is None or ends is None or len(starts) != len(ends):
         return None
-    axis = bounds[0] % len(x)
-    size = x[axis].known
-    if size is None:
+    given = len(node.input) > 3 and bool(node.input[3]), len(node.input) > 4 and bool(node.input[4])
+    axes, steps = axes if given[0] else tuple(range(len(starts))), steps if given[1] else (1,) * len(starts)
+    if axes is None or steps is None or not len(axes) == len(steps) == len(starts) or 0 in steps:
         return None
-    start, stop = clamped(bounds[1], bounds[2], size)
-    return [(*x[:axis], of(max(0, stop - start)), *x[axis + 1 :])]
+    made = list(x)
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        size = x[axis].known if -len(x) <= axis < len(x) else None
+        if size is None:
+            return None
+        made[axis] = of(len(range(*slice(start, end, step).indices(size))))
+    return [tuple(made)]
 
 
 def _split_sizes(info: TensorInfo, node: NodeProto) -> list[int] | None:
