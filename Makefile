@@ -42,7 +42,7 @@ check: lint
 	$(PYTEST) -m "not slow" $(FAST)
 
 test: $(VENV)/.installed
-	$(PYTEST)
+	$(PYTEST) --durations=60
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
