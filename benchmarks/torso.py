@@ -281,9 +281,7 @@ def largest_error(found: list[np.ndarray], exact: list[np.ndarray]) -> float | N
     return max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in zip(found, exact, strict=True))
 
 
-def measure(
-    candidates: list[Candidate], rounds: int, threads: int, clock: Callable[[], float] = time.perf_counter
-) -> None:
+def measure(candidates: list[Candidate], rounds: int, threads: int, clock: Callable[[], float]) -> None:
     """Fill the samples: one call a round, or with more threads the medians of a block a round."""
     timing = replace(ONE_CALL if threads == 1 else BLOCKS, minimum_rounds=rounds)
     runs = {str(number): (lambda _, run=one.run: run()) for number, one in enumerate(candidates)}

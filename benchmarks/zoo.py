@@ -5,7 +5,8 @@
 Weights are random, with the same share of zeros in every dense convolution (`single` in fp32, `in4` in INT8; depthwise
 layers stay dense), so that times are real and AP is not. Engines: ONNX Runtime in fp32 and INT8, and OpenVINO in fp32,
 bf16 where the processor has it, and INT8, with the file's fixed shape. In every round each candidate runs once and the
-order rotates; a ratio is the median over rounds of the other's time over ours in the same round.
+order rotates; a ratio is the median over rounds of the other's time over ours in the same round. On a machine that does
+other work, --cpu-time counts the processor time of this process.
 
 A model is written to the result file as soon as it is measured, and is left out when the command is given again with
 the same file. --table prints a result file as Markdown.
@@ -16,6 +17,7 @@ import json
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -63,11 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.table:
         print(table(json.loads(options.out.read_text())))
         return 0
-    result = (
-        json.loads(options.out.read_text())
-        if options.out.is_file()
-        else {**head(SCHEMA, "benchmarks.zoo"), "models": {}}
-    )
+    about = {**head(SCHEMA, "benchmarks.zoo"), "clock": "processor time" if options.cpu_time else "wall", "models": {}}
+    result = json.loads(options.out.read_text()) if options.out.is_file() else about
     with tempfile.TemporaryDirectory(prefix="lth-zoo-") as scratch:
         folder = options.files or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
@@ -87,6 +86,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--levels", nargs="+", type=float, default=list(LEVELS), help="shares of zeros")
     parser.add_argument("--values", nargs="+", choices=tuple(STRUCTURES), default=list(STRUCTURES))
     parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--cpu-time", action="store_true", help="processor time instead of time on the wall")
     parser.add_argument("--files", type=Path, help="keep all files in this folder, and use those that are there")
     parser.add_argument("--table", action="store_true", help="measure nothing; print the table of the result file")
     return parser.parse_args(arguments)
@@ -107,7 +107,8 @@ def measured(name: str, options: argparse.Namespace, folder: Path) -> dict[str, 
     }
     peers = [*engines.values(), *openvino_candidates(files, feeds[0], 1, open_sizes=False)]
     ours = [artifact(name, values, level, feeds, folder) for values in options.values for level in options.levels]
-    measure([*peers, *(one for one, _ in ours)], options.rounds, 1)
+    clock = time.process_time if options.cpu_time else time.perf_counter
+    measure([*peers, *(one for one, _ in ours)], options.rounds, 1, clock)
     best = min(peers, key=lambda one: statistics.median(one.samples))
     rows = [row(one, path, engines[one.name], best) for one, path in ours]
     for one in rows:
