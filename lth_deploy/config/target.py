@@ -31,8 +31,10 @@ class GatesSpec(Section):
 class CalibrationSpec(Section):
     """How `values: int8` finds the ranges of activations."""
 
-    method: Literal["minmax", "entropy", "percentile"] = Field(
-        "minmax", description="entropy and percentile need images of one size"
+    method: Literal["mse", "minmax", "entropy", "percentile"] = Field(
+        "mse",
+        description="mse: the range of least squared error behind the activation, and layers whose error reaches the "
+        "outputs stay float; minmax: all that was seen; entropy and percentile need images of one size",
     )
     images: Annotated[int, Field(ge=2)] = Field(32, description="spread over the folder that is given")
 
@@ -108,6 +110,12 @@ class Target(Section):
     keep_float: list[str] = Field([], description="int8: patterns of weight names that stay float")
     keep_worst: Annotated[int, Field(ge=0)] = Field(
         0, description="int8: so many more layers stay float, those with the largest error of their own"
+    )
+    transformer_decoder: Literal["float", "int8"] = Field(
+        "float", description="int8: what the matrix products become that end a detector, such as the decoder of a DETR"
+    )
+    float_macs: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.15, description="int8: share of the multiplications that may stay float because int8 costs the outputs most"
     )
     prefer: Literal["size", "load"] = "size"
     regions: Literal["auto", "none"] = Field(

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 _OWN_FIGURES = re.compile(r"^[0-9.]+% zeros: ")
+_OWN_SHARE = re.compile(r" \([0-9.]+ %\)$")
 
 
 def counted_reasons(reasons: Mapping[str, str]) -> dict[str, int]:
@@ -13,7 +14,7 @@ def counted_reasons(reasons: Mapping[str, str]) -> dict[str, int]:
 
     reasons: by the name of the layer's weight.
     """
-    counts = Counter(_OWN_FIGURES.sub("too few zeros: ", reason) for reason in reasons.values())
+    counts = Counter(_OWN_SHARE.sub("", _OWN_FIGURES.sub("too few zeros: ", reason)) for reason in reasons.values())
     return dict(sorted(counts.items(), key=lambda one: (-one[1], one[0])))
 
 

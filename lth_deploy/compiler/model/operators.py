@@ -76,6 +76,15 @@ class Traits:
     trained_quantized: bool = False
     """Fake quantization follows it between layers; behind any other a tensor has no scale before the next layer."""
 
+    feature_inputs: tuple[int, ...] | None = None
+    """Inputs whose values are in the output; the others say where, how many or which. Unset: all of them."""
+
+    picks: bool = False
+    """The output names some elements of the input, or their order: a small change of the input exchanges them."""
+
+    elementwise: bool = False
+    """Each element of the output is a function of the element of each input at the same place."""
+
     inserted_by_runtime: bool = False
     """ONNX Runtime adds such nodes between layers, to change the layout or the type of what they read."""
 
@@ -100,13 +109,16 @@ _CONVERSION = Traits(
 _RELU = Traits(
     keeps_shape=True,
     clamps=True,
+    elementwise=True,
     constant_folding=True,
     follows_widening=True,
     before_first_layer=True,
     carries_uint8=True,
     trained_quantized=True,
 )
-_ARITHMETIC = Traits(joins=True, constant_folding=True, follows_widening=True, before_first_layer=True)
+_ARITHMETIC = Traits(
+    joins=True, elementwise=True, constant_folding=True, follows_widening=True, before_first_layer=True
+)
 _LOCAL_POOL = Traits(keeps_zero_channels=True, follows_widening=True, carries_uint8=True)
 
 OPERATORS: Mapping[str, Traits] = {
@@ -142,40 +154,63 @@ OPERATORS: Mapping[str, Traits] = {
         before_first_layer=True,
     ),
     "Dropout": Traits(keeps_shape=True, first_output_only=True, follows_widening=True, before_first_layer=True),
-    **_each("Reshape Squeeze Unsqueeze", Traits(view=True, constant_folding=True)),
+    **_each("Reshape Squeeze Unsqueeze", Traits(view=True, feature_inputs=(0,), constant_folding=True)),
     "Flatten": Traits(view=True, constant_folding=True, follows_widening=True),
     "Transpose": Traits(view=True, constant_folding=True, inserted_by_runtime=True),
     "Relu": replace(_RELU, keeps_zero_channels=True),
     "Clip": replace(_RELU, float_inputs=(0, 1, 2)),
-    "LeakyRelu": Traits(keeps_shape=True, keeps_zero_channels=True, follows_widening=True, carries_uint8=True),
-    "HardSwish": Traits(keeps_shape=True, keeps_zero_channels=True, follows_widening=True),
-    "PRelu": Traits(parameter_inputs=(1,), keeps_shape=True),
-    **_each("Sigmoid Tanh", Traits(keeps_shape=True, constant_folding=True, follows_widening=True)),
-    **_each("HardSigmoid Elu Softplus", Traits(keeps_shape=True, follows_widening=True)),
-    **_each("Celu Gelu Mish Selu Softsign ThresholdedRelu", Traits(keeps_shape=True)),
-    **_each(
-        "Abs Ceil Cos Erf Exp Floor Log Neg Reciprocal Round Sin Softmax Sqrt",
-        Traits(keeps_shape=True, constant_folding=True),
+    "LeakyRelu": Traits(
+        keeps_shape=True, elementwise=True, keeps_zero_channels=True, follows_widening=True, carries_uint8=True
     ),
+    "HardSwish": Traits(keeps_shape=True, elementwise=True, keeps_zero_channels=True, follows_widening=True),
+    "PRelu": Traits(parameter_inputs=(1,), keeps_shape=True),
+    **_each("Sigmoid Tanh", Traits(keeps_shape=True, elementwise=True, constant_folding=True, follows_widening=True)),
+    **_each("HardSigmoid Elu Softplus", Traits(keeps_shape=True, elementwise=True, follows_widening=True)),
+    **_each("Celu Gelu Mish Selu Softsign ThresholdedRelu", Traits(keeps_shape=True, elementwise=True)),
+    **_each(
+        "Abs Ceil Cos Erf Exp Floor Log Neg Reciprocal Round Sin Sqrt",
+        Traits(keeps_shape=True, elementwise=True, constant_folding=True),
+    ),
+    "Softmax": Traits(keeps_shape=True, constant_folding=True),
     "MaxPool": replace(_LOCAL_POOL, keeps_range=True, first_output_only=True, trained_quantized=True),
-    **_each("AveragePool GlobalAveragePool", _LOCAL_POOL),
+    "AveragePool": replace(_LOCAL_POOL, keeps_range=True),
+    "GlobalAveragePool": _LOCAL_POOL,
     "GlobalMaxPool": Traits(keeps_zero_channels=True, follows_widening=True),
     "Resize": Traits(
-        keeps_range=True, follows_widening=True, before_first_layer=True, carries_uint8=True, trained_quantized=True
+        keeps_range=True,
+        feature_inputs=(0,),
+        follows_widening=True,
+        before_first_layer=True,
+        carries_uint8=True,
+        trained_quantized=True,
     ),
-    "Pad": Traits(float_inputs=(0, 2), constant_folding=True, follows_widening=True, before_first_layer=True),
-    **_each("Slice Split", Traits(constant_folding=True, follows_widening=True)),
+    "Pad": Traits(
+        float_inputs=(0, 2), feature_inputs=(0,), constant_folding=True, follows_widening=True, before_first_layer=True
+    ),
+    **_each("Slice Split", Traits(feature_inputs=(0,), constant_folding=True, follows_widening=True)),
     "Add": replace(_ARITHMETIC, carries_uint8=True, trained_quantized=True, folded_as="per-channel additions"),
     "Sub": replace(_ARITHMETIC, folded_as="per-channel subtractions"),
     "Mul": replace(_ARITHMETIC, folded_as="per-channel multiplications"),
     "Div": replace(_ARITHMETIC, folded_as="per-channel divisions"),
-    **_each("Max Min Sum", Traits(joins=True, constant_folding=True, follows_widening=True)),
+    **_each("Max Min Sum", Traits(joins=True, elementwise=True, constant_folding=True, follows_widening=True)),
     "Concat": Traits(joins=True, constant_folding=True, follows_widening=True, carries_uint8=True),
+    "Pow": Traits(elementwise=True, constant_folding=True),
     **_each(
-        "And CastLike ConstantOfShape CumSum DepthToSpace Equal Expand Gather GatherElements GatherND Greater "
-        "GreaterOrEqual Less LessOrEqual Mean Mod Not Or Pow Range ReduceL1 ReduceL2 ReduceMax ReduceMean ReduceMin "
-        "ReduceProd ReduceSum ReduceSumSquare ScatterElements ScatterND Shape Sign Size SpaceToDepth Tile Trilu "
-        "Where Xor",
+        "CumSum Expand Gather GatherElements GatherND Tile Trilu", Traits(feature_inputs=(0,), constant_folding=True)
+    ),
+    "Compress": Traits(feature_inputs=(0,), picks=True),
+    **_each("GridSample MaxRoiPool RoiAlign Upsample", Traits(feature_inputs=(0,))),
+    **_each("ScatterElements ScatterND", Traits(feature_inputs=(0, 2), constant_folding=True)),
+    "Where": Traits(feature_inputs=(1, 2), constant_folding=True),
+    **_each(
+        "And Equal Greater GreaterOrEqual Less LessOrEqual Not Or Shape Size Xor",
+        Traits(feature_inputs=(), constant_folding=True),
+    ),
+    **_each("IsInf IsNaN", Traits(feature_inputs=())),
+    **_each("ArgMax ArgMin NonMaxSuppression NonZero TopK", Traits(feature_inputs=(), picks=True)),
+    **_each(
+        "CastLike ConstantOfShape DepthToSpace Mean Mod Range ReduceL1 ReduceL2 ReduceMax ReduceMean ReduceMin "
+        "ReduceProd ReduceSum ReduceSumSquare Sign SpaceToDepth",
         Traits(constant_folding=True),
     ),
 }

@@ -8,6 +8,7 @@ from onnx import ModelProto
 from lth_deploy.arrays import Array, Arrays, Feeds
 from lth_deploy.compiler.artifact.extract_region import with_outputs
 from lth_deploy.compiler.artifact.value_types import set_weights
+from lth_deploy.compiler.model.last_layers import last_layers
 from lth_deploy.compiler.model.operators import traits_of
 from lth_deploy.compiler.model.ort_session import run, session
 from lth_deploy.element_types import FLOAT32
@@ -23,7 +24,8 @@ def output_errors(model: ModelProto, changed: Mapping[str, Array], feeds: Sequen
         ArtifactError: the model does not run on the feeds.
     """
     given = [value.name for value in model.graph.output if value.type.tensor_type.elem_type == FLOAT32.onnx]
-    names = [given, _last_layers(model)]
+    layers = {node.output[0] for node in model.graph.node if traits_of(node.op_type).has_weight}
+    names = [given, [node.output[0] for node in last_layers(model.graph, layers)]]
     shown = with_outputs(model, list(dict.fromkeys(name for group in names for name in group)))
     exact = _outputs(shown, feeds)
     tensors = {tensor.name: tensor for tensor in shown.graph.initializer}
@@ -59,15 +61,3 @@ def _error(
         if power > 0 and np.isfinite(lost):
             total = (total or 0.0) + lost / power
     return total
-
-
-def _last_layers(model: ModelProto) -> list[str]:
-    """Outputs of the layers behind which no other layer comes."""
-    ends: list[str] = []
-    behind: set[str] = set()
-    for node in reversed(model.graph.node):
-        if traits_of(node.op_type).has_weight and not behind & set(node.output):
-            ends.append(node.output[0])
-        if traits_of(node.op_type).has_weight or behind & set(node.output):
-            behind.update(name for name in node.input if name)
-    return ends[::-1]

@@ -10,6 +10,7 @@ import numpy as np
 
 from lth_deploy.arrays import Feeds
 from lth_deploy.errors import DataError, MissingExtraError
+from lth_deploy.progress import progress
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,12 @@ class Screened:
             )
         if self.skipped:
             log.info("INT8 calibration left out %d images without detections", self.skipped)
+
+
+def screened(model: Path, feeds: Sequence[Feeds]) -> list[Feeds]:
+    """The feeds on which every head sees an object; see `Screened`."""
+    with progress("INT8 calibration", total=len(feeds)) as step:
+        return list(Screened(model, feeds, step))
 
 
 def reader(quantization: Any, source: Screened) -> Any:

@@ -82,28 +82,6 @@ def overrides(grids: Mapping[str, Grid], activation_type: Any) -> dict[str, list
     }
 
 
-def keep_outputs_float(model: onnx.ModelProto, grids: Mapping[str, Grid]) -> None:
-    """Take the quantization off tensors that had no grid in training, and are not moved from one that had.
-
-    Such are the outputs of layers that leave the quantized part: logits and box deltas.
-    """
-    makers = {output: node for node in model.graph.node for output in node.output}
-    readers = _readers(model.graph)
-    gone: list[onnx.NodeProto] = []
-    for quantize in [node for node in model.graph.node if node.op_type == "QuantizeLinear"]:
-        name = quantize.input[0]
-        maker = makers.get(name)
-        if name in grids or (maker is not None and traits_of(maker.op_type).keeps_range):
-            continue
-        for dequantize in readers[quantize.output[0]]:
-            for reader in readers.get(dequantize.output[0], []):
-                reader.input[:] = [name if used == dequantize.output[0] else used for used in reader.input]
-            gone.append(dequantize)
-        gone.append(quantize)
-    for node in gone:
-        model.graph.node.remove(node)
-
-
 def _readers(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in all_nodes(graph):

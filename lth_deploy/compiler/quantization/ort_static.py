@@ -17,18 +17,13 @@ import onnx
 
 from lth_deploy import storage
 from lth_deploy.arrays import Feeds
-from lth_deploy.compiler.model.fixed_layers import fixed_layers
-from lth_deploy.compiler.model.operators import operators_with, traits_of
+from lth_deploy.compiler.model.operators import operators_with
 from lth_deploy.compiler.model.traverse import all_graphs
 from lth_deploy.compiler.model.unshare_biases import unshare_biases
 from lth_deploy.compiler.quantization.calibration import Screened, quantizer, reader
-from lth_deploy.compiler.quantization.learned_ranges import (
-    Learned,
-    keep_outputs_float,
-    layer_of,
-    overrides,
-    place_grids,
-)
+from lth_deploy.compiler.quantization.learned_ranges import Learned, overrides
+from lth_deploy.compiler.quantization.selection import Selection, by_dataflow, by_training, keep_others_float
+from lth_deploy.compiler.quantization.trunk import name_nodes
 from lth_deploy.errors import ArtifactError, DataError
 from lth_deploy.progress import progress
 
@@ -58,13 +53,15 @@ def quantize_dense(
     method: Method = "minmax",
     keep_float: Collection[str] = (),
     learned: Learned | None = None,
+    selection: Selection | None = None,
 ) -> QuantizationReport:
     """Write the INT8 twin of the ONNX file `dense` to `out`.
 
     feeds: model inputs of the calibration images, read once. reduce_range: 7-bit weights, which x86 without
     VNNI needs because its 16-bit sums saturate. method: how ranges follow from activations. keep_float: weights whose
     layers are left as they are. learned: what training with fake quantization found; then only its layers are
-    quantized, with its grids.
+    quantized, with its grids. selection: what is quantized, and on which grids, where that is known already; without
+    one it is all but `keep_float` and what the last layers make.
 
     Raises:
         MissingExtraError: ONNX Runtime's quantizer misses a package.
@@ -76,13 +73,9 @@ def quantize_dense(
     name_nodes(model.graph)
     # A bias is stored in units of its layer's input scale, which differs where heads are shared by pyramid levels.
     unshare_biases(model, each_use=True)
-    grids = place_grids(model.graph, learned) if learned else {}
-    fixed = fixed_layers(model)
-    kept = {node.name for node in model.graph.node if len(node.input) > 1 and node.input[1] in keep_float}
-    kept |= {node.name for node in model.graph.node if node.output and node.output[0] in fixed}
-    weights, carriers = trunk(model.graph, learned.layers if learned else None)
-    weights = [name for name in weights if name not in kept]
-    if not weights:
+    if selection is None:
+        selection = by_training(model, learned) if learned else by_dataflow(model, keep_float)
+    if not selection.layers:
         raise ArtifactError(
             f"{dense} has no Conv, ConvTranspose, Gemm or MatMul with constant float weights at its top "
             f"level; "
@@ -104,9 +97,9 @@ def quantize_dense(
                     activation_type=quantization.QuantType.QUInt8,
                     weight_type=quantization.QuantType.QInt8,
                     calibrate_method=getattr(quantization.CalibrationMethod, _METHODS[method]),
-                    nodes_to_quantize=[*weights, *carriers],
+                    nodes_to_quantize=[*selection.layers, *selection.carriers],
                     op_types_to_quantize=[*operators_with(lambda t: t.float_layer or t.carries_uint8)],
-                    extra_options={"TensorQuantOverrides": overrides(grids, quantization.QuantType.QUInt8)},
+                    extra_options={"TensorQuantOverrides": overrides(selection.grids, quantization.QuantType.QUInt8)},
                 )
         except (DataError, MemoryError):
             raise
@@ -115,10 +108,9 @@ def quantize_dense(
                 f"ONNX Runtime's quantizer fails on {dense}: {type(error).__name__}: {error}; leave the INT8 row out"
             ) from error
         finished = _without_inferred_shapes(quantized)
-        if learned is not None:
-            keep_outputs_float(finished, grids)
+        keep_others_float(finished, selection.tensors)
         storage.write_bytes(out, finished.SerializeToString())
-    return QuantizationReport(len(weights), len(carriers), screened.used, screened.skipped)
+    return QuantizationReport(len(selection.layers), len(selection.carriers), screened.used, screened.skipped)
 
 
 def _without_inferred_shapes(path: Path) -> onnx.ModelProto:
@@ -130,61 +122,6 @@ def _without_inferred_shapes(path: Path) -> onnx.ModelProto:
     for graph in all_graphs(model.graph):
         del graph.value_info[:]
     return model
-
-
-def trunk(graph: onnx.GraphProto, layers: Collection[str] | None = None) -> tuple[list[str], list[str]]:
-    """Names of the nodes to quantize: weight layers, of those named in `layers` only, and the carriers between them.
-
-    A carrier qualifies when all its data inputs come out of the trunk and something of the trunk reads it;
-    box arithmetic fails the first test, for it starts from reshapes, and score heads the second.
-    """
-    constants = _float_constants(graph)
-    weights = [n for n in graph.node if traits_of(n.op_type).float_layer and _is_weight_layer(n, constants)]
-    if layers is not None:
-        weights = [node for node in weights if layer_of(node) in layers]
-    features = {n.output[0] for n in weights}
-    carriers: list[onnx.NodeProto] = []
-    for node in graph.node:
-        traits = traits_of(node.op_type)
-        if not (traits.carries_uint8 if layers is None else traits.trained_quantized):
-            continue
-        data = list(node.input) if traits.joins else list(node.input[:1])
-        if all(name in features for name in data):
-            features.add(node.output[0])
-            carriers.append(node)
-    return [n.name for n in weights], [n.name for n in _read_by_trunk(carriers, weights)]
-
-
-def _read_by_trunk(carriers: list[onnx.NodeProto], weights: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
-    wanted = {n.input[0] for n in weights}
-    kept = []
-    for node in reversed(carriers):
-        if node.output[0] in wanted:
-            wanted.update(node.input)
-            kept.append(node)
-    return kept[::-1]
-
-
-def _float_constants(graph: onnx.GraphProto) -> set[str]:
-    names = {tensor.name for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT}
-    for node in graph.node:
-        values = [a.t for a in node.attribute if a.name == "value"] if node.op_type == "Constant" else []
-        if values and values[0].data_type == onnx.TensorProto.FLOAT:
-            names.add(node.output[0])
-    return names
-
-
-def _is_weight_layer(node: onnx.NodeProto, constants: set[str]) -> bool:
-    return node.input[1] in constants and node.input[0] not in constants
-
-
-def name_nodes(graph: onnx.GraphProto) -> None:
-    """The quantizer addresses nodes by name, and names need not exist nor be unique in ONNX."""
-    seen: set[str] = set()
-    for number, node in enumerate(graph.node):
-        if not node.name or node.name in seen:
-            node.name = f"{node.op_type}_{number}"
-        seen.add(node.name)
 
 
 @contextmanager

@@ -13,15 +13,19 @@ from lth_deploy import storage
 from lth_deploy.arrays import Feeds
 from lth_deploy.compiler.artifact.weight_layers import weight_layers
 from lth_deploy.compiler.importing.imported import normalize
+from lth_deploy.compiler.model.grouped_reasons import grouped
 from lth_deploy.compiler.model.normalized_model import NormalizedModel
 from lth_deploy.compiler.model.operators import traits_of
 from lth_deploy.compiler.model.save import save_model
+from lth_deploy.compiler.model.transformer_decoder import transformer_decoder
 from lth_deploy.compiler.model.traverse import all_nodes, used_names
-from lth_deploy.compiler.quantization.calibration import check_feeds
+from lth_deploy.compiler.quantization.calibrated import calibrated
+from lth_deploy.compiler.quantization.calibration import check_feeds, screened
 from lth_deploy.compiler.quantization.channel_scales import mend_scales
 from lth_deploy.compiler.quantization.layer_errors import layer_errors
 from lth_deploy.compiler.quantization.learned_ranges import Learned
-from lth_deploy.compiler.quantization.ort_static import name_nodes, quantize_dense
+from lth_deploy.compiler.quantization.ort_static import quantize_dense
+from lth_deploy.compiler.quantization.trunk import name_nodes, trunk_of
 from lth_deploy.compiler.regions.match.qdq import LOWEST
 from lth_deploy.config.target import Target
 from lth_deploy.errors import ArtifactError, UsageError
@@ -30,6 +34,8 @@ log = logging.getLogger(__name__)
 
 ANALYZED = 4
 """Images that the error of each layer is measured on."""
+
+DECODER = "it is part of a transformer that ends the model"
 
 
 @dataclass(frozen=True)
@@ -69,21 +75,21 @@ def quantize(
         raise UsageError(
             "the model is quantized already; leave out --values int8, its int8 weights are packed as they are"
         )
-    check_feeds(feeds, one_size=target.calibration.method != "minmax")
-    named = model.edited(lambda copy: name_nodes(copy.graph)).proto
-    kept = _kept_by_name(named, target.keep_float)
+    check_feeds(feeds, one_size=target.calibration.method in ("entropy", "percentile"))
+    named = model.edited(lambda copy: name_nodes(copy.graph))
+    kept = _kept_by_name(named.proto, target.keep_float)
+    if learned is None and target.transformer_decoder == "float":
+        kept = _transformer_decoder(named.proto) | kept
     if learned:
-        names = [layer.name for layer in weight_layers(named)]
+        names = [layer.name for layer in weight_layers(named.proto)]
         kept |= {name: "float in training" for name in names if name.removesuffix(".weight") not in learned.layers}
-    quantized, images = _quantized(named, feeds, target, kept, learned)
-    errors = layer_errors(named, quantized, feeds[:ANALYZED])
+    made = _quantized(named, feeds, target, kept, learned)
     if target.keep_worst:
-        worst = sorted(errors, key=lambda name: -errors[name])[: target.keep_worst]
-        kept |= {name: f"error {errors[name]:.1%}, of the largest" for name in worst}
-        quantized, images = _quantized(named, feeds, target, kept, learned)
-        errors = layer_errors(named, quantized, feeds[:ANALYZED])
-    log.info("quantized %d layers, %d stay float", len(errors), len(kept))
-    return Quantized(normalize(quantized), errors, kept, images)
+        worst = sorted(made.errors, key=lambda name: -made.errors[name])[: target.keep_worst]
+        kept |= {name: f"error {made.errors[name]:.1%}, of the largest" for name in worst}
+        made = _quantized(named, feeds, target, kept, learned)
+    log.info("quantized %d layers, %d stay float: %s", len(made.errors), len(made.kept), grouped(made.kept) or "none")
+    return made
 
 
 def _kept_by_name(model: ModelProto, patterns: Sequence[str]) -> dict[str, str]:
@@ -97,16 +103,35 @@ def _kept_by_name(model: ModelProto, patterns: Sequence[str]) -> dict[str, str]:
     return kept
 
 
+def _transformer_decoder(model: ModelProto) -> dict[str, str]:
+    layers = {node.output[0]: node.input[1] for node in trunk_of(model).layers}
+    return {layers[name]: DECODER for name in transformer_decoder(model.graph, layers.keys())}
+
+
 def _quantized(
-    model: ModelProto, feeds: Sequence[Feeds], target: Target, kept: dict[str, str], learned: Learned | None
-) -> tuple[ModelProto, int]:
+    model: NormalizedModel, feeds: Sequence[Feeds], target: Target, kept: dict[str, str], learned: Learned | None
+) -> Quantized:
     with storage.scratch("quantize") as folder:
         dense, out = folder / "dense.onnx", folder / "int8.onnx"
-        save_model(model, dense)
+        save_model(model.proto, dense)
         method = target.calibration.method
-        report = quantize_dense(dense, feeds, out, method=method, keep_float=kept, learned=learned)
+        if learned is None and method == "mse":
+            usable = screened(dense, feeds)
+            found = calibrated(model, kept, usable, target)
+            kept = found.kept
+            quantize_dense(dense, usable[:1], out, selection=found.selection)
+            images = len(usable)
+        else:
+            plain = "minmax" if method == "mse" else method
+            images = quantize_dense(dense, feeds, out, method=plain, keep_float=kept, learned=learned).images
         quantized = onnx.load(str(out))
-    floats = {tensor.name: tensor for tensor in model.graph.initializer}
+    _mend(quantized, {tensor.name: tensor for tensor in model.proto.graph.initializer}, kept)
+    errors = layer_errors(model.proto, quantized, feeds[:ANALYZED])
+    return Quantized(normalize(quantized), errors, kept, images)
+
+
+def _mend(quantized: ModelProto, floats: dict[str, onnx.TensorProto], kept: Collection[str]) -> None:
+    """Undo, in place, what ONNX Runtime's quantizer does to names, to scales of empty channels, and to float layers."""
     _named_as_before(quantized, floats)
     mend_scales(quantized, floats)
     _keep_float(quantized, kept)
@@ -117,7 +142,6 @@ def _quantized(
                 raise ArtifactError(
                     f"the quantizer gave pruned weights of '{tensor.name}' a value; nothing was written"
                 )
-    return quantized, report.images
 
 
 def _named_as_before(model: ModelProto, floats: dict[str, onnx.TensorProto]) -> None:

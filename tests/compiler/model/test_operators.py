@@ -178,3 +178,18 @@ def test_operators_that_keep_the_range_make_nothing_outside_of_it(name: str) -> 
     found = _run(name, x)
     assert found.min() >= x.min()
     assert found.max() <= x.max()
+
+
+@pytest.mark.parametrize("name", operators_with(lambda traits: traits.elementwise and traits.keeps_shape))
+def test_elementwise_operators_look_at_one_place(name: str) -> None:
+    x = np.abs(_image()) + 1
+    changed = x.copy()
+    changed[0, 1, 2, 3] += 5
+    same = _run(name, x) == _run(name, changed)
+    assert same.sum() >= x.size - 1
+
+
+@pytest.mark.parametrize("name", sorted(OPERATORS.keys() - CONTRIB))
+def test_inputs_that_carry_features_exist(name: str) -> None:
+    places = traits_of(name).feature_inputs
+    assert places is None or all(place < len(_inputs(name)) for place in places)

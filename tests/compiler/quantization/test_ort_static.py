@@ -13,7 +13,8 @@ from tests.tiny_artifact import tiny_model
 
 pytest.importorskip("sympy", reason="the int8 extra is not installed")
 
-from lth_deploy.compiler.quantization.ort_static import quantize_dense, trunk
+from lth_deploy.compiler.quantization.ort_static import quantize_dense
+from lth_deploy.compiler.quantization.trunk import trunk_of
 
 
 def value(name: str, shape: list, kind: int = TensorProto.FLOAT) -> onnx.ValueInfoProto:
@@ -72,9 +73,9 @@ def test_the_trunk_holds_residual_adds_but_no_box_arithmetic() -> None:
     model = residual()
     for number, node in enumerate(model.graph.node):
         node.name = node.name or f"n{number}"
-    weights, carriers = trunk(model.graph)
-    assert weights == ["n0", "n2", "n4"]
-    assert carriers == ["n1", "residual"]
+    trunk = trunk_of(model)
+    assert [node.name for node in trunk.layers] == ["n0", "n2", "n4"]
+    assert [node.name for node in trunk.carriers] == ["n1", "residual"]
 
 
 def test_outputs_stay_close_and_weights_become_a_quarter(tmp_path: Path) -> None:

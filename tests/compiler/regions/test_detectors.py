@@ -62,7 +62,7 @@ def test_nanodet_lands_in_one_region(shared_data: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "regions", "least"), [("retinanet", 1, 31), ("faster_rcnn", 2, 31), ("faster_rcnn/c4", 3, 23)]
+    ("name", "regions", "least"), [("retinanet", 1, 31), ("faster_rcnn", 2, 31), ("faster_rcnn/c4", 3, 21)]
 )
 def test_quantized_detectors_are_as_few_regions_and_stay_quantized(
     name: str, regions: int, least: int, tmp_path: Path

@@ -59,10 +59,10 @@ def test_without_a_profile_the_same_input_gives_the_same_bytes(source: Path, job
     assert first.artifact.read_bytes() == second.artifact.read_bytes()
 
 
-@pytest.mark.parametrize("method", ["minmax", "entropy", "percentile"])
+@pytest.mark.parametrize("method", ["mse", "minmax", "entropy", "percentile"])
 def test_zeros_stay_zero_and_every_layer_has_its_error(source: Path, job: OnnxJob, method: str, tmp_path: Path) -> None:
     target = Target(values="int8", calibration=CalibrationSpec(method=method))  # type: ignore[arg-type]
-    if method != "minmax":
+    if method in ("entropy", "percentile"):
         assert job.calibrate is not None
         with pytest.raises(DataError, match="4 sizes"):
             export_onnx(source, job, target=target)
@@ -96,7 +96,7 @@ def test_inspect_tells_errors_and_empty_quads(source: Path, job: OnnxJob) -> Non
     header, *rows = table(report)
     cells = [dict(zip(header, row, strict=True)) for row in rows]
     assert all(cell["int8 error"].endswith("%") and cell["empty quads"].endswith("%") for cell in cells)
-    assert ("int8", "minmax over 4 images; 3 weights") in facts(report)
+    assert ("int8", "mse over 4 images; 3 weights") in facts(report)
 
 
 @pytest.mark.parametrize("target", [Target(values="int8", keep_float=["first.*"]), Target(values="int8", keep_worst=1)])

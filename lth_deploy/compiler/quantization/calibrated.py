@@ -1,0 +1,74 @@
+"""Calibration: from images to a grid for each tensor that becomes int8, and the layers that had better not."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lth_deploy.arrays import Feeds
+from lth_deploy.compiler.model.normalized_model import NormalizedModel
+from lth_deploy.compiler.model.opset import standard_opset
+from lth_deploy.compiler.planning.mac_count import positions
+from lth_deploy.compiler.quantization.activation_samples import sampled
+from lth_deploy.compiler.quantization.elementwise import function_of
+from lth_deploy.compiler.quantization.learned_ranges import Grid
+from lth_deploy.compiler.quantization.plan import Plan, PlannedModel
+from lth_deploy.compiler.quantization.ranges import best_range, whole_range
+from lth_deploy.compiler.quantization.selection import Selection
+from lth_deploy.compiler.quantization.sensitive import settle
+from lth_deploy.config.target import Target
+from lth_deploy.progress import progress
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """selection: what is quantized, on which grids. kept: weights that stay float, and why."""
+
+    selection: Selection
+    kept: dict[str, str]
+
+
+def calibrated(model: NormalizedModel, kept: Mapping[str, str], feeds: Sequence[Feeds], target: Target) -> Calibrated:
+    """Find the grid of each tensor on the images, and keep in floats what costs the outputs most.
+
+    Args:
+        model: in floats, with named nodes.
+        kept: weights that stay float in any case, and why.
+        feeds: inputs of the calibration images.
+        target: bounds what leaves int8.
+
+    Raises:
+        ArtifactError: the model does not run on the feeds.
+    """
+    planned, plan = PlannedModel(model), Plan(kept)
+    parts = planned.parts(plan)
+    settled = settle(
+        planned, plan, _grids(planned, parts.tensors, feeds), feeds, _macs(planned, feeds[0]), target.float_macs
+    )
+    if settled.before is not None and settled.after is not None:
+        log.info("int8 changes the last layers' outputs by %.2g of their variance", settled.after)
+        if settled.after < settled.before:
+            log.info("with all layers in int8 it would be %.2g", settled.before)
+    parts = planned.parts(settled.plan)
+    grids = {name: settled.grids[owner] for name, owner in parts.owners.items()}
+    return Calibrated(Selection.of(parts.trunk, parts.owners, grids), dict(settled.plan.weights))
+
+
+def _grids(model: PlannedModel, tensors: Sequence[str], feeds: Sequence[Feeds]) -> dict[str, list[Grid]]:
+    """Candidates for the grid of each tensor: that of least error, and that of all that was seen."""
+    opset = standard_opset(model.model)
+    samples = sampled(model.model, tensors, feeds)
+    grids = {}
+    with progress("ranges of activations", total=len(samples)) as step:
+        for name, sample in samples.items():
+            function = function_of(model.readers.elementwise(name), model.readers.scalars, opset)
+            grids[name] = [best_range(sample, function), whole_range(sample)]
+            step()
+    return grids
+
+
+def _macs(model: PlannedModel, feed: Feeds) -> dict[str, int]:
+    times = positions(model.normalized, feed)
+    weights = {node.input[1] for node in model.whole.layers}
+    return {name: times.get(name, 0) * model.weight(name).size for name in weights}

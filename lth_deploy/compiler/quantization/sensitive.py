@@ -1,0 +1,161 @@
+"""Grids and float layers that keep the outputs: measured on the whole network, one tensor or weight at a time."""
+
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lth_deploy.arrays import Array, Feeds
+from lth_deploy.compiler.model.operators import traits_of
+from lth_deploy.compiler.quantization.learned_ranges import Grid
+from lth_deploy.compiler.quantization.plan import Int8Parts, Plan, PlannedModel, without
+from lth_deploy.compiler.quantization.rounded_model import RoundedModel
+from lth_deploy.progress import progress
+
+log = logging.getLogger(__name__)
+
+GOOD_ENOUGH = 0.02
+"""Squared error of the last layers' outputs, over their variance, below which nothing more is kept in floats."""
+
+NEGLIGIBLE = GOOD_ENOUGH / 100
+"""The same of a single tensor, below which no other grid is tried."""
+
+PROBED = 3
+"""Images that errors are measured on."""
+
+
+@dataclass(frozen=True)
+class Settled:
+    """The plan, the grids of its tensors, and the error of the outputs before and after; None if not comparable."""
+
+    plan: Plan
+    grids: dict[str, Grid]
+    before: float | None
+    after: float | None
+
+
+def settle(
+    model: PlannedModel,
+    plan: Plan,
+    candidates: Mapping[str, Sequence[Grid]],
+    feeds: Sequence[Feeds],
+    macs: Mapping[str, int],
+    most_float: float,
+) -> Settled:
+    """Choose the grid of each tensor, and keep in floats what costs most, until the error of the outputs is small.
+
+    Args:
+        model: what is quantized.
+        plan: what stays float in any case.
+        candidates: grids that each tensor of the plan may get, the first of them unless another is seen to be better.
+        feeds: inputs to measure on.
+        macs: multiplications by each weight in one inference.
+        most_float: share of them that may leave int8.
+
+    Raises:
+        ArtifactError: the model does not run on the feeds.
+    """
+    grids = {name: found[0] for name, found in candidates.items()}
+    results = [name for name in (node.output[0] for node in model.last) if name not in _reordered(model)]
+    if not results or not grids:
+        return Settled(plan, grids, None, None)
+    parts = model.parts(plan)
+    weights = {name: rounded_weights(model.weight(name), _outputs_axis(parts, name)) for name in parts.rounded}
+    step = max(1, len(feeds) // PROBED)
+    network = RoundedModel(model.model, parts.tensors, weights, results, feeds[step // 2 :: step][:PROBED])
+    before = network.error(grids, weights)
+    if before <= GOOD_ENOUGH:
+        return Settled(plan, grids, before, before)
+    alone = _choose(network, candidates, grids, weights)
+    plan, after = _keep_float(model, plan, network, grids, alone, macs, most_float)
+    return Settled(plan, grids, before, after)
+
+
+def _choose(
+    network: RoundedModel,
+    candidates: Mapping[str, Sequence[Grid]],
+    grids: dict[str, Grid],
+    weights: Collection[str],
+) -> dict[tuple[str, str], float]:
+    """Put the best candidate of each tensor into `grids`; the error of each tensor and weight alone."""
+    alone: dict[tuple[str, str], float] = {}
+    with progress("int8 sensitivity", total=len(candidates) + len(weights)) as step:
+        for name, found in candidates.items():
+            grids[name], alone["tensor", name] = _best(network, name, found)
+            step()
+        for name in weights:
+            alone["weight", name] = network.error({}, (name,))
+            step()
+    return alone
+
+
+def _best(network: RoundedModel, tensor: str, candidates: Sequence[Grid]) -> tuple[Grid, float]:
+    """The grid with the least error, and that; the first where it does next to nothing."""
+    first, *others = dict.fromkeys(candidates)
+    found = [(network.error({tensor: first}, ()), 0, first)]
+    if found[0][0] > NEGLIGIBLE:
+        found += [(network.error({tensor: grid}, ()), place, grid) for place, grid in enumerate(others, 1)]
+    error, _, grid = min(found)
+    return grid, error
+
+
+def _keep_float(
+    model: PlannedModel,
+    plan: Plan,
+    network: RoundedModel,
+    grids: Mapping[str, Grid],
+    alone: Mapping[tuple[str, str], float],
+    macs: Mapping[str, int],
+    most_float: float,
+) -> tuple[Plan, float]:
+    """Take out of int8 what costs most, one by one, until the rest is good enough or too much would leave it."""
+    whole = sum(macs.values())
+    room = most_float * whole
+    parts = model.parts(plan)
+    error = _error(network, parts, grids)
+    for (kind, name), cost in sorted(alone.items(), key=lambda entry: -entry[1]):
+        if error <= GOOD_ENOUGH:
+            break
+        gone = model.layers_of(parts, name) if kind == "tensor" else {name} & set(parts.rounded)
+        if not (name in parts.tensors if kind == "tensor" else gone):
+            continue
+        price = sum(macs.get(weight, 0) for weight in gone)
+        if price > room:
+            continue
+        reason = f"the error of int8 there reaches the outputs ({100 * cost:.2g} %)"
+        trial = without(plan, dict.fromkeys(gone, reason), {name: reason} if kind == "tensor" else {})
+        made = model.parts(trial)
+        found = _error(network, made, grids)
+        if found < error:
+            plan, parts, error, room = trial, made, found, room - price
+    return plan, error
+
+
+def _error(network: RoundedModel, parts: Int8Parts, grids: Mapping[str, Grid]) -> float:
+    return network.error({name: grids[name] for name in parts.tensors if name in grids}, set(parts.rounded))
+
+
+def _reordered(model: PlannedModel) -> set[str]:
+    """Tensors behind a choice, such as that of proposals: a little error exchanges their rows."""
+    behind: set[str] = set()
+    for node in model.model.graph.node:
+        if traits_of(node.op_type).picks or not behind.isdisjoint(node.input):
+            behind.update(node.output)
+    return behind
+
+
+def rounded_weights(weights: Array, axis: int) -> Array:
+    """Weights on the 255 symmetric steps of their output channel."""
+    others = tuple(place for place in range(weights.ndim) if place != axis)
+    scales = np.abs(weights).max(axis=others, keepdims=True) / 127
+    scales = np.where(scales > 0, scales, 1)
+    return np.asarray(np.clip(np.rint(weights / scales), -127, 127) * scales, np.float32)
+
+
+def _outputs_axis(parts: Int8Parts, name: str) -> int:
+    node = next(node for node in parts.trunk.layers if node.input[1] == name)
+    if node.op_type == "Conv":
+        return 0
+    turned = node.op_type == "Gemm" and any(one.name == "transB" and one.i for one in node.attribute)
+    return 0 if turned else 1
