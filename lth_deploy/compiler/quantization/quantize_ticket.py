@@ -17,7 +17,6 @@ from lth_deploy.compiler.model.grouped_reasons import grouped
 from lth_deploy.compiler.model.normalized_model import NormalizedModel
 from lth_deploy.compiler.model.operators import traits_of
 from lth_deploy.compiler.model.save import save_model
-from lth_deploy.compiler.model.transformer_decoder import transformer_decoder
 from lth_deploy.compiler.model.traverse import all_nodes, used_names
 from lth_deploy.compiler.quantization.calibrated import calibrated
 from lth_deploy.compiler.quantization.calibration import check_feeds, screened
@@ -25,6 +24,7 @@ from lth_deploy.compiler.quantization.channel_scales import mend_scales
 from lth_deploy.compiler.quantization.layer_errors import layer_errors
 from lth_deploy.compiler.quantization.learned_ranges import Learned
 from lth_deploy.compiler.quantization.ort_static import quantize_dense
+from lth_deploy.compiler.quantization.transformer_decoder import transformer_decoder
 from lth_deploy.compiler.quantization.trunk import name_nodes, trunk_of
 from lth_deploy.compiler.regions.match.qdq import LOWEST
 from lth_deploy.config.target import Target

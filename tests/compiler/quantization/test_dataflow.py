@@ -4,7 +4,7 @@ import numpy as np
 from onnx import GraphProto, NodeProto, helper, numpy_helper
 
 from lth_deploy.compiler.model.last_layers import last_layers
-from lth_deploy.compiler.model.transformer_decoder import transformer_decoder
+from lth_deploy.compiler.quantization.transformer_decoder import transformer_decoder
 
 WEIGHTED = ("Conv", "Gemm", "MatMul")
 
