@@ -1,4 +1,4 @@
-"""What ONNX Runtime's quantizer is told to quantize, and what it did beyond that taken back."""
+"""What ONNX Runtime's quantizer is given to quantize, and what it did beyond that taken back."""
 
 from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass, field

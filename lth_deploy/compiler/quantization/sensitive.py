@@ -67,8 +67,8 @@ def settle(
     before = network.error(grids, weights)
     if before <= GOOD_ENOUGH:
         return Settled(plan, grids, before, before)
-    alone = _choose(network, candidates, grids, weights)
-    plan, after = _keep_float(model, plan, network, grids, alone, macs, most_float)
+    single_errors = _choose(network, candidates, grids, weights)
+    plan, after = _keep_float(model, plan, network, grids, single_errors, macs, most_float)
     return Settled(plan, grids, before, after)
 
 
@@ -79,15 +79,15 @@ def _choose(
     weights: Collection[str],
 ) -> dict[tuple[str, str], float]:
     """Put the best candidate of each tensor into `grids`; the error of each tensor and weight alone."""
-    alone: dict[tuple[str, str], float] = {}
+    single_errors: dict[tuple[str, str], float] = {}
     with progress("int8 sensitivity", total=len(candidates) + len(weights)) as step:
         for name, found in candidates.items():
-            grids[name], alone["tensor", name] = _best(network, name, found)
+            grids[name], single_errors["tensor", name] = _best(network, name, found)
             step()
         for name in weights:
-            alone["weight", name] = network.error({}, (name,))
+            single_errors["weight", name] = network.error({}, (name,))
             step()
-    return alone
+    return single_errors
 
 
 def _best(network: RoundedModel, tensor: str, candidates: Sequence[Grid]) -> tuple[Grid, float]:
@@ -105,7 +105,7 @@ def _keep_float(
     plan: Plan,
     network: RoundedModel,
     grids: Mapping[str, Grid],
-    alone: Mapping[tuple[str, str], float],
+    single_errors: Mapping[tuple[str, str], float],
     macs: Mapping[str, int],
     most_float: float,
 ) -> tuple[Plan, float]:
@@ -114,7 +114,7 @@ def _keep_float(
     room = most_float * whole
     parts = model.parts(plan)
     error = _error(network, parts, grids)
-    for (kind, name), cost in sorted(alone.items(), key=lambda entry: -entry[1]):
+    for (kind, name), cost in sorted(single_errors.items(), key=lambda entry: -entry[1]):
         if error <= GOOD_ENOUGH:
             break
         gone = model.layers_of(parts, name) if kind == "tensor" else {name} & set(parts.rounded)
