@@ -113,7 +113,7 @@ weight dense f32 1,12,1,1 at 3
 weight bitmask f32 4,12,3,3 at 4,5
 t0 = load 0 channels=3
 t1 = spacetodepth t0 block=2 order=columns
-t2 = batchnorm t1 w0 w1 w2 w0 epsilon=0.100000001 act=relu
+t2 = batchnorm t1 w0 w1 w2 w0 epsilon=100 act=relu
 t3 = shuffle t2 groups=4
 t4 = pad t3 pads=1,0,2,3
 t5 = conv t4 w3 - kernel=3,3 stride=1,1 pads=0,0,0,0 dilation=1,1 groups=1 act=none
