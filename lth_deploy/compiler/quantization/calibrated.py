@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lth_deploy.arrays import Feeds
+from lth_deploy.compiler.model.grouped_reasons import counted_reasons
 from lth_deploy.compiler.model.normalized_model import NormalizedModel
 from lth_deploy.compiler.model.opset import standard_opset
 from lth_deploy.compiler.planning.mac_count import positions
@@ -43,16 +44,28 @@ def calibrated(model: NormalizedModel, kept: Mapping[str, str], feeds: Sequence[
     """
     planned, plan = PlannedModel(model), Plan(kept)
     parts = planned.parts(plan)
-    settled = settle(
-        planned, plan, _grids(planned, parts.tensors, feeds), feeds, _macs(planned, feeds[0]), target.float_macs
-    )
+    macs = _macs(planned, feeds[0])
+    settled = settle(planned, plan, _grids(planned, parts.tensors, feeds), feeds, macs, target.float_macs)
     if settled.before is not None and settled.after is not None:
         log.info("int8 changes the last layers' outputs by %.2g of their variance", settled.after)
         if settled.after < settled.before:
             log.info("with all layers in int8 it would be %.2g", settled.before)
     parts = planned.parts(settled.plan)
+    _report(settled.plan.weights, parts.rounded, macs)
     grids = {name: settled.grids[owner] for name, owner in parts.owners.items()}
     return Calibrated(Selection.of(parts.trunk, parts.owners, grids), dict(settled.plan.weights))
+
+
+def _report(kept: Mapping[str, str], rounded: Sequence[str], macs: Mapping[str, int]) -> None:
+    """Log the share of the multiplications in int8, and the names of the float layers by reason."""
+    whole = sum(macs.values())
+    share = sum(macs.get(name, 0) for name in rounded) / whole if whole else 0.0
+    log.info("%d layers with %.0f %% of the multiplications are int8", len(rounded), 100 * share)
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in kept.items():
+        by_reason.setdefault(next(iter(counted_reasons({name: reason}))), []).append(name)
+    for reason, names in by_reason.items():
+        log.info("%d layers stay float, as %s: %s", len(names), reason, ", ".join(names))
 
 
 def _grids(model: PlannedModel, tensors: Sequence[str], feeds: Sequence[Feeds]) -> dict[str, list[Grid]]:

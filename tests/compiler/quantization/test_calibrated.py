@@ -1,5 +1,8 @@
 """Ranges of least error, and layers that stay float because their error reaches the outputs."""
 
+import logging
+import re
+
 import numpy as np
 import onnx
 import pytest
@@ -89,9 +92,12 @@ def test_the_other_methods_keep_the_last_outputs_float_too() -> None:
     assert not {"g", "h", "scores", "y"} & quantized_tensors(made)
 
 
-def test_a_layer_whose_error_reaches_the_outputs_stays_float_and_says_so() -> None:
+def test_a_layer_whose_error_reaches_the_outputs_stays_float_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
     model = normalize(network(spread=4000))
+    caplog.set_level(logging.INFO, "lth_deploy.compiler.quantization.calibrated")
     made = quantize(model, pictures(), Target(values="int8", float_macs=0.5))
+    assert any(re.fullmatch(r"\d layers with \d\d % of the multiplications are int8", m) for m in caplog.messages)
+    assert any("stay float" in m and "depthwise" in m for m in caplog.messages)
     assert "depthwise" in made.kept
     assert "reaches the outputs" in made.kept["depthwise"]
     assert "b" not in quantized_tensors(made.model.proto)
