@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from lth_deploy.compiler.model.operators import traits_of
 from lth_deploy.compiler.model.traverse import all_graphs, inner_graphs, unused_name, used_names
 from lth_deploy.compiler.regions.match.activations import activation
 from lth_deploy.compiler.regions.match.context import MatchContext
@@ -212,7 +213,8 @@ class _Move:
 
     def _is_layer_between_bytes(self, node: NodeProto) -> bool:
         """Whether a layer or sum of bytes, which a QuantizeLinear behind it would let make bytes, has one reader."""
-        if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "Add") or not self._context.uses.only(node.output[0]):
+        biased = traits_of(node.op_type).bias_input is not None
+        if not (biased or node.op_type == "Add") or not self._context.uses.only(node.output[0]):
             return False
         return all(map(self._context.is_dequantized, node.input[:2]))
 
