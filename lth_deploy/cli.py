@@ -33,7 +33,7 @@ from lth_deploy.commands import (
     verify,
 )
 from lth_deploy.commands.output import shown
-from lth_deploy.errors import DataError, LthError, StorageError
+from lth_deploy.errors import DataError, LthError, StorageError, detail_of
 from lth_deploy.processes import keep_working_folder_out
 
 INTERRUPTED = 130
@@ -100,6 +100,16 @@ def settings(
     package.propagate = False
 
 
+def _described(error: LthError) -> str:
+    """The message, and with --verbose what an engine said."""
+    detail = detail_of(error)
+    if detail is None:
+        return str(error)
+    if logging.getLogger("lth_deploy").isEnabledFor(logging.DEBUG):
+        return f"{error}\nthe engine's own message: {detail}"
+    return f"{error} (lth-deploy --verbose shows the engine's own message)"
+
+
 def unforeseen(error: Exception) -> str:
     """What is said of an exception that is a fault of this program, or of a file that it should have refused."""
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if "lth_deploy" in frame.filename]
@@ -129,7 +139,7 @@ def main() -> NoReturn:
     try:
         app()
     except LthError as error:
-        print(f"error: {shown(str(error))}", file=sys.stderr)
+        print(f"error: {shown(_described(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
     except OSError as error:
         # What no verb foresaw, such as a disk that goes away; --verbose shows where.

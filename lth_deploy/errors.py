@@ -5,9 +5,16 @@ A message states three facts: what failed, what was found, and what to do about 
 
 
 class LthError(Exception):
-    """Base of all deliberate errors; `exit_code` is what the command line returns."""
+    """Base of all deliberate errors; `exit_code` is what the command line returns.
+
+    detail: what another library said of it, for the few who can read that; the message does without.
+    """
 
     exit_code = 1
+
+    def __init__(self, *arguments: object, detail: str | None = None) -> None:
+        super().__init__(*arguments)
+        self.detail = detail
 
 
 class UsageError(LthError):
@@ -80,3 +87,12 @@ class TrainingError(LthError):
     """Training cannot go on, for instance because the loss is no longer finite."""
 
     exit_code = 1
+
+
+def detail_of(error: BaseException | None) -> str | None:
+    """The detail of an error, or else of the error that it was raised from; None where none has one."""
+    while error is not None:
+        if isinstance(error, LthError) and error.detail is not None:
+            return error.detail
+        error = error.__cause__
+    return None

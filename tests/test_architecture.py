@@ -21,7 +21,7 @@ TIERS = tuple(
     frozenset(line.split())
     for line in (
         "errors",
-        "arrays element_types registry disk structures",
+        "arrays element_types registry disk structures engine_messages",
         "storage detections processes progress run_clock",
         "config documents",
         "mask formats reconstruction",

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from lth_deploy.arrays import Arrays, Feeds
+from lth_deploy.engine_messages import failure_of, log_severity
 from lth_deploy.errors import ArtifactError, InputMismatchError, MissingExtraError, MissingLibraryError, UsageError
 from lth_deploy.kernels import ops_library
 from lth_deploy.runtimes.protocol import FP32, Session
 
-_ERRORS_ONLY = 3
 _LARGE_INPUTS = 96 << 20
 """Bytes; a color image of 32 million pixels. Below, giving memory back takes longer than it is worth."""
 
@@ -81,7 +81,7 @@ def _open(path: Path, threads: int, library: Path | None) -> Any:
     options = engine.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = _ERRORS_ONLY
+    options.log_severity_level = log_severity()
     # Idle workers otherwise spin on after a run and slow down whatever is measured next; inside a run
     # they spin as by default. (onnxruntime_session_options_config_keys.h)
     options.add_session_config_entry("session.force_spinning_stop", "1")
@@ -90,9 +90,11 @@ def _open(path: Path, threads: int, library: Path | None) -> Any:
             options.register_custom_ops_library(str(library))
         return engine.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:
+        failure = failure_of(error)
         raise ArtifactError(
-            f"ONNX Runtime {engine.__version__} cannot load {path}: {_first_line(error)}; check the file "
-            "with lth-deploy inspect"
+            f"ONNX Runtime {engine.__version__} cannot load {path}: {failure.reason}; check the file "
+            "with lth-deploy inspect",
+            detail=failure.text,
         ) from error
 
 
@@ -116,11 +118,12 @@ class OnnxRuntimeSession:
             values = self._session.run(self._outputs, dict(feeds), _sparing(feeds) if give_back else None)
         except Exception as error:
             shapes = {name: (str(value.dtype), value.shape) for name, value in feeds.items()}
+            failure = failure_of(error)
             if self._refused(feeds, error):
-                raise InputMismatchError(
-                    f"{self._path} does not take the inputs {shapes}: {_first_line(error)}"
-                ) from error
-            raise ArtifactError(f"{self._path} fails on inputs {shapes}: {_first_line(error)}") from error
+                what = f"{self._path} does not take the inputs {shapes}: {failure.reason}"
+                raise InputMismatchError(what, detail=failure.text) from error
+            what = f"{self._path} fails on inputs {shapes}: {failure.reason}"
+            raise ArtifactError(what, detail=failure.text) from error
         return dict(zip(self._outputs, values, strict=True))
 
     def _refused(self, feeds: Feeds, error: Exception) -> bool:
@@ -150,7 +153,3 @@ def _module() -> Any:
     except ImportError as error:
         raise MissingExtraError("onnxruntime", "base", "running ONNX files") from error
     return onnxruntime
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0][:500]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from lth_deploy.arrays import Arrays, Feeds
+from lth_deploy.engine_messages import failure_of
 from lth_deploy.errors import ArtifactError, MissingExtraError, UsageError
 from lth_deploy.run_clock import TimedRun
 from lth_deploy.runtimes.protocol import FP32, Session
@@ -69,8 +70,8 @@ class OpenVino:
                 compiled = core.compile_model(model, "CPU", settings)
         except Exception as error:
             raise ArtifactError(
-                f"OpenVINO {self.version()} cannot load {path}: {_last_line(error)}; leave it out with "
-                "--engine onnxruntime"
+                f"OpenVINO {self.version()} cannot load {path}; leave it out with --engine onnxruntime",
+                detail=failure_of(error).text,
             ) from error
         return OpenVinoSession(compiled, path, threads, self.version())
 
@@ -96,7 +97,8 @@ class OpenVinoSession:
                 results = self._request.infer(dict(feeds))
         except Exception as error:
             raise ArtifactError(
-                f"{self._path} fails in OpenVINO: {_last_line(error)}; leave it out with --engine onnxruntime"
+                f"{self._path} fails in OpenVINO; leave it out with --engine onnxruntime",
+                detail=failure_of(error).text,
             ) from error
         return {name: np.array(results[name]) for name in self._names}
 
@@ -111,8 +113,3 @@ def _module() -> Any:
     except ImportError as error:
         raise MissingExtraError("openvino", "openvino", "the OpenVINO engine") from error
     return openvino
-
-
-def _last_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[-1] if lines else type(error).__name__)[:500]

@@ -20,6 +20,7 @@ from lth_deploy.decoders import (
 )
 from lth_deploy.decoders.model.hints import Hints, read_hints
 from lth_deploy.decoders.model.signature import Signature, TensorType
+from lth_deploy.engine_messages import EngineFailure, failure_of
 from lth_deploy.errors import ArtifactError, LthError
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def _measured(model: "onnx.ModelProto", signature: Signature) -> Signature:
     Raises:
         UsageError: it runs on no usual size. ArtifactError: it does not run, or not at the size that its metadata say.
     """
-    from lth_deploy.compiler.model.ort_session import session, short_reason
+    from lth_deploy.compiler.model.ort_session import session
     from lth_deploy.compiler.model.random_inputs import fitting_sizes
 
     known = all(None not in (tensor.shape or (None, None))[1:] for tensor in signature.outputs)
@@ -139,11 +140,11 @@ def _measured(model: "onnx.ModelProto", signature: Signature) -> Signature:
     running, shapes = session(model), {}
     names = [output.name for output in running.get_outputs()]
 
-    def trial(feeds: "Feeds") -> str | None:
+    def trial(feeds: "Feeds") -> EngineFailure | None:
         try:
             values = running.run(names, dict(feeds))
         except Exception as error:  # ONNX Runtime's exceptions share no base class
-            return short_reason(error)
+            return failure_of(error)
         shapes.update({name: np.shape(value) for name, value in zip(names, values, strict=True)})
         return None
 

@@ -4,6 +4,7 @@ import json
 import logging
 from pathlib import Path
 
+import onnx
 import pytest
 
 import lth_deploy
@@ -94,6 +95,20 @@ def test_logs_go_to_stderr_as_loudly_as_asked(cli: Cli, model_file: Path) -> Non
     assert normal.out == quiet.out
     cli("--verbose", "checks")
     assert logging.getLogger("lth_deploy").level == logging.DEBUG
+
+
+def test_what_an_engine_says_is_shown_where_asked(cli: Cli, model_file: Path) -> None:
+    command = ["export", "--onnx", model_file, "--shape", "image=1,3,1,1"]
+    model = onnx.load(model_file)
+    model.graph.node.append(onnx.helper.make_node("Mystery", ["f"], ["g2"], domain="nobody.knows"))
+    model.opset_import.append(onnx.helper.make_opsetid("nobody.knows", 1))
+    onnx.save(model, model_file)
+    plain, verbose = cli(*command), cli("--verbose", *command)
+    assert plain.code == verbose.code == 3
+    (line,) = [line for line in plain.err.splitlines() if line.startswith("error: ")]
+    assert line.endswith("'nobody.knows' (lth-deploy --verbose shows the engine's own message)")
+    assert "ONNXRuntimeError" not in plain.err
+    assert "\nthe engine's own message: [ONNXRuntimeError] : 1 : FAIL : " in verbose.err
 
 
 def test_a_recipe_is_shown_as_written_and_resolved(cli: Cli) -> None:

@@ -5,7 +5,7 @@ import os
 import signal
 import time
 
-from lth_deploy.errors import MissingExtraError
+from lth_deploy.errors import ArtifactError, MissingExtraError
 from lth_deploy.run_clock import TimedRun
 
 
@@ -27,6 +27,14 @@ def quick_runs_of_much_work() -> None:
 def missing_extra() -> None:
     """Raise an error whose class makes its own message."""
     raise MissingExtraError("p", "e", "drawing")
+
+
+def engine_fails() -> None:
+    """Raise an error that was raised from one with the text of an engine."""
+    try:
+        raise ArtifactError("it does not load", detail="INVALID_GRAPH: all of it")
+    except ArtifactError as error:
+        raise ArtifactError(f"the file was not written: {error}") from error
 
 
 def talking() -> None:

@@ -123,6 +123,9 @@ def test_what_a_task_raises_is_raised(tmp_path: Path) -> None:
         run_limited(target_file, {"name": "nonsense"}, "finding")
     with pytest.raises(MissingExtraError, match=r"^drawing needs the package 'p'"):
         run_limited(tasks.missing_extra, {}, "drawing")
+    with pytest.raises(ArtifactError, match=r"^the file was not written: it does not load$") as failed:
+        run_limited(tasks.engine_fails, {}, "running")
+    assert failed.value.detail == "INVALID_GRAPH: all of it"
     with pytest.raises(AttributeError, match=r"'str' object has no attribute .* in storage.py, line \d+"):
         run_limited(storage.read_json, {"path": "a"}, "reading")
     with pytest.raises(FileNotFoundError, match=f"No such file or directory: '{tmp_path / 'absent'}'"):

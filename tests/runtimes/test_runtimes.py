@@ -131,6 +131,7 @@ def test_inputs_that_do_not_fit_and_a_node_that_fails_are_two_faults(tmp_path: P
     for feeds in ({"x": two}, {"x": two, "y": two[0]}, {"x": two, "y": two.astype(np.int64)}):
         with pytest.raises(InputMismatchError, match="does not take the inputs"):
             session.run(feeds)
-    with pytest.raises(ArtifactError, match=r"MatMul node\. Name:'product'") as failed:
+    with pytest.raises(ArtifactError, match=r"node 'product' \(MatMul\) fails") as failed:
         session.run({"x": two, "y": three})
     assert not isinstance(failed.value, InputMismatchError)
+    assert "Name:'product' Status Message: " in str(failed.value.detail)

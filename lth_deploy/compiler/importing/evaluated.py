@@ -16,6 +16,7 @@ from lth_deploy.compiler.artifact.packed_weight import tensor_bytes
 from lth_deploy.compiler.importing.light_copy import AS_VALUES
 from lth_deploy.compiler.model.operators import traits_of
 from lth_deploy.compiler.model.tensor_types import numpy_type
+from lth_deploy.engine_messages import failure_of, log_severity
 from lth_deploy.errors import ArtifactError
 
 MAX_NODES = 20_000
@@ -57,8 +58,7 @@ class Evaluator:
         try:
             return compute(self._model(node, inputs, as_inputs=False), [name for name in node.output if name])
         except Exception as error:  # ONNX Runtime's exceptions share no base class
-            reason = str(error).strip().split("\n", 1)[0][:200]
-            raise NotFoldedError(f"{node.op_type} fails on its constants: {reason}") from error
+            raise NotFoldedError(f"{node.op_type} fails on its constants: {failure_of(error)}") from error
 
     def _check_size(self, node: NodeProto, inputs: Mapping[str, TensorProto]) -> bool:
         """Count what the node will make; whether all of it has a type that ONNX Runtime hands out."""
@@ -116,7 +116,7 @@ def _by_onnxruntime(model: onnx.ModelProto, names: Sequence[str]) -> dict[str, T
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
+    options.log_severity_level = log_severity()
     options.intra_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

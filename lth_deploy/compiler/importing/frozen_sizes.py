@@ -7,6 +7,7 @@ from onnx import ModelProto, ValueInfoProto
 from lth_deploy.compiler.importing.plain.inferred import infer
 from lth_deploy.compiler.importing.plain.values import fold_values
 from lth_deploy.compiler.model.input_sizes import Sizes, check_given, declared_inputs
+from lth_deploy.engine_messages import EngineFailure
 
 _AT = (re.compile(r"running (?P<op>\w+) node\. Name:'(?P<name>[^']+)'"), re.compile(r"Node \((?P<name>[^)]+)\) Op \("))
 """How ONNX Runtime names the node at which it stops, when it runs and when it loads a model."""
@@ -39,14 +40,14 @@ def _set(value: ValueInfoProto, sizes: tuple[int, ...]) -> None:
         shape.dim.add(dim_value=size)
 
 
-def refusal(model: ModelProto, sizes: Sizes, reason: str) -> str:
+def refusal(model: ModelProto, sizes: Sizes, failure: EngineFailure) -> EngineFailure:
     """Why a model does not run with these sizes: the node at which ONNX Runtime stops, and the shapes that meet there.
 
-    reason: of ONNX Runtime, which is all that is returned where the node or its shapes are not known.
+    failure: of ONNX Runtime, which is returned as it is where the node or its shapes are not known.
     """
-    found = next((match for pattern in _AT if (match := pattern.search(reason)) is not None), None)
+    found = next((match for pattern in _AT if (match := pattern.search(failure.text)) is not None), None)
     if found is None:
-        return reason
+        return failure
     sized = ModelProto()
     sized.CopyFrom(model)
     for value in sized.graph.input:
@@ -57,10 +58,11 @@ def refusal(model: ModelProto, sizes: Sizes, reason: str) -> str:
     # A fused node is called after one of those that it was made of.
     nodes = [one for one in sized.graph.node if one.name and found["name"].startswith(one.name)]
     if not nodes:
-        return reason
+        return failure
     node = max(nodes, key=lambda one: len(one.name))
     shapes = [dims[name] for name in node.input if len(dims.get(name, ())) > 1]
     texts = ["x".join("?" if size is None else str(size) for size in shape) for shape in shapes]
     if not texts:
-        return reason
-    return f"node '{node.name}' ({node.op_type}) does not take {' and '.join(texts)}: {reason}"
+        return failure
+    reason = f"node '{node.name}' ({node.op_type}) does not take {' and '.join(texts)}"
+    return EngineFailure(reason, failure.text)

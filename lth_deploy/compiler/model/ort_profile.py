@@ -12,6 +12,7 @@ from onnx import ModelProto
 from lth_deploy import storage
 from lth_deploy.arrays import Feeds
 from lth_deploy.compiler.model.save import to_bytes
+from lth_deploy.engine_messages import failure_of, log_severity
 from lth_deploy.errors import ArtifactError
 
 _RUNS = 4
@@ -40,7 +41,7 @@ def stock_times(model: ModelProto, feeds: Feeds) -> list[OperatorTime]:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = log_severity()
     options.intra_op_num_threads = 1
     options.enable_profiling = True
     try:
@@ -59,7 +60,10 @@ def stock_times(model: ModelProto, feeds: Feeds) -> list[OperatorTime]:
     except ArtifactError:
         raise
     except Exception as error:  # ONNX Runtime's exceptions share no base class, and its profile has no schema
-        raise ArtifactError(f"the model could not be profiled in ONNX Runtime: {str(error)[:500]}") from error
+        failure = failure_of(error)
+        raise ArtifactError(
+            f"the model could not be profiled in ONNX Runtime: {failure.reason}", detail=failure.text
+        ) from error
 
 
 def operator_times(events: Iterable[Mapping[str, Any]]) -> list[OperatorTime]:

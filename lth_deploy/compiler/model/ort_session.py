@@ -1,6 +1,5 @@
 """Running a model of ours in stock ONNX Runtime while compiling."""
 
-import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -9,17 +8,11 @@ from onnx import ModelProto
 from lth_deploy.arrays import Array, Feeds
 from lth_deploy.compiler.model.random_inputs import Trial
 from lth_deploy.compiler.model.save import to_bytes
+from lth_deploy.engine_messages import EngineFailure, failure_of, log_severity
 from lth_deploy.errors import ArtifactError
 
 if TYPE_CHECKING:
     import onnxruntime
-
-_NOISE = (
-    re.compile(r"\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : "),
-    re.compile(r"/onnxruntime_src/\S+ "),
-    re.compile(r"\b[\w:<>&* ]*onnxruntime::[\w:]+\([^()]*\)( const)?( \[with [^]]*\])? "),
-)
-_LONGEST = 200
 
 
 def session(model: ModelProto) -> "onnxruntime.InferenceSession":
@@ -31,12 +24,12 @@ def session(model: ModelProto) -> "onnxruntime.InferenceSession":
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what it would print is in its exceptions too
+    options.log_severity_level = log_severity()
     options.intra_op_num_threads = 1
     try:
         return onnxruntime.InferenceSession(to_bytes(model), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions share no base class
-        raise ArtifactError(f"the model does not run in ONNX Runtime: {short_reason(error)}") from error
+        raise _failed("the model does not run in ONNX Runtime", error) from error
 
 
 def run(running: "onnxruntime.InferenceSession", names: Iterable[str], feed: Feeds) -> dict[str, Array]:
@@ -48,7 +41,7 @@ def run(running: "onnxruntime.InferenceSession", names: Iterable[str], feed: Fee
     try:
         return dict(zip(names, running.run(None, feed), strict=True))
     except Exception as error:  # as above
-        raise ArtifactError(f"the model does not run on a calibration image: {short_reason(error)}") from error
+        raise _failed("the model does not run on a calibration image", error) from error
 
 
 def trial_of(model: ModelProto) -> Trial:
@@ -59,19 +52,16 @@ def trial_of(model: ModelProto) -> Trial:
     """
     running = session(model)
 
-    def trial(feeds: Feeds) -> str | None:
+    def trial(feeds: Feeds) -> EngineFailure | None:
         try:
             running.run(None, dict(feeds))
         except Exception as error:  # as above
-            return short_reason(error)
+            return failure_of(error)
         return None
 
     return trial
 
 
-def short_reason(error: BaseException) -> str:
-    """The text of an exception of ONNX Runtime without codes, source files and C++ names, cut to one short line."""
-    text = " ".join(str(error).split())
-    for pattern in _NOISE:
-        text = pattern.sub("", text)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+def _failed(what: str, error: BaseException) -> ArtifactError:
+    failure = failure_of(error)
+    return ArtifactError(f"{what}: {failure.reason}", detail=failure.text)

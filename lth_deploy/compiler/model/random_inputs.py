@@ -10,13 +10,14 @@ from onnx import ModelProto, ValueInfoProto
 from lth_deploy.arrays import Array, Feeds
 from lth_deploy.compiler.model.input_sizes import Sizes, candidate_sizes, declared_inputs
 from lth_deploy.compiler.model.tensor_types import is_float, numpy_type
+from lth_deploy.engine_messages import EngineFailure
 from lth_deploy.errors import ArtifactError, UsageError
 
 MAX_INPUT_BYTES = 1 << 30
 """Most bytes of all inputs together that are made for a model: it may declare any size."""
 
-Trial = Callable[[Feeds], str | None]
-"""Runs the model; why that failed, in a few words, or None where it did not."""
+Trial = Callable[[Feeds], EngineFailure | None]
+"""Runs the model; why that failed, or None where it did not."""
 
 _SHAPE = re.compile(r"(im|img|image|orig\w*|target|input|origin)_?(shape|sizes?|info|hw)|target_sizes?$", re.IGNORECASE)
 _FACTOR = re.compile(r"scale", re.IGNORECASE)
@@ -38,24 +39,26 @@ def fitting_sizes(model: ModelProto, given: Sizes, trial: Trial) -> dict[str, tu
     Raises:
         UsageError: no choice runs, or see `candidate_sizes`. ArtifactError: it does not run, and nothing is open.
     """
-    reasons: list[str] = []
+    failures: list[EngineFailure] = []
     for sizes in candidate_sizes(model, given):
-        reason = trial(trial_feeds(model, sizes, seed=0))
-        if reason is None:
+        failure = trial(trial_feeds(model, sizes, seed=0))
+        if failure is None:
             return sizes
-        reasons.append(reason)
+        failures.append(failure)
+    first = failures[0]
     described = [one for one in declared_inputs(model) if one.name not in given]
     still_open = [one for one in described if one.dims is None or not all(isinstance(dim, int) for dim in one.dims)]
     if not still_open:
         shapes = " ".join(f"--shape {name}={','.join(map(str, shape))}" for name, shape in given.items())
         if given:
-            raise UsageError(f"the model does not run with {shapes}; ONNX Runtime: {reasons[0]}")
+            raise UsageError(f"the model does not run with {shapes}: {first.reason}", detail=first.text)
         raise ArtifactError(
-            f"the model does not run on inputs of the sizes that it declares; ONNX Runtime: {reasons[0]}"
+            f"the model does not run on inputs of the sizes that it declares: {first.reason}", detail=first.text
         )
     raise UsageError(
-        f"the model runs on none of {len(reasons)} usual sizes of {', '.join(map(str, still_open))}; give "
-        f"{' '.join(one.suggested() for one in still_open)}; ONNX Runtime, of the first: {reasons[0]}"
+        f"the model runs on none of {len(failures)} usual sizes of {', '.join(map(str, still_open))}; give "
+        f"{' '.join(one.suggested() for one in still_open)}. With the first sizes: {first.reason}",
+        detail=first.text,
     )
 
 

@@ -11,9 +11,9 @@ from lth_deploy.arrays import Array, Feeds
 from lth_deploy.compiler.artifact.packed_weight import stored_weights
 from lth_deploy.compiler.artifact.weight_layers import WeightLayer, weight_users
 from lth_deploy.compiler.model.normalized_model import NormalizedModel
-from lth_deploy.compiler.model.ort_session import short_reason
 from lth_deploy.compiler.model.save import to_bytes
 from lth_deploy.compiler.model.traverse import unused_name, used_names
+from lth_deploy.engine_messages import failure_of, log_severity
 from lth_deploy.errors import ArtifactError
 
 _BY_INPUT = frozenset({"ConvTranspose"})
@@ -95,7 +95,7 @@ def _shapes(model: ModelProto, probes: Mapping[str, str], feeds: Feeds) -> dict[
         added.graph.node.append(helper.make_node("Shape", [value], [output]))
         added.graph.output.append(helper.make_tensor_value_info(output, TensorProto.INT64, None))
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
+    options.log_severity_level = log_severity()
     # Fusions could remove what is watched.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
@@ -104,7 +104,8 @@ def _shapes(model: ModelProto, probes: Mapping[str, str], feeds: Feeds) -> dict[
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         results = session.run(list(probes), dict(feeds))
     except Exception as error:  # ONNX Runtime's exceptions share no base class
-        raise ArtifactError(f"the model does not run in ONNX Runtime: {short_reason(error)}") from error
+        failure = failure_of(error)
+        raise ArtifactError(f"the model does not run in ONNX Runtime: {failure.reason}", detail=failure.text) from error
     return {name: np.asarray(value) for name, value in zip(probes, results, strict=True)}
 
 

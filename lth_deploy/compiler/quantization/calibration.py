@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from lth_deploy.arrays import Feeds
+from lth_deploy.engine_messages import log_severity
 from lth_deploy.errors import DataError, MissingExtraError
 from lth_deploy.progress import progress
 
@@ -47,7 +48,7 @@ class Screened:
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
-        options.log_severity_level = 3
+        options.log_severity_level = log_severity()
         self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
         self._feeds, self._step = feeds, step
         self.used = 0

@@ -10,6 +10,7 @@ from lth_deploy.compiler.artifact.extract_region import with_outputs
 from lth_deploy.compiler.model.operators import traits_of
 from lth_deploy.compiler.model.save import to_bytes
 from lth_deploy.compiler.model.traverse import all_nodes
+from lth_deploy.engine_messages import failure_of, log_severity
 from lth_deploy.errors import ArtifactError
 
 
@@ -90,8 +91,11 @@ def _session(model: ModelProto) -> "onnxruntime.InferenceSession":  # type: igno
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = log_severity()
     try:
         return onnxruntime.InferenceSession(to_bytes(model), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions share no base class
-        raise ArtifactError(f"a layer by itself does not run in ONNX Runtime: {str(error)[:500]}") from error
+        failure = failure_of(error)
+        raise ArtifactError(
+            f"a layer by itself does not run in ONNX Runtime: {failure.reason}", detail=failure.text
+        ) from error

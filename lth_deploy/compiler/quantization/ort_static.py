@@ -24,6 +24,7 @@ from lth_deploy.compiler.quantization.calibration import Screened, quantizer, re
 from lth_deploy.compiler.quantization.learned_ranges import Learned, overrides
 from lth_deploy.compiler.quantization.selection import Selection, by_dataflow, by_training, keep_others_float
 from lth_deploy.compiler.quantization.trunk import name_nodes
+from lth_deploy.engine_messages import failure_of
 from lth_deploy.errors import ArtifactError, DataError
 from lth_deploy.progress import progress
 
@@ -104,8 +105,10 @@ def quantize_dense(
         except (DataError, MemoryError):
             raise
         except Exception as error:
+            failure = failure_of(error)
             raise ArtifactError(
-                f"ONNX Runtime's quantizer fails on {dense}: {type(error).__name__}: {error}; leave the INT8 row out"
+                f"ONNX Runtime's quantizer fails on {dense}: {failure.reason}; leave the INT8 row out",
+                detail=f"{type(error).__name__}: {failure.text}",
             ) from error
         finished = _without_inferred_shapes(quantized)
         keep_others_float(finished, selection.tensors)

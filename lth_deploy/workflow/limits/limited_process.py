@@ -64,8 +64,8 @@ def run_limited(task: Task, arguments: dict[str, Any], what: str) -> Any:
         raise ArtifactError(f"{what} {_end(child.status, allowed)}")
     if "result" in found:
         return found["result"]
-    message = f"{found['error']}: {found['message']}"
-    if any(words in message for words in _NO_MEMORY):
+    said = f"{found['error']}: {found['message']} {found['detail']}"
+    if any(words in said for words in _NO_MEMORY):
         raise ArtifactError(f"{what} {_too_much(allowed)}: {found['message'][:200]}")
     raise_again(found)
 

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from lth_deploy import errors
-from lth_deploy.errors import LthError
+from lth_deploy.errors import LthError, detail_of
 
 
 def as_data(error: Exception) -> dict[str, Any]:
     """What the parent needs to raise `error` again."""
-    found: dict[str, Any] = {"error": type(error).__name__, "message": str(error)}
+    found: dict[str, Any] = {"error": type(error).__name__, "message": str(error), "detail": detail_of(error)}
     if isinstance(error, OSError):
         found |= {"errno": error.errno, "strerror": error.strerror, "filename": _text(error.filename)}
     elif not isinstance(error, LthError):
@@ -33,7 +33,7 @@ def raise_again(found: dict[str, Any]) -> NoReturn:
     kind = getattr(errors, name, None)
     if isinstance(kind, type) and issubclass(kind, LthError):
         raised = kind.__new__(kind)  # some classes make their message of other arguments
-        Exception.__init__(raised, message)
+        LthError.__init__(raised, message, detail=found["detail"])
         raise raised
     kind = getattr(builtins, name, None)
     if isinstance(kind, type) and issubclass(kind, Exception) and not issubclass(kind, UnicodeError):

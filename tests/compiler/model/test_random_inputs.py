@@ -8,7 +8,7 @@ import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from lth_deploy.compiler.model.input_sizes import candidate_sizes
-from lth_deploy.compiler.model.ort_session import short_reason, trial_of
+from lth_deploy.compiler.model.ort_session import trial_of
 from lth_deploy.compiler.model.random_inputs import fitting_sizes, trial_feeds
 from lth_deploy.errors import ArtifactError, UsageError
 from tests.compiler.onnx_models import detector
@@ -125,7 +125,11 @@ def test_without_a_usual_size_the_option_is_named_with_what_is_declared() -> Non
     with pytest.raises(UsageError) as raised:
         fitting_sizes(model, {}, trial_of(model))
     text = str(raised.value)
-    assert "input 'x', declared as [n, 3, h, w_]; give --shape x=N,3,N,N; ONNX Runtime, of the first: " in text
+    assert (
+        "input 'x', declared as [n, 3, h, w_]; give --shape x=N,3,N,N. With the first sizes: a node Reshape fails"
+        in text
+    )
+    assert "requested shape:{1,37,41}" in str(raised.value.detail)
     assert "\n" not in text
     assert len(text) < 500
     assert fitting_sizes(model, {"x": (1, 3, 37, 41)}, trial_of(model)) == {"x": (1, 3, 37, 41)}
@@ -137,7 +141,7 @@ def test_without_a_usual_size_the_option_is_named_with_what_is_declared() -> Non
         ({"z": (1, 3, 8, 8)}, "no such input; its inputs are x"),
         ({"x": (1, 3, 8)}, r"x=1,3,8 does not fit input 'x', declared as \[n, 3, h, w_\]"),
         ({"x": (1, 4, 8, 8)}, "does not fit"),
-        ({"x": (1, 3, 8, 8)}, "the model does not run with --shape x=1,3,8,8; ONNX Runtime: "),
+        ({"x": (1, 3, 8, 8)}, "the model does not run with --shape x=1,3,8,8: a node Reshape fails"),
     ],
 )
 def test_a_shape_that_cannot_be_is_refused_in_one_sentence(given: dict[str, tuple[int, ...]], message: str) -> None:
@@ -207,13 +211,3 @@ def test_inputs_that_say_what_they_hold_get_it() -> None:
     assert feeds["score_threshold"].tolist() == [0.25]
     assert feeds["max_output_boxes"].tolist() == [100]
     assert set(feeds["mask"].ravel().tolist()) <= {0, 1}
-
-
-def test_texts_of_the_runtime_are_one_short_line() -> None:
-    model = odd_model()
-    reason = trial_of(model)({"x": np.zeros((1, 3, 8, 8), np.float32)})
-    assert reason is not None
-    assert "The input tensor cannot be reshaped" in reason
-    assert "onnxruntime_src" not in reason
-    assert "ONNXRuntimeError" not in reason
-    assert len(short_reason(RuntimeError("x\n" * 1000))) < 250
