@@ -195,7 +195,7 @@ def export(
 
 def _export_onnx(path: Path, job: "OnnxJob", target: "Target", to: Destination, as_json: bool) -> Outcome:
     from lth_deploy.workflow.export.from_onnx import export_onnx
-    from lth_deploy.workflow.export.onnx_pruning import loss_rows
+    from lth_deploy.workflow.export.onnx_export import loss_rows
 
     made = export_onnx(path, job, target=target, out=to.out, sign=to.signer())
     print(f"parity on {made.checked_on}: largest difference {made.deviation:.2g}", file=sys.stderr)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from onnx import ModelProto, numpy_helper
 
-from lth_deploy.compiler import emit as emit_module
+from lth_deploy.workflow.export import tune_regions
 from tests.cli.running import PROGRAM, Cli
 from tests.config.recipes import MINIMAL, write
 from tests.tiny_artifact import save_data, save_decoder, save_tiny
@@ -87,7 +87,7 @@ def test_3_when_data_are_faulty(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_4_when_the_file_computes_something_else(cli: Cli, model_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sound = emit_module.emit
+    sound = tune_regions.emit
 
     def swapped(*arguments: object) -> tuple[ModelProto, list[object]]:
         model, layers = sound(*arguments)  # type: ignore[arg-type]
@@ -97,7 +97,7 @@ def test_4_when_the_file_computes_something_else(cli: Cli, model_file: Path, mon
         tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
         return model, layers  # type: ignore[return-value]
 
-    monkeypatch.setattr(emit_module, "emit", swapped)
+    monkeypatch.setattr(tune_regions, "emit", swapped)
     out = model_file.parent / "out"
     outcome = cli("export", "--onnx", model_file, "--out", out)
     assert outcome.code == 4

@@ -16,6 +16,9 @@ MAX_DEPTH = 32
 MAX_NAME = 512
 """Characters of a name or a reason."""
 
+WHOLE = "whole"
+"""Name of the whole model among measured times."""
+
 Name = Annotated[str, Field(max_length=MAX_NAME)]
 Milliseconds = Annotated[float, Field(ge=0)]
 Channels = Annotated[int, Field(ge=0)]

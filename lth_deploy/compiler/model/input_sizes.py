@@ -191,3 +191,8 @@ def _roles(one: DeclaredInput, layer: FirstLayer | None) -> tuple[tuple[Dim, ...
 def _channels_at(dims: tuple[Dim, ...], *places: int) -> int | None:
     """The first of some places where an image has its channels."""
     return next((place for place in places if dims[place] in _IMAGE_CHANNELS), None)
+
+
+def sizes_text(sizes: Sizes) -> str:
+    """Shapes of inputs in words: `image 1x3x320x320`."""
+    return ", ".join(f"{name} {'x'.join(map(str, shape)) or 'scalar'}" for name, shape in sizes.items())

@@ -1,24 +1,19 @@
 """Leaving out of an export the channels that pruning of whole filters made dead, and saying so."""
 
 import logging
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from lth_deploy.compiler.model.normalized_model import NormalizedModel
+from lth_deploy.compiler.model.normalized_model import NormalizedModel
+from lth_deploy.compiler.one_shot.dead_channels import remove_dead_channels
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
-def without_dead_channels(model: "NormalizedModel", what: str) -> tuple["NormalizedModel", dict[str, tuple[int, int]]]:
+def without_dead_channels(model: NormalizedModel, what: str) -> tuple[NormalizedModel, dict[str, tuple[int, int]]]:
     """The model without channels that are always zero; how many, of how many, by weight. what: its name in the log."""
-    from lth_deploy.compiler.one_shot.dead_channels import remove_dead_channels
-
     smaller, report = remove_dead_channels(model)
     for name, (gone, channels) in report.removed.items():
-        logger.info("%s: %s: %d of %d channels removed", what, name, gone, channels)
+        log.info("%s: %s: %d of %d channels removed", what, name, gone, channels)
     if report.left:
         name, reason = next(iter(report.left.items()))
-        logger.info(
-            "%s: channels that are always zero stay in %d layers (%s: %s)", what, len(report.left), name, reason
-        )
+        log.info("%s: channels that are always zero stay in %d layers (%s: %s)", what, len(report.left), name, reason)
     return smaller, report.removed

@@ -2,29 +2,25 @@
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from onnx import ModelProto
+
+from lth_deploy.compiler.artifact.metadata import read_metadata
+from lth_deploy.data.coco.load import load_coco
+from lth_deploy.decoders import Decoder
 from lth_deploy.errors import GateError
-
-if TYPE_CHECKING:
-    from onnx import ModelProto
-
-    from lth_deploy.decoders import Decoder
-    from lth_deploy.workflow.export.onnx_job import OnnxJob
+from lth_deploy.workflow.evaluate import evaluate, map_labels
+from lth_deploy.workflow.export.onnx_job import OnnxJob
 
 log = logging.getLogger(__name__)
 
 
-def check_classes(original: "ModelProto", decoder: "Decoder | None", job: "OnnxJob") -> None:
+def check_classes(original: ModelProto, decoder: Decoder | None, job: OnnxJob) -> None:
     """Hold the classes of the model to those of the job's data, before any work.
 
     Raises:
         DataError: faulty data, the model does not name its classes, or none of them is in the data.
     """
-    from lth_deploy.compiler.artifact.metadata import read_metadata
-    from lth_deploy.data.coco.load import load_coco
-    from lth_deploy.workflow.evaluate import map_labels
-
     if job.data is None or job.images is None:
         return
     metadata = read_metadata(original)
@@ -35,18 +31,16 @@ def check_classes(original: "ModelProto", decoder: "Decoder | None", job: "OnnxJ
         log.info("%s", note)
 
 
-def ap_of(file: Path, job: "OnnxJob") -> float | None:
+def ap_of(file: Path, job: OnnxJob) -> float | None:
     """Box AP of a file on the job's data; None when there is none."""
     if job.data is None or job.images is None:
         return None
-    from lth_deploy.workflow.evaluate import evaluate
-
     metrics = evaluate(file, job.data, job.images, decoder=job.decoder).ap.metrics
     value = metrics["bbox"]["AP"]
     return None if value is None else float(value)
 
 
-def hold_ap(dense: float | None, packed: float | None, job: "OnnxJob") -> None:
+def hold_ap(dense: float | None, packed: float | None, job: OnnxJob) -> None:
     """Hold the AP of an artifact to that of the original, as fractions, where the job names a bound.
 
     Raises:

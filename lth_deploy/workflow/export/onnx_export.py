@@ -84,3 +84,17 @@ class OnnxExport:
         values["layers"] = tuple(LayerReport(**{**row, "shape": tuple(row["shape"])}) for row in record["layers"])
         values["losses"] = {name: LayerLoss(**loss) for name, loss in record["losses"].items()}
         return cls(**values | {"unreached_regions": tuple(record["unreached_regions"])})
+
+
+def loss_rows(losses: "Mapping[str, LayerLoss]") -> list[list[str]]:
+    """A table of what reconstruction did to each layer, header first."""
+    header = ["layer", "weights", "zeros %", "error %", "by magnitude %"]
+    rows = [
+        [
+            name,
+            f"{one.elements:,}",
+            *(f"{100 * x:.1f}" for x in (one.zeros / one.elements, one.error, one.magnitude_error)),
+        ]
+        for name, one in losses.items()
+    ]
+    return [header, *rows]

@@ -1,16 +1,13 @@
 """How `export --onnx` prunes: by magnitude, or by layer-wise reconstruction on calibration images."""
 
 import logging
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
+from lth_deploy.compiler.model.normalized_model import NormalizedModel
+from lth_deploy.compiler.one_shot.magnitude import LayerLoss, PruneReport, prune_onnx
+from lth_deploy.compiler.one_shot.reconstruct import OneShot
+from lth_deploy.decoders import Decoder
 from lth_deploy.workflow.export.onnx_inputs import calibration_feeds
-
-if TYPE_CHECKING:
-    from lth_deploy.compiler.model.normalized_model import NormalizedModel
-    from lth_deploy.compiler.one_shot.magnitude import LayerLoss, PruneReport
-    from lth_deploy.decoders import Decoder
-    from lth_deploy.workflow.export.onnx_job import OnnxJob
+from lth_deploy.workflow.export.onnx_job import OnnxJob
 
 log = logging.getLogger(__name__)
 
@@ -19,15 +16,13 @@ IMAGES = 64
 
 
 def pruned(
-    normalized: "NormalizedModel", job: "OnnxJob", decoder: "Decoder | None"
-) -> "tuple[NormalizedModel, dict[str, LayerLoss]]":
+    normalized: NormalizedModel, job: OnnxJob, decoder: Decoder | None
+) -> tuple[NormalizedModel, dict[str, LayerLoss]]:
     """A normalized model as the job wants it pruned, and what reconstruction did to each layer.
 
     Raises:
         UsageError, DataError, ArtifactError: see `prune_onnx` and `OneShot`.
     """
-    from lth_deploy.compiler.one_shot.magnitude import prune_onnx
-
     if job.sparsity is None:
         return normalized, {}
     if job.method == "magnitude":
@@ -41,23 +36,8 @@ def pruned(
 
 
 def _reconstructed(
-    normalized: "NormalizedModel", sparsity: float, job: "OnnxJob", decoder: "Decoder | None"
-) -> "tuple[NormalizedModel, PruneReport]":
-    from lth_deploy.compiler.one_shot.reconstruct import OneShot
+    normalized: NormalizedModel, sparsity: float, job: OnnxJob, decoder: Decoder | None
+) -> tuple[NormalizedModel, PruneReport]:
 
     feeds = calibration_feeds(job, decoder, IMAGES)
     return OneShot(normalized, feeds, exclude=job.exclude, structure=job.structure).prune(sparsity)
-
-
-def loss_rows(losses: "Mapping[str, LayerLoss]") -> list[list[str]]:
-    """A table of what reconstruction did to each layer, header first."""
-    header = ["layer", "weights", "zeros %", "error %", "by magnitude %"]
-    rows = [
-        [
-            name,
-            f"{one.elements:,}",
-            *(f"{100 * x:.1f}" for x in (one.zeros / one.elements, one.error, one.magnitude_error)),
-        ]
-        for name, one in losses.items()
-    ]
-    return [header, *rows]

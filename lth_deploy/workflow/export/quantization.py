@@ -3,18 +3,17 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from lth_deploy.arrays import Feeds
+from lth_deploy.compiler.artifact.metadata import Quantization
+from lth_deploy.compiler.model.normalized_model import NormalizedModel
+from lth_deploy.compiler.quantization import quantize_ticket
+from lth_deploy.compiler.quantization.learned_ranges import Learned
 from lth_deploy.config.target import Target
 from lth_deploy.measure.machine import describe_machine
-
-if TYPE_CHECKING:
-    from lth_deploy.compiler.artifact.metadata import Quantization
-    from lth_deploy.compiler.model.normalized_model import NormalizedModel
-    from lth_deploy.compiler.quantization.learned_ranges import Learned
 
 log = logging.getLogger(__name__)
 
@@ -23,28 +22,25 @@ log = logging.getLogger(__name__)
 class QuantizedGraph:
     """A quantized graph and what its metadata say of it."""
 
-    graph: "NormalizedModel"
-    quantization: "Quantization"
+    graph: NormalizedModel
+    quantization: Quantization
 
 
 def quantize(
-    graph: "NormalizedModel", feeds: Sequence[Feeds], target: Target, learned: "Learned | None" = None
+    graph: NormalizedModel, feeds: Sequence[Feeds], target: Target, learned: Learned | None = None
 ) -> QuantizedGraph:
     """Quantize a graph on the inputs of calibration images, or on the grids that fine-tuning has `learned`.
 
     Raises:
         DataError, UsageError, ArtifactError, MissingExtraError: see `lth_deploy.compiler.quantization.quantize_ticket`.
     """
-    from lth_deploy.compiler.artifact.metadata import Quantization
-    from lth_deploy.compiler.quantization.quantize_ticket import quantize
-
     if not describe_machine().exact_u8s8:
         log.warning(
             "this CPU has no VNNI: ONNX Runtime's own int8 kernels may saturate here, lth_deploy's do not; gates "
             "that run the stock runtime judge its saturated sums"
         )
     arrays = [{name: np.asarray(value) for name, value in feed.items()} for feed in feeds]
-    quantized = quantize(graph, arrays, target, learned)
+    quantized = quantize_ticket.quantize(graph, arrays, target, learned)
     errors = {name[:512]: round(error, 6) for name, error in quantized.errors.items()}
     kept = {name[:512]: reason for name, reason in quantized.kept.items()}
     method = "learned" if learned else target.calibration.method

@@ -3,10 +3,20 @@
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+
+from onnx import ModelProto
 
 from lth_deploy import storage
 from lth_deploy.arrays import Feeds
+from lth_deploy.compiler.artifact.extract_region import extract_regions, with_outputs
+from lth_deploy.compiler.artifact.metadata import WHOLE, Measured
+from lth_deploy.compiler.artifact.pack import LayerReport
+from lth_deploy.compiler.emit import emit
+from lth_deploy.compiler.model.normalized_model import NormalizedModel
+from lth_deploy.compiler.model.save import save_model
+from lth_deploy.compiler.planning.mac_count import Uses
+from lth_deploy.compiler.planning.select_regions import Facts
+from lth_deploy.compiler.planning.unpredicted_time import measured_shares, outside_ms, unpredicted_ms
 from lth_deploy.config.target import Target
 from lth_deploy.errors import ArtifactError
 from lth_deploy.kernels import ops_library
@@ -16,18 +26,7 @@ from lth_deploy.progress import progress
 from lth_deploy.runtimes import RUNTIMES
 from lth_deploy.workflow.export.tune_whole import Plan, not_slower, time_pair, time_whole
 
-if TYPE_CHECKING:
-    from onnx import ModelProto
-
-    from lth_deploy.compiler.artifact.metadata import Measured
-    from lth_deploy.compiler.artifact.pack import LayerReport
-    from lth_deploy.compiler.model.normalized_model import NormalizedModel
-    from lth_deploy.compiler.planning.mac_count import Uses
-
 log = logging.getLogger(__name__)
-
-WHOLE = "whole"
-"""Name of the whole model among measured times."""
 
 TIMING = Timing(seconds=1.0, block_seconds=0.1, minimum_rounds=9)
 
@@ -44,23 +43,20 @@ class Chosen:
     outside_ms: of the latter those of each operator.
     """
 
-    model: "ModelProto"
-    layers: "list[LayerReport]"
-    measured: "Measured | None"
+    model: ModelProto
+    layers: list[LayerReport]
+    measured: Measured | None
     unpredicted_ms: tuple[float, float] | None = None
     outside_ms: Mapping[str, float] = field(default_factory=dict)
 
 
-def emit_chosen(model: "NormalizedModel", target: Target, used: "Uses", feeds: Feeds) -> Chosen:
+def emit_chosen(model: NormalizedModel, target: Target, used: Uses, feeds: Feeds) -> Chosen:
     """Emit a model for a target; where the target says `tune`, with the regions that are faster on this machine.
 
     Raises:
         ArtifactError: the model holds damaged tensors.
         MissingLibraryError: tuning needs the kernel library, which was not built.
     """
-    from lth_deploy.compiler.emit import emit
-    from lth_deploy.compiler.planning.select_regions import Facts
-
     if target.tune and target.format == "packed" and target.regions == "auto":
         chosen = tune(model, target, used, feeds)
     else:
@@ -69,8 +65,6 @@ def emit_chosen(model: "NormalizedModel", target: Target, used: "Uses", feeds: F
 
 
 def _with_unpredicted(chosen: Chosen, target: Target, feeds: Feeds) -> Chosen:
-    from lth_deploy.compiler.planning.unpredicted_time import measured_shares, outside_ms, unpredicted_ms
-
     dense = {layer.name: layer.dense_ms for layer in chosen.layers if layer.dense_ms is not None}
     if not dense or all(layer.region is None for layer in chosen.layers):
         return chosen
@@ -83,7 +77,7 @@ def _with_unpredicted(chosen: Chosen, target: Target, feeds: Feeds) -> Chosen:
     return replace(chosen, unpredicted_ms=unpredicted, outside_ms=outside_ms(shares, unpredicted))
 
 
-def tune(model: "NormalizedModel", target: Target, used: "Uses", feeds: Feeds, timing: Timing = TIMING) -> Chosen:
+def tune(model: NormalizedModel, target: Target, used: Uses, feeds: Feeds, timing: Timing = TIMING) -> Chosen:
     """Emit a model for the target with regions that are measured on `feeds` to be faster, alone and in the model.
 
     Regions that lose by themselves are given up first, then those that the whole model is faster without, until it is
@@ -92,10 +86,6 @@ def tune(model: "NormalizedModel", target: Target, used: "Uses", feeds: Feeds, t
     Raises:
         MissingLibraryError: the kernel library was not built.
     """
-    from lth_deploy.compiler.artifact.metadata import Measured
-    from lth_deploy.compiler.emit import emit
-    from lth_deploy.compiler.planning.select_regions import Facts
-
     ops_library()
 
     def emitted(slower: Mapping[str, str]) -> Plan:
@@ -131,7 +121,7 @@ def _faster_alone(
         plan = emitted({**plan.slower, **lost})
 
 
-def measure_regions(model: "ModelProto", feeds: Feeds, timing: Timing = TIMING) -> dict[str, tuple[float, float]]:
+def measure_regions(model: ModelProto, feeds: Feeds, timing: Timing = TIMING) -> dict[str, tuple[float, float]]:
     """Median milliseconds with kernels and dense, on one thread, of each region by its name.
 
     Kernels and stock runtime alternate; regions get the activations that `feeds` bring to them.
@@ -139,9 +129,6 @@ def measure_regions(model: "ModelProto", feeds: Feeds, timing: Timing = TIMING) 
     Raises:
         MissingLibraryError: the kernel library was not built.
     """
-    from lth_deploy.compiler.artifact.extract_region import extract_regions, with_outputs
-    from lth_deploy.compiler.model.save import save_model
-
     times: dict[str, tuple[float, float]] = {}
     regions = extract_regions(model)
     with storage.scratch("tune") as folder:

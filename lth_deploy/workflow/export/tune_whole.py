@@ -8,19 +8,17 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from onnx import ModelProto
 
 from lth_deploy import storage
 from lth_deploy.arrays import Feeds
+from lth_deploy.compiler.artifact.pack import LayerReport
+from lth_deploy.compiler.importing.unpacked import unpack_model
+from lth_deploy.compiler.model.save import save_model
 from lth_deploy.measure.latency import Timing, paired_ratio, time_interleaved
 from lth_deploy.runtimes import RUNTIMES, Session
-
-if TYPE_CHECKING:
-    from onnx import ModelProto
-
-    from lth_deploy.compiler.artifact.pack import LayerReport
 
 log = logging.getLogger(__name__)
 
@@ -55,8 +53,8 @@ class PairTimes:
 class Plan:
     """An emitted model, what became of each layer, and the layers that were given up so far, each with the reason."""
 
-    model: "ModelProto"
-    layers: "list[LayerReport]"
+    model: ModelProto
+    layers: list[LayerReport]
     slower: Mapping[str, str]
 
     @property
@@ -134,15 +132,12 @@ def _report(plan: Plan, whole: PairTimes) -> None:
     )
 
 
-def time_whole(model: "ModelProto", feeds: Feeds, pairs: int) -> PairTimes:
+def time_whole(model: ModelProto, feeds: Feeds, pairs: int) -> PairTimes:
     """Time a model with kernels against its dense twin, on one thread, one call of each in turn.
 
     Raises:
         MissingLibraryError: the kernel library was not built.
     """
-    from lth_deploy.compiler.importing.unpacked import unpack_model
-    from lth_deploy.compiler.model.save import save_model
-
     with storage.scratch("tune") as folder:
         save_model(model, folder / "model.onnx")
         save_model(unpack_model(model), folder / "dense.onnx")

@@ -1,13 +1,10 @@
 """What a file says of its speed with the kernel library: predicted from a table, or measured when it was tuned."""
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from lth_deploy.workflow.export.onnx_inputs import sizes_text
-from lth_deploy.workflow.export.tune_regions import WHOLE
-
-if TYPE_CHECKING:
-    from lth_deploy.compiler.artifact.metadata import ArtifactMetadata
+from lth_deploy.compiler.artifact.metadata import WHOLE, ArtifactMetadata
+from lth_deploy.compiler.model.input_sizes import sizes_text
 
 
 class Row(Protocol):
@@ -31,7 +28,7 @@ def predicted_times(rows: Iterable[Row]) -> tuple[float, float] | None:
     return (kernels, sum(times[1] for _, times in known)) if kernels > 0 else None
 
 
-def predicted_model(rows: Iterable[Row], metadata: "ArtifactMetadata") -> tuple[float, float] | None:
+def predicted_model(rows: Iterable[Row], metadata: ArtifactMetadata) -> tuple[float, float] | None:
     """The same of the whole model; None too where nobody profiled what is no layer."""
     layers = predicted_times(rows)
     if layers is None or metadata.rest is None:
@@ -39,7 +36,7 @@ def predicted_model(rows: Iterable[Row], metadata: "ArtifactMetadata") -> tuple[
     return layers[0] + metadata.rest[0], layers[1] + metadata.rest[1]
 
 
-def speed_facts(rows: Sequence[Row], metadata: "ArtifactMetadata") -> list[tuple[str, str]]:
+def speed_facts(rows: Sequence[Row], metadata: ArtifactMetadata) -> list[tuple[str, str]]:
     """Label and text of what is known; nothing for files without regions."""
     lines = []
     layers, model = predicted_times(rows), predicted_model(rows, metadata)

@@ -11,17 +11,15 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper, shape_inference
 
-from lth_deploy.compiler import emit as emit_module
 from lth_deploy.compiler.artifact.load import load_model
 from lth_deploy.compiler.artifact.metadata import Measured, read_metadata
 from lth_deploy.compiler.model.grouped_reasons import in_words
 from lth_deploy.compiler.model.normalized_model import NormalizedModel
 from lth_deploy.compiler.model.save import save_model
-from lth_deploy.compiler.one_shot import dead_channels
 from lth_deploy.config.target import Target
 from lth_deploy.errors import ArtifactError, GateError, ParityError, UsageError
 from lth_deploy.measure.parity import compare_tensors
-from lth_deploy.workflow.export import onnx_source
+from lth_deploy.workflow.export import dead_channels, onnx_source, tune_regions
 from lth_deploy.workflow.export.from_onnx import OnnxJob, export_onnx
 from lth_deploy.workflow.gates.raw_outputs import tensors_of
 from lth_deploy.workflow.inspect.inspect import inspect_artifact
@@ -147,14 +145,14 @@ def _drop_bias(model: ModelProto) -> None:
 def test_a_planted_fault_fails_the_gate_and_nothing_is_written(
     plant: Callable[[ModelProto], None], model_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = emit_module.emit
+    original = tune_regions.emit
 
     def faulty(model: ModelProto, *rest: Any) -> object:
         file, layers = original(model, *rest)
         plant(file)
         return file, layers
 
-    monkeypatch.setattr(emit_module, "emit", faulty)
+    monkeypatch.setattr(tune_regions, "emit", faulty)
     with pytest.raises(ParityError, match=r"worst output '(scores|f)'"):
         export_onnx(model_file, target=Target(format="dense", values="fp32"))
     assert not (model_file.parent / "net-export").exists()

@@ -16,7 +16,6 @@ pytest.importorskip("torchvision", reason="torchvision comes with the extra 'tra
 from onnx import ModelProto, TensorProto, helper, numpy_helper  # noqa: E402
 
 from lth_deploy import storage  # noqa: E402
-from lth_deploy.compiler import emit as emit_module  # noqa: E402
 from lth_deploy.compiler.artifact.load import load_model  # noqa: E402
 from lth_deploy.compiler.artifact.metadata import read_metadata, write_metadata  # noqa: E402
 from lth_deploy.compiler.artifact.value_types import round_values  # noqa: E402
@@ -29,6 +28,7 @@ from lth_deploy.errors import DataError, GateError, ParityError, UsageError  # n
 from lth_deploy.mask import load_masks  # noqa: E402
 from lth_deploy.run.directory import RunDirectory  # noqa: E402
 from lth_deploy.training.state import TrainingState  # noqa: E402
+from lth_deploy.workflow.export import tune_regions  # noqa: E402
 from lth_deploy.workflow.export.from_run import choose_trial, export  # noqa: E402
 from lth_deploy.workflow.export.run_source import open_trial, searched_in, stored_reference  # noqa: E402
 from lth_deploy.workflow.gates.detections import hold_detections  # noqa: E402
@@ -161,7 +161,7 @@ class Sound:
 
     def gate(self, graph: NormalizedModel, file: Path) -> Any:
         """Pack `graph` into `file` and hold that against the sound reference."""
-        packed, _ = emit_module.emit(graph, Target())
+        packed, _ = tune_regions.emit(graph, Target())
         write_metadata(packed, self.metadata)
         save_model(packed, file)
         return hold_detections(file, self.reference, self.dataset, self.recipe, Target().gates)
@@ -188,13 +188,13 @@ def test_a_planted_fault_fails_the_gate(sound: Sound, tmp_path: Path, fault: Fau
 
 
 def test_a_file_that_fails_the_gate_never_appears(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    emit = emit_module.emit
+    emit = tune_regions.emit
 
     def faulty(model: NormalizedModel, target: Target, *rest: Any) -> Any:
         planted = model.edited(the_image_is_read_as_bgr) if target.format == "packed" else model
         return emit(planted, target, *rest)
 
-    monkeypatch.setattr(emit_module, "emit", faulty)
+    monkeypatch.setattr(tune_regions, "emit", faulty)
     with pytest.raises(ParityError, match=r"model\.onnx.*nothing was exported"):
         export(run, level="80", out=tmp_path)
     assert list(tmp_path.iterdir()) == []

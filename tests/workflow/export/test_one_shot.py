@@ -12,7 +12,7 @@ from lth_deploy.compiler.artifact.metadata import read_metadata
 from lth_deploy.config.target import Target
 from lth_deploy.errors import DataError, UsageError
 from lth_deploy.workflow.export.from_onnx import OnnxJob, export_onnx
-from lth_deploy.workflow.export.onnx_pruning import loss_rows
+from lth_deploy.workflow.export.onnx_export import loss_rows
 from tests.tiny_artifact import save_data, save_decoder, tiny_model
 
 FP32 = Target(values="fp32")

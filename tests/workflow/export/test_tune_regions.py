@@ -8,6 +8,7 @@ import pytest
 from onnx import ModelProto
 
 from lth_deploy.compiler.artifact.inline_regions import has_regions
+from lth_deploy.compiler.artifact.metadata import WHOLE
 from lth_deploy.compiler.importing.imported import normalize
 from lth_deploy.compiler.planning.mac_count import Uses
 from lth_deploy.config.target import Target
@@ -15,7 +16,7 @@ from lth_deploy.errors import ArtifactError, MissingLibraryError
 from lth_deploy.kernels import ops_library
 from lth_deploy.measure.latency import Timing
 from lth_deploy.workflow.export import tune_regions as tuning
-from lth_deploy.workflow.export.tune_regions import WHOLE, emit_chosen, measure_regions
+from lth_deploy.workflow.export.tune_regions import emit_chosen, measure_regions
 from lth_deploy.workflow.export.tune_whole import PairTimes
 from tests.hostile.make_corpus import valid_int8_region, valid_region
 
