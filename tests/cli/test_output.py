@@ -98,7 +98,7 @@ def test_logs_go_to_stderr_as_loudly_as_asked(cli: Cli, model_file: Path) -> Non
 
 
 def test_what_an_engine_says_is_shown_where_asked(cli: Cli, model_file: Path) -> None:
-    command = ["export", "--onnx", model_file, "--shape", "image=1,3,1,1"]
+    command = ["export", "--onnx", model_file]
     model = onnx.load(model_file)
     model.graph.node.append(onnx.helper.make_node("Mystery", ["f"], ["g2"], domain="nobody.knows"))
     model.opset_import.append(onnx.helper.make_opsetid("nobody.knows", 1))

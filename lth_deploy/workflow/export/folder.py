@@ -1,7 +1,7 @@
 """Writing an export: all of it or nothing, one process at a time, with digests of every file in its record.
 
 Files are written and gated in a hidden folder inside the export's own folder, and take their places in one step at the
-end (`export_commit`). What a killed export leaves in hidden folders is deleted, or finished, by the next one.
+end (`commit.py`). What a killed export leaves in hidden folders is deleted, or finished, by the next one.
 """
 
 import contextlib
