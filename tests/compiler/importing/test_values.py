@@ -11,6 +11,7 @@ from lth_deploy.compiler.importing.frozen_sizes import refusal, with_sizes
 from lth_deploy.compiler.importing.imported import import_model, normalize
 from lth_deploy.compiler.importing.plain import values
 from lth_deploy.compiler.model.ort_session import trial_of
+from lth_deploy.engine_messages import EngineFailure
 from lth_deploy.errors import UsageError
 from tests.compiler.importing.node_cases import as_model, run
 from tests.compiler.importing.plain_models import imported_alike, operators
@@ -182,10 +183,10 @@ def test_sizes_that_a_model_refuses_are_named_with_the_node_and_both_shapes(side
     reason = trial_of(made)({"x": np.zeros(sizes["x"], np.float32)})
     assert (reason is None) == stated
     if reason is not None:
-        assert refusal(made, sizes, reason).startswith(
-            "node '/neck/Concat' (Concat) does not take 1x8x7x6 and 1x8x6x6: "
-        )
-    assert refusal(made, sizes, "of no node") == "of no node"
+        words = "node '/neck/Concat' (Concat) does not take 1x8x7x6 and 1x8x6x6"
+        assert refusal(made, sizes, reason) == EngineFailure(words, reason.text)
+    unknown = EngineFailure("of no node", "of no node")
+    assert refusal(made, sizes, unknown) == unknown
 
 
 def test_a_shape_of_no_input_is_refused() -> None:
