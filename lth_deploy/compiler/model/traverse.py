@@ -41,6 +41,16 @@ def inner_graphs(node: NodeProto) -> Iterator[GraphProto]:
         yield from attribute.graphs
 
 
+def read_by(node: NodeProto) -> set[str]:
+    """Every name that a node reads, in the graphs inside it too."""
+    names = set(node.input)
+    for outer in inner_graphs(node):
+        for graph in all_graphs(outer):
+            names.update(name for inner in graph.node for name in inner.input)
+            names.update(value.name for value in graph.output)
+    return names - {""}
+
+
 def all_tensors(model: ModelProto) -> Iterator[TensorProto]:
     """Every tensor in a model, wherever it stands: initializers, attributes, inner graphs, functions, training graphs.
 

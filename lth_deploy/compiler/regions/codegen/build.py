@@ -10,6 +10,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
 from lth_deploy.compiler.artifact.domain import DOMAIN, DOMAIN_VERSION, MAX_REGIONS, region_name
 from lth_deploy.compiler.artifact.packed_weight import StoredWeight
 from lth_deploy.compiler.model.opset import standard_opset
+from lth_deploy.compiler.model.traverse import read_by
 from lth_deploy.compiler.regions.analysis.tensor_info import TensorInfo
 from lth_deploy.compiler.regions.classify import classified
 from lth_deploy.compiler.regions.codegen.fallback_function import PROGRAM, function
@@ -17,7 +18,7 @@ from lth_deploy.compiler.regions.codegen.program_builder import Translation, tra
 from lth_deploy.compiler.regions.match.quad_density import quad_density
 from lth_deploy.compiler.regions.match.region_op import RegionOp, is_depthwise, outputs_first
 from lth_deploy.compiler.regions.partition.cut import Cut, cut, shape_nodes
-from lth_deploy.compiler.regions.partition.grow import grow, read_by
+from lth_deploy.compiler.regions.partition.grow import grow
 from lth_deploy.compiler.regions.partition.qdq_boundary import restore_qdq
 from lth_deploy.errors import ArtifactError
 from lth_deploy.kernels.program.text import text

@@ -11,7 +11,7 @@ import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from lth_deploy.compiler.model.operators import traits_of
-from lth_deploy.compiler.model.traverse import all_graphs, inner_graphs, unused_name, used_names
+from lth_deploy.compiler.model.traverse import read_by, unused_name, used_names
 from lth_deploy.compiler.regions.match.activations import activation
 from lth_deploy.compiler.regions.match.context import MatchContext
 from lth_deploy.compiler.regions.match.no_match import NoMatch
@@ -236,20 +236,11 @@ def _without_unread(context: MatchContext, nodes: Sequence[NodeProto], graph: Gr
     before = set(context.readers) | context.uses.elsewhere
     kept = list(nodes)
     while True:
-        read = {name for node in kept for name in _reads(node)} | {value.name for value in graph.output}
+        read = {name for node in kept for name in read_by(node)} | {value.name for value in graph.output}
         still = [node for node in kept if read & set(node.output) or not before & set(node.output)]
         if len(still) == len(kept):
             return kept
         kept = still
-
-
-def _reads(node: NodeProto) -> set[str]:
-    names = set(node.input)
-    for outer in inner_graphs(node):
-        for graph in all_graphs(outer):
-            names.update(name for inner in graph.node for name in inner.input)
-            names.update(value.name for value in graph.output)
-    return names
 
 
 def _in_order(nodes: Iterable[NodeProto]) -> list[NodeProto]:
@@ -262,7 +253,7 @@ def _in_order(nodes: Iterable[NodeProto]) -> list[NodeProto]:
         waiting = [first]
         while waiting:
             i = waiting[-1]
-            missing = {maker[name] for name in _reads(nodes[i]) if name in maker} - placed
+            missing = {maker[name] for name in read_by(nodes[i]) if name in maker} - placed
             if missing and i not in placed:
                 waiting.extend(sorted(missing, reverse=True))
                 continue

@@ -7,9 +7,9 @@ import numpy as np
 from onnx import GraphProto, NodeProto, helper, numpy_helper
 
 from lth_deploy.compiler.model.opset import STANDARD_DOMAINS
+from lth_deploy.compiler.model.traverse import read_by
 from lth_deploy.compiler.regions.analysis.tensor_info import TensorInfo
 from lth_deploy.compiler.regions.match.region_op import RegionOp
-from lth_deploy.compiler.regions.partition.grow import read_by
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,13 @@
 """Which ops become a region together: connected, and with nothing between them that is left outside."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 
-from onnx import GraphProto, NodeProto
+from onnx import GraphProto
 
-from lth_deploy.compiler.model.traverse import all_graphs, inner_graphs
+from lth_deploy.compiler.model.traverse import read_by
 from lth_deploy.compiler.regions.analysis.tensor_info import TensorInfo
 from lth_deploy.compiler.regions.match.region_op import DEQUANTIZE, QUANTIZE, RegionOp
+from lth_deploy.compiler.regions.partition.cycles import returning
 
 Judge = Callable[[RegionOp], bool]
 """Whether a layer with a weight is worth a sparse kernel."""
@@ -18,34 +19,31 @@ def grow(graph: GraphProto, ops: Sequence[RegionOp], info: TensorInfo, pays: Jud
     A region is connected, but for parts that share a weight. It starts at layers with weights and holds at least
     one that pays. Layers that do not pay are left out where a region begins or ends, and stay in where they connect
     others: a cut costs more than their kernel. No quantized tensor leaves or enters a region: of a group that would
-    read or make one across a boundary only the conversions are left.
+    read or make one across a boundary only the conversions are left. Regions do not depend on each other in a cycle.
     """
     chosen = list(ops)
+    later: set[int] = set()
     while True:
-        pieces = [(level, piece) for level, part in _parts(graph, chosen) for piece in _trimmed(part, pays)]
+        pieces = [(level, piece) for level, part in _parts(graph, chosen, later) for piece in _trimmed(part, pays)]
         regions = _sharing(pieces)
         blocked = {op.place for region in regions for op in _without_plane(region, info)}
         blocked |= _crossing(regions, chosen)
         if not blocked:
-            return sorted(regions, key=lambda region: region[0].place)
+            # What a part gives to nodes outside may come back to it only once its ends are known.
+            back = returning(graph, regions) - later
+            if not back:
+                return sorted(regions, key=lambda region: region[0].place)
+            later |= back
         chosen = [part for op in chosen for part in (op.conversions if op.place in blocked else (op,))]
 
 
-def read_by(node: NodeProto) -> set[str]:
-    """Every name that a node reads, in the graphs inside it too."""
-    names = set(node.input)
-    for outer in inner_graphs(node):
-        for graph in all_graphs(outer):
-            names.update(name for inner in graph.node for name in inner.input)
-            names.update(value.name for value in graph.output)
-    return names - {""}
-
-
-def _parts(graph: GraphProto, ops: Sequence[RegionOp]) -> list[tuple[int, list[RegionOp]]]:
+def _parts(graph: GraphProto, ops: Sequence[RegionOp], later: Container[int]) -> list[tuple[int, list[RegionOp]]]:
     """Connected ops such that no path leaves a part and comes back to it; with their level.
 
     Every node gets a level: that of its inputs, plus one where a node outside all operators reads one. So a path
     that leaves the ops can only return at a higher level, and ops of one level have nothing between them.
+
+    later: places of ops that get a higher level than what they read, since nodes outside make some of it.
     """
     at = {op.place: op for op in ops}
     level: dict[str, int] = {}
@@ -65,7 +63,7 @@ def _parts(graph: GraphProto, ops: Sequence[RegionOp]) -> list[tuple[int, list[R
             own = max((level.get(name, 0) + (name in made_by) for name in read_by(node)), default=0)
             level.update((name, own) for name in node.output)
             continue
-        own = max((level.get(name, 0) for name in op.inputs), default=0)
+        own = max((level.get(name, 0) for name in op.inputs), default=0) + (place in later)
         levels[place] = own
         level.update((name, own) for name in op.outputs)
         made_by.update((name, op) for name in op.outputs)
