@@ -78,3 +78,14 @@ class QuantizedGraph(Graph):
         inputs = [x, self.qweight(weight, shape, axis=1), self.qbias(f"{output}.bias", x, weight)]
         self.op("ConvTranspose", inputs, output, strides=list(kernel))
         return self.bytes_of(output, **params) if quantized else output
+
+
+def silu(g: Graph, x: str, output: str) -> str:
+    g.op("Sigmoid", [x], f"{output}.gate")
+    return g.op("Mul", [x, f"{output}.gate"], output)
+
+
+def split(g: Graph, x: str, sizes: list[int], outputs: list[str]) -> list[str]:
+    g.constant(f"{x}.sizes", sizes)
+    g.op("Split", [x, f"{x}.sizes"], outputs, axis=1)
+    return outputs

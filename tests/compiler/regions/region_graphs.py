@@ -31,6 +31,10 @@ from lth_deploy.workflow.gates.region_steps import Stock, wrong_step
 Array = np.ndarray[Any, Any]
 
 
+UNMERGED = ("DoubleQDQPairsRemover",)
+"""The optimizer of ONNX Runtime that makes one pair of conversions of two: with a third scale, so in other bits."""
+
+
 class Graph:
     """Collects nodes; layers get sparse random weights of their own unless a weight is named."""
 
@@ -96,13 +100,21 @@ def regions_of(
     return packed, built, plan
 
 
-def run(model: ModelProto, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None) -> list[Array]:
+def run(
+    model: ModelProto,
+    feeds: Mapping[str, Array],
+    outputs: Sequence[str] | None = None,
+    without: Sequence[str] = (),
+) -> list[Array]:
+    """What a stock runtime makes of a model. without: optimizers of it that are disabled."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"], disabled_optimizers=list(without)
+    )
     return [np.asarray(value) for value in session.run(outputs, dict(feeds))]
 
 

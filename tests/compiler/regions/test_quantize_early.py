@@ -11,21 +11,10 @@ from lth_deploy.kernels.program.ops.activate import Activate
 from lth_deploy.kernels.program.ops.load import Load
 from lth_deploy.kernels.program.ops.quantize import Dequantize
 from lth_deploy.kernels.program.program import Program
-from tests.compiler.regions.quantized_graphs import QuantizedGraph
-from tests.compiler.regions.region_graphs import Graph, assert_same, noise, regions_of
+from tests.compiler.regions.quantized_graphs import QuantizedGraph, silu, split
+from tests.compiler.regions.region_graphs import UNMERGED, assert_same, noise, regions_of, run
 
 PICTURE = {"x": [1, 16, 8, 12]}
-
-
-def silu(g: Graph, x: str, output: str) -> str:
-    g.op("Sigmoid", [x], f"{output}.gate")
-    return g.op("Mul", [x, f"{output}.gate"], output)
-
-
-def split(g: Graph, x: str, sizes: list[int], outputs: list[str]) -> list[str]:
-    g.constant(f"{x}.sizes", sizes)
-    g.op("Split", [x, f"{x}.sizes"], outputs, axis=1)
-    return outputs
 
 
 def only_program(built: ModelProto) -> Program:
@@ -191,3 +180,42 @@ def test_any_numbers_of_channels_are_cut_and_joined_in_bytes(channels: tuple[int
     aligned = channels[0] % 4 == 0
     assert (counts["QConcat"], counts["QSlice"], counts["Slice"]) == (1, 0 if aligned else 2, 3 if aligned else 1)
     assert_same(packed, built, {"x": noise(1, 16, 8, 12)})
+
+
+def test_bits_differ_only_where_a_stock_runtime_merges_two_pairs_of_conversions() -> None:
+    """A join reads a layer's bytes in the scale of the joined ones: a second pair of conversions behind the layer's.
+
+    A reader of the first pair that is not needed hides it from the runtime in the file without regions.
+    """
+    joined, hidden = QuantizedGraph(), QuantizedGraph()
+    x = joined.bytes_of("x")
+    a, b = (joined.qconv(x, name, (16, 8), scale=0.03, zero=128) for name in ("a", "b"))
+    j = joined.op("Concat", [silu(joined, a, "s"), b], "joined", axis=1)
+    last = head(joined, joined.bytes_of(j, 0.025, 11), 16)
+    x = hidden.bytes_of("x")
+    hidden.op("Sigmoid", [x], "unread")
+    for model in (
+        joined.model(PICTURE, [last]),
+        hidden.model(PICTURE, [head(hidden, hidden.bytes_of(x, 0.05, 90), 16)]),
+    ):
+        packed, built, _ = regions_of(model, least=0.3)
+        feeds = {"x": noise(1, 16, 8, 12)}
+        (before,), (after,) = (run(given, feeds, without=UNMERGED) for given in (packed, built))
+        assert np.array_equal(before, after)
+        (as_written,) = run(packed, feeds)
+        assert np.array_equal(as_written, after), "the runtime merges no pair in the file without regions"
+
+
+@pytest.mark.parametrize(("scale", "zero"), [(0.05, 90), (0.025, 11), (0.03, 100)])
+def test_conversions_that_a_stock_runtime_does_not_merge_are_what_they_say(scale: float, zero: int) -> None:
+    """The whole cause of other bits: one pair of conversions behind another, without any region."""
+    g = QuantizedGraph()
+    model = g.model(PICTURE, [g.bytes_of(g.bytes_of("x", 0.03, 100), scale, zero)])
+    x = noise(1, 16, 8, 12)
+    wanted = x
+    for step, origin in ((np.float32(0.03), 100), (np.float32(scale), zero)):
+        wanted = ((np.clip(np.rint(wanted / step) + origin, 0, 255) - origin) * step).astype(np.float32)
+    (unmerged,) = run(model, {"x": x}, without=UNMERGED)
+    assert np.array_equal(unmerged, wanted)
+    (merged,) = run(model, {"x": x})
+    assert np.abs(merged - wanted).max() < 2 * max(scale, 0.03)
