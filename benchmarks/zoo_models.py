@@ -112,7 +112,6 @@ ZOO = {
         _libreyolo("efficientdet_d0", "LibreEfficientDet", "d0", 512),
         _libreyolo("ssd300", "LibreSSD", "300", 300),
         _libreyolo("yolonas_s", "LibreYOLONAS", "s", 640),
-        _libreyolo("centernet_r18", "LibreCenterNet", "resdcn18", 512),
         ZooModel("ssdlite320", 320, _from_torchvision(_ssdlite, 320)),
         ZooModel("mobilenetv3_fpn", 320, _from_torchvision(_mobilenet_pyramid, 320)),
     )

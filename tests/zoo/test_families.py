@@ -18,8 +18,15 @@ pytestmark = pytest.mark.slow
 MAPS_ONLY = frozenset({"ssdlite320", "mobilenetv3_fpn"})
 """Cut in front of their boxes: what torchvision makes of whole detectors is in tests/decoders."""
 
+SELECTING = frozenset({"rtdetrv2_r18", "dfine_n", "deim_n"})
+"""The scores of these without training are nearly equal, so that a rounding picks other queries: of their outputs
+nothing can be compared. Their regions are compared by the gate of `export`."""
 
-@pytest.mark.parametrize("name", ZOO)
+LARGER = frozenset({"yolox_s"})
+"""A family that is here in a smaller size too."""
+
+
+@pytest.mark.parametrize("name", [name for name in ZOO if name not in LARGER])
 def test_a_family_is_packed_runs_in_both_runtimes_and_is_decoded(
     name: str, tmp_path: Path, in_this_process: None
 ) -> None:
@@ -27,13 +34,15 @@ def test_a_family_is_packed_runs_in_both_runtimes_and_is_decoded(
         pytest.importorskip("libreyolo")
     dense = zoo_file(name, tmp_path)
     made = export_onnx(dense, OnnxJob(sparsity=0.8), out=tmp_path / "export")
+    assert made.kernel_deviation is not None
+    assert made.kernel_deviation < 1e-3
     assert made.sparsity > 0.79
     assert made.bytes < 0.5 * dense.stat().st_size
     feeds = feeds_for(dense, ZOO[name].size, 0)
     stock, kernels = (
         RUNTIMES.get(engine).load(made.artifact, threads=1).run(feeds) for engine in ("onnxruntime", "lth_deploy")
     )
-    for output, expected in stock.items():
+    for output, expected in stock.items() if name not in SELECTING else ():
         scale = float(np.abs(expected).max()) or 1.0
         assert np.abs(kernels[output] - expected).max() <= 2e-3 * scale, output
     if name not in MAPS_ONLY:
