@@ -9,7 +9,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from lth_deploy.compiler.artifact.domain import DOMAIN
 from lth_deploy.kernels.program.instruction import Instruction
-from lth_deploy.kernels.program.ops.conv import Conv, QConv
+from lth_deploy.kernels.program.ops.conv import Conv, QConv, QGrouped, whole_quads
 from lth_deploy.kernels.program.ops.load import Load
 from lth_deploy.kernels.program.ops.quantize import Dequantize, Quantize
 from lth_deploy.kernels.program.program import Output, Program
@@ -94,7 +94,8 @@ def quantized_region_model(layer: Layer, weight: Array) -> ModelProto:
         Weight("dense", "f32", scales.shape, None, 2),
         Weight("dense", "s32", bias.shape, None, 3),
     )
-    conv = QConv(1, 0, 1, 2, layer.window, layer.groups, act=Act("relu"), out=OUTPUT)
+    operator = QConv if whole_quads(layer.groups, weight.shape) else QGrouped
+    conv = operator(1, 0, 1, 2, layer.window, layer.groups, act=Act("relu"), out=OUTPUT)
     return _region(
         layer, weights, (Load(0, layer.inputs), Quantize(0, INPUT), conv, Dequantize(2)), [values, scales, bias]
     )

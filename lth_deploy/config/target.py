@@ -66,7 +66,7 @@ class ByteRates(Section):
     stem: Rates = Rates(dense=60, sparse=150)
     rows: Rates = Rates(dense=185, sparse=145, traffic=0.05, packing=5)
     grouped: Rates = Rates(dense=30, sparse=90, traffic=0.3, packing=15)
-    depthwise: Rates = Rates(dense=10, sparse=45, traffic=10)
+    depthwise: Rates = Rates(dense=10, sparse=60, traffic=14)
     pairs: Annotated[float, Field(gt=0)] = 1.19
     layout_dense: Annotated[float, Field(gt=0)] = 0.98
 

@@ -121,6 +121,23 @@ t6 = spacetodepth t5 block=3 order=rows
 output t6
 output t4
 """
+GROUPS_OF_CELLS = """\
+lth_region 3
+inputs 1
+weight bitmask f32 12,1,5,5 at 1,2
+weight dense s8 6,1,3,3 at 3
+weight gaps4 s8 6,2,3,2 at 4,5
+weight dense f32 6 at 6
+weight dense s32 6 at 7
+t0 = load 0 channels=6
+t1 = conv t0 w0 - kernel=5,5 stride=2,2 pads=2,2,2,2 dilation=1,1 groups=6 act=silu
+t2 = quantize t0 out=u8:0.02:120
+t3 = qgrouped t2 w1 w3 w4 kernel=3,3 stride=1,1 pads=1,1,1,1 dilation=1,1 groups=6 act=relu out=u8:0.03:0
+t4 = qgrouped t3 w1 w3 - kernel=3,3 stride=1,1 pads=1,1,1,1 dilation=1,1 groups=6 add=t2 act=none out=u8:0.03:20
+t5 = qgrouped t4 w2 w3 w4 kernel=3,2 stride=2,1 pads=2,0,0,1 dilation=1,2 groups=3 act=none out=f32
+output t1
+output t5
+"""
 NODES = {
     "every": (EVERY_INSTRUCTION, [(2, 3, 21, 18), (5, 16)]),
     "grouped": (GROUPED, [(1, 6, 13, 17)]),
@@ -130,6 +147,7 @@ NODES = {
     "cells": (CELLS, [(2, 11, 13, 17)]),
     "version 3": (VERSION_3, [(2, 6, 21, 18)]),
     "moved": (MOVED, [(2, 3, 16, 10)]),
+    "groups of cells": (GROUPS_OF_CELLS, [(2, 6, 21, 18)]),
     "residuals": (RESIDUAL_PROGRAMS["one after the other"], [(2, 8, 13, 17)]),
     "residuals in bytes": (RESIDUAL_PROGRAMS["one after the other, in bytes"], [(1, 8, 13, 17)]),
 }

@@ -5,13 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lth_deploy.kernels.program.ops.conv import Conv
+from lth_deploy.errors import ArtifactError
+from lth_deploy.kernels.program.ops.conv import Conv, QConv, QGrouped, whole_quads
 from lth_deploy.kernels.program.ops.load import Load
+from lth_deploy.kernels.program.ops.quantize import Dequantize, Quantize
 from lth_deploy.kernels.program.program import Output, Program
-from lth_deploy.kernels.program.values import NONE, Act, Window
+from lth_deploy.kernels.program.text import parse, text
+from lth_deploy.kernels.program.values import NONE, Act, Quantized, Window
 from lth_deploy.kernels.program.weights import Weight
 from tests.kernels.held import hold
-from tests.kernels.region_models import random_constants
+from tests.kernels.region_models import model_of, open_model, random_constants, run_model
+from tests.kernels.stock_quantized import stock_qconv, stock_quantize
 
 WINDOWS = {
     "3x3": Window((3, 3), (1, 1), (1, 1, 1, 1)),
@@ -63,3 +67,108 @@ def test_activations(kernels: Path, act: Act) -> None:
     hold(
         program, random_constants(program, rng, 0.0), [rng.standard_normal((2, 6, 21, 30)).astype(np.float32)], kernels
     )
+
+
+OF_X, OUT = Quantized(0.02, 120), Quantized(0.07, 131)
+
+
+def quantized(
+    window: Window, channels: int, outputs: int, groups: int, acts: tuple[Act, Act] = (NONE, NONE), add: bool = True
+) -> Program:
+    """A layer between quantized tensors, a second one that adds its result, and a third one that makes floats."""
+    dims = (outputs, channels // groups, *window.kernel)
+    constants = (
+        Weight("dense", "s8", dims, None, 1),
+        Weight("dense", "f32", (outputs,), None, 2),
+        Weight("dense", "s32", (outputs,), None, 3),
+    )
+    layer = QConv if whole_quads(groups, dims) else QGrouped
+    first = layer(1, 0, 1, 2, window, groups, None, acts[0], OUT)
+    second = layer(1, 0, 1, None, window, groups, 2 if add else None, acts[1], Quantized(0.1, 3))
+    third = layer(1, 0, 1, 2, window, groups, None, acts[1], None)
+    steps = (Load(0, channels), Quantize(0, OF_X), first, second, third, Dequantize(2), Dequantize(3))
+    return Program(1, constants, steps, (Output(5), Output(6), Output(4)))
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_quantized_depthwise(kernels: Path, window: str) -> None:
+    rng = np.random.default_rng(2)
+    for number, size in enumerate(size for size in SIZES if fits(WINDOWS[window], size)):
+        channels = (12, 3, 18)[number % 3]
+        program = quantized(WINDOWS[window], channels, channels, channels, (Act("relu"), Act("silu")), number % 2 == 0)
+        x = rng.standard_normal((1 + number % 2, channels, *size)).astype(np.float32)
+        hold(program, random_constants(program, rng, 0.2), [x], kernels)
+
+
+GROUPS = [(16, 32, 16), (10, 30, 10), (12, 12, 4), (12, 24, 6), (6, 9, 3), (16, 16, 4), (21, 14, 7), (20, 10, 5)]
+"""Channels, outputs and groups: multipliers, and groups that begin in the middle of four channels."""
+
+
+@pytest.mark.parametrize(("channels", "outputs", "groups"), GROUPS)
+def test_groups_of_any_size(kernels: Path, channels: int, outputs: int, groups: int) -> None:
+    rng = np.random.default_rng(3)
+    for window in (WINDOWS["3x3"], WINDOWS["5x5, stride 2"], WINDOWS["1x1"]):
+        x = rng.standard_normal((1, channels, 21, 30)).astype(np.float32)
+        program = quantized(window, channels, outputs, groups)
+        hold(program, random_constants(program, rng, 0.3), [x], kernels)
+        constants = (Weight("dense", "f32", (outputs, channels // groups, *window.kernel), None, 1),)
+        floats = Program(1, constants, (Load(0, channels), Conv(0, 0, None, window, groups)), (Output(1),))
+        hold(floats, random_constants(floats, rng, 0.3), [x], kernels)
+
+
+@pytest.mark.parametrize("window", ["3x3", "5x5, stride 2", "dilated"])
+def test_it_is_qlinearconv(kernels: Path, window: str) -> None:
+    rng = np.random.default_rng(4)
+    program = quantized(WINDOWS[window], 10, 10, 10, add=False)
+    constants = random_constants(program, rng, 0.0)
+    x = rng.standard_normal((1, 10, 37, 26)).astype(np.float32)
+    found, *_ = run_model(open_model(model_of(program, constants), kernels), [x])
+    layer = program.instructions[2]
+    assert isinstance(layer, QConv)
+    theirs = stock_qconv(stock_quantize(x, OF_X), OF_X, constants, layer)  # type: ignore[arg-type]
+    assert np.array_equal(found, (theirs.astype(np.float32) - OUT.zero) * np.float32(OUT.scale))
+    assert len(np.unique(theirs)) > 5
+
+
+def test_threads_change_nothing(kernels: Path) -> None:
+    rng = np.random.default_rng(5)
+    for program in (depthwise(WINDOWS["5x5"], 6, 1), quantized(WINDOWS["3x3"], 6, 6, 6)):
+        model = model_of(program, random_constants(program, rng, 0.0))
+        x = [rng.standard_normal((2, 6, 70, 64)).astype(np.float32)]
+        alone, together = open_model(model, kernels), open_model(model, kernels, threads=4)
+        for one, other in zip(run_model(alone, x) * 2, run_model(together, x) + run_model(together, x), strict=True):
+            assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("lth_region 3", "lth_region 2", "write it as 'lth_region 3'"),
+        ("qgrouped t1", "qconv t1", "write it as 'lth_region 1'"),
+        ("lth_region 3", "lth_region 1", "write it as 'lth_region 3'"),
+        ("6,1,3,3", "8,4,3,3", "line 7.*do not divide"),
+        ("groups=6", "groups=1", "line 7.*takes 1 channels"),
+        ("groups=6", "groups=4", "line 7.*4 groups do not divide"),
+        ("groups=6", "groups=70000", "line 7.*70000 groups do not divide"),
+        ("6,1,3,3", "65537,1,3,3", "line 7.*"),
+    ],
+)
+def test_what_breaks_a_rule_is_refused(old: str, new: str, message: str) -> None:
+    source = text(
+        Program(
+            1,
+            quantized(WINDOWS["3x3"], 6, 6, 6).weights[:2],
+            (Load(0, 6), Quantize(0, OF_X), QGrouped(1, 0, 1, None, WINDOWS["3x3"], 6, None, NONE, None)),
+            (Output(2),),
+        )
+    )
+    with pytest.raises(ArtifactError, match=message):
+        parse(source.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(("channels", "layer", "other"), [(6, QConv, "qgrouped"), (8, QGrouped, "qconv")])
+def test_a_layer_has_one_name(channels: int, layer: type[QConv], other: str) -> None:
+    weights = quantized(WINDOWS["3x3"], channels, channels, 2).weights[:2]
+    step = layer(1, 0, 1, None, WINDOWS["3x3"], 2, None, NONE, None)
+    with pytest.raises(ArtifactError, match=f"are those of a {other}"):
+        text(Program(1, weights, (Load(0, channels), Quantize(0, OF_X), step), (Output(2),)))

@@ -103,6 +103,11 @@ class ProgramWriter:
         assert name is not None, "a layer was matched without its weight"
         return self._weights.setdefault(name, len(self._weights))
 
+    def dims(self, name: str | None) -> tuple[int, ...]:
+        """The dimensions of a constant."""
+        assert name is not None, "a layer was matched without its weight"
+        return tuple(self._stored[name].shape)
+
     def optional_weight(self, name: str | None) -> int | None:
         """The number of a constant, where there is one."""
         return None if name is None else self.weight(name)

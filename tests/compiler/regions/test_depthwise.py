@@ -9,8 +9,10 @@ from lth_deploy.compiler.planning.cost_model import layer_class, layer_cost
 from lth_deploy.compiler.planning.select_regions import Facts, plan_regions
 from lth_deploy.compiler.regions.classify import classified
 from lth_deploy.config.target import Target
-from lth_deploy.kernels.program.ops.conv import Conv
-from tests.compiler.regions.region_graphs import Graph, assert_same, noise, regions_of
+from lth_deploy.kernels.program.ops.conv import Conv, QConv
+from lth_deploy.kernels.program.text import text
+from tests.compiler.regions.quantized_graphs import QuantizedGraph
+from tests.compiler.regions.region_graphs import Graph, assert_programs, assert_same, noise, regions_of
 
 X = ("n", 8, "h", "w")
 
@@ -85,3 +87,19 @@ def test_its_cost_counts_when_a_region_is_planned(rate: float, inside: bool) -> 
     _, plan, costs = plan_regions(packed, target, Facts(times))
     assert costs["d.weight"].sparse == pytest.approx(16 * 9 * 10_000 / rate / 1e6, rel=0.05)
     assert [region.weights for region in plan.regions] == ([("a.weight", "d.weight", "y.weight")] if inside else [])
+
+
+@pytest.mark.parametrize(("groups", "name"), [(16, "qgrouped"), (8, "qgrouped"), (4, "qconv"), (2, "qconv")])
+def test_between_quantized_tensors(groups: int, name: str) -> None:
+    g = QuantizedGraph()
+    a = g.qconv(g.bytes_of("x"), "a", (16, 16), kernel=1, scale=0.02, zero=0)
+    d = g.qconv(a, "d", (16, 16), group=groups, scale=0.04, zero=100, zeros=0.0)
+    y = g.qconv(d, "y", (16, 8), kernel=1, scale=0.05, zero=100)
+    packed, built, plan = regions_of(g.model({"x": ("n", 16, "h", "w")}, [y]), least=0.1)
+    assert [region.nodes for region in plan.regions] == [("a", "d", "y")]
+    (node,) = [node for node in built.graph.node if is_region(node)]
+    program = program_of(node)
+    assert [step.NAME for step in program.instructions if isinstance(step, QConv)] == ["qconv", name, "qconv"]
+    assert text(program).startswith(f"lth_region {3 if name == 'qgrouped' else 1}\n")
+    assert_same(packed, built, {"x": noise(1, 16, 9, 11)})
+    assert_programs(built, {"x": noise(2, 16, 13, 8)})

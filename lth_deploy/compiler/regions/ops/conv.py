@@ -13,8 +13,7 @@ from lth_deploy.compiler.regions.match.no_match import NoMatch, require
 from lth_deploy.compiler.regions.match.quantized_layer import quantized_layer
 from lth_deploy.compiler.regions.match.region_op import Kind, RegionOp
 from lth_deploy.compiler.regions.writer import FusedOp, ProgramWriter
-from lth_deploy.kernels.program.limits import QUAD
-from lth_deploy.kernels.program.ops.conv import Conv, QConv
+from lth_deploy.kernels.program.ops.conv import Conv, QConv, QGrouped, whole_quads
 
 CONV = Kind("conv", has_weight=True, fuses=True)
 QCONV = Kind("qconv", has_weight=True, quantized=True, fuses=True)
@@ -33,8 +32,6 @@ def _match_conv(context: MatchContext, place: int, node: NodeProto) -> RegionOp:
     require(len(dims) == 4, f"a convolution of {len(dims) - 2} dimensions")
     context.require_plane(node.input[0])
     groups = attribute(node, "group", 1)
-    aligned = groups == 1 or (dims[1] % QUAD == 0 and dims[0] // groups % QUAD == 0)
-    require(layer.kind is CONV or aligned, f"{groups} quantized groups of {dims[1]} channels: no multiple of {QUAD}")
     window = window_of(node, (dims[2], dims[3]))
     channels = context.shape(node.input[0])[1].known
     require(channels == dims[1] * groups, f"its input has {channels} channels, the weight takes {dims[1] * groups}")
@@ -90,7 +87,8 @@ def _emit_qconv(fused: FusedOp, writer: ProgramWriter) -> None:
     op = fused.op
     x, weight, scales = writer.tensor(op.inputs[0]), writer.weight(op.weight), writer.weight(op.scales)
     bias, add = writer.optional_weight(op.bias), writer.optional_tensor(fused.add)
-    step = QConv(x, weight, scales, bias, op.window, op.groups, add, fused.act, fused.out)
+    operator = QConv if whole_quads(op.groups, writer.dims(op.weight)) else QGrouped
+    step = operator(x, weight, scales, bias, op.window, op.groups, add, fused.act, fused.out)
     writer.add(step, fused.output, fused.out)
 
 

@@ -1,4 +1,4 @@
-"""`conv` and `qconv`: convolutions of float32 and of quantized tensors; on rows, matrix products."""
+"""`conv`, `qconv` and `qgrouped`: convolutions of float32 and of quantized tensors; on rows, matrix products."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -94,9 +94,7 @@ class QConv(Instruction):
         weight = declared.weights[self.weight]
         weight.check_type(("s8",), f"w{self.weight}")
         outputs = _outputs(self, given, weight.dims)
-        if self.groups > 1:
-            quads = weight.dims[1] % QUAD == 0 and (outputs // self.groups) % QUAD == 0
-            require(quads, "groups of a quantized layer take and make a multiple of 4 channels")
+        self._check_groups(whole_quads(self.groups, weight.dims))
         require(self.out is not None or self.add is None, "nothing is added where float32 is made")
         check_scales_of(self.scales, outputs, declared)
         check_bias(self.bias, outputs, declared, ("s32",))
@@ -117,6 +115,9 @@ class QConv(Instruction):
         scales = operands.weights[self.scales]
         return requantized_accumulators(accumulators, x.quantized, scales, self.act, self.out, add)
 
+    def _check_groups(self, whole: bool) -> None:
+        require(whole, "groups of a qconv take and make a multiple of 4 channels; others are those of a qgrouped")
+
     @property
     def stock_exact(self) -> bool:
         return self.add is None and activation_of(self.act).clamp is not None
@@ -124,6 +125,22 @@ class QConv(Instruction):
     @property
     def stock_sums_floats(self) -> bool:
         return self.out is None or activation_of(self.act).clamp is None
+
+
+@dataclass(frozen=True)
+class QGrouped(QConv):
+    """A qconv whose groups do not all begin and end with a quad: depthwise, or of few channels each."""
+
+    NAME = "qgrouped"
+    SINCE = 3
+
+    def _check_groups(self, whole: bool) -> None:
+        require(not whole, "one group, and groups that take and make a multiple of 4 channels, are those of a qconv")
+
+
+def whole_quads(groups: int, dims: Sequence[int]) -> bool:
+    """Whether the groups of a convolution take and make whole quads. dims: of its weight."""
+    return groups == 1 or (dims[1] % QUAD == 0 and dims[0] // groups % QUAD == 0)
 
 
 def _with_kernel(weight: Float) -> Float:

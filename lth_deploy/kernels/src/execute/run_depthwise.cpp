@@ -62,7 +62,7 @@ class Layer {
       Range chunk{y, std::min(rows.end, end)};
       if (inside) {
         packed(image, planes, chunk, {0, plain_columns_.first}, worker);
-        in_place(image, planes, chunk, plain_columns_);
+        in_place(image, planes, chunk, plain_columns_, worker);
         packed(image, planes, chunk, {plain_columns_.end, call_.out_w}, worker);
       } else {
         if (y < plain_rows_.first) chunk.end = std::min(chunk.end, plain_rows_.first);
@@ -118,21 +118,21 @@ class Layer {
     if (row_cells > 0) p.rows = p.tile + plane_cells * static_cast<size_t>(p.n_channels);
     call_.isa->pack_tile(p);
     for (int k = 0; k < p.n_channels; ++k) {
-      multiply(image, planes.first + k, rows, columns_out, p.tile + static_cast<size_t>(k) * plane_cells, p.pitch);
+      multiply(image, planes.first + k, rows, columns_out, p.tile + static_cast<size_t>(k) * plane_cells, p.pitch, worker);
     }
   }
 
-  void in_place(int image, Range planes, Range rows, Range columns_out) const {
+  void in_place(int image, Range planes, Range rows, Range columns_out, Worker& worker) const {
     if (rows.size() == 0 || columns_out.size() == 0) return;
     const size_t line = static_cast<size_t>(call_.map.rows[rows.first * window_.sh].source) * call_.map.source_w +
                         call_.map.columns[columns_out.first * window_.sw].source;
     for (int c = planes.first; c < planes.end; ++c) {
       multiply(image, c, rows, columns_out, source(image) + static_cast<size_t>(c) * call_.source.channel + line * line_cells_,
-               call_.map.source_w);
+               call_.map.source_w, worker);
     }
   }
 
-  void multiply(int image, int plane, Range rows, Range columns_out, const uint32_t* from, int pitch) const {
+  void multiply(int image, int plane, Range rows, Range columns_out, const uint32_t* from, int pitch, Worker& worker) const {
     const DepthwiseWeights& weights = call_.conv->depthwise;
     DepthwisePlane a;
     a.source = from;
@@ -144,16 +144,38 @@ class Layer {
     a.out_pitch = call_.out_w;
     a.finish = call_.finish;
     const size_t line = (static_cast<size_t>(rows.first) * call_.out_w + columns_out.first) * line_cells_;
+    if (call_.requantize != nullptr) return multiply_cells(image, plane, line, a, worker);
     for (int k = 0; k < weights.multiplier; ++k) {
       const size_t made = static_cast<size_t>(plane) * weights.multiplier + k;
-      a.weight = weights.value.data() + made * weights.plane_values(window_);
+      a.weight = weights.value.data() + made * weights.plane_values;
       a.bias = call_.bias + made;
-      a.out = call_.out.first + static_cast<size_t>(image) * call_.out.image + made * call_.out.channel + line;
-      if (call_.add.first != nullptr) {
-        a.add = call_.add.first + static_cast<size_t>(image) * call_.add.image + made * call_.add.channel + line;
-      }
+      place(image, made, line, a);
       call_.isa->depthwise(a);
     }
+  }
+
+  // Plane `made` of the output and of the residual, from line `line` on.
+  void place(int image, size_t made, size_t line, DepthwisePlane& a) const {
+    a.out = call_.out.first + static_cast<size_t>(image) * call_.out.image + made * call_.out.channel + line;
+    if (call_.add.first != nullptr) {
+      a.add = call_.add.first + static_cast<size_t>(image) * call_.add.image + made * call_.add.channel + line;
+    }
+  }
+
+  void multiply_cells(int image, int cell, size_t line, DepthwisePlane& a, Worker& worker) const {
+    const DepthwiseWeights& weights = call_.conv->depthwise;
+    Requantize requantize = *call_.requantize;
+    requantize.multiplier += 4 * cell;
+    a.requantize = &requantize;
+    a.weight = weights.value.data() + static_cast<size_t>(cell) * weights.plane_values;
+    a.bias = call_.bias + 4 * cell;
+    a.channels = std::min(4, call_.conv->out_channels - 4 * cell);
+    a.out_channel = call_.out.channel;
+    place(image, static_cast<size_t>(requantize.to_floats ? 4 * cell : cell), line, a);
+    a.rows_together = weights.rows_together;
+    const size_t lines = 4 * static_cast<size_t>(depthwise_groups(weights, window_)) * columns(a.tw);
+    a.columns = static_cast<uint32_t*>(worker.accumulators.at_least(lines * line_cells_ * 4));
+    call_.isa->int8->depthwise(a);
   }
 
   // Activations that take more registers than the accumulators leave free.

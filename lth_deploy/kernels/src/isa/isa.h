@@ -155,6 +155,7 @@ struct DepthwisePlane {
   const Requantize* requantize = nullptr;  // of cells
   size_t out_channel = 0;                  // of cells that become float32: cells from one channel to the next
   int channels = 0;                        // ... and channels that exist
+  int rows_together = 1;                   // of cells: output rows that share transposed columns
   uint32_t* columns = nullptr;             // of cells: memory for a row of transposed columns
 };
 
@@ -182,6 +183,7 @@ struct Int8Kernels {
   RowsFn (*single)(int family, int th, int tw);  // as those of Isa
   RowsFn (*pair)(int family, int tw);
   Tuning single_tuning, pair_tuning;
+  void (*depthwise)(const DepthwisePlane&);
   int byte_shift;  // subtracted from every activation: 128 where the instructions take signed bytes only
 };
 

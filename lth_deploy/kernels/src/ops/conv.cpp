@@ -1,5 +1,6 @@
 // conv TENSOR WEIGHT BIAS kernel= stride= pads= dilation= groups= [add=TENSOR] act=
 // qconv TENSOR WEIGHT SCALES BIAS kernel= stride= pads= dilation= groups= [add=TENSOR] act= out=
+// qgrouped: a qconv whose groups do not all begin with a cell
 #include <algorithm>
 
 #include "execute/layer_call.h"
@@ -51,8 +52,10 @@ void check(const Fields& line, const Program& program, Instr& instr) {
 void check_quantized(const Fields& line, const Program& program, Instr& instr) {
   check(line, program, instr);
   const int in = program.instrs[instr.args[0]].channels;
-  if (instr.groups > 1 && !(whole_cells(in / instr.groups) && whole_cells(instr.channels / instr.groups))) {
-    line.fail("groups of a quantized convolution take and make a multiple of 4 channels");
+  const bool whole = instr.groups == 1 || (whole_cells(in / instr.groups) && whole_cells(instr.channels / instr.groups));
+  if (whole != (instr.op == Op::kQConv)) {
+    line.fail(whole ? "one group, and groups that take and make a multiple of 4 channels, are those of a qconv"
+                    : "groups of a qconv take and make a multiple of 4 channels; others are those of a qgrouped");
   }
   if (!instr.quantized && instr.add >= 0) line.fail("nothing is added where float32 is made");
 }
@@ -112,8 +115,15 @@ constexpr OpDef qconv() {
   return op;
 }
 
+constexpr OpDef qgrouped() {
+  OpDef op = qconv();
+  op.name = "qgrouped";
+  op.since = 3;
+  return op;
+}
+
 }  // namespace
 
-extern constexpr OpDef kConvOp = conv(), kQConvOp = qconv();
+extern constexpr OpDef kConvOp = conv(), kQConvOp = qconv(), kQGroupedOp = qgrouped();
 
 }  // namespace lth

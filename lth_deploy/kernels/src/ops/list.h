@@ -24,6 +24,7 @@
   X(Slice)             \
   X(Quantize)          \
   X(QConv)             \
+  X(QGrouped)          \
   X(QConvTranspose)    \
   X(QAdd)              \
   X(Requantize)        \

@@ -11,7 +11,7 @@ constexpr int kCellChannels = 4;
 
 // Of each row, what its accumulator starts with: the bias, less what `shift` in every activation adds. It wraps around.
 std::vector<uint32_t> folded_bias(const Weight& weight, const Weight* bias, int shift) {
-  std::vector<uint32_t> full(weight.dims[0] + 1, 0);
+  std::vector<uint32_t> full(weight.dims[0] + kCellChannels, 0);
   size_t per_row = 1;
   for (size_t i = 1; i < weight.dims.size(); ++i) per_row *= static_cast<size_t>(weight.dims[i]);
   for (size_t i = 0; bias != nullptr && i < bias->position.size(); ++i) {

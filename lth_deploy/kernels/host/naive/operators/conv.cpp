@@ -1,4 +1,4 @@
-// conv and qconv
+// conv, qconv and qgrouped
 #include <algorithm>
 
 #include "../layer.h"
@@ -53,6 +53,7 @@ void run_quantized(NaiveRun& run, const Instr& instr, NaiveTensor& out) {
 
 }  // namespace
 
-extern constexpr NaiveOp kNaiveConv{naive_window_shape, run}, kNaiveQConv{naive_window_shape, run_quantized};
+extern constexpr NaiveOp kNaiveConv{naive_window_shape, run}, kNaiveQConv{naive_window_shape, run_quantized},
+    kNaiveQGrouped{naive_window_shape, run_quantized};
 
 }  // namespace lth

@@ -28,13 +28,13 @@ inline __attribute__((always_inline)) F real_of(const float* sums) {
   return __builtin_convertvector(load_cells(sums), F);
 }
 
-// One line of the accumulators of four rows, `second` cells from one to the next, as steps of the result.
+// One line of the accumulators of four rows as steps of the result.
 template <bool ADD, bool ACT>
-inline __attribute__((always_inline)) I finished(const float* sums, size_t second, const F (&m)[4], const Requantize& q,
-                                                 const uint32_t* add, B low, B high) {
+inline __attribute__((always_inline)) I finished(const I (&sums)[4], const F (&m)[4], const Requantize& q, const uint32_t* add,
+                                                 B low, B high) {
   F v[4];
 #pragma GCC unroll 4
-  for (int k = 0; k < 4; ++k) v[k] = real_of(sums + k * second) * m[k];
+  for (int k = 0; k < 4; ++k) v[k] = __builtin_convertvector(sums[k], F) * m[k];
   if (ADD) {
     const I cells = load_cells(add);
     const F scale = broadcast(q.add_scale), offset = broadcast(q.offset);
@@ -49,6 +49,14 @@ inline __attribute__((always_inline)) I finished(const float* sums, size_t secon
     for (int k = 0; k < 4; ++k) v[k] = activate(v[k], q.finish) * to_steps;
   }
   return between(join(v[0], v[1], v[2], v[3], q.zero_point), low, high);
+}
+
+// The same of accumulators that lie in memory, `second` cells from one row to the next.
+template <bool ADD, bool ACT>
+inline __attribute__((always_inline)) I finished(const float* sums, size_t second, const F (&m)[4], const Requantize& q,
+                                                 const uint32_t* add, B low, B high) {
+  const I rows[4] = {load_cells(sums), load_cells(sums + second), load_cells(sums + 2 * second), load_cells(sums + 3 * second)};
+  return finished<ADD, ACT>(rows, m, q, add, low, high);
 }
 
 template <bool ADD, bool ACT>

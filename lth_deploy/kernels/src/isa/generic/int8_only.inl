@@ -17,10 +17,11 @@ namespace {
 #include "isa/generic/conv_rows.inl"
 #include "isa/generic/int8_vectors.inl"
 #include "isa/generic/int8_epilogue.inl"
+#include "isa/generic/depthwise/quantized.inl"
 #include "isa/generic/tile_dispatch.inl"
 
 constexpr Int8Kernels kInt8Kernels = {LTH_ISA_NAME,         single_kernel<Int8>,    pair_kernel<Int8>,
-                                      LTH_INT8_TUNING, LTH_INT8_PAIR_TUNING, kByteShift};
+                                      LTH_INT8_TUNING, LTH_INT8_PAIR_TUNING, depthwise_quantized, kByteShift};
 
 }  // namespace
 }  // namespace lth

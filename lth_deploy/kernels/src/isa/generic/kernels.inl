@@ -23,15 +23,16 @@ namespace {
 #include "isa/generic/bilinear.inl"
 #include "isa/generic/int8_vectors.inl"
 #include "isa/generic/int8_epilogue.inl"
+#include "isa/generic/depthwise/quantized.inl"
 #include "isa/generic/int8_elementwise.inl"
 #include "isa/generic/byte_table.inl"
 #include "isa/generic/weighted_sum.inl"
-#include "isa/generic/depthwise.inl"
+#include "isa/generic/depthwise/floats.inl"
 #include "isa/generic/plane_sum.inl"
 #include "isa/generic/tile_dispatch.inl"
 
 constexpr Int8Kernels kInt8Kernels = {LTH_ISA_NAME,         single_kernel<Int8>,    pair_kernel<Int8>,
-                                      LTH_INT8_TUNING, LTH_INT8_PAIR_TUNING, kByteShift};
+                                      LTH_INT8_TUNING, LTH_INT8_PAIR_TUNING, depthwise_quantized, kByteShift};
 
 constexpr Isa kIsa = {
     LTH_ISA_NAME, kLanes,     LTH_MAX_ACC,    LTH_TILE_W,  LTH_MAX_RUN,  LTH_PAIR_ACC, single_kernel<Float32>,
