@@ -20,7 +20,8 @@ class Detector:
     build: makes it, with a submodule `backbone`. parts: names of groups of layers, and the submodule that each is; of
     submodules inside of each other the inner one counts. predictors: submodules whose outputs are the answer of the
     detector, logits and box deltas. prediction_blocks: submodules that hold one block for each feature level, whose
-    last layer is such a predictor. freeze: freezes the first stages of the backbone. published: the names that
+    last layer is such a predictor. only_in: the type of modules that predictors are looked for in; any by default.
+    freeze: freezes the first stages of the backbone. published: the names that
     torchvision has for weights of the whole detector, by backbone. published_without_epsilon: whether their norms were
     frozen ones, which add nothing to the variance.
     """
@@ -29,6 +30,7 @@ class Detector:
     parts: tuple[tuple[str, str], ...]
     predictors: tuple[str, ...] = ()
     prediction_blocks: tuple[str, ...] = ()
+    only_in: type[nn.Module] = nn.Module
     freeze: Callable[[nn.Module, int], None] = freeze_resnet
     published: Mapping[str, str] = field(default_factory=dict)
     published_without_epsilon: bool = False

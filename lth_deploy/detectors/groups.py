@@ -17,8 +17,11 @@ def _parts() -> Iterator[tuple[str, str]]:
     yield from sorted(parts, key=lambda part: part[1].count("."), reverse=True)
 
 
-def _predictor_paths() -> list[str]:
-    return list(dict.fromkeys(path for name in DETECTORS for path in DETECTORS.get(name).predictors))
+def _predictor_paths(model: nn.Module | None = None) -> list[str]:
+    """The predictors of every detector, or of those that a model may be."""
+    entries = [DETECTORS.get(name) for name in DETECTORS]
+    fitting = [entry for entry in entries if model is None or isinstance(model, entry.only_in)]
+    return list(dict.fromkeys(path for entry in fitting for path in entry.predictors))
 
 
 def part_of(name: str) -> str:
@@ -86,7 +89,7 @@ def layer_groups(model: nn.Module) -> dict[str, str]:
 
 
 def _predictors(model: nn.Module) -> Iterator[nn.Module]:
-    for path in _predictor_paths():
+    for path in _predictor_paths(model):
         yield from _below(model, path)
     for path in dict.fromkeys(path for name in DETECTORS for path in DETECTORS.get(name).prediction_blocks):
         blocks = _find(model, path)

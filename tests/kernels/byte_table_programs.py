@@ -31,7 +31,9 @@ def table_node(kind: str) -> RegionNode:
     outputs, inputs = list[Output](), []
     for number in range(CASES):
         source, made = _grid(rng), _grid(rng)
-        if number % 2:  # neither so coarse that all is one step, nor so fine that all is out of range
+        if number == 0:  # fine enough for functions that end at 0 and 1
+            source, made = Quantized(0.03125, 128), Quantized(0.00390625, 0)
+        elif number % 2:  # neither so coarse that all is one step, nor so fine that all is out of range
             made = Quantized(float(f"{source.scale * rng.uniform(0.3, 3):.9g}"), made.zero)
         x = len(steps)
         steps += [Quantize(number, source), Requantize(x, act, made), Dequantize(x + 1), Dequantize(x)]

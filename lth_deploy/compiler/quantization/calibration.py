@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lth_deploy.arrays import Feeds
+from lth_deploy.compiler.model.ort_session import run
 from lth_deploy.engine_messages import log_severity
 from lth_deploy.errors import DataError, MissingExtraError
 from lth_deploy.progress import progress
@@ -50,6 +49,7 @@ class Screened:
         options.intra_op_num_threads = 1
         options.log_severity_level = log_severity()
         self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        self._outputs = [output.name for output in self._session.get_outputs()]
         self._feeds, self._step = feeds, step
         self.used = 0
         self.skipped = 0
@@ -57,7 +57,7 @@ class Screened:
     def __iter__(self) -> Iterator[Feeds]:
         for feeds in self._feeds:
             self._step()
-            if all(np.asarray(output).size for output in self._session.run(None, feeds)):
+            if all(output.size for output in run(self._session, self._outputs, feeds).values()):
                 self.used += 1
                 yield feeds
             else:

@@ -93,4 +93,4 @@ def _resized(image: Tensor, size: tuple[int, int]) -> Tensor:
     return nn.functional.interpolate(image[None], size=size, mode="bilinear", align_corners=False)[0]
 
 
-DETECTOR = Detector(build=classifier, parts=(("backbone", "backbone"),), predictors=("fc",))
+DETECTOR = Detector(build=classifier, parts=(("backbone", "backbone"),), predictors=("fc",), only_in=Classifier)

@@ -14,7 +14,7 @@ from lth_deploy.compiler.artifact.half_weights import exact_half, speaks_half
 from lth_deploy.compiler.artifact.pack import pack
 from lth_deploy.compiler.artifact.packed_weight import stored_weights
 from lth_deploy.compiler.artifact.weight_layers import weight_layers
-from lth_deploy.compiler.importing.imported import import_model, normalize
+from lth_deploy.compiler.importing.imported import imported_silently, normalize
 from lth_deploy.compiler.importing.unpacked import unpack_model
 from lth_deploy.config.target import Target
 from lth_deploy.errors import ArtifactError
@@ -67,7 +67,7 @@ def largest(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def _imported(model: ModelProto) -> tuple[ModelProto, list[str]]:
-    imported = import_model(model, keep_inputs=True)
+    imported = imported_silently(model, keep_inputs=True, plain=False)
     return imported.normalized.proto, list(imported.notes)
 
 
