@@ -48,7 +48,9 @@ inline __attribute__((always_inline)) void store_depthwise(const DepthwisePlane&
   const Requantize& q = *a.requantize;
   const size_t at = (static_cast<size_t>(y) * a.out_pitch + x) * kLanes;
   if (q.to_floats) {
-    for (int k = 0; k < a.channels; ++k) {
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; ++k) {
+      if (k >= a.channels) break;
       const F v = __builtin_convertvector(sums[k], F) * broadcast(q.multiplier[k]);
       store_line(a.out + k * a.out_channel + at, activate(v, q.finish));
     }
