@@ -59,6 +59,11 @@ def same_shape(a: Float, b: Float) -> None:
         raise ValueError(f"the shapes {list(a.shape)} and {list(b.shape)} do not fit together")
 
 
+def rounded(value: Float, spread: Float) -> Tensor:
+    """The result of one operation whose operands being off changes it by `spread` at most, rounded once."""
+    return Tensor(value, spread + UNIT * (np.abs(value) + spread) + SMALLEST)
+
+
 def activated(x: Tensor, act: Act) -> Tensor:
     """The activation of a tensor: an error is stretched by the slope at most, and roundings are added."""
     entry, numbers = activation_of(act), rounded_numbers(act)

@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from lth_deploy.kernels.program.activations import check_act
 from lth_deploy.kernels.program.fields import Activated, ATensor, QuantizedOut
 from lth_deploy.kernels.program.instruction import Declarations, Instruction, Operands
-from lth_deploy.kernels.program.numerics.bounds import SMALLEST, UNIT, Tensor, activated, same_shape
+from lth_deploy.kernels.program.numerics.bounds import Tensor, activated, rounded, same_shape
 from lth_deploy.kernels.program.numerics.int8 import rescaled
 from lth_deploy.kernels.program.shared_rules import check_same_channels, checked_out
 from lth_deploy.kernels.program.values import NONE, TensorType
@@ -33,7 +31,7 @@ class Add(Instruction):
         a, b = operands.tensors[self.a], operands.tensors[self.b]
         same_shape(a.value, b.value)
         value, spread = a.value + b.value, a.bound + b.bound
-        return activated(Tensor(value, spread + UNIT * (np.abs(value) + spread) + SMALLEST), self.act)
+        return activated(rounded(value, spread), self.act)
 
     @property
     def stock_exact(self) -> bool:

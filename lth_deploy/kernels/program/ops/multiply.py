@@ -8,7 +8,7 @@ import numpy as np
 from lth_deploy.kernels.program.activations import check_act
 from lth_deploy.kernels.program.fields import Activated, ATensor
 from lth_deploy.kernels.program.instruction import Declarations, Instruction, Operands
-from lth_deploy.kernels.program.numerics.bounds import SMALLEST, UNIT, Tensor, activated, same_shape
+from lth_deploy.kernels.program.numerics.bounds import Tensor, activated, rounded, same_shape
 from lth_deploy.kernels.program.shared_rules import check_same_channels
 from lth_deploy.kernels.program.values import NONE, TensorType
 
@@ -36,7 +36,7 @@ class Multiply(Instruction):
         value = x.value * y.value
         # (x + a) (y + b) is x y + a y + b x + a b.
         spread = x.bound * np.abs(y.value) + y.bound * np.abs(x.value) + x.bound * y.bound
-        return activated(Tensor(value, spread + UNIT * (np.abs(value) + spread) + SMALLEST), self.act)
+        return activated(rounded(value, spread), self.act)
 
     @property
     def stock_exact(self) -> bool:
