@@ -1,7 +1,7 @@
 """The inner loops of compiled kernels, read off their disassembly: what a product costs, and what leaves registers."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from tests.cross import run_program
 
 _KERNEL = re.compile(r"^[0-9a-f]+ <(.*_r(?:ows|un)<.*)>:\n((?:.+\n)+)", re.M)
 _INSTRUCTION = re.compile(r"^ *([0-9a-f]+):\t(?:\{vex\} )?(\S+)(.*)$", re.M)
+_ALWAYS_LEAVE = {"jmp", "ret", "b", "br"}
 _TARGET = re.compile(r"\b([0-9a-f]+) <")
 
 
@@ -60,17 +61,34 @@ def _matches(pattern: re.Pattern[str] | None, instruction: str) -> bool:
 
 
 def _innermost(lines: Sequence[tuple[str, str, str]], machine: Machine) -> list[tuple[int, int]]:
-    """First and last line of each loop, a jump back, that holds no other."""
+    """First and last line of each loop, a jump back that its own start can reach, that holds no other."""
     at = {int(address, 16): number for number, (address, _, _) in enumerate(lines)}
-    loops = []
-    for end, (_, word, rest) in enumerate(lines):
-        target = _TARGET.search(rest) if word.startswith(machine.jumps) else None
-        start = at.get(int(target[1], 16), end) if target else end
-        if start < end:
-            loops.append((start, end))
+    jumps = {}
+    for number, (_, word, rest) in enumerate(lines):
+        jump = word.startswith(machine.jumps) or word in _ALWAYS_LEAVE
+        target = _TARGET.search(rest) if jump else None
+        if target:
+            jumps[number] = at.get(int(target[1], 16), len(lines))
+    loops = [(start, end) for end, start in jumps.items() if start < end and _reaches(start, end, lines, jumps)]
     return [
         one for one in loops if not any(one != other and one[0] <= other[0] < other[1] <= one[1] for other in loops)
     ]
+
+
+def _reaches(start: int, end: int, lines: Sequence[tuple[str, str, str]], jumps: Mapping[int, int]) -> bool:
+    """Whether a path from `start` to `end` stays between them: compilers jump back from rare code without a loop, too."""
+    seen: set[int] = set()
+    waiting = [start]
+    while waiting:
+        line = waiting.pop()
+        if line in seen or not start <= line <= end:
+            continue
+        seen.add(line)
+        if line in jumps:
+            waiting.append(jumps[line])
+        if lines[line][1] not in _ALWAYS_LEAVE:
+            waiting.append(line + 1)
+    return end in seen
 
 
 def spilling(kernels: dict[str, list[Loop]]) -> list[str]:
