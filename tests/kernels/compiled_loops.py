@@ -76,7 +76,7 @@ def _innermost(lines: Sequence[tuple[str, str, str]], machine: Machine) -> list[
 
 
 def _reaches(start: int, end: int, lines: Sequence[tuple[str, str, str]], jumps: Mapping[int, int]) -> bool:
-    """Whether a path from `start` to `end` stays between them: compilers jump back from rare code without a loop, too."""
+    """Whether a path from `start` to `end` stays between them: compilers jump back from rare code without a loop."""
     seen: set[int] = set()
     waiting = [start]
     while waiting:
