@@ -115,12 +115,16 @@ class Destination:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What is printed of an export: a table of its files, why layers are not packed, and its plain values for JSON."""
+    """What is printed of an export: a table of its files, why layers are not packed, and its plain values for JSON.
+
+    int8_macs: share of the multiplications in int8; None where there are none.
+    """
 
     heading: tuple[str, ...]
     rows: list[list[str]]
     reasons: Mapping[str, int]
     plain: dict[str, Any]
+    int8_macs: float | None
 
 
 def export(
@@ -185,6 +189,8 @@ def export(
     else:
         outcome = _export_run(run or Path(), level, chosen, destination, calibrate)
     print_table(outcome.heading, outcome.rows, to_stderr=as_json)
+    if outcome.int8_macs is not None:
+        print(f"in int8: {outcome.int8_macs:.1%} of the multiplications by weights", file=sys.stderr)
     if outcome.reasons:
         from lth_deploy.compiler.model.grouped_reasons import in_words
 
@@ -205,7 +211,8 @@ def _export_onnx(path: Path, job: "OnnxJob", target: "Target", to: Destination, 
     files = (("original", made.dense, made.dense_bytes, made.dense_ap), ("export", made.artifact, made.bytes, made.ap))
     rows = [_row(name, file, size, made.dense_bytes, ap) for name, file, size, ap in files]
     plain = {"artifact": str(made.artifact), "dense": str(made.dense), "bytes": made.bytes, "ap": made.ap}
-    return Outcome(HEADING, rows, made.not_packed, plain)
+    plain["int8_macs"] = made.int8_macs
+    return Outcome(HEADING, rows, made.not_packed, plain, made.int8_macs)
 
 
 def _export_run(run: Path, level: str, target: "Target", to: Destination, calibrate: Path | None) -> Outcome:
@@ -222,7 +229,7 @@ def _export_run(run: Path, level: str, target: "Target", to: Destination, calibr
         for name, file, size, gate in files
     ]
     # A float artifact is scored on a part of the images.
-    return Outcome((*HEADING, "val images"), rows, made.gate.not_packed, made.as_dict())
+    return Outcome((*HEADING, "val images"), rows, made.gate.not_packed, made.as_dict(), made.gate.int8_macs)
 
 
 def _row(name: str, file: Path, size: int, dense: int, ap: float | None) -> list[str]:

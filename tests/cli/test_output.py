@@ -196,3 +196,16 @@ def test_a_run_shows_what_was_asked_and_reached_by_part_and_says_what_is_next(cl
     run = json.loads(seen.out)["run"]
     assert run["parameters"] == {"total": 1000, "prunable": 700}
     assert run["trials"][0]["parts"] == parts
+
+
+def test_an_int8_export_says_which_share_of_the_multiplications_is_int8(cli: Cli, tmp_path: Path) -> None:
+    pytest.importorskip("sympy", reason="the int8 extra is not installed")
+    save_tiny(tmp_path / "tiny.onnx", zeros=0.8)
+    data, images = save_data(tmp_path / "data")
+    options = ["--values", "int8", "--calibrate", images, "--data", data, "--images", images]
+    outcome = cli("export", "--onnx", tmp_path / "tiny.onnx", "--decoder", save_decoder(tmp_path), *options, "--json")
+    assert "in int8: 100.0% of the multiplications by weights" in outcome.err
+    assert json.loads(outcome.out)["int8_macs"] == 1.0
+    floats = cli("export", "--onnx", tmp_path / "tiny.onnx", "--out", tmp_path / "floats", "--json")
+    assert "in int8" not in floats.err
+    assert json.loads(floats.out)["int8_macs"] is None

@@ -42,6 +42,7 @@ def prepare(folder: Path) -> None:
         "removed_channels": {layers[1]: [1, 9]},
         "measured": {"cpu": "x", "times": {"whole": [1.0, 2.0]}},
         "quantization": {"method": "entropy", "images": 5, "errors": {layers[0]: 0.1}, "kept_float": {layers[2]: "x"}},
+        "int8_macs": 0.9,
         "control_sha256": "b" * 64,
     }
     write_metadata(model, ArtifactMetadata.model_validate(said))

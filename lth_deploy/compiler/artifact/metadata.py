@@ -72,7 +72,8 @@ class ArtifactMetadata(_Part):
     rest: milliseconds of all that is no predicted layer, on one thread, with the kernel library and without; None when
     nobody profiled the model. rest_by_operator: the latter for the ONNX operators that take most of it.
     removed_channels: weight name to output channels that were dead and left out, and how many there were before.
-    measured, quantization: see there.
+    measured, quantization: see there. int8_macs: share of the multiplications of one inference by weights of layers
+    whose weight is int8; None where no weight is, or nobody counted.
     control_sha256: digest of the dense control that the artifact is compared with.
     """
 
@@ -99,6 +100,7 @@ class ArtifactMetadata(_Part):
     removed_channels: dict[Name, tuple[Channels, Channels]] = {}
     measured: Measured | None = None
     quantization: Quantization | None = None
+    int8_macs: Annotated[float, Field(ge=0, le=1)] | None = None
     control_sha256: Name | None = None
 
 

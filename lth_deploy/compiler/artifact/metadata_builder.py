@@ -8,12 +8,16 @@ from pydantic import ValidationError
 
 from lth_deploy.compiler.artifact.metadata import MAX_NAME, ArtifactMetadata, Measured, Quantization
 from lth_deploy.compiler.artifact.pack import LayerReport
+from lth_deploy.element_types import short_name
 from lth_deploy.errors import ArtifactError
 
 V = TypeVar("V")
 
 _DECIMALS = 4
-"""Of predicted milliseconds."""
+"""Of predicted milliseconds and of shares."""
+
+INT8 = short_name("int8")
+"""What reports call the type of quantized weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +40,14 @@ class PassResults:
     outside_ms: Mapping[str, float] = field(default_factory=dict)
     quantization: Quantization | None = None
     removed_channels: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def int8_macs(self) -> float | None:
+        """Share of the multiplications by weights whose weight is int8; None where none is, or nobody counted."""
+        macs = {layer.name: layer.elements * self.positions.get(layer.name, 0) for layer in self.layers}
+        whole = sum(macs.values())
+        int8 = [layer.name for layer in self.layers if layer.value_type == INT8]
+        return sum(macs[name] for name in int8) / whole if whole and int8 else None
 
 
 @dataclass(frozen=True)
@@ -65,6 +77,7 @@ class MetadataBuilder:
             rest=found.unpredicted_ms,
             rest_by_operator={name: round(ms, _DECIMALS) for name, ms in found.outside_ms.items()},
             quantization=found.quantization,
+            int8_macs=None if found.int8_macs is None else round(found.int8_macs, _DECIMALS),
             removed_channels=_together(self.base.removed_channels, _named(found.removed_channels)),
             sparsity=self.base.sparsity if sparsity is None else sparsity,
             control_sha256=control_sha256 or self.base.control_sha256,
@@ -86,6 +99,7 @@ class MetadataBuilder:
             "rest",
             "rest_by_operator",
             "measured",
+            "int8_macs",
         )
         unset = {name: getattr(nothing, name) for name in (*names, "quantization")}
         return with_changes(self._with_sizes(), format="dense", values="fp32", **unset)

@@ -47,6 +47,7 @@ class ExportResult:
             "dense_ap": self.dense_gate.file_ap,
             "unreached_regions": list(self.gate.unreached),
             "not_packed": dict(self.gate.not_packed),
+            "int8_macs": self.gate.int8_macs,
         }
 
 
@@ -115,8 +116,9 @@ def _written(source: "TrialSource", file: Path) -> GateResult:
     gated = export_source(source, file)
     size, parity = file.stat().st_size, gated.parity.parity.describe()
     log.info("%s as %s: %.2f MB, %s", source.trial.name, source.target.format, size / 1e6, parity)
-    reasons = not_packed(gated.written.compiled.results.layers)
-    return replace(gated.parity, unreached=gated.unreached, not_packed=reasons)
+    results = gated.written.compiled.results
+    reasons = not_packed(results.layers)
+    return replace(gated.parity, unreached=gated.unreached, not_packed=reasons, int8_macs=results.int8_macs)
 
 
 def _dense_target(target: Target) -> Target:

@@ -20,7 +20,8 @@ class OnnxExport:
     relative difference of a raw output from the original with the same weights. kernel_deviation: the same of the
     regions' outputs, computed by the kernel library; None without regions or library. unreached_regions: those that no
     input of the gate reached, of which nothing is known. ap, dense_ap: box AP; None where there is no data.
-    losses: zeros and error of each layer that was reconstructed.
+    losses: zeros and error of each layer that was reconstructed. int8_macs: share of the multiplications whose weight
+    is int8; None where none is.
     """
 
     artifact: Path
@@ -37,6 +38,7 @@ class OnnxExport:
     dense_ap: float | None
     layers: "tuple[LayerReport, ...]"
     losses: "dict[str, LayerLoss]"
+    int8_macs: float | None = None
 
     @property
     def not_packed(self) -> dict[str, int]:
@@ -71,6 +73,7 @@ class OnnxExport:
             dense_ap=None if accuracy is None else accuracy.reference["bbox"]["AP"],
             layers=tuple(written.compiled.results.layers),
             losses=dict(source.losses),
+            int8_macs=written.compiled.results.int8_macs,
         )
 
     @classmethod

@@ -33,7 +33,7 @@ class GateResult:
     """What was compared: matched detections, and AP of the torch model and of the file on the same images.
 
     unreached: regions that no image brought anything to, of which nothing is known. not_packed: layers that are stored
-    in full, counted for each reason.
+    in full, counted for each reason. int8_macs: share of the multiplications whose weight is int8; None where none is.
     """
 
     parity: ParityReport
@@ -42,6 +42,7 @@ class GateResult:
     images: int
     unreached: tuple[str, ...] = ()
     not_packed: Mapping[str, int] = field(default_factory=dict)
+    int8_macs: float | None = None
 
 
 def hold_detections(

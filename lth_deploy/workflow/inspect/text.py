@@ -26,6 +26,8 @@ def facts(report: InspectReport) -> list[tuple[str, str]]:
         lines.append(("classes", ", ".join(c.name for c in metadata.classes[:12]) or "none named"))
         if (int8 := metadata.quantization) is not None:
             lines.append(("int8", f"{int8.method} over {int8.images} images; {len(int8.errors)} weights"))
+        if metadata.int8_macs is not None:
+            lines.append(("int8 MACs", f"{metadata.int8_macs:.1%} of the multiplications by weights"))
         if metadata.removed_channels:
             gone, whole = (sum(counts) for counts in zip(*metadata.removed_channels.values(), strict=True))
             lines.append(("channels removed", f"{gone:,} of {whole:,} in {len(metadata.removed_channels)} layers"))

@@ -1,5 +1,6 @@
 """`export --values int8`: what is quantized and what stays float, what is reported of it, and its gates."""
 
+import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -114,6 +115,24 @@ def test_layers_that_stay_float_are_float_in_the_stock_runtime_too(
     floats = sum(counts[name] for name in ("Conv", "FusedConv", "MatMul", "Gemm", "FusedMatMul"))
     assert (counts["QLinearConv"], floats) == ((1, 1) if kept != "head.weight" else (2, 1))
     assert any("stays float" in note for note in inspect_artifact(made.artifact).notes)
+
+
+def test_the_share_of_multiplications_in_int8_is_in_the_export_its_metadata_and_inspect(
+    source: Path, job: OnnxJob, tmp_path: Path
+) -> None:
+    made = export_onnx(source, job, target=Target(values="int8", keep_float=["first.*"]))
+    # The first image has 72 x 60 pixels, and both convolutions take every second one.
+    first, second, head = 36 * 30 * (16 * 3 * 9), 18 * 15 * (32 * 16 * 9), 32 * 2
+    share = (second + head) / (first + second + head)
+    assert made.int8_macs == pytest.approx(share)
+    assert json.loads(made.report.read_text())["int8_macs"] == pytest.approx(share)
+    metadata, dense = (read_metadata(load_model(file)) for file in (made.artifact, made.dense))
+    assert metadata is not None
+    assert dense is not None
+    assert (metadata.int8_macs, dense.int8_macs) == (round(share, 4), None)
+    assert ("int8 MACs", "72.7% of the multiplications by weights") in facts(inspect_artifact(made.artifact))
+    floats = export_onnx(source, replace(job, calibrate=None), target=Target(), out=tmp_path / "floats")
+    assert floats.int8_macs is None
 
 
 def test_a_pattern_that_matches_nothing_is_refused(source: Path, job: OnnxJob) -> None:
