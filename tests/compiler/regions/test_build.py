@@ -9,6 +9,8 @@ from lth_deploy.compiler.artifact.inline_regions import is_region
 from lth_deploy.compiler.artifact.weight_layers import weight_layers
 from lth_deploy.compiler.importing.unpacked import unpack_model
 from lth_deploy.compiler.model.save import to_bytes
+from lth_deploy.compiler.regions.analysis.infer_shapes import infer
+from lth_deploy.compiler.regions.operators import SHAPE_RULES
 from lth_deploy.kernels.program.text import text
 from tests.compiler.regions.region_graphs import Graph, assert_same, noise, regions_of
 
@@ -360,6 +362,33 @@ def test_a_doubling_needs_a_tensor_of_that_plane(how: str) -> None:
         packed, built, plan = regions_of(g.model({"x": (1, 8, *sides)}, ["a", "y"]))
         assert len(plan.regions) == (1 if padded else 2)
         assert_same(packed, built, {"x": noise(1, 8, 12, 10)})
+
+
+def test_a_concat_says_that_a_doubled_plane_is_the_one_that_was_halved() -> None:
+    """With open sizes: the graph fails on those of which this is not so."""
+    how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    g = Graph()
+    g.conv("x", "a", (8, 16), stride=2)
+    g.conv("a", "b", (16, 16), stride=2)
+    g.conv("b", "c", (16, 16), stride=2)
+    scales = g.constant("scales", [1, 1, 2, 2], np.float32)
+    middle = g.op("Concat", [g.op("Resize", ["c", "", scales], "c2", **how), "b"], "middle", axis=1)
+    g.conv(middle, "d", (32, 16))
+    # The plane of the first Concat is known by its second input, and so is that of the second one.
+    fine = g.op("Concat", [g.op("Resize", ["d", "", scales], "d2", **how), "a"], "fine", axis=1)
+    g.conv(fine, "y", (32, 8))
+    packed, built, plan = regions_of(g.model({"x": (1, 8, "h", "w")}, ["y"]))
+    assert len(plan.regions) == 1
+    for sides in ((16, 24), (40, 8)):
+        assert_same(packed, built, {"x": noise(1, 8, *sides)})
+
+
+def test_a_concat_of_planes_that_differ_says_nothing() -> None:
+    g = Graph()
+    g.op("Concat", [g.conv("x", "a", (8, 16)), g.conv("z", "b", (8, 16))], "c", axis=1)
+    shapes = {"x": (1, 8, 12, 12), "z": (1, 8, 12, 10)}
+    info = infer(g.model(shapes, ["c"]).graph, {}, SHAPE_RULES)
+    assert not info.equal
 
 
 @pytest.mark.parametrize("how", ["half_pixel", "pytorch_half_pixel", "asymmetric"])

@@ -29,6 +29,11 @@ class Dim:
         """The size, when it depends on nothing."""
         return None if self.terms else self.constant
 
+    @property
+    def complexity(self) -> int:
+        """Orders sizes: what is known comes first, and twice a rounded half behind the whole."""
+        return sum(abs(factor) for _, factor in self.terms)
+
     def __add__(self, other: "Dim | int") -> "Dim":
         other = of(other)
         sums = dict(self.terms)

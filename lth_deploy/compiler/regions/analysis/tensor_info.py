@@ -19,12 +19,29 @@ SMALL = 64
 class TensorInfo:
     """What is known of the tensors of a graph; grows with `visit`.
 
-    shapes: by tensor name. values: elements of small integer tensors. constants: small tensors as arrays.
+    shapes: by tensor name. values: elements of small integer tensors. constants: small tensors as arrays. equal: for a
+    size a simpler one that is equal wherever the graph can be computed, since a Concat joins tensors of both.
     """
 
     shapes: dict[str, Shape] = field(default_factory=dict)
     values: dict[str, tuple[Dim, ...]] = field(default_factory=dict)
     constants: dict[str, np.ndarray[Any, Any]] = field(default_factory=dict)
+    equal: dict[Dim, Dim] = field(default_factory=dict)
+
+    def simplest(self, shape: Shape) -> Shape:
+        """The shape with the simplest of all sizes that are equal, so that shapes can be compared."""
+        return tuple(map(self._simplest, shape))
+
+    def _simplest(self, size: Dim) -> Dim:
+        while size in self.equal:
+            size = self.equal[size]
+        return size
+
+    def equate(self, a: Dim, b: Dim) -> None:
+        """Note that two sizes are equal wherever the graph can be computed."""
+        a, b = sorted((self._simplest(a), self._simplest(b)), key=lambda size: size.complexity)
+        if a != b and b.known is None:
+            self.equal[b] = a
 
     def planes(self, name: str, channels: int | None = None) -> Shape:
         """Shape of a tensor that a layer says has rank 4; sizes nobody knows get names of their own."""

@@ -27,7 +27,7 @@ def _match(context: MatchContext, place: int, node: NodeProto) -> RegionOp:
     shapes = [context.shape(name) for name in node.input]
     ranks, first = {len(shape) for shape in shapes}, shapes[0]
     require(len(ranks) == 1 and attribute(node, "axis", 0) in (1, 1 - len(first)), "it does not join channels")
-    planes = {(shape[0], *shape[2:]) for shape in shapes}
+    planes = {context.info.simplest((shape[0], *shape[2:])) for shape in shapes}
     require(len(planes) == 1, "its inputs are not known to have one plane")
     return RegionOp(CONCAT, place, (node,), tuple(node.input), (node.output[0],), rows=ranks == {2})
 
@@ -38,7 +38,12 @@ def _shape(info: TensorInfo, node: NodeProto) -> list[Shape] | None:
     if first is None or any(part is None or len(part) != len(first) for part in parts):
         return None
     axis = attribute(node, "axis", 0) % len(first) if first else 0
-    made = list(first)
+    for part in parts:
+        for i, size in enumerate(part or ()):
+            if i != axis:
+                # Sizes that are not known to be equal may be all the same: on others it fails.
+                info.equate(first[i], size)
+    made = list(info.simplest(first))
     made[axis : axis + 1] = [sum((part[axis] for part in parts if part), of(0))]
     return [tuple(made)]
 

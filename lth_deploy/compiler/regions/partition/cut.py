@@ -100,8 +100,9 @@ def _only_shapes(readers: Sequence[NodeProto]) -> bool:
 
 
 def _same_plane(name: str, candidates: Sequence[str], info: TensorInfo) -> str | None:
-    wanted = info.shapes[name]
-    planes = ((other, info.shapes[other]) for other in candidates if len(info.shapes[other]) == len(wanted) == 4)
+    wanted = info.simplest(info.shapes[name])
+    shapes = ((other, info.simplest(info.shapes[other])) for other in candidates)
+    planes = ((other, shape) for other, shape in shapes if len(shape) == len(wanted) == 4)
     return next((other for other, shape in planes if (shape[0], *shape[2:]) == (wanted[0], *wanted[2:])), None)
 
 

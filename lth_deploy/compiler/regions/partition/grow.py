@@ -178,14 +178,14 @@ def _without_plane(region: list[RegionOp], info: TensorInfo) -> list[RegionOp]:
 
 def same_plane_tensors(op: RegionOp, region: Sequence[RegionOp], info: TensorInfo) -> list[str]:
     """Tensors of a region that are there before a resize and have the plane that it makes."""
-    wanted = info.shapes[op.outputs[0]]
+    wanted = _plane_of(info, op.outputs[0])
     earlier = [other for other in region if other.place < op.place]
     made = {name for other in region for name in other.outputs}
     loaded = [name for other in region for name in other.inputs if name not in made]
     names = dict.fromkeys([*loaded, *(name for other in earlier for name in other.outputs)])
-    return [name for name in names if _plane_of(info, name) == (wanted[0], *wanted[2:])]
+    return [name for name in names if _plane_of(info, name) == wanted]
 
 
 def _plane_of(info: TensorInfo, name: str) -> tuple[object, ...] | None:
     shape = info.shapes.get(name)
-    return None if shape is None or len(shape) != 4 else (shape[0], *shape[2:])
+    return None if shape is None or len(shape) != 4 else info.simplest((shape[0], *shape[2:]))
