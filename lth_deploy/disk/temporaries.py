@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from lth_deploy.disk.interrupts import deferred_interrupts
 from lth_deploy.disk.locks import is_same_file
 from lth_deploy.disk.refusals import disk_errors
 
@@ -118,13 +119,17 @@ def _is_own_scratch(folder: Path) -> bool:
 @contextlib.contextmanager
 def _held(prefix: str, parent: Path) -> Iterator[Path]:
     """A new folder that this process holds, deleted at the end."""
-    folder, descriptor = _make(prefix, parent)
+    made: tuple[Path, int] | None = None
     try:
-        yield folder
+        with deferred_interrupts():
+            made = _make(prefix, parent)
+        yield made[0]
     finally:
-        # A disk that refuses the write may refuse this too, which must not hide the first fault.
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(descriptor)
+        if made is not None:
+            with deferred_interrupts():
+                # A disk that refuses the write may refuse this too, which must not hide the first fault.
+                shutil.rmtree(made[0], ignore_errors=True)
+                os.close(made[1])
 
 
 def _make(prefix: str, parent: Path) -> tuple[Path, int]:
