@@ -13,6 +13,11 @@ def feature_inputs(node: NodeProto) -> list[str]:
     places = traits_of(node.op_type).feature_inputs
     if places is not None:
         return [node.input[place] for place in places if place < len(node.input) and node.input[place]]
+    return all_inputs(node)
+
+
+def all_inputs(node: NodeProto) -> list[str]:
+    """The inputs of a node, and what its inner graphs read."""
     captured = [name for graph in inner_graphs(node) for inner in all_nodes(graph) for name in inner.input]
     return [name for name in (*node.input, *captured) if name]
 

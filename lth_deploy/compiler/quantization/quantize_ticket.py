@@ -79,7 +79,7 @@ def quantize(
     named = model.edited(lambda copy: name_nodes(copy.graph))
     kept = _kept_by_name(named.proto, target.keep_float)
     if learned is None and target.transformer_decoder == "float":
-        kept = _transformer_decoder(named.proto) | kept
+        kept = decoder_weights(named.proto) | kept
     if learned:
         names = [layer.name for layer in weight_layers(named.proto)]
         kept |= {name: "float in training" for name in names if name.removesuffix(".weight") not in learned.layers}
@@ -103,7 +103,8 @@ def _kept_by_name(model: ModelProto, patterns: Sequence[str]) -> dict[str, str]:
     return kept
 
 
-def _transformer_decoder(model: ModelProto) -> dict[str, str]:
+def decoder_weights(model: ModelProto) -> dict[str, str]:
+    """The weights of a transformer that ends a model, with the reason why they stay float."""
     layers = {node.output[0]: node.input[1] for node in trunk_of(model).layers}
     return {layers[name]: DECODER for name in transformer_decoder(model.graph, layers.keys())}
 

@@ -72,6 +72,31 @@ def test_a_decoder_is_attention_that_no_convolution_follows() -> None:
     assert found == {"decoder.q", "decoder.k", "decoder.out", "y"}
 
 
+def test_scores_that_choose_the_queries_of_a_decoder_belong_to_it() -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"]),
+        helper.make_node("MatMul", ["a", "w"], ["memory"]),
+        helper.make_node("MatMul", ["memory", "w"], ["scores"]),
+        helper.make_node("TopK", ["scores", "k"], ["best", "places"]),
+        helper.make_node("Gather", ["memory", "places"], ["queries"]),
+        *attention("queries", "decoder"),
+    ]
+    made = graph(nodes, ("w",))
+    found = transformer_decoder(made, layers_of(made))
+    assert found == {"memory", "scores", "decoder.q", "decoder.k", "decoder.out"}
+
+
+def test_a_layer_that_reads_the_largest_scores_of_a_decoder_belongs_to_it() -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"]),
+        *attention("a", "decoder"),
+        helper.make_node("TopK", ["decoder.out", "k"], ["best", "places"]),
+        helper.make_node("MatMul", ["best", "w"], ["quality"]),
+    ]
+    made = graph(nodes, ("w",))
+    assert "quality" in transformer_decoder(made, layers_of(made))
+
+
 def test_without_attention_matrix_products_are_no_decoder() -> None:
     nodes = [helper.make_node("Conv", ["x", "w"], ["a"]), helper.make_node("Gemm", ["a", "w"], ["y"])]
     made = graph(nodes, ("w",))

@@ -94,3 +94,38 @@ def test_the_model_is_left_alone() -> None:
     quantize(normalize(model), pictures(16), INT8)
     assert model.SerializeToString(deterministic=True) == before
     assert onnx.load_model_from_string(before).graph.node[0].op_type == "Conv"
+
+
+@pytest.mark.parametrize("method", ["mse", "minmax"])
+def test_the_bins_of_dfl_stay_as_they_are(method: str) -> None:
+    rng = np.random.default_rng(6)
+    bins = np.arange(16, dtype=np.float32).reshape(1, 16, 1, 1)
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"], "layer", pads=[1] * 4),
+        helper.make_node("Relu", ["a"], ["b"], "relu"),
+        helper.make_node("Conv", ["b", "sides"], ["c"], "predictor"),
+        helper.make_node("Reshape", ["c", "shape"], ["d"], "apart"),
+        helper.make_node("Softmax", ["d"], ["e"], "shares", axis=1),
+        helper.make_node("Conv", ["e", "bins"], ["y"], "dfl"),
+    ]
+    tensors = {
+        "w": rng.normal(0, 0.2, (8, 3, 3, 3)).astype(np.float32),
+        "sides": rng.normal(0, 0.5, (64, 8, 1, 1)).astype(np.float32),
+        "shape": np.array([1, 16, 4, 99]),
+        "bins": bins,
+    }
+    graph = helper.make_graph(
+        nodes,
+        "head",
+        [helper.make_tensor_value_info("x", 1, [1, 3, 9, 11])],
+        [helper.make_tensor_value_info("y", 1, [1, 1, 4, 99])],
+        [numpy_helper.from_array(values, name) for name, values in tensors.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    target = Target.model_validate({"values": "int8", "calibration": {"method": method}})
+    made = quantize(normalize(model), pictures(3), target)
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in made.model.proto.graph.initializer}
+    assert stored["w"].dtype == stored["sides"].dtype == np.int8
+    np.testing.assert_array_equal(stored["bins"], bins)
+    (fixed,) = [node for node in made.model.proto.graph.node if node.name == "dfl"]
+    assert list(fixed.input) == ["e", "bins"]
