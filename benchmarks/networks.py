@@ -105,10 +105,12 @@ def feeds_for(path: Path, size: int | tuple[int, int], seed: int) -> dict[str, n
     return {source.name: rng.standard_normal((1, 3, height, width)).astype(np.float32)}
 
 
-def prune_randomly(model: ModelProto, sparsity: float, structure: str, seed: int = 0) -> ModelProto:
+def prune_randomly(
+    model: ModelProto, sparsity: float, structure: str, seed: int = 0, keep_variance: bool = False
+) -> ModelProto:
     """A copy with this share of random zeros in each layer; the stem and layers of broken blocks stay dense.
 
-    structure: a name in STRUCTURES.
+    structure: a name in STRUCTURES. keep_variance: enlarge the other weights, so that activations do not vanish.
     """
     block = STRUCTURES[structure]
     pruned = ModelProto()
@@ -123,6 +125,8 @@ def prune_randomly(model: ModelProto, sparsity: float, structure: str, seed: int
         weight = np.moveaxis(numpy_helper.to_array(tensor), axes, (0, 1))
         rows = split_blocks(weight, block).copy()
         rows[rng.random(len(rows)) < sparsity] = 0
+        if keep_variance:
+            rows /= np.float32(np.sqrt(1 - sparsity))
         values = np.moveaxis(join_blocks(rows, weight.shape, block), (0, 1), axes)
         tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values), tensor.name))
     return pruned

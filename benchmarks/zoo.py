@@ -3,10 +3,11 @@
     python -m benchmarks.zoo --out benchmarks/results/zoo-CPU.json
 
 Weights are random, with the same share of zeros in every dense convolution (`single` in fp32, `in4` in INT8; depthwise
-layers stay dense), so that times are real and AP is not. Engines: ONNX Runtime in fp32 and INT8, and OpenVINO in fp32,
-bf16 where the processor has it, and INT8, with the file's fixed shape. In every round each candidate runs once and the
-order rotates; a ratio is the median over rounds of the other's time over ours in the same round. On a machine that does
-other work, --cpu-time counts the processor time of this process.
+layers stay dense), so that times are real and AP is not. Every engine gets the file as `export` normalizes it. Engines:
+ONNX Runtime in fp32 and INT8, and OpenVINO in fp32, bf16 where the processor has it, and INT8, with the file's fixed
+shape. In every round each candidate runs once and the order rotates; a ratio is the median over rounds of the other's
+time over ours in the same round. On a machine that does other work, --cpu-time counts the processor time of this
+process.
 
 A model is written to the result file as soon as it is measured, and is left out when the command is given again with
 the same file. --table prints a result file as Markdown.
@@ -30,6 +31,7 @@ from benchmarks.result_file import head, ratio
 from benchmarks.torso import Candidate, Files, largest_error, measure, opened, openvino_candidates, packed
 from benchmarks.zoo_models import ZOO, zoo_file
 from lth_deploy import inspect, storage
+from lth_deploy.compiler.importing.imported import normalize
 from lth_deploy.compiler.quantization.ort_static import quantize_dense
 from lth_deploy.config.target import Target
 from lth_deploy.measure.machine import describe_machine
@@ -94,7 +96,9 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def measured(name: str, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Times of the dense engines, and a row for each artifact."""
-    dense = zoo_file(name, folder)
+    dense = folder / f"{name}-normalized.onnx"
+    if not dense.is_file():
+        onnx.save(normalize(onnx.load(str(zoo_file(name, folder)))).proto, str(dense))
     size = ZOO[name].size
     feeds = [feeds_for(dense, size, seed) for seed in range(5)]
     quantized = folder / f"{name}-int8.onnx"
@@ -126,7 +130,8 @@ def artifact(name: str, values: str, level: float, feeds: list[dict[str, Any]], 
     structure = STRUCTURES[values]
     source = folder / f"{name}-{level}-{structure}.onnx"
     if not source.is_file():
-        onnx.save(prune_randomly(onnx.load(str(folder / f"{name}.onnx")), level, structure), str(source))
+        dense = onnx.load(str(folder / f"{name}-normalized.onnx"))
+        onnx.save(prune_randomly(dense, level, structure, keep_variance=True), str(source))
     if values == "int8":
         twin = source.with_name(f"{source.stem}-int8.onnx")
         if not twin.is_file():

@@ -1,7 +1,8 @@
 """The detectors that benchmarks/zoo.py runs: families that people deploy, without trained weights.
 
 Most are built and exported by libreyolo (`pip install '.[zoo]'`), two by torchvision. Weights are random with a fixed
-seed: times are real, and AP is not.
+seed, and batch norms have the statistics of random images, so that activations neither vanish nor overflow: times are
+real, and AP is not.
 """
 
 import os
@@ -27,7 +28,21 @@ class ZooModel:
     write: Callable[[Path], None]
 
 
-def _from_libreyolo(class_name: str, variant: str) -> Callable[[Path], None]:
+def norms_of_noise(module: nn.Module, size: int) -> None:
+    """Give batch norms the means and variances that they see on random images, and put the module into eval mode."""
+    module.eval()
+    norms = [one for one in module.modules() if isinstance(one, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.train()
+    if norms:
+        with torch.no_grad():
+            module(torch.randn(2, 3, size, size))
+    module.eval()
+
+
+def _from_libreyolo(class_name: str, variant: str, size: int) -> Callable[[Path], None]:
     def write(path: Path) -> None:
         try:
             import libreyolo
@@ -41,7 +56,7 @@ def _from_libreyolo(class_name: str, variant: str) -> Callable[[Path], None]:
             os.chdir(folder)  # libreyolo writes settings and logs into the working folder
             try:
                 model = getattr(libreyolo, class_name)(None, size=variant, device="cpu")
-                model.model.eval()
+                norms_of_noise(model.model, size)
                 made = model.export("onnx", output_path=str(Path(folder, "model.onnx")), simplify=False, dynamic=False)
                 Path(made).rename(path)
             finally:
@@ -81,8 +96,10 @@ def _from_torchvision(build: Callable[[], nn.Module], size: int) -> Callable[[Pa
     def write(path: Path) -> None:
         torch.manual_seed(0)
         image = torch.zeros(1, 3, size, size)
+        module = build()
+        norms_of_noise(module, size)
         torch.onnx.export(
-            build().eval(),
+            module,
             (image,),
             cast(Any, str(path)),
             dynamo=False,
@@ -94,7 +111,7 @@ def _from_torchvision(build: Callable[[], nn.Module], size: int) -> Callable[[Pa
 
 
 def _libreyolo(name: str, class_name: str, variant: str, size: int) -> ZooModel:
-    return ZooModel(name, size, _from_libreyolo(class_name, variant))
+    return ZooModel(name, size, _from_libreyolo(class_name, variant, size))
 
 
 ZOO = {
