@@ -7,12 +7,13 @@ from typing import Any, cast
 import numpy as np
 import onnx
 import torch
-from onnx import ModelProto, numpy_helper
+from onnx import ModelProto, NodeProto, numpy_helper
 from torch import nn
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
 from benchmarks.csp_yolo import CspYolo
 from lth_deploy.compiler.importing.imported import normalize
+from lth_deploy.compiler.model.attributes import attribute
 from lth_deploy.compiler.model.capture import capture
 from lth_deploy.config.recipe import DetectorSpec
 from lth_deploy.detectors import build_detector
@@ -105,6 +106,13 @@ def feeds_for(path: Path, size: int | tuple[int, int], seed: int) -> dict[str, n
     return {source.name: rng.standard_normal((1, 3, height, width)).astype(np.float32)}
 
 
+def _inputs_first(layer: NodeProto) -> bool:
+    """Whether its weight is [inputs, outputs, ...]."""
+    if layer.op_type == "Gemm":
+        return not attribute(layer, "transB", 0)
+    return layer.op_type in ("ConvTranspose", "MatMul")
+
+
 def prune_randomly(
     model: ModelProto, sparsity: float, structure: str, seed: int = 0, keep_variance: bool = False
 ) -> ModelProto:
@@ -116,13 +124,14 @@ def prune_randomly(
     pruned = ModelProto()
     pruned.CopyFrom(model)
     rng = np.random.default_rng(seed)
-    layers = {n.input[1]: n.op_type for n in pruned.graph.node if n.op_type in ("Conv", "ConvTranspose", "Gemm")}
+    layers = {n.input[1]: n for n in pruned.graph.node if n.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul")}
     for tensor in pruned.graph.initializer:
-        if tensor.name not in layers or tensor.dims[1] == 3 or not has_whole_blocks(tensor.dims, block):
+        if tensor.name not in layers or len(tensor.dims) < 2 or tensor.dims[1] == 3:
             continue
-        # Of a transposed convolution the inputs come first.
-        axes = (1, 0) if layers[tensor.name] == "ConvTranspose" else (0, 1)
+        axes = (1, 0) if _inputs_first(layers[tensor.name]) else (0, 1)
         weight = np.moveaxis(numpy_helper.to_array(tensor), axes, (0, 1))
+        if not has_whole_blocks(weight.shape, block):
+            continue
         rows = split_blocks(weight, block).copy()
         rows[rng.random(len(rows)) < sparsity] = 0
         if keep_variance:

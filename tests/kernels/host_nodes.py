@@ -138,6 +138,23 @@ t5 = qgrouped t4 w2 w3 w4 kernel=3,2 stride=2,1 pads=2,0,0,1 dilation=1,2 groups
 output t1
 output t5
 """
+TOKENS = """\
+lth_region 4
+inputs 2
+weight gaps6 f32 11,24 at 2,3
+weight dense f16 24 at 4
+weight bitmask f16 24,11 at 5,6
+weight dense f32 11 at 7
+t0 = loadtokens 0 channels=11
+t1 = loadtokens 1 channels=11
+t2 = layernorm t0 w3 w3 epsilon=0.01 act=none
+t3 = matmul t2 w0 w1 act=gelu
+t4 = matmul t3 w2 w3 add=t0 act=none
+t5 = layernorm t4 - - epsilon=0.1 act=relu
+t6 = matmul t1 w0 - act=none
+output t5 rows
+output t6 rows
+"""
 NODES = {
     "every": (EVERY_INSTRUCTION, [(2, 3, 21, 18), (5, 16)]),
     "grouped": (GROUPED, [(1, 6, 13, 17)]),
@@ -148,6 +165,7 @@ NODES = {
     "version 3": (VERSION_3, [(2, 6, 21, 18)]),
     "moved": (MOVED, [(2, 3, 16, 10)]),
     "groups of cells": (GROUPS_OF_CELLS, [(2, 6, 21, 18)]),
+    "tokens": (TOKENS, [(2, 9, 11), (2, 9, 11)]),
     "residuals": (RESIDUAL_PROGRAMS["one after the other"], [(2, 8, 13, 17)]),
     "residuals in bytes": (RESIDUAL_PROGRAMS["one after the other, in bytes"], [(1, 8, 13, 17)]),
 }

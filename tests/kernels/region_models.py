@@ -12,7 +12,7 @@ from lth_deploy.compiler.artifact.domain import DOMAIN
 from lth_deploy.formats import FORMATS
 from lth_deploy.kernels.program.ops.conv import QConv
 from lth_deploy.kernels.program.ops.conv_transpose import QConvTranspose
-from lth_deploy.kernels.program.ops.load import Load
+from lth_deploy.kernels.program.ops.load import AnyLoad
 from lth_deploy.kernels.program.program import Program
 from lth_deploy.kernels.program.text import text
 from lth_deploy.kernels.program.weights import Weight
@@ -79,7 +79,7 @@ def _random_constant(weight: Weight, rng: np.random.Generator, zeros: float, pai
 def model_of(program: Program, weights: Sequence[Constant]) -> bytes:
     """A model whose only node is Region0 with this program."""
     arrays = arrays_of(program, weights)
-    ranks = {step.source: 2 if step.rows else 4 for step in program.instructions if isinstance(step, Load)}
+    ranks = {step.source: step.rank for step in program.instructions if isinstance(step, AnyLoad)}
     sources = [f"x{number}" for number in range(program.inputs)]
     constants = [f"c{number}" for number in range(program.inputs, program.node_inputs)]
     outputs = [f"y{number}" for number in range(len(program.outputs))]

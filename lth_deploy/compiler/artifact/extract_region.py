@@ -10,7 +10,7 @@ from lth_deploy.compiler.artifact.domain import DOMAIN, ROI_ALIGN
 from lth_deploy.compiler.artifact.inline_regions import is_region, region_functions
 from lth_deploy.compiler.artifact.roi_align import is_roi_align
 from lth_deploy.compiler.model.traverse import used_names
-from lth_deploy.kernels.program.ops.load import Load
+from lth_deploy.kernels.program.ops.load import AnyLoad
 from lth_deploy.kernels.program.program import Program
 
 
@@ -66,14 +66,15 @@ def with_outputs(model: ModelProto, names: Sequence[str], types: Mapping[str, in
 
 def _extracted(model: ModelProto, node: NodeProto) -> ExtractedRegion:
     program = program_of(node)
-    ranks = {step.source: 2 if step.rows else 4 for step in program.instructions if isinstance(step, Load)}
-    channels = {step.source: step.channels for step in program.instructions if isinstance(step, Load)}
+    loads = {step.source: step for step in program.instructions if isinstance(step, AnyLoad)}
     inputs = tuple(node.input[: program.inputs])
     arrays = set(node.input[program.inputs :])
 
     def value(number: int) -> list[str | int]:
-        free = [f"n{number}", f"h{number}", f"w{number}"]
-        return [free[0], channels[number], *free[1 : ranks[number] - 1]]
+        load, free = loads[number], [f"n{number}", f"h{number}", f"w{number}"]
+        dims: list[str | int] = [*free[: load.rank - 1]]
+        dims.insert(2 if load.rank == 3 else 1, load.channels)
+        return dims
 
     graph = helper.make_graph(
         [node],

@@ -57,7 +57,7 @@ def layer_cost(op: RegionOp, stored: StoredWeight, times: int, table: CostTable,
     kind = layer_class(op, stored.shape)
     rates: Rates = getattr(table, kind)
     lanes = 1.0 if op.rows else _idle_lanes(times / max(batch, 1))
-    dense_rate = rates.dense * (table.transposed if op.kind.transposed else 1.0)
+    dense_rate = rates.dense * (table.transposed if op.kind.transposed and not op.rows else 1.0)
     if op.kind.quantized:
         if op.kind.transposed:
             cost = _transposed_cost(weights, times, dense_rate, table)

@@ -11,6 +11,7 @@ from lth_deploy.compiler.model.opset import STANDARD_DOMAINS
 from lth_deploy.compiler.model.traverse import all_graphs
 from lth_deploy.compiler.regions.analysis.infer_shapes import infer
 from lth_deploy.compiler.regions.analysis.tensor_info import TensorInfo
+from lth_deploy.compiler.regions.analysis.token_shapes import token_shapes
 from lth_deploy.compiler.regions.match.context import MatchContext
 from lth_deploy.compiler.regions.match.no_match import NoMatch
 from lth_deploy.compiler.regions.match.qdq import rejoined, separated
@@ -55,7 +56,8 @@ def _classified(model: ModelProto, stored: dict[str, StoredWeight]) -> Classifie
 
 
 def _context(model: ModelProto, stored: dict[str, StoredWeight]) -> MatchContext:
-    info = infer(model.graph, {name: weight.shape for name, weight in stored.items()}, SHAPE_RULES)
+    weights = {name: weight.shape for name, weight in stored.items()}
+    info = infer(model.graph, weights, SHAPE_RULES, token_shapes(model, stored))
     overridable = frozenset(value.name for value in model.graph.input) if model.ir_version >= 4 else frozenset()
     return MatchContext(model.graph, info, Weights(stored, overridable), _uses_of(model.graph))
 

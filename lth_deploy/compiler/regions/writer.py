@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import cast
 
 from lth_deploy.compiler.artifact.packed_weight import StoredWeight
-from lth_deploy.compiler.regions.analysis.tensor_info import TensorInfo
+from lth_deploy.compiler.regions.analysis.tensor_info import TensorInfo, channel_axis
 from lth_deploy.compiler.regions.match.region_op import RegionOp
 from lth_deploy.element_types import weight_type
 from lth_deploy.formats import FORMATS
 from lth_deploy.kernels.program.instruction import Instruction
 from lth_deploy.kernels.program.ops.activate import Requantize
-from lth_deploy.kernels.program.ops.load import Load
+from lth_deploy.kernels.program.ops.load import Load, LoadTokens
 from lth_deploy.kernels.program.program import Output, Program
 from lth_deploy.kernels.program.values import NONE, Act, Quantized
 from lth_deploy.kernels.program.weights import Coding, ValueType, Weight
@@ -71,11 +71,14 @@ class ProgramWriter:
 
     def load(self, number: int, name: str) -> None:
         """Load the activation input of this number."""
-        self.add(Load(number, self.channels(name), name in self._rows), name)
+        channels = self.channels(name)
+        tokens = len(self.info.shapes[name]) == 3
+        self.add(LoadTokens(number, channels) if tokens else Load(number, channels, name in self._rows), name)
 
     def channels(self, name: str) -> int:
         """The number of channels of a tensor."""
-        channels = self.info.shapes[name][1].known
+        shape = self.info.shapes[name]
+        channels = shape[channel_axis(shape)].known
         assert channels is not None, f"'{name}' was matched without known channels"
         return channels
 

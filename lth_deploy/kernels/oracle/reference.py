@@ -12,6 +12,7 @@ import numpy.typing as npt
 from lth_deploy.errors import ArtifactError
 from lth_deploy.kernels.program.instruction import AnyFloat, Operands
 from lth_deploy.kernels.program.numerics.bounds import Float, Tensor
+from lth_deploy.kernels.program.ops.load import LoadTokens
 from lth_deploy.kernels.program.program import Program
 
 Constant = npt.NDArray[np.generic]
@@ -35,9 +36,13 @@ def run_bounded(program: Program, weights: Sequence[Constant], inputs: Sequence[
             tensors.append(step.oracle(operands))
         except ValueError as error:
             raise ArtifactError(f"region, t{number}: {error}") from error
+    tokens = [step.source for step in program.instructions if isinstance(step, LoadTokens)]
+    before = tuple(inputs[tokens[0]].shape[:2]) if tokens else (-1,)
     outputs = [(tensors[output.tensor], output.rows) for output in program.outputs]
-    return [_as_rows(tensor) if rows else tensor for tensor, rows in outputs]
+    return [_as_rows(tensor, before) if rows else tensor for tensor, rows in outputs]
 
 
-def _as_rows(tensor: Tensor) -> Tensor:
-    return Tensor(tensor.value[:, :, 0, 0], tensor.bound[:, :, 0, 0])
+def _as_rows(tensor: Tensor, before: tuple[int, ...]) -> Tensor:
+    """before: the dimensions before the channels."""
+    channels = tensor.value.shape[1]
+    return Tensor(tensor.value.reshape(*before, channels), tensor.bound.reshape(*before, channels))

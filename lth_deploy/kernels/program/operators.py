@@ -7,10 +7,11 @@ from lth_deploy.kernels.program.ops.add import Add, QAdd
 from lth_deploy.kernels.program.ops.average_pool import AveragePool
 from lth_deploy.kernels.program.ops.batch_norm import BatchNorm
 from lth_deploy.kernels.program.ops.concat import Concat, QConcat
-from lth_deploy.kernels.program.ops.conv import Conv, QConv, QGrouped
+from lth_deploy.kernels.program.ops.conv import Conv, MatMul, QConv, QGrouped
 from lth_deploy.kernels.program.ops.conv_transpose import ConvTranspose, QConvTranspose
 from lth_deploy.kernels.program.ops.global_average_pool import GlobalAveragePool
-from lth_deploy.kernels.program.ops.load import Load
+from lth_deploy.kernels.program.ops.layer_norm import LayerNorm
+from lth_deploy.kernels.program.ops.load import Load, LoadTokens
 from lth_deploy.kernels.program.ops.max_pool import MaxPool
 from lth_deploy.kernels.program.ops.multiply import Multiply
 from lth_deploy.kernels.program.ops.pad import Pad
@@ -25,7 +26,9 @@ from lth_deploy.kernels.program.ops.subtract import Subtract
 _OPERATORS: tuple[type[Instruction], ...] = (
     *(
         Load,
+        LoadTokens,
         Conv,
+        MatMul,
         ConvTranspose,
         MaxPool,
         AveragePool,
@@ -36,6 +39,7 @@ _OPERATORS: tuple[type[Instruction], ...] = (
         Multiply,
         Scale,
         BatchNorm,
+        LayerNorm,
     ),
     *(Activate, Concat, Slice, Shuffle, Pad, SpaceToDepth),
     *(Quantize, QConv, QGrouped, QConvTranspose, QAdd, Requantize, Dequantize, QConcat, QSlice),

@@ -8,7 +8,7 @@ from lth_deploy.kernels.program.weights import Weight
 
 @dataclass(frozen=True)
 class Output:
-    """A tensor that the node returns: [N, C, H, W], or [N, C] with `rows`."""
+    """A tensor that the node returns: [N, C, H, W]; with `rows` [N, C], or [N, T, C] in a program of tokens."""
 
     tensor: int
     rows: bool = False

@@ -13,7 +13,7 @@ from lth_deploy.kernels.program.limits import (
     at,
     require,
 )
-from lth_deploy.kernels.program.ops.load import Load
+from lth_deploy.kernels.program.ops.load import AnyLoad
 from lth_deploy.kernels.program.program import Output, Program
 from lth_deploy.kernels.program.values import TensorType
 
@@ -81,7 +81,7 @@ def _check_outputs(program: Program, types: list[TensorType]) -> None:
 def _check_output(output: Output, types: list[TensorType], seen: set[int]) -> None:
     require(0 <= output.tensor < len(types), f"t{output.tensor} does not exist")
     tensor = types[output.tensor]
-    require(output.rows == tensor.rows, "`rows` belongs to tensors that come from loadrows, only")
+    require(output.rows == tensor.rows, "`rows` belongs to tensors that come from loadrows or loadtokens, only")
     require(tensor.quantized is None, f"t{output.tensor} is quantized, a node returns float32")
     require(output.tensor not in seen, f"t{output.tensor} is an output twice")
 
@@ -96,5 +96,8 @@ def _check_all_used(program: Program) -> None:
     for number in range(len(program.weights)):
         with at(f"weight {number}"):
             require(number in used, "nobody uses this weight")
-    loaded = [step.source for step in program.instructions if isinstance(step, Load)]
-    require(sorted(loaded) == list(range(program.inputs)), "every activation input must be loaded, once")
+    loads = [step for step in program.instructions if isinstance(step, AnyLoad)]
+    loaded = sorted(step.source for step in loads)
+    require(loaded == list(range(program.inputs)), "every activation input must be loaded, once")
+    ranks = {step.rank for step in loads}
+    require(not {2, 3} <= ranks, "loadrows and loadtokens in one program")

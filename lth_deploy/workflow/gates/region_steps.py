@@ -20,7 +20,7 @@ from lth_deploy.kernels.program.instruction import Instruction, Operands
 from lth_deploy.kernels.program.numerics.bounds import Tensor
 from lth_deploy.kernels.program.ops.conv import QConv
 from lth_deploy.kernels.program.ops.conv_transpose import QConvTranspose
-from lth_deploy.kernels.program.ops.load import Load
+from lth_deploy.kernels.program.ops.load import AnyLoad
 from lth_deploy.kernels.program.ops.resize import Resize
 from lth_deploy.kernels.program.program import Program
 from lth_deploy.kernels.program.rules import check
@@ -95,7 +95,7 @@ def _of_function(
     wanted = {
         name: number
         for number, name in enumerate(names)
-        if name is not None and not isinstance(program.instructions[number], Load)
+        if name is not None and not isinstance(program.instructions[number], AnyLoad)
     }
     types = {name: TensorProto.UINT8 for name, number in wanted.items() if made[number].quantized is not None}
     path = folder / "function.onnx"
@@ -137,6 +137,11 @@ def _bytes(value: Array, quantized: Quantized | None) -> Array:
     return np.asarray(np.rint(value.astype(np.float64) / float(np.float32(quantized.scale))) + quantized.zero)
 
 
+def _as_planes(value: Array, rows: bool) -> Array:
+    """[N, C, H, W], as the oracle has it; of rows 1 x 1 pixels, one plane for each row."""
+    return value.reshape(-1, value.shape[-1], 1, 1) if rows else value
+
+
 class _Steps:
     """A program with its weights and inputs; each instruction is computed on what an engine made before it."""
 
@@ -157,7 +162,7 @@ class _Steps:
             if value is None:
                 given.append(expected)
                 continue
-            computed = value.reshape(*value.shape, *(1, 1)[: 4 - value.ndim]).astype(np.float64)
+            computed = _as_planes(value, self.made[number].rows).astype(np.float64)
             if computed.shape != expected.value.shape:
                 shapes = f"{list(computed.shape)} instead of {list(expected.value.shape)}"
                 return f"{self._called(number)}: it has the shape {shapes}"

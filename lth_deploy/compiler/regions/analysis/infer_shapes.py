@@ -1,6 +1,7 @@
 """TensorInfo of all tensors of a graph as expressions, and the integers that are computed from them."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
@@ -9,13 +10,25 @@ from lth_deploy.compiler.model.attributes import attribute
 from lth_deploy.compiler.model.operators import traits_of
 from lth_deploy.compiler.model.opset import STANDARD_DOMAINS
 from lth_deploy.compiler.regions.analysis.symbolic_dims import named, of
-from lth_deploy.compiler.regions.analysis.tensor_info import SMALL, ShapeRule, TensorInfo, note_constant
+from lth_deploy.compiler.regions.analysis.tensor_info import SMALL, Shape, ShapeRule, TensorInfo, note_constant
 from lth_deploy.compiler.regions.analysis.value_rules import VALUE_RULES
 
 
-def infer(graph: GraphProto, weights: Mapping[str, tuple[int, ...]], rules: Mapping[str, ShapeRule]) -> TensorInfo:
-    """What is known of a graph whose stored weights have the given shapes. rules: by operator."""
-    info = TensorInfo()
+def infer(
+    graph: GraphProto,
+    weights: Mapping[str, tuple[int, ...]],
+    rules: Mapping[str, ShapeRule],
+    tokens: Mapping[str, Shape] = MappingProxyType({}),
+) -> TensorInfo:
+    """What is known of a graph whose stored weights have the given shapes.
+
+    Args:
+        graph: of a model.
+        weights: shapes of stored weights.
+        rules: by operator.
+        tokens: shapes of tokens that are known beforehand; a rule that says more of one counts.
+    """
+    info = TensorInfo(shapes=dict(tokens))
     for name, dims in weights.items():
         info.shapes[name] = tuple(of(dim) for dim in dims)
     for tensor in graph.initializer:

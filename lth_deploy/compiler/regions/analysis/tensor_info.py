@@ -97,5 +97,10 @@ def clamped(start: int, stop: int, size: int) -> tuple[int, int]:
     return slice(start, stop).indices(size)[:2]
 
 
+def channel_axis(shape: Shape) -> int:
+    """Where the features of a tensor are: last in rows, [N, C] and [N, T, C], else after the batch."""
+    return len(shape) - 1 if len(shape) < 4 else 1
+
+
 ShapeRule = Callable[[TensorInfo, NodeProto], list[Shape] | None]
 """The shapes of what a node makes; None where they are not known."""

@@ -8,7 +8,7 @@ from onnx import ModelProto, TensorProto, helper
 from lth_deploy.compiler.artifact.extract_region import ExtractedRegion
 from lth_deploy.compiler.model.traverse import used_names
 from lth_deploy.kernels.program.limits import MAX_INSTRUCTIONS, MAX_OUTPUTS
-from lth_deploy.kernels.program.ops.load import Load
+from lth_deploy.kernels.program.ops.load import AnyLoad
 from lth_deploy.kernels.program.ops.quantize import Dequantize
 from lth_deploy.kernels.program.program import Output as Returned
 from lth_deploy.kernels.program.program import Program
@@ -23,7 +23,7 @@ def inner_tensors(program: Program) -> list[int]:
     """The tensors that instructions make and the region does not return."""
     returned = {output.tensor for output in program.outputs}
     numbers = enumerate(program.instructions)
-    return [number for number, step in numbers if not isinstance(step, Load) and number not in returned]
+    return [number for number, step in numbers if not isinstance(step, AnyLoad) and number not in returned]
 
 
 def probed(region: ExtractedRegion) -> Iterator[tuple[ModelProto, dict[int, str]]]:

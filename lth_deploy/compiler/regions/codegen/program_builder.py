@@ -106,15 +106,15 @@ def _taken_in(op: RegionOp, inputs: Sequence[str], candidates: Sequence[FusedOp]
 
     Of an addition of two layers the later one takes it in; the earlier one is then the residual and made before.
     """
-    if op.kind.residual_of is not None:
-        candidates = [fused for fused in candidates if fused.op.kind is op.kind.residual_of and fused.add is None]
+    if op.kind.residual_of:
+        candidates = [fused for fused in candidates if fused.op.kind in op.kind.residual_of and fused.add is None]
     elif not op.kind.is_activation or (op.kind is REQUANTIZE and op.act.kind not in IN_REGISTERS):
         # A table is faster than the function, and rounds where the graph does.
         return None
     if not candidates:
         return None
     fused = max(candidates, key=lambda fused: fused.place)
-    if op.kind.residual_of is not None:
+    if op.kind.residual_of:
         fused.add = inputs[0] if inputs[1] == fused.output else inputs[1]
     return fused
 

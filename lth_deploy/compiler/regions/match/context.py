@@ -7,7 +7,7 @@ from onnx import GraphProto, NodeProto
 from lth_deploy.compiler.artifact.weight_layers import CHAIN
 from lth_deploy.compiler.model.attributes import attribute
 from lth_deploy.compiler.model.operators import traits_of
-from lth_deploy.compiler.regions.analysis.tensor_info import Shape, TensorInfo
+from lth_deploy.compiler.regions.analysis.tensor_info import Shape, TensorInfo, channel_axis
 from lth_deploy.compiler.regions.match.no_match import require
 from lth_deploy.compiler.regions.match.region_op import DEQUANTIZE_LINEAR, Uses, Weights
 from lth_deploy.kernels.program.limits import MAX_CHANNELS, MAX_DILATION, MAX_KERNEL, MAX_PAD, MAX_STRIDE
@@ -61,10 +61,21 @@ class MatchContext:
         Raises:
             NoMatch: it is not known, or a constant.
         """
+        return self._shape(name, (2, 4))
+
+    def features(self, name: str) -> Shape:
+        """As `shape`, or that of tokens, [N, T, C]."""
+        return self._shape(name, (2, 3, 4))
+
+    def is_rows(self, name: str) -> bool:
+        """Whether an activation is rows of features, [N, C] or [N, T, C]; raises as `features`."""
+        return len(self.features(name)) < 4
+
+    def _shape(self, name: str, ranks: Sequence[int]) -> Shape:
         shape = self.info.shapes.get(name)
-        shape = require(shape if shape and len(shape) in (2, 4) else None, "the rank of its input is not known")
+        shape = require(shape if shape and len(shape) in ranks else None, "the rank of its input is not known")
         require(name not in self.weights.stored, "its input is a constant")
-        channels = shape[1].known
+        channels = shape[channel_axis(shape)].known
         require(channels is not None and 1 <= channels <= MAX_CHANNELS, "its number of channels is not known")
         return shape
 

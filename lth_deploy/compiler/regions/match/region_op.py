@@ -22,7 +22,7 @@ class Kind:
     as [inputs, outputs, ...]. begins_region: whether a region may begin with it, as with a layer. ends_region: whether
     a region may end with it, since it is not as cheap outside. keeps_grid: it moves values, and keeps scale and zero
     point. quantized_form: what it is between quantized tensors. fuses: it can take in what follows: an activation, and
-    a residual where the addition names it. residual_of: the layer that takes in this addition. is_activation: the
+    a residual where the addition names it. residual_of: the layers that take in this addition. is_activation: the
     operator before it may take it in. takes_plane: it reads the size of another tensor. renames: it has no instruction,
     its output is its input.
     """
@@ -36,7 +36,7 @@ class Kind:
     keeps_grid: bool = False
     quantized_form: "Kind | None" = None
     fuses: bool = False
-    residual_of: "Kind | None" = None
+    residual_of: tuple["Kind", ...] = ()
     is_activation: bool = False
     takes_plane: bool = False
     renames: bool = False

@@ -17,7 +17,7 @@ def match_activation(context: MatchContext, place: int, node: NodeProto) -> Regi
     found = activation(context, node)
     if found is None:
         return None
-    rows = context.rank(found.source) == 2
+    rows = context.is_rows(found.source)
     return RegionOp(ACT, place, found.nodes, (found.source,), (node.output[0],), act=found.act, rows=rows)
 
 

@@ -8,22 +8,24 @@ from lth_deploy.compiler.regions.match.context import MatchContext
 from lth_deploy.compiler.regions.match.no_match import require
 from lth_deploy.compiler.regions.match.region_op import Kind, RegionOp
 from lth_deploy.compiler.regions.ops.activate import match_activation
-from lth_deploy.compiler.regions.ops.conv import CONV, QCONV
+from lth_deploy.compiler.regions.ops.conv import CONV, MATMUL, QCONV, match_bias
 from lth_deploy.compiler.regions.ops.scale import match_shift
 from lth_deploy.compiler.regions.writer import FusedOp, ProgramWriter
 from lth_deploy.kernels.program.ops.add import Add, QAdd
 
-QADD = Kind("qadd", fuses=True, residual_of=QCONV)
-ADD = Kind("add", fuses=True, residual_of=CONV, quantized_form=QADD)
+QADD = Kind("qadd", fuses=True, residual_of=(QCONV,))
+ADD = Kind("add", fuses=True, residual_of=(CONV, MATMUL), quantized_form=QADD)
 
 
 def _match(context: MatchContext, place: int, node: NodeProto) -> RegionOp:
-    with_constant = match_activation(context, place, node) or match_shift(context, place, node)
-    if with_constant is not None:
-        return with_constant
-    a, b = (context.shape(name) for name in node.input)
+    rules = (match_activation, match_bias, match_shift)
+    with_constant = (rule(context, place, node) for rule in rules)
+    found = next((op for op in with_constant if op is not None), None)
+    if found is not None:
+        return found
+    a, b = (context.features(name) for name in node.input)
     require(a == b and node.input[0] != node.input[1], "its operands are not known to have one shape")
-    return RegionOp(ADD, place, (node,), tuple(node.input), (node.output[0],), rows=len(a) == 2)
+    return RegionOp(ADD, place, (node,), tuple(node.input), (node.output[0],), rows=len(a) < 4)
 
 
 def _emit_add(fused: FusedOp, writer: ProgramWriter) -> None:

@@ -9,13 +9,14 @@ from lth_deploy.compiler.regions.analysis.shape_rules import window_shape
 from lth_deploy.compiler.regions.analysis.tensor_info import Shape, TensorInfo
 from lth_deploy.compiler.regions.entry import RegionOperator
 from lth_deploy.compiler.regions.match.context import MatchContext, window_of
-from lth_deploy.compiler.regions.match.no_match import NoMatch, require
+from lth_deploy.compiler.regions.match.no_match import require
 from lth_deploy.compiler.regions.match.quantized_layer import quantized_layer
 from lth_deploy.compiler.regions.match.region_op import Kind, RegionOp
 from lth_deploy.compiler.regions.writer import FusedOp, ProgramWriter
-from lth_deploy.kernels.program.ops.conv import Conv, QConv, QGrouped, whole_quads
+from lth_deploy.kernels.program.ops.conv import Conv, MatMul, QConv, QGrouped, whole_quads
 
 CONV = Kind("conv", has_weight=True, fuses=True)
+MATMUL = Kind("matmul", has_weight=True, transposed=True, fuses=True)
 QCONV = Kind("qconv", has_weight=True, quantized=True, fuses=True)
 
 
@@ -40,20 +41,46 @@ def _match_conv(context: MatchContext, place: int, node: NodeProto) -> RegionOp:
 
 def _match_gemm(context: MatchContext, place: int, node: NodeProto) -> RegionOp:
     require(attribute(node, "alpha", 1.0) == attribute(node, "beta", 1.0) == 1.0, "it scales its product")
-    plain = attribute(node, "transB", 0) == 1 and attribute(node, "transA", 0) == 0
-    require(plain, "its weight is stored as [inputs, outputs]")
-    layer = _layer(context, place, node)
+    require(attribute(node, "transA", 0) == 0, "it transposes its input")
+    inputs_first = attribute(node, "transB", 0) == 0
+    layer = _product(context, place, node) if inputs_first else _layer(context, place, node)
     require(context.rank(node.input[0]) == 2, "its input is no row of features")
     if layer.bias is not None:
         stored = context.weights.stored
-        per_output = stored[layer.bias].shape == (stored[str(layer.weight)].shape[0],)
+        per_output = stored[layer.bias].shape == stored[str(layer.weight)].shape[int(inputs_first) :][:1]
         require(per_output, f"the bias '{layer.bias}' does not have one value an output")
     return replace(layer, rows=True)
 
 
 def _match_matmul(context: MatchContext, place: int, node: NodeProto) -> RegionOp:
     require(context.weight_name(node) in context.weights.stored, f"'{node.input[1]}' is computed, not stored")
-    raise NoMatch("its weight is stored as [inputs, outputs]")
+    return _product(context, place, node)
+
+
+def _product(context: MatchContext, place: int, node: NodeProto) -> RegionOp:
+    """The product of rows and a weight of [inputs, outputs]."""
+    require(not context.is_dequantized(node.input[1]), "its int8 weight is stored as [inputs, outputs]")
+    weight, bias = context.float_constants(node)
+    dims = context.weights.stored[weight].shape
+    require(len(dims) == 2, f"its weight has {len(dims)} dimensions")
+    require(context.is_rows(node.input[0]), "its input is no row of features")
+    channels = context.features(node.input[0])[-1].known
+    require(channels == dims[0], f"its input has {channels} features, the weight takes {dims[0]}")
+    return RegionOp(MATMUL, place, (node,), (node.input[0],), (node.output[0],), weight, bias, rows=True)
+
+
+def match_bias(context: MatchContext, place: int, node: NodeProto) -> RegionOp | None:
+    """An Add of one value for each output to a MatMul that nothing else reads: both together."""
+    for made, bias in (tuple(node.input), tuple(reversed(node.input))):
+        product, stored = context.producer(made), context.weights.constant(bias)
+        if product is None or stored is None or product.op_type != "MatMul" or not context.uses.only(made):
+            continue
+        weight = context.weights.constant(product.input[1])
+        fits = weight is not None and stored.shape == weight.shape[1:] and stored.coding == "dense"
+        if fits and len(stored.shape) == 1 and context.weights.obstacle(bias) is None:
+            op = _product(context, place, product)
+            return replace(op, nodes=(product, node), outputs=(node.output[0],), bias=bias)
+    return None
 
 
 def _conv_shape(info: TensorInfo, node: NodeProto) -> list[Shape] | None:
@@ -83,6 +110,18 @@ def _emit_conv(fused: FusedOp, writer: ProgramWriter) -> None:
     writer.add(Conv(x, weight, bias, op.window, op.groups, add, fused.act), fused.output)
 
 
+def _matmul_shape(info: TensorInfo, node: NodeProto) -> list[Shape] | None:
+    """Of a product with a weight: matrices are not multiplied one by one."""
+    x, weight = info.shapes.get(node.input[0]), info.shapes.get(node.input[1])
+    return None if not x or weight is None or len(weight) != 2 else [(*x[:-1], weight[1])]
+
+
+def _emit_matmul(fused: FusedOp, writer: ProgramWriter) -> None:
+    op = fused.op
+    x, weight, bias = writer.tensor(op.inputs[0]), writer.weight(op.weight), writer.optional_weight(op.bias)
+    writer.add(MatMul(x, weight, bias, writer.optional_tensor(fused.add), fused.act), fused.output)
+
+
 def _emit_qconv(fused: FusedOp, writer: ProgramWriter) -> None:
     op = fused.op
     x, weight, scales = writer.tensor(op.inputs[0]), writer.weight(op.weight), writer.weight(op.scales)
@@ -93,8 +132,8 @@ def _emit_qconv(fused: FusedOp, writer: ProgramWriter) -> None:
 
 
 OPERATOR = RegionOperator(
-    emits={CONV: _emit_conv, QCONV: _emit_qconv},
+    emits={CONV: _emit_conv, MATMUL: _emit_matmul, QCONV: _emit_qconv},
     matches={"Conv": _match_conv, "Gemm": _match_gemm, "MatMul": _match_matmul},
-    shapes={"Conv": _conv_shape, "Gemm": _gemm_shape},
+    shapes={"Conv": _conv_shape, "Gemm": _gemm_shape, "MatMul": _matmul_shape},
     dequantized=("Conv", "Gemm"),
 )

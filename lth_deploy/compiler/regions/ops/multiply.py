@@ -24,12 +24,12 @@ def _match(context: MatchContext, place: int, node: NodeProto) -> RegionOp:
         return other
     x, y = node.input
     require(x != y, "it multiplies a tensor by itself")
-    shapes = [context.shape(name) for name in (x, y)]
+    shapes = [context.features(name) for name in (x, y)]
     if shapes[0][2:] == _PIXEL and shapes[1][2:] != _PIXEL:
         x, y, shapes = y, x, shapes[::-1]
     same = shapes[0] == shapes[1] or (shapes[0][:2] == shapes[1][:2] and shapes[1][2:] == _PIXEL)
     require(same, "its operands are not known to have one shape, or one pixel")
-    return RegionOp(MULTIPLY, place, (node,), (x, y), (node.output[0],), rows=len(shapes[0]) == 2)
+    return RegionOp(MULTIPLY, place, (node,), (x, y), (node.output[0],), rows=len(shapes[0]) < 4)
 
 
 def _emit(fused: FusedOp, writer: ProgramWriter) -> None:

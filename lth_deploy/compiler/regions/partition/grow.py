@@ -5,7 +5,7 @@ from collections.abc import Callable, Container, Iterable, Sequence
 from onnx import GraphProto
 
 from lth_deploy.compiler.model.traverse import read_by
-from lth_deploy.compiler.regions.analysis.tensor_info import TensorInfo
+from lth_deploy.compiler.regions.analysis.tensor_info import Shape, TensorInfo
 from lth_deploy.compiler.regions.match.region_op import DEQUANTIZE, QUANTIZE, RegionOp
 from lth_deploy.compiler.regions.partition.cycles import returning
 
@@ -25,7 +25,7 @@ def grow(graph: GraphProto, ops: Sequence[RegionOp], info: TensorInfo, pays: Jud
     later: set[int] = set()
     while True:
         pieces = [(level, piece) for level, part in _parts(graph, chosen, later) for piece in _trimmed(part, pays)]
-        regions = _sharing(pieces)
+        regions = _sharing(pieces, info)
         blocked = {op.place for region in regions for op in _without_plane(region, info)}
         blocked |= _crossing(regions, chosen)
         if not blocked:
@@ -77,22 +77,29 @@ def _parts(graph: GraphProto, ops: Sequence[RegionOp], later: Container[int]) ->
     return [(levels[group[0].place], group) for group in groups.values()]
 
 
-def _sharing(pieces: Sequence[tuple[int, list[RegionOp]]]) -> list[list[RegionOp]]:
+def _sharing(pieces: Sequence[tuple[int, list[RegionOp]]], info: TensorInfo) -> list[list[RegionOp]]:
     """Pieces of one level that share a weight become one region: a stock runtime then decodes it once.
 
-    Nothing leads from a piece to another of its level, so that they may be computed together.
+    Nothing leads from a piece to another of its level, so that they may be computed together. All rows of a region are
+    as many.
     """
     groups: list[tuple[int, set[str | None], list[RegionOp]]] = []
     for level, piece in pieces:
         weights, members = {op.weight for op in piece} - {None}, piece
         rest = []
         for group in groups:
-            if group[0] == level and group[1] & weights:
+            fits = group[0] == level and group[1] & weights
+            if fits and len(_row_counts([*members, *group[2]], info)) <= 1:
                 weights, members = weights | group[1], group[2] + members
             else:
                 rest.append(group)
         groups = [*rest, (level, weights, members)]
     return [sorted(members, key=lambda op: op.place) for _, _, members in groups]
+
+
+def _row_counts(ops: Iterable[RegionOp], info: TensorInfo) -> set[Shape]:
+    """The sizes before the features of all rows."""
+    return {info.shapes[name][:-1] for op in ops if op.rows for name in op.inputs}
 
 
 def _trimmed(part: list[RegionOp], pays: Judge) -> Iterable[list[RegionOp]]:

@@ -53,7 +53,7 @@ NaiveResult run_naive(const Program& program, const std::vector<Weight>& weights
   NaiveRun run(program, weights, inputs);
   run.all(planes);
   NaiveResult result;
-  result.shapes = naive_output_shapes(program, planes);
+  result.shapes = naive_output_shapes(program, shapes, planes);
   result.scale = run.scale();
   for (const Output& output : program.outputs) {
     result.outputs.push_back(run.tensor(output.tensor).data);

@@ -59,13 +59,18 @@ std::vector<Plane> naive_planes(const Program& program, const std::vector<Shape>
   return planes;
 }
 
-std::vector<Shape> naive_output_shapes(const Program& program, const std::vector<Plane>& planes) {
+std::vector<Shape> naive_output_shapes(const Program& program, const std::vector<Shape>& inputs, const std::vector<Plane>& planes) {
+  const Shape* tokens = nullptr;
+  for (const Instr& instr : program.instrs) {
+    if (instr.op == Op::kLoadTokens) tokens = &inputs[instr.args[0]];
+  }
   std::vector<Shape> shapes;
   for (const Output& output : program.outputs) {
     const Plane& plane = planes[output.tensor];
     Shape shape;
     shape.rank = output.rows ? 2 : 4;
     shape.dims = {plane.n, plane.c, plane.h, plane.w};
+    if (output.rows && tokens != nullptr) shape = {3, {tokens->dims[0], tokens->dims[1], plane.c, 1}};
     shapes.push_back(shape);
   }
   return shapes;

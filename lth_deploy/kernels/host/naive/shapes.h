@@ -32,6 +32,6 @@ void expect_same_plane(const Plane& a, const Plane& b);
 std::vector<Plane> naive_planes(const Program& program, const std::vector<Shape>& shapes);
 
 // Of the outputs.
-std::vector<Shape> naive_output_shapes(const Program& program, const std::vector<Plane>& planes);
+std::vector<Shape> naive_output_shapes(const Program& program, const std::vector<Shape>& inputs, const std::vector<Plane>& planes);
 
 }  // namespace lth

@@ -1,4 +1,4 @@
-"""`conv`, `qconv` and `qgrouped`: convolutions of float32 and of quantized tensors; on rows, matrix products."""
+"""`conv`, `qconv`, `qgrouped`: convolutions of float32 and of quantized tensors; on rows, products; `matmul`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,15 +54,46 @@ class Conv(Instruction):
         size = convolved(np.abs(x.value) + x.bound, np.abs(weight), self.window, self.groups)
         spread = convolved(x.bound, np.abs(weight), self.window, self.groups)
         terms = np.count_nonzero(weight.reshape(weight.shape[0], -1), axis=1).astype(np.float64)
-        if self.bias is not None:
-            bias = column(operands.weights[self.bias])
-            value, size, terms = value + bias, size + np.abs(bias), terms + 1
-        if self.add is not None:
-            added = operands.tensors[self.add]
-            same_shape(value, added.value)
-            value, spread = value + added.value, spread + added.bound
-            size, terms = size + np.abs(added.value) + added.bound, terms + 1
-        return activated(Tensor(value, spread + column(gamma(terms + 1)) * size + SMALLEST), self.act)
+        return _finished(self, operands, _Sums(value, size, spread, terms))
+
+    @property
+    def stock_exact(self) -> bool:
+        return False
+
+
+@dataclass(frozen=True)
+class MatMul(Instruction):
+    """act(x @ weight + bias + add) on rows, with a weight of [inputs, outputs]."""
+
+    NAME = "matmul"
+    SINCE = 4
+
+    x: ATensor
+    weight: AWeight
+    bias: Bias = None
+    add: AddedTensor = None
+    act: Activated = NONE
+
+    def result(self, given: Sequence[TensorType], declared: Declarations) -> TensorType:
+        x, weight = given[0], declared.weights[self.weight]
+        require(x.rows, f"a matmul takes rows, and t{self.x} is planes")
+        weight.check_type(FLOAT_TYPES, f"w{self.weight}")
+        outputs = _product_outputs(self, given, weight.dims)
+        check_bias(self.bias, outputs, declared, FLOAT_TYPES)
+        return TensorType(outputs, rows=True)
+
+    def oracle(self, operands: Operands) -> Tensor:
+        x, weight = operands.tensors[self.x], operands.weights[self.weight]
+        value, size, spread = (
+            (rows[:, :, 0, 0] @ factors)[:, :, None, None]
+            for rows, factors in (
+                (x.value, weight),
+                (np.abs(x.value) + x.bound, np.abs(weight)),
+                (x.bound, np.abs(weight)),
+            )
+        )
+        terms = np.count_nonzero(weight, axis=0).astype(np.float64)
+        return _finished(self, operands, _Sums(value, size, spread, terms))
 
     @property
     def stock_exact(self) -> bool:
@@ -171,3 +202,43 @@ def _outputs(step: Conv | QConv, given: Sequence[TensorType], dims: tuple[int, .
         require(added == outputs, f"t{step.add} has {added} channels, {outputs} are made")
     check_act(step.act)
     return outputs
+
+
+def _product_outputs(step: MatMul, given: Sequence[TensorType], dims: tuple[int, ...]) -> int:
+    """The channels that a matmul makes.
+
+    Raises:
+        RuleError: its operands do not fit together.
+    """
+    require(len(dims) == 2, f"a weight of {len(dims)} dimensions does not fit")
+    inputs, outputs = dims
+    require(inputs == given[0].channels, f"w{step.weight} takes {inputs} channels, t{step.x} has {given[0].channels}")
+    if step.add is not None:
+        added = given[1].channels
+        require(added == outputs, f"t{step.add} has {added} channels, {outputs} are made")
+    check_act(step.act)
+    return outputs
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Sums of products of exact values, of their magnitudes, and of what their operands may be off; terms: of each."""
+
+    value: Float
+    size: Float
+    spread: Float
+    terms: Float
+
+
+def _finished(step: Conv | MatMul, operands: Operands, sums: _Sums) -> Tensor:
+    """The sums with bias and residual added, and the activation of them."""
+    value, size, spread, terms = sums.value, sums.size, sums.spread, sums.terms
+    if step.bias is not None:
+        bias = column(operands.weights[step.bias])
+        value, size, terms = value + bias, size + np.abs(bias), terms + 1
+    if step.add is not None:
+        added = operands.tensors[step.add]
+        same_shape(value, added.value)
+        value, spread = value + added.value, spread + added.bound
+        size, terms = size + np.abs(added.value) + added.bound, terms + 1
+    return activated(Tensor(value, spread + column(gamma(terms + 1)) * size + SMALLEST), step.act)

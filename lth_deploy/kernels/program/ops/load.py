@@ -1,7 +1,8 @@
-"""`load` and `loadrows`: an activation of the node becomes a tensor."""
+"""`load`, `loadrows` and `loadtokens`: an activation of the node becomes a tensor."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -22,6 +23,11 @@ class Load(Instruction):
     channels: Channels
     rows: Rows = False
 
+    @property
+    def rank(self) -> int:
+        """Number of dimensions of the node input."""
+        return 2 if self.rows else 4
+
     def result(self, given: Sequence[TensorType], declared: Declarations) -> TensorType:
         require(0 <= self.source < declared.inputs, f"node input {self.source} is no activation")
         return TensorType(self.channels, self.rows)
@@ -33,3 +39,33 @@ class Load(Instruction):
             raise ValueError(f"input {self.source} has the shape {found}, {needed} channels are needed")
         value = value.reshape(value.shape[0], self.channels, *(value.shape[2:] or (1, 1)))
         return Tensor(value, np.zeros_like(value))
+
+
+@dataclass(frozen=True)
+class LoadTokens(Instruction):
+    """Node input `source`, [N, T, channels], as the rows of a matrix: N * T planes of 1x1."""
+
+    NAME = "loadtokens"
+    SINCE = 4
+
+    source: NodeInput
+    channels: Channels
+
+    rank: ClassVar[int] = 3
+    """Number of dimensions of the node input."""
+
+    def result(self, given: Sequence[TensorType], declared: Declarations) -> TensorType:
+        require(0 <= self.source < declared.inputs, f"node input {self.source} is no activation")
+        return TensorType(self.channels, rows=True)
+
+    def oracle(self, operands: Operands) -> Tensor:
+        value = np.asarray(operands.inputs[self.source], np.float64)
+        if value.ndim != 3 or value.shape[2] != self.channels:
+            found = list(value.shape)
+            raise ValueError(f"input {self.source} has the shape {found}, [N, T, {self.channels}] is needed")
+        value = value.reshape(-1, self.channels, 1, 1)
+        return Tensor(value, np.zeros_like(value))
+
+
+AnyLoad = Load | LoadTokens
+"""Instructions that read node inputs."""

@@ -250,6 +250,19 @@ struct PlaneShape {
   int h = 0, w = 0;  // lines
 };
 
+// Some lines of all channels, normalized over the channels: those of x lie channel_cells apart.
+struct Normalize {
+  const float* x = nullptr;
+  size_t channel_cells = 0;
+  int channels = 0, lines = 0;
+  const float* factor = nullptr;  // of each channel; null for 1
+  const float* shift = nullptr;   // of each channel; null for 0
+  float epsilon = 0.f;
+  Finish finish;
+  float* out = nullptr;           // may be x
+  size_t out_channel_cells = 0;
+};
+
 struct Isa {
   const char* name;
   int lanes;
@@ -304,6 +317,7 @@ struct Isa {
   void (*pixel_layer)(const MatrixRow* weights, const MatrixRow* bias, const float* x, int inputs, int blocks,
                       const Finish&, float* out);
   float (*sum_plane)(const float* lines, const PlaneShape&);  // of the pixels of one channel
+  void (*normalize)(const Normalize&);
   const Int8Kernels* int8;
   Tuning single_tuning, pair_tuning;
   const DenseKernels* dense = nullptr;  // null where there is none

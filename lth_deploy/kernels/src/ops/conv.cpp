@@ -1,6 +1,7 @@
 // conv TENSOR WEIGHT BIAS kernel= stride= pads= dilation= groups= [add=TENSOR] act=
 // qconv TENSOR WEIGHT SCALES BIAS kernel= stride= pads= dilation= groups= [add=TENSOR] act= out=
 // qgrouped: a qconv whose groups do not all begin with a cell
+// matmul TENSOR WEIGHT BIAS [add=TENSOR] act=: of rows, with a weight of [inputs, outputs]
 #include <algorithm>
 
 #include "execute/layer_call.h"
@@ -58,6 +59,23 @@ void check_quantized(const Fields& line, const Program& program, Instr& instr) {
                     : "groups of a qconv take and make a multiple of 4 channels; others are those of a qgrouped");
   }
   if (!instr.quantized && instr.add >= 0) line.fail("nothing is added where float32 is made");
+}
+
+void parse_matmul(Operands& operands, Instr& instr) {
+  operands.weights(def_of(instr).int8_weights, instr);
+  if (operands.has("add=")) instr.add = operands.keyed_tensor("add=");
+  instr.act = operands.act();
+}
+
+void check_matmul(const Fields& line, const Program& program, Instr& instr) {
+  const std::vector<int64_t>& dims = program.weights[instr.weight].dims;
+  if (!instr.rows) line.fail("a matmul takes rows, and t" + std::to_string(instr.args[0]) + " is planes");
+  if (dims.size() != 2) line.fail("the weight of a matmul has " + std::to_string(dims.size()) + " dimensions");
+  const int in = program.instrs[instr.args[0]].channels;
+  instr.channels = checked_channels(line, dims[1]);
+  expect_dims(line, "the weight", dims, {in, instr.channels});
+  check_constant_types(line, program, instr);
+  if (instr.add >= 0) expect_channels(line, program, instr.add, instr.channels);
 }
 
 void plan(const Compiled& c, Plan& plan, int i) {
@@ -122,8 +140,18 @@ constexpr OpDef qgrouped() {
   return op;
 }
 
+constexpr OpDef matmul() {
+  OpDef op = conv();
+  op.name = "matmul";
+  op.since = 4;
+  op.inputs_first = true;
+  op.parse = parse_matmul;
+  op.check = check_matmul;
+  return op;
+}
+
 }  // namespace
 
-extern constexpr OpDef kConvOp = conv(), kQConvOp = qconv(), kQGroupedOp = qgrouped();
+extern constexpr OpDef kConvOp = conv(), kQConvOp = qconv(), kQGroupedOp = qgrouped(), kMatMulOp = matmul();
 
 }  // namespace lth

@@ -74,6 +74,7 @@ constexpr OpDef conv_transpose() {
   OpDef op;
   op.name = "convtranspose";
   op.planes_only = true;
+  op.inputs_first = true;
   op.transposed = true;
   op.parse = parse;
   op.check = check;

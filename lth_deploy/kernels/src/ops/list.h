@@ -5,7 +5,9 @@
 #define LTH_OPS(X)     \
   X(Load)              \
   X(LoadRows)          \
+  X(LoadTokens)        \
   X(Conv)              \
+  X(MatMul)            \
   X(ConvTranspose)     \
   X(MaxPool)           \
   X(AveragePool)       \
@@ -16,6 +18,7 @@
   X(Multiply)          \
   X(Scale)             \
   X(BatchNorm)         \
+  X(LayerNorm)         \
   X(Act)               \
   X(Concat)            \
   X(Shuffle)           \

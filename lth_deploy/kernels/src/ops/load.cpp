@@ -1,4 +1,5 @@
-// load INPUT channels=C and loadrows INPUT channels=C: activation inputs of the node, as planes and as rows of a matrix.
+// load INPUT channels=C, loadrows INPUT channels=C and loadtokens INPUT channels=C: activation inputs of the node, as planes
+// and as rows of a matrix, [N, C] or [N, T, C].
 #include "execute/call.h"
 #include "ops/op.h"
 #include "plan/shapes.h"
@@ -41,6 +42,16 @@ void shape_rows(const ShapeRules& rules, const Instr& in, TensorPlan& t) {
   t.plane = rules.rows(static_cast<int>(s.dims[0]));
 }
 
+void shape_tokens(const ShapeRules& rules, const Instr& in, TensorPlan& t) {
+  const Shape& s = rules.input(in.args[0]);
+  if (s.rank != 3 || s.dims[2] != in.channels) {
+    rules.refuse("input " + std::to_string(in.args[0]) + " must be [N, T, " + std::to_string(in.channels) + "]");
+  }
+  rules.limit(s.dims[0], s.dims[1], s.dims[2], 1);
+  t.n = 1;
+  t.plane = rules.rows(static_cast<int>(s.dims[0] * s.dims[1]));
+}
+
 void run_rows(Call& call, int i, const Instr&) {
   const TensorPlan& t = call.tensor(i);
   if (t.in_place) return;
@@ -69,8 +80,16 @@ constexpr OpDef load_rows() {
   return op;
 }
 
+constexpr OpDef load_tokens() {
+  OpDef op = load_rows();
+  op.name = "loadtokens";
+  op.since = 4;
+  op.shape = shape_tokens;
+  return op;
+}
+
 }  // namespace
 
-extern constexpr OpDef kLoadOp = load(), kLoadRowsOp = load_rows();
+extern constexpr OpDef kLoadOp = load(), kLoadRowsOp = load_rows(), kLoadTokensOp = load_tokens();
 
 }  // namespace lth

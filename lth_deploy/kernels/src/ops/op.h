@@ -34,7 +34,8 @@ struct OpDef {
   int since = 1;               // first version of the program that has it
   Takes takes = Takes::kFloat;
   bool planes_only = false;      // does not take matrices, the tensors of a loadrows
-  bool transposed = false;       // dimension 1 of the weight, not 0, counts output channels
+  bool inputs_first = false;     // dimension 1 of the weight, not 0, counts output channels
+  bool transposed = false;       // a transposed convolution, which makes phases that are interleaved
   bool int8_weights = false;     // has weights of s8 and accumulators of int32
   bool writes_in_step = false;   // reads of its arguments just the line that it writes next
   Placement placement = Placement::kOwn;

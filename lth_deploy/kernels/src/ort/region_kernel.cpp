@@ -88,8 +88,8 @@ std::vector<Weight> read_weights(const ort::Api& api, const ort::KernelInfo* inf
 
 Shape shape_of(const ort::Tensor& tensor) {
   if (tensor.type != ort::kFloat) throw Error("it is not float32");
-  if (tensor.dims.size() != 2 && tensor.dims.size() != 4) {
-    throw Error("its shape " + ort::shape_text(tensor.dims) + " has neither 4 dimensions nor, for rows, 2");
+  if (tensor.dims.size() < 2 || tensor.dims.size() > 4) {
+    throw Error("its shape " + ort::shape_text(tensor.dims) + " has neither 4 dimensions nor, for rows, 2 or 3");
   }
   Shape shape;
   shape.rank = static_cast<int>(tensor.dims.size());

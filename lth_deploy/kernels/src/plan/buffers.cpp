@@ -86,7 +86,7 @@ class Allocator {
     std::vector<int> uses(instrs.size(), 0), sources(instrs.size(), 0);
     for (const Instr& in : instrs) {
       for (int a : arguments_of(in)) ++uses[a];
-      if (in.op == Op::kConv) ++sources[in.args[0]];
+      if (in.op == Op::kConv || in.op == Op::kMatMul) ++sources[in.args[0]];
     }
     for (const Output& o : c_.program.outputs) ++uses[o.tensor];
     for (size_t i = 0; i < instrs.size(); ++i) {

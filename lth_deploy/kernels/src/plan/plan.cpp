@@ -8,26 +8,41 @@
 namespace lth {
 namespace {
 
-// Rows of all matrices, which must agree; -1 where there are none.
-int64_t rows_of(const Program& program, const std::vector<Shape>& inputs) {
-  int64_t rows = -1;
+// The dimensions of a matrix but for its channels, which come last.
+std::vector<int64_t> row_dims_of(const Shape& shape) { return {shape.dims.begin(), shape.dims.begin() + shape.rank - 1}; }
+
+std::string text(const std::vector<int64_t>& dims) {
+  std::string result;
+  for (int64_t dim : dims) result += (result.empty() ? "" : " x ") + std::to_string(dim);
+  return result;
+}
+
+// Of all matrices, which must agree; empty where there are none.
+std::vector<int64_t> common_row_dims(const Program& program, const std::vector<Shape>& inputs) {
+  std::vector<int64_t> dims;
   for (const Instr& in : program.instrs) {
     if (!in.rows || def_of(in).takes != Takes::kInput) continue;
-    const int64_t here = inputs[in.args[0]].dims[0];
-    if (rows >= 0 && rows != here) {
-      throw Error("region: matrices with " + std::to_string(rows) + " and with " + std::to_string(here) + " rows");
-    }
-    rows = here;
+    const std::vector<int64_t> here = row_dims_of(inputs[in.args[0]]);
+    if (!dims.empty() && dims != here) throw Error("region: matrices with " + text(dims) + " and with " + text(here) + " rows");
+    dims = here;
   }
-  return rows;
+  return dims;
 }
+
+int64_t product(const std::vector<int64_t>& dims) {
+  int64_t all = 1;
+  for (int64_t dim : dims) all *= dim;
+  return all;
+}
+
+bool has_images(const Shape& shape) { return shape.dims[0] != 0 && (shape.rank != 3 || shape.dims[1] != 0); }
 
 // What depends on an input without images or rows has none either: a head whose detector found nothing.
 std::vector<bool> empty_tensors(const Program& program, const std::vector<Shape>& inputs) {
   std::vector<bool> empty;
   for (const Instr& in : program.instrs) {
     if (def_of(in).takes == Takes::kInput) {
-      empty.push_back(inputs[in.args[0]].dims[0] == 0);
+      empty.push_back(!has_images(inputs[in.args[0]]));
       continue;
     }
     const std::vector<int> arguments = arguments_of(in);
@@ -43,7 +58,10 @@ std::vector<bool> empty_tensors(const Program& program, const std::vector<Shape>
 }
 
 std::vector<Shape> with_one_at_least(std::vector<Shape> inputs) {
-  for (Shape& shape : inputs) shape.dims[0] = std::max<int64_t>(shape.dims[0], 1);
+  for (Shape& shape : inputs) {
+    shape.dims[0] = std::max<int64_t>(shape.dims[0], 1);
+    if (shape.rank == 3) shape.dims[1] = std::max<int64_t>(shape.dims[1], 1);
+  }
   return inputs;
 }
 
@@ -52,7 +70,10 @@ std::vector<Shape> output_shapes(const Program& program, const Plan& plan) {
   for (const Output& o : program.outputs) {
     const TensorPlan& t = plan.tensors[o.tensor];
     if (o.rows) {
-      shapes.push_back({2, {plan.rows, t.channels, 1, 1}});
+      Shape rows{static_cast<int>(plan.row_dims.size()) + 1, {1, 1, 1, 1}};
+      std::copy(plan.row_dims.begin(), plan.row_dims.end(), rows.dims.begin());
+      rows.dims[rows.rank - 1] = t.channels;
+      shapes.push_back(rows);
     } else {
       shapes.push_back({4, {plan.empty[o.tensor] ? 0 : t.n, t.channels, t.plane.H, t.plane.W}});
     }
@@ -90,7 +111,8 @@ std::shared_ptr<const Plan> make_plan(const Compiled& c, const std::vector<Shape
   auto plan = std::make_shared<Plan>();
   plan->tensors = infer_shapes(c.program, with_one_at_least(inputs), c.isa->lanes / kGridX);
   plan->empty = empty_tensors(c.program, inputs);
-  plan->rows = rows_of(c.program, inputs);
+  plan->row_dims = common_row_dims(c.program, inputs);
+  plan->rows = product(plan->row_dims);
   plan->outputs = output_shapes(c.program, *plan);
   plan->instrs.resize(plan->tensors.size());
   place_tensors(c, *plan);

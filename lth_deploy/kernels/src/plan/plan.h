@@ -50,7 +50,8 @@ struct InstrPlan {
 };
 
 struct Plan {
-  int64_t rows = 0;  // of all matrices
+  int64_t rows = 0;               // of all matrices
+  std::vector<int64_t> row_dims;  // their dimensions before the channels, of which they are the product
   std::vector<TensorPlan> tensors;
   std::vector<bool> empty;  // tensors without an image or a row; their plan is that of one, and nothing computes them
   std::vector<InstrPlan> instrs;

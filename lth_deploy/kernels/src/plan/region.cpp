@@ -131,6 +131,10 @@ class LayerConstants {
       return;
     }
     weight = &weights[in.weight];
+    if (def_of(in).inputs_first) {
+      outputs_first_ = outputs_first(*weight);
+      weight = &outputs_first_;
+    }
     bias = in.bias >= 0 ? &weights[in.bias] : nullptr;
     scales = in.scales >= 0 ? &weights[in.scales] : nullptr;
     window = in.window;
@@ -143,6 +147,7 @@ class LayerConstants {
 
  private:
   Phases phases_;
+  Weight outputs_first_;
 };
 
 // Of each channel the value of a constant, or `other` where there is none. Zeros are not stored.

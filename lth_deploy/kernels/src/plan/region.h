@@ -20,7 +20,7 @@ class Parallel {
 };
 
 struct Shape {
-  int rank = 4;                    // 4: N, C, H, W; 2: N, C (rows)
+  int rank = 4;                    // 4: N, C, H, W; 2: N, C and 3: N, T, C (rows)
   std::array<int64_t, 4> dims{1, 1, 1, 1};
 };
 

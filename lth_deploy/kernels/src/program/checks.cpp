@@ -134,7 +134,7 @@ void check_instr(const Fields& line, const Program& program, Instr& instr) {
 
 void check_output(const Fields& line, const Program& program, const Output& output) {
   if (program.instrs[output.tensor].rows != output.rows) {
-    line.fail("'rows' belongs to the outputs that come from a loadrows, and only to them");
+    line.fail("'rows' belongs to the outputs that come from a loadrows or loadtokens, and only to them");
   }
   expect_quantized(line, program, output.tensor, false);
   for (const Output& earlier : program.outputs) {
@@ -144,6 +144,12 @@ void check_output(const Fields& line, const Program& program, const Output& outp
 
 void check_uses(const Program& program) {
   if (program.outputs.empty()) throw Error("program: it has no output");
+  bool rows = false, tokens = false;
+  for (const Instr& instr : program.instrs) {
+    rows = rows || instr.op == Op::kLoadRows;
+    tokens = tokens || instr.op == Op::kLoadTokens;
+  }
+  if (rows && tokens) throw Error("program: loadrows and loadtokens in one program");
   std::vector<bool> inputs(program.inputs), tensors(program.instrs.size()), weights(program.weights.size());
   for (const Instr& instr : program.instrs) {
     if (def_of(instr).takes == Takes::kInput) {

@@ -50,7 +50,7 @@ void check_constants(const Program& program, const std::vector<Weight>& weights)
     if (!def_of(instr).int8_weights) continue;
     check_scales(instr.scales, weights[instr.scales]);
     const Weight* const bias = instr.bias < 0 ? nullptr : &weights[instr.bias];
-    check_accumulators(instr.weight, weights[instr.weight], def_of(instr).transposed ? 1 : 0, bias);
+    check_accumulators(instr.weight, weights[instr.weight], def_of(instr).inputs_first ? 1 : 0, bias);
   }
 }
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
 #include "program/stored_values.h"
 
@@ -190,6 +191,24 @@ Weight decode_weight(const WeightDecl& decl, Bytes positions, Bytes values) {
     place(decl, kept, [&](size_t i) { return found.real(i); }, weight.position, weight.value);
   }
   return weight;
+}
+
+Weight outputs_first(const Weight& weight) {
+  const int64_t in = weight.dims[0], out = weight.dims[1];
+  std::vector<std::pair<uint32_t, size_t>> order(weight.position.size());  // the new position, and where it was
+  for (size_t i = 0; i < order.size(); ++i) {
+    const int64_t p = weight.position[i];
+    order[i] = {static_cast<uint32_t>(p % out * in + p / out), i};
+  }
+  std::sort(order.begin(), order.end());
+  Weight turned;
+  turned.dims = {out, in};
+  for (const auto& [position, i] : order) {
+    turned.position.push_back(position);
+    if (!weight.value.empty()) turned.value.push_back(weight.value[i]);
+    if (!weight.integer.empty()) turned.integer.push_back(weight.integer[i]);
+  }
+  return turned;
 }
 
 }  // namespace lth

@@ -26,4 +26,7 @@ struct Bytes {
 // Throws Error: wrong sizes, positions out of range, non-finite or (where forbidden) zero values, -128.
 Weight decode_weight(const WeightDecl& decl, Bytes positions, Bytes values);
 
+// [inputs, outputs] as [outputs, inputs].
+Weight outputs_first(const Weight& weight);
+
 }  // namespace lth

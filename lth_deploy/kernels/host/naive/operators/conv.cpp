@@ -1,4 +1,4 @@
-// conv, qconv and qgrouped
+// conv, qconv, qgrouped and matmul
 #include <algorithm>
 
 #include "../layer.h"
@@ -51,9 +51,27 @@ void run_quantized(NaiveRun& run, const Instr& instr, NaiveTensor& out) {
   finish_quantized(run, instr, 0, out);
 }
 
+void multiply(NaiveRun& run, const Instr& instr, NaiveTensor& out) {
+  const Weight& weight = run.weight(instr.weight);
+  const NaiveTensor& in = run.tensor(instr.args[0]);
+  out.off *= std::max(1., largest_row(weight, 1));
+  run.work(static_cast<double>(weight.value.size()) * static_cast<double>(out.plane.n));
+  start_with_bias(run, instr, out);
+  for (size_t i = 0; i < weight.value.size(); ++i) {
+    const double value = static_cast<double>(weight.value[i]);
+    run.seen(value);
+    for (int64_t n = 0; n < out.plane.n; ++n) {
+      const double product = value * *in.channel(n, weight.position[i] / out.plane.c);
+      run.seen(product);
+      *out.channel(n, weight.position[i] % out.plane.c) += product;
+    }
+  }
+  finish_float(run, instr, out);
+}
+
 }  // namespace
 
 extern constexpr NaiveOp kNaiveConv{naive_window_shape, run}, kNaiveQConv{naive_window_shape, run_quantized},
-    kNaiveQGrouped{naive_window_shape, run_quantized};
+    kNaiveQGrouped{naive_window_shape, run_quantized}, kNaiveMatMul{naive_window_shape, multiply};
 
 }  // namespace lth

@@ -1,0 +1,158 @@
+"""Layers of transformers in regions: which nodes have instructions, and that both runtimes compute the same."""
+
+import numpy as np
+import onnxruntime
+import pytest
+from onnx import ModelProto
+
+from lth_deploy.compiler.artifact.check_regions import program_of
+from lth_deploy.compiler.artifact.inline_regions import is_region
+from lth_deploy.kernels import ops_library
+from lth_deploy.kernels.program.text import text
+from tests.compiler.regions.region_graphs import Graph, assert_same, noise, regions_of, run
+
+
+def linear(g: Graph, x: str, output: str, features: tuple[int, int], zeros: float = 0.85) -> str:
+    """A product and a bias, as exporters write them."""
+    g.weight(f"{output}.weight", features, zeros)
+    g.weight(f"{output}.bias", features[1:], 0.0)
+    g.op("MatMul", [x, f"{output}.weight"], f"{output}.product")
+    return g.op("Add", [f"{output}.product", f"{output}.bias"], output)
+
+
+def feed_forward(g: Graph, x: str, output: str, features: int = 16) -> str:
+    """LayerNorm(x + W2 gelu(W1 x)), with Gelu as one Erf and its neighbors."""
+    linear(g, x, "inner", (features, 40))
+    g.constant("root", np.sqrt(2.0), np.float32)
+    g.constant("one", 1.0, np.float32)
+    g.constant("half", 0.5, np.float32)
+    g.op("Div", ["inner", "root"], "z")
+    g.op("Erf", ["z"], "erf")
+    g.op("Add", ["erf", "one"], "gate")
+    g.op("Mul", ["inner", "gate"], "twice")
+    g.op("Mul", ["twice", "half"], "gelu")
+    linear(g, "gelu", "outer", (40, features))
+    g.op("Add", ["outer", x], "sum")
+    g.weight("norm.weight", (features,), 0.0)
+    g.weight("norm.bias", (features,), 0.0)
+    return g.op("LayerNormalization", ["sum", "norm.weight", "norm.bias"], output, axis=-1)
+
+
+def the_program(model: ModelProto) -> list[str]:
+    (node,) = [node for node in model.graph.node if is_region(node)]
+    return text(program_of(node)).splitlines()
+
+
+def outside(model: ModelProto) -> list[str]:
+    return [node.op_type for node in model.graph.node if not is_region(node) and node.domain == ""]
+
+
+def assert_kernels_agree(built: ModelProto, feeds: dict[str, np.ndarray]) -> None:
+    options = onnxruntime.SessionOptions()
+    options.register_custom_ops_library(str(ops_library()))
+    session = onnxruntime.InferenceSession(built.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    for a, b in zip(run(built, feeds), session.run(None, feeds), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("sizes", [("n", 9), (2, "t"), (1, 12)])
+def test_a_feed_forward_block_is_one_region(sizes: tuple[int | str, int | str]) -> None:
+    g = Graph()
+    feed_forward(g, "x", "y")
+    packed, built, plan = regions_of(g.model({"x": (*sizes, 16)}, ["y"], rank=3))
+    assert len(plan.regions) == 1
+    assert outside(built) == []
+    steps = [line.partition(" = ")[2] for line in the_program(built) if " = " in line]
+    assert steps == [
+        "loadtokens 0 channels=16",
+        "matmul t0 w0 w1 act=gelu",
+        "matmul t1 w2 w3 add=t0 act=none",
+        "layernorm t2 w4 w5 epsilon=1e-05 act=none",
+    ]
+    x = {"x": noise(*(size if isinstance(size, int) else 5 for size in sizes), 16)}
+    assert_same(packed, built, x)
+    assert_kernels_agree(built, x)
+
+
+def test_two_blocks_and_what_reads_between_them() -> None:
+    g = Graph()
+    feed_forward(g, "x", "y")
+    linear(g, "y", "scores", (16, 7))
+    g.op("Softmax", ["scores"], "p", axis=-1)
+    packed, built, plan = regions_of(g.model({"x": ("n", "t", 16)}, ["p", "y"], rank=3))
+    assert len(plan.regions) == 1
+    assert outside(built) == ["Softmax"]
+    assert_same(packed, built, {"x": noise(2, 5, 16)})
+
+
+def test_a_gemm_with_its_weight_as_inputs_by_outputs() -> None:
+    g = Graph()
+    g.weight("w", (16, 24))
+    g.weight("b", (24,), 0.0)
+    g.op("Gemm", ["x", "w", "b"], "a")
+    g.op("Relu", ["a"], "y")
+    packed, built, _ = regions_of(g.model({"x": ("n", 16)}, ["y"], rank=2))
+    assert "t1 = matmul t0 w0 w1 act=relu" in the_program(built)
+    assert_same(packed, built, {"x": noise(5, 16)})
+    assert_kernels_agree(built, {"x": noise(5, 16)})
+
+
+def test_shapes_behind_reshapes_are_known() -> None:
+    g = Graph()
+    g.constant("rows", [0, 16, -1])
+    g.op("Reshape", ["x", "rows"], "flat")
+    g.op("Transpose", ["flat"], "tokens", perm=[0, 2, 1])
+    feed_forward(g, "tokens", "y")
+    packed, built, _ = regions_of(g.model({"x": (1, 16, 4, 6)}, ["y"], rank=3))
+    assert outside(built) == ["Reshape", "Transpose"]
+    assert_same(packed, built, {"x": noise(1, 16, 4, 6)})
+
+
+def test_tokens_of_two_lengths_with_one_weight_are_two_regions() -> None:
+    g = Graph()
+    g.weight("w", (16, 24))
+    for level in "ab":
+        g.op("MatMul", [level, "w"], f"{level}.y")
+    model = g.model({"a": (1, 9, 16), "b": (1, 4, 16)}, ["a.y", "b.y"], rank=3)
+    packed, built, plan = regions_of(model)
+    assert len(plan.regions) == 2
+    assert_same(packed, built, {"a": noise(1, 9, 16), "b": noise(1, 4, 16)})
+
+
+@pytest.mark.parametrize(
+    ("nodes", "sizes", "left"),
+    [
+        ([("MatMul", ["x", "x"], "y", {})], ("n", 16, 16), ["MatMul"]),
+        ([("MatMul", ["x", "w"], "y", {})], ("n", 3, 5, 16), ["MatMul"]),
+        ([("MatMul", ["w", "x"], "y", {})], ("n", 16, 24), ["MatMul"]),
+        ([("LayerNormalization", ["x", "s"], "y", {"axis": 1})], ("n", 4, 16), ["LayerNormalization"]),
+    ],
+)
+def test_what_is_no_layer_of_tokens_stays_outside(
+    nodes: list[tuple[str, list[str], str, dict[str, int]]], sizes: tuple[int | str, ...], left: list[str]
+) -> None:
+    g = Graph()
+    g.weight("w", (16, 24) if nodes[0][1][0] == "x" else (24, 16))
+    g.weight("s", (4, 16), 0.0)
+    for kind, inputs, output, attributes in nodes:
+        g.op(kind, inputs, output, **attributes)
+    _, built, plan = regions_of(g.model({"x": sizes}, ["y"], rank=len(sizes)))
+    assert not plan.regions
+    assert [node.op_type for node in built.graph.node if node.op_type != "Cast"] == left
+
+
+def test_a_bias_that_is_read_elsewhere_is_added_in_both_places() -> None:
+    g = Graph()
+    linear(g, "x", "a", (16, 24))
+    g.op("Add", ["a.product", "a"], "y")
+    packed, built, _ = regions_of(g.model({"x": ("n", 5, 16)}, ["y"], rank=3))
+    assert_same(packed, built, {"x": noise(2, 5, 16)})
+
+
+def test_a_layer_norm_alone_is_no_region() -> None:
+    g = Graph()
+    g.weight("s", (16,), 0.0)
+    g.op("LayerNormalization", ["x", "s"], "y")
+    _, built, plan = regions_of(g.model({"x": ("n", 5, 16)}, ["y"], rank=3))
+    assert not plan.regions
+    assert outside(built) == ["LayerNormalization"]
