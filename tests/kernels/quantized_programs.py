@@ -138,7 +138,7 @@ def quantized_programs(draw: st.DrawFn) -> Program:
             constants = weight("s8", channels, outputs, *kernel), weight("f32", outputs)
             bias = weight("s32", outputs) if draw(st.booleans()) else None
             step = QConvTranspose(x, *constants, bias, kernel, draw(acts()), out)
-            made.append((outputs, 100 + len(made), out))
+            made.append((outputs, 100 * len(made), out))
         elif kind == "pool":
             step = MaxPool(x, _STRIDED)
             made.append((channels, plane + 1, of_x))

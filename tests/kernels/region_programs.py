@@ -102,7 +102,7 @@ def programs(draw: st.DrawFn) -> Program:
         elif kind == "up":
             outputs = draw(st.integers(1, 3))
             step = ConvTranspose(x, weight(channels, outputs, 2, 2), None, (2, 2), draw(acts()))
-            made.append((outputs, 100 + len(made)))
+            made.append((outputs, 100 * len(made)))  # more than strides can add
         elif kind == "pool":
             step = MaxPool(x, _STRIDED)
             made.append((channels, scale + 1))

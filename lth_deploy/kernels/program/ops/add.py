@@ -9,33 +9,21 @@ from lth_deploy.kernels.program.instruction import Declarations, Instruction, Op
 from lth_deploy.kernels.program.numerics.bounds import Tensor, activated, rounded, same_shape
 from lth_deploy.kernels.program.numerics.int8 import rescaled
 from lth_deploy.kernels.program.shared_rules import check_same_channels, checked_out
-from lth_deploy.kernels.program.values import NONE, TensorType
+from lth_deploy.kernels.program.two_tensors import OfTwoTensors
+from lth_deploy.kernels.program.values import TensorType
 
 
 @dataclass(frozen=True)
-class Add(Instruction):
+class Add(OfTwoTensors):
     """act(a + b)."""
 
     NAME = "add"
-
-    a: ATensor
-    b: ATensor
-    act: Activated = NONE
-
-    def result(self, given: Sequence[TensorType], declared: Declarations) -> TensorType:
-        check_same_channels(given)
-        check_act(self.act)
-        return given[0]
 
     def oracle(self, operands: Operands) -> Tensor:
         a, b = operands.tensors[self.a], operands.tensors[self.b]
         same_shape(a.value, b.value)
         value, spread = a.value + b.value, a.bound + b.bound
         return activated(rounded(value, spread), self.act)
-
-    @property
-    def stock_exact(self) -> bool:
-        return False
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,7 @@
 // add TENSOR TENSOR act= and act TENSOR act=
 // qadd TENSOR TENSOR act= out= and requantize TENSOR act= out=
 #include "execute/call.h"
-#include "ops/op.h"
-#include "program/checks.h"
+#include "ops/two_tensors.h"
 
 namespace lth {
 namespace {
@@ -12,24 +11,14 @@ void parse_one(Operands& operands, Instr& instr) {
   instr.act = operands.act();
 }
 
-void parse_two(Operands& operands, Instr& instr) {
-  const int first = operands.tensor();
-  instr.args = {first, operands.tensor()};
-  instr.act = operands.act();
-}
-
 void parse_one_quantized(Operands& operands, Instr& instr) {
   parse_one(operands, instr);
   operands.out(false, instr);
 }
 
 void parse_two_quantized(Operands& operands, Instr& instr) {
-  parse_two(operands, instr);
+  parse_two_tensors(operands, instr);
   operands.out(false, instr);
-}
-
-void check_two(const Fields& line, const Program& program, Instr& instr) {
-  expect_channels(line, program, instr.args[1], instr.channels);
 }
 
 void check_act(const Fields& line, const Program&, Instr& instr) {
@@ -67,8 +56,8 @@ constexpr OpDef add() {
   OpDef op;
   op.name = "add";
   op.writes_in_step = true;
-  op.parse = parse_two;
-  op.check = check_two;
+  op.parse = parse_two_tensors;
+  op.check = check_two_tensors;
   op.run = run;
   return op;
 }

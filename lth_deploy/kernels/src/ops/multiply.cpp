@@ -1,21 +1,10 @@
 // multiply TENSOR TENSOR act=: two tensors of one plane; or the second has one pixel, a factor for all of its channel.
 #include "execute/call.h"
-#include "ops/op.h"
+#include "ops/two_tensors.h"
 #include "plan/shapes.h"
-#include "program/checks.h"
 
 namespace lth {
 namespace {
-
-void parse(Operands& operands, Instr& instr) {
-  const int first = operands.tensor();
-  instr.args = {first, operands.tensor()};
-  instr.act = operands.act();
-}
-
-void check(const Fields& line, const Program& program, Instr& instr) {
-  expect_channels(line, program, instr.args[1], instr.channels);
-}
 
 bool is_pixel(const PlaneShape& plane) { return plane.H == 1 && plane.W == 1; }
 
@@ -45,8 +34,8 @@ constexpr OpDef multiply() {
   op.name = "multiply";
   op.since = 3;
   op.writes_in_step = true;
-  op.parse = parse;
-  op.check = check;
+  op.parse = parse_two_tensors;
+  op.check = check_two_tensors;
   op.shape = shape;
   op.run = run;
   return op;

@@ -1,20 +1,9 @@
 // subtract TENSOR TENSOR act=
 #include "execute/call.h"
-#include "ops/op.h"
-#include "program/checks.h"
+#include "ops/two_tensors.h"
 
 namespace lth {
 namespace {
-
-void parse(Operands& operands, Instr& instr) {
-  const int first = operands.tensor();
-  instr.args = {first, operands.tensor()};
-  instr.act = operands.act();
-}
-
-void check(const Fields& line, const Program& program, Instr& instr) {
-  expect_channels(line, program, instr.args[1], instr.channels);
-}
 
 void run(Call& call, int i, const Instr& in) {
   const Finish finish = finish_of(in.act);
@@ -28,8 +17,8 @@ constexpr OpDef subtract() {
   op.name = "subtract";
   op.since = 3;
   op.writes_in_step = true;
-  op.parse = parse;
-  op.check = check;
+  op.parse = parse_two_tensors;
+  op.check = check_two_tensors;
   op.run = run;
   return op;
 }
