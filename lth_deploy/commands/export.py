@@ -205,6 +205,8 @@ def _export_onnx(path: Path, job: "OnnxJob", target: "Target", to: Destination, 
 
     made = export_onnx(path, job, target=target, out=to.out, sign=to.signer())
     print(f"parity on {made.checked_on}: largest difference {made.deviation:.2g}", file=sys.stderr)
+    if made.agreement is not None:
+        print(f"int8 on {made.agreement.images} calibration images: {made.agreement.describe()}", file=sys.stderr)
     if made.losses:
         header, *lines = loss_rows(made.losses)
         print_table(header, lines, to_stderr=as_json)
@@ -212,6 +214,7 @@ def _export_onnx(path: Path, job: "OnnxJob", target: "Target", to: Destination, 
     rows = [_row(name, file, size, made.dense_bytes, ap) for name, file, size, ap in files]
     plain = {"artifact": str(made.artifact), "dense": str(made.dense), "bytes": made.bytes, "ap": made.ap}
     plain["int8_macs"] = made.int8_macs
+    plain["agreement"] = None if made.agreement is None else made.agreement.as_record()
     return Outcome(HEADING, rows, made.not_packed, plain, made.int8_macs)
 
 

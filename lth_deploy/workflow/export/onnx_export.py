@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lth_deploy.measure.agreement import Agreement
+
 if TYPE_CHECKING:
     from lth_deploy.compiler.artifact.pack import LayerReport
     from lth_deploy.compiler.one_shot.magnitude import LayerLoss
@@ -21,7 +23,8 @@ class OnnxExport:
     regions' outputs, computed by the kernel library; None without regions or library. unreached_regions: those that no
     input of the gate reached, of which nothing is known. ap, dense_ap: box AP; None where there is no data.
     losses: zeros and error of each layer that was reconstructed. int8_macs: share of the multiplications whose weight
-    is int8; None where none is.
+    is int8; None where none is. agreement: what an int8 artifact finds of what the original finds in the calibration
+    images; None where AP is known.
     """
 
     artifact: Path
@@ -39,6 +42,7 @@ class OnnxExport:
     layers: "tuple[LayerReport, ...]"
     losses: "dict[str, LayerLoss]"
     int8_macs: float | None = None
+    agreement: Agreement | None = None
 
     @property
     def not_packed(self) -> dict[str, int]:
@@ -74,6 +78,7 @@ class OnnxExport:
             layers=tuple(written.compiled.results.layers),
             losses=dict(source.losses),
             int8_macs=written.compiled.results.int8_macs,
+            agreement=gated.agreement,
         )
 
     @classmethod
@@ -85,6 +90,7 @@ class OnnxExport:
         values = {key: value for key, value in record.items() if key != "not_packed"}
         values |= {key: folder / record[key] for key in ("artifact", "dense", "report")}
         values["layers"] = tuple(LayerReport(**{**row, "shape": tuple(row["shape"])}) for row in record["layers"])
+        values["agreement"] = None if record["agreement"] is None else Agreement(**record["agreement"])
         values["losses"] = {name: LayerLoss(**loss) for name, loss in record["losses"].items()}
         return cls(**values | {"unreached_regions": tuple(record["unreached_regions"])})
 

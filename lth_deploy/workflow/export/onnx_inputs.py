@@ -90,8 +90,13 @@ def _trial(model: ModelProto, shapes: Sizes) -> Trial:
 def calibration_feeds(job: OnnxJob, decoder: Decoder | None, most: int) -> list[Feeds]:
     """Feeds of at most `most` images, spread over the folder to calibrate on."""
     assert decoder is not None, "decoder_of finds one, or says that it is missing"
+    return [_fed(file, decoder) for file in calibration_files(job, most)]
+
+
+def calibration_files(job: OnnxJob, most: int) -> list[Path]:
+    """At most `most` images, spread over the folder to calibrate on."""
     assert job.calibrate is not None, "the job was checked"
-    return [_fed(file, decoder) for file in spread(image_files(job.calibrate), most)]
+    return spread(image_files(job.calibrate), most)
 
 
 def _fed(file: Path, decoder: Decoder) -> Feeds:

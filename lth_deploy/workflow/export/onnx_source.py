@@ -25,11 +25,13 @@ from lth_deploy.config.target import Target
 from lth_deploy.decoders import Decoder
 from lth_deploy.decoders.model.class_names import category_ids
 from lth_deploy.errors import ParityError
+from lth_deploy.measure.agreement import Agreement
 from lth_deploy.run.directory import versions
 from lth_deploy.workflow.decoding import DecoderChoice
 from lth_deploy.workflow.export.dead_channels import without_dead_channels
+from lth_deploy.workflow.export.int8_agreement import UNKNOWN, compared
 from lth_deploy.workflow.export.onnx_accuracy import ap_of, check_classes, hold_ap
-from lth_deploy.workflow.export.onnx_inputs import calibration_feeds, decoder_of, gate_inputs
+from lth_deploy.workflow.export.onnx_inputs import calibration_feeds, calibration_files, decoder_of, gate_inputs
 from lth_deploy.workflow.export.onnx_job import OnnxJob
 from lth_deploy.workflow.export.onnx_pruning import pruned
 from lth_deploy.workflow.export.source import Accuracy, Calibration, Metrics, Trimmed, Written
@@ -180,6 +182,20 @@ class OnnxSource:
         before, after = ap_of(written.control, self.job), ap_of(written.file, self.job)
         hold_ap(before, after, self.job)
         return None if self.job.data is None else Accuracy(_box_ap(before), _box_ap(after))
+
+    def agreement(self, written: Written) -> Agreement | None:
+        """What an int8 artifact finds of what the original finds in the calibration images, where AP is not known.
+
+        Raises:
+            ArtifactError: the decoder cannot read what one of them returns.
+        """
+        if written.compiled.results.quantization is None or self.job.data is not None:
+            return None
+        if self.decoder is None or written.control is None:
+            log.warning("%s", UNKNOWN)
+            return None
+        images = calibration_files(self.job, self.target.calibration.images)
+        return compared(written.control, written.file, images, self.job.decoder)
 
     def float_metrics(self, written: Written, accuracy: Accuracy) -> Metrics:
         """Box AP of the pruned model in float32; that of the original where nothing was pruned."""

@@ -74,7 +74,7 @@ def _written(source: Source[P], compiled: Compiled, file: Path) -> Written:
 def _gated(source: Source[P], written: Written) -> Gated[P]:
     parity = source.hold_parity(written)
     regions = hold_regions(written.file, source.inputs, source.target.gates)
-    return Gated(written, parity, regions, _accuracy(source, written, parity))
+    return Gated(written, parity, regions, _accuracy(source, written, parity), source.agreement(written))
 
 
 def _accuracy(source: Source[P], written: Written, parity: P) -> Accuracy | None:

@@ -145,6 +145,9 @@ class TrialSource:
         """The parity gate has measured it."""
         return Accuracy(parity.torch_ap, parity.file_ap)
 
+    def agreement(self, written: Written) -> None:
+        """Its AP is known."""
+
     def float_metrics(self, written: Written, accuracy: Accuracy) -> Metrics:
         """Those of the float ticket that a quantized trial began from; of other trials those of the trial itself.
 

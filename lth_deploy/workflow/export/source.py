@@ -14,6 +14,7 @@ from lth_deploy.compiler.artifact.pack import LayerReport
 from lth_deploy.compiler.model.normalized_model import NormalizedModel
 from lth_deploy.compiler.quantization.learned_ranges import Learned
 from lth_deploy.config.target import Target
+from lth_deploy.measure.agreement import Agreement
 from lth_deploy.workflow.gates.class_names import Named
 from lth_deploy.workflow.gates.regions import RegionCheck
 
@@ -71,13 +72,15 @@ class Accuracy:
 class Gated(Generic[P]):
     """An artifact that passed every gate.
 
-    regions: None without regions or kernel library. accuracy: None without data.
+    regions: None without regions or kernel library. accuracy: None without data. agreement: of an int8 artifact with
+    its dense control, where there are no data.
     """
 
     written: Written
     parity: P
     regions: RegionCheck | None
     accuracy: Accuracy | None
+    agreement: Agreement | None = None
 
     @property
     def unreached(self) -> tuple[str, ...]:
@@ -148,6 +151,9 @@ class Source(Protocol[P]):
         Raises:
             GateError: more AP is lost than allowed.
         """
+
+    def agreement(self, written: Written) -> Agreement | None:
+        """What an int8 artifact finds of what its control finds; None for floats, and where there are data."""
 
     def float_metrics(self, written: Written, accuracy: Accuracy) -> Metrics:
         """Of an int8 artifact, the figures of the pruned float model that it was quantized from."""
