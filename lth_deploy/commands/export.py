@@ -155,7 +155,12 @@ def export(
     images: Annotated[Path | None, typer.Option(help="With --onnx: images to check parity on.")] = None,
     data: Annotated[Path | None, typer.Option(help="With --onnx: COCO annotations, for the AP lost.")] = None,
     decoder: DecoderOption = None,
-    max_ap_drop: Annotated[float | None, typer.Option(help="With --onnx: most AP points to lose.")] = None,
+    max_ap_drop: Annotated[
+        float | None,
+        typer.Option(
+            help="With --onnx: most AP points to lose; without --sparsity, finds the most zeros that keep it."
+        ),
+    ] = None,
     keep_inputs: Annotated[
         bool, typer.Option("--keep-inputs", help="With --onnx: keep inputs that have a default value.")
     ] = False,
@@ -202,9 +207,14 @@ def export(
 def _export_onnx(path: Path, job: "OnnxJob", target: "Target", to: Destination, as_json: bool) -> Outcome:
     from lth_deploy.workflow.export.from_onnx import export_onnx
     from lth_deploy.workflow.export.onnx_export import loss_rows
+    from lth_deploy.workflow.export.share_search.tries import try_rows
 
     made = export_onnx(path, job, target=target, out=to.out, sign=to.signer())
     print(f"parity on {made.checked_on}: largest difference {made.deviation:.2g}", file=sys.stderr)
+    if made.search is not None:
+        header, *lines = try_rows(made.search.bounds, made.search.tries)
+        print_table(header, lines, to_stderr=as_json)
+        print(made.search.sentence(), file=sys.stderr)
     if made.agreement is not None:
         print(f"int8 on {made.agreement.images} calibration images: {made.agreement.describe()}", file=sys.stderr)
     if made.losses:
@@ -214,6 +224,7 @@ def _export_onnx(path: Path, job: "OnnxJob", target: "Target", to: Destination, 
     rows = [_row(name, file, size, made.dense_bytes, ap) for name, file, size, ap in files]
     plain = {"artifact": str(made.artifact), "dense": str(made.dense), "bytes": made.bytes, "ap": made.ap}
     plain["int8_macs"] = made.int8_macs
+    plain["search"] = None if made.search is None else made.search.as_record()
     plain["agreement"] = None if made.agreement is None else made.agreement.as_record()
     return Outcome(HEADING, rows, made.not_packed, plain, made.int8_macs)
 

@@ -111,9 +111,22 @@ def test_5_when_more_ap_is_lost_than_allowed(cli: Cli, tmp_path: Path, monkeypat
     annotations, images = save_data(tmp_path)
     arguments = ["--data", annotations, "--images", images, "--decoder", save_decoder(tmp_path)]
     model = save_tiny(tmp_path / "net.onnx")
-    outcome = cli("export", "--onnx", model, *arguments, "--max-ap-drop", 5, "--out", tmp_path / "out")
+    bound = ["--sparsity", 0.3, "--max-ap-drop", 5]
+    outcome = cli("export", "--onnx", model, *arguments, *bound, "--out", tmp_path / "out")
     assert outcome.code == 5
     assert "AP fell from 50.0 to 40.0, by more than the allowed 5.0 points" in outcome.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_5_when_no_share_of_zeros_keeps_the_ap(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    aps = iter([0.5, *[0.4] * 9])
+    monkeypatch.setattr("lth_deploy.workflow.export.onnx_source.ap_of", lambda *_: next(aps))
+    annotations, images = save_data(tmp_path)
+    arguments = ["--data", annotations, "--images", images, "--decoder", save_decoder(tmp_path)]
+    model = save_tiny(tmp_path / "net.onnx")
+    outcome = cli("export", "--onnx", model, *arguments, "--max-ap-drop", 5, "--out", tmp_path / "out")
+    assert outcome.code == 5
+    assert "no share of zeros keeps the AP: 1 % zeros has 40.0 of the dense model's 50.0" in outcome.err
     assert not (tmp_path / "out").exists()
 
 

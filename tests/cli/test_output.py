@@ -12,6 +12,7 @@ from lth_deploy.commands.output import numbers_of, points, print_json, print_tab
 from lth_deploy.errors import UsageError
 from tests.cli.running import Cli
 from tests.tiny_artifact import save_data, save_decoder, save_tiny
+from tests.workflow.export.graded_model import save_graded
 
 
 def _evaluation(folder: Path) -> list[object]:
@@ -209,3 +210,19 @@ def test_an_int8_export_says_which_share_of_the_multiplications_is_int8(cli: Cli
     floats = cli("export", "--onnx", tmp_path / "tiny.onnx", "--out", tmp_path / "floats", "--json")
     assert "in int8" not in floats.err
     assert json.loads(floats.out)["int8_macs"] is None
+
+
+def test_a_search_for_the_share_of_zeros_shows_each_try_and_ends_with_a_table(cli: Cli, tmp_path: Path) -> None:
+    model, data, images, decoder = save_graded(tmp_path / "graded")
+    options = ["--data", data, "--images", images, "--decoder", decoder, "--max-ap-drop", 12, "--values", "fp32"]
+    outcome = cli("export", "--onnx", model, *options)
+    assert outcome.code == 0
+    assert "try 1 of at most 7: 48 % zeros: AP 75.0, 25.0 lost: lost" in outcome.err
+    assert "25 % zeros is the largest share that keeps AP within 12 points of 100.0: 90.0" in outcome.err
+    lines = [line.split() for line in outcome.out.splitlines()]
+    assert ["asked", "%", "zeros", "%", "AP", "lost", "verdict"] in lines
+    assert ["25", "20.0", "90.0", "10.0", "kept"] in lines
+    assert ["26", "30.0", "85.0", "15.0", "lost"] in lines
+    again = cli("export", "--onnx", model, *options, "--json")
+    assert "shares were tried before" in again.err
+    assert json.loads(again.out)["search"]["percent"] == 25

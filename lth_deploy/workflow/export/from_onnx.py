@@ -29,12 +29,15 @@ def export_onnx(
 
     Nothing is written unless the packed file computes what the file as it was given does with the same pruned weights;
     for int8, what a dense graph with them does. Then all of it is written in one step.
-    The AP lost against the original is reported, and held to a bound only where the job names one.
+    The AP lost against the original is reported, and held to a bound only where the job names one. Where it names a
+    bound and no share of zeros, the largest share that keeps it is searched; what was measured stays in the folder that
+    is called as `out` with `-search` behind, so that another call goes on with it.
     sign: makes the signature of the record, see `signing`.
 
     Raises:
         ArtifactError: the model is damaged. UsageError: a job that does not go with the target. ParityError: see above.
-        GateError: more AP was lost than allowed. UnexpectedGraphError: the graph is beyond what this program handles.
+        GateError: more AP was lost than allowed, or no share of zeros keeps it. DataError: the dense model has no AP.
+        UnexpectedGraphError: the graph is beyond what this program handles.
     """
     job, target = job or OnnxJob(), target or Target()
     job.check_target(target)
@@ -45,7 +48,8 @@ def export_onnx(
         "target": target.model_dump(mode="json"),
     }
     with export_folder(out, 3 * _size(path)) as folder:
-        record = run_limited(_exported, {**arguments, "staged": str(folder.staged)}, f"exporting {path.name}")
+        places = {"staged": str(folder.staged), "state": str(out.with_name(f"{out.name}-search"))}
+        record = run_limited(_exported, {**arguments, **places}, f"exporting {path.name}")
         files = [folder.staged / record["dense"], folder.staged / record["artifact"]]
         folder.commit(files, {"target": target.model_dump(mode="json"), **record}, sign)
     return OnnxExport.from_record(record, out)
@@ -60,14 +64,18 @@ def _size(path: Path) -> int:
         ) from error
 
 
-def _exported(path: str, job: object, target: object, staged: str) -> dict[str, Any]:
-    """Write and gate an export in the folder `staged`, and return its record: a task for a process with limits."""
+def _exported(path: str, job: object, target: object, staged: str, state: str) -> dict[str, Any]:
+    """Write and gate an export in the folder `staged`, and return its record: a task for a process with limits.
+
+    state: folder of what a search for the share of zeros has measured.
+    """
     # Only the process with limits needs ONNX, so only it loads it.
     from lth_deploy.compiler.artifact.load import load_model
     from lth_deploy.compiler.importing.frozen_sizes import with_sizes
     from lth_deploy.compiler.model.unexpected_faults import graph_errors
     from lth_deploy.workflow.export.onnx_source import Places, open_onnx
     from lth_deploy.workflow.export.pipeline import export_source
+    from lth_deploy.workflow.export.share_search.of_onnx import searched
 
     file = Path(path)
     original = load_model(file)
@@ -75,5 +83,6 @@ def _exported(path: str, job: object, target: object, staged: str) -> dict[str, 
         places = Places(file, Path(staged), scratch)
         options = TypeAdapter(OnnxJob).validate_python(job)
         source = open_onnx(with_sizes(original, options.shapes), options, Target.model_validate(target), places)
+        source = searched(source, Path(state)) if options.searches else source
         gated = export_source(source, places.staged / "model.onnx")
         return OnnxExport.of(source, gated, places.staged / RECORD).as_record()

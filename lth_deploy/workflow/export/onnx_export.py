@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lth_deploy.measure.agreement import Agreement
+from lth_deploy.workflow.export.share_search.tries import ShareSearch
 
 if TYPE_CHECKING:
     from lth_deploy.compiler.artifact.pack import LayerReport
@@ -24,7 +25,7 @@ class OnnxExport:
     input of the gate reached, of which nothing is known. ap, dense_ap: box AP; None where there is no data.
     losses: zeros and error of each layer that was reconstructed. int8_macs: share of the multiplications whose weight
     is int8; None where none is. agreement: what an int8 artifact finds of what the original finds in the calibration
-    images; None where AP is known.
+    images; None where AP is known. search: how the share of zeros was found; None where it was given.
     """
 
     artifact: Path
@@ -43,6 +44,7 @@ class OnnxExport:
     losses: "dict[str, LayerLoss]"
     int8_macs: float | None = None
     agreement: Agreement | None = None
+    search: ShareSearch | None = None
 
     @property
     def not_packed(self) -> dict[str, int]:
@@ -79,6 +81,7 @@ class OnnxExport:
             losses=dict(source.losses),
             int8_macs=written.compiled.results.int8_macs,
             agreement=gated.agreement,
+            search=source.search,
         )
 
     @classmethod
@@ -91,6 +94,7 @@ class OnnxExport:
         values |= {key: folder / record[key] for key in ("artifact", "dense", "report")}
         values["layers"] = tuple(LayerReport(**{**row, "shape": tuple(row["shape"])}) for row in record["layers"])
         values["agreement"] = None if record["agreement"] is None else Agreement(**record["agreement"])
+        values["search"] = None if record["search"] is None else ShareSearch.from_record(record["search"])
         values["losses"] = {name: LayerLoss(**loss) for name, loss in record["losses"].items()}
         return cls(**values | {"unreached_regions": tuple(record["unreached_regions"])})
 

@@ -1,9 +1,10 @@
 """How `export --onnx` prunes: by magnitude, or by layer-wise reconstruction on calibration images."""
 
 import logging
+from functools import cached_property
 
 from lth_deploy.compiler.model.normalized_model import NormalizedModel
-from lth_deploy.compiler.one_shot.magnitude import LayerLoss, PruneReport, prune_onnx
+from lth_deploy.compiler.one_shot.magnitude import LayerLoss, prune_onnx
 from lth_deploy.compiler.one_shot.reconstruct import OneShot
 from lth_deploy.decoders import Decoder
 from lth_deploy.workflow.export.onnx_inputs import calibration_feeds
@@ -15,29 +16,30 @@ IMAGES = 64
 """Most images that reconstruction looks at, spread over the folder."""
 
 
-def pruned(
-    normalized: NormalizedModel, job: OnnxJob, decoder: Decoder | None
-) -> tuple[NormalizedModel, dict[str, LayerLoss]]:
-    """A normalized model as the job wants it pruned, and what reconstruction did to each layer.
+class Pruner:
+    """A normalized model that can be pruned to any share of zeros, as a job says how."""
 
-    Raises:
-        UsageError, DataError, ArtifactError: see `prune_onnx` and `OneShot`.
-    """
-    if job.sparsity is None:
-        return normalized, {}
-    if job.method == "magnitude":
-        model, report = prune_onnx(normalized, job.sparsity, exclude=job.exclude)
-    else:
-        model, report = _reconstructed(normalized, job.sparsity, job, decoder)
-    log.info("%d of %d weights are zero after pruning", report.zeros, report.elements)
-    for name, reason in report.left.items():
-        log.info("%s was left as it is: %s", name, reason)
-    return model, report.losses
+    def __init__(self, model: NormalizedModel, job: OnnxJob, decoder: Decoder | None) -> None:
+        self._model, self._job, self._decoder = model, job, decoder
 
+    def pruned(self, share: float | None) -> tuple[NormalizedModel, dict[str, LayerLoss]]:
+        """The model with this share of zeros, and what reconstruction did to each layer; as it is without any.
 
-def _reconstructed(
-    normalized: NormalizedModel, sparsity: float, job: OnnxJob, decoder: Decoder | None
-) -> tuple[NormalizedModel, PruneReport]:
+        Raises:
+            UsageError, DataError, ArtifactError: see `prune_onnx` and `OneShot`.
+        """
+        if not share:
+            return self._model, {}
+        if self._job.method == "magnitude":
+            model, report = prune_onnx(self._model, share, exclude=self._job.exclude)
+        else:
+            model, report = self._one_shot.prune(share)
+        log.info("%d of %d weights are zero after pruning", report.zeros, report.elements)
+        for name, reason in report.left.items():
+            log.info("%s was left as it is: %s", name, reason)
+        return model, report.losses
 
-    feeds = calibration_feeds(job, decoder, IMAGES)
-    return OneShot(normalized, feeds, exclude=job.exclude, structure=job.structure).prune(sparsity)
+    @cached_property
+    def _one_shot(self) -> OneShot:
+        feeds = calibration_feeds(self._job, self._decoder, IMAGES)
+        return OneShot(self._model, feeds, exclude=self._job.exclude, structure=self._job.structure)

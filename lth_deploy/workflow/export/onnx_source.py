@@ -13,7 +13,7 @@ from lth_deploy.compiler.artifact.half_weights import speaks_half
 from lth_deploy.compiler.artifact.metadata import ArtifactMetadata, ClassName, read_metadata, write_metadata
 from lth_deploy.compiler.artifact.metadata_builder import MetadataBuilder, with_changes
 from lth_deploy.compiler.artifact.pack import LayerReport
-from lth_deploy.compiler.artifact.value_types import round_values
+from lth_deploy.compiler.artifact.value_types import ValueType, round_values
 from lth_deploy.compiler.artifact.weight_layers import weight_layers
 from lth_deploy.compiler.importing.imported import ImportedModel, import_model
 from lth_deploy.compiler.importing.unpacked import unpack_model
@@ -33,7 +33,8 @@ from lth_deploy.workflow.export.int8_agreement import UNKNOWN, compared
 from lth_deploy.workflow.export.onnx_accuracy import ap_of, check_classes, hold_ap
 from lth_deploy.workflow.export.onnx_inputs import calibration_feeds, calibration_files, decoder_of, gate_inputs
 from lth_deploy.workflow.export.onnx_job import OnnxJob
-from lth_deploy.workflow.export.onnx_pruning import pruned
+from lth_deploy.workflow.export.onnx_pruning import Pruner
+from lth_deploy.workflow.export.share_search.tries import ShareSearch
 from lth_deploy.workflow.export.source import Accuracy, Calibration, Metrics, Trimmed, Written
 from lth_deploy.workflow.gates.class_names import Named, hold_written_classes, named_classes
 from lth_deploy.workflow.gates.original_model import hold_import, hold_original
@@ -56,7 +57,7 @@ class OnnxSource:
     """A model from anywhere, imported and pruned.
 
     choice: its decoder, where one is known. losses: what reconstruction did to each layer. checked_on: what the inputs
-    of the gate are, in words.
+    of the gate are, in words. search: how the share of zeros was found, where the job names none but a bound.
     """
 
     counts_in_float_order = False
@@ -69,6 +70,7 @@ class OnnxSource:
     choice: DecoderChoice | None
     inputs: Sequence[tuple[str, Feeds]]
     checked_on: str
+    search: ShareSearch | None = None
 
     @property
     def name(self) -> str:
@@ -101,7 +103,7 @@ class OnnxSource:
         if not base.classes and choice is not None and choice.decoder.class_names:
             names = choice.decoder.class_names
             update["classes"] = [ClassName(id=n, name=name) for n, name in zip(category_ids(names), names, strict=True)]
-        if job.sparsity is not None:
+        if job.sparsity:
             update["level"] = f"{job.method}_{100 * job.sparsity:g}"
         return with_changes(base, **update)
 
@@ -199,17 +201,19 @@ class OnnxSource:
 
     def float_metrics(self, written: Written, accuracy: Accuracy) -> Metrics:
         """Box AP of the pruned model in float32; that of the original where nothing was pruned."""
-        if self.job.sparsity is None:
-            return accuracy.reference
-        file = self.places.scratch / "float.onnx"
-        model = round_values(self.model, "fp32").proto
-        write_metadata(model, self.metadata)
-        save_model(model, file)
-        return _box_ap(ap_of(file, self.job))
+        return _box_ap(self.box_ap(self.model, "fp32")) if self.job.sparsity else accuracy.reference
+
+    def box_ap(self, model: NormalizedModel, values: ValueType) -> float | None:
+        """Box AP of a model with the decoder and the classes of this one, on the job's data."""
+        file = self.places.scratch / "scored.onnx"
+        scored = round_values(model, values).proto
+        write_metadata(scored, self.metadata)
+        save_model(scored, file)
+        return ap_of(file, self.job)
 
 
 def open_onnx(original: ModelProto, job: OnnxJob, target: Target, places: Places) -> OnnxSource:
-    """The source that a loaded model is: imported, held to the original, and pruned as the job says.
+    """The source that a loaded model is: imported, held to the original, and pruned to the share that the job says.
 
     Raises:
         ArtifactError: the model is damaged or does not run. UsageError: no decoder fits. DataError: faulty data.
@@ -221,7 +225,7 @@ def open_onnx(original: ModelProto, job: OnnxJob, target: Target, places: Places
     imported = import_model(original, keep_inputs=job.keep_inputs)
     inputs, checked_on = gate_inputs(original, job, decoder, target.gates.images)
     imported = hold_import(imported, inputs, places.source.name, places.scratch, tolerance_of(original, target.gates))
-    model, losses = pruned(imported.normalized, job, decoder)
+    model, losses = Pruner(imported.normalized, job, decoder).pruned(job.sparsity)
     return OnnxSource(places, job, target, imported, model, losses, choice, inputs, checked_on)
 
 

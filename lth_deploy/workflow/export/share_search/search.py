@@ -1,0 +1,102 @@
+"""The search itself: shares are tried and held to bounds, whatever a model is and however AP is measured."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from lth_deploy.errors import DataError, GateError
+from lth_deploy.workflow.export.share_search.bisection import largest, most_tries
+from lth_deploy.workflow.export.share_search.state import SearchState
+from lth_deploy.workflow.export.share_search.tries import Bounds, ShareSearch, Try, try_sentence
+
+log = logging.getLogger(__name__)
+
+M = TypeVar("M")
+
+
+@dataclass(frozen=True)
+class Candidates(Generic[M]):
+    """What is tried.
+
+    pruned: the model with a share of zeros, as it is with none. zeros: share that a model has. float_ap: AP of a model
+    in float32. ap: AP as the file will have it, quantized first where the file will be int8. None where the data have
+    no annotation that counts.
+    """
+
+    pruned: Callable[[float], M]
+    zeros: Callable[[M], float]
+    float_ap: Callable[[M], float | None]
+    ap: Callable[[M], float | None]
+
+
+def find_share(candidates: Candidates[M], most_drop: float, int8_drop: float | None, state: SearchState) -> ShareSearch:
+    """The largest share of zeros, in whole per cent, with which the model keeps its AP.
+
+    most_drop: AP that it may lose to the dense model. int8_drop: AP that int8 may cost; None for floats. state: what is
+    known, and where what is measured goes.
+
+    Raises:
+        DataError: the dense model has no AP to lose. GateError: no share keeps it.
+    """
+    trial = _Search(candidates, Bounds(_dense_ap(candidates, state), most_drop, int8_drop), state)
+    if int8_drop is not None and not trial.keeps(0):
+        raise GateError(_lost("int8 without zeros", trial, 0, "keep layers float or calibrate on more images"))
+    percent = largest(trial.keeps)
+    if percent == 0:
+        raise GateError(_lost("1 % zeros", trial, 1, "calibrate on more images, or search a ticket with find-ticket"))
+    return ShareSearch(percent, trial.bounds, tuple(trial.tries[key] for key in sorted(trial.tries)))
+
+
+def _lost(what: str, trial: "_Search[M]", percent: int, advice: str) -> str:
+    one, bounds = trial.tries[percent], trial.bounds
+    if bounds.lost(one.last_ap):
+        reason = f"more than the {100 * bounds.most_drop:g} that --max-ap-drop allows"
+    else:
+        reason = f"and int8 costs more than the {100 * (bounds.int8_drop or 0):g} of gates.int8_ap_drop in the target"
+    return (
+        f"no share of zeros keeps the AP: {what} has {100 * (one.last_ap or 0):.1f} of the dense model's "
+        f"{100 * bounds.dense_ap:.1f}, {reason}; allow more, {advice}. Nothing was written"
+    )
+
+
+def _dense_ap(candidates: Candidates[M], state: SearchState) -> float:
+    if state.dense_ap is None:
+        found = candidates.float_ap(candidates.pruned(0.0))
+        if found is not None:
+            state.found_dense(found)
+    if not state.dense_ap:
+        raise DataError(
+            "the dense model has no AP on these annotations (0.0), so none can be lost; check that they belong to the "
+            "images, that classes have the same names, and --decoder. Nothing was written"
+        )
+    log.info("the dense model has AP %.1f", 100 * state.dense_ap)
+    return state.dense_ap
+
+
+class _Search(Generic[M]):
+    """Tries of one search. tries: those that it looked at, by their share."""
+
+    def __init__(self, candidates: Candidates[M], bounds: Bounds, state: SearchState) -> None:
+        self._candidates, self.bounds, self._state = candidates, bounds, state
+        self._most = most_tries() + (bounds.int8_drop is not None)
+        self.tries: dict[int, Try] = {}
+
+    def keeps(self, percent: int) -> bool:
+        """Whether the model keeps its AP with this share."""
+        known = self._state.tries.get(percent)
+        if known is None or not self.bounds.decides(known):
+            log.info("try %d of at most %d: %d %% zeros", len(self.tries) + 1, self._most, percent)
+            known = self._measured(percent)
+            self._state.tried(known)
+        log.info("try %d of at most %d: %s", len(self.tries) + 1, self._most, try_sentence(self.bounds, known))
+        self.tries[percent] = known
+        return self.bounds.keeps(known)
+
+    def _measured(self, percent: int) -> Try:
+        model = self._candidates.pruned(percent / 100)
+        zeros = self._candidates.zeros(model)
+        if self.bounds.int8_drop is None:
+            return Try(percent, zeros, None, self._candidates.ap(model))
+        floats = self._candidates.float_ap(model)
+        return Try(percent, zeros, floats, None if self.bounds.lost(floats) else self._candidates.ap(model))
