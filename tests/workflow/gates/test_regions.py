@@ -205,7 +205,7 @@ def test_where_a_stock_runtime_may_saturate_its_layers_are_computed_in_floats(
 ) -> None:
     machine = describe_machine().model_copy(update={"isa": ["avx2"]})
     assert not machine.exact_u8s8
-    monkeypatch.setattr("lth_deploy.workflow.gates.regions.describe_machine", lambda: machine)
+    monkeypatch.setattr("lth_deploy.workflow.gates.region_pair.describe_machine", lambda: machine)
     for model in (_residual_region(), valid_int8_region()):
         assert hold_regions(_saved(model, tmp_path), _inputs(), GatesSpec()) is not None
 
