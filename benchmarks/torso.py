@@ -32,7 +32,8 @@ from benchmarks.networks import STRUCTURES, export, feeds_for, prune_randomly
 from benchmarks.result_file import head, ratio
 from lth_deploy import export_onnx, inspect, storage
 from lth_deploy.compiler.quantization.ort_static import quantize_dense
-from lth_deploy.config.target import ByteRates, CostTable, Target
+from lth_deploy.config.cost_table import ByteRates, CostTable
+from lth_deploy.config.target import Target
 from lth_deploy.measure.latency import Timing, time_interleaved
 from lth_deploy.measure.machine import describe_machine
 from lth_deploy.runtimes import RUNTIMES, Session

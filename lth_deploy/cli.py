@@ -25,6 +25,7 @@ from lth_deploy.commands import (
     export,
     find_ticket,
     inspect,
+    measure_costs,
     ops_library,
     predict,
     recipe,
@@ -60,6 +61,7 @@ app.command("verify")(verify.verify)
 app.command("report")(report.report)
 app.command("analyze")(analyze.analyze)
 app.command("ops-library")(ops_library.ops_library)
+app.command("measure-costs")(measure_costs.measure_costs)
 app.command("checks")(checks.checks)
 app.add_typer(data.app, name="data")
 app.add_typer(recipe.app, name="recipe")

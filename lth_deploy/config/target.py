@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from lth_deploy.config.cost_table import CostTable, default_costs
 from lth_deploy.config.validation import Section
 
 
@@ -39,66 +40,6 @@ class CalibrationSpec(Section):
     images: Annotated[int, Field(ge=2)] = Field(32, description="spread over the folder that is given")
 
 
-class Rates(Section):
-    """Speed of a class of layers on one thread, in billions of multiplications a second.
-
-    dense: over all weights, in a stock runtime. sparse: over the non-zero ones, in the kernels, where there are many.
-    With k of them left between an input and an output channel, on average, and n output channels, a layer takes
-    1 + traffic / k + packing / (k n) times as long: for the sums that go to and fro, and for copying its inputs. Of
-    depthwise layers k counts zeros too.
-    """
-
-    dense: Annotated[float, Field(gt=0)]
-    sparse: Annotated[float, Field(gt=0)]
-    traffic: Annotated[float, Field(ge=0)] = 0.0
-    packing: Annotated[float, Field(ge=0)] = 0.0
-
-
-class ByteRates(Section):
-    """Rates of layers between bytes: `dense` of a stock runtime's int8 kernels, `sparse` over weights of kept quads.
-
-    pairs: times as fast where two outputs share their quads. layout_dense: rate of the kernels on a dense layer, over
-    the stock runtime's; of the stem, its `sparse` rate counts.
-    """
-
-    conv: Rates = Rates(dense=225, sparse=188, traffic=0.15, packing=15)
-    pointwise: Rates = Rates(dense=200, sparse=172, traffic=0.05, packing=5)
-    stem: Rates = Rates(dense=60, sparse=150)
-    rows: Rates = Rates(dense=185, sparse=145, traffic=0.05, packing=5)
-    grouped: Rates = Rates(dense=30, sparse=90, traffic=0.3, packing=15)
-    depthwise: Rates = Rates(dense=10, sparse=60, traffic=14)
-    pairs: Annotated[float, Field(gt=0)] = 1.19
-    layout_dense: Annotated[float, Field(gt=0)] = 0.98
-
-
-class CostTable(Section):
-    """What the planner assumes of a machine; `export --tune` measures instead.
-
-    The defaults are those of one core of an AMD EPYC with AVX-512 (Zen 4); other machines differ less in the ratio of
-    sparse to dense than in either. export/epyc_avx2.yaml has a machine without AVX-512.
-    """
-
-    conv: Rates = Rates(dense=55, sparse=48, traffic=0.2, packing=15)
-    pointwise: Rates = Rates(dense=54, sparse=44, traffic=0.05, packing=4)
-    stem: Rates = Rates(dense=38, sparse=46)
-    rows: Rates = Rates(dense=50, sparse=42, traffic=0.03, packing=4)
-    grouped: Rates = Rates(dense=16, sparse=40, traffic=0.3, packing=15)
-    depthwise: Rates = Rates(dense=33, sparse=45, traffic=13)
-    paired_traffic: Annotated[float, Field(ge=0)] = Field(
-        0.5, description="share of the traffic where two output channels have the same zeros"
-    )
-    transposed: Annotated[float, Field(gt=0)] = Field(
-        0.76, description="share of the dense rate that transposed convolutions reach in the stock runtime"
-    )
-    layout_ns: Annotated[float, Field(ge=0)] = Field(
-        1.2, description="to bring one value into the layout, or back, pools and resizing included"
-    )
-    roi_align: Annotated[float, Field(gt=0)] = Field(
-        8.0, description="times as fast as the stock runtime's is our RoiAlign"
-    )
-    int8: ByteRates = ByteRates()
-
-
 class Target(Section):
     """What `export` writes."""
 
@@ -131,7 +72,7 @@ class Target(Section):
     profile: bool = Field(
         True, description="time what is no layer, for `inspect`; with neither this nor `tune`, same input, same bytes"
     )
-    costs: CostTable = CostTable()
+    costs: CostTable = Field(default_factory=default_costs)
     gates: GatesSpec = GatesSpec()
 
     @property

@@ -13,7 +13,8 @@ from lth_deploy.compiler.artifact.load import load_model
 from lth_deploy.compiler.importing.imported import import_model
 from lth_deploy.compiler.importing.restored import changed_weights, original_with_weights
 from lth_deploy.compiler.one_shot.magnitude import prune_onnx
-from lth_deploy.config.target import CostTable, Rates, Target
+from lth_deploy.config.cost_table import CostTable, Rates
+from lth_deploy.config.target import Target
 from lth_deploy.errors import ArtifactError, LthError, ParityError, UsageError
 from lth_deploy.runtimes import RUNTIMES
 from lth_deploy.workflow.export.from_onnx import OnnxJob, export_onnx
@@ -26,7 +27,7 @@ TOLERANCE = {"float32": 2e-4, "float16": 2e-2, "bfloat16": 1e-1, "float64": 2e-4
 GRID_TOLERANCE = 0.1
 """The same where values pass through bytes: two steps of a grid of 0.05, of values around one."""
 
-FAST = Rates(dense=1, sparse=1e6)
+FAST = Rates(dense=1, sparse=1e5)
 EAGER = CostTable(conv=FAST, pointwise=FAST, stem=FAST, rows=FAST, layout_ns=0)
 """Costs with which every layer that can be in a region is in one."""
 

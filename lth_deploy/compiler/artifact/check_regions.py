@@ -1,6 +1,6 @@
 """The rules of a region node; see export/REGION.md."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from onnx import AttributeProto, FunctionProto, ModelProto, NodeProto, TensorProto
 
@@ -61,6 +61,25 @@ def program_of(node: NodeProto) -> Program:
     return parse(data.decode("ascii"), len(node.input))
 
 
+def region_weights(model: ModelProto, node: NodeProto, program: Program) -> Callable[[int], Array]:
+    """What decodes the constants of a region by their number in its program; the region is known to keep the rules."""
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    return lambda number: _decoded(program.weights[number], node, constants)
+
+
+def _decoded(weight: Weight, node: NodeProto, constants: Mapping[str, TensorProto]) -> Array:
+    values = array_of(constants[node.input[weight.values]])
+    if weight.positions is None:
+        return values
+    arrays = {position_input(_coding(weight)): array_of(constants[node.input[weight.positions]])}
+    return FORMATS.get(_coding(weight)).decode({**arrays, "values": values}, weight.dims)
+
+
+def _coding(weight: Weight) -> str:
+    """The name in FORMATS of how a weight is stored."""
+    return weight.coding if weight.block is None else f"{weight.coding}:{weight.block[0]}x{weight.block[1]}"
+
+
 def _check_node(node: NodeProto, function: FunctionProto | None, constants: Mapping[str, TensorProto]) -> None:
     program = program_of(node)
     if function is None:
@@ -92,11 +111,9 @@ def _checked_weight(
         if tuple(values.dims) != weight.dims:
             raise ArtifactError(f"'{values.name}' has the shape {list(values.dims)}, declared are {list(weight.dims)}")
         return array_of(values)
-    coding = weight.coding if weight.block is None else f"{weight.coding}:{weight.block[0]}x{weight.block[1]}"
-    arrays = {position_input(coding): array_of(constants[node.input[weight.positions]])}
-    decoded = FORMATS.get(coding).decode({**arrays, "values": array_of(values)}, weight.dims)
+    decoded = _decoded(weight, node, constants)
     formal = [function.input[place] for place in places]
-    operator = operator_of(coding, weight.value_type == "s8")
+    operator = operator_of(_coding(weight), weight.value_type == "s8")
     shape = next((a.ints for n in _unpacking(function, operator, formal) for a in n.attribute), None)
     if shape is None or tuple(shape) != weight.dims:
         raise ArtifactError("the function does not decode it as the program does")

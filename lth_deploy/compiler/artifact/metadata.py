@@ -71,6 +71,8 @@ class ArtifactMetadata(_Part):
     predicted: weight name to milliseconds of its layer on one thread, sparse and dense.
     rest: milliseconds of all that is no predicted layer, on one thread, with the kernel library and without; None when
     nobody profiled the model. rest_by_operator: the latter for the ONNX operators that take most of it.
+    costs: in words, the table that all of this was predicted from. prediction_error: share by which the predicted ratio
+    of the whole model may be off; None where the table does not say.
     removed_channels: weight name to output channels that were dead and left out, and how many there were before.
     measured, quantization: see there. int8_macs: share of the multiplications of one inference by weights of layers
     whose weight is int8; None where no weight is, or nobody counted.
@@ -97,6 +99,8 @@ class ArtifactMetadata(_Part):
     predicted: dict[Name, tuple[Milliseconds, Milliseconds]] = {}
     rest: tuple[Milliseconds, Milliseconds] | None = None
     rest_by_operator: dict[Name, Milliseconds] = {}
+    costs: Name | None = None
+    prediction_error: Annotated[float, Field(ge=0)] | None = None
     removed_channels: dict[Name, tuple[Channels, Channels]] = {}
     measured: Measured | None = None
     quantization: Quantization | None = None

@@ -28,7 +28,8 @@ class PassResults:
     in one inference. input_shapes: name of a graph input to the shape that positions and times are for. measured: times
     that decided which regions stay; None when none were measured. unpredicted_ms: milliseconds of all that is no
     predicted layer, with the kernel library and without; None when nobody profiled the model. outside_ms: of the latter
-    those of each operator. removed_channels: name of a weight to its dead output channels that were removed, and how
+    those of each operator. costs, prediction_error: what was predicted from, and how far it may be off.
+    removed_channels: name of a weight to its dead output channels that were removed, and how
     many it had before.
     """
 
@@ -38,6 +39,8 @@ class PassResults:
     measured: Measured | None = None
     unpredicted_ms: tuple[float, float] | None = None
     outside_ms: Mapping[str, float] = field(default_factory=dict)
+    costs: str | None = None
+    prediction_error: float | None = None
     quantization: Quantization | None = None
     removed_channels: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
@@ -76,6 +79,8 @@ class MetadataBuilder:
             measured=found.measured,
             rest=found.unpredicted_ms,
             rest_by_operator={name: round(ms, _DECIMALS) for name, ms in found.outside_ms.items()},
+            costs=None if found.costs is None else found.costs[:MAX_NAME],
+            prediction_error=None if found.prediction_error is None else round(found.prediction_error, _DECIMALS),
             quantization=found.quantization,
             int8_macs=None if found.int8_macs is None else round(found.int8_macs, _DECIMALS),
             removed_channels=_together(self.base.removed_channels, _named(found.removed_channels)),
@@ -98,6 +103,8 @@ class MetadataBuilder:
             "predicted",
             "rest",
             "rest_by_operator",
+            "costs",
+            "prediction_error",
             "measured",
             "int8_macs",
         )

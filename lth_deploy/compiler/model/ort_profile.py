@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,17 @@ _KERNEL = "_kernel_time"
 
 @dataclass(frozen=True)
 class OperatorTime:
-    """A node as ONNX Runtime runs it, fusions done, and its microseconds in one inference."""
+    """A node as ONNX Runtime runs it, fusions done, and its microseconds in one inference.
+
+    inputs, outputs: shapes. types: of the elements of its inputs and outputs, as ONNX Runtime names them.
+    """
 
     name: str
     op_type: str
     us: float
+    inputs: tuple[tuple[int, ...], ...] = ()
+    outputs: tuple[tuple[int, ...], ...] = ()
+    types: tuple[str, ...] = ()
 
 
 def stock_times(model: ModelProto, feeds: Feeds) -> list[OperatorTime]:
@@ -66,18 +72,31 @@ def stock_times(model: ModelProto, feeds: Feeds) -> list[OperatorTime]:
         ) from error
 
 
-def operator_times(events: Iterable[Mapping[str, Any]]) -> list[OperatorTime]:
+def operator_times(
+    events: Iterable[Mapping[str, Any]], statistic: Callable[[Sequence[float]], float] = min
+) -> list[OperatorTime]:
     """The least time of each node over all runs of a profile: the first run is slower, other work disturbs some.
+
+    statistic: another one than the least.
 
     On one thread nodes run one after the other; what begins before the last one ended is the body of an If or Loop.
     """
     kernels = [event for event in events if event.get("cat") == "Node" and str(event["name"]).endswith(_KERNEL)]
-    least: dict[tuple[str, str], float] = {}
+    samples: dict[tuple[str, str], list[float]] = {}
+    shapes: dict[tuple[str, str], Mapping[str, Any]] = {}
     end = float("-inf")
     for event in sorted(kernels, key=lambda event: (event["ts"], -event["dur"])):
         if event["ts"] < end:
             continue
         end = event["ts"] + event["dur"]
         key = (str(event["name"]).removesuffix(_KERNEL), str(event["args"]["op_name"]))
-        least[key] = min(least.get(key, float("inf")), float(event["dur"]))
-    return [OperatorTime(name, op_type, us) for (name, op_type), us in least.items()]
+        samples.setdefault(key, []).append(float(event["dur"]))
+        shapes[key] = event["args"]
+    return [_operator_time(*key, statistic(times), shapes[key]) for key, times in samples.items()]
+
+
+def _operator_time(name: str, op_type: str, us: float, args: Mapping[str, Any]) -> OperatorTime:
+    """With the shapes and types of an event; ONNX Runtime before 1.15 writes none."""
+    both = [[next(iter(one.items())) for one in args.get(f"{side}_type_shape", ())] for side in ("input", "output")]
+    inputs, outputs = (tuple(tuple(int(size) for size in shape) for _, shape in side) for side in both)
+    return OperatorTime(name, op_type, us, inputs, outputs, tuple(str(kind) for side in both for kind, _ in side))

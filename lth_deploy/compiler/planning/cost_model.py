@@ -10,20 +10,20 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from lth_deploy.arrays import Array
 from lth_deploy.compiler.artifact.packed_weight import StoredWeight
+from lth_deploy.compiler.planning.amounts import milliseconds
+from lth_deploy.compiler.planning.kernel_amounts import Tensor, layer_amounts, runs_in_pairs, transposed_amounts
 from lth_deploy.compiler.regions.match.quad_density import kept_quads
 from lth_deploy.compiler.regions.match.region_op import QUANTIZE, RegionOp, is_depthwise, outputs_first
 from lth_deploy.compiler.regions.partition.cut import Cut
-from lth_deploy.config.target import ByteRates, CostTable, Rates
+from lth_deploy.config.cost_table import ByteRates, CostTable, Rates
 from lth_deploy.kernels.program.limits import QUAD
 
 LayerClass = Literal["stem", "conv", "pointwise", "rows", "grouped", "depthwise"]
 
 _STEM_CHANNELS = 4
-_FULL_PAIRS = 0.9
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,8 @@ def layer_cost(op: RegionOp, stored: StoredWeight, times: int, table: CostTable,
     batch: how many planes that is.
     """
     weights = outputs_first(op, stored.weights())
+    if table.predicts_whole_models:
+        return _fitted_cost(op, weights, times, batch, table)
     kind = layer_class(op, stored.shape)
     rates: Rates = getattr(table, kind)
     lanes = 1.0 if op.rows else _idle_lanes(times / max(batch, 1))
@@ -74,11 +76,24 @@ def layer_cost(op: RegionOp, stored: StoredWeight, times: int, table: CostTable,
     return Cost(nonzeros * times * longer / rates.sparse / 1e6, weights.size * times / dense_rate / 1e6)
 
 
-def runs_in_pairs(weights: npt.NDArray[np.float32]) -> bool:
-    """Whether the kernels take output channels two by two: where most of their zeros are the same (`pack.cpp`)."""
-    whole = weights[: weights.shape[0] // 2 * 2] != 0
-    places = np.count_nonzero(whole[0::2] | whole[1::2])
-    return bool(places > 0 and np.count_nonzero(whole) >= _FULL_PAIRS * 2 * places)
+def _fitted_cost(op: RegionOp, weights: Array, times: int, batch: int, table: CostTable) -> Cost:
+    """From the amounts of the layer; its planes are taken for square ones."""
+    images = max(batch, 1)
+    side = 1 if op.rows else max(round(math.sqrt(times / images)), 1)
+    outputs, inputs = weights.shape[0], weights.shape[1] * op.groups
+    stride = 1 if op.kind.transposed else op.window.stride[0]
+    quantized = op.kind.quantized
+    x = Tensor(times if op.rows else images, inputs, side * stride, side * stride, quantized, op.rows)
+    made = Tensor(x.batch, outputs, side, side, quantized, op.rows)
+    if op.kind.transposed:
+        kernels = transposed_amounts(weights.swapaxes(0, 1), x, made)
+    else:
+        kernels = layer_amounts(weights, op.groups, op.window, x, made)
+    kind = "transposed" if op.kind.transposed else layer_class(op, weights.shape)
+    name = f"int8 {kind}" if quantized else kind
+    values = times * (inputs * stride**2 + outputs)
+    stock = {f"{name}.macs": float(weights.size * times), f"{name}.values": float(values)}
+    return Cost(milliseconds(kernels, table.kernels), milliseconds(stock, table.stock))
 
 
 def _idle_lanes(pixels: float) -> float:

@@ -84,6 +84,19 @@ def count_macs(layers: Iterable[WeightLayer], times: Mapping[str, int]) -> MacCo
     return MacCount(total, zero)
 
 
+def value_shapes(model: ModelProto, names: Sequence[str], feeds: Feeds) -> dict[str, tuple[int, ...]]:
+    """Shapes of values of the main graph of a model, or of its inputs, as it runs on `feeds`.
+
+    Raises:
+        ArtifactError: the model does not run.
+    """
+    given = {name: np.shape(feeds[name]) for name in names if name in feeds}
+    taken = used_names(model)
+    probes = {unused_name(f"lth_deploy.shape.{i}", taken): name for i, name in enumerate(names) if name not in given}
+    found = _shapes(model, probes, feeds)
+    return given | {probes[output]: tuple(int(size) for size in shape) for output, shape in found.items()}
+
+
 def _shapes(model: ModelProto, probes: Mapping[str, str], feeds: Feeds) -> dict[str, Array]:
     """Shapes of values of a model that runs on `feeds`. probes: a fresh name for each shape, to the value."""
     import onnxruntime

@@ -66,7 +66,10 @@ def plan_regions(packed: ModelProto, target: Target, facts: Facts) -> tuple[Mode
 
     def region_obstacle(cut: Cut) -> str | None:
         weights = {str(op.weight) for op in cut.ops if op.kind.has_weight}
-        if not facts.by_table or not all(name in costs for name in weights):
+        by_layers = (
+            facts.by_table and not target.costs.predicts_whole_models
+        )  # else the prediction of the whole decides
+        if not by_layers or not all(name in costs for name in weights):
             return None
         whole = sum((costs[name] for name in weights), Cost(0.0, 0.0))
         layout = layouts[frozenset(weights)] = conversion_ms(cut, stored, facts.positions, target.costs)

@@ -13,6 +13,7 @@ from lth_deploy.workflow.export.folder import Signer, export_folder
 from lth_deploy.workflow.export.onnx_export import OnnxExport
 from lth_deploy.workflow.export.onnx_job import OnnxJob
 from lth_deploy.workflow.limits.limited_process import run_limited
+from lth_deploy.workflow.machine_costs import with_machine_costs
 
 __all__ = ["OnnxExport", "OnnxJob", "export_onnx"]
 
@@ -39,7 +40,7 @@ def export_onnx(
         GateError: more AP was lost than allowed, or no share of zeros keeps it. DataError: the dense model has no AP.
         UnexpectedGraphError: the graph is beyond what this program handles.
     """
-    job, target = job or OnnxJob(), target or Target()
+    job, target = job or OnnxJob(), with_machine_costs(target or Target())
     job.check_target(target)
     out = out if out is not None else path.parent / f"{path.stem}-export"
     arguments = {

@@ -14,6 +14,7 @@ from lth_deploy.run.directory import RunDirectory, Trial
 from lth_deploy.run.summary import load_run
 from lth_deploy.workflow.export.folder import Signer, export_folder
 from lth_deploy.workflow.gates.detections import GateResult
+from lth_deploy.workflow.machine_costs import with_machine_costs
 from lth_deploy.workflow.require_extra import require_torch
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def export(
     """
     directory = RunDirectory.open(run)
     require_torch("exporting a run")
-    recipe, target = directory.recipe(), target or Target()
+    recipe, target = directory.recipe(), with_machine_costs(target or Target())
     _check(run, recipe, target, calibrate)
     trial = choose_trial(directory, level, int8=target.values == "int8")
     out = out or run / "export"

@@ -14,12 +14,14 @@ from lth_deploy.compiler.artifact.metadata_builder import MetadataBuilder, PassR
 from lth_deploy.compiler.model.normalized_model import NormalizedModel
 from lth_deploy.compiler.model.save import save_model
 from lth_deploy.compiler.planning.mac_count import uses
+from lth_deploy.workflow.export.predicted_plan import Chosen
 from lth_deploy.workflow.export.quantization import QuantizedGraph, quantize
 from lth_deploy.workflow.export.source import Accuracy, Compiled, Gated, P, Source, Written
 from lth_deploy.workflow.export.tune_regions import emit_chosen
 from lth_deploy.workflow.gates.class_names import hold_written_classes
 from lth_deploy.workflow.gates.quantized_ap import hold_quantized_ap
 from lth_deploy.workflow.gates.regions import hold_regions
+from lth_deploy.workflow.machine_costs import described_costs, prediction_error
 
 
 def export_source(source: Source[P], file: Path) -> Gated[P]:
@@ -48,10 +50,17 @@ def _compiled(source: Source[P]) -> Compiled:
         measured=chosen.measured,
         unpredicted_ms=chosen.unpredicted_ms,
         outside_ms=chosen.outside_ms,
+        costs=described_costs(target) if _predicted(chosen) else None,
+        prediction_error=prediction_error(target, chosen.unrated) if _predicted(chosen) else None,
         quantization=None if quantized is None else quantized.quantization,
         removed_channels=trimmed.removed,
     )
     return Compiled(chosen.model, stored, results)
+
+
+def _predicted(chosen: Chosen) -> bool:
+    """Whether the file says what its regions gain."""
+    return any(layer.region is not None for layer in chosen.layers)
 
 
 def _quantized(source: Source[P], model: NormalizedModel) -> QuantizedGraph | None:

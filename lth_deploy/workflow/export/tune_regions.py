@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from onnx import ModelProto
 
@@ -10,11 +10,11 @@ from lth_deploy import storage
 from lth_deploy.arrays import Feeds
 from lth_deploy.compiler.artifact.extract_region import extract_regions, with_outputs
 from lth_deploy.compiler.artifact.metadata import WHOLE, Measured
-from lth_deploy.compiler.artifact.pack import LayerReport
 from lth_deploy.compiler.emit import emit
 from lth_deploy.compiler.model.normalized_model import NormalizedModel
 from lth_deploy.compiler.model.save import save_model
 from lth_deploy.compiler.planning.mac_count import Uses
+from lth_deploy.compiler.planning.predict_model import dense_run
 from lth_deploy.compiler.planning.select_regions import Facts
 from lth_deploy.compiler.planning.unpredicted_time import measured_shares, outside_ms, unpredicted_ms
 from lth_deploy.config.target import Target
@@ -24,6 +24,7 @@ from lth_deploy.measure.latency import Timing
 from lth_deploy.measure.machine import describe_machine
 from lth_deploy.progress import progress
 from lth_deploy.runtimes import RUNTIMES
+from lth_deploy.workflow.export.predicted_plan import Chosen, predicted, predicted_faster
 from lth_deploy.workflow.export.tune_whole import Plan, not_slower, time_pair, time_whole
 
 log = logging.getLogger(__name__)
@@ -34,22 +35,6 @@ GIVE_UP = 1.0
 """A region whose time over dense is above this runs dense."""
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """An emitted model and what became of each layer.
-
-    measured: the times that decided; None when none were measured. unpredicted_ms: predicted milliseconds of all that
-    is no predicted layer, with the kernel library and without; None without regions, or when no profile was made.
-    outside_ms: of the latter those of each operator.
-    """
-
-    model: ModelProto
-    layers: list[LayerReport]
-    measured: Measured | None
-    unpredicted_ms: tuple[float, float] | None = None
-    outside_ms: Mapping[str, float] = field(default_factory=dict)
-
-
 def emit_chosen(model: NormalizedModel, target: Target, used: Uses, feeds: Feeds) -> Chosen:
     """Emit a model for a target; where the target says `tune`, with the regions that are faster on this machine.
 
@@ -57,16 +42,30 @@ def emit_chosen(model: NormalizedModel, target: Target, used: Uses, feeds: Feeds
         ArtifactError: the model holds damaged tensors.
         MissingLibraryError: tuning needs the kernel library, which was not built.
     """
-    if target.tune and target.format == "packed" and target.regions == "auto":
+    tuned = target.tune and target.format == "packed" and target.regions == "auto"
+    if tuned:
         chosen = tune(model, target, used, feeds)
     else:
         chosen = Chosen(*emit(model, target, Facts(used.positions, batches=used.batches)), None)
-    return _with_unpredicted(chosen, target, feeds) if target.profile else chosen
+    if all(layer.region is None for layer in chosen.layers):
+        return chosen
+    if not target.costs.predicts_whole_models:
+        return _with_unpredicted(chosen, target, feeds) if target.profile else chosen
+    try:
+        run = dense_run(chosen.model, feeds, profiled=target.profile)
+        return (
+            predicted(chosen, run, feeds, target)
+            if tuned
+            else predicted_faster(chosen, model, run, used, feeds, target)
+        )
+    except ArtifactError as error:
+        log.warning("nothing is predicted of the whole model: %s", error)
+        return chosen
 
 
 def _with_unpredicted(chosen: Chosen, target: Target, feeds: Feeds) -> Chosen:
     dense = {layer.name: layer.dense_ms for layer in chosen.layers if layer.dense_ms is not None}
-    if not dense or all(layer.region is None for layer in chosen.layers):
+    if not dense:
         return chosen
     try:
         shares = measured_shares(chosen.model, dense, feeds)

@@ -47,6 +47,10 @@ def speed_facts(rows: Sequence[Row], metadata: ArtifactMetadata) -> list[tuple[s
         lines.append(("layers, predicted", _gain(layers)))
         unknown = "not known: what is no layer was not timed; export again, with a profile"
         lines.append(("model, predicted", unknown if model is None else _gain(model)))
+        if model is not None:
+            lines.append(("how sure", _sure(model, metadata)))
+        if metadata.costs is not None:
+            lines.append(("predicted from", metadata.costs))
     if metadata.measured is not None:
         times = metadata.measured.times
         regions = {name: pair for name, pair in times.items() if name != WHOLE}
@@ -60,6 +64,14 @@ def speed_facts(rows: Sequence[Row], metadata: ArtifactMetadata) -> list[tuple[s
             lines.append(("model, measured", f"{stock / ours:.2f}x ({ours:.2f} ms with kernels, {stock:.2f} dense)"))
             lines.append(("measured on", metadata.measured.cpu))
     return lines
+
+
+def _sure(times: tuple[float, float], metadata: ArtifactMetadata) -> str:
+    """Between which ratios the true one lies on most models."""
+    if metadata.prediction_error is None:
+        return "not known: the table of costs was not made by lth-deploy measure-costs"
+    ratio, off = times[1] / times[0], 1.0 + metadata.prediction_error
+    return f"on most models between {ratio / off:.2f}x and {ratio * off:.2f}x"
 
 
 def _gain(times: tuple[float, float]) -> str:

@@ -13,7 +13,8 @@ from lth_deploy.compiler.regions.match.quad_density import kept_quads, quad_dens
 from lth_deploy.compiler.regions.match.region_op import Kind, RegionOp
 from lth_deploy.compiler.regions.ops.conv import QCONV
 from lth_deploy.compiler.regions.ops.conv_transpose import CONV_TRANSPOSE, QCONV_TRANSPOSE
-from lth_deploy.config.target import ByteRates, CostTable, Target
+from lth_deploy.config.cost_table import ByteRates, CostTable
+from lth_deploy.config.target import Target
 from lth_deploy.kernels.program.values import Window
 from lth_deploy.structures import Block
 from tests.compiler.onnx_models import in_blocks
@@ -117,13 +118,15 @@ def test_dense_layers_stay_inside_a_region_that_pays_and_alone_outside() -> None
         b = g.qconv(a, "b", (128, 128), zeros=zeros, zero=10)
         c = g.qconv(b, "c", (128, 128), zeros=zeros, zero=10)
         times = dict.fromkeys(("a.weight", "b.weight", "c.weight"), 6400)
-        _, reports = emit(normalize(g.model({"x": ["n", 128, "h", "w"]}, [c])), Target(), Facts(times))
+        _, reports = emit(normalize(g.model({"x": ["n", 128, "h", "w"]}, [c])), Target(costs=CostTable()), Facts(times))
         return {report.name: report.region for report in reports}
 
     assert layers(0.0) == dict.fromkeys(("a.weight", "b.weight", "c.weight"), "Region0")
 
     g = QuantizedGraph()
     c = g.qconv(g.bytes_of("x"), "a", (64, 64), zeros=0.0, zero=10)
-    _, (report,) = emit(normalize(g.model({"x": ["n", 64, "h", "w"]}, [c])), Target(), Facts({"a.weight": 6400}))
+    _, (report,) = emit(
+        normalize(g.model({"x": ["n", 64, "h", "w"]}, [c])), Target(costs=CostTable()), Facts({"a.weight": 6400})
+    )
     assert report.region is None
     assert "predicted for its region" in str(report.dense_because)

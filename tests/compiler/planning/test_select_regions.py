@@ -8,7 +8,8 @@ from lth_deploy.compiler.emit import emit
 from lth_deploy.compiler.importing.imported import normalize
 from lth_deploy.compiler.planning.cost_model import runs_in_pairs
 from lth_deploy.compiler.planning.select_regions import Facts
-from lth_deploy.config.target import CostTable, Rates, Target
+from lth_deploy.config.cost_table import CostTable, Rates
+from lth_deploy.config.target import Target
 from tests.compiler.onnx_models import sparse
 
 

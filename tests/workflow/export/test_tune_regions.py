@@ -11,6 +11,7 @@ from lth_deploy.compiler.artifact.inline_regions import has_regions
 from lth_deploy.compiler.artifact.metadata import WHOLE
 from lth_deploy.compiler.importing.imported import normalize
 from lth_deploy.compiler.planning.mac_count import Uses
+from lth_deploy.config.cost_table import CostTable, default_costs
 from lth_deploy.config.target import Target
 from lth_deploy.errors import ArtifactError, MissingLibraryError
 from lth_deploy.kernels import ops_library
@@ -80,18 +81,23 @@ def test_nothing_is_timed_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_rest_is_known_where_regions_are() -> None:
     assert emit_chosen(normalize(valid_region()), Target(), USED, FEEDS).unpredicted_ms is not None
     assert emit_chosen(normalize(valid_region()), Target(regions="none"), USED, FEEDS).unpredicted_ms is None
-    assert emit_chosen(normalize(valid_region()), Target(profile=False), USED, FEEDS).unpredicted_ms is None
+    layers_only = Target(profile=False, costs=CostTable())
+    assert emit_chosen(normalize(valid_region()), layers_only, USED, FEEDS).unpredicted_ms is None
 
 
+@pytest.mark.parametrize(
+    ("where", "costs", "said"),
+    [("unpredicted_time", CostTable(), "predict the layers only"), ("predict_model", default_costs(), "whole model")],
+)
 def test_without_a_profile_only_layers_are_predicted(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    where: str, costs: CostTable, said: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def failing(*_: object) -> None:
         raise ArtifactError("no space left for a profile")
 
-    monkeypatch.setattr("lth_deploy.compiler.planning.unpredicted_time.stock_times", failing)
-    made = emit_chosen(normalize(valid_region()), Target(), USED, FEEDS)
+    monkeypatch.setattr(f"lth_deploy.compiler.planning.{where}.stock_times", failing)
+    made = emit_chosen(normalize(valid_region()), Target(costs=costs), USED, FEEDS)
     assert made.unpredicted_ms is None
     assert has_regions(made.model)
-    assert "predict the layers only" in caplog.text
+    assert said in caplog.text
     assert "no space left" in caplog.text

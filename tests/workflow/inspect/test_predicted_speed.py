@@ -67,3 +67,13 @@ def test_an_exported_model_that_pools_is_predicted_as_a_whole(tmp_path: Path, mo
     control = read_metadata(load_model(made.dense))
     assert control is not None
     assert control.rest is None
+
+
+def test_inspect_says_what_was_predicted_from_and_how_sure_it_is() -> None:
+    metadata = ArtifactMetadata(rest=(5.0, 15.0), costs="measured on Some CPU", prediction_error=0.2)
+    said = dict(speed_facts(ROWS, metadata))
+    assert said["predicted from"] == "measured on Some CPU"
+    assert said["how sure"] == "on most models between 2.50x and 3.60x"
+    unknown = dict(speed_facts(ROWS, ArtifactMetadata(rest=(5.0, 15.0))))
+    assert "predicted from" not in unknown
+    assert unknown["how sure"].startswith("not known")

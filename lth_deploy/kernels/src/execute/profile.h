@@ -1,6 +1,6 @@
 // Where the time of a region goes. With LTH_PROFILE=FILE in the environment each region appends, when it is destroyed,
 // one JSON line: the bytes of its weights and the processor time that making them took, its calls, and the nanoseconds of
-// all calls, and of the median one, for each instruction and for the outputs.
+// all calls, of the median one and of the least, for each instruction and for the outputs.
 #pragma once
 
 #include <algorithm>
@@ -29,17 +29,18 @@ class Profile {
     if (path_.empty() || calls_ == 0) return;
     std::FILE* const file = std::fopen(path_.c_str(), "a");
     if (file == nullptr) return;
-    std::string sums, medians;
+    std::string sums, medians, least;
     for (std::vector<uint64_t>& samples : samples_) {
       uint64_t sum = 0;
       for (uint64_t ns : samples) sum += ns;
       std::sort(samples.begin(), samples.end());
       sums += (sums.empty() ? "" : ", ") + std::to_string(sum);
+      least += (least.empty() ? "" : ", ") + std::to_string(samples.empty() ? 0 : samples[0]);
       medians += (medians.empty() ? "" : ", ") + std::to_string(samples.empty() ? 0 : samples[samples.size() / 2]);
     }
     const std::string line =
         "{\"weight_bytes\": " + std::to_string(weight_bytes_) + ", \"made_s\": " + std::to_string(seconds_) +
-        ", \"calls\": " + std::to_string(calls_) + ", \"ns\": [" + sums + "], \"median_ns\": [" + medians + "]}\n";
+        ", \"calls\": " + std::to_string(calls_) + ", \"ns\": [" + sums + "], \"median_ns\": [" + medians + "], \"least_ns\": [" + least + "]}\n";
     std::fwrite(line.data(), 1, line.size(), file);
     std::fclose(file);
   }

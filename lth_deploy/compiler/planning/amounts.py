@@ -1,0 +1,55 @@
+"""What an operator has to do, in amounts that have a rate each: multiplications, values that are read and written.
+
+A time is the sum of amounts times their rates. Amounts of a layer are called CLASS.TERM, such as `conv.macs`; those of
+other operators have the name of the operator. Times are fitted to the same amounts that they are predicted from.
+"""
+
+from collections.abc import Mapping
+
+Amounts = Mapping[str, float]
+"""How much there is of each amount."""
+
+Nanoseconds = Mapping[str, float]
+"""The rate of each amount: nanoseconds for one of it."""
+
+_INT8 = "int8 "
+
+CALL = "call"
+"""Of any operator: that it runs at all."""
+
+
+_STAND_INS = {
+    "rows": "pointwise",
+    "transposed": "conv",
+    "interleave": "store",
+    "loadrows": "load",
+}
+"""Amounts that nobody measured yet, by the part of their names before the dot, and those whose rates they take."""
+
+_OTHER, _OTHER_INT8 = "silu", "int8 requantize"
+"""Of an operator or activation of the kernels without a rate: for each value as much as these."""
+
+
+def rate_of(name: str, rates: Nanoseconds) -> float | None:
+    """The rate of an amount, or of one that is like it; None where there is none."""
+    if name in rates:
+        return rates[name]
+    prefix = _INT8 if name.startswith(_INT8) else ""
+    kind, dot, term = name.removeprefix(prefix).partition(".")
+    return rates.get(f"{prefix}{_STAND_INS.get(kind, kind)}{dot}{term}")
+
+
+def milliseconds(amounts: Amounts, rates: Nanoseconds) -> float:
+    """What amounts take; one without a rate takes as long as others of its kind, or nothing."""
+    total = 0.0
+    for name, amount in amounts.items():
+        rate = rate_of(name, rates)
+        if rate is None and "." not in name:
+            rate = rates.get(_OTHER_INT8 if name.startswith(_INT8) else _OTHER)
+        total += amount * (rate or 0.0)
+    return total / 1e6
+
+
+def is_rated(amounts: Amounts, rates: Nanoseconds) -> bool:
+    """Whether each of the amounts has a rate."""
+    return all(rate_of(name, rates) is not None for name in amounts)

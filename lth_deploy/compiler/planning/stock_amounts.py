@@ -1,0 +1,141 @@
+"""What the operators of a dense model have to do in stock ONNX Runtime, as it runs them: fused, and in its layouts."""
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from onnx import ModelProto, NodeProto
+
+from lth_deploy.compiler.artifact.packed_weight import stored_weights
+from lth_deploy.compiler.artifact.weight_layers import CHAIN, weight_users
+from lth_deploy.compiler.model.attributes import attribute
+from lth_deploy.compiler.model.operators import operators_with, traits_of
+from lth_deploy.compiler.model.ort_profile import OperatorTime
+from lth_deploy.compiler.planning.amounts import CALL
+
+_STEM_CHANNELS = 4
+_NAME = "lth_deploy.node."
+_NODE = re.compile(r"(?:fused )?lth_deploy\.node\.(\d+)")
+_BLOCKED = "_nchwc"
+_LAYERS = operators_with(lambda traits: traits.float_layer)
+
+_FREE = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Shape", "Dropout"})
+"""Operators that move no value."""
+
+_WINDOWED = ("MaxPool", "AveragePool")
+_GLOBAL = ("GlobalMaxPool", "GlobalAveragePool")
+
+_INT8 = "int8 "
+
+
+@dataclass(frozen=True)
+class Executed:
+    """An operator as the stock runtime runs it.
+
+    node: of the model, that it stands for, of fused ones the layer; None for one of the runtime's own. weight: name and
+    shape of a layer's.
+    """
+
+    time: OperatorTime
+    node: NodeProto | None
+    weight: tuple[str, tuple[int, ...]] | None
+
+    @property
+    def amounts(self) -> dict[str, float] | None:
+        """What it has to do; None of a layer whose weight is not known."""
+        if self.weight is not None:
+            return layer_amounts(self.time, self.weight[1])
+        return None if is_layer(self.time.op_type) else operator_amounts(self.time, self.node)
+
+
+def name_nodes(model: ModelProto) -> None:
+    """Give the nodes of a model names by which `executed` finds them again."""
+    for number, node in enumerate(model.graph.node):
+        node.name = f"{_NAME}{number}"
+
+
+def executed(times: Iterable[OperatorTime], plain: ModelProto) -> list[Executed]:
+    """The operators of a profile of `plain`, whose nodes `name_nodes` has named."""
+    makers = {name: node for node in plain.graph.node for name in node.output}
+    weights = stored_weights(plain)
+    shapes = {node.output[0]: (weight, weights[weight].shape) for node, weight in weight_users(plain, weights)}
+    found = []
+    for one in times:
+        node = _source(one, plain, makers)
+        weight = shapes.get(node.output[0]) if node is not None and is_layer(one.op_type) else None
+        found.append(Executed(one, node, weight))
+    return found
+
+
+def is_layer(op_type: str) -> bool:
+    """Whether an operator of the runtime is a layer, also a fused one or one of another layout, by its name."""
+    return any(layer in op_type for layer in _LAYERS)
+
+
+def layer_amounts(one: OperatorTime, weight: Sequence[int]) -> dict[str, float]:
+    """Amounts of a layer. weight: its shape, as the model stores it."""
+    name = _named(_layer_class(one, weight), one)
+    outputs, inputs = math.prod(one.outputs[0]), math.prod(one.inputs[0])
+    macs = (inputs if "ConvTranspose" in one.op_type else outputs) * math.prod(weight[1:])
+    amounts = {f"{name}.macs": float(macs), f"{name}.values": float(inputs + outputs), CALL: 1.0}
+    if name.endswith("grouped"):
+        del amounts[f"{name}.values"]
+        channels = one.inputs[0][1] if one.inputs[0][1] % weight[1] == 0 else one.inputs[0][-1]
+        amounts[f"{name}.groups"] = channels // weight[1] * outputs / weight[0]
+    return amounts
+
+
+def operator_amounts(one: OperatorTime, node: NodeProto | None = None) -> dict[str, float]:
+    """Amounts of an operator that is no layer: the values that it reads or writes, whatever is more.
+
+    node: of the model, that it stands for.
+    """
+    if one.op_type in _FREE or not one.outputs:
+        return {}
+    values = float(max(math.prod(one.inputs[0]) if one.inputs else 0, math.prod(one.outputs[0])))
+    name = _named(one.op_type, one)
+    if node is not None and node.op_type == "Resize":
+        name = f"{name} {attribute(node, 'mode', 'nearest')}"
+    amounts = {name: values, CALL: 1.0}
+    if one.op_type.endswith(_WINDOWED) and node is not None and not one.op_type.endswith(_GLOBAL):
+        amounts = {
+            f"{name} taps": float(math.prod(attribute(node, "kernel_shape", (1, 1))) * math.prod(one.outputs[0]))
+        }
+        amounts |= {name: values, CALL: 1.0}
+    return amounts
+
+
+def _named(kind: str, one: OperatorTime) -> str:
+    """The kind, and whether it reads quantized values."""
+    return f"{_INT8}{kind}" if one.types and "int8" in one.types[0] else kind
+
+
+def _layer_class(one: OperatorTime, weight: Sequence[int]) -> str:
+    if len(weight) == 2:
+        return "rows"
+    if "ConvTranspose" in one.op_type:
+        return "transposed"
+    channels = (one.inputs[0][1], one.inputs[0][-1])  # in the layout of the model, or channels last
+    if weight[1] not in channels:
+        return "depthwise" if weight[1] == 1 else "grouped"
+    if weight[1] <= _STEM_CHANNELS:
+        return "stem"
+    return "pointwise" if tuple(weight[2:]) == (1, 1) else "conv"
+
+
+def _source(one: OperatorTime, plain: ModelProto, makers: Mapping[str, NodeProto]) -> NodeProto | None:
+    """The node of the model that a node of the runtime stands for, of fused ones the layer; None for its own.
+
+    A fused node is called after its first, or in the blocked layout after what it puts out.
+    """
+    match = _NODE.match(one.name)
+    node = makers.get(one.name.removesuffix(_BLOCKED)) if match is None else plain.graph.node[int(match[1])]
+    if not is_layer(one.op_type):
+        return node
+    layer = node
+    for _ in range(CHAIN):
+        if layer is None or traits_of(layer.op_type).has_weight:
+            break
+        layer = makers.get(layer.input[0]) if layer.input else None
+    return layer or node

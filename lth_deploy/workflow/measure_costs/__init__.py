@@ -1,0 +1,1 @@
+"""`measure-costs`: the rates of this machine, fitted to times of small networks."""

@@ -1,0 +1,110 @@
+"""The networks that rates are fitted to: few, small, and with the layers of detectors in them.
+
+Together they have every operator that has a rate, at several sizes, so that no two rates explain the same times.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from lth_deploy.structures import BLOCKS, SINGLE, Block
+from lth_deploy.workflow.measure_costs.probe_graph import ACTIVATIONS, ProbeGraph
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A network: its name, its input, whether it is quantized, and the zeros of its layers."""
+
+    name: str
+    build: Callable[[ProbeGraph], None]
+    channels: int
+    size: int
+    quantized: bool
+    zeros: float
+    block: Block
+
+    def graph(self) -> ProbeGraph:
+        """The network."""
+        made = ProbeGraph(self.channels, self.size, quantized=self.quantized, zeros=self.zeros, block=self.block)
+        self.build(made)
+        return made
+
+
+def probes() -> Iterator[Probe]:
+    """All of them, fp32 first."""
+    floats = ((0.5, SINGLE), (0.8, SINGLE), (0.95, SINGLE))
+    quantized = ((0.0, SINGLE), (0.7, BLOCKS["in4"]), (0.95, BLOCKS["in4"]))
+    for is_quantized, masks in ((False, floats), (True, quantized)):
+        for name, build, channels, size in _NETWORKS:
+            for zeros, block in masks:
+                yield Probe(name, build, channels, size, is_quantized, zeros, block)
+        for name, build, channels, size in _OPERATORS:
+            yield Probe(name, build, channels, size, is_quantized, 0.5, SINGLE if not is_quantized else BLOCKS["in4"])
+    yield Probe("residual", _residual, 3, 160, False, 0.8, BLOCKS["out2"])
+    yield Probe("residual", _residual, 3, 160, True, 0.8, BLOCKS["2x4"])
+
+
+def _residual(g: ProbeGraph) -> None:
+    """A stem, blocks with shortcuts, and a step of a pyramid."""
+    x = g.conv(g.x, 32, 7, 2)
+    x = g.conv(g.pool(x, "MaxPool", 3, 2), 64, 3)
+    x = g.act(g.add(g.conv(g.conv(x, 64, 3), 64, 3, act=""), x), "Relu")
+    x = g.conv(x, 128, 3, 2)
+    fine = g.act(g.add(g.conv(g.conv(x, 128, 3), 128, 3, act=""), x), "Relu")
+    x = g.conv(g.conv(fine, 256, 3, 2), 256, 3)
+    coarse = g.conv(g.conv(x, 512, 3, 2), 256, 1, act="")
+    g.output(g.conv(g.add(g.double(g.conv(x, 128, 1, act="")), g.conv(fine, 128, 1, act="")), 128, 3, act=""))
+    g.output(g.conv(coarse, 256, 3, act=""))
+
+
+def _mobile(g: ProbeGraph) -> None:
+    """Pointwise and depthwise layers of few channels."""
+    x = g.conv(g.x, 16, 3, act="silu")
+    x = g.conv(g.conv(x, 16, 3, 2, groups=16, act="silu"), 32, 1, act="silu")
+    for channels, stride in ((32, 1), (64, 2), (64, 1), (128, 2), (128, 1), (256, 2)):
+        x = g.conv(g.conv(x, channels, 1, act="silu"), channels, 3, stride, groups=channels, act="silu")
+    x = g.conv(x, 128, 1, act="silu")
+    x = g.conv(g.concat(x, *(g.pool(x, "MaxPool", kernel, 1) for kernel in (5, 9))), 256, 1, act="silu")
+    g.output(g.conv(x, 85, 1, act="Sigmoid"))
+
+
+def _split(g: ProbeGraph) -> None:
+    """Blocks that split and join channels, with 3x3 layers of few channels."""
+    x = g.conv(g.conv(g.x, 32, 3, 2, act="silu"), 64, 1, act="silu")
+    for channels in (64, 128):
+        first, second = g.halves(x)
+        inner = g.conv(g.conv(second, channels // 2, 3, act="silu"), channels // 2, 3, act="silu")
+        x = g.conv(g.concat(first, second, g.add(second, inner)), channels, 1, act="silu")
+        x = g.conv(x, 2 * channels, 3, 2, act="silu")
+    g.output(g.conv(x, 80, 1, act=""))
+
+
+def _pools(g: ProbeGraph) -> None:
+    """Pools of several windows, gates, sizes that change, joined channels, layers in groups."""
+    x = g.conv(g.x, 64, 1)
+    y = g.conv(g.concat(x, *(g.pool(x, "MaxPool", kernel, 1) for kernel in (3, 5, 9))), 64, 1)
+    small = g.conv(g.pool(g.pool(y, "AveragePool", 5, 1), "AveragePool", 3, 2), 64, 1)
+    small = g.conv(g.gate(small), 64, 5, groups=64)
+    soft = g.conv(g.double(small, "linear"), 64, 1)
+    z = g.conv(g.concat(g.double(small), y, soft), 128, 1)
+    z = g.conv(g.conv(g.pad(z), 128, 3, groups=32), 64, 1)
+    g.output(g.conv(g.conv(z, 64, 3, 2, groups=2), 32, 1, act=""))
+
+
+def _activations(g: ProbeGraph) -> None:
+    """One layer before each activation, and activations by themselves."""
+    x = g.conv(g.x, 32, 1)
+    for kind in (*ACTIVATIONS, "silu"):
+        x = g.conv(x, 32, 1, act=kind)
+    for kind in ("LeakyRelu", "silu", "Sigmoid"):
+        before = g.conv(x, 32, 1, act="")
+        x = g.conv(g.multiply(before, g.act(before, kind)), 32, 1)
+    g.output(x)
+
+
+_Network = tuple[str, Callable[[ProbeGraph], None], int, int]
+_NETWORKS: tuple[_Network, ...] = (
+    ("residual", _residual, 3, 160),
+    ("mobile", _mobile, 12, 104),
+    ("split", _split, 3, 160),
+)
+_OPERATORS: tuple[_Network, ...] = (("pools", _pools, 64, 40), ("activations", _activations, 32, 52))

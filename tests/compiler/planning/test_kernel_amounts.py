@@ -1,0 +1,84 @@
+"""What instructions of a region have to do, and what times follow from rates."""
+
+import math
+
+import numpy as np
+import pytest
+
+from lth_deploy.compiler.planning.amounts import is_rated, milliseconds, rate_of
+from lth_deploy.compiler.planning.kernel_amounts import Tensor, kernel_amounts, layer_amounts
+from lth_deploy.kernels.program.ops.activate import Activate
+from lth_deploy.kernels.program.ops.conv import Conv, QConv
+from lth_deploy.kernels.program.ops.load import Load
+from lth_deploy.kernels.program.ops.max_pool import MaxPool
+from lth_deploy.kernels.program.ops.quantize import Dequantize, Quantize
+from lth_deploy.kernels.program.program import Output, Program
+from lth_deploy.kernels.program.values import Act, Quantized, Window
+from lth_deploy.kernels.program.weights import Weight
+
+OUT = Quantized(0.1, 0)
+WINDOW = Window((3, 3), (2, 2), (1, 1, 1, 1))
+
+
+def test_sizes_follow_windows_and_cells_fill_the_layout() -> None:
+    weights = np.zeros((8, 8, 3, 3), np.float32)
+    weights[:, 0] = 1
+    program = Program(
+        1,
+        (Weight("dense", "f32", (8, 8, 3, 3), None, 1),),
+        (Load(0, 8), Conv(0, 0, None, WINDOW, act=Act("silu")), MaxPool(1, Window((3, 3), (1, 1), (1, 1, 1, 1)))),
+        (Output(2),),
+    )
+    steps, stored = kernel_amounts(program, [(1, 8, 18, 18)], lambda number: weights)
+    load, conv, pool = steps
+    assert load["load"] == 8 * 20 * 20  # 18 pixels fill five lines of four
+    places = 12 * 12  # 9 x 9 pixels
+    assert conv["conv.macs"] == 8 * 9 * places
+    assert conv["conv.paired lines"] == 8 * 8 * places  # outputs 2 i and 2 i + 1 have the same zeros
+    assert conv["silu"] == conv["conv.outputs"] == 8 * places
+    assert pool["maxpool taps"] == 9 * pool["maxpool"] == 9 * 8 * places
+    # Of three lines of a sub-image, a tap beside the middle leaves it once.
+    assert pool["maxpool rim"] == pytest.approx(8 * places * (9 - (1 + 2 * 2 / 3) ** 2))
+    assert stored == {"store": 8 * places}
+
+
+def test_an_int8_layer_is_counted_as_it_is_computed() -> None:
+    x = made = Tensor(1, 16, 8, 8, True, False)
+    rng = np.random.default_rng(0)
+    full = np.ones((16, 16, 1, 1), np.int8)
+    quads = full * (rng.random((16, 4, 1, 1)) < 0.5).repeat(4, axis=1).astype(np.int8)
+    pairs = full * (rng.random((8, 4, 1, 1)) < 0.5).repeat(4, axis=1).repeat(2, axis=0).astype(np.int8)
+    for weights, term in ((full, "full macs"), (quads, "macs"), (pairs, "pair macs")):
+        amounts = layer_amounts(weights, 1, Window(), x, made)
+        assert amounts[f"int8 pointwise.{term}"] == np.count_nonzero(weights) * 64
+
+
+def test_conversions_at_the_borders_count_once() -> None:
+    program = Program(
+        1,
+        (Weight("dense", "s8", (4, 4, 1, 1), None, 1), Weight("dense", "f32", (4,), None, 2)),
+        (Load(0, 4), Quantize(0, OUT), QConv(1, 0, 1, None, out=OUT), Dequantize(2)),
+        (Output(3),),
+    )
+    steps, stored = kernel_amounts(program, [(1, 4, 4, 4)], lambda number: np.ones((4, 4, 1, 1), np.int8))
+    assert steps[0] == steps[3] == {}
+    assert steps[1] == {"int8 load": 16, "call": 1}
+    assert stored == {"store": 64}
+
+
+def test_an_activation_alone_costs_itself_and_the_way_through_memory() -> None:
+    program = Program(1, (), (Load(0, 2), Activate(0, Act("tanh"))), (Output(1),))
+    steps, _ = kernel_amounts(program, [(1, 2, 4, 4)], lambda number: np.zeros(1))
+    assert steps[1] == {"act": 32, "tanh": 32, "call": 1}
+
+
+def test_times_are_amounts_times_rates_and_strangers_stand_for_others() -> None:
+    rates = {"conv.macs": 2.0, "silu": 3.0, "int8 requantize": 5.0, "pointwise.macs": 7.0}
+    assert milliseconds({"conv.macs": 1e6, "silu": 1e6}, rates) == 5.0
+    assert milliseconds({"softsign": 1e6}, rates) == 3.0
+    assert milliseconds({"int8 softsign": 1e6}, rates) == 5.0
+    assert milliseconds({"conv.lines": 1e6}, rates) == 0.0
+    assert rate_of("rows.macs", rates) == 7.0
+    assert is_rated({"conv.macs": 1}, rates)
+    assert not is_rated({"Einsum": 1}, rates)
+    assert math.isclose(milliseconds({}, rates), 0.0)
