@@ -12,9 +12,9 @@ namespace lth {
   X(Leaky, "leaky:SLOPE", 1)        \
   X(Clip, "clip:LOW:HIGH", 1)
 
-// Activations that take more registers than the accumulators leave free: convolutions of float32 apply them in a second
-// pass over each tile. They are functions of the real value, also between quantized tensors, and find their numbers as a
-// and b of what they are given.
+// Activations of which most take more registers than the accumulators leave free: convolutions of float32 apply all but
+// hardswish in a second pass over each tile. They are functions of the real value, also between quantized tensors, and
+// find their numbers as a and b of what they are given.
 // X(kind, its form in a program, first version of the program, function in isa/generic/activations.inl and in the oracle,
 //   bound of its slope, in which `act` has the numbers)
 #define LTH_SECOND_PASS_ACTIVATIONS(X)                                                      \

@@ -159,6 +159,17 @@ struct DepthwisePlane {
   uint32_t* columns = nullptr;             // of cells: memory for a row of transposed columns
 };
 
+// One plane of a pool: a channel of float32, or a cell of four uint8.
+struct PoolPlane {
+  const uint32_t* source = nullptr;  // the line that the first tap of output line (0, 0) reads: in a packed tile, or in place
+  int pitch = 0;                     // lines from one row of the source to the next
+  int kh = 1, kw = 1, sh = 1, sw = 1, dh = 1, dw = 1;
+  int th = 0, tw = 0;                // lines of the output
+  uint32_t* out = nullptr;           // its line (0, 0)
+  int out_pitch = 0;                 // lines from one row of the output to the next
+  uint32_t* maxima = nullptr;        // memory for the lines of a row that windows read
+};
+
 enum Family { kTile3 = 0, kTile3Stride2 = 1, kTile7Stride2 = 2, kRun = 3 };
 
 // How long the work besides the multiply-adds takes, in multiply-adds of one line; fitted to measurements of the kernels.
@@ -284,9 +295,7 @@ struct Isa {
                     int n_lines, size_t channel_cells, float* lines);
   void (*store_rows)(const float* lines, int n, int channels, int first, int count, const PlaneShape&,
                      size_t channel_cells, float* rows);
-  // Maximum over a window of kh x kw taps, one channel.
-  void (*max_pool)(const float* source, const LineMap&, const PlaneShape& out, int kh, int kw, int sh, int sw, int dh,
-                   int dw, float* lines);
+  void (*max_pool)(const PoolPlane&);
   // Line (y, x) of the output is the line (rows[y], columns[x]) of the source, one channel; zero where that is outside.
   void (*resample)(const uint32_t* source, const LineMap&, const PlaneShape& out, uint32_t* lines);
   // Bilinear means, one channel. scratch: the source row by row, and two rows of the output for each row of the grid.
@@ -304,8 +313,7 @@ struct Isa {
   void (*look_up)(const uint32_t* x, size_t cells, const uint8_t* table, uint32_t* out);
   // Cells made of the pieces of others, which together have all bytes that count.
   void (*assemble)(const BytePiece* pieces, int n, size_t cells, uint32_t* out);
-  void (*max_pool_quantized)(const uint32_t* source, const LineMap&, const PlaneShape& out, int kh, int kw, int sh, int sw,
-                         int dh, int dw, uint32_t* lines);
+  void (*max_pool_quantized)(const PoolPlane&);
   // Sum of weight[i] times the lines at at[i].
   void (*weighted_sum)(const float* const* at, const float* weight, int n, int lines, float* out);
   void (*depthwise)(const DepthwisePlane&);

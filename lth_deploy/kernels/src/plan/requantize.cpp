@@ -28,7 +28,21 @@ int32_t byte_of(float x, const Quantization& out) {
   return static_cast<int32_t>(std::min(std::max(steps, 0.f), 255.f));
 }
 
-bool needs_reals(const Act& act) { return needs_second_pass(finish_of(act).epilogue); }
+// Whether it is a function of the real value, which no factor may precede where tensors are quantized.
+bool needs_reals(Epilogue epilogue) {
+  switch (epilogue) {
+    case Epilogue::kNone:
+    case Epilogue::kClamp:
+    case Epilogue::kLeaky: return false;
+#define LTH_SECOND_PASS(kind, ...) \
+  case Epilogue::k##kind: return true;
+      LTH_SECOND_PASS_ACTIVATIONS(LTH_SECOND_PASS)
+#undef LTH_SECOND_PASS
+  }
+  return false;
+}
+
+bool needs_reals(const Act& act) { return needs_reals(finish_of(act).epilogue); }
 
 // Everything that the activation and the result decide. A bound of reals becomes one of uint8: rounding is monotone.
 Requantize result_of(const Act& act, const Quantization& out) {
@@ -61,18 +75,7 @@ Finish finish_of(const Act& act) {
   return {};
 }
 
-bool needs_second_pass(Epilogue epilogue) {
-  switch (epilogue) {
-    case Epilogue::kNone:
-    case Epilogue::kClamp:
-    case Epilogue::kLeaky: return false;
-#define LTH_SECOND_PASS(kind, ...) \
-  case Epilogue::k##kind: return true;
-      LTH_SECOND_PASS_ACTIVATIONS(LTH_SECOND_PASS)
-#undef LTH_SECOND_PASS
-  }
-  return false;
-}
+bool needs_second_pass(Epilogue epilogue) { return needs_reals(epilogue) && epilogue != Epilogue::kHardSwish; }
 
 Int8Rows int8_rows(const Program& program, const Instr& instr, const Weight& weight, const Weight* bias,
                    const Weight& scales, const Isa& isa) {

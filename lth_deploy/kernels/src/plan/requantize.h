@@ -13,8 +13,8 @@ namespace lth {
 // Activations as the kernels apply them to float32.
 Finish finish_of(const Act& act);
 
-// Whether the epilogue is applied after a tile of float32 was stored. It is a function of the real value, which no factor
-// may precede where tensors are quantized.
+// Whether the epilogue is applied after a tile of float32 was stored: those that take more registers than the accumulators
+// leave free.
 bool needs_second_pass(Epilogue);
 
 // What the rows of a quantized convolution need beside their records. Instructions that share records may differ in it.

@@ -128,13 +128,3 @@ void assemble(const BytePiece* pieces, int n, size_t cells, uint32_t* out) {
     store_cells(out + i, reinterpret_cast<I>(made));
   }
 }
-
-inline __attribute__((always_inline)) I larger_uint8(I x, I y) {
-  const B a = reinterpret_cast<B>(x), b = reinterpret_cast<B>(y);
-  return reinterpret_cast<I>(a > b ? a : b);
-}
-
-void max_pool_quantized(const uint32_t* source, const LineMap& map, const PlaneShape& out, int kh, int kw, int sh, int sw,
-                    int dh, int dw, uint32_t* lines) {
-  pool(source, map, out, kh, kw, sh, sw, dh, dw, I{}, larger_uint8, lines);
-}

@@ -26,6 +26,7 @@ namespace {
 #include "isa/generic/depthwise/quantized.inl"
 #include "isa/generic/int8_elementwise.inl"
 #include "isa/generic/byte_table.inl"
+#include "isa/generic/max_pool.inl"
 #include "isa/generic/weighted_sum.inl"
 #include "isa/generic/depthwise/floats.inl"
 #include "isa/generic/plane_sum.inl"

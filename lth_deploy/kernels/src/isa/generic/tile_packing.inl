@@ -1,4 +1,4 @@
-// Moving lines: packing with halos, pools, resampling, element-wise sums.
+// Moving lines: packing with halos, resampling.
 // Requires conv_rows.inl, activations.inl, window_reads.inl.
 
 // The lines of a tile that are copied as they are, channel by channel. The next channel is prefetched meanwhile: the
@@ -156,55 +156,6 @@ void pack_run(const PackRun& a) {
           fetch(f, a.map.aligned, a.source + tap.channel * a.channel_cells, fill);
     }
   }
-}
-
-// Whether the windows of an output line read whole lines of their own lanes only, in one direction.
-inline bool window_is_plain(const Axis* axis, int first, int taps, int step) {
-  for (int k = 0; k < taps; ++k) {
-    if (!axis[first + k * step].plain) return false;
-  }
-  return true;
-}
-
-inline __attribute__((always_inline)) I larger_float(I x, I y) {
-  return reinterpret_cast<I>(larger(reinterpret_cast<F>(x), reinterpret_cast<F>(y)));
-}
-
-// `larger` of every window; `lowest` is what loses against all.
-template <class Larger>
-inline __attribute__((always_inline)) void pool(const uint32_t* source, const LineMap& map, const PlaneShape& out, int kh,
-                                                int kw, int sh, int sw, int dh, int dw, I lowest, Larger larger,
-                                                uint32_t* lines) {
-  for (int y = 0; y < out.h; ++y) {
-    const bool plain_rows = map.aligned && window_is_plain(map.rows, y * sh, kh, dh);
-    const int next_row = map.rows[y * sh + (kh - 1) * dh].source + 1;  // what the row below this one will read first
-    for (int x = 0; x < out.w; ++x) {
-      for (int r = next_row; map.aligned && r < next_row + sh; ++r) {
-        const uint32_t* const next = source + (static_cast<size_t>(r) * map.source_w + x * sw) * kLanes;
-        for (int cell = 0; cell < sw * kLanes; cell += 16) __builtin_prefetch(next + cell);
-      }
-      const bool plain = plain_rows && window_is_plain(map.columns, x * sw, kw, dw);
-      I best = lowest;
-      for (int ky = 0; ky < kh; ++ky) {
-        for (int kx = 0; kx < kw; ++kx) {
-          const int r = y * sh + ky * dh, c = x * sw + kx * dw;
-          if (plain) {
-            const int line = map.rows[r].source * map.source_w + map.columns[c].source;
-            best = larger(best, load_cells(source + static_cast<size_t>(line) * kLanes));
-          } else {
-            best = larger(best, read_line(map, r, c, source, lowest));
-          }
-        }
-      }
-      store_cells(lines + (static_cast<size_t>(y) * out.w + x) * kLanes, best);
-    }
-  }
-}
-
-void max_pool(const float* source, const LineMap& map, const PlaneShape& out, int kh, int kw, int sh, int sw, int dh,
-              int dw, float* lines) {
-  pool(reinterpret_cast<const uint32_t*>(source), map, out, kh, kw, sh, sw, dh, dw,
-       reinterpret_cast<I>(broadcast(-__builtin_inff())), larger_float, reinterpret_cast<uint32_t*>(lines));
 }
 
 void resample(const uint32_t* source, const LineMap& map, const PlaneShape& out, uint32_t* lines) {
