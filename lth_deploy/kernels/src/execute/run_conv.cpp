@@ -76,7 +76,6 @@ class ConvTask {
       }
       multiply(block, next_range(b));
     }
-    if (needs_second_pass(call_.finish.epilogue)) finish();
   }
 
  private:
@@ -218,19 +217,6 @@ class ConvTask {
 
   RowsFn kernel(RowsFn (*single)(int, int, int), RowsFn (*pair)(int, int)) const {
     return conv_.pairs ? pair(conv_.family, tile_.tw) : single(conv_.family, tile_.th, tile_.tw);
-  }
-
-  // Activations that take more registers than the accumulators leave free.
-  void finish() const {
-    const int rows_a_record = conv_.pairs ? 2 : 1, lanes = call_.isa->lanes;
-    const int end = std::min(conv_.out_channels, part_.end * rows_a_record);
-    for (int c = part_.begin * rows_a_record; c < end; ++c) {
-      float* const out = call_.out.first + image_ * call_.out.image + c * call_.out.channel + tile_start();
-      for (int y = 0; y < tile_.th; ++y) {
-        float* const line = out + static_cast<size_t>(y) * call_.out_w * lanes;
-        call_.isa->add(line, nullptr, static_cast<size_t>(tile_.tw) * lanes, call_.finish, line);
-      }
-    }
   }
 
   const ConvCall& call_;

@@ -10,8 +10,7 @@ namespace {
 class DepthwiseLayer {
  public:
   explicit DepthwiseLayer(const ConvCall& call)
-      : call_(call), window_(call.window), weights_(call.conv->depthwise), line_cells_(static_cast<size_t>(call.isa->lanes)),
-        second_pass_(needs_second_pass(call.finish.epilogue)) {}
+      : call_(call), window_(call.window), weights_(call.conv->depthwise), line_cells_(static_cast<size_t>(call.isa->lanes)) {}
 
   PlaneWindows windows() const {
     PlaneWindows w;
@@ -45,7 +44,6 @@ class DepthwiseLayer {
       a.bias = call_.bias + made;
       place(tile.image, made, line, a);
       call_.isa->depthwise(a);
-      if (second_pass_) finish(a);
     }
   }
 
@@ -74,24 +72,10 @@ class DepthwiseLayer {
     call_.isa->int8->depthwise(a);
   }
 
-  // Activations that take more registers than the accumulators leave free, while the lines are in the L1 cache.
-  void finish(const DepthwisePlane& a) const {
-    const size_t row = static_cast<size_t>(a.out_pitch) * line_cells_;
-    if (a.tw == a.out_pitch) {
-      call_.isa->add(a.out, nullptr, static_cast<size_t>(a.th) * row, call_.finish, a.out);
-      return;
-    }
-    for (int y = 0; y < a.th; ++y) {
-      float* const line = a.out + static_cast<size_t>(y) * row;
-      call_.isa->add(line, nullptr, static_cast<size_t>(a.tw) * line_cells_, call_.finish, line);
-    }
-  }
-
   const ConvCall& call_;
   const Window& window_;
   const DepthwiseWeights& weights_;
   size_t line_cells_;
-  bool second_pass_;
 };
 
 }  // namespace

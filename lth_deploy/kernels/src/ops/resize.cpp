@@ -1,4 +1,8 @@
 // resize TENSOR like=TENSOR [linear=half_pixel|asymmetric]: the nearest pixel, or of float32 bilinear interpolation.
+#include <algorithm>
+#include <numeric>
+#include <vector>
+
 #include "execute/call.h"
 #include "ops/op.h"
 #include "plan/shapes.h"
@@ -50,9 +54,36 @@ void interpolate(Call& call, int i, int x) {
   });
 }
 
+constexpr int kPlanes = 16;  // of a task: where lanes do not agree, what they take is worked out once for all of them
+
+// Where lanes do not agree, a plane is a packed tile.
+void gather(Call& call, int i, int x) {
+  const TensorPlan& t = call.tensor(i);
+  std::vector<int32_t> channels(static_cast<size_t>(t.planes));
+  std::iota(channels.begin(), channels.end(), 0);
+  const int batches = (t.planes + kPlanes - 1) / kPlanes;
+  for_each_task(call.parallel, static_cast<int64_t>(t.n) * batches, [&](int worker, int64_t task) {
+    const int n = static_cast<int>(task / batches), first = static_cast<int>(task % batches) * kPlanes;
+    PackTile p;
+    p.source = call.cells_of(x, n, 0);
+    p.channel_cells = call.buffer(x).cells;
+    p.channels = channels.data() + first;
+    p.n_channels = std::min(kPlanes, t.planes - first);
+    p.map = call.plan.instrs[i].map.view();
+    p.n_rows = t.plane.h, p.n_cols = t.plane.w;
+    p.pitch = t.plane.w;
+    p.channel_lines = static_cast<int>(call.buffer(i).cells) / call.isa.lanes;
+    p.tile = call.cells_of(i, n, first);
+    const size_t row_cells = static_cast<size_t>(p.map.source_w) * call.isa.lanes;
+    p.rows = static_cast<uint32_t*>(call.workspace.workers[worker].tile.at_least(row_cells * 4 * p.n_channels));
+    call.isa.pack_tile(p);
+  });
+}
+
 void run(Call& call, int i, const Instr& in) {
   const int x = in.args[0];
   if (resampling_of(in) != Resampling::kNearest) return interpolate(call, i, x);
+  if (!call.plan.instrs[i].map.aligned) return gather(call, i, x);
   call.each_plane(i, [&](int n, int c) {
     call.isa.resample(call.cells_of(x, n, c), call.plan.instrs[i].map.view(), call.tensor(i).plane,
                       call.cells_of(i, n, c));

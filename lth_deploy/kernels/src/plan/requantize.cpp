@@ -75,8 +75,6 @@ Finish finish_of(const Act& act) {
   return {};
 }
 
-bool needs_second_pass(Epilogue epilogue) { return needs_reals(epilogue) && epilogue != Epilogue::kHardSwish; }
-
 Int8Rows int8_rows(const Program& program, const Instr& instr, const Weight& weight, const Weight* bias,
                    const Weight& scales, const Isa& isa) {
   const Quantization& in = program.instrs[instr.args[0]].quantization;

@@ -13,10 +13,6 @@ namespace lth {
 // Activations as the kernels apply them to float32.
 Finish finish_of(const Act& act);
 
-// Whether the epilogue is applied after a tile of float32 was stored: those that take more registers than the accumulators
-// leave free.
-bool needs_second_pass(Epilogue);
-
 // What the rows of a quantized convolution need beside their records. Instructions that share records may differ in it.
 struct Int8Rows {
   std::vector<uint32_t> bias;     // what each accumulator starts with

@@ -139,7 +139,10 @@ inline __attribute__((always_inline)) void with_activation(const Finish& f, cons
   }
 }
 
-// The epilogues that fit beside N accumulators in registers. All others are applied in a second pass.
+// Those that take more registers than accumulators leave free.
+inline bool needs_second_pass(const Finish& f) { return f.epilogue > Epilogue::kHardSwish; }
+
+// The epilogues that fit beside N accumulators in registers.
 template <int N>
 inline __attribute__((always_inline)) void finish_in_registers(F (&acc)[N], const Finish& f) {
   if (f.epilogue == Epilogue::kClamp) {

@@ -118,6 +118,16 @@ struct Float32 {
   static inline __attribute__((always_inline)) Spread spread(const uint32_t* w) { return broadcast(number(w)); }
   static inline __attribute__((always_inline)) Line line(const void* p) { return load_line(p); }
   static inline __attribute__((always_inline)) void add(Accumulator& sum, Spread w, Line x) { sum += w * x; }
+
+  // Activations that take more registers, of lines that were just stored: they are in the L1 cache, and the multiply-adds of
+  // the next row begin meanwhile.
+  static __attribute__((noinline)) void finish_stored(float* out, int th, int tw, int pitch, const Finish& f) {
+    with_activation(f, [&](auto act) {
+      for (int y = 0; y < th; ++y, out += static_cast<size_t>(pitch) * kLanes) {
+        for (int x = 0; x < tw; ++x) store_line(out + x * kLanes, act(load_line(out + x * kLanes)));
+      }
+    });
+  }
 };
 
 // Rows with records of their own. PITCH: lines in a row of the packed tile. S: stride.
@@ -162,7 +172,9 @@ __attribute__((noinline)) void single_rows(const Rows& a) {
       if constexpr (T::kInt8) {
         to = a.four_rows + (r & 3) * TH * TW * kLanes;
       } else {
-        write_out<TH, TW>(acc, a, a.out + r * a.out_channel, a.add ? a.add + r * a.add_channel : nullptr);
+        float* const out = a.out + r * a.out_channel;
+        write_out<TH, TW>(acc, a, out, a.add ? a.add + r * a.add_channel : nullptr);
+        if (needs_second_pass(a.finish)) T::finish_stored(out, TH, TW, a.out_pitch, a.finish);
       }
     }
     if (T::kInt8 || !a.last) {
@@ -214,6 +226,10 @@ inline __attribute__((always_inline)) void pair_part(const Rows& a, const char* 
   } else if (a.last) {
     write_out<TH, TW>(one, a, out, add);
     if (both) write_out<TH, TW>(two, a, out + a.out_channel, add ? add + a.add_channel : nullptr);
+    if (needs_second_pass(a.finish)) {
+      T::finish_stored(out, TH, TW, a.out_pitch, a.finish);
+      if (both) T::finish_stored(out + a.out_channel, TH, TW, a.out_pitch, a.finish);
+    }
     return;
   }
 #pragma GCC unroll 32

@@ -64,54 +64,76 @@ inline void pack_gathered(const PackTile& a) {
   }
 }
 
-// Where lanes do not agree, in two steps: lines in which every row of the grid has its own row of the source, and from
-// these the lines in which every column of the grid has its own column.
-inline void lay_grid_rows(const PackTile& a, const Axis& row) {
-  int32_t lane[4];
-  const uint32_t* at[4];
-  for (int p = 0; p < 4; ++p) {
-    lane[p] = row.offset[p] % kLanes;
-    at[p] = a.source + row.offset[p] / kLanes * kLanes;
-  }
-  const I index = of_rows(lane) + lane_numbers() % kGridX, number = lane_numbers() / kGridX, inside = of_rows(row.inside);
-  const LanePick first(index, (number == I{}) & inside), second(index, (number == I{} + 1) & inside);
-  const LanePick third(index, (number == I{} + 2) & inside), fourth(index, (number == I{} + 3) & inside);
-  const int cells = a.map.source_w * kLanes;
-  for (int k = 0; k < a.n_channels; ++k) {
-    const size_t channel = a.channels[k] * a.channel_cells;
-    uint32_t* const to = a.rows + static_cast<size_t>(k) * cells;
-    for (int x = 0; x < cells; x += kLanes) {
-      I line = first.merged(I{}, at[0] + channel + x);
-      if (kGridY > 1) line = second.merged(line, at[1] + channel + x);
-      if (kGridY > 2) line = fourth.merged(third.merged(line, at[2] + channel + x), at[3] + channel + x);
-      store_cells(to + x, line);
+// What every lane takes from one of four lines: those of its row of the grid, or of its column.
+struct LanePicks {
+  I index, outside;  // outside: what is put in the place of pixels that do not exist
+  LaneMask into[4];
+  size_t at[4];      // cells
+
+  LanePicks() = default;
+
+  // axis: of rows, for which number and own say the row of each lane and its place in it; or of columns.
+  LanePicks(const Axis& axis, I offsets, I inside, I number, I own, uint32_t fill)
+      : index(offsets % kLanes + own), outside(broadcast_cell(fill) & ~inside) {
+    for (int p = 0; p < 4; ++p) {
+      into[p] = lane_mask((number == broadcast_cell(static_cast<uint32_t>(p))) & inside);
+      at[p] = static_cast<size_t>(axis.offset[p] / kLanes) * kLanes;
     }
   }
+
+  template <int LINES>
+  inline __attribute__((always_inline)) I line(const uint32_t* from) const {
+    I made = merged(outside, into[0], index, from + at[0]);
+    if (LINES > 1) made = merged(made, into[1], index, from + at[1]);
+    if (LINES > 2) made = merged(merged(made, into[2], index, from + at[2]), into[3], index, from + at[3]);
+    return made;
+  }
+};
+
+inline LanePicks picks_of_row(const Axis& row, uint32_t fill) {
+  return {row, of_rows(row.offset), of_rows(row.inside), lane_numbers() / kGridX, lane_numbers() % kGridX, fill};
 }
 
-inline void pack_columns(const PackTile& a, int r, int c) {
-  const Axis &row = a.map.rows[a.row0 + r], &column = a.map.columns[a.col0 + c];
-  int32_t lane[4];
-  for (int p = 0; p < 4; ++p) lane[p] = column.offset[p] % kLanes;
-  const I index = of_columns(lane) + lane_numbers() / kGridX * kGridX, inside = inside_mask(row, column);
-  const I outside = broadcast_cell(a.fill) & ~inside;
+inline LanePicks picks_of_column(const Axis& column, uint32_t fill) {
   const I number = lane_numbers() % kGridX;
-  const LanePick first(index, (number == I{}) & inside), second(index, (number == I{} + 1) & inside);
-  const LanePick third(index, (number == I{} + 2) & inside), fourth(index, (number == I{} + 3) & inside);
-  size_t at[4];
-  for (int p = 0; p < 4; ++p) at[p] = static_cast<size_t>(column.offset[p] / kLanes) * kLanes;
-  uint32_t* to = a.tile + static_cast<size_t>(r * a.pitch + c) * kLanes;
-  for (int k = 0; k < a.n_channels; ++k, to += static_cast<size_t>(a.channel_lines) * kLanes) {
-    const uint32_t* const from = a.rows + static_cast<size_t>(k) * a.map.source_w * kLanes;
-    const I left = second.merged(first.merged(outside, from + at[0]), from + at[1]);
-    store_cells(to, fourth.merged(third.merged(left, from + at[2]), from + at[3]));
+  return {column, of_columns(column.offset), of_columns(column.inside), number, lane_numbers() - number, fill};
+}
+
+inline bool same_source(const Axis& a, const Axis& b) {
+  for (int p = 0; p < 4; ++p) {
+    if (a.offset[p] != b.offset[p] || a.inside[p] != b.inside[p]) return false;
+  }
+  return true;
+}
+
+// Lines in which every row of the grid has its own row of the source.
+inline void lay_grid_rows(const PackTile& a, const Axis& row) {
+  const LanePicks picks = picks_of_row(row, a.fill);
+  const int cells = a.map.source_w * kLanes;
+  for (int k = 0; k < a.n_channels; ++k) {
+    const uint32_t* const from = a.source + a.channels[k] * a.channel_cells;
+    uint32_t* const to = a.rows + static_cast<size_t>(k) * cells;
+    for (int x = 0; x < cells; x += kLanes) store_cells(to + x, picks.line<kGridY>(from + x));
   }
 }
 
+// Where lanes do not agree, in two steps: the lines of lay_grid_rows, and from these the lines in which every column of the
+// grid has its own column. What a column takes is worked out once for all rows.
 inline void pack_unaligned(const PackTile& a) {
-  for (int r = 0; r < a.n_rows; ++r) {
-    lay_grid_rows(a, a.map.rows[a.row0 + r]);
-    for (int c = 0; c < a.n_cols; ++c) pack_columns(a, r, c);
+  constexpr int kColumns = 32;  // at a time
+  LanePicks picks[kColumns];
+  for (int first = 0; first < a.n_cols; first += kColumns) {
+    const int n = a.n_cols - first < kColumns ? a.n_cols - first : kColumns;
+    for (int c = 0; c < n; ++c) picks[c] = picks_of_column(a.map.columns[a.col0 + first + c], a.fill);
+    for (int r = 0; r < a.n_rows; ++r) {
+      const Axis* const row = a.map.rows + a.row0 + r;
+      if (r == 0 || !same_source(row[-1], row[0])) lay_grid_rows(a, *row);
+      for (int k = 0; k < a.n_channels; ++k) {
+        const uint32_t* const from = a.rows + static_cast<size_t>(k) * a.map.source_w * kLanes;
+        uint32_t* const to = a.tile + (static_cast<size_t>(k) * a.channel_lines + static_cast<size_t>(r) * a.pitch + first) * kLanes;
+        for (int c = 0; c < n; ++c) store_cells(to + c * kLanes, picks[c].line<4>(from));
+      }
+    }
   }
 }
 

@@ -97,24 +97,17 @@ inline PlainSpan plain_span(const Axis* axis, int count) {
   return span;
 }
 
-// Takes lanes of a line into some lanes of another.
+// Some lanes, and how they are taken of a line into another, which has zeros there.
 #if LTH_LANES == 16 && defined(__AVX512BW__)
-struct LanePick {
-  __m512i index;
-  __mmask16 mask;
-
-  LanePick(I from, I into) : index((__m512i)from), mask(_mm512_movepi32_mask((__m512i)into)) {}
-  inline __attribute__((always_inline)) I merged(I line, const void* from) const {
-    return (I)_mm512_mask_permutexvar_epi32((__m512i)line, mask, index, (__m512i)load_cells(from));
-  }
-};
+typedef __mmask16 LaneMask;
+inline __attribute__((always_inline)) LaneMask lane_mask(I lanes) { return _mm512_movepi32_mask((__m512i)lanes); }
+inline __attribute__((always_inline)) I merged(I line, LaneMask into, I index, const void* from) {
+  return (I)_mm512_mask_permutexvar_epi32((__m512i)line, into, (__m512i)index, (__m512i)load_cells(from));
+}
 #else
-struct LanePick {
-  I index, mask;
-
-  LanePick(I from, I into) : index(from), mask(into) {}
-  inline __attribute__((always_inline)) I merged(I line, const void* from) const {
-    return line | (__builtin_shuffle(load_cells(from), index) & mask);
-  }
-};
+typedef I LaneMask;
+inline __attribute__((always_inline)) LaneMask lane_mask(I lanes) { return lanes; }
+inline __attribute__((always_inline)) I merged(I line, LaneMask into, I index, const void* from) {
+  return line | (__builtin_shuffle(load_cells(from), index) & into);
+}
 #endif

@@ -30,6 +30,7 @@ inline __attribute__((always_inline)) void depthwise_block(const DepthwisePlane&
     }
   }
   write_out<TH, TW>(acc, a, out, add);
+  if (needs_second_pass(a.finish)) Float32::finish_stored(out, TH, TW, a.out_pitch, a.finish);
 }
 
 // TW columns of the output from column x on, as many rows at a time as there are accumulators for.
