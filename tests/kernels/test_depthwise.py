@@ -69,6 +69,24 @@ def test_activations(kernels: Path, act: Act) -> None:
     )
 
 
+@pytest.mark.parametrize("window", ["3x3", "3x3, stride 2", "3x3, stride 2, padded at the end", "5x5, stride 2", "any"])
+@pytest.mark.parametrize("act", [Act("relu"), Act("hardswish"), Act("silu")])
+def test_planes_that_are_turned(kernels: Path, window: str, act: Act) -> None:
+    """Small planes, and those whose lanes do not agree, of fewer channels than lanes and of more, with no residual."""
+    rng = np.random.default_rng(4)
+    for channels, size in ((3, (52, 50)), (17, (27, 26)), (16, (13, 9)), (33, (20, 1)), (21, (2, 23))):
+        if not fits(WINDOWS[window], size):
+            continue
+        constants = (
+            Weight("dense", "f32", (channels, 1, *WINDOWS[window].kernel), None, 1),
+            Weight("dense", "f32", (channels,), None, 2),
+        )
+        steps = (Load(0, channels), Conv(0, 0, 1, WINDOWS[window], channels, None, act))
+        program = Program(1, constants, steps, (Output(1),))
+        x = rng.standard_normal((2, channels, *size)).astype(np.float32)
+        hold(program, random_constants(program, rng, 0.1), [x], kernels)
+
+
 OF_X, OUT = Quantized(0.02, 120), Quantized(0.07, 131)
 
 

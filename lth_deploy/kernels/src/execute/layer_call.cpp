@@ -14,6 +14,8 @@ ConvCall layer_call(const Call& call, int i, const Instr& in) {
   conv.window = in.window;
   conv.n = call.tensor(i).n;
   const TensorPlan& source = call.tensor(x);
+  conv.source_plane = source.plane;
+  conv.out_plane = call.tensor(i).plane;
   if (source.in_place) {
     conv.matrix = {call.loaded(x), static_cast<int>(call.plan.rows), source.channels, source.plane};
   } else {

@@ -34,6 +34,7 @@ struct ConvCall {
   bool contiguous = false;  // 1x1, stride 1: reads the line that it writes
   int n = 1;
   int out_h = 1, out_w = 1; // rows of lines of the output, and lines in a row
+  PlaneShape source_plane, out_plane;
   Planes source, out, add;  // add: the residual, if there is one
   Matrix matrix;            // instead of `source`
   Finish finish;

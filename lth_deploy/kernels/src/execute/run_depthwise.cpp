@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "execute/plane_windows.h"
+#include "plan/caches.h"
 
 namespace lth {
 namespace {
@@ -78,9 +79,127 @@ class DepthwiseLayer {
   size_t line_cells_;
 };
 
+// Pixels of a plane, most of whose lines lie at a rim; the largest that was seen to gain.
+constexpr int kSmallPlane = 28 * 28;
+
+// Layers whose planes are turned: a line of a pixel has the channels of as many planes as there are lanes. Windows then read
+// whole lines wherever they lie. Turning costs four shuffles for each line that is read or written.
+class TurnedLayer {
+ public:
+  explicit TurnedLayer(const ConvCall& call)
+      : call_(call), window_(call.window), in_(call.source_plane), out_(call.out_plane), lanes_(call.isa->lanes),
+        rows_((out_.H - 1) * window_.sh + (window_.kh - 1) * window_.dh + 1),
+        columns_((out_.W - 1) * window_.sw + (window_.kw - 1) * window_.dw + 1), pitch_(columns_ | 1), out_pitch_(out_.W | 1) {}
+
+  // Where that is less than putting together the lines that windows read.
+  bool suits() const {
+    const bool plain = call_.requantize == nullptr && call_.add.first == nullptr && call_.conv->depthwise.multiplier == 1;
+    const bool costs_less = !call_.map.aligned || int64_t{out_.H} * out_.W <= kSmallPlane;
+    return plain && costs_less && lines() * lanes_ * 4 <= caches().l2 / 2;
+  }
+
+  int groups() const { return (planes() + lanes_ - 1) / lanes_; }
+
+  void run(int image, int group, Worker& worker) const {
+    auto* const memory = static_cast<uint32_t*>(worker.tile.at_least(lines() * lanes_ * 4));
+    const int first = group * lanes_, channels = std::min(lanes_, planes() - first);
+    uint32_t* const made = line(memory, static_cast<size_t>(rows_) * pitch_);
+    uint32_t* const weights = line(made, static_cast<size_t>(out_.H) * out_pitch_);
+    turn(image, first, channels, memory);
+    set_weights(first, channels, weights);
+    multiply(memory, weights, made);
+    TurnedPlanes back = turned(call_.out, image, first, channels, out_);
+    back.pixels = made, back.pitch = out_pitch_;
+    back.rows = out_.H, back.columns = out_.W;
+    call_.isa->turn_back(back);
+  }
+
+ private:
+  int planes() const { return static_cast<int>(call_.conv->depthwise.channels.size()); }
+  int taps() const { return window_.kh * window_.kw; }
+
+  // What is read with what lies around it, what is made, weights and bias.
+  size_t lines() const {
+    return static_cast<size_t>(rows_) * pitch_ + static_cast<size_t>(out_.H) * out_pitch_ + static_cast<size_t>(taps()) + 1;
+  }
+
+  uint32_t* line(uint32_t* memory, size_t number) const { return memory + number * lanes_; }
+
+  TurnedPlanes turned(const Planes& planes, int image, int first, int channels, const PlaneShape& shape) const {
+    TurnedPlanes a;
+    a.planes = reinterpret_cast<uint32_t*>(planes.first + static_cast<size_t>(image) * planes.image +
+                                           static_cast<size_t>(first) * planes.channel);
+    a.channel_cells = planes.channel;
+    a.channels = channels;
+    a.plane = shape;
+    return a;
+  }
+
+  // Columns [first, end) of a row of what windows read.
+  void clear(uint32_t* pixels, int row, int first, int end) const {
+    uint32_t* const from = line(pixels, static_cast<size_t>(row) * pitch_);
+    if (first < end) std::fill(from + static_cast<size_t>(first) * lanes_, from + static_cast<size_t>(end) * lanes_, 0u);
+  }
+
+  void turn(int image, int first, int channels, uint32_t* pixels) const {
+    const int top = window_.pt, left = window_.pl;
+    for (int r = 0; r < rows_; ++r) {
+      const bool inside = r >= top && r < top + in_.H;
+      clear(pixels, r, 0, inside ? std::min(left, columns_) : columns_);
+      if (inside) clear(pixels, r, left + in_.W, columns_);
+    }
+    TurnedPlanes a = turned(call_.source, image, first, channels, in_);
+    a.pixels = line(pixels, static_cast<size_t>(top) * pitch_ + left);
+    a.pitch = pitch_;
+    a.rows = std::min(in_.H, rows_ - top), a.columns = std::min(in_.W, columns_ - left);
+    call_.isa->turn(a);
+  }
+
+  // Weights of each tap, and the bias, of all channels.
+  void set_weights(int first, int channels, uint32_t* weights) const {
+    const uint32_t* const from = call_.conv->depthwise.value.data() + static_cast<size_t>(first) * taps();
+    for (int tap = 0; tap < taps(); ++tap) {
+      for (int k = 0; k < lanes_; ++k) *weights++ = k < channels ? from[k * taps() + tap] : 0;
+    }
+    for (int k = 0; k < lanes_; ++k) *weights++ = k < channels ? call_.bias[first + k] : 0;
+  }
+
+  void multiply(const uint32_t* pixels, const uint32_t* weights, uint32_t* made) const {
+    DepthwisePlane a;
+    a.source = pixels;
+    a.pitch = pitch_;
+    a.kh = window_.kh, a.kw = window_.kw;
+    a.sh = window_.sh, a.sw = window_.sw;
+    a.dh = window_.dh, a.dw = window_.dw;
+    a.weight = weights;
+    a.bias = weights + static_cast<size_t>(taps()) * lanes_;
+    a.th = out_.H, a.tw = out_.W;
+    a.out = reinterpret_cast<float*>(made);
+    a.out_pitch = out_pitch_;
+    a.finish = call_.finish;
+    call_.isa->depthwise_turned(a);
+  }
+
+  const ConvCall& call_;
+  const Window& window_;
+  const PlaneShape &in_, &out_;
+  int lanes_, rows_, columns_, pitch_, out_pitch_;
+};
+
+void run_turned(const TurnedLayer& layer, int images, Parallel& parallel, Workspace& workspace, std::atomic<int>& threads) {
+  const int groups = layer.groups();
+  const int seen = for_each_task(parallel, static_cast<int64_t>(images) * groups, [&](int worker, int64_t task) {
+    layer.run(static_cast<int>(task / groups), static_cast<int>(task % groups), workspace.workers[worker]);
+  });
+  note_threads(threads, seen);
+}
+
 }  // namespace
 
 void run_depthwise(const ConvCall& call, Parallel& parallel, Workspace& workspace, std::atomic<int>& threads) {
+  const TurnedLayer turned(call);
+  const bool enough = int64_t{call.n} * turned.groups() >= threads;  // tasks
+  if (enough && turned.suits()) return run_turned(turned, call.n, parallel, workspace, threads);
   const DepthwiseLayer layer(call);
   const PlaneWindows windows = layer.windows();
   each_window_tile(windows, parallel, workspace, threads,

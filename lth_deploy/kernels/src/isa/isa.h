@@ -17,6 +17,11 @@ constexpr int kGridX = 4;  // columns of the lane grid on every instruction set:
 constexpr int kMaxTileH = 5;
 constexpr int kOffsetUnit = 8;  // bytes: a 16-bit offset reaches half a megabyte, and addressing modes multiply by 8
 
+struct PlaneShape {
+  int H = 0, W = 0;  // pixels
+  int h = 0, w = 0;  // lines
+};
+
 // One row or one column of the lines that a window reads, seen from the output's lanes.
 struct Axis {
   int32_t source = 0;                  // row or column inside a lane of the source
@@ -159,6 +164,18 @@ struct DepthwisePlane {
   uint32_t* columns = nullptr;             // of cells: memory for a row of transposed columns
 };
 
+// Planes of some channels, as many as there are lanes at most, and the same as lines whose lanes are the channels, one for
+// each pixel.
+struct TurnedPlanes {
+  uint32_t* planes = nullptr;  // of the first channel
+  size_t channel_cells = 0;    // cells from one channel to the next
+  int channels = 0;
+  PlaneShape plane;
+  uint32_t* pixels = nullptr;  // pixel (0, 0)
+  int pitch = 0;               // lines from one row of pixels to the next
+  int rows = 0, columns = 0;   // of pixels that exist or are wanted
+};
+
 // One plane of a pool: a channel of float32, or a cell of four uint8.
 struct PoolPlane {
   const uint32_t* source = nullptr;  // the line that the first tap of output line (0, 0) reads: in a packed tile, or in place
@@ -256,11 +273,6 @@ struct BytePiece {
   int from = 0, to = 0, count = 0;
 };
 
-struct PlaneShape {
-  int H = 0, W = 0;  // pixels
-  int h = 0, w = 0;  // lines
-};
-
 // Some lines of all channels, normalized over the channels: those of x lie channel_cells apart.
 struct Normalize {
   const float* x = nullptr;
@@ -317,6 +329,11 @@ struct Isa {
   // Sum of weight[i] times the lines at at[i].
   void (*weighted_sum)(const float* const* at, const float* weight, int n, int lines, float* out);
   void (*depthwise)(const DepthwisePlane&);
+  // Lines whose lanes are channels: planes become these, and these become planes; and a depthwise convolution of them, whose
+  // weights and bias are lines too.
+  void (*turn)(const TurnedPlanes&);
+  void (*turn_back)(const TurnedPlanes&);
+  void (*depthwise_turned)(const DepthwisePlane&);
   // act(x - y), act(x * y), and with one factor for all cells act(x * factor + shift).
   void (*subtract)(const float* x, const float* y, size_t cells, const Finish&, float* out);
   void (*multiply)(const float* x, const float* y, size_t cells, const Finish&, float* out);

@@ -31,6 +31,7 @@ namespace {
 #include "isa/generic/depthwise/floats.inl"
 #include "isa/generic/plane_sum.inl"
 #include "isa/generic/normalization.inl"
+#include "isa/generic/turned_planes.inl"
 #include "isa/generic/tile_dispatch.inl"
 
 constexpr Int8Kernels kInt8Kernels = {LTH_ISA_NAME,         single_kernel<Int8>,    pair_kernel<Int8>,
@@ -41,6 +42,7 @@ constexpr Isa kIsa = {
     pair_kernel<Float32>,      pack_tile,      pack_run,    load_plane,   store_plane,  load_rows,
     store_rows,   max_pool,   resample,       interpolate, add_lines,    load_quantized,   store_quantized,
     quantize,     dequantize, add_quantized, look_up,       assemble,    max_pool_quantized, weighted_sum, depthwise,
+    turn,         turn_back,  depthwise_turned,
     subtract_lines, multiply_lines, scale_lines, pixel_channels, sum_plane, normalize_lines, &kInt8Kernels,
     LTH_SINGLE_TUNING,        LTH_PAIR_TUNING};
 
