@@ -26,12 +26,12 @@ namespace {
 #include "isa/generic/depthwise/quantized.inl"
 #include "isa/generic/int8_elementwise.inl"
 #include "isa/generic/byte_table.inl"
-#include "isa/generic/max_pool.inl"
+#include "isa/generic/planes/max_pool.inl"
 #include "isa/generic/weighted_sum.inl"
 #include "isa/generic/depthwise/floats.inl"
-#include "isa/generic/plane_sum.inl"
+#include "isa/generic/planes/plane_sum.inl"
 #include "isa/generic/normalization.inl"
-#include "isa/generic/turned_planes.inl"
+#include "isa/generic/planes/turned_planes.inl"
 #include "isa/generic/tile_dispatch.inl"
 
 constexpr Int8Kernels kInt8Kernels = {LTH_ISA_NAME,         single_kernel<Int8>,    pair_kernel<Int8>,
