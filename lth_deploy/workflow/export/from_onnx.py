@@ -49,11 +49,17 @@ def export_onnx(
         "target": target.model_dump(mode="json"),
     }
     with export_folder(out, 3 * _size(path)) as folder:
-        places = {"staged": str(folder.staged), "state": str(out.with_name(f"{out.name}-search"))}
+        places = {"staged": str(folder.staged), "state": str(_beside(out))}
         record = run_limited(_exported, {**arguments, **places}, f"exporting {path.name}")
         files = [folder.staged / record["dense"], folder.staged / record["artifact"]]
         folder.commit(files, {"target": target.model_dump(mode="json"), **record}, sign)
     return OnnxExport.from_record(record, out)
+
+
+def _beside(out: Path) -> Path:
+    """The folder of what a search has measured; `out` may be the working folder, which has no name of its own."""
+    place = out.resolve()
+    return place.parent / f"{place.name}-search"
 
 
 def _size(path: Path) -> int:

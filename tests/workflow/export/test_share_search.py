@@ -204,6 +204,17 @@ def test_where_no_share_keeps_the_ap_nothing_is_written(
     assert not (graded[0].parent / "graded-export").exists()
 
 
+def test_the_working_folder_may_be_the_output(
+    graded: tuple[Path, OnnxJob], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    made = export_onnx(graded[0], graded[1], target=FP32, out=Path())
+    assert made.search is not None
+    assert {file.name for file in (tmp_path / "here").iterdir()} >= {"model.onnx", "dense.onnx", "export.json"}
+    assert (tmp_path / "here-search" / FILE).is_file()
+
+
 def test_a_dense_model_without_ap_has_none_to_lose(tmp_path: Path) -> None:
     model, data, images, decoder = save_graded(tmp_path / "graded", named=False)
     job = OnnxJob(data=data, images=images, decoder=decoder, max_ap_drop=0.1)
