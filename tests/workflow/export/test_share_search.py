@@ -204,6 +204,13 @@ def test_where_no_share_keeps_the_ap_nothing_is_written(
     assert not (graded[0].parent / "graded-export").exists()
 
 
+def test_a_bound_with_no_zeros_asked_for_is_a_bound_alone(graded: tuple[Path, OnnxJob]) -> None:
+    made = export_onnx(graded[0], replace(graded[1], sparsity=0.0), target=FP32)
+    assert made.search is None
+    assert (made.sparsity, made.ap) == (0.0, pytest.approx(1.0))
+    assert not (graded[0].parent / "graded-export-search").exists()
+
+
 def test_the_working_folder_may_be_the_output(
     graded: tuple[Path, OnnxJob], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,6 +63,10 @@ def test_the_file_has_the_trial_s_grids_and_zeros(run: Path, tmp_path: Path) -> 
     assert metadata is not None
     assert metadata.quantization is not None
     assert metadata.quantization.method == "learned"
+    assert made.gate.int8_macs is not None
+    assert metadata.int8_macs == round(made.gate.int8_macs, 4)
+    assert 0.5 < metadata.int8_macs <= 1
+    assert made.as_dict()["int8_macs"] == made.gate.int8_macs
     plain = unpack_model(model)
     stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in plain.graph.initializer}
     constants = [node for node in plain.graph.node if node.op_type == "Constant" and node.attribute[0].name == "value"]
