@@ -155,6 +155,23 @@ t6 = matmul t1 w0 - act=none
 output t5 rows
 output t6 rows
 """
+QUANTIZED_TOKENS = """\
+lth_region 4
+inputs 1
+weight bitmask s8 12,24 at 1,2
+weight dense f32 24 at 3
+weight dense s32 24 at 4
+weight gaps4 s8 24,12 at 5,6
+weight dense f32 12 at 7
+t0 = loadtokens 0 channels=12
+t1 = quantize t0 out=u8:0.02:120
+t2 = qmatmul t1 w0 w1 w2 act=gelu out=u8:0.03:10
+t3 = qmatmul t2 w3 w4 - add=t1 act=none out=u8:0.03:128
+t4 = qmatmul t3 w0 w1 w2 act=relu out=f32
+t5 = dequantize t3
+output t4 rows
+output t5 rows
+"""
 NODES = {
     "every": (EVERY_INSTRUCTION, [(2, 3, 21, 18), (5, 16)]),
     "grouped": (GROUPED, [(1, 6, 13, 17)]),
@@ -166,6 +183,7 @@ NODES = {
     "moved": (MOVED, [(2, 3, 16, 10)]),
     "groups of cells": (GROUPS_OF_CELLS, [(2, 6, 21, 18)]),
     "tokens": (TOKENS, [(2, 9, 11), (2, 9, 11)]),
+    "quantized tokens": (QUANTIZED_TOKENS, [(2, 9, 12)]),
     "residuals": (RESIDUAL_PROGRAMS["one after the other"], [(2, 8, 13, 17)]),
     "residuals in bytes": (RESIDUAL_PROGRAMS["one after the other, in bytes"], [(1, 8, 13, 17)]),
 }

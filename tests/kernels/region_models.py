@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from lth_deploy.compiler.artifact.domain import DOMAIN
 from lth_deploy.formats import FORMATS
-from lth_deploy.kernels.program.ops.conv import QConv
+from lth_deploy.kernels.program.ops.conv import QConv, QMatMul
 from lth_deploy.kernels.program.ops.conv_transpose import QConvTranspose
 from lth_deploy.kernels.program.ops.load import AnyLoad
 from lth_deploy.kernels.program.program import Program
@@ -50,7 +50,7 @@ def blocks_of(weight: Constant, sides: tuple[int, int]) -> Constant:
 
 def random_constants(program: Program, rng: np.random.Generator, zeros: float, paired: bool = False) -> list[Constant]:
     """Constants exact in their stored type, with whole blocks of zeros; `paired`: rows 2 i and 2 i + 1 share them."""
-    scales = {step.scales for step in program.instructions if isinstance(step, QConv | QConvTranspose)}
+    scales = {step.scales for step in program.instructions if isinstance(step, QConv | QConvTranspose | QMatMul)}
     return [
         rng.uniform(0.0005, 0.003, weight.dims).astype(np.float32)
         if number in scales

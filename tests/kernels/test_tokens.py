@@ -173,3 +173,48 @@ def test_rows_and_tokens_do_not_meet_in_one_program() -> None:
     source = TWO_INPUTS.replace("loadtokens 1", "loadrows 1")
     with pytest.raises(ArtifactError, match="loadrows and loadtokens"):
         parse(source)
+
+
+QUANTIZED = """\
+lth_region 4
+inputs 1
+weight bitmask s8 {c},{inner} at 1,2
+weight dense f32 {inner} at 3
+weight dense s32 {inner} at 4
+weight gaps4 s8 {inner},{c} at 5,6
+weight dense f32 {c} at 7
+t0 = loadtokens 0 channels={c}
+t1 = quantize t0 out=u8:0.02:120
+t2 = qmatmul t1 w0 w1 w2 act=gelu out=u8:0.03:10
+t3 = qmatmul t2 w3 w4 - add=t1 act=none out=u8:0.03:128
+t4 = qmatmul t3 w0 w1 - act=none out=f32
+t5 = dequantize t3
+output t4 rows
+output t5 rows
+"""
+
+
+def test_products_of_quantized_tokens_on_every_kernel(kernels: Path) -> None:
+    for c, inner, zeros in ((12, 24, 0.7), (20, 37, 0.8), (64, 128, 0.9)):
+        program = parse(QUANTIZED.format(c=c, inner=inner))
+        weights = random_weights(program, seed=c, zeros=zeros)
+        for shape in ((1, 1), (2, 9), (1, 300)):
+            hold(program, weights, [tokens(*shape, c)], kernels)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("qmatmul t1 w0 w1 w2", "qmatmul t0 w0 w1 w2", "line 10.*quantized tensors"),
+        ("s8 12,24", "f32 12,24", "line 10.*f32"),
+        ("qmatmul t3 w0 w1 -", "qmatmul t3 w0 w1 - add=t2", "line 12.*nothing is added"),
+        ("qmatmul t3 w0 w1 -", "qmatmul t3 w0 w4 -", "line 12.*scales"),
+        ("qmatmul t3 w0", "qmatmul t2 w0", "line 12.*takes 12 channels, t2 has 24"),
+        ("loadtokens", "load", "line 10.*rows"),
+    ],
+)
+def test_what_breaks_a_rule_of_quantized_tokens_is_refused(old: str, new: str, message: str) -> None:
+    source = QUANTIZED.format(c=12, inner=24)
+    parse(source)
+    with pytest.raises(ArtifactError, match=message):
+        parse(source.replace(old, new, 1))

@@ -29,7 +29,7 @@ NaiveResult region(const Node& node) {
   std::vector<const float*> inputs;
   for (int i = 0; i < program.inputs; ++i) {
     const Array& array = node.inputs[static_cast<size_t>(i)];
-    if (array.type != ort::kFloat || (array.dims.size() != 4 && array.dims.size() != 2)) throw Error("unfit input");
+    if (array.type != ort::kFloat || array.dims.size() < 2 || array.dims.size() > 4) throw Error("unfit input");
     Shape shape;
     shape.rank = static_cast<int>(array.dims.size());
     std::copy(array.dims.begin(), array.dims.end(), shape.dims.begin());

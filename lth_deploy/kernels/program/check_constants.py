@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lth_deploy.kernels.program.limits import MAX_ACCUMULATOR, WEIGHT_SCALES, at, require
-from lth_deploy.kernels.program.ops.conv import QConv
+from lth_deploy.kernels.program.ops.conv import QConv, QMatMul
 from lth_deploy.kernels.program.ops.conv_transpose import QConvTranspose
 from lth_deploy.kernels.program.program import Program
 
@@ -25,11 +25,11 @@ def check_constants(program: Program, weight_at: Callable[[int], Constant]) -> N
     """
     largest: dict[tuple[int, bool], Largest] = {}
     for step in program.instructions:
-        if not isinstance(step, QConv | QConvTranspose):
+        if not isinstance(step, QConv | QConvTranspose | QMatMul):
             continue
         with at(f"weight {step.scales}"):
             check_scales(weight_at(step.scales))
-        key = (step.weight, isinstance(step, QConvTranspose))
+        key = (step.weight, isinstance(step, QConvTranspose | QMatMul))
         with at(f"weight {step.weight}"):
             if key not in largest:  # many instructions may share a weight, which is not decoded for each of them
                 weight = weight_at(step.weight)

@@ -7,7 +7,7 @@ from lth_deploy.kernels.program.ops.add import Add, QAdd
 from lth_deploy.kernels.program.ops.average_pool import AveragePool
 from lth_deploy.kernels.program.ops.batch_norm import BatchNorm
 from lth_deploy.kernels.program.ops.concat import Concat, QConcat
-from lth_deploy.kernels.program.ops.conv import Conv, MatMul, QConv, QGrouped
+from lth_deploy.kernels.program.ops.conv import Conv, MatMul, QConv, QGrouped, QMatMul
 from lth_deploy.kernels.program.ops.conv_transpose import ConvTranspose, QConvTranspose
 from lth_deploy.kernels.program.ops.global_average_pool import GlobalAveragePool
 from lth_deploy.kernels.program.ops.layer_norm import LayerNorm
@@ -42,7 +42,7 @@ _OPERATORS: tuple[type[Instruction], ...] = (
         LayerNorm,
     ),
     *(Activate, Concat, Slice, Shuffle, Pad, SpaceToDepth),
-    *(Quantize, QConv, QGrouped, QConvTranspose, QAdd, Requantize, Dequantize, QConcat, QSlice),
+    *(Quantize, QConv, QGrouped, QMatMul, QConvTranspose, QAdd, Requantize, Dequantize, QConcat, QSlice),
 )
 
 OPERATORS: dict[str, tuple[type[Instruction], dict[str, bool]]] = {

@@ -194,3 +194,17 @@ def test_a_shape_of_no_input_is_refused() -> None:
         with_sizes(with_positions(), {"image": (1, 8, 6, 4)})
     with pytest.raises(UsageError, match="does not fit"):
         with_sizes(with_positions(), {"x": (1, 8, 6, 5)})
+
+
+def test_pads_that_an_exporter_turns_around_are_computed() -> None:
+    """As torch exports F.pad: pads of the last axis first, reversed and transposed."""
+    nodes = [
+        N("Reshape", ["turned", "pairs"], ["p"]),
+        N("Transpose", ["p"], ["q"]),
+        N("Reshape", ["q", "flat"], ["pads"]),
+        N("Pad", ["x", "pads"], ["y"]),
+    ]
+    turned = np.array([0, 0, 0, 0, 1, 2, 3, 4])
+    model = as_model(nodes, FEEDS, ["y"], 17, turned=turned, pairs=np.array([-1, 2]), flat=np.array([-1]))
+    imported = imported_alike(model, FEEDS)
+    assert operators(imported) == ["Pad"]

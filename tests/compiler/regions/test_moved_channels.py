@@ -184,3 +184,14 @@ def test_where_runtimes_do_not_agree_or_sizes_are_open_it_stays_outside(
     g.conv(g.op(op, [g.conv("x", "a", (8, 16))], "p", ceil_mode=1, **attributes), "y", (16, 8))
     _, built, _ = regions_of(g.model({"x": ("n", 8, *size)}, ["y"]))
     assert op in [node.op_type for node in built.graph.node]
+
+
+@pytest.mark.parametrize(("size", "inside"), [(17, False), (16, True), ("w", True)])
+def test_a_pool_that_takes_every_pixel_keeps_the_lines_of_its_plane(size: int | str, inside: bool) -> None:
+    g = Graph()
+    g.op("MaxPool", [g.conv("x", "a", (8, 16))], "p", kernel_shape=[2, 2], strides=[1, 1])
+    g.conv("p", "y", (16, 8))
+    packed, built, _ = regions_of(g.model({"x": (1, 8, size, size)}, ["y"]))
+    assert ("MaxPool" not in [node.op_type for node in built.graph.node]) == inside
+    width = 17 if size == "w" else int(size)
+    assert_same(packed, built, {"x": noise(1, 8, width, width)})

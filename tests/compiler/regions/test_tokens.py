@@ -9,6 +9,7 @@ from lth_deploy.compiler.artifact.check_regions import program_of
 from lth_deploy.compiler.artifact.inline_regions import is_region
 from lth_deploy.kernels import ops_library
 from lth_deploy.kernels.program.text import text
+from tests.compiler.regions.quantized_graphs import QuantizedGraph
 from tests.compiler.regions.region_graphs import Graph, assert_same, noise, regions_of, run
 
 
@@ -156,3 +157,51 @@ def test_a_layer_norm_alone_is_no_region() -> None:
     _, built, plan = regions_of(g.model({"x": ("n", 5, 16)}, ["y"], rank=3))
     assert not plan.regions
     assert outside(built) == ["LayerNormalization"]
+
+
+def qlinear(g: QuantizedGraph, x: str, output: str, features: tuple[int, int]) -> str:
+    """A product with an int8 weight and the bias in floats, as ONNX Runtime's quantizer leaves them."""
+    weight = g.qweight(f"{output}.weight", features[::-1], axis=1)
+    g.op("MatMul", [x, weight], f"{output}.product")
+    g.weight(f"{output}.bias", features[1:], 0.0)
+    return g.op("Add", [f"{output}.product", f"{output}.bias"], output)
+
+
+def test_products_between_quantized_tokens() -> None:
+    g = QuantizedGraph()
+    qlinear(g, g.bytes_of("x", 0.02, 128), "inner", (16, 40))
+    g.op("Relu", ["inner"], "positive")
+    qlinear(g, g.bytes_of("positive", 0.02, 0), "outer", (40, 16))
+    g.op("Add", ["outer", "x"], "sum")
+    g.weight("norm", (16,), 0.0)
+    g.op("LayerNormalization", ["sum", "norm", "norm"], "y")
+    packed, built, plan = regions_of(g.model({"x": ("n", 9, 16)}, ["y"], rank=3))
+    assert len(plan.regions) == 1
+    assert outside(built) == []
+    lines = "\n".join(the_program(built))
+    assert lines.count("qmatmul") == 2
+    assert "layernorm" in lines
+    feeds = {"x": noise(2, 9, 16)}
+    assert_same(packed, built, feeds)
+    assert_kernels_agree(built, feeds)
+
+
+def test_a_product_whose_result_is_quantized_is_rounded_once() -> None:
+    g = QuantizedGraph()
+    weight = g.qweight("w", (40, 16), axis=1)
+    g.op("MatMul", [g.bytes_of("x", 0.02, 128), weight], "a")
+    g.qweight("v", (16, 40), axis=1)
+    g.op("MatMul", [g.bytes_of("a", 0.05, 100), "v.dq"], "y")
+    packed, built, _ = regions_of(g.model({"x": ("n", 5, 16)}, ["y"], rank=3))
+    assert "out=u8:0.0500000007:100" in "\n".join(the_program(built))
+    feeds = {"x": noise(3, 5, 16)}
+    assert_same(packed, built, feeds)
+    assert_kernels_agree(built, feeds)
+
+
+def test_what_a_region_returns_has_a_shape_for_the_runtime() -> None:
+    g = Graph()
+    g.op("Softmax", [g.op("MatMul", ["x", g.weight("w", (16, 24))], "a")], "y", axis=-1)
+    _, built, _ = regions_of(g.model({"x": (2, 9, 16)}, ["y"], rank=3))
+    (value,) = [value for value in built.graph.value_info if value.name == "a"]
+    assert [dim.dim_value for dim in value.type.tensor_type.shape.dim] == [2, 9, 24]

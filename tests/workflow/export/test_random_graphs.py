@@ -75,7 +75,7 @@ def resized_like_a_region() -> ModelProto:
 
 @pytest.mark.usefixtures("in_this_process")
 def test_a_file_that_loads_only_without_the_kernels_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lth_deploy.compiler.regions.codegen.build._ranks", lambda *_: [])
+    monkeypatch.setattr("lth_deploy.compiler.regions.codegen.build._output_shapes", lambda *_: [])
     onnx.save(resized_like_a_region(), tmp_path / "model.onnx")
     with pytest.raises(ParityError, match=r"the whole model .*cannot load"):
         export_onnx(tmp_path / "model.onnx", OnnxJob(sparsity=SPARSITY))

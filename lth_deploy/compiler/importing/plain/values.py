@@ -23,6 +23,9 @@ ALL = 16 << 20
 ROUNDS = 64
 """Times that shapes are inferred anew, because what was computed may be the shape that another value takes."""
 
+_WHOLE = (TensorProto.INT64, TensorProto.INT32)
+"""Types of sizes, pads and indices, which are no weights."""
+
 _STORED = frozenset({"QuantizeLinear", "DequantizeLinear"})
 """What follows from these stays: it is stored in fewer bits than it would be computed in."""
 
@@ -41,6 +44,11 @@ def fold_values(model: ModelProto) -> int:
         if not values.made or not values.put(free):
             break
     return before - len(model.graph.node)
+
+
+def _may_be_weight(tensor: TensorProto) -> bool:
+    """Whether a constant is no vector, and no whole numbers as pads and indices are."""
+    return sum(size > 1 for size in tensor.dims) > 1 and tensor.data_type not in _WHOLE
 
 
 @dataclass
@@ -87,8 +95,8 @@ class _Values:
         computable = traits.constant_folding and node.op_type not in _STORED and not node.domain
         if not computable or not given or not self.known.keys() >= set(given):
             return
-        if traits.view and sum(size > 1 for size in self.known[given[0]].dims) > 1:
-            return  # of a weight; as it is, the tensor is stored once
+        if traits.view and _may_be_weight(self.known[given[0]]):
+            return  # as it is, the tensor is stored once
         key = node.output[0]
         if key not in self.computed:
             try:

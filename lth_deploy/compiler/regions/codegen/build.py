@@ -182,7 +182,7 @@ def _assembled(
     del built.graph.node[:]
     built.graph.node.extend(ordered)
     _drop_unused(built)
-    built.graph.value_info.extend(_ranks(built.graph, [call for _, call in calls], info))
+    built.graph.value_info.extend(_output_shapes(built.graph, [call for _, call in calls], info))
     if all(entry.domain != DOMAIN for entry in built.opset_import):
         built.opset_import.append(helper.make_opsetid(DOMAIN, DOMAIN_VERSION))
     return built
@@ -213,11 +213,11 @@ def _ordered(graph: GraphProto, nodes: Sequence[NodeProto]) -> list[NodeProto]:
     return ordered
 
 
-def _ranks(graph: GraphProto, calls: Sequence[NodeProto], info: TensorInfo) -> list[ValueInfoProto]:
-    """Ranks of outputs of regions on which a shape depends that is read, directly or behind other nodes.
+def _output_shapes(graph: GraphProto, calls: Sequence[NodeProto], info: TensorInfo) -> list[ValueInfoProto]:
+    """Shapes of outputs of regions: those that are known, and ranks of others on which a shape depends that is read.
 
-    Where regions have a kernel, shape inference knows nothing of their outputs, and takes sizes cut out of an unknown
-    shape to be empty.
+    Where regions have a kernel, shape inference knows nothing of their outputs. A runtime then neither computes what
+    follows from sizes nor fuses what depends on them, and takes sizes cut out of an unknown shape to be empty.
     """
     outputs = {name for call in calls for name in call.output if name in info.shapes}
     sources_of: dict[str, set[str]] = {name: {name} for name in outputs}
@@ -232,9 +232,9 @@ def _ranks(graph: GraphProto, calls: Sequence[NodeProto], info: TensorInfo) -> l
             sources_of.update((name, sources) for name in node.output)
     declared = {value.name for value in (*graph.value_info, *graph.output)}
     return [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, [None] * len(info.shapes[name]))
-        for name in shape_sources
-        if name not in declared
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [size.known for size in info.shapes[name]])
+        for name in sorted(outputs)
+        if name not in declared and (name in shape_sources or all(size.known for size in info.shapes[name]))
     ]
 
 

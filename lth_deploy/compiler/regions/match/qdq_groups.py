@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from onnx import NodeProto
 
+from lth_deploy.compiler.regions.analysis.tensor_info import channel_axis
 from lth_deploy.compiler.regions.match.activations import SINGLE_NODES, activation
 from lth_deploy.compiler.regions.match.context import MatchContext
 from lth_deploy.compiler.regions.match.no_match import NoMatch, require
@@ -29,10 +30,10 @@ def conversion(context: MatchContext, place: int, node: NodeProto) -> RegionOp |
     if source in context.weights.stored:
         return None
     shape = context.info.shapes.get(source)
-    shape = require(shape if shape and len(shape) in (2, 4) else None, "the rank of its input is not known")
-    require(shape[1].known is not None, "its number of channels is not known")
+    shape = require(shape if shape and len(shape) in (2, 3, 4) else None, "the rank of its input is not known")
+    require(shape[channel_axis(shape)].known is not None, "its number of channels is not known")
     quantized = quantized_of(node, context.info)
-    rows = len(shape) == 2
+    rows = len(shape) < 4
     if node.op_type == QUANTIZE_LINEAR:
         return RegionOp(QUANTIZE, place, (node,), (source,), (node.output[0],), rows=rows, out=quantized)
     same_scale = _made_with(context, source) == quantized

@@ -8,12 +8,12 @@ from lth_deploy.compiler.regions.match.context import MatchContext
 from lth_deploy.compiler.regions.match.no_match import require
 from lth_deploy.compiler.regions.match.region_op import Kind, RegionOp
 from lth_deploy.compiler.regions.ops.activate import match_activation
-from lth_deploy.compiler.regions.ops.conv import CONV, MATMUL, QCONV, match_bias
+from lth_deploy.compiler.regions.ops.conv import CONV, MATMUL, QCONV, QMATMUL, match_bias
 from lth_deploy.compiler.regions.ops.scale import match_shift
 from lth_deploy.compiler.regions.writer import FusedOp, ProgramWriter
 from lth_deploy.kernels.program.ops.add import Add, QAdd
 
-QADD = Kind("qadd", fuses=True, residual_of=(QCONV,))
+QADD = Kind("qadd", fuses=True, residual_of=(QCONV, QMATMUL))
 ADD = Kind("add", fuses=True, residual_of=(CONV, MATMUL), quantized_form=QADD)
 
 

@@ -13,10 +13,11 @@ from lth_deploy.compiler.regions.match.no_match import require
 from lth_deploy.compiler.regions.match.quantized_layer import quantized_layer
 from lth_deploy.compiler.regions.match.region_op import Kind, RegionOp
 from lth_deploy.compiler.regions.writer import FusedOp, ProgramWriter
-from lth_deploy.kernels.program.ops.conv import Conv, MatMul, QConv, QGrouped, whole_quads
+from lth_deploy.kernels.program.ops.conv import Conv, MatMul, QConv, QGrouped, QMatMul, whole_quads
 
 CONV = Kind("conv", has_weight=True, fuses=True)
 MATMUL = Kind("matmul", has_weight=True, transposed=True, fuses=True)
+QMATMUL = Kind("qmatmul", has_weight=True, quantized=True, transposed=True, fuses=True)
 QCONV = Kind("qconv", has_weight=True, quantized=True, fuses=True)
 
 
@@ -59,14 +60,17 @@ def _match_matmul(context: MatchContext, place: int, node: NodeProto) -> RegionO
 
 def _product(context: MatchContext, place: int, node: NodeProto) -> RegionOp:
     """The product of rows and a weight of [inputs, outputs]."""
-    require(not context.is_dequantized(node.input[1]), "its int8 weight is stored as [inputs, outputs]")
-    weight, bias = context.float_constants(node)
-    dims = context.weights.stored[weight].shape
+    if context.is_dequantized(node.input[1]):
+        layer = quantized_layer(context, place, node, QMATMUL)
+    else:
+        weight, bias = context.float_constants(node)
+        layer = RegionOp(MATMUL, place, (node,), (node.input[0],), (node.output[0],), weight, bias)
+    dims = context.weights.stored[str(layer.weight)].shape
     require(len(dims) == 2, f"its weight has {len(dims)} dimensions")
     require(context.is_rows(node.input[0]), "its input is no row of features")
     channels = context.features(node.input[0])[-1].known
     require(channels == dims[0], f"its input has {channels} features, the weight takes {dims[0]}")
-    return RegionOp(MATMUL, place, (node,), (node.input[0],), (node.output[0],), weight, bias, rows=True)
+    return replace(layer, rows=True)
 
 
 def match_bias(context: MatchContext, place: int, node: NodeProto) -> RegionOp | None:
@@ -131,9 +135,16 @@ def _emit_qconv(fused: FusedOp, writer: ProgramWriter) -> None:
     writer.add(step, fused.output, fused.out)
 
 
+def _emit_qmatmul(fused: FusedOp, writer: ProgramWriter) -> None:
+    op = fused.op
+    x, weight, scales = writer.tensor(op.inputs[0]), writer.weight(op.weight), writer.weight(op.scales)
+    bias, add = writer.optional_weight(op.bias), writer.optional_tensor(fused.add)
+    writer.add(QMatMul(x, weight, scales, bias, add, fused.act, fused.out), fused.output, fused.out)
+
+
 OPERATOR = RegionOperator(
-    emits={CONV: _emit_conv, MATMUL: _emit_matmul, QCONV: _emit_qconv},
+    emits={CONV: _emit_conv, MATMUL: _emit_matmul, QCONV: _emit_qconv, QMATMUL: _emit_qmatmul},
     matches={"Conv": _match_conv, "Gemm": _match_gemm, "MatMul": _match_matmul},
     shapes={"Conv": _conv_shape, "Gemm": _gemm_shape, "MatMul": _matmul_shape},
-    dequantized=("Conv", "Gemm"),
+    dequantized=("Conv", "Gemm", "MatMul"),
 )

@@ -6,6 +6,7 @@ from onnx import NodeProto
 
 from lth_deploy.compiler.model.attributes import attribute
 from lth_deploy.compiler.regions.analysis.shape_rules import pool_shape, rounded_up
+from lth_deploy.compiler.regions.analysis.symbolic_dims import Dim
 from lth_deploy.compiler.regions.analysis.tensor_info import TensorInfo
 from lth_deploy.compiler.regions.entry import RegionOperator
 from lth_deploy.compiler.regions.match.context import MatchContext, window_of
@@ -13,9 +14,12 @@ from lth_deploy.compiler.regions.match.no_match import require
 from lth_deploy.compiler.regions.match.region_op import Kind, RegionOp
 from lth_deploy.compiler.regions.writer import FusedOp, ProgramWriter
 from lth_deploy.kernels.program.ops.max_pool import MaxPool
-from lth_deploy.kernels.program.values import Pads
+from lth_deploy.kernels.program.values import Pads, Window
 
 MAX_POOL = Kind("maxpool", ends_region=False, keeps_grid=True)
+
+LANE_COLUMNS = 4
+"""Sub-images side by side into which kernels cut a plane, on every instruction set."""
 
 _LOWEST_PADDING = -1e38
 """Padding below this never wins a maximum against a finite activation that a detector makes."""
@@ -31,6 +35,7 @@ def _match(context: MatchContext, place: int, node: NodeProto) -> RegionOp:
     plane = context.shape(node.input[0])[2:]
     pads = require(rounded_up(node, plane, attribute(node, "pads", [0, 0, 0, 0])), "a pool that rounds its size up")
     window = window_of(node, kernel, pads)
+    require(_keeps_lanes(plane[1], window), "it shrinks its plane by some pixels: every lane reads another line")
     op = RegionOp(MAX_POOL, place, (node,), (node.input[0],), (node.output[0],), window=window)
     if attribute(node, "ceil_mode", 0):
         return op
@@ -45,6 +50,17 @@ def _match(context: MatchContext, place: int, node: NodeProto) -> RegionOp:
     context.require_plane(source)
     padded = replace(window, pads=(top, left, bottom, right))
     return replace(op, nodes=(before, node), inputs=(source,), window=padded)
+
+
+def _keeps_lanes(width: Dim, window: Window) -> bool:
+    """Whether a pool that takes every pixel makes lines of as many as it reads; there it is as fast as in a runtime.
+
+    Of one with a stride, or whose width is open, it is not asked: its plane is small, or its padding keeps the width.
+    """
+    if window.stride[1] != 1 or width.known is None:
+        return True
+    made = width.known + window.pads[1] + window.pads[3] - window.dilation[1] * (window.kernel[1] - 1)
+    return -(-made // LANE_COLUMNS) == -(-width.known // LANE_COLUMNS)
 
 
 def _low_padding(node: NodeProto, info: TensorInfo) -> Pads | None:

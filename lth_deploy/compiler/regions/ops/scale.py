@@ -2,6 +2,7 @@
 
 from onnx import NodeProto
 
+from lth_deploy.compiler.regions.analysis.tensor_info import channel_axis
 from lth_deploy.compiler.regions.entry import RegionOperator
 from lth_deploy.compiler.regions.match.context import MatchContext
 from lth_deploy.compiler.regions.match.region_op import Kind, RegionOp
@@ -17,7 +18,7 @@ def match_factor(context: MatchContext, place: int, node: NodeProto) -> RegionOp
     if found is None:
         return None
     x, factor = found
-    return RegionOp(SCALE, place, (node,), (x,), (node.output[0],), channel_values=(factor, None))
+    return _scale(context, place, (node,), x, (factor, None))
 
 
 def match_shift(context: MatchContext, place: int, node: NodeProto) -> RegionOp | None:
@@ -31,8 +32,19 @@ def match_shift(context: MatchContext, place: int, node: NodeProto) -> RegionOp 
         scaled = _of_channels(context, before)
         if scaled is not None:
             source, factor = scaled
-            return RegionOp(SCALE, place, (before, node), (source,), (node.output[0],), channel_values=(factor, shift))
-    return RegionOp(SCALE, place, (node,), (x,), (node.output[0],), channel_values=(None, shift))
+            return _scale(context, place, (before, node), source, (factor, shift))
+    return _scale(context, place, (node,), x, (None, shift))
+
+
+def _scale(
+    context: MatchContext,
+    place: int,
+    nodes: tuple[NodeProto, ...],
+    x: str,
+    constants: tuple[str | None, str | None],
+) -> RegionOp:
+    output, rows = nodes[-1].output[0], context.is_rows(x)
+    return RegionOp(SCALE, place, nodes, (x,), (output,), channel_values=constants, rows=rows)
 
 
 def _of_channels(context: MatchContext, node: NodeProto) -> tuple[str, str] | None:
@@ -40,10 +52,11 @@ def _of_channels(context: MatchContext, node: NodeProto) -> tuple[str, str] | No
     for x, constant in (tuple(node.input), tuple(reversed(node.input))):
         stored = context.weights.constant(constant)
         shape = context.info.shapes.get(x)
-        if stored is None or shape is None or len(shape) != 4 or x in context.weights.stored:
+        if stored is None or shape is None or len(shape) < 2 or x in context.weights.stored:
             continue
-        channels = context.shape(x)[1].known
-        fits = stored.shape in ((channels, 1, 1), (1, channels, 1, 1)) and channels != 1
+        channels = context.features(x)[channel_axis(shape)].known
+        fits = stored.shape in (((channels, 1, 1), (1, channels, 1, 1)) if len(shape) == 4 else ((channels,),))
+        fits = fits and channels != 1
         if fits and context.weights.obstacle(constant) is None:
             return x, constant
     return None

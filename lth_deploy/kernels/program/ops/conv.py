@@ -1,7 +1,7 @@
-"""`conv`, `qconv`, `qgrouped`: convolutions of float32 and of quantized tensors; on rows, products; `matmul`."""
+"""`conv`, `qconv`, `qgrouped`: convolutions; on rows, products, as are `matmul` and `qmatmul`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -169,6 +169,47 @@ class QGrouped(QConv):
         require(not whole, "one group, and groups that take and make a multiple of 4 channels, are those of a qconv")
 
 
+@dataclass(frozen=True)
+class QMatMul(Instruction):
+    """act(x @ weight + bias + add) on quantized rows, with an int8 weight of [inputs, outputs]; see QConv."""
+
+    NAME = "qmatmul"
+    TAKES = "quantized"
+    SINCE = 4
+
+    x: ATensor
+    weight: AWeight
+    scales: Scales
+    bias: Bias = None
+    add: AddedTensor = None
+    act: Activated = NONE
+    out: Out = None
+
+    def result(self, given: Sequence[TensorType], declared: Declarations) -> TensorType:
+        require(given[0].rows, f"a qmatmul takes rows, and t{self.x} is planes")
+        weight = declared.weights[self.weight]
+        weight.check_type(("s8",), f"w{self.weight}")
+        outputs = _product_outputs(self, given, weight.dims)
+        require(self.out is not None or self.add is None, "nothing is added where float32 is made")
+        check_scales_of(self.scales, outputs, declared)
+        check_bias(self.bias, outputs, declared, ("s32",))
+        return TensorType(outputs, True, None if self.out is None else checked_out(self.out))
+
+    def oracle(self, operands: Operands) -> Tensor:
+        given = list(operands.weights)
+        given[self.weight] = given[self.weight].T
+        same = QConv(self.x, self.weight, self.scales, self.bias, add=self.add, act=self.act, out=self.out)
+        return same.oracle(replace(operands, weights=given))
+
+    @property
+    def stock_exact(self) -> bool:
+        return self.add is None and activation_of(self.act).clamp is not None
+
+    @property
+    def stock_sums_floats(self) -> bool:
+        return self.out is None or activation_of(self.act).clamp is None
+
+
 def whole_quads(groups: int, dims: Sequence[int]) -> bool:
     """Whether the groups of a convolution take and make whole quads. dims: of its weight."""
     return groups == 1 or (dims[1] % QUAD == 0 and dims[0] // groups % QUAD == 0)
@@ -204,8 +245,8 @@ def _outputs(step: Conv | QConv, given: Sequence[TensorType], dims: tuple[int, .
     return outputs
 
 
-def _product_outputs(step: MatMul, given: Sequence[TensorType], dims: tuple[int, ...]) -> int:
-    """The channels that a matmul makes.
+def _product_outputs(step: MatMul | QMatMul, given: Sequence[TensorType], dims: tuple[int, ...]) -> int:
+    """The channels that a product of either type makes.
 
     Raises:
         RuleError: its operands do not fit together.

@@ -2,6 +2,7 @@
 // qconv TENSOR WEIGHT SCALES BIAS kernel= stride= pads= dilation= groups= [add=TENSOR] act= out=
 // qgrouped: a qconv whose groups do not all begin with a cell
 // matmul TENSOR WEIGHT BIAS [add=TENSOR] act=: of rows, with a weight of [inputs, outputs]
+// qmatmul TENSOR WEIGHT SCALES BIAS [add=TENSOR] act= out=
 #include <algorithm>
 
 #include "execute/layer_call.h"
@@ -67,6 +68,11 @@ void parse_matmul(Operands& operands, Instr& instr) {
   instr.act = operands.act();
 }
 
+void parse_quantized_matmul(Operands& operands, Instr& instr) {
+  parse_matmul(operands, instr);
+  operands.out(true, instr);
+}
+
 void check_matmul(const Fields& line, const Program& program, Instr& instr) {
   const std::vector<int64_t>& dims = program.weights[instr.weight].dims;
   if (!instr.rows) line.fail("a matmul takes rows, and t" + std::to_string(instr.args[0]) + " is planes");
@@ -76,6 +82,11 @@ void check_matmul(const Fields& line, const Program& program, Instr& instr) {
   expect_dims(line, "the weight", dims, {in, instr.channels});
   check_constant_types(line, program, instr);
   if (instr.add >= 0) expect_channels(line, program, instr.add, instr.channels);
+}
+
+void check_quantized_matmul(const Fields& line, const Program& program, Instr& instr) {
+  check_matmul(line, program, instr);
+  if (!instr.quantized && instr.add >= 0) line.fail("nothing is added where float32 is made");
 }
 
 void plan(const Compiled& c, Plan& plan, int i) {
@@ -150,8 +161,20 @@ constexpr OpDef matmul() {
   return op;
 }
 
+constexpr OpDef qmatmul() {
+  OpDef op = matmul();
+  op.name = "qmatmul";
+  op.since = 4;
+  op.takes = Takes::kQuantized;
+  op.int8_weights = true;
+  op.parse = parse_quantized_matmul;
+  op.check = check_quantized_matmul;
+  return op;
+}
+
 }  // namespace
 
-extern constexpr OpDef kConvOp = conv(), kQConvOp = qconv(), kQGroupedOp = qgrouped(), kMatMulOp = matmul();
+extern constexpr OpDef kConvOp = conv(), kQConvOp = qconv(), kQGroupedOp = qgrouped(), kMatMulOp = matmul(),
+    kQMatMulOp = qmatmul();
 
 }  // namespace lth

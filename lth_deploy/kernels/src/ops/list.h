@@ -28,6 +28,7 @@
   X(Quantize)          \
   X(QConv)             \
   X(QGrouped)          \
+  X(QMatMul)           \
   X(QConvTranspose)    \
   X(QAdd)              \
   X(Requantize)        \

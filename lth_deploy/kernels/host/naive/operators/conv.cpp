@@ -1,4 +1,4 @@
-// conv, qconv, qgrouped and matmul
+// conv, qconv, qgrouped, matmul and qmatmul
 #include <algorithm>
 
 #include "../layer.h"
@@ -51,27 +51,41 @@ void run_quantized(NaiveRun& run, const Instr& instr, NaiveTensor& out) {
   finish_quantized(run, instr, 0, out);
 }
 
-void multiply(NaiveRun& run, const Instr& instr, NaiveTensor& out) {
+// As conv, of rows and with values of [inputs, outputs].
+template <class T>
+void multiply(NaiveRun& run, const Instr& instr, double zero, const std::vector<T>& values, NaiveTensor& out) {
   const Weight& weight = run.weight(instr.weight);
   const NaiveTensor& in = run.tensor(instr.args[0]);
-  out.off *= std::max(1., largest_row(weight, 1));
-  run.work(static_cast<double>(weight.value.size()) * static_cast<double>(out.plane.n));
+  const bool quantized = def_of(instr).int8_weights;
+  run.work(static_cast<double>(values.size()) * static_cast<double>(out.plane.n));
   start_with_bias(run, instr, out);
-  for (size_t i = 0; i < weight.value.size(); ++i) {
-    const double value = static_cast<double>(weight.value[i]);
-    run.seen(value);
+  for (size_t i = 0; i < values.size(); ++i) {
+    const double value = static_cast<double>(values[i]);
+    if (!quantized) run.seen(value);
     for (int64_t n = 0; n < out.plane.n; ++n) {
-      const double product = value * *in.channel(n, weight.position[i] / out.plane.c);
-      run.seen(product);
+      const double product = value * (*in.channel(n, weight.position[i] / out.plane.c) - zero);
+      if (!quantized) run.seen(product);
       *out.channel(n, weight.position[i] % out.plane.c) += product;
     }
   }
+}
+
+void run_matmul(NaiveRun& run, const Instr& instr, NaiveTensor& out) {
+  const Weight& weight = run.weight(instr.weight);
+  out.off *= std::max(1., largest_row(weight, 1));
+  multiply(run, instr, 0., weight.value, out);
   finish_float(run, instr, out);
+}
+
+void run_quantized_matmul(NaiveRun& run, const Instr& instr, NaiveTensor& out) {
+  multiply(run, instr, run.quantization(instr.args[0]).zero_point, run.weight(instr.weight).integer, out);
+  finish_quantized(run, instr, 1, out);
 }
 
 }  // namespace
 
 extern constexpr NaiveOp kNaiveConv{naive_window_shape, run}, kNaiveQConv{naive_window_shape, run_quantized},
-    kNaiveQGrouped{naive_window_shape, run_quantized}, kNaiveMatMul{naive_window_shape, multiply};
+    kNaiveQGrouped{naive_window_shape, run_quantized}, kNaiveMatMul{naive_window_shape, run_matmul},
+    kNaiveQMatMul{naive_window_shape, run_quantized_matmul};
 
 }  // namespace lth

@@ -125,19 +125,29 @@ inline bool row_exists(const PlaneShape& s, int lane, int x, int n) {
   return (lane % kGridX) * s.w + x < s.W && row_at(s, lane, x) < n;
 }
 
+// Where the first of some channels is in the rows of four neighboring lanes; null where there is no row.
+template <class T>
+inline void four_rows(T* rows, int n, int channels, int first, const PlaneShape& s, int lane, int x, T* (&at)[4]) {
+  for (int i = 0; i < 4; ++i) {
+    at[i] = row_exists(s, lane + i, x, n) ? rows + static_cast<size_t>(row_at(s, lane + i, x)) * channels + first : nullptr;
+  }
+}
+
 // Four rows by four channels at a time: a row is read where it lies, not one channel of all rows after the other.
 // Usually the channels behind these are next, and hundreds of rows are too many streams for the processor to foresee.
 void load_rows(const float* rows, int n, int channels, int first, int count, const PlaneShape& s, int line,
                int n_lines, size_t channel_cells, float* lines) {
   for (int x = line; x < line + n_lines; ++x) {
     for (int l = 0; l < kLanes; l += kGridX) {
-      float* const to = lines + (x - line) * kLanes + l;
+      const float* at[4];
+      four_rows(rows, n, channels, first, s, l, x, at);
+      float* to = lines + (x - line) * kLanes + l;
       for (int c = 0; c < count; c += 4) {
         Q q[4];
         for (int i = 0; i < 4; ++i) {
           q[i] = Q{};
-          if (!row_exists(s, l + i, x, n)) continue;
-          const float* const from = rows + static_cast<size_t>(row_at(s, l + i, x)) * channels + first + c;
+          if (at[i] == nullptr) continue;
+          const float* const from = at[i] + c;
           if (c % 16 == 0 && first + count + c < channels) __builtin_prefetch(from + count, 0, 2);
           if (c + 4 <= count) {
             q[i] = *reinterpret_cast<const QU*>(from);
@@ -146,7 +156,7 @@ void load_rows(const float* rows, int n, int channels, int first, int count, con
           for (int k = 0; k < 4 && c + k < count; ++k) q[i][k] = from[k];
         }
         transpose4(q[0], q[1], q[2], q[3]);
-        for (int i = 0; i < 4 && c + i < count; ++i) *reinterpret_cast<Q*>(to + (c + i) * channel_cells) = q[i];
+        for (int i = 0; i < 4 && c + i < count; ++i, to += channel_cells) *reinterpret_cast<Q*>(to) = q[i];
       }
     }
   }
@@ -156,15 +166,24 @@ void store_rows(const float* lines, int n, int channels, int first, int count, c
                 size_t channel_cells, float* rows) {
   for (int x = 0; x < s.w; ++x) {
     for (int l = 0; l < kLanes; l += kGridX) {
-      const float* const from = lines + x * kLanes + l;
+      float* at[4];
+      four_rows(rows, n, channels, first, s, l, x, at);
+      // The row two behind is written two lines later. Where none is, nothing is lost.
+      for (float* row : at) {
+        if (row != nullptr) __builtin_prefetch(row + 2 * static_cast<size_t>(channels), 1, 3);
+      }
+      const float* from = lines + x * kLanes + l;
       for (int c = 0; c < count; c += 4) {
-        Q q[4];
-        for (int i = 0; i < 4; ++i) q[i] = c + i < count ? *reinterpret_cast<const Q*>(from + (c + i) * channel_cells) : Q{};
+        Q q[4] = {};
+        for (int i = 0; i < 4 && c + i < count; ++i, from += channel_cells) q[i] = *reinterpret_cast<const Q*>(from);
         transpose4(q[0], q[1], q[2], q[3]);
         for (int i = 0; i < 4; ++i) {
-          if (!row_exists(s, l + i, x, n)) continue;
-          float* const to = rows + static_cast<size_t>(row_at(s, l + i, x)) * channels + first + c;
-          for (int k = 0; k < 4 && c + k < count; ++k) to[k] = q[i][k];
+          if (at[i] == nullptr) continue;
+          if (c + 4 <= count) {
+            *reinterpret_cast<QU*>(at[i] + c) = q[i];
+            continue;
+          }
+          for (int k = 0; k < 4 && c + k < count; ++k) at[i][c + k] = q[i][k];
         }
       }
     }
