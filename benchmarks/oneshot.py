@@ -5,14 +5,15 @@
 The first half of the images, by name, is what layers are reconstructed on and int8 ranges come from, without their
 annotations; AP is measured on the other half, of every structure, share of zeros and value type, with the paired
 bootstrap over images of its difference from the dense model. For single weights, global magnitude stands beside it.
-A run that was interrupted goes on where it ended: what is done lies in `--state`.
+A run that was interrupted goes on where it ended: what is done lies in `--state`. The result is written after each
+row, so that a long run can be looked at.
 """
 
 import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -153,13 +154,13 @@ def by_magnitude(study: Study, level: float, pruned: NormalizedModel) -> dict[st
     return {"bbox": dict(study.metrics(plain)), "obs_from_magnitude": better}
 
 
-def rows(study: Study, structures: Sequence[str], levels: Sequence[float], values: Sequence[str]) -> list[Any]:
+def rows(
+    study: Study, structures: Sequence[str], levels: Sequence[float], values: Sequence[str]
+) -> Iterator[dict[str, Any]]:
     """Every row of the result, in order; each is done once."""
-    found = []
     for kind in values:
         done = study.remembered(f"dense-{kind}", lambda kind=kind: measured(study, study.model, kind))  # type: ignore[misc]
-        found.append({"structure": None, "level": 0.0, "values": kind, **done})
-        _say(found[-1])
+        yield {"structure": None, "level": 0.0, "values": kind, **done}
     for name in structures:
         structure = Structure(study, name)
         for level in levels:
@@ -169,22 +170,18 @@ def rows(study: Study, structures: Sequence[str], levels: Sequence[float], value
                     f"{name}-{level:g}-{kind}",
                     lambda model=model, kind=kind: measured(study, model, kind),  # type: ignore[misc]
                 )
-                found.append({"structure": name, "level": level, "values": kind, **row})
-                if kind == "fp32":
-                    found[-1] |= account
-                _say(found[-1])
+                yield {"structure": name, "level": level, "values": kind, **row, **(account if kind == "fp32" else {})}
             if name == "single":
                 plain = study.remembered(
                     f"magnitude-{level:g}",
                     lambda level=level, model=model: by_magnitude(study, level, model),  # type: ignore[misc]
                 )
-                found.append({"structure": "single by magnitude", "level": level, "values": "fp32", **plain})
-    return found
+                yield {"structure": "single by magnitude", "level": level, "values": "fp32", **plain}
 
 
 def _say(row: Mapping[str, Any]) -> None:
     print(
-        f"{row['structure']} {row['level']:.0%} {row['values']}: AP {row['bbox']['AP']:.3f}, {row['from_dense']}",
+        f"{row['structure']} {row['level']:.0%} {row['values']}: AP {row['bbox']['AP']:.3f}, {row.get('from_dense')}",
         file=sys.stderr,
         flush=True,
     )
@@ -203,14 +200,18 @@ def main() -> None:
     state = (arguments.state or arguments.out.with_suffix(".state")) / inputs
     state.mkdir(parents=True, exist_ok=True)
     study = Study(arguments.model, arguments.decoder, seen, dataset, state)
+    done: list[dict[str, Any]] = []
     result = {
         **started,
         **names_of(arguments),
         "calibrated_on": len(seen),
         "evaluated_on": len(dataset.images),
-        "rows": rows(study, arguments.structures, arguments.levels, arguments.values),
+        "rows": done,
     }
-    storage.write_json(arguments.out, result)
+    for row in rows(study, arguments.structures, arguments.levels, arguments.values):
+        _say(row)
+        done.append(row)
+        storage.write_json(arguments.out, result)
 
 
 if __name__ == "__main__":
