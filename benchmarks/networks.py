@@ -1,6 +1,7 @@
 """The networks that benchmarks/torso.py runs: backbones with a feature pyramid, and whole detectors; random masks."""
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ from torch import nn
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
 from benchmarks.csp_yolo import CspYolo
+from benchmarks.text_detector import TextDetector
 from lth_deploy.compiler.importing.imported import normalize
 from lth_deploy.compiler.model.attributes import attribute
 from lth_deploy.compiler.model.capture import capture
@@ -25,8 +27,8 @@ from lth_deploy.structures import SINGLE, Block
 STRUCTURES = {"single": SINGLE, "out2": Block(2, 1), "in4": Block(1, 4), "2x4": Block(2, 4)}
 """Names of blocks whose weights share a random decision."""
 
-CSP_YOLO = "csp_yolo"
-"""The name of the detector in csp_yolo.py."""
+WRITTEN_HERE: dict[str, Callable[[], nn.Module]] = {"csp_yolo": CspYolo, "text_detector": TextDetector}
+"""Detectors by the names of their files in this folder."""
 
 _OPSET = 18
 
@@ -88,8 +90,8 @@ def export(name: str, path: Path, size: int) -> None:
     """Write the dense network of this name; a path is copied."""
     if name.endswith(".onnx"):
         onnx.save(normalize(onnx.load(name)).proto, str(path))
-    elif name == CSP_YOLO:
-        _export_module(CspYolo().eval(), path, size)
+    elif name in WRITTEN_HERE:
+        _export_module(WRITTEN_HERE[name]().eval(), path, size)
     elif "-" in name:
         export_detector(name, path, size)
     else:

@@ -31,6 +31,7 @@ import onnx
 from benchmarks.networks import STRUCTURES, export, feeds_for, prune_randomly
 from benchmarks.result_file import head, ratio
 from lth_deploy import export_onnx, inspect, storage
+from lth_deploy.compiler.importing.frozen_sizes import with_sizes
 from lth_deploy.compiler.quantization.ort_static import quantize_dense
 from lth_deploy.config.cost_table import ByteRates, CostTable
 from lth_deploy.config.target import Target
@@ -124,6 +125,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--values", nargs="+", choices=("fp32", "int8"), default=["fp32", "int8"], help="of artifacts")
     parser.add_argument("--files", type=Path, help="keep all files in this folder, and use those that are there")
     parser.add_argument("--dense-layout", action="store_true", help="also dense INT8, computed by the kernels")
+    parser.add_argument("--fixed-size", action="store_true", help="files take images of the first size only")
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--openvino", action="store_true")
     parser.add_argument("--cpu-time", action="store_true", help="one thread only")
@@ -139,6 +141,8 @@ def prepared(network: str, options: argparse.Namespace, folder: Path) -> Files:
     dense, quantized = folder / f"{stem}.onnx", folder / f"{stem}-int8.onnx"
     if not dense.is_file():
         export(network, dense, options.sizes[0])
+        if options.fixed_size:
+            fix_size(dense, options.sizes[0])
     feeds = [feeds_for(dense, size, seed) for size in options.sizes for seed in range(4)]
     if not quantized.is_file():
         quantize_dense(dense, feeds, quantized, reduce_range=not describe_machine().exact_u8s8)
@@ -165,6 +169,13 @@ def prepared(network: str, options: argparse.Namespace, folder: Path) -> Files:
     return files
 
 
+def fix_size(path: Path, size: int) -> None:
+    """Let a file take one image of this height and width, and no others."""
+    model = onnx.load(str(path))
+    (image,) = model.graph.input
+    onnx.save(with_sizes(model, {image.name: (1, 3, size, size)}), str(path))
+
+
 def packed(source: Path, out: Path, target: Target = FLOATS) -> Path:
     """The artifact of a file, made where it is not there yet."""
     artifact = out / "model.onnx"
@@ -185,7 +196,7 @@ def compare(
     candidates = [opened("onnxruntime fp32", None, None, "onnxruntime", files["dense", None, None], feeds, threads)]
     candidates.append(opened("onnxruntime int8", None, None, "onnxruntime", files["int8", None, None], feeds, threads))
     if options.openvino:
-        candidates += openvino_candidates(files, feeds, threads)
+        candidates += openvino_candidates(files, feeds, threads, open_sizes=not options.fixed_size)
     dense = len(candidates)
     twins: dict[tuple[str, float | None, str | None], Candidate] = {}
     for (kind, level, structure), path in files.items():

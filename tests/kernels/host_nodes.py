@@ -186,6 +186,7 @@ NODES = {
     "quantized tokens": (QUANTIZED_TOKENS, [(2, 9, 12)]),
     "residuals": (RESIDUAL_PROGRAMS["one after the other"], [(2, 8, 13, 17)]),
     "residuals in bytes": (RESIDUAL_PROGRAMS["one after the other, in bytes"], [(1, 8, 13, 17)]),
+    "shortcuts": (RESIDUAL_PROGRAMS["sums with the activation of one of both"], [(1, 8, 13, 17)]),
 }
 POOLED = ["of a mask head", "adaptive"]
 

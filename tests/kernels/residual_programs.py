@@ -95,6 +95,17 @@ t8 = dequantize t7
 output t8
 """,
 }
+_NEWER = {
+    "sums with the activation of one of both": f"""\
+t4 = qresidual t3 t2 act=silu out=u8:0.05:9
+t5 = qconv t4 w2 w3 - {_ONE} act=none out=u8:0.05:130
+t6 = qresidual t4 t5 act=leaky:0.1 out=u8:0.06:20
+t7 = qresidual t6 t6 act=relu out=u8:0.07:8
+t8 = dequantize t7
+output t8
+""",
+}
 RESIDUAL_PROGRAMS = {name: _HEAD + body for name, body in _FLOATS.items()} | {
     name: _BYTES + body for name, body in _QUANTIZED.items()
 }
+RESIDUAL_PROGRAMS |= {name: _BYTES.replace("lth_region 1", "lth_region 4") + body for name, body in _NEWER.items()}

@@ -3,7 +3,7 @@
 from lth_deploy.kernels.program.activations import ACTIVATIONS
 from lth_deploy.kernels.program.instruction import Instruction
 from lth_deploy.kernels.program.ops.activate import Activate, Requantize
-from lth_deploy.kernels.program.ops.add import Add, QAdd
+from lth_deploy.kernels.program.ops.add import Add, QAdd, QResidual
 from lth_deploy.kernels.program.ops.average_pool import AveragePool
 from lth_deploy.kernels.program.ops.batch_norm import BatchNorm
 from lth_deploy.kernels.program.ops.concat import Concat, QConcat
@@ -42,7 +42,7 @@ _OPERATORS: tuple[type[Instruction], ...] = (
         LayerNorm,
     ),
     *(Activate, Concat, Slice, Shuffle, Pad, SpaceToDepth),
-    *(Quantize, QConv, QGrouped, QMatMul, QConvTranspose, QAdd, Requantize, Dequantize, QConcat, QSlice),
+    *(Quantize, QConv, QGrouped, QMatMul, QConvTranspose, QAdd, QResidual, Requantize, Dequantize, QConcat, QSlice),
 )
 
 OPERATORS: dict[str, tuple[type[Instruction], dict[str, bool]]] = {

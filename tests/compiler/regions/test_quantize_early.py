@@ -140,10 +140,10 @@ def test_floats_that_others_read_stay() -> None:
 
 
 def test_a_sum_is_rounded_behind_its_pool_where_that_is_less_work() -> None:
-    """A pool with a stride makes fewer values than it reads; floats come from an addition that is not between bytes."""
+    """A pool with a stride makes fewer values than it reads; floats come from an addition of two activations."""
     g = QuantizedGraph()
     a = g.qconv(g.bytes_of("x"), "a", (16, 16), scale=0.03, zero=128)
-    total = g.op("Add", [silu(g, a, "s"), a], "sum")
+    total = g.op("Add", [silu(g, a, "s"), g.op("HardSwish", [a], "h")], "sum")
     p = g.op("MaxPool", [total], "p", kernel_shape=[2, 2], strides=[2, 2])
     last = head(g, g.bytes_of(p, 0.02, 14), 16)
     packed, built, _ = regions_of(g.model(PICTURE, [last]), least=0.3)

@@ -1,14 +1,15 @@
 """Groups between quantized tensors: a node with the DequantizeLinear before it and the QuantizeLinear behind it."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from onnx import NodeProto
 
 from lth_deploy.compiler.regions.analysis.tensor_info import channel_axis
-from lth_deploy.compiler.regions.match.activations import SINGLE_NODES, activation
+from lth_deploy.compiler.regions.match.activations import activation
 from lth_deploy.compiler.regions.match.context import MatchContext
 from lth_deploy.compiler.regions.match.no_match import NoMatch, require
-from lth_deploy.compiler.regions.match.products import ActivationNodes
+from lth_deploy.compiler.regions.match.products import ActivationNodes, in_order
 from lth_deploy.compiler.regions.match.qdq import quantized_of
 from lth_deploy.compiler.regions.match.region_op import (
     DEQUANTIZE,
@@ -63,7 +64,7 @@ def group(context: MatchContext, op: RegionOp) -> RegionOp | None:
     given = [found for found in before if found is not None]
     if len(given) != len(before):
         require(not kind.quantized, "its input is not quantized, or shared with another kind of layer")
-        return None
+        return _residual(context, op, before)
     sources = tuple(found.inputs[0] for found in given)
     nodes = (*(found.nodes[0] for found in given), *op.nodes)
     closed = _conversion_behind(context, op)
@@ -81,6 +82,40 @@ def group(context: MatchContext, op: RegionOp) -> RegionOp | None:
         out=end.out,
         conversions=(*given, end),
     )
+
+
+def _residual(context: MatchContext, op: RegionOp, before: Sequence[RegionOp | None]) -> RegionOp | None:
+    """A sum of a quantized tensor and of the activation of another one, with all conversions."""
+    plain = next((found for found in before if found is not None), None)
+    if op.kind.residual_form is None or plain is None:
+        return None
+    (name,) = (name for name, found in zip(op.inputs, before, strict=True) if found is None)
+    act = _activation_of(context, context.producer(name))
+    start = None if act is None else _conversion_before(context, replace(op, nodes=act.nodes), act.source)
+    closed = _conversion_behind(context, op)
+    if act is None or start is None or closed is None or closed[0] is not None or not context.uses.only(name):
+        return None
+    end = closed[1]
+    nodes = in_order(context, (*plain.nodes, *start.nodes, *act.nodes, *op.nodes, *end.nodes))
+    return replace(
+        op,
+        kind=op.kind.residual_form,
+        place=end.place,
+        nodes=nodes,
+        inputs=(plain.inputs[0], start.inputs[0]),
+        outputs=end.outputs,
+        act=act.act,
+        out=end.out,
+        conversions=(plain, start, end),
+    )
+
+
+def _activation_of(context: MatchContext, node: NodeProto | None) -> ActivationNodes | None:
+    """The activation that ends in a node."""
+    try:
+        return None if node is None else activation(context, node)
+    except NoMatch:
+        return None
 
 
 def _requantized(context: MatchContext, op: RegionOp) -> RegionOp | None:
@@ -107,11 +142,9 @@ def _conversion_before(context: MatchContext, op: RegionOp, name: str) -> Region
 def _conversion_behind(context: MatchContext, op: RegionOp) -> tuple[ActivationNodes | None, RegionOp] | None:
     """The QuantizeLinear that alone reads what an operator makes, and an activation between."""
     act, name = None, op.outputs[0]
-    if op.act == NONE and op.kind.fuses and context.uses.only(name):
-        ((_, reader),) = context.readers[name]
-        found = activation(context, reader) if reader.op_type in SINGLE_NODES else None
-        if found is not None and found.source == name:
-            act, name = found, reader.output[0]
+    if op.act == NONE and op.kind.fuses:
+        act = _activation_behind(context, name)
+        name = name if act is None else act.nodes[-1].output[0]
     if not context.uses.only(name):
         return None
     ((place, reader),) = context.readers[name]
@@ -122,3 +155,12 @@ def _conversion_behind(context: MatchContext, op: RegionOp) -> tuple[ActivationN
     except NoMatch:
         return None
     return None if end is None else (act, end)
+
+
+def _activation_behind(context: MatchContext, name: str) -> ActivationNodes | None:
+    """The activation that alone reads a tensor."""
+    for _, reader in context.readers.get(name, []):
+        found = _activation_of(context, reader)
+        if found is not None and found.source == name and context.read_only_by(name, found.nodes):
+            return found
+    return None

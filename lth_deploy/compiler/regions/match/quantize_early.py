@@ -15,6 +15,7 @@ from lth_deploy.compiler.model.traverse import read_by, unused_name, used_names
 from lth_deploy.compiler.regions.match.activations import activation
 from lth_deploy.compiler.regions.match.context import MatchContext
 from lth_deploy.compiler.regions.match.no_match import NoMatch
+from lth_deploy.compiler.regions.match.products import ActivationNodes
 from lth_deploy.compiler.regions.match.qdq import quantized_of
 from lth_deploy.compiler.regions.match.region_op import DEQUANTIZE_LINEAR, QUANTIZE_LINEAR, RegionOp
 from lth_deploy.kernels.program.values import Quantized
@@ -171,14 +172,17 @@ class _Move:
 
     def _between_bytes(self, node: NodeProto) -> list[NodeProto] | None:
         """The DequantizeLinear and the nodes of an activation that ends in a node; None of others."""
-        try:
-            found = activation(self._context, node)
-        except NoMatch:
-            return None
+        found = self._activation(node)
         made = None if found is None else self._context.producer(found.source)
         if found is None or made is None or self._grid(made, DEQUANTIZE_LINEAR) is None:
             return None
         return [made, *found.nodes]
+
+    def _activation(self, node: NodeProto) -> ActivationNodes | None:
+        try:
+            return activation(self._context, node)
+        except NoMatch:
+            return None
 
     def _mover(self, place: int, node: NodeProto) -> RegionOp | None:
         """The operator of a node that only moves values."""
@@ -205,7 +209,7 @@ class _Move:
             return True
         op = self._mover(place, node)
         if op is None:
-            return self._is_layer_between_bytes(node)
+            return self._is_layer_between_bytes(node) or self._is_activated_layer(node)
         if any(self._gains(source, depth - 1) for source in op.inputs):
             return True
         enlarges = op.kind.takes_plane or (op.window.kernel != (1, 1) and op.window.stride == (1, 1))
@@ -213,10 +217,27 @@ class _Move:
 
     def _is_layer_between_bytes(self, node: NodeProto) -> bool:
         """Whether a layer or sum of bytes, which a QuantizeLinear behind it would let make bytes, has one reader."""
-        biased = traits_of(node.op_type).bias_input is not None
-        if not (biased or node.op_type == "Add") or not self._context.uses.only(node.output[0]):
+        return self._context.uses.only(node.output[0]) and self._reads_bytes(node)
+
+    def _reads_bytes(self, node: NodeProto) -> bool:
+        """Whether a node is a layer of bytes, or a sum of them, of which one may go through an activation."""
+        if traits_of(node.op_type).bias_input is not None:
+            return all(map(self._context.is_dequantized, node.input[:2]))
+        if node.op_type != "Add":
             return False
-        return all(map(self._context.is_dequantized, node.input[:2]))
+        plain = list(map(self._context.is_dequantized, node.input))
+        others = [
+            self._context.producer(name) for name, is_plain in zip(node.input, plain, strict=True) if not is_plain
+        ]
+        return any(plain) and all(one is not None and self._between_bytes(one) is not None for one in others)
+
+    def _is_activated_layer(self, node: NodeProto) -> bool:
+        """Whether a node ends the activation of such a layer or sum, which no others read."""
+        found = self._activation(node)
+        made = None if found is None else self._context.producer(found.source)
+        if found is None or made is None or not self._context.uses.only(node.output[0]):
+            return False
+        return self._context.read_only_by(found.source, found.nodes) and self._reads_bytes(made)
 
     def _only_rounded(self, name: str, depth: int) -> bool:
         """Whether all that is made of a tensor without arithmetic ends in QuantizeLinears."""

@@ -21,8 +21,9 @@ class Kind:
     has_weight: it is a layer. quantized: with int8 weights, between quantized tensors. transposed: its weight is stored
     as [inputs, outputs, ...]. begins_region: whether a region may begin with it, as with a layer. ends_region: whether
     a region may end with it, since it is not as cheap outside. keeps_grid: it moves values, and keeps scale and zero
-    point. quantized_form: what it is between quantized tensors. fuses: it can take in what follows: an activation, and
-    a residual where the addition names it. residual_of: the layers that take in this addition. is_activation: the
+    point. quantized_form: what it is between quantized tensors. residual_form: what it is of a quantized tensor and the
+    activation of another one. fuses: it can take in what follows: an activation, and a residual where the addition
+    names it. residual_of: the layers that take in this addition. is_activation: the
     operator before it may take it in. takes_plane: it reads the size of another tensor. renames: it has no instruction,
     its output is its input.
     """
@@ -35,6 +36,7 @@ class Kind:
     ends_region: bool = True
     keeps_grid: bool = False
     quantized_form: "Kind | None" = None
+    residual_form: "Kind | None" = None
     fuses: bool = False
     residual_of: tuple["Kind", ...] = ()
     is_activation: bool = False

@@ -11,10 +11,11 @@ from lth_deploy.compiler.regions.ops.activate import match_activation
 from lth_deploy.compiler.regions.ops.conv import CONV, MATMUL, QCONV, QMATMUL, match_bias
 from lth_deploy.compiler.regions.ops.scale import match_shift
 from lth_deploy.compiler.regions.writer import FusedOp, ProgramWriter
-from lth_deploy.kernels.program.ops.add import Add, QAdd
+from lth_deploy.kernels.program.ops.add import Add, QAdd, QResidual
 
 QADD = Kind("qadd", fuses=True, residual_of=(QCONV, QMATMUL))
-ADD = Kind("add", fuses=True, residual_of=(CONV, MATMUL), quantized_form=QADD)
+QRESIDUAL = Kind("qresidual")
+ADD = Kind("add", fuses=True, residual_of=(CONV, MATMUL), quantized_form=QADD, residual_form=QRESIDUAL)
 
 
 def _match(context: MatchContext, place: int, node: NodeProto) -> RegionOp:
@@ -38,8 +39,13 @@ def _emit_qadd(fused: FusedOp, writer: ProgramWriter) -> None:
     writer.add(QAdd(a, b, fused.act, fused.required_out()), fused.output, fused.out)
 
 
+def _emit_qresidual(fused: FusedOp, writer: ProgramWriter) -> None:
+    x, y = (writer.tensor(name) for name in fused.op.inputs)
+    writer.add(QResidual(x, y, fused.op.act, fused.required_out()), fused.output, fused.out)
+
+
 OPERATOR = RegionOperator(
-    emits={ADD: _emit_add, QADD: _emit_qadd},
+    emits={ADD: _emit_add, QADD: _emit_qadd, QRESIDUAL: _emit_qresidual},
     matches={"Add": _match},
     shapes={"Add": elementwise_shape},
     dequantized=("Add",),

@@ -19,7 +19,7 @@ from lth_deploy.kernels.program.numerics.bounds import (
     gamma,
     same_shape,
 )
-from lth_deploy.kernels.program.values import Act, Quantized
+from lth_deploy.kernels.program.values import NONE, Act, Quantized
 
 _ROUNDINGS = 8
 """Roundings to float32, at most, of a value that is brought to another scale."""
@@ -94,6 +94,15 @@ def rescaled(given: Sequence[Tensor], act: Act, out: Quantized) -> Tensor:
     size = sum((_terms(tensor) for tensor in given), np.zeros(()))
     bound = sum((part.bound for part in parts), np.zeros(()))
     return _rounded_once(value, bound + _ROUNDINGS * UNIT * size, act, out)
+
+
+def residual(x: Tensor, y: Tensor, act: Act, out: Quantized) -> Tensor:
+    """The sum of a quantized tensor and of the activation of another one, rounded once."""
+    same_shape(x.value, y.value)
+    plain, made = dequantized(x), activated(dequantized(y), act)
+    size = _terms(x) + np.abs(made.value) + made.bound
+    bound = plain.bound + made.bound + _ROUNDINGS * UNIT * size
+    return _rounded_once(plain.value + made.value, bound, NONE, out)
 
 
 def _terms(x: Tensor) -> Float:

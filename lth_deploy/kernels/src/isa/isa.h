@@ -111,6 +111,7 @@ struct Requantize {
   float scale = 0.f;        // of the first argument where there are no rows
   float add_scale = 0.f;    // of the residual
   float offset = 0.f;       // what the zero points add
+  float add_zero = 0.f;     // zero point of the residual, where an activation is applied to the residual alone
   float to_steps = 1.f;     // behind activations that need the real value
   bool to_floats = false;   // the activation of the real value, not rounded
   Finish finish;            // but kClamp, which becomes the bounds low and high
@@ -321,6 +322,8 @@ struct Isa {
   void (*quantize)(const float* lines, size_t channel_cells, int channels, size_t cells, const Quantization&, uint32_t* out);
   void (*dequantize)(const uint32_t* lines, size_t cells, const Quantization&, float* out, size_t channel_cells, int channels);
   void (*add_quantized)(const uint32_t* x, const uint32_t* y, size_t cells, const Requantize&, uint32_t* out);
+  // x + act(y); the zero point of y is not in the offset.
+  void (*add_activated)(const uint32_t* x, const uint32_t* y, size_t cells, const Requantize&, uint32_t* out);
   // Each byte of the cells becomes its entry of a table of 256.
   void (*look_up)(const uint32_t* x, size_t cells, const uint8_t* table, uint32_t* out);
   // Cells made of the pieces of others, which together have all bytes that count.

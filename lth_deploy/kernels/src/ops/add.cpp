@@ -1,5 +1,5 @@
 // add TENSOR TENSOR act= and act TENSOR act=
-// qadd TENSOR TENSOR act= out= and requantize TENSOR act= out=
+// qadd TENSOR TENSOR act= out=, qresidual TENSOR TENSOR act= out= and requantize TENSOR act= out=
 #include "execute/call.h"
 #include "ops/two_tensors.h"
 
@@ -37,6 +37,14 @@ void run_quantized(Call& call, int i, const Instr& in) {
   const Requantize requantize = requantize_of(call.compiled.program, in);
   call.each_plane(i, [&](int n, int c) {
     call.isa.add_quantized(call.cells_of(in.args[0], n, c), call.cells_of(in.args[1], n, c), call.cells(i), requantize,
+                           call.cells_of(i, n, c));
+  });
+}
+
+void run_residual(Call& call, int i, const Instr& in) {
+  const Requantize requantize = residual_of(call.compiled.program, in);
+  call.each_plane(i, [&](int n, int c) {
+    call.isa.add_activated(call.cells_of(in.args[0], n, c), call.cells_of(in.args[1], n, c), call.cells(i), requantize,
                            call.cells_of(i, n, c));
   });
 }
@@ -79,6 +87,14 @@ constexpr OpDef qadd() {
   return op;
 }
 
+constexpr OpDef qresidual() {
+  OpDef op = qadd();
+  op.name = "qresidual";
+  op.since = 4;
+  op.run = run_residual;
+  return op;
+}
+
 constexpr OpDef requantize() {
   OpDef op = qadd();
   op.name = "requantize";
@@ -91,6 +107,7 @@ constexpr OpDef requantize() {
 
 }  // namespace
 
-extern constexpr OpDef kAddOp = add(), kActOp = act(), kQAddOp = qadd(), kRequantizeOp = requantize();
+extern constexpr OpDef kAddOp = add(), kActOp = act(), kQAddOp = qadd(), kQResidualOp = qresidual(),
+                       kRequantizeOp = requantize();
 
 }  // namespace lth

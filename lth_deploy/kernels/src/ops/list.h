@@ -31,6 +31,7 @@
   X(QMatMul)           \
   X(QConvTranspose)    \
   X(QAdd)              \
+  X(QResidual)         \
   X(Requantize)        \
   X(Dequantize)        \
   X(QConcat)           \

@@ -111,4 +111,18 @@ Requantize requantize_of(const Program& program, const Instr& instr) {
   return q;
 }
 
+Requantize residual_of(const Program& program, const Instr& instr) {
+  const Quantization& x = program.instrs[instr.args[0]].quantization;
+  const Quantization& y = program.instrs[instr.args[1]].quantization;
+  Requantize q;
+  q.finish = finish_of(instr.act);
+  q.zero_point = instr.quantization.zero_point;
+  q.to_steps = 1.f / instr.quantization.scale;
+  q.scale = x.scale * q.to_steps;
+  q.offset = -static_cast<float>(x.zero_point) * q.scale;
+  q.add_scale = y.scale;
+  q.add_zero = static_cast<float>(y.zero_point);
+  return q;
+}
+
 }  // namespace lth

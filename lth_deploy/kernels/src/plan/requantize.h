@@ -29,4 +29,7 @@ Int8Rows int8_rows(const Program& program, const Instr& instr, const Weight& wei
 // Of a qadd.
 Requantize requantize_of(const Program& program, const Instr& instr);
 
+// Of a qresidual.
+Requantize residual_of(const Program& program, const Instr& instr);
+
 }  // namespace lth

@@ -1,4 +1,4 @@
-// add and act, qadd and requantize
+// add and act, qadd, qresidual and requantize
 #include "../op.h"
 #include "../requantize.h"
 
@@ -24,9 +24,22 @@ void run_quantized(NaiveRun& run, const Instr& instr, NaiveTensor& out) {
   out.off = naive_steps_off(off * naive_slope(instr.act), instr.quantization);
 }
 
+void run_residual(NaiveRun& run, const Instr& instr, NaiveTensor& out) {
+  const int x = instr.args[0], y = instr.args[1];
+  for (size_t i = 0; i < out.data.size(); ++i) {
+    const double real = naive_real(run.tensor(y).data[i], run.quantization(y));
+    const double sum = naive_real(run.tensor(x).data[i], run.quantization(x)) + naive_activation(instr.act, real);
+    out.data[i] = naive_uint8(sum, instr.quantization);
+  }
+  const double off = run.tensor(x).off * run.quantization(x).scale +
+                     run.tensor(y).off * run.quantization(y).scale * naive_slope(instr.act);
+  out.off = naive_steps_off(off, instr.quantization);
+}
+
 }  // namespace
 
 extern constexpr NaiveOp kNaiveAdd{nullptr, run}, kNaiveAct{nullptr, run};
 extern constexpr NaiveOp kNaiveQAdd{nullptr, run_quantized}, kNaiveRequantize{nullptr, run_quantized};
+extern constexpr NaiveOp kNaiveQResidual{nullptr, run_residual};
 
 }  // namespace lth

@@ -116,6 +116,19 @@ void add_quantized(const uint32_t* x, const uint32_t* y, size_t cells, const Req
   }
 }
 
+void add_activated(const uint32_t* x, const uint32_t* y, size_t cells, const Requantize& q, uint32_t* out) {
+  const F scale = broadcast(q.scale), offset = broadcast(q.offset), steps = broadcast(q.to_steps);
+  const F of_y = broadcast(q.add_scale), zero = broadcast(q.add_zero);
+  with_activation(q.finish, [&](auto act) {
+    const auto sum = [&](F a, F b) { return act((b - zero) * of_y) * steps + (a * scale + offset); };
+    for (size_t i = 0; i < cells; i += kLanes) {
+      const I a = load_cells(x + i), b = load_cells(y + i);
+      store_cells(out + i, join(sum(byte_of<0>(a), byte_of<0>(b)), sum(byte_of<1>(a), byte_of<1>(b)),
+                                sum(byte_of<2>(a), byte_of<2>(b)), sum(byte_of<3>(a), byte_of<3>(b)), q.zero_point));
+    }
+  });
+}
+
 void assemble(const BytePiece* pieces, int n, size_t cells, uint32_t* out) {
   typedef uint32_t U __attribute__((vector_size(LTH_LANES * 4)));
   for (size_t i = 0; i < cells; i += kLanes) {
