@@ -5,8 +5,8 @@ import pytest
 from onnx import ModelProto
 
 from tests.compiler.regions.quantized_graphs import QuantizedGraph, silu, split
+from tests.compiler.regions.quantized_programs import PICTURE, assert_on_bytes, head, only_program, steps_of
 from tests.compiler.regions.region_graphs import assert_programs, assert_same, noise, regions_of, run
-from tests.compiler.regions.test_quantize_early import PICTURE, assert_on_bytes, head, only_program, steps_of
 
 
 @pytest.mark.parametrize("kind", ["silu", "HardSwish", "Relu"])
