@@ -12,8 +12,6 @@ from lth_deploy.workflow.artifact import open_artifact
 
 log = logging.getLogger(__name__)
 
-UNKNOWN = "int8 is not compared with the dense model, as no decoder reads detections out of its outputs"
-
 
 def compared(dense: Path, int8: Path, images: list[Path], decoder: str | None) -> Agreement:
     """The detections of an int8 file beside those of its dense control, in the stock runtime; logs what is poor.

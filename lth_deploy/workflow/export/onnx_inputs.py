@@ -35,6 +35,10 @@ def decoder_of(path: Path, job: OnnxJob, original: ModelProto) -> DecoderChoice 
     try:
         return decoder_of_file(path, original, metadata, job.decoder, may_run=needed)
     except LthError as error:
+        if job.calibrate is not None and isinstance(error, UsageError):
+            raise UsageError(
+                f"{path.name} cannot be calibrated, as images reach a model through its decoder: {error}"
+            ) from error
         if needed:
             raise
         log.info("no decoder is recorded: %s", str(error).partition("; known are")[0])

@@ -29,7 +29,7 @@ from lth_deploy.measure.agreement import Agreement
 from lth_deploy.run.directory import versions
 from lth_deploy.workflow.decoding import DecoderChoice
 from lth_deploy.workflow.export.dead_channels import without_dead_channels
-from lth_deploy.workflow.export.int8_agreement import UNKNOWN, compared
+from lth_deploy.workflow.export.int8_agreement import compared
 from lth_deploy.workflow.export.onnx_accuracy import ap_of, check_classes, hold_ap
 from lth_deploy.workflow.export.onnx_inputs import calibration_feeds, calibration_files, decoder_of, gate_inputs
 from lth_deploy.workflow.export.onnx_job import OnnxJob
@@ -193,9 +193,7 @@ class OnnxSource:
         """
         if written.compiled.results.quantization is None or self.job.data is not None:
             return None
-        if self.decoder is None or written.control is None:
-            log.warning("%s", UNKNOWN)
-            return None
+        assert written.control is not None
         images = calibration_files(self.job, self.target.calibration.images)
         return compared(written.control, written.file, images, self.job.decoder)
 
