@@ -115,12 +115,10 @@ def _inputs_first(layer: NodeProto) -> bool:
     return layer.op_type in ("ConvTranspose", "MatMul")
 
 
-def prune_randomly(
-    model: ModelProto, sparsity: float, structure: str, seed: int = 0, keep_variance: bool = False
-) -> ModelProto:
+def prune_randomly(model: ModelProto, sparsity: float, structure: str, seed: int = 0) -> ModelProto:
     """A copy with this share of random zeros in each layer; the stem and layers of broken blocks stay dense.
 
-    structure: a name in STRUCTURES. keep_variance: enlarge the other weights, so that activations do not vanish.
+    structure: a name in STRUCTURES.
     """
     block = STRUCTURES[structure]
     pruned = ModelProto()
@@ -136,8 +134,6 @@ def prune_randomly(
             continue
         rows = split_blocks(weight, block).copy()
         rows[rng.random(len(rows)) < sparsity] = 0
-        if keep_variance:
-            rows /= np.float32(np.sqrt(1 - sparsity))
         values = np.moveaxis(join_blocks(rows, weight.shape, block), (0, 1), axes)
         tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values), tensor.name))
     return pruned
