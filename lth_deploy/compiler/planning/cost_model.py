@@ -48,6 +48,11 @@ def layer_class(op: RegionOp, shape: tuple[int, ...]) -> LayerClass:
     return "pointwise" if op.window.kernel == (1, 1) else "conv"
 
 
+def _interleaves(op: RegionOp) -> bool:
+    """Whether a layer is a transposed convolution; the weight of a product of rows is [inputs, outputs] as well."""
+    return op.kind.transposed and not op.rows
+
+
 def layer_cost(op: RegionOp, stored: StoredWeight, times: int, table: CostTable, batch: int = 1) -> Cost:
     """Cost of a layer whose weights are multiplied `times` times each; shared ones over all their uses.
 
@@ -59,9 +64,9 @@ def layer_cost(op: RegionOp, stored: StoredWeight, times: int, table: CostTable,
     kind = layer_class(op, stored.shape)
     rates: Rates = getattr(table, kind)
     lanes = 1.0 if op.rows else _idle_lanes(times / max(batch, 1))
-    dense_rate = rates.dense * (table.transposed if op.kind.transposed and not op.rows else 1.0)
+    dense_rate = rates.dense * (table.transposed if _interleaves(op) else 1.0)
     if op.kind.quantized:
-        if op.kind.transposed:
+        if _interleaves(op):
             cost = _transposed_cost(weights, times, dense_rate, table)
         else:
             cost = _bytes_cost(kind, weights, times, table.int8)
@@ -85,11 +90,11 @@ def _fitted_cost(op: RegionOp, weights: Array, times: int, batch: int, table: Co
     quantized = op.kind.quantized
     x = Tensor(times if op.rows else images, inputs, side * stride, side * stride, quantized, op.rows)
     made = Tensor(x.batch, outputs, side, side, quantized, op.rows)
-    if op.kind.transposed:
+    if _interleaves(op):
         kernels = transposed_amounts(weights.swapaxes(0, 1), x, made)
     else:
         kernels = layer_amounts(weights, op.groups, op.window, x, made)
-    kind = "transposed" if op.kind.transposed else layer_class(op, weights.shape)
+    kind = "transposed" if _interleaves(op) else layer_class(op, weights.shape)
     name = f"int8 {kind}" if quantized else kind
     values = times * (inputs * stride**2 + outputs)
     stock = {f"{name}.macs": float(weights.size * times), f"{name}.values": float(values)}

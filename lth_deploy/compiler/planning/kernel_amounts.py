@@ -15,10 +15,10 @@ from lth_deploy.kernels.program.instruction import Instruction
 from lth_deploy.kernels.program.limits import QUAD
 from lth_deploy.kernels.program.ops.average_pool import AveragePool
 from lth_deploy.kernels.program.ops.concat import Concat
-from lth_deploy.kernels.program.ops.conv import Conv, QConv
+from lth_deploy.kernels.program.ops.conv import Conv, MatMul, QConv, QMatMul
 from lth_deploy.kernels.program.ops.conv_transpose import ConvTranspose, QConvTranspose
 from lth_deploy.kernels.program.ops.global_average_pool import GlobalAveragePool
-from lth_deploy.kernels.program.ops.load import Load
+from lth_deploy.kernels.program.ops.load import AnyLoad, LoadTokens
 from lth_deploy.kernels.program.ops.max_pool import MaxPool
 from lth_deploy.kernels.program.ops.pad import Pad
 from lth_deploy.kernels.program.ops.quantize import Dequantize, Quantize
@@ -31,6 +31,9 @@ from lth_deploy.kernels.program.values import Window
 
 _GRID = 4
 """Sub-images that a plane is cut into in each direction; what does not divide is filled up."""
+
+_PLANE = 4
+"""Dimensions of an activation that is a plane."""
 
 _STEM_CHANNELS = 4
 _FULL_PAIRS = 0.9
@@ -95,7 +98,7 @@ def _conversions_at_borders(program: Program) -> tuple[set[int], set[int]]:
     steps = list(enumerate(program.instructions))
     read = {number for step in program.instructions if not isinstance(step, Quantize) for number in step.arguments}
     written = {output.tensor for output in program.outputs}
-    loads = {number for number, step in steps if isinstance(step, Load)} - read - written
+    loads = {number for number, step in steps if isinstance(step, AnyLoad)} - read - written
     loading = {number for number, step in steps if isinstance(step, Quantize) and step.x in loads}
     anywhere = {number for step in program.instructions for number in step.arguments}
     last = {number for number, step in steps if isinstance(step, Dequantize)} - anywhere
@@ -110,9 +113,9 @@ def _size(
     program: Program,
 ) -> tuple[int, int, int]:
     """Batch, height and width of what an instruction makes."""
-    if isinstance(step, Load):
+    if isinstance(step, AnyLoad):
         shape = shapes[step.source]
-        return (shape[0], 1, 1) if step.rows else (shape[0], shape[2], shape[3])
+        return (shape[0], shape[2], shape[3]) if step.rank == _PLANE else (math.prod(shape[:-1]), 1, 1)
     first = given[0]
     height, width = first.height, first.width
     if isinstance(step, Resize):
@@ -152,8 +155,11 @@ def _with_activation(step: Instruction, amounts: dict[str, float], made: Tensor)
 def _amounts(
     step: Instruction, given: Sequence[Tensor], made: Tensor, weights: Callable[[int], Array]
 ) -> dict[str, float]:
-    if isinstance(step, Conv | QConv):
-        layer = layer_amounts(weights(step.weight), step.groups, step.window, given[0], made)
+    if isinstance(step, Conv | QConv | MatMul | QMatMul):
+        if isinstance(step, Conv | QConv):
+            layer = layer_amounts(weights(step.weight), step.groups, step.window, given[0], made)
+        else:
+            layer = layer_amounts(weights(step.weight).T, 1, Window(), given[0], made)
         if step.add is not None:
             layer["int8 residual" if given[0].quantized else "residual"] = made.cells
         return layer
@@ -166,8 +172,8 @@ def _amounts(
         return {name: made.cells, f"{name} taps": made.cells * taps, f"{name} rim": made.cells * rim}
     if isinstance(step, GlobalAveragePool):
         return {name: given[0].cells}
-    if isinstance(step, Load | Quantize):
-        return {name: made.cells}
+    if isinstance(step, LoadTokens):
+        return {"load": made.cells}
     if isinstance(step, Concat | Slice):
         return {}  # planned away: the parts lie side by side
     if isinstance(step, Resize) and step.linear is not None:

@@ -8,8 +8,9 @@ import pytest
 from lth_deploy.compiler.planning.amounts import is_rated, milliseconds, rate_of
 from lth_deploy.compiler.planning.kernel_amounts import Tensor, kernel_amounts, layer_amounts
 from lth_deploy.kernels.program.ops.activate import Activate
-from lth_deploy.kernels.program.ops.conv import Conv, QConv
-from lth_deploy.kernels.program.ops.load import Load
+from lth_deploy.kernels.program.ops.conv import Conv, MatMul, QConv, QMatMul
+from lth_deploy.kernels.program.ops.layer_norm import LayerNorm
+from lth_deploy.kernels.program.ops.load import Load, LoadTokens
 from lth_deploy.kernels.program.ops.max_pool import MaxPool
 from lth_deploy.kernels.program.ops.quantize import Dequantize, Quantize
 from lth_deploy.kernels.program.program import Output, Program
@@ -82,3 +83,37 @@ def test_times_are_amounts_times_rates_and_strangers_stand_for_others() -> None:
     assert is_rated({"conv.macs": 1}, rates)
     assert not is_rated({"Einsum": 1}, rates)
     assert math.isclose(milliseconds({}, rates), 0.0)
+
+
+def test_tokens_are_rows_and_their_products_are_counted_as_those_of_rows() -> None:
+    weights = np.zeros((8, 24), np.float32)  # [inputs, outputs]
+    weights[0] = 1
+    program = Program(
+        1,
+        (Weight("dense", "f32", (8, 24), None, 1),),
+        (LoadTokens(0, 8), MatMul(0, 0, act=Act("gelu")), LayerNorm(1, None, None, 1e-5)),
+        (Output(2, rows=True),),
+    )
+    steps, stored = kernel_amounts(program, [(2, 20, 8)], lambda number: weights)
+    load, product, norm = steps
+    places = 48  # 40 rows fill three lines of 16
+    assert load["load"] == 8 * places
+    assert product["rows.macs"] == 24 * places
+    assert product["rows.inputs"] == 8 * places
+    assert product["gelu"] == norm["layernorm"] == 24 * places
+    assert stored == {"store": 24 * places}
+
+
+def test_int8_products_of_tokens_count_quads_of_inputs() -> None:
+    weights = np.zeros((8, 24), np.int8)
+    weights[:4] = 1
+    program = Program(
+        1,
+        (Weight("dense", "s8", (8, 24), None, 1), Weight("dense", "f32", (24,), None, 2)),
+        (LoadTokens(0, 8), Quantize(0, OUT), QMatMul(1, 0, 1, None)),
+        (Output(2, rows=True),),
+    )
+    steps, _ = kernel_amounts(program, [(1, 16, 8)], lambda number: weights)
+    assert steps[0] == {}
+    assert steps[1]["int8 load"] == 2 * 16
+    assert steps[2]["int8 rows.pair macs"] == 4 * 24 * 16

@@ -11,7 +11,7 @@ from lth_deploy.compiler.planning.cost_model import layer_cost
 from lth_deploy.compiler.planning.select_regions import Facts
 from lth_deploy.compiler.regions.match.quad_density import kept_quads, quad_density
 from lth_deploy.compiler.regions.match.region_op import Kind, RegionOp
-from lth_deploy.compiler.regions.ops.conv import QCONV
+from lth_deploy.compiler.regions.ops.conv import CONV, MATMUL, QCONV, QMATMUL
 from lth_deploy.compiler.regions.ops.conv_transpose import CONV_TRANSPOSE, QCONV_TRANSPOSE
 from lth_deploy.config.cost_table import ByteRates, CostTable
 from lth_deploy.config.target import Target
@@ -130,3 +130,21 @@ def test_dense_layers_stay_inside_a_region_that_pays_and_alone_outside() -> None
     )
     assert report.region is None
     assert "predicted for its region" in str(report.dense_because)
+
+
+@pytest.mark.parametrize(("kind", "dtype"), [(MATMUL, np.float32), (QMATMUL, np.int8)])
+def test_a_product_costs_the_same_in_either_order_of_its_weight(kind: Kind, dtype: type) -> None:
+    rng = np.random.default_rng(0)
+    weights = in_blocks(rng.integers(1, 127, (256, 64)).astype(np.int8), Block(1, 4), 0.8, rng).astype(dtype)
+
+    def cost(stored: Array, product: Kind) -> tuple[float, float]:
+        class Known(StoredWeight):
+            def weights(self) -> Array:
+                return stored
+
+        op = RegionOp(product, 0, (), ("x",), ("y",), "w", rows=True)
+        found = layer_cost(op, Known("w", "dense", stored.shape, {}), 1600, CostTable())
+        return found.sparse, found.dense
+
+    turned = QCONV if kind is QMATMUL else CONV
+    assert cost(np.ascontiguousarray(weights.T), kind) == pytest.approx(cost(weights, turned))
