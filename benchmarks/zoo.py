@@ -4,7 +4,7 @@
 
 Weights are random, with the same share of zeros in every dense convolution (`single` in fp32, `in4` in INT8; depthwise
 layers stay dense), so that times are real and AP is not; pruned layers get the channel statistics of the dense network.
-Every engine gets the file as `export` normalizes it. Engines: ONNX Runtime in fp32 and INT8, and OpenVINO in fp32, bf16
+Every engine gets the file as `export` imports it. Engines: ONNX Runtime in fp32 and INT8, and OpenVINO in fp32, bf16
 where the processor has it, and INT8, with the file's fixed shape. In every round each candidate runs once and the order
 rotates; a ratio is the median over rounds of the other's time over ours in the same round. On a machine that does other
 work, --cpu-time counts the processor time of this process.
@@ -32,7 +32,7 @@ from benchmarks.result_file import head, ratio
 from benchmarks.torso import Candidate, Files, largest_error, measure, opened, openvino_candidates, packed
 from benchmarks.zoo_models import ZOO, zoo_file
 from lth_deploy import inspect, storage
-from lth_deploy.compiler.importing.imported import normalize
+from lth_deploy.compiler.importing.imported import import_model
 from lth_deploy.compiler.quantization.ort_static import quantize_dense
 from lth_deploy.config.target import GatesSpec, Target
 from lth_deploy.measure.machine import describe_machine
@@ -102,7 +102,7 @@ def measured(name: str, options: argparse.Namespace, folder: Path) -> dict[str, 
     """Times of the dense engines, and a row for each artifact."""
     dense = folder / f"{name}-normalized.onnx"
     if not dense.is_file():
-        onnx.save(normalize(onnx.load(str(zoo_file(name, folder)))).proto, str(dense))
+        onnx.save(import_model(onnx.load(str(zoo_file(name, folder)))).normalized.proto, str(dense))
     size = ZOO[name].size
     feeds = [feeds_for(dense, size, seed) for seed in range(5)]
     quantized = folder / f"{name}-int8.onnx"
