@@ -12,13 +12,14 @@ from lth_deploy.compiler.importing.plain.max_pools import chain_max_pools
 from lth_deploy.compiler.importing.plain.pads import absorb_pads
 from lth_deploy.compiler.importing.plain.pass_through import drop_pass_through
 from lth_deploy.compiler.importing.plain.softmax import rewrite_softmax
+from lth_deploy.compiler.importing.plain.stacked_sums import add_stacked
 from lth_deploy.compiler.importing.plain.values import fold_values
 from lth_deploy.compiler.model.operators import traits_of
 
 VALUES, COPIES, PADS = "computed constants", "dropped copies", "folded pads"
-SOFTMAX, POOLS = "moved softmax", "chained max pools"
+SOFTMAX, POOLS, STACKS = "moved softmax", "chained max pools", "added stacked tensors"
 
-STEPS = (VALUES, COPIES, PADS, SOFTMAX, POOLS)
+STEPS = (VALUES, COPIES, PADS, SOFTMAX, POOLS, STACKS)
 """Steps that can be left out as a whole; what is folded into layers can be left out layer by layer."""
 
 
@@ -73,4 +74,8 @@ def make_plain(
     if chained:
         form.notes.append(f"wrote {chained} large max pools as chains of small ones")
         form.done.append(POOLS)
+    added = 0 if STACKS in without else add_stacked(model)
+    if added:
+        form.notes.append(f"wrote {added} sums of stacked tensors as additions")
+        form.done.append(STACKS)
     return form
