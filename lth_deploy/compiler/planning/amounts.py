@@ -23,6 +23,8 @@ _STAND_INS = {
     "transposed": "conv",
     "interleave": "store",
     "loadrows": "load",
+    "loadtokens": "load",
+    "storerows": "store",
 }
 """Amounts that nobody measured yet, by the part of their names before the dot, and those whose rates they take."""
 

@@ -86,7 +86,10 @@ def kernel_amounts(
         amounts = {"int8 load": made.cells} if number in loading else amounts
         amounts |= {CALL: 1.0} if amounts else {}
         steps.append(_with_activation(step, amounts, made))
-    stored = {"store": sum(tensors[output.tensor].cells for output in program.outputs)}
+    stored: dict[str, float] = {}
+    for output in program.outputs:
+        name = "storerows" if output.rows else "store"
+        stored[name] = stored.get(name, 0.0) + tensors[output.tensor].cells
     return steps, stored
 
 
@@ -173,7 +176,7 @@ def _amounts(
     if isinstance(step, GlobalAveragePool):
         return {name: given[0].cells}
     if isinstance(step, LoadTokens):
-        return {"load": made.cells}
+        return {"loadtokens": made.cells}
     if isinstance(step, Concat | Slice):
         return {}  # planned away: the parts lie side by side
     if isinstance(step, Resize) and step.linear is not None:

@@ -25,9 +25,11 @@ class ProbeGraph:
     the weights of dense layers.
     """
 
-    def __init__(self, channels: int, size: int, *, quantized: bool, zeros: float, block: Block) -> None:
+    def __init__(
+        self, channels: int, size: int, *, quantized: bool, zeros: float, block: Block, tokens: bool = False
+    ) -> None:
         self.quantized, self.zeros, self.block = quantized, zeros, block
-        self.shape = (1, channels, size, size)
+        self.shape: tuple[int, ...] = (1, size**2, channels) if tokens else (1, channels, size, size)
         self._rng = np.random.default_rng(0)
         self._nodes: list[Any] = []
         self._tensors: list[TensorProto] = []
@@ -62,6 +64,21 @@ class ProbeGraph:
         if kind != "silu":
             return self._converted(self._node(kind, [x]), channels, "least" if kind == "Relu" else "zero")
         return self._converted(self._node("Mul", [x, self._node("Sigmoid", [x])]), channels)
+
+    def product(self, x: str, outputs: int, act: str = "") -> str:
+        """A product of tokens with a weight of [inputs, outputs], a bias, and an activation."""
+        weight = self._weights((outputs, self._channels[x], 1, 1), sparse=True)[:, :, 0, 0].T
+        number = len(self._tensors)
+        made = self._node("MatMul", [x, self._constant(f"w{number}", np.ascontiguousarray(weight))])
+        bias = self._constant(f"b{number}", np.zeros(outputs, np.float32))
+        return self.act(self._converted(self._node("Add", [made, bias]), outputs), act)
+
+    def norm(self, x: str) -> str:
+        """LayerNormalization over the channels."""
+        channels, number = self._channels[x], len(self._tensors)
+        values = (np.full(channels, value, np.float32) for value in (1, 0))
+        constants = [self._constant(f"n{number}.{i}", value) for i, value in enumerate(values)]
+        return self._converted(self._node("LayerNormalization", [x, *constants], axis=-1), channels)
 
     def add(self, a: str, b: str) -> str:
         """The sum of two tensors."""

@@ -24,7 +24,14 @@ class Probe:
 
     def graph(self) -> ProbeGraph:
         """The network."""
-        made = ProbeGraph(self.channels, self.size, quantized=self.quantized, zeros=self.zeros, block=self.block)
+        made = ProbeGraph(
+            self.channels,
+            self.size,
+            quantized=self.quantized,
+            zeros=self.zeros,
+            block=self.block,
+            tokens=self.build is _tokens,
+        )
         self.build(made)
         return made
 
@@ -39,6 +46,8 @@ def probes() -> Iterator[Probe]:
                 yield Probe(name, build, channels, size, is_quantized, zeros, block)
         for name, build, channels, size in _OPERATORS:
             yield Probe(name, build, channels, size, is_quantized, 0.5, SINGLE if not is_quantized else BLOCKS["in4"])
+    for zeros in (0.5, 0.9):
+        yield Probe("tokens", _tokens, 192, 16, False, zeros, SINGLE)
     yield Probe("residual", _residual, 3, 160, False, 0.8, BLOCKS["out2"])
     yield Probe("residual", _residual, 3, 160, True, 0.8, BLOCKS["2x4"])
 
@@ -98,6 +107,14 @@ def _activations(g: ProbeGraph) -> None:
     for kind in ("LeakyRelu", "silu", "Sigmoid"):
         before = g.conv(x, 32, 1, act="")
         x = g.conv(g.multiply(before, g.act(before, kind)), 32, 1)
+    g.output(x)
+
+
+def _tokens(g: ProbeGraph) -> None:
+    """Feed-forward layers of a transformer."""
+    x = g.norm(g.product(g.x, 256))
+    for width in (512, 1024):
+        x = g.norm(g.add(x, g.product(g.product(x, width, act="Relu"), 256)))
     g.output(x)
 
 

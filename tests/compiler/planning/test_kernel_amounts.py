@@ -7,6 +7,7 @@ import pytest
 
 from lth_deploy.compiler.planning.amounts import is_rated, milliseconds, rate_of
 from lth_deploy.compiler.planning.kernel_amounts import Tensor, kernel_amounts, layer_amounts
+from lth_deploy.kernels.oracle.reference import run
 from lth_deploy.kernels.program.ops.activate import Activate
 from lth_deploy.kernels.program.ops.conv import Conv, MatMul, QConv, QMatMul
 from lth_deploy.kernels.program.ops.layer_norm import LayerNorm
@@ -14,8 +15,10 @@ from lth_deploy.kernels.program.ops.load import Load, LoadTokens
 from lth_deploy.kernels.program.ops.max_pool import MaxPool
 from lth_deploy.kernels.program.ops.quantize import Dequantize, Quantize
 from lth_deploy.kernels.program.program import Output, Program
+from lth_deploy.kernels.program.text import parse
 from lth_deploy.kernels.program.values import Act, Quantized, Window
 from lth_deploy.kernels.program.weights import Weight
+from tests.kernels.host_nodes import NODES
 
 OUT = Quantized(0.1, 0)
 WINDOW = Window((3, 3), (2, 2), (1, 1, 1, 1))
@@ -97,11 +100,11 @@ def test_tokens_are_rows_and_their_products_are_counted_as_those_of_rows() -> No
     steps, stored = kernel_amounts(program, [(2, 20, 8)], lambda number: weights)
     load, product, norm = steps
     places = 48  # 40 rows fill three lines of 16
-    assert load["load"] == 8 * places
+    assert load["loadtokens"] == 8 * places
     assert product["rows.macs"] == 24 * places
     assert product["rows.inputs"] == 8 * places
     assert product["gelu"] == norm["layernorm"] == 24 * places
-    assert stored == {"store": 24 * places}
+    assert stored == {"storerows": 24 * places}
 
 
 def test_int8_products_of_tokens_count_quads_of_inputs() -> None:
@@ -117,3 +120,21 @@ def test_int8_products_of_tokens_count_quads_of_inputs() -> None:
     assert steps[0] == {}
     assert steps[1]["int8 load"] == 2 * 16
     assert steps[2]["int8 rows.pair macs"] == 4 * 24 * 16
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_every_operator_has_amounts_and_the_sizes_that_it_makes(name: str) -> None:
+    source, shapes = NODES[name]
+    program = parse(source)
+    weights = [np.ones(weight.dims, np.int8 if weight.value_type == "s8" else np.float32) for weight in program.weights]
+    steps, stored = kernel_amounts(program, shapes, lambda number: weights[number])
+    assert len(steps) == len(program.instructions)
+    assert all(math.isfinite(amount) and amount >= 0 for step in steps for amount in step.values())
+    made = run(program, weights, [np.ones(shape, np.float32) for shape in shapes])
+    assert sum(stored.values()) == sum(_cells(value.shape) for value in made)
+
+
+def _cells(shape: tuple[int, ...]) -> int:
+    if len(shape) != 4:
+        return shape[-1] * 16 * -(-math.prod(shape[:-1]) // 16)
+    return shape[0] * shape[1] * 16 * -(-shape[2] // 4) * -(-shape[3] // 4)

@@ -1,0 +1,85 @@
+"""`measure-costs`: known rates come back, and probes are timed on both sides. Nothing is held to a time."""
+
+from pathlib import Path
+
+import pytest
+
+from lth_deploy.config import strict_yaml
+from lth_deploy.config.machine_costs import CostsFile
+from lth_deploy.config.target import Target
+from lth_deploy.config.validation import validate
+from lth_deploy.errors import MissingLibraryError
+from lth_deploy.kernels import ops_library
+from lth_deploy.workflow.measure_costs import measure_costs as measuring
+from lth_deploy.workflow.measure_costs.fit import fitted_table, ratios
+from lth_deploy.workflow.measure_costs.observe import Observation, Observed, observe
+from lth_deploy.workflow.measure_costs.probes import probes
+
+KERNELS = {"conv.macs": 0.02, "store": 0.7, "call": 900.0}
+STOCK = {"conv.macs": 0.019, "Concat": 0.2, "call": 3000.0}
+
+
+def observed(scale: float, kernels: dict[str, float] = KERNELS, stock: dict[str, float] = STOCK) -> Observed:
+    """Operators that take exactly what these rates say."""
+    sides = []
+    for rates in (kernels, stock):
+        macs, values, call = rates
+        amounts = [{macs: 1e6 * scale, call: 1.0}, {values: 1e5 * scale}, {macs: 3e6, call: 1.0}]
+        sides.append([Observation(one, sum(rates[name] * amount for name, amount in one.items())) for one in amounts])
+    return Observed(*sides, *(sum(one.ns for one in side) for side in sides))
+
+
+def test_known_rates_come_back_and_predict_without_error() -> None:
+    seen = [observed(scale) for scale in (1.0, 2.0, 5.0)]
+    table = fitted_table(seen, "Some CPU", "best", "today")
+    assert table.kernels == pytest.approx(KERNELS, rel=1e-3)
+    assert table.stock == pytest.approx(STOCK, rel=1e-3)
+    assert (table.cpu, table.isa, table.fitted) == ("Some CPU", "best", "today")
+    assert table.error == 0.05  # no prediction is taken for better than that
+    for predicted, measured in ratios(seen, table):
+        assert predicted == pytest.approx(measured, rel=1e-3)
+
+
+def test_what_the_rates_do_not_explain_makes_the_table_less_sure() -> None:
+    slower = observed(1.0, kernels={name: 2 * rate for name, rate in KERNELS.items()})
+    table = fitted_table([observed(1.0), slower], "Some CPU", "best", "today")
+    assert table.error is not None
+    assert table.error > 0.3
+
+
+def test_the_table_is_written_where_exports_look_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, out = tmp_path / "own" / "costs.yaml", tmp_path / "my.yaml"
+    monkeypatch.setenv("LTH_COSTS", str(own))
+    few = [probe for probe in probes() if probe.name == "activations"][:1]
+    monkeypatch.setattr("lth_deploy.workflow.measure_costs.probes.probes", lambda: iter(few))
+    monkeypatch.setattr("lth_deploy.workflow.measure_costs.observe.observe", lambda probe, rounds: observed(1.0))
+    made = measuring.measure_costs(out, name="mine")
+    assert made.files == (out, own)
+    target = validate(Target, strict_yaml.load(out))
+    assert target.name == "mine"
+    assert target.costs == made.table == validate(CostsFile, strict_yaml.load(own)).costs
+    assert measuring.measure_costs(None, keep=False).files == ()
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+def test_every_operator_of_a_probe_is_seen_on_both_sides(quantized: bool) -> None:
+    try:
+        ops_library()
+    except MissingLibraryError as error:
+        pytest.skip(str(error))
+    probe = next(one for one in probes() if one.name == "pools" and one.quantized == quantized)
+    found = observe(probe, rounds=2)
+    names = [{name for one in side for name in one.amounts} for side in (found.kernels, found.stock)]
+    assert {"int8 maxpool", "int8 load"} <= names[0] if quantized else {"maxpool rim", "load", "multiply"} <= names[0]
+    assert "int8 pointwise.macs" in names[1] if quantized else {"MaxPool taps", "pointwise.macs"} <= names[1]
+    assert all(one.ns >= 0 for side in (found.kernels, found.stock) for one in side)
+
+
+def test_probes_have_every_structure_that_has_rates_of_its_own() -> None:
+    every = list(probes())
+    assert {(probe.quantized, probe.block.outputs, probe.block.inputs) for probe in every} >= {
+        (False, 1, 1),
+        (False, 2, 1),
+        (True, 1, 4),
+        (True, 2, 4),
+    }
