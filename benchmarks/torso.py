@@ -35,6 +35,7 @@ from lth_deploy.compiler.importing.frozen_sizes import with_sizes
 from lth_deploy.compiler.quantization.ort_static import quantize_dense
 from lth_deploy.config.cost_table import ByteRates, CostTable
 from lth_deploy.config.target import Target
+from lth_deploy.errors import ArtifactError
 from lth_deploy.measure.latency import Timing, time_interleaved
 from lth_deploy.measure.machine import describe_machine
 from lth_deploy.runtimes import RUNTIMES, Session
@@ -258,7 +259,13 @@ def openvino_candidates(
     for name, values, precision in kinds:
         for words, shapes in (("", None), (" static", fixed)) if open_sizes else ((" static", fixed),):
             began = time.perf_counter()
-            session = OpenVino().load(files[values, None, None], threads=threads, precision=precision, shapes=shapes)
+            try:
+                session = OpenVino().load(
+                    files[values, None, None], threads=threads, precision=precision, shapes=shapes
+                )
+            except ArtifactError as error:
+                print(f"left out: openvino {name}{words}: {error}", file=sys.stderr)
+                continue
             load_s = time.perf_counter() - began
             run = partial(outputs_of, session, feeds)
             candidates.append(Candidate(f"openvino {name}{words}", None, None, run, load_s, None, []))
