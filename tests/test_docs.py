@@ -11,6 +11,9 @@ PAGES = sorted([*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (RO
 LINK = re.compile(r"\]\(([^)#\s]+)(#[^)\s]*)?\)")
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 MAX_README_LINES = 90
+LONGEST_LINE = 100
+NOT_PROSE = re.compile(r"^\s*(\||#|<|\[[^\]]+\]:|!\[| {4})")  # tables, headings, HTML, targets of links, images, code
+LONG_WORD = re.compile(r"\S{60,}")  # the address of a link cannot be broken
 
 
 def _links(page: Path) -> list[str]:
@@ -22,6 +25,13 @@ def _links(page: Path) -> list[str]:
 def test_links_lead_to_files_of_the_repository(page: Path) -> None:
     broken = [target for target in _links(page) if not (page.parent / target).exists()]
     assert not broken
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_prose_is_wrapped(page: Path) -> None:
+    lines = FENCE.sub("", page.read_text(encoding="utf-8")).splitlines()
+    prose = (line for line in lines if not NOT_PROSE.match(line) and not LONG_WORD.search(line))
+    assert not [line for line in prose if len(line) > LONGEST_LINE]
 
 
 def test_the_index_lists_every_page_of_the_folder() -> None:
