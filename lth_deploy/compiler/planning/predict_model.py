@@ -19,7 +19,8 @@ from lth_deploy.compiler.model.ort_profile import stock_times
 from lth_deploy.compiler.planning.amounts import is_rated, milliseconds
 from lth_deploy.compiler.planning.kernel_amounts import kernel_amounts
 from lth_deploy.compiler.planning.mac_count import value_shapes
-from lth_deploy.compiler.planning.stock_amounts import Executed, executed, name_nodes
+from lth_deploy.compiler.planning.stock_amounts import Executed, executed
+from lth_deploy.compiler.planning.stock_nodes import name_nodes
 from lth_deploy.config.cost_table import CostTable
 
 

@@ -1,24 +1,19 @@
 """What the operators of a dense model have to do in stock ONNX Runtime, as it runs them: fused, and in its layouts."""
 
 import math
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from onnx import ModelProto, NodeProto
 
 from lth_deploy.compiler.artifact.packed_weight import stored_weights
-from lth_deploy.compiler.artifact.weight_layers import CHAIN, weight_users
+from lth_deploy.compiler.artifact.weight_layers import weight_users
 from lth_deploy.compiler.model.attributes import attribute
-from lth_deploy.compiler.model.operators import operators_with, traits_of
 from lth_deploy.compiler.model.ort_profile import OperatorTime
 from lth_deploy.compiler.planning.amounts import CALL
+from lth_deploy.compiler.planning.stock_nodes import is_layer, source_node
 
 _STEM_CHANNELS = 4
-_NAME = "lth_deploy.node."
-_NODE = re.compile(r"(?:fused )?lth_deploy\.node\.(\d+)")
-_BLOCKED = "_nchwc"
-_LAYERS = operators_with(lambda traits: traits.float_layer)
 
 _FREE = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Shape", "Dropout"})
 """Operators that move no value."""
@@ -49,12 +44,6 @@ class Executed:
         return None if is_layer(self.time.op_type) else operator_amounts(self.time, self.node)
 
 
-def name_nodes(model: ModelProto) -> None:
-    """Give the nodes of a model names by which `executed` finds them again."""
-    for number, node in enumerate(model.graph.node):
-        node.name = f"{_NAME}{number}"
-
-
 def executed(times: Iterable[OperatorTime], plain: ModelProto) -> list[Executed]:
     """The operators of a profile of `plain`, whose nodes `name_nodes` has named."""
     makers = {name: node for node in plain.graph.node for name in node.output}
@@ -62,15 +51,10 @@ def executed(times: Iterable[OperatorTime], plain: ModelProto) -> list[Executed]
     shapes = {node.output[0]: (weight, weights[weight].shape) for node, weight in weight_users(plain, weights)}
     found = []
     for one in times:
-        node = _source(one, plain, makers)
+        node = source_node(one, plain, makers)
         weight = shapes.get(node.output[0]) if node is not None and is_layer(one.op_type) else None
         found.append(Executed(one, node, weight))
     return found
-
-
-def is_layer(op_type: str) -> bool:
-    """Whether an operator of the runtime is a layer, also a fused one or one of another layout, by its name."""
-    return any(layer in op_type for layer in _LAYERS)
 
 
 def layer_amounts(one: OperatorTime, weight: Sequence[int]) -> dict[str, float]:
@@ -122,20 +106,3 @@ def _layer_class(one: OperatorTime, weight: Sequence[int]) -> str:
     if weight[1] <= _STEM_CHANNELS:
         return "stem"
     return "pointwise" if tuple(weight[2:]) == (1, 1) else "conv"
-
-
-def _source(one: OperatorTime, plain: ModelProto, makers: Mapping[str, NodeProto]) -> NodeProto | None:
-    """The node of the model that a node of the runtime stands for, of fused ones the layer; None for its own.
-
-    A fused node is called after its first, or in the blocked layout after what it puts out.
-    """
-    match = _NODE.match(one.name)
-    node = makers.get(one.name.removesuffix(_BLOCKED)) if match is None else plain.graph.node[int(match[1])]
-    if not is_layer(one.op_type):
-        return node
-    layer = node
-    for _ in range(CHAIN):
-        if layer is None or traits_of(layer.op_type).has_weight:
-            break
-        layer = makers.get(layer.input[0]) if layer.input else None
-    return layer or node

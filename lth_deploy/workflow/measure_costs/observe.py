@@ -26,7 +26,8 @@ from lth_deploy.compiler.importing.imported import normalize
 from lth_deploy.compiler.importing.unpacked import unpack_model
 from lth_deploy.compiler.model.ort_profile import operator_times
 from lth_deploy.compiler.planning.kernel_amounts import kernel_amounts
-from lth_deploy.compiler.planning.stock_amounts import executed, name_nodes
+from lth_deploy.compiler.planning.stock_amounts import executed
+from lth_deploy.compiler.planning.stock_nodes import name_nodes
 from lth_deploy.config.target import Target
 from lth_deploy.kernels import ops_library
 from lth_deploy.workflow.measure_costs.probes import Probe
