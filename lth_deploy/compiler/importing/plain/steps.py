@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from onnx import ModelProto
 
 from lth_deploy.compiler.importing.plain.absorb import absorb
+from lth_deploy.compiler.importing.plain.channel_operands import add_and_multiply
 from lth_deploy.compiler.importing.plain.folded_layer import FoldedLayer
 from lth_deploy.compiler.importing.plain.max_pools import chain_max_pools
 from lth_deploy.compiler.importing.plain.pads import absorb_pads
@@ -18,8 +19,9 @@ from lth_deploy.compiler.model.operators import traits_of
 
 VALUES, COPIES, PADS = "computed constants", "dropped copies", "folded pads"
 SOFTMAX, POOLS, STACKS = "moved softmax", "chained max pools", "added stacked tensors"
+OPERANDS = "sums and products of channels"
 
-STEPS = (VALUES, COPIES, PADS, SOFTMAX, POOLS, STACKS)
+STEPS = (VALUES, COPIES, PADS, SOFTMAX, POOLS, STACKS, OPERANDS)
 """Steps that can be left out as a whole; what is folded into layers can be left out layer by layer."""
 
 
@@ -78,4 +80,8 @@ def make_plain(
     if added:
         form.notes.append(f"wrote {added} sums of stacked tensors as additions")
         form.done.append(STACKS)
+    written = 0 if OPERANDS in without else add_and_multiply(model)
+    if written:
+        form.notes.append(f"wrote {written} differences and quotients of channels as sums and products")
+        form.done.append(OPERANDS)
     return form
