@@ -22,9 +22,6 @@ log = logging.getLogger(__name__)
 WORTH = 0.95
 """Most time over dense that a region may be predicted to take: predictions are some per cent off."""
 
-ROUNDS = 6
-"""Times that regions which lose are given up; what is left of them is cut anew. Then all that still lose go at once."""
-
 _LEAST_MS, _MOST_NAMED = 0.01, 16
 """Operators whose time is given."""
 
@@ -52,23 +49,22 @@ def predicted_faster(
 ) -> Chosen:
     """The plan whose regions are each predicted to be faster than dense, with its predicted times.
 
-    chosen: the plan to begin with. run: of the dense model.
+    Regions that lose are given up and the other layers are cut into regions anew, until none loses: each round leaves
+    out at least one layer more. chosen: the plan to begin with. run: of the dense model.
 
     Raises:
         ArtifactError: the model does not run on `feeds`.
     """
     slower: dict[str, str] = {}
-    for _ in range(ROUNDS):
+    while True:
         found = predict_model(chosen.model, run, feeds, target.costs)
         lost = {name: pair for name, pair in found.regions.items() if pair.kernels > WORTH * pair.dense}
-        if not lost:
-            break
-        slower |= {layer.name: _reason(lost[layer.region]) for layer in chosen.layers if layer.region in lost}
+        reasons = {layer.name: _reason(lost[layer.region]) for layer in chosen.layers if layer.region in lost}
+        if not reasons:
+            return _with_times(chosen, found)
+        slower |= reasons
         facts = Facts(used.positions, slower, batches=used.batches)
         chosen = Chosen(*emit(model, target, facts), None)
-    else:
-        found = predict_model(chosen.model, run, feeds, target.costs)
-    return _with_times(chosen, found)
 
 
 def predicted(chosen: Chosen, run: DenseRun, feeds: Feeds, target: Target) -> Chosen:
