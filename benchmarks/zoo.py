@@ -10,7 +10,8 @@ rotates; a ratio is the median over rounds of the other's time over ours in the 
 work, --cpu-time counts the processor time of this process.
 
 A model is written to the result file as soon as it is measured, and is left out when the command is given again with
-the same file. --table prints a result file as Markdown.
+the same file. What `export` refuses has no row, and its reason stands in the result. --table prints a result file as
+Markdown.
 """
 
 import argparse
@@ -35,6 +36,7 @@ from lth_deploy import inspect, storage
 from lth_deploy.compiler.importing.imported import import_model
 from lth_deploy.compiler.quantization.ort_static import quantize_dense
 from lth_deploy.config.target import GatesSpec, Target
+from lth_deploy.errors import LthError
 from lth_deploy.measure.machine import describe_machine
 
 SCHEMA = "lth-zoo-benchmark/1"
@@ -114,7 +116,14 @@ def measured(name: str, options: argparse.Namespace, folder: Path) -> dict[str, 
         "int8": opened("onnxruntime int8", None, None, "onnxruntime", quantized, feeds[0], 1),
     }
     peers = [*engines.values(), *openvino_candidates(files, feeds[0], 1, open_sizes=False)]
-    ours = [artifact(name, values, level, feeds, folder) for values in options.values for level in options.levels]
+    ours, refused = [], {}
+    for values in options.values:
+        for level in options.levels:
+            try:
+                ours.append(artifact(name, values, level, feeds, folder))
+            except LthError as error:
+                refused[f"{values} {level:g}"] = str(error)
+                print(f"{name} {values} {level:g} has no file: {error}", flush=True)
     clock = time.process_time if options.cpu_time else time.perf_counter
     measure([*peers, *(one for one, _ in ours)], options.rounds, 1, clock)
     best = min(peers, key=lambda one: statistics.median(one.samples))
@@ -126,6 +135,7 @@ def measured(name: str, options: argparse.Namespace, folder: Path) -> dict[str, 
         "best_dense": best.name,
         "dense_ms": {one.name: round(statistics.median(one.samples), 3) for one in peers},
         "rows": [asdict(one) for one in rows],
+        "refused": refused,
     }
 
 
