@@ -45,12 +45,20 @@ def describe_machine(cpuinfo: Path = Path("/proc/cpuinfo")) -> Machine:
 
     model, flags = _read_cpuinfo(cpuinfo)
     return Machine(
-        cpu=model or platform.processor() or platform.machine(),
+        cpu=model or platform.machine(),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         isa=[word for word in _ISA_WORDS if word in flags],
-        os=platform.platform(),
+        os=_operating_system(),
         memory=int(psutil.virtual_memory().total),
     )
+
+
+def _operating_system() -> str:
+    """As `platform.platform()` has it, which starts a program, `uname`, to learn what is not in the text."""
+    if not hasattr(os, "uname"):
+        return platform.platform()
+    system, library = os.uname(), "".join(platform.libc_ver())
+    return "-".join(filter(None, [system.sysname, system.release, system.machine, library and f"with-{library}"]))
 
 
 def _read_cpuinfo(path: Path) -> tuple[str, set[str]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from onnx import ModelProto, numpy_helper
 
-from lth_deploy.workflow.export import tune_regions
+from lth_deploy.workflow.export import predicted_plan, tune_regions
 from tests.cli.running import PROGRAM, Cli
 from tests.config.recipes import MINIMAL, write
 from tests.tiny_artifact import save_data, save_decoder, save_tiny
@@ -97,7 +97,8 @@ def test_4_when_the_file_computes_something_else(cli: Cli, model_file: Path, mon
         tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
         return model, layers  # type: ignore[return-value]
 
-    monkeypatch.setattr(tune_regions, "emit", swapped)
+    for module in (tune_regions, predicted_plan):
+        monkeypatch.setattr(module, "emit", swapped)
     out = model_file.parent / "out"
     outcome = cli("export", "--onnx", model_file, "--out", out)
     assert outcome.code == 4

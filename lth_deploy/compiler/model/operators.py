@@ -31,6 +31,9 @@ class Traits:
     view: bool = False
     """The output has the elements of the input, unchanged, in another shape or order of axes."""
 
+    moves_no_value: bool = False
+    """ONNX Runtime gives the output the memory of the input, or computes it from sizes: it takes no time."""
+
     dequantizes: bool = False
     """The output is the input as floats: (input - zero point) * scale."""
 
@@ -147,15 +150,21 @@ OPERATORS: Mapping[str, Traits] = {
     **_each("ReorderInput ReorderOutput", Traits(inserted_by_runtime=True)),
     "Identity": Traits(
         view=True,
+        moves_no_value=True,
         keeps_shape=True,
         keeps_zero_channels=True,
         constant_folding=True,
         follows_widening=True,
         before_first_layer=True,
     ),
-    "Dropout": Traits(keeps_shape=True, first_output_only=True, follows_widening=True, before_first_layer=True),
-    **_each("Reshape Squeeze Unsqueeze", Traits(view=True, feature_inputs=(0,), constant_folding=True)),
-    "Flatten": Traits(view=True, constant_folding=True, follows_widening=True),
+    "Dropout": Traits(
+        keeps_shape=True, moves_no_value=True, first_output_only=True, follows_widening=True, before_first_layer=True
+    ),
+    **_each(
+        "Reshape Squeeze Unsqueeze",
+        Traits(view=True, moves_no_value=True, feature_inputs=(0,), constant_folding=True),
+    ),
+    "Flatten": Traits(view=True, moves_no_value=True, constant_folding=True, follows_widening=True),
     "Transpose": Traits(view=True, constant_folding=True, inserted_by_runtime=True),
     "Relu": replace(_RELU, keeps_zero_channels=True),
     "Clip": replace(_RELU, float_inputs=(0, 1, 2)),
@@ -203,9 +212,10 @@ OPERATORS: Mapping[str, Traits] = {
     **_each("ScatterElements ScatterND", Traits(feature_inputs=(0, 2), constant_folding=True)),
     "Where": Traits(feature_inputs=(1, 2), constant_folding=True),
     **_each(
-        "And Equal Greater GreaterOrEqual Less LessOrEqual Not Or Shape Size Xor",
+        "And Equal Greater GreaterOrEqual Less LessOrEqual Not Or Size Xor",
         Traits(feature_inputs=(), constant_folding=True),
     ),
+    "Shape": Traits(feature_inputs=(), moves_no_value=True, constant_folding=True),
     **_each("IsInf IsNaN", Traits(feature_inputs=())),
     **_each("ArgMax ArgMin NonMaxSuppression NonZero TopK", Traits(feature_inputs=(), picks=True)),
     **_each(

@@ -9,14 +9,12 @@ from onnx import ModelProto, NodeProto
 from lth_deploy.compiler.artifact.packed_weight import stored_weights
 from lth_deploy.compiler.artifact.weight_layers import weight_users
 from lth_deploy.compiler.model.attributes import attribute
+from lth_deploy.compiler.model.operators import traits_of
 from lth_deploy.compiler.model.ort_profile import OperatorTime
 from lth_deploy.compiler.planning.amounts import CALL
 from lth_deploy.compiler.planning.stock_nodes import is_layer, source_node
 
 _STEM_CHANNELS = 4
-
-_FREE = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Shape", "Dropout"})
-"""Operators that move no value."""
 
 _WINDOWED = ("MaxPool", "AveragePool")
 _GLOBAL = ("GlobalMaxPool", "GlobalAveragePool")
@@ -75,7 +73,7 @@ def operator_amounts(one: OperatorTime, node: NodeProto | None = None) -> dict[s
 
     node: of the model, that it stands for.
     """
-    if one.op_type in _FREE or not one.outputs:
+    if traits_of(one.op_type).moves_no_value or not one.outputs:
         return {}
     values = float(max(math.prod(one.inputs[0]) if one.inputs else 0, math.prod(one.outputs[0])))
     name = _named(one.op_type, one)

@@ -16,7 +16,7 @@ class NaiveRegion : public Region {
       : program_(std::move(program)), weights_(std::move(weights)) {}
 
   std::vector<Shape> output_shapes(const std::vector<Shape>& inputs) const override {
-    return naive_output_shapes(program_, naive_planes(program_, inputs));
+    return naive_output_shapes(program_, inputs, naive_planes(program_, inputs));
   }
 
   void run(const std::vector<Shape>& shapes, const std::vector<const float*>& inputs,
