@@ -301,10 +301,9 @@ def largest_error(found: list[np.ndarray], exact: list[np.ndarray]) -> float | N
 
 
 def _relative_error(found: np.ndarray, exact: np.ndarray) -> float:
-    """Untrained detectors decode sizes to infinity, and equal infinities do not differ."""
-    with np.errstate(invalid="ignore"):
-        difference = np.where(found == exact, 0.0, np.abs(found - exact))
-    return float(difference.max() / np.abs(exact[np.isfinite(exact)]).max())
+    """Untrained detectors decode sizes to infinity, which counts as the largest number of the type."""
+    finite_found, finite = (np.nan_to_num(one).astype(np.float64) for one in (found, exact))
+    return float(np.abs(finite_found - finite).max() / np.abs(finite).max())
 
 
 def measure(candidates: list[Candidate], rounds: int, threads: int, clock: Callable[[], float]) -> None:
