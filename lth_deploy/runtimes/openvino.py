@@ -65,6 +65,8 @@ class OpenVino:
             with TimedRun():
                 core = engine.Core()
                 model = core.read_model(str(path))
+                # Fixing shapes folds nodes, and then an output may be called after one of them.
+                names = [output.get_any_name() for output in model.outputs]
                 if shapes is not None:
                     model.reshape({name: list(shape) for name, shape in shapes.items()})
                 compiled = core.compile_model(model, "CPU", settings)
@@ -73,15 +75,16 @@ class OpenVino:
                 f"OpenVINO {self.version()} cannot load {path}; leave it out with --engine onnxruntime",
                 detail=failure_of(error).text,
             ) from error
-        return OpenVinoSession(compiled, path, threads, self.version())
+        return OpenVinoSession(compiled, names, path, threads, self.version())
 
 
 class OpenVinoSession:
     """Wraps one compiled model with one reused request."""
 
-    def __init__(self, compiled: Any, path: Path, threads: int, version: str) -> None:
+    def __init__(self, compiled: Any, names: Sequence[str], path: Path, threads: int, version: str) -> None:
+        """names: of the outputs, in their order, as the file has them."""
         self._request = compiled.create_infer_request()
-        self._names = [output.get_any_name() for output in compiled.outputs]
+        self._names = names
         self._path = path
         self._threads = threads
         self._version = version
@@ -100,7 +103,7 @@ class OpenVinoSession:
                 f"{self._path} fails in OpenVINO; leave it out with --engine onnxruntime",
                 detail=failure_of(error).text,
             ) from error
-        return {name: np.array(results[name]) for name in self._names}
+        return {name: np.array(results[place]) for place, name in enumerate(self._names)}
 
     def describe(self) -> dict[str, str]:
         """Engine, version and threads."""

@@ -135,3 +135,26 @@ def test_inputs_that_do_not_fit_and_a_node_that_fails_are_two_faults(tmp_path: P
         session.run({"x": two, "y": three})
     assert not isinstance(failed.value, InputMismatchError)
     assert "Name:'product' Status Message: " in str(failed.value.detail)
+
+
+def test_openvino_calls_outputs_as_the_file_does_where_a_fixed_size_folds_nodes(tmp_path: Path) -> None:
+    """A product with a size is none once the size is fixed to 1, and its output merges with what it reads."""
+    pytest.importorskip("openvino", reason="the openvino extra is not installed")
+    graph = helper.make_graph(
+        [
+            helper.make_node("Relu", ["x"], ["/inner"]),
+            helper.make_node("Shape", ["x"], ["rows"], start=0, end=1),
+            helper.make_node("Cast", ["rows"], ["factor"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["/inner", "factor"], ["boxes"]),
+            helper.make_node("Neg", ["/inner"], ["scores"]),
+        ],
+        "folding",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 4]) for name in ("boxes", "scores")],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]), tmp_path / "m.onnx")
+    x = np.array([[-1, 2, -3, 4]], np.float32)
+    found = OpenVino().load(tmp_path / "m.onnx", threads=1, shapes={"x": [1, 4]}).run({"x": x})
+    assert list(found) == ["boxes", "scores"]
+    np.testing.assert_array_equal(found["boxes"], np.maximum(x, 0))
+    np.testing.assert_array_equal(found["scores"], -np.maximum(x, 0))
