@@ -27,18 +27,25 @@ class Inferred:
 
 def infer(model: ModelProto) -> Inferred:
     """Of a model whose inputs may be open in some sizes. Never raises: what cannot be inferred is missing."""
-    light = light_copy(model)
+    found = Inferred({}, {tensor.name: tensor.data_type for tensor in model.graph.initializer})
+    for value in proven_values(light_copy(model)):
+        _note(found, value)
+    found.dims.update((tensor.name, tuple(map(int, tensor.dims))) for tensor in model.graph.initializer)
+    return found
+
+
+def proven_values(light: ModelProto) -> tuple[ValueInfoProto, ...]:
+    """Inner values, outputs and inputs of a model, which loses what it claims of them. Never raises.
+
+    light: a copy of its own, see `light_copy`.
+    """
     del light.graph.value_info[:]
     for output in light.graph.output:
         if output.type.HasField("tensor_type"):
             output.type.tensor_type.ClearField("shape")
     with suppress(onnx.shape_inference.InferenceError, ValueError, RuntimeError, TypeError):
         light = onnx.shape_inference.infer_shapes(light)
-    found = Inferred({}, {tensor.name: tensor.data_type for tensor in model.graph.initializer})
-    for value in (*light.graph.value_info, *light.graph.output, *light.graph.input):
-        _note(found, value)
-    found.dims.update((tensor.name, tuple(map(int, tensor.dims))) for tensor in model.graph.initializer)
-    return found
+    return (*light.graph.value_info, *light.graph.output, *light.graph.input)
 
 
 def _note(found: Inferred, value: ValueInfoProto) -> None:

@@ -1,7 +1,7 @@
 """The steps that bring exporters' graphs to one plain form, and what was done in words."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from onnx import ModelProto
@@ -23,6 +23,14 @@ OPERANDS = "sums and products of channels"
 
 STEPS = (VALUES, COPIES, PADS, SOFTMAX, POOLS, STACKS, OPERANDS)
 """Steps that can be left out as a whole; what is folded into layers can be left out layer by layer."""
+
+_REWRITES: Mapping[str, tuple[Callable[[ModelProto], int], str]] = {
+    SOFTMAX: (rewrite_softmax, "rewrote {} softmax over channels to the last axis"),
+    POOLS: (chain_max_pools, "wrote {} large max pools as chains of small ones"),
+    STACKS: (add_stacked, "wrote {} sums of stacked tensors as additions"),
+    OPERANDS: (add_and_multiply, "wrote {} differences and quotients of channels as sums and products"),
+}
+"""What is rewritten after layers have taken in what they can, in this order, and how it is told."""
 
 
 @dataclass
@@ -68,20 +76,9 @@ def make_plain(
     folded += [f"{pads} pads"] if pads else []
     if folded:
         form.notes.append(f"folded {', '.join(folded)} into layers")
-    moved = 0 if SOFTMAX in without else rewrite_softmax(model)
-    if moved:
-        form.notes.append(f"rewrote {moved} softmax over channels to the last axis")
-        form.done.append(SOFTMAX)
-    chained = 0 if POOLS in without else chain_max_pools(model)
-    if chained:
-        form.notes.append(f"wrote {chained} large max pools as chains of small ones")
-        form.done.append(POOLS)
-    added = 0 if STACKS in without else add_stacked(model)
-    if added:
-        form.notes.append(f"wrote {added} sums of stacked tensors as additions")
-        form.done.append(STACKS)
-    written = 0 if OPERANDS in without else add_and_multiply(model)
-    if written:
-        form.notes.append(f"wrote {written} differences and quotients of channels as sums and products")
-        form.done.append(OPERANDS)
+    for name, (rewrite, note) in _REWRITES.items():
+        count = 0 if name in without else rewrite(model)
+        if count:
+            form.notes.append(note.format(count))
+            form.done.append(name)
     return form

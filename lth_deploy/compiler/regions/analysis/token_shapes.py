@@ -1,14 +1,13 @@
 """Shapes of tokens, [N, T, C], that follow from those of the model's inputs."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 
-import onnx
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 
 from lth_deploy.compiler.artifact.domain import DOMAIN
 from lth_deploy.compiler.artifact.packed_weight import StoredWeight
 from lth_deploy.compiler.importing.light_copy import light_copy
+from lth_deploy.compiler.importing.plain.inferred import proven_values
 from lth_deploy.compiler.regions.analysis.symbolic_dims import named, of
 from lth_deploy.compiler.regions.analysis.tensor_info import Shape
 
@@ -22,14 +21,7 @@ def token_shapes(model: ModelProto, stored: Mapping[str, StoredWeight]) -> dict[
     """By name, as ONNX's shape inference proves them; what the file claims is not read. Sizes may be open."""
     if not any(node.op_type in _READERS for node in model.graph.node):
         return {}
-    light = _without_packed(light_copy(model), stored)
-    del light.graph.value_info[:]
-    for output in light.graph.output:
-        if output.type.HasField("tensor_type"):
-            output.type.tensor_type.ClearField("shape")
-    with suppress(onnx.shape_inference.InferenceError, ValueError, RuntimeError, TypeError):
-        light = onnx.shape_inference.infer_shapes(light)
-    found = (*light.graph.value_info, *light.graph.output, *light.graph.input)
+    found = proven_values(_without_packed(light_copy(model), stored))
     return {value.name: _shape(value) for value in found if len(value.type.tensor_type.shape.dim) == _RANK}
 
 
