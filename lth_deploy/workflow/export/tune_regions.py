@@ -7,8 +7,8 @@ from dataclasses import replace
 from onnx import ModelProto
 
 from lth_deploy import storage
-from lth_deploy.arrays import Feeds
-from lth_deploy.compiler.artifact.extract_region import extract_regions, with_outputs
+from lth_deploy.arrays import Arrays, Feeds
+from lth_deploy.compiler.artifact.extract_region import extract_regions
 from lth_deploy.compiler.artifact.metadata import WHOLE, Measured
 from lth_deploy.compiler.emit import emit
 from lth_deploy.compiler.model.normalized_model import NormalizedModel
@@ -23,9 +23,9 @@ from lth_deploy.kernels import ops_library
 from lth_deploy.measure.latency import Timing
 from lth_deploy.measure.machine import describe_machine
 from lth_deploy.progress import progress
-from lth_deploy.runtimes import RUNTIMES
 from lth_deploy.workflow.export.predicted_plan import Chosen, predicted, predicted_faster
 from lth_deploy.workflow.export.tune_whole import Plan, not_slower, time_pair, time_whole
+from lth_deploy.workflow.stock_values import stock_values
 
 log = logging.getLogger(__name__)
 
@@ -131,13 +131,10 @@ def measure_regions(model: ModelProto, feeds: Feeds, timing: Timing = TIMING) ->
     times: dict[str, tuple[float, float]] = {}
     regions = extract_regions(model)
     with storage.scratch("tune") as folder:
-        shown = folder / "shown.onnx"
-        names = list(dict.fromkeys(name for region in regions for name in region.inputs))
-        if names:
-            types = {name: element for region in regions for name, element in region.types.items()}
-            save_model(with_outputs(model, names, types), shown)
-            session = RUNTIMES.get("onnxruntime").load(shown, threads=1)
-            values = dict(zip(names, session.run(feeds).values(), strict=True))
+        values: Arrays = {}
+        if regions:
+            borders = (name for region in regions for name in region.inputs)
+            values = stock_values(model, regions, borders, folder / "shown.onnx")(feeds)
         with progress("timing of the regions", total=len(regions)) as step:
             for region in regions:
                 path = folder / f"{region.name}.onnx"

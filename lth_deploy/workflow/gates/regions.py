@@ -9,10 +9,9 @@ instruction by instruction (`region_steps.py`).
 import logging
 import operator
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lth_deploy import storage
 from lth_deploy.arrays import Feeds
@@ -22,11 +21,7 @@ from lth_deploy.kernels import ops_library
 from lth_deploy.progress import progress
 from lth_deploy.runtimes import RUNTIMES, Session
 from lth_deploy.workflow.gates.region_pair import RegionPair, cannot_run, region_pair
-
-if TYPE_CHECKING:
-    from onnx import ModelProto
-
-    from lth_deploy.compiler.artifact.extract_region import ExtractedRegion
+from lth_deploy.workflow.stock_values import stock_values
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +57,8 @@ def hold_regions(file: Path, inputs: Iterable[tuple[str, Feeds]], gates: GatesSp
     if not regions or not _library_is_built(file):
         return None
     with storage.scratch("regions") as folder:
-        values_at_regions = _stock_values(model, regions, folder)
+        borders = (name for region in regions for name in (*region.inputs, *region.outputs))
+        values_at_regions = stock_values(model, regions, borders, folder / "whole.onnx")
         pairs = [region_pair(file, region, folder) for region in regions]
         worst, together = 0.0, None
         with progress(f"{file.name}: comparison of its regions", total=operator.length_hint(inputs) or None) as step:
@@ -84,19 +80,6 @@ def _library_is_built(file: Path) -> bool:
         log.warning("the regions of %s were not checked with kernels: %s", file.name, error)
         return False
     return True
-
-
-def _stock_values(model: "ModelProto", regions: Sequence["ExtractedRegion"], folder: Path) -> Callable[[Feeds], Feeds]:
-    """A function from the model's inputs to what a stock runtime computes at the borders of all regions, by name."""
-    from lth_deploy.compiler.artifact.extract_region import with_outputs
-    from lth_deploy.compiler.model.save import save_model
-
-    names = list(dict.fromkeys(name for region in regions for name in (*region.inputs, *region.outputs)))
-    types = {name: element for region in regions for name, element in region.types.items()}
-    whole = folder / "whole.onnx"
-    save_model(with_outputs(model, names, types), whole)
-    stock = RUNTIMES.get("onnxruntime").load(whole, threads=1)
-    return lambda feeds: dict(zip(names, stock.run(feeds).values(), strict=True))
 
 
 def _loaded(file: Path) -> Session:

@@ -46,6 +46,15 @@ class NaiveRun {
   double scale_ = 0;
 };
 
+// One value for each channel; all of them `other` where an instruction has no such constant, whose index is below 0.
+inline std::vector<double> values_of(const NaiveRun& run, int constant, int64_t channels, double other) {
+  std::vector<double> values(static_cast<size_t>(channels), constant < 0 ? other : 0.);
+  if (constant < 0) return values;
+  const Weight& weight = run.weight(constant);
+  for (size_t i = 0; i < weight.position.size(); ++i) values[weight.position[i]] = static_cast<double>(weight.value[i]);
+  return values;
+}
+
 struct NaiveOp {
   // Sets the plane of a result. Null: that of the first argument, with which all others must agree.
   void (*shape)(const NaiveShapes&, const Instr&, Plane&) = nullptr;

@@ -7,14 +7,6 @@
 namespace lth {
 namespace {
 
-std::vector<double> values_of(NaiveRun& run, int constant, int64_t channels, double other) {
-  std::vector<double> values(static_cast<size_t>(channels), constant < 0 ? other : 0.);
-  if (constant < 0) return values;
-  const Weight& weight = run.weight(constant);
-  for (size_t i = 0; i < weight.position.size(); ++i) values[weight.position[i]] = static_cast<double>(weight.value[i]);
-  return values;
-}
-
 double largest(const std::vector<double>& values) {
   double most = 0;
   for (double value : values) most = std::max(most, std::fabs(value));

@@ -7,14 +7,6 @@
 namespace lth {
 namespace {
 
-std::vector<double> values_of(NaiveRun& run, int constant, int64_t channels, double other) {
-  std::vector<double> values(static_cast<size_t>(channels), constant < 0 ? other : 0.);
-  if (constant < 0) return values;
-  const Weight& weight = run.weight(constant);
-  for (size_t i = 0; i < weight.position.size(); ++i) values[weight.position[i]] = static_cast<double>(weight.value[i]);
-  return values;
-}
-
 void apply(NaiveRun& run, const Instr& instr, const std::vector<double>& factor, const std::vector<double>& shift,
            NaiveTensor& out) {
   const NaiveTensor& x = run.tensor(instr.args[0]);
