@@ -46,7 +46,7 @@ class NaiveRun {
   double scale_ = 0;
 };
 
-// One value for each channel; all of them `other` where an instruction has no such constant, whose index is below 0.
+// One value for each channel. Without a constant (an index below 0) each is `other`.
 inline std::vector<double> values_of(const NaiveRun& run, int constant, int64_t channels, double other) {
   std::vector<double> values(static_cast<size_t>(channels), constant < 0 ? other : 0.);
   if (constant < 0) return values;
