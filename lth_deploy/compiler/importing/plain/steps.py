@@ -30,7 +30,7 @@ _REWRITES: Mapping[str, tuple[Callable[[ModelProto], int], str]] = {
     STACKS: (add_stacked, "wrote {} sums of stacked tensors as additions"),
     OPERANDS: (add_and_multiply, "wrote {} differences and quotients of channels as sums and products"),
 }
-"""What is rewritten after layers have taken in what they can, in this order, and how it is told."""
+"""What is rewritten after layers have taken in what they can, in this order, and the note about it."""
 
 
 @dataclass
