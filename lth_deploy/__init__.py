@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from lth_deploy.config.sweep_spec import load_sweep
     from lth_deploy.kernels.library import ops_library
     from lth_deploy.runtimes.onnxruntime import session
+    from lth_deploy.training.held.foreign_masks import masks_of
+    from lth_deploy.training.held.hold import hold
     from lth_deploy.workflow.analyze.analyze import analyze
     from lth_deploy.workflow.artifact import open_artifact
     from lth_deploy.workflow.benchmark.benchmark import benchmark
@@ -38,9 +40,11 @@ __all__ = [
     "export",
     "export_onnx",
     "find_ticket",
+    "hold",
     "inspect",
     "load_recipe",
     "load_sweep",
+    "masks_of",
     "open_artifact",
     "ops_library",
     "predict",
@@ -57,9 +61,11 @@ _HOMES = {
     "export": "lth_deploy.workflow.export.from_run",
     "export_onnx": "lth_deploy.workflow.export.from_onnx",
     "find_ticket": "lth_deploy.workflow.search.find_ticket",
+    "hold": "lth_deploy.training.held.hold",
     "inspect": "lth_deploy.workflow.inspect.inspect",
     "load_recipe": "lth_deploy.config.recipe",
     "load_sweep": "lth_deploy.config.sweep_spec",
+    "masks_of": "lth_deploy.training.held.foreign_masks",
     "open_artifact": "lth_deploy.workflow.artifact",
     "ops_library": "lth_deploy.kernels.library",
     "predict": "lth_deploy.workflow.predict",

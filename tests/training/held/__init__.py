@@ -1,0 +1,1 @@
+"""Masks in training loops that are not this project's own."""
