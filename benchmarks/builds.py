@@ -4,8 +4,8 @@
 
 Sessions take turns, one call a round, and the time is the processor's: other work on the machine disturbs both alike.
 A ratio is the median over rounds. Outputs of both builds are compared bit by bit. A build may be given twice, as
-`FILE.so=ISA`, to compare instruction sets. With --others the second build runs other artifacts of the same models, such
-as those that a later compiler made.
+`FILE.so=ISA`, to compare instruction sets, or as `FILE.so=ISA:RECORD`, with a record for LTH_TUNING. With --others the
+second build runs other artifacts of the same models, such as those that a later compiler made.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import onnxruntime
@@ -29,7 +30,7 @@ from lth_deploy.measure.latency import time_interleaved
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("builds", nargs=2, metavar="FILE[=ISA]")
+    parser.add_argument("builds", nargs=2, metavar="FILE[=ISA[:RECORD]]")
     parser.add_argument("--artifacts", nargs="+", type=Path, required=True)
     parser.add_argument("--size", type=int, default=320)
     parser.add_argument("--rounds", type=int, default=40)
@@ -59,17 +60,15 @@ def compared(paths: tuple[Path, Path], builds: Sequence[str], size: int, rounds:
 
 
 def opened(path: Path, build: str) -> Any:
-    """A session on one thread. build: FILE or FILE=ISA."""
-    library, _, isa = build.partition("=")
+    """A session on one thread. build: FILE, FILE=ISA or FILE=ISA:RECORD; ISA may be empty."""
+    library, _, kernels = build.partition("=")
+    isa, _, record = kernels.partition(":")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
     options.register_custom_ops_library(library)
-    os.environ["LTH_ISA"] = isa
-    try:
+    with mock.patch.dict(os.environ, LTH_ISA=isa, LTH_TUNING=record):
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    finally:
-        del os.environ["LTH_ISA"]
 
 
 if __name__ == "__main__":

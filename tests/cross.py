@@ -66,7 +66,7 @@ def emulator_for_onnxruntime() -> tuple[str, ...]:
 
 def run_program(command: Sequence[object], *, fails: bool = False, **environment: str) -> str:
     """What a program prints; it must end well, or not, if it `fails`: then what it complains."""
-    kept = {key: value for key, value in os.environ.items() if key not in ("LTH_ISA", "LTH_PROFILE")}
+    kept = {key: value for key, value in os.environ.items() if key not in ("LTH_ISA", "LTH_PROFILE", "LTH_TUNING")}
     done = subprocess.run(
         [str(part) for part in command], capture_output=True, text=True, timeout=1800, env={**kept, **environment}
     )

@@ -2,14 +2,17 @@
 
 from dataclasses import dataclass
 
-from lth_deploy.errors import MissingLibraryError
+from lth_deploy.errors import MissingLibraryError, UsageError
 from lth_deploy.kernels import ops_library
+from lth_deploy.kernels.in_use import kernels_in_use
 from lth_deploy.run.directory import versions
 
 # Versions below these have known holes or break what lth_deploy relies on.
 MINIMUM = {"torch": (2, 11), "onnx": (1, 21), "onnxruntime": (1, 18), "numpy": (1, 26)}
 # The first release in which a file from outside can no longer make the engine read other files.
 HARDENED_ONNXRUNTIME = (1, 28)
+
+_UNKNOWN = "unknown: the library does not say"
 
 
 @dataclass(frozen=True)
@@ -29,10 +32,19 @@ def check_environment() -> Environment:
     facts = {**found, "processor": machine.cpu, "cores": str(machine.cores), "device": _device(found)}
     warnings = _warnings(found)
     try:
-        facts["kernel library"] = str(ops_library())
+        library = ops_library()
     except MissingLibraryError as error:
         facts["kernel library"] = "none: exported files run at the speed of stock ONNX Runtime"
         warnings.append(str(error))
+        return Environment(facts, warnings)
+    facts["kernel library"] = str(library)
+    try:
+        used = kernels_in_use(library)
+    except UsageError as error:
+        warnings.append(str(error))
+        return Environment(facts, warnings)
+    facts["kernels in use"] = used.isa if used else _UNKNOWN
+    facts["tuning record"] = used.tuning if used else _UNKNOWN
     return Environment(facts, warnings)
 
 

@@ -38,7 +38,7 @@ def instructions(host: Path, folder: Path, isa: str, node: RegionNode) -> int:
     file, out = write_node(folder / "node", node), folder / "out"
     log = folder / "log"
     command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", f"--log-file={log}"]
-    run_program([*command, host, "run", file, out, 1], LTH_ISA=isa)
+    run_program([*command, host, "run", file, out, 1], LTH_ISA=isa, LTH_TUNING="fma=1")
     found = re.search(r"Collected : (\d+)", log.read_text())
     assert found, log.read_text()
     return int(found[1])

@@ -6,6 +6,7 @@
 #include "naive/region.h"
 #include "naive/roi_align.h"
 #include "naive/shapes.h"
+#include "tuning/record.h"
 
 namespace lth {
 namespace {
@@ -47,8 +48,10 @@ const Isa& choose_isa(const std::string& isa) {
   return none;
 }
 
-std::unique_ptr<Region> make_region(Program program, std::vector<Weight> weights, const std::string& isa) {
+std::unique_ptr<Region> make_region(Program program, std::vector<Weight> weights, const std::string& isa,
+                                    const std::string& tuning) {
   choose_isa(isa);
+  if (!tuning.empty()) parse_tuning(tuning, "portable");
   return std::make_unique<NaiveRegion>(std::move(program), std::move(weights));
 }
 

@@ -204,6 +204,9 @@ struct Costs {
 struct Tuning {
   double l1_share, l2_share;  // of the L1 and of the L2 cache that a packed tile may take; the larger counts
   Costs costs;
+  // Blocks of inputs by their cost, instead of by those shares, on processors that start two multiply-adds in a cycle: see
+  // plan/tile_costs.h. With 8 lanes this was slower.
+  bool blocks_by_cost = false;
 };
 
 // Convolutions of int8 weights; other operators on quantized tensors differ less from one processor to the next.

@@ -1,9 +1,9 @@
 #include "ort/region_kernel.h"
 
-#include <cstdlib>
 #include <utility>
 #include <vector>
 
+#include "environment.h"
 #include "ort/ort_access.h"
 #include "ort/ort_threads.h"
 #include "program/constant_checks.h"
@@ -114,8 +114,8 @@ RegionKernel::RegionKernel(const ort::Api& api, const ort::KernelInfo* info, std
   inputs_ = static_cast<size_t>(program.inputs);
   std::vector<Weight> weights = read_weights(api, info, program);
   check_constants(program, weights);
-  const char* isa = std::getenv("LTH_ISA");
-  region_ = make_region(std::move(program), std::move(weights), isa ? isa : "");
+  region_ = make_region(std::move(program), std::move(weights), from_environment("LTH_ISA"),
+                        from_environment("LTH_TUNING"));
 }
 
 void RegionKernel::compute(ort::KernelContext* context) const {

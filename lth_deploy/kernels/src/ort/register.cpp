@@ -1,4 +1,4 @@
-// The one symbol that the library exports: ONNX Runtime calls it for every session that registers the library.
+// What ONNX Runtime calls for every session that registers the library.
 #include <map>
 #include <mutex>
 #include <string>

@@ -1,10 +1,10 @@
 #include "ort/roi_kernel.h"
 
 #include <cmath>
-#include <cstdlib>
 #include <utility>
 #include <vector>
 
+#include "environment.h"
 #include "isa/dispatch.h"
 #include "ort/ort_access.h"
 #include "ort/ort_threads.h"
@@ -113,8 +113,7 @@ RoiKernel::RoiKernel(const ort::Api& api, const ort::KernelInfo* info, std::stri
   how_.samples = bounded(api, info, "sampling_ratio", 0, kMaxFixedSamples);
   how_.scale = ort::float_attribute(api, info, "spatial_scale");
   if (!std::isfinite(how_.scale) || how_.scale <= 0.f) throw Error("spatial_scale is no positive number");
-  const char* isa = std::getenv("LTH_ISA");
-  isa_ = isa ? isa : "";
+  isa_ = from_environment("LTH_ISA");
   choose_isa(isa_);  // an unknown name is refused with the session, not with its first call
 }
 

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cstring>
 
-#include "plan/entries.h"
-
 #include "plan/caches.h"
+#include "plan/entries.h"
+#include "plan/tile_costs.h"
 
 namespace lth {
 namespace {
@@ -88,7 +88,7 @@ struct Places {
 class Packer {
  public:
   Packer(PackedConv& conv, int in_channels, const Window& window, const Isa& isa)
-      : conv_(conv), channels_(in_channels), window_(window), line_bytes_(isa.lanes * 4) {
+      : conv_(conv), isa_(isa), channels_(in_channels), window_(window), line_bytes_(isa.lanes * 4) {
     const Tuning& tuning = tuning_of(conv, isa);
     const double budget = std::max(tuning.l1_share * static_cast<double>(caches().l1),
                                    tuning.l2_share * static_cast<double>(caches().l2));
@@ -103,8 +103,8 @@ class Packer {
       touched = ((usual_h - 1) * stride + window.kh) * ((std::min(isa.max_tile_w, 5) - 1) * stride + window.kw);
     }
     constexpr int kReach = 65535 * kOffsetUnit;
-    capacity_ = std::min(static_cast<int>(budget / (touched * line_bytes_)), kReach / (conv_.channel_lines * line_bytes_));
-    capacity_ = std::max(capacity_, 1);
+    reach_ = std::max(1, kReach / (conv_.channel_lines * line_bytes_));
+    capacity_ = std::clamp(static_cast<int>(budget / (touched * line_bytes_)), 1, reach_);
   }
 
   void add_group(const std::vector<Entry>& entries, int row_begin, int row_end, int first_channel) {
@@ -124,12 +124,18 @@ class Packer {
     return conv_.family == kRun ? (static_cast<size_t>(e.channel) * window_.kh + e.ky) * window_.kw + e.kx : e.channel;
   }
 
+  int number_of_blocks(int used, double records, int rows) const {
+    const auto of = [&](int capacity) { return std::max(1, (used + capacity - 1) / capacity); };
+    if (!by_cost(conv_, isa_)) return of(capacity_);
+    return blocks_by_cost(conv_, isa_, window_, records, rows, used, of(reach_));
+  }
+
   Places make_blocks(const std::vector<Entry>& entries, int row_begin, int row_end, int first_channel) {
     const size_t keys = conv_.family == kRun ? static_cast<size_t>(channels_) * window_.kh * window_.kw : channels_;
     Places places{std::vector<int32_t>(keys, -1), std::vector<int32_t>(keys, -1)};
     for (const Entry& e : entries) places.block[key(e)] = 0;
     const int used = static_cast<int>(std::count(places.block.begin(), places.block.end(), 0));
-    const int n_blocks = std::max(1, (used + capacity_ - 1) / capacity_);
+    const int n_blocks = number_of_blocks(used, static_cast<double>(entries.size()), row_end - row_begin);
     const int each = (used + n_blocks - 1) / n_blocks;
     const size_t first_block = conv_.blocks.size();
     for (int b = 0; b < n_blocks; ++b) {
@@ -198,10 +204,12 @@ class Packer {
   }
 
   PackedConv& conv_;
+  const Isa& isa_;
   int channels_;
   Window window_;
   int line_bytes_;
-  int capacity_ = 1;  // channels or units in a block
+  int reach_ = 1;     // channels or units that offsets reach
+  int capacity_ = 1;  // ... that suit the caches
 };
 
 std::vector<uint32_t> full_bias(const Weight* bias, int channels) {

@@ -7,10 +7,10 @@
 #include <mutex>
 
 #include "execute/execute.h"
-#include "isa/dispatch.h"
 #include "ops/op.h"
 #include "plan/plan.h"
 #include "plan/transposed_phases.h"
+#include "tuning/tuned_isa.h"
 
 namespace lth {
 namespace {
@@ -175,10 +175,11 @@ ChannelValues channel_values_of(const Instr& in, const std::vector<Weight>& weig
 
 }  // namespace
 
-std::unique_ptr<Region> make_region(Program program, std::vector<Weight> weights, const std::string& isa) {
+std::unique_ptr<Region> make_region(Program program, std::vector<Weight> weights, const std::string& isa,
+                                    const std::string& tuning) {
   const std::clock_t began = std::clock();
   Compiled c;
-  c.isa = &choose_isa(isa);
+  c.isa = &tuned_isa(isa, tuning);
   c.conv_of.assign(program.instrs.size(), -1);
   c.int8_rows.resize(program.instrs.size());
   c.tables.resize(program.instrs.size());

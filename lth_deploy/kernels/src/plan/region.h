@@ -37,8 +37,10 @@ class Region {
 };
 
 // Checks weights against the program and packs them for the instruction set. `weights` holds one entry for each of
-// program.weights. isa: "" for the best that this machine has, or a name of `isa_names()`. Throws Error.
-std::unique_ptr<Region> make_region(Program program, std::vector<Weight> weights, const std::string& isa);
+// program.weights. isa: "" for the best that this machine has, or a name of `isa_names()`. tuning: "" to measure it, or a
+// record (tuning/record.h). Throws Error.
+std::unique_ptr<Region> make_region(Program program, std::vector<Weight> weights, const std::string& isa,
+                                    const std::string& tuning);
 
 // Instruction sets that this machine can run, best first: of "amx", "avx512vnni", "avx512", "avxvnni", "avx2", "neoni8mm",
 // "neondot", "neon", "portable", and for tests "amx_emulated". Those of one family differ in int8 convolutions only.

@@ -1,19 +1,16 @@
 // Which tiles cover a plane: large ones share their loads among more accumulators, but must fit the registers and what is left of the plane.
 #include <algorithm>
 
-#include "plan/caches.h"
 #include "plan/plan.h"
+#include "plan/tile_costs.h"
 
 namespace lth {
 namespace {
 
-// Share of the loads of a packed tile of this many bytes that miss the L1 cache. (A little over its size costs nothing.)
-double missed(double bytes) { return std::max(0.0, 1 - 1.1 * static_cast<double>(caches().l1) / bytes); }
-
 double tile_cost(const PackedConv& conv, const Isa& isa, int th, int tw, int footprint) {
   const Costs& cost = tuning_of(conv, isa).costs;
-  const int acc = conv.pairs ? isa.pair_acc : isa.max_acc, width = conv.pairs ? 2 : 1;
-  const double lines = static_cast<double>(th) * tw, parts = std::max(1.0, lines / acc);
+  const int width = conv.pairs ? 2 : 1;
+  const double lines = static_cast<double>(th) * tw, parts = parts_of(conv, isa, th, tw);
   const double rows = static_cast<double>(conv.count.size());
   double inputs = 0;
   for (const Block& b : conv.blocks) inputs += static_cast<double>(std::max(b.channels.size(), b.taps.size()));

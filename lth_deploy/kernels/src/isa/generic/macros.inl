@@ -23,7 +23,8 @@
 // Private to one file: LTH_IN_REGISTER, LTH_LOAD_NO_FURTHER, LTH_LOADED_ONCE (conv_rows.inl), LTH_ZIP4 (int8_vectors.inl).
 //
 // Set by CMake: LTH_NO_AMX (amx.cpp: the assembler does not know AMX) and LTH_EMULATE_AVX512 (dispatch.cpp: the kernels of
-// 16 lanes were compiled for AVX2). LTH_ISA and LTH_PROFILE are environment variables, read when a session is created.
+// 16 lanes were compiled for AVX2). LTH_ISA, LTH_TUNING and LTH_PROFILE are environment variables, read when a session is
+// created.
 
 #if !defined(LTH_ISA_NAME) || !defined(LTH_LANES)
 #error "set LTH_ISA_NAME and LTH_LANES"

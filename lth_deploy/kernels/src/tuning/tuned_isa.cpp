@@ -1,0 +1,74 @@
+#include "tuning/tuned_isa.h"
+
+#include <map>
+#include <memory>
+#include <mutex>
+
+#include "isa/dispatch.h"
+#include "tuning/measure.h"
+
+namespace lth {
+namespace {
+
+// What the record says, in the place of the constants of one processor.
+void adjust(Tuning& tuning, const TuningRecord& record, const std::optional<double>& miss) {
+  if (miss) tuning.costs.miss = *miss;
+  tuning.blocks_by_cost = tuning.blocks_by_cost && record.fma > 1;
+}
+
+struct TunedIsa {
+  Isa isa;
+  Int8Kernels int8;
+
+  TunedIsa(const Isa& chosen, const TuningRecord& record) : isa(chosen), int8(*chosen.int8) {
+    adjust(isa.single_tuning, record, record.single);
+    adjust(isa.pair_tuning, record, record.pair);
+    adjust(int8.single_tuning, record, record.int8_single);
+    adjust(int8.pair_tuning, record, record.int8_pair);
+    isa.int8 = &int8;
+  }
+  TunedIsa(const TunedIsa&) = delete;
+  TunedIsa& operator=(const TunedIsa&) = delete;
+};
+
+// Regions keep pointers to what is in here, so nothing is ever removed.
+class Cache {
+ public:
+  TuningRecord record_of(const Isa& isa, const std::string& text) {
+    if (!text.empty()) return parse_tuning(text, isa.name);
+    const std::lock_guard<std::mutex> hold(lock_);
+    const auto at = measured_.find(isa.name);
+    return at != measured_.end() ? at->second : measured_.emplace(isa.name, measure_tuning(isa)).first->second;
+  }
+
+  const Isa& tuned(const Isa& isa, const TuningRecord& record) {
+    const std::string key = described(record, isa.name);
+    const std::lock_guard<std::mutex> hold(lock_);
+    std::unique_ptr<const TunedIsa>& made = tuned_[key];
+    if (made == nullptr) made = std::make_unique<const TunedIsa>(isa, record);
+    return made->isa;
+  }
+
+ private:
+  std::mutex lock_;
+  std::map<std::string, TuningRecord> measured_;
+  std::map<std::string, std::unique_ptr<const TunedIsa>> tuned_;
+};
+
+Cache& cache() {
+  static auto* const all = new Cache;  // outlives every session
+  return *all;
+}
+
+}  // namespace
+
+const Isa& tuned_isa(const std::string& name, const std::string& tuning) {
+  const Isa& isa = choose_isa(name);
+  return cache().tuned(isa, cache().record_of(isa, tuning));
+}
+
+TuningRecord tuning_record(const std::string& name, const std::string& tuning) {
+  return cache().record_of(choose_isa(name), tuning);
+}
+
+}  // namespace lth
