@@ -225,6 +225,7 @@ def _export_onnx(path: Path, job: "OnnxJob", target: "Target", to: Destination, 
     plain = {"artifact": str(made.artifact), "dense": str(made.dense), "bytes": made.bytes, "ap": made.ap}
     plain["int8_macs"] = made.int8_macs
     plain["search"] = None if made.search is None else made.search.as_record()
+    plain["twin"] = None if made.twin is None else made.twin.as_record()
     plain["agreement"] = None if made.agreement is None else made.agreement.as_record()
     return Outcome(HEADING, rows, made.not_packed, plain, made.int8_macs)
 

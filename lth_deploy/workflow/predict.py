@@ -98,7 +98,20 @@ def drawn(opened: Artifact, images: Sequence[Path], out: Path, threshold: float)
         predictions.append(Prediction(image, picture, detections))
         log.info("%s: %d objects", image, len(detections.above(threshold)))
     storage.write_json(out / RESULTS, [_as_data(prediction, names) for prediction in predictions])
+    log.info("%s", _summary(predictions, threshold))
     return predictions
+
+
+def _summary(predictions: Sequence[Prediction], threshold: float) -> str:
+    """How many detections were drawn, and the scores of those that were not."""
+    scores = np.concatenate([prediction.detections.scores for prediction in predictions])
+    drawn_ones = scores >= threshold
+    text = f"{np.count_nonzero(drawn_ones)} of {scores.size} detections score {threshold:g} or more and are drawn"
+    lower = threshold / 2
+    others = np.count_nonzero(~drawn_ones & (scores >= lower))
+    if not others:
+        return text
+    return f"{text}; --threshold {lower:g} draws {others} more, the best with {scores[~drawn_ones].max():.2f}"
 
 
 def _check_figures(found: Detections, model: Path, image: Path) -> None:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,19 @@ def test_predict_draws_every_image_once_even_with_equal_names(tmp_path: Path) ->
     rows = json.loads((tmp_path / "out" / "detections.json").read_text())
     assert [len(row["objects"]) for row in rows] == [2, 2, 2]
     assert {entry["class"] for entry in rows[0]["objects"]} == set(CLASSES)
+
+
+def test_predict_says_how_many_detections_are_not_drawn(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    _, images = save_data(tmp_path, images=2)
+    model, decoder = save_tiny(tmp_path / "tiny.onnx"), save_decoder(tmp_path)
+    caplog.set_level(logging.INFO, "lth_deploy.workflow.predict")
+    found = predict(model, sorted(images.iterdir()), tmp_path / "all", threshold=0.0, decoder=decoder)
+    assert caplog.messages[-1] == "4 of 4 detections score 0 or more and are drawn"
+    best = max(float(one.detections.scores.max()) for one in found)
+    threshold = min(1.0, best + 0.01)
+    predict(model, sorted(images.iterdir()), tmp_path / "none", threshold=threshold, decoder=decoder)
+    assert caplog.messages[-1].startswith(f"0 of 4 detections score {threshold:g} or more and are drawn; --threshold")
+    assert caplog.messages[-1].endswith(f"the best with {best:.2f}")
 
 
 def test_predict_refuses_nothing_to_do_and_broken_images(tmp_path: Path) -> None:

@@ -108,6 +108,11 @@ def predict_model(emitted: ModelProto, run: DenseRun, feeds: Feeds, table: CostT
     )
 
 
+def dense_time(run: DenseRun, table: CostTable) -> float:
+    """Milliseconds of a dense model."""
+    return sum(_dense_ms(run, table)[0])
+
+
 def _places(emitted: ModelProto) -> dict[str, str]:
     """The region that computes a tensor of the dense model, by the tensor's name."""
     functions = region_functions(emitted)

@@ -1,10 +1,12 @@
 """Calibration: from images to a grid for each tensor that becomes int8, and the layers that had better not."""
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lth_deploy.arrays import Feeds
+from lth_deploy.compiler.model.attributes import attribute
 from lth_deploy.compiler.model.grouped_reasons import counted_reasons
 from lth_deploy.compiler.model.normalized_model import NormalizedModel
 from lth_deploy.compiler.model.opset import standard_opset
@@ -15,22 +17,32 @@ from lth_deploy.compiler.quantization.learned_ranges import Grid
 from lth_deploy.compiler.quantization.plan import Plan, PlannedModel
 from lth_deploy.compiler.quantization.ranges import best_range, whole_range
 from lth_deploy.compiler.quantization.selection import Selection
-from lth_deploy.compiler.quantization.sensitive import settle
+from lth_deploy.compiler.quantization.sensitive import Prices, settle
 from lth_deploy.config.target import Target
 from lth_deploy.progress import progress
 
 log = logging.getLogger(__name__)
 
 
+VALUE_WORK = 20.0
+"""Multiplications of a layer in floats that take as long as to read or write one of its values."""
+
+
 @dataclass(frozen=True)
 class Calibrated:
-    """selection: what is quantized, on which grids. kept: weights that stay float, and why."""
+    """selection: what is quantized, on which grids. kept: weights that stay float, and why.
+
+    passed_up: see `Settled`.
+    """
 
     selection: Selection
     kept: dict[str, str]
+    passed_up: bool
 
 
-def calibrated(model: NormalizedModel, kept: Mapping[str, str], feeds: Sequence[Feeds], target: Target) -> Calibrated:
+def calibrated(
+    model: NormalizedModel, kept: Mapping[str, str], feeds: Sequence[Feeds], target: Target, *, thorough: bool = True
+) -> Calibrated:
     """Find the grid of each tensor on the images, and keep in floats what costs the outputs most.
 
     Args:
@@ -38,6 +50,7 @@ def calibrated(model: NormalizedModel, kept: Mapping[str, str], feeds: Sequence[
         kept: weights that stay float in any case, and why.
         feeds: inputs of the calibration images.
         target: bounds what leaves int8.
+        thorough: whether whatever lessens the error stays float, or only what does for the time that it costs.
 
     Raises:
         ArtifactError: the model does not run on the feeds.
@@ -45,7 +58,8 @@ def calibrated(model: NormalizedModel, kept: Mapping[str, str], feeds: Sequence[
     planned, plan = PlannedModel(model), Plan(kept)
     parts = planned.parts(plan)
     macs = _macs(planned, feeds[0])
-    settled = settle(planned, plan, _grids(planned, parts.tensors, feeds), feeds, macs, target.float_macs)
+    prices = Prices(macs, work_of(planned, macs), target.float_macs, thorough)
+    settled = settle(planned, plan, _grids(planned, parts.tensors, feeds), feeds, prices)
     if settled.before is not None and settled.after is not None:
         log.info("int8 changes the last layers' outputs by %.2g of their variance", settled.after)
         if settled.after < settled.before:
@@ -53,7 +67,8 @@ def calibrated(model: NormalizedModel, kept: Mapping[str, str], feeds: Sequence[
     parts = planned.parts(settled.plan)
     _report(settled.plan.weights, parts.rounded, macs)
     grids = {name: settled.grids[owner] for name, owner in parts.owners.items()}
-    return Calibrated(Selection.of(parts.trunk, parts.owners, grids), dict(settled.plan.weights))
+    selection = Selection.of(parts.trunk, parts.owners, grids)
+    return Calibrated(selection, dict(settled.plan.weights), settled.passed_up)
 
 
 def _report(kept: Mapping[str, str], rounded: Sequence[str], macs: Mapping[str, int]) -> None:
@@ -85,3 +100,15 @@ def _macs(model: PlannedModel, feed: Feeds) -> dict[str, int]:
     times = positions(model.normalized, feed)
     weights = {node.input[1] for node in model.whole.layers}
     return {name: times.get(name, 0) * model.weight(name).size for name in weights}
+
+
+def work_of(model: PlannedModel, macs: Mapping[str, int]) -> dict[str, float]:
+    """Of each weight: multiplications, and values that its layers read and write as so many of them."""
+    layers = {node.input[1]: node for node in model.whole.layers}
+    found = {}
+    for name, count in macs.items():
+        shape, node = model.weight(name).shape, layers[name]
+        strides = attribute(node, "strides", [1, 1]) if node.op_type == "Conv" else [1]
+        read = shape[1] * attribute(node, "group", 1) * math.prod(strides)
+        found[name] = count + VALUE_WORK * (read + shape[0]) * count / max(math.prod(shape), 1)
+    return found

@@ -43,13 +43,15 @@ class Quantized:
     """A model in QDQ form whose weights have the names of the float model's.
 
     errors: of each quantized layer alone, relative, by the name of its weight. kept: weights of layers that stay
-    float, and why. images: those that ranges were taken from.
+    float, and why. images: those that ranges were taken from. passed_up: whether more layers in float would lessen the
+    error.
     """
 
     model: NormalizedModel
     errors: dict[str, float]
     kept: dict[str, str]
     images: int
+    passed_up: bool = False
 
 
 def is_quantized(model: ModelProto) -> bool:
@@ -59,11 +61,17 @@ def is_quantized(model: ModelProto) -> bool:
 
 
 def quantize(
-    model: NormalizedModel, feeds: Sequence[Feeds], target: Target, learned: Learned | None = None
+    model: NormalizedModel,
+    feeds: Sequence[Feeds],
+    target: Target,
+    learned: Learned | None = None,
+    *,
+    thorough: bool = True,
 ) -> Quantized:
     """Quantize a float model as the target says; weights that are zero stay zero.
 
-    learned: what training with fake quantization found; its grids are taken instead of ranges from `feeds`.
+    learned: what training with fake quantization found; its grids are taken instead of ranges from `feeds`. thorough:
+    whether whatever lessens the error stays float, or only what does for the time that it costs.
 
     Raises:
         DataError: the calibration images are missing, all alike or without work for a head.
@@ -83,11 +91,11 @@ def quantize(
     if learned:
         names = [layer.name for layer in weight_layers(named.proto)]
         kept |= {name: "float in training" for name in names if name.removesuffix(".weight") not in learned.layers}
-    made = _quantized(named, feeds, target, kept, learned)
+    made = _quantized(named, feeds, target, kept, learned, thorough)
     if target.keep_worst:
         worst = sorted(made.errors, key=lambda name: -made.errors[name])[: target.keep_worst]
         kept |= {name: f"error {made.errors[name]:.1%}, of the largest" for name in worst}
-        made = _quantized(named, feeds, target, kept, learned)
+        made = _quantized(named, feeds, target, kept, learned, thorough)
     log.info("quantized %d layers, %d stay float: %s", len(made.errors), len(made.kept), grouped(made.kept) or "none")
     return made
 
@@ -110,16 +118,22 @@ def decoder_weights(model: ModelProto) -> dict[str, str]:
 
 
 def _quantized(
-    model: NormalizedModel, feeds: Sequence[Feeds], target: Target, kept: dict[str, str], learned: Learned | None
+    model: NormalizedModel,
+    feeds: Sequence[Feeds],
+    target: Target,
+    kept: dict[str, str],
+    learned: Learned | None,
+    thorough: bool,
 ) -> Quantized:
+    passed_up = False
     with storage.scratch("quantize") as folder:
         dense, out = folder / "dense.onnx", folder / "int8.onnx"
         save_model(model.proto, dense)
         method = target.calibration.method
         if learned is None and method == "mse":
             usable = screened(dense, feeds)
-            found = calibrated(model, kept, usable, target)
-            kept = found.kept
+            found = calibrated(model, kept, usable, target, thorough=thorough)
+            kept, passed_up = found.kept, found.passed_up
             quantize_dense(dense, usable[:1], out, selection=found.selection)
             images = len(usable)
         else:
@@ -128,7 +142,7 @@ def _quantized(
         quantized = onnx.load(str(out))
     _mend(quantized, {tensor.name: tensor for tensor in model.proto.graph.initializer}, kept)
     errors = layer_errors(model.proto, quantized, feeds[:ANALYZED])
-    return Quantized(normalize(quantized), errors, kept, images)
+    return Quantized(normalize(quantized), errors, kept, images, passed_up)
 
 
 def _mend(quantized: ModelProto, floats: dict[str, onnx.TensorProto], kept: Collection[str]) -> None:

@@ -21,18 +21,52 @@ GOOD_ENOUGH = 0.02
 NEGLIGIBLE = GOOD_ENOUGH / 100
 """The same of a single tensor, below which no other grid is tried."""
 
+LEAST_GAIN, GAIN_PER_WORK = 0.02, 4.0
+"""The share of the error that must go with what leaves int8: so much, and so many times its share of the work.
+
+A layer takes about 3 times as long in floats. A gain below two per cent is within the chance of a search one by one.
+"""
+
+LEAST_ALONE = 0.005
+"""What has less than this share of the error by itself is not tried: of the rest nothing gains."""
+
 PROBED = 3
 """Images that errors are measured on."""
 
 
 @dataclass(frozen=True)
 class Settled:
-    """The plan, the grids of its tensors, and the error of the outputs before and after; None if not comparable."""
+    """The plan, the grids of its tensors, and the error of the outputs before and after; None if not comparable.
+
+    passed_up: whether more in floats would lessen the error, for more time than it was thought to be worth.
+    """
 
     plan: Plan
     grids: dict[str, Grid]
     before: float | None
     after: float | None
+    passed_up: bool = False
+
+
+@dataclass(frozen=True)
+class Prices:
+    """Of each weight in one inference, and how much may be paid.
+
+    macs: multiplications. work: what takes the time of a layer. most_float: share of the multiplications that may leave
+    int8. thorough: whether any gain is worth any work.
+    """
+
+    macs: Mapping[str, int]
+    work: Mapping[str, float]
+    most_float: float
+    thorough: bool = False
+
+    def least_gain(self, weights: Collection[str]) -> float:
+        """Share of the error that must go where the layers of these weights leave int8."""
+        if self.thorough:
+            return 0.0
+        whole = sum(self.work.values())
+        return LEAST_GAIN + GAIN_PER_WORK * sum(self.work.get(name, 0.0) for name in weights) / max(whole, 1.0)
 
 
 def settle(
@@ -40,8 +74,7 @@ def settle(
     plan: Plan,
     candidates: Mapping[str, Sequence[Grid]],
     feeds: Sequence[Feeds],
-    macs: Mapping[str, int],
-    most_float: float,
+    prices: Prices,
 ) -> Settled:
     """Choose the grid of each tensor, and keep in floats what costs most, until the error of the outputs is small.
 
@@ -50,8 +83,7 @@ def settle(
         plan: what stays float in any case.
         candidates: grids that each tensor of the plan may get, the first of them unless another is seen to be better.
         feeds: inputs to measure on.
-        macs: multiplications by each weight in one inference.
-        most_float: share of them that may leave int8.
+        prices: what it costs that a layer leaves int8.
 
     Raises:
         ArtifactError: the model does not run on the feeds.
@@ -68,8 +100,7 @@ def settle(
     if before <= GOOD_ENOUGH:
         return Settled(plan, grids, before, before)
     single_errors = _choose(network, candidates, grids, weights)
-    plan, after = _keep_float(model, plan, network, grids, single_errors, macs, most_float)
-    return Settled(plan, grids, before, after)
+    return _keep_float(model, Settled(plan, grids, before, before), network, single_errors, prices)
 
 
 def _choose(
@@ -102,34 +133,43 @@ def _best(network: RoundedModel, tensor: str, candidates: Sequence[Grid]) -> tup
 
 def _keep_float(
     model: PlannedModel,
-    plan: Plan,
+    start: Settled,
     network: RoundedModel,
-    grids: Mapping[str, Grid],
     single_errors: Mapping[tuple[str, str], float],
-    macs: Mapping[str, int],
-    most_float: float,
-) -> tuple[Plan, float]:
+    prices: Prices,
+) -> Settled:
     """Take out of int8 what costs most, one by one, until the rest is good enough or too much would leave it."""
-    whole = sum(macs.values())
-    room = most_float * whole
+    plan, grids = start.plan, start.grids
+    room = prices.most_float * sum(prices.macs.values())
     parts = model.parts(plan)
     error = _error(network, parts, grids)
+    passed_up = False
     for (kind, name), cost in sorted(single_errors.items(), key=lambda entry: -entry[1]):
         if error <= GOOD_ENOUGH:
+            break
+        if not prices.thorough and cost < LEAST_ALONE * error:
+            passed_up = True
             break
         gone = model.layers_of(parts, name) if kind == "tensor" else {name} & set(parts.rounded)
         if not (name in parts.tensors if kind == "tensor" else gone):
             continue
-        price = sum(macs.get(weight, 0) for weight in gone)
+        price = sum(prices.macs.get(weight, 0) for weight in gone)
         if price > room:
             continue
-        reason = f"the error of int8 there reaches the outputs ({100 * cost:.2g} %)"
+        reason = f"the error of int8 there reaches the outputs ({_percent(cost)} %)"
         trial = without(plan, dict.fromkeys(gone, reason), {name: reason} if kind == "tensor" else {})
         made = model.parts(trial)
         found = _error(network, made, grids)
-        if found < error:
+        if found < error * (1.0 - prices.least_gain(gone)):
             plan, parts, error, room = trial, made, found, room - price
-    return plan, error
+        else:
+            passed_up |= found < error
+    return Settled(plan, grids, start.before, error, passed_up)
+
+
+def _percent(share: float) -> str:
+    """A share in per cent, with two digits that count."""
+    return f"{100 * share:.2g}" if share >= 1e-6 else "0"
 
 
 def _error(network: RoundedModel, parts: Int8Parts, grids: Mapping[str, Grid]) -> float:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lth_deploy.measure.agreement import Agreement
+from lth_deploy.measure.float_twin import FloatTwin
 from lth_deploy.workflow.export.share_search.tries import ShareSearch
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ class OnnxExport:
     input of the gate reached, of which nothing is known. ap, dense_ap: box AP; None where there is no data.
     losses: zeros and error of each layer that was reconstructed. int8_macs: share of the multiplications whose weight
     is int8; None where none is. agreement: what an int8 artifact finds of what the original finds in the calibration
-    images; None where AP is known. search: how the share of zeros was found; None where it was given.
+    images; None where AP is known. search: how the share of zeros was found; None where it was given. twin: how fast an
+    int8 artifact is beside the dense model; None of others, and where that is not known.
     """
 
     artifact: Path
@@ -45,6 +47,7 @@ class OnnxExport:
     int8_macs: float | None = None
     agreement: Agreement | None = None
     search: ShareSearch | None = None
+    twin: FloatTwin | None = None
 
     @property
     def not_packed(self) -> dict[str, int]:
@@ -82,6 +85,7 @@ class OnnxExport:
             int8_macs=written.compiled.results.int8_macs,
             agreement=gated.agreement,
             search=source.search,
+            twin=written.compiled.twin,
         )
 
     @classmethod
@@ -95,6 +99,7 @@ class OnnxExport:
         values["layers"] = tuple(LayerReport(**{**row, "shape": tuple(row["shape"])}) for row in record["layers"])
         values["agreement"] = None if record["agreement"] is None else Agreement(**record["agreement"])
         values["search"] = None if record["search"] is None else ShareSearch.from_record(record["search"])
+        values["twin"] = None if record["twin"] is None else FloatTwin(**record["twin"])
         values["losses"] = {name: LayerLoss(**loss) for name, loss in record["losses"].items()}
         return cls(**values | {"unreached_regions": tuple(record["unreached_regions"])})
 

@@ -83,6 +83,11 @@ class OnnxSource:
         return None if self.choice is None else self.choice.decoder
 
     @property
+    def knows_ap(self) -> bool:
+        """Whether there are annotations."""
+        return self.job.data is not None
+
+    @property
     def classes(self) -> Sequence[Named]:
         """The classes that the original names, or else its decoder."""
         return named_classes(self.imported.original, self.decoder)

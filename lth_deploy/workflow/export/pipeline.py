@@ -6,6 +6,7 @@
 `folder.py` commits what has passed, and nothing else.
 """
 
+import logging
 from pathlib import Path
 
 from lth_deploy import storage
@@ -14,6 +15,8 @@ from lth_deploy.compiler.artifact.metadata_builder import MetadataBuilder, PassR
 from lth_deploy.compiler.model.normalized_model import NormalizedModel
 from lth_deploy.compiler.model.save import save_model
 from lth_deploy.compiler.planning.mac_count import uses
+from lth_deploy.errors import GateError
+from lth_deploy.workflow.export.compare_twins import float_twin
 from lth_deploy.workflow.export.predicted_plan import Chosen
 from lth_deploy.workflow.export.quantization import QuantizedGraph, quantize
 from lth_deploy.workflow.export.source import Accuracy, Compiled, Gated, P, Source, Written
@@ -22,6 +25,8 @@ from lth_deploy.workflow.gates.class_names import hold_written_classes
 from lth_deploy.workflow.gates.quantized_ap import hold_quantized_ap
 from lth_deploy.workflow.gates.regions import hold_regions
 from lth_deploy.workflow.machine_costs import described_costs, prediction_error
+
+log = logging.getLogger(__name__)
 
 
 def export_source(source: Source[P], file: Path) -> Gated[P]:
@@ -33,13 +38,21 @@ def export_source(source: Source[P], file: Path) -> Gated[P]:
         ParityError: the file computes something else than the source, or names other classes.
         GateError: more AP is lost than allowed.
     """
-    return _gated(source, _written(source, _compiled(source), file))
+    compiled = _compiled(source, thorough=not source.knows_ap)
+    try:
+        return _gated(source, _written(source, compiled, file))
+    except GateError as error:
+        if not compiled.passed_up:
+            raise
+        log.info("%s; once more, with all layers in float that lessen the error of int8", str(error).split(";")[0])
+    return _gated(source, _written(source, _compiled(source, thorough=True), file))
 
 
-def _compiled(source: Source[P]) -> Compiled:
+def _compiled(source: Source[P], *, thorough: bool) -> Compiled:
+    """thorough: whether all that lessens the error of int8 stays float, or only what is worth its time."""
     target, feeds = source.target, source.inputs[0][1]
     trimmed = source.without_dead_channels()
-    quantized = _quantized(source, trimmed.model)
+    quantized = _quantized(source, trimmed.model, thorough)
     stored = trimmed.model if quantized is None else quantized.graph
     used = uses(trimmed.model if source.counts_in_float_order else stored, feeds)
     chosen = emit_chosen(stored, target, used, feeds)
@@ -55,7 +68,10 @@ def _compiled(source: Source[P]) -> Compiled:
         quantization=None if quantized is None else quantized.quantization,
         removed_channels=trimmed.removed,
     )
-    return Compiled(chosen.model, stored, results)
+    compare = quantized is not None and target.format == "packed"
+    twin = float_twin(chosen, trimmed.model, stored, target, feeds) if compare else None
+    passed_up = quantized is not None and quantized.passed_up
+    return Compiled(chosen.model, stored, results, twin, passed_up)
 
 
 def _predicted(chosen: Chosen) -> bool:
@@ -63,11 +79,11 @@ def _predicted(chosen: Chosen) -> bool:
     return any(layer.region is not None for layer in chosen.layers)
 
 
-def _quantized(source: Source[P], model: NormalizedModel) -> QuantizedGraph | None:
+def _quantized(source: Source[P], model: NormalizedModel, thorough: bool) -> QuantizedGraph | None:
     if source.target.values != "int8":
         return None
     found = source.calibration()
-    return quantize(model, found.feeds, source.target, found.learned)
+    return quantize(model, found.feeds, source.target, found.learned, thorough=thorough)
 
 
 def _written(source: Source[P], compiled: Compiled, file: Path) -> Written:

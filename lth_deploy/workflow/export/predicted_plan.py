@@ -33,7 +33,7 @@ class Chosen:
     measured: the times that decided; None when none were measured. unpredicted_ms: predicted milliseconds of all that
     is no predicted layer, with the kernel library and without; None without regions, or when no profile was made.
     outside_ms: of the latter those of each operator. unrated: share of the dense time of operators without a rate; None
-    where the table has rates of layers alone.
+    where the table has rates of layers alone. whole: predicted milliseconds of all; None where they are not predicted.
     """
 
     model: ModelProto
@@ -42,6 +42,7 @@ class Chosen:
     unpredicted_ms: tuple[float, float] | None = None
     outside_ms: Mapping[str, float] = field(default_factory=dict)
     unrated: float | None = None
+    whole: Pair | None = None
 
 
 def predicted_faster(
@@ -81,14 +82,9 @@ def _reason(pair: Pair) -> str:
 
 
 def _with_times(chosen: Chosen, found: ModelPrediction) -> Chosen:
-    rest = found.rest
-    log.info(
-        "predicted: %.2f ms with kernels, %.2f ms dense",
-        rest.kernels
-        + sum(pair.kernels for pair in found.regions.values())
-        + _dense_outside(chosen.layers, found.layers),
-        rest.dense + sum(pair.dense for pair in found.regions.values()) + _dense_outside(chosen.layers, found.layers),
-    )
+    rest, layers = found.rest, _dense_outside(chosen.layers, found.layers)
+    whole = sum(found.regions.values(), rest + Pair(layers, layers))
+    log.info("predicted: %.2f ms with kernels, %.2f ms dense", whole.kernels, whole.dense)
     named = sorted(
         ((pair.dense, name) for name, pair in found.outside.items() if pair.dense >= _LEAST_MS), reverse=True
     )
@@ -98,6 +94,7 @@ def _with_times(chosen: Chosen, found: ModelPrediction) -> Chosen:
         unpredicted_ms=(rest.kernels, rest.dense),
         outside_ms={name: ms for ms, name in named[:_MOST_NAMED]},
         unrated=found.unrated,
+        whole=whole,
     )
 
 

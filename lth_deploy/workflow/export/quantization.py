@@ -20,16 +20,27 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class QuantizedGraph:
-    """A quantized graph and what its metadata say of it."""
+    """A quantized graph and what its metadata say of it.
+
+    passed_up: whether more layers in float would lessen the error of the outputs.
+    """
 
     graph: NormalizedModel
     quantization: Quantization
+    passed_up: bool = False
 
 
 def quantize(
-    graph: NormalizedModel, feeds: Sequence[Feeds], target: Target, learned: Learned | None = None
+    graph: NormalizedModel,
+    feeds: Sequence[Feeds],
+    target: Target,
+    learned: Learned | None = None,
+    *,
+    thorough: bool = True,
 ) -> QuantizedGraph:
     """Quantize a graph on the inputs of calibration images, or on the grids that fine-tuning has `learned`.
+
+    thorough: whether whatever lessens the error stays float, or only what does for the time that it costs.
 
     Raises:
         DataError, UsageError, ArtifactError, MissingExtraError: see `lth_deploy.compiler.quantization.quantize_ticket`.
@@ -40,13 +51,12 @@ def quantize(
             "that run the stock runtime judge its saturated sums"
         )
     arrays = [{name: np.asarray(value) for name, value in feed.items()} for feed in feeds]
-    quantized = quantize_ticket.quantize(graph, arrays, target, learned)
+    quantized = quantize_ticket.quantize(graph, arrays, target, learned, thorough=thorough)
     errors = {name[:512]: round(error, 6) for name, error in quantized.errors.items()}
     kept = {name[:512]: reason for name, reason in quantized.kept.items()}
     method = "learned" if learned else target.calibration.method
-    return QuantizedGraph(
-        quantized.model, Quantization(method=method, images=quantized.images, errors=errors, kept_float=kept)
-    )
+    about = Quantization(method=method, images=quantized.images, errors=errors, kept_float=kept)
+    return QuantizedGraph(quantized.model, about, quantized.passed_up)
 
 
 def spread(items: Sequence[Any], count: int) -> list[Any]:

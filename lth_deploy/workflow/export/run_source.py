@@ -67,6 +67,7 @@ class TrialSource:
 
     name = "the run"
     counts_in_float_order = True
+    knows_ap = True
     searched: Searched
     trial: Trial
     target: Target

@@ -15,6 +15,7 @@ from lth_deploy.compiler.model.normalized_model import NormalizedModel
 from lth_deploy.compiler.quantization.learned_ranges import Learned
 from lth_deploy.config.target import Target
 from lth_deploy.measure.agreement import Agreement
+from lth_deploy.measure.float_twin import FloatTwin
 from lth_deploy.workflow.gates.class_names import Named
 from lth_deploy.workflow.gates.regions import RegionCheck
 
@@ -43,11 +44,17 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Compiled:
-    """A model in its target's format, in memory. stored: the normalized model that it was packed from."""
+    """A model in its target's format, in memory.
+
+    stored: the normalized model that it was packed from. twin: how fast an int8 one is; None of others, and where that
+    is not known. passed_up: whether more layers of an int8 one could stay float, for AP.
+    """
 
     model: ModelProto
     stored: NormalizedModel
     results: PassResults
+    twin: FloatTwin | None = None
+    passed_up: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,6 +120,10 @@ class Source(Protocol[P]):
 
         The counts are the same. The order is a part of the artifact's bytes, so each source keeps its own.
         """
+
+    @property
+    def knows_ap(self) -> bool:
+        """Whether `accuracy` will tell."""
 
     @property
     def classes(self) -> Sequence[Named]:

@@ -141,7 +141,7 @@ def time_whole(model: ModelProto, feeds: Feeds, pairs: int) -> PairTimes:
     with storage.scratch("tune") as folder:
         save_model(model, folder / "model.onnx")
         save_model(unpack_model(model), folder / "dense.onnx")
-        return time_pair(folder / "model.onnx", folder / "dense.onnx", feeds, _timing(pairs))
+        return time_pair(folder / "model.onnx", folder / "dense.onnx", feeds, pair_timing(pairs))
 
 
 def time_pair(kernels: Path, dense: Path, feeds: Feeds, timing: Timing) -> PairTimes:
@@ -159,7 +159,7 @@ def time_pair(kernels: Path, dense: Path, feeds: Feeds, timing: Timing) -> PairT
     return PairTimes(of_kernels, of_dense, paired_ratio(blocks["onnxruntime"], blocks["lth_deploy"], samples=1).median)
 
 
-def _timing(pairs: int) -> Timing:
+def pair_timing(pairs: int) -> Timing:
     """One call a block; the box of time is so small that the number of pairs decides."""
     return Timing(seconds=1e-9, block_seconds=1e-9, pause_seconds=0.0, minimum_rounds=pairs)
 

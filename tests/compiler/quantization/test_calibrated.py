@@ -2,6 +2,7 @@
 
 import logging
 import re
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -13,8 +14,11 @@ from lth_deploy.arrays import Array, Feeds
 pytest.importorskip("sympy", reason="the int8 extra is not installed")
 
 from lth_deploy.compiler.importing.imported import normalize
+from lth_deploy.compiler.quantization import sensitive
 from lth_deploy.compiler.quantization.activation_samples import Sample, sampled
+from lth_deploy.compiler.quantization.calibrated import VALUE_WORK, work_of
 from lth_deploy.compiler.quantization.elementwise import Readers, function_of
+from lth_deploy.compiler.quantization.plan import PlannedModel
 from lth_deploy.compiler.quantization.quantize_ticket import quantize
 from lth_deploy.compiler.quantization.ranges import best_range, grid_between, rounded, whole_range
 from lth_deploy.compiler.quantization.rounded_model import RoundedModel
@@ -110,6 +114,32 @@ def test_a_layer_whose_error_reaches_the_outputs_stays_float_and_says_so(caplog:
         return float(np.square(run(other, feed)["y"] - run(model.proto, feed)["y"]).mean())
 
     assert error(made.model.proto) < 0.25 * error(all_int8.model.proto)
+
+
+def test_what_gains_less_than_its_time_is_worth_leaves_int8_only_where_time_does_not_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, target = normalize(network(spread=4000)), Target(values="int8", float_macs=0.5)
+    worth = quantize(model, pictures(), target, thorough=False)
+    assert "depthwise" in worth.kept
+    monkeypatch.setattr(sensitive, "GAIN_PER_WORK", 100.0)
+    dear = quantize(model, pictures(), target, thorough=False)
+    assert (dear.kept, dear.passed_up) == ({}, True)
+    thorough = quantize(model, pictures(), target)
+    assert "depthwise" in thorough.kept
+    assert not thorough.passed_up
+
+
+def test_the_gain_that_is_asked_for_grows_with_the_work_that_becomes_slower() -> None:
+    prices = sensitive.Prices({"a": 10, "b": 10}, {"a": 10.0, "b": 30.0}, 0.5)
+    assert [prices.least_gain(names) for names in ([], ["a"], ["a", "b"])] == pytest.approx([0.02, 1.02, 4.02])
+    assert replace(prices, thorough=True).least_gain(["a", "b"]) == 0.0
+
+
+def test_work_counts_multiplications_and_values() -> None:
+    planned = PlannedModel(normalize(network()))
+    work = work_of(planned, {"depthwise": 8 * 9 * 100, "mix": 16 * 8 * 100})
+    assert work == {"depthwise": 7200 + VALUE_WORK * 100 * (8 + 8), "mix": 12800 + VALUE_WORK * 100 * (8 + 16)}
 
 
 def test_a_sample_has_the_extremes_of_every_image_and_a_share_of_the_rest() -> None:

@@ -5,12 +5,13 @@ import pytest
 
 from lth_deploy.compiler.artifact.check_regions import program_of
 from lth_deploy.kernels.program.text import text
+from tests.compiler.regions.quantized_graphs import QuantizedGraph
 from tests.compiler.regions.region_graphs import Graph, assert_same, noise, regions_of
 
 
-def steps_of(g: Graph, size: tuple[int | str, int | str] = (12, 16)) -> list[str]:
+def steps_of(g: Graph, size: tuple[int | str, int | str] = (12, 16), returned: str = "y") -> list[str]:
     """The instructions of the one region of a graph, which a stock runtime and the oracle compute alike."""
-    packed, built, plan = regions_of(g.model({"x": ("n", 8, *size)}, ["y"]))
+    packed, built, plan = regions_of(g.model({"x": ("n", 8, *size)}, [returned]))
     assert len(plan.regions) == 1
     assert [node.op_type for node in built.graph.node] == ["Region0"]
     assert_same(packed, built, {"x": noise(2, 8, 12, 16)})
@@ -112,6 +113,14 @@ def test_a_focus_stem_begins_a_region(separate: bool, order: str) -> None:
     places = places if order == "rows" else [(row, column) for column, row in places]
     g.conv(focus(g, separate=separate, order=places), "y", (32, 8))
     assert steps_of(g)[1] == f"spacetodepth t0 block=2 order={order}"
+
+
+def test_a_quantized_focus_stem_begins_a_region() -> None:
+    g = QuantizedGraph()
+    places = [(row, column) for column in (0, 1) for row in (0, 1)]
+    y = g.qconv(g.bytes_of(focus(g, separate=True, order=places)), "y", (32, 8))
+    steps = steps_of(g, returned=y)
+    assert [step.partition(" ")[0] for step in steps] == ["load", "spacetodepth", "quantize", "qconv", "dequantize"]
 
 
 def test_the_size_behind_a_focus_stem_is_known() -> None:

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -22,7 +23,9 @@ from lth_deploy.compiler.artifact.weight_layers import weight_layers
 from lth_deploy.compiler.importing.unpacked import unpack_model
 from lth_deploy.config.target import CalibrationSpec, Target
 from lth_deploy.errors import DataError, GateError, UsageError
+from lth_deploy.workflow.export import from_onnx, pipeline
 from lth_deploy.workflow.export.from_onnx import OnnxJob, export_onnx
+from lth_deploy.workflow.export.quantization import QuantizedGraph, quantize
 from lth_deploy.workflow.gates.quantized_ap import hold_quantized_ap
 from lth_deploy.workflow.inspect.inspect import inspect_artifact
 from lth_deploy.workflow.inspect.text import facts, table
@@ -125,7 +128,10 @@ def test_the_share_of_multiplications_in_int8_is_in_the_export_its_metadata_and_
     first, second, head = 36 * 30 * (16 * 3 * 9), 18 * 15 * (32 * 16 * 9), 32 * 2
     share = (second + head) / (first + second + head)
     assert made.int8_macs == pytest.approx(share)
-    assert json.loads(made.report.read_text())["int8_macs"] == pytest.approx(share)
+    record = json.loads(made.report.read_text())
+    assert record["int8_macs"] == pytest.approx(share)
+    assert made.twin is not None
+    assert record["twin"] == made.twin.as_record()
     metadata, dense = (read_metadata(load_model(file)) for file in (made.artifact, made.dense))
     assert metadata is not None
     assert dense is not None
@@ -133,6 +139,7 @@ def test_the_share_of_multiplications_in_int8_is_in_the_export_its_metadata_and_
     assert ("int8 MACs", "72.7% of the multiplications by weights") in facts(inspect_artifact(made.artifact))
     floats = export_onnx(source, replace(job, calibrate=None), target=Target(), out=tmp_path / "floats")
     assert floats.int8_macs is None
+    assert floats.twin is None
 
 
 def test_a_pattern_that_matches_nothing_is_refused(source: Path, job: OnnxJob) -> None:
@@ -180,3 +187,47 @@ def test_more_lost_ap_than_allowed_fails_and_names_the_layers() -> None:
     hold_quantized_ap({"bbox": {"AP": 0.5}}, {"bbox": {"AP": 0.6}}, 0.005, quantization)
     with pytest.raises(GateError, match=r"costs 0\.60 bbox AP .* large \(20\.0%\), small \(1\.0%\)"):
         hold_quantized_ap({"bbox": {"AP": 0.5}}, {"bbox": {"AP": 0.494}}, 0.005, quantization)
+
+
+def graded(monkeypatch: pytest.MonkeyPatch, refused: int, passed_up: bool = True) -> list[bool]:
+    """How each quantization was asked for, of an export of which the AP gate refuses the first files."""
+    asked: list[bool] = []
+
+    def quantized(*arguments: Any, thorough: bool) -> QuantizedGraph:
+        asked.append(thorough)
+        return replace(quantize(*arguments, thorough=thorough), passed_up=passed_up and not thorough)
+
+    def hold(*arguments: Any) -> None:
+        if len(asked) <= refused:
+            raise GateError("quantization costs 1.00 bbox AP; nothing was written")
+
+    monkeypatch.setattr(pipeline, "quantize", quantized)
+    monkeypatch.setattr(pipeline, "hold_quantized_ap", hold)
+    monkeypatch.setattr(from_onnx, "run_limited", lambda task, arguments, _: task(**arguments))
+    return asked
+
+
+@pytest.mark.parametrize(("refused", "expected"), [(0, [False]), (1, [False, True])])
+def test_layers_that_are_not_worth_their_time_become_float_where_too_much_ap_is_lost(
+    refused: int, expected: list[bool], source: Path, job: OnnxJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = graded(monkeypatch, refused)
+    assert export_onnx(source, job, target=INT8).artifact.is_file()
+    assert asked == expected
+
+
+def test_nothing_is_tried_again_where_nothing_more_would_leave_int8(
+    source: Path, job: OnnxJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = graded(monkeypatch, 9, passed_up=False)
+    with pytest.raises(GateError, match="costs 1"):
+        export_onnx(source, job, target=INT8)
+    assert asked == [False]
+
+
+def test_without_annotations_all_that_lessens_the_error_stays_float(
+    source: Path, job: OnnxJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = graded(monkeypatch, 0)
+    export_onnx(source, replace(job, data=None), target=INT8)
+    assert asked == [True]

@@ -117,7 +117,7 @@ def _trimmed(part: list[RegionOp], pays: Judge) -> Iterable[list[RegionOp]]:
         made = {name for op in kept for name in op.outputs}
         read = {name for op in kept for name in read_of(op)}
         paid_for = _made_by_paying_layers(kept, pays)
-        read_by_paying = {name for op in kept if op.kind.has_weight and pays(op) for name in op.inputs}
+        read_by_paying = {name for op in kept if op.kind.has_weight and pays(op) for name in read_of(op)}
         inner = []
         for op in kept:
             first, last = not made & read_of(op), not read & set(op.outputs)
