@@ -172,6 +172,19 @@ t5 = dequantize t3
 output t4 rows
 output t5 rows
 """
+VERSION_5 = """\
+lth_region 5
+inputs 1
+weight bitmask f32 8,6,2,2 at 1,2
+t0 = load 0 channels=6
+t1 = zeromaxpool t0 kernel=2,2 stride=1,1 pads=0,0,1,1 dilation=1,1
+t2 = conv t1 w0 - kernel=2,2 stride=1,1 pads=0,0,1,1 dilation=1,1 groups=1 act=none
+t3 = quantize t2 out=u8:0.02:90
+t4 = zeromaxpool t3 kernel=3,2 stride=2,2 pads=2,1,0,1 dilation=1,2
+t5 = dequantize t4
+output t2
+output t5
+"""
 NODES = {
     "every": (EVERY_INSTRUCTION, [(2, 3, 21, 18), (5, 16)]),
     "grouped": (GROUPED, [(1, 6, 13, 17)]),
@@ -184,6 +197,7 @@ NODES = {
     "groups of cells": (GROUPS_OF_CELLS, [(2, 6, 21, 18)]),
     "tokens": (TOKENS, [(2, 9, 11), (2, 9, 11)]),
     "quantized tokens": (QUANTIZED_TOKENS, [(2, 9, 12)]),
+    "version 5": (VERSION_5, [(2, 6, 21, 18)]),
     "residuals": (RESIDUAL_PROGRAMS["one after the other"], [(2, 8, 13, 17)]),
     "residuals in bytes": (RESIDUAL_PROGRAMS["one after the other, in bytes"], [(1, 8, 13, 17)]),
     "shortcuts": (RESIDUAL_PROGRAMS["sums with the activation of one of both"], [(1, 8, 13, 17)]),

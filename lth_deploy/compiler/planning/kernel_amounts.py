@@ -19,7 +19,7 @@ from lth_deploy.kernels.program.ops.conv import Conv, MatMul, QConv, QMatMul
 from lth_deploy.kernels.program.ops.conv_transpose import ConvTranspose, QConvTranspose
 from lth_deploy.kernels.program.ops.global_average_pool import GlobalAveragePool
 from lth_deploy.kernels.program.ops.load import AnyLoad, LoadTokens
-from lth_deploy.kernels.program.ops.max_pool import MaxPool
+from lth_deploy.kernels.program.ops.max_pool import MaxPool, ZeroMaxPool
 from lth_deploy.kernels.program.ops.pad import Pad
 from lth_deploy.kernels.program.ops.quantize import Dequantize, Quantize
 from lth_deploy.kernels.program.ops.resize import Resize
@@ -133,7 +133,7 @@ def _size(
         height, width = height + top + bottom, width + left + right
     elif isinstance(step, GlobalAveragePool):
         height, width = 1, 1
-    elif isinstance(step, Conv | QConv | MaxPool | AveragePool) and not first.rows:
+    elif isinstance(step, Conv | QConv | MaxPool | ZeroMaxPool | AveragePool) and not first.rows:
         height, width = _windowed(height, width, step.window)
     return first.batch, height, width
 
@@ -169,7 +169,7 @@ def _amounts(
     if isinstance(step, ConvTranspose | QConvTranspose):
         return transposed_amounts(weights(step.weight), given[0], made)
     name = f"int8 {step.NAME}" if made.quantized or (given and given[0].quantized) else step.NAME
-    if isinstance(step, MaxPool | AveragePool):
+    if isinstance(step, MaxPool | ZeroMaxPool | AveragePool):
         taps = math.prod(step.window.kernel)
         rim = _rim_taps(step.window, given[0])
         return {name: made.cells, f"{name} taps": made.cells * taps, f"{name} rim": made.cells * rim}

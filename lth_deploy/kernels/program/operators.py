@@ -12,7 +12,7 @@ from lth_deploy.kernels.program.ops.conv_transpose import ConvTranspose, QConvTr
 from lth_deploy.kernels.program.ops.global_average_pool import GlobalAveragePool
 from lth_deploy.kernels.program.ops.layer_norm import LayerNorm
 from lth_deploy.kernels.program.ops.load import Load, LoadTokens
-from lth_deploy.kernels.program.ops.max_pool import MaxPool
+from lth_deploy.kernels.program.ops.max_pool import MaxPool, ZeroMaxPool
 from lth_deploy.kernels.program.ops.multiply import Multiply
 from lth_deploy.kernels.program.ops.pad import Pad
 from lth_deploy.kernels.program.ops.quantize import Dequantize, Quantize
@@ -31,6 +31,7 @@ _OPERATORS: tuple[type[Instruction], ...] = (
         MatMul,
         ConvTranspose,
         MaxPool,
+        ZeroMaxPool,
         AveragePool,
         GlobalAveragePool,
         Resize,

@@ -75,6 +75,19 @@ def test_zeros_around_an_image_are_added_by_the_convolution(model: ModelProto) -
     assert operators(imported_alike(model, FEEDS)) == ["Conv"]
 
 
+def test_each_convolution_that_reads_zeros_adds_them_itself() -> None:
+    nodes = [
+        N("Pad", ["x", "p"], ["a"]),
+        N("Conv", ["a", "w"], ["y"]),
+        N("MaxPool", ["a"], ["m"], kernel_shape=[2, 2]),
+        N("Conv", ["a", "w"], ["z"], pads=[1, 1, 0, 0]),
+    ]
+    model = as_model(nodes, FEEDS, ["y", "m", "z"], 17, p=np.array([0, 0, 0, 0, 0, 0, 1, 1]), w=W)
+    imported = imported_alike(model, FEEDS)
+    assert operators(imported) == ["Pad", "Conv", "MaxPool", "Conv"]
+    assert [node.input[0] for node in imported.normalized.proto.graph.node if node.op_type == "Conv"] == ["x", "x"]
+
+
 @pytest.mark.parametrize("opset", [10, 11, 13, 18, 21])
 def test_pads_of_all_versions(opset: int) -> None:
     if opset < 11:

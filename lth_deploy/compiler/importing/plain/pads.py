@@ -1,4 +1,4 @@
-"""Folding a Pad with zeros into the convolution that reads it."""
+"""Folding a Pad with zeros into the convolutions that read it."""
 
 from onnx import ModelProto, NodeProto, helper
 
@@ -8,28 +8,41 @@ from lth_deploy.compiler.model.attributes import attribute
 
 
 def absorb_pads(model: ModelProto) -> int:
-    """Fold, in place, where the Conv alone reads what is padded; how many."""
+    """Fold, in place, into each Conv that reads what is padded; how many pads. Other readers keep theirs."""
     if not any(standard(node, "Pad") for node in model.graph.node):
         return 0
-    graph, gone = MainGraph(model), set[int]()
+    graph, gone, folded = MainGraph(model), set[int](), 0
     for node in graph.nodes:
-        reader = graph.only_reader(node.output[0]) if standard(node, "Pad") else None
-        if reader is None or not standard(reader, "Conv") or reader.input[0] != node.output[0]:
+        if not standard(node, "Pad"):
             continue
-        weight = graph.tensor(reader.input[1])
-        added = None if weight is None else _zeros_around(graph, node, len(weight.dims) - 2)
-        own = None if weight is None else own_pads(reader, len(weight.dims) - 2)
-        if added is None or own is None:
-            continue
-        kept = [one for one in reader.attribute if one.name not in ("pads", "auto_pad")]
-        del reader.attribute[:]
-        reader.attribute.extend(kept)
-        reader.attribute.append(helper.make_attribute("pads", [a + b for a, b in zip(added, own, strict=True)]))
-        reader.input[0] = node.input[0]
-        gone.add(id(node))
-    if gone:
+        made = node.output[0]
+        readers = graph.readers.get(made, [])
+        taken = [reader for reader in readers if _takes_in(graph, node, reader)]
+        folded += bool(taken)
+        if readers and len(taken) == len(readers) and made not in graph.kept:
+            gone.add(id(node))
+    if folded:
         put_nodes(model, [node for node in graph.nodes if id(node) not in gone])
-    return len(gone)
+    return folded
+
+
+def _takes_in(graph: MainGraph, node: NodeProto, reader: NodeProto) -> bool:
+    """Have a Conv pad what a Pad pads; whether it does."""
+    if not standard(reader, "Conv") or list(reader.input).count(node.output[0]) != 1:
+        return False
+    if reader.input[0] != node.output[0]:
+        return False
+    weight = graph.tensor(reader.input[1])
+    added = None if weight is None else _zeros_around(graph, node, len(weight.dims) - 2)
+    own = None if weight is None else own_pads(reader, len(weight.dims) - 2)
+    if added is None or own is None:
+        return False
+    kept = [one for one in reader.attribute if one.name not in ("pads", "auto_pad")]
+    del reader.attribute[:]
+    reader.attribute.extend(kept)
+    reader.attribute.append(helper.make_attribute("pads", [a + b for a, b in zip(added, own, strict=True)]))
+    reader.input[0] = node.input[0]
+    return True
 
 
 def _zeros_around(graph: MainGraph, node: NodeProto, spatial: int) -> list[int] | None:

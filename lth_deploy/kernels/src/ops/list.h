@@ -10,6 +10,7 @@
   X(MatMul)            \
   X(ConvTranspose)     \
   X(MaxPool)           \
+  X(ZeroMaxPool)       \
   X(AveragePool)       \
   X(GlobalAveragePool) \
   X(Resize)            \

@@ -1,4 +1,5 @@
-// maxpool TENSOR kernel= stride= pads= dilation=
+// maxpool TENSOR kernel= stride= pads= dilation=: padding never wins
+// zeromaxpool TENSOR kernel= stride= pads= dilation=: padding is 0
 #include <numeric>
 #include <vector>
 
@@ -17,6 +18,12 @@ void parse(Operands& operands, Instr& instr) {
   instr.window = operands.window();
 }
 
+// The cell outside of the image: four of them where they are bytes.
+uint32_t padding_of(const Call& call, const Instr& in) {
+  if (in.op == Op::kMaxPool) return in.quantized ? 0 : kMinusInfinity;
+  return in.quantized ? 0x01010101u * static_cast<uint32_t>(call.quantization(in.args[0]).zero_point) : 0;
+}
+
 PlaneWindows windows_of(const Call& call, int i, const Instr& in, const std::vector<int32_t>& channels) {
   PlaneWindows w;
   w.isa = &call.isa;
@@ -27,7 +34,7 @@ PlaneWindows windows_of(const Call& call, int i, const Instr& in, const std::vec
   w.planes = static_cast<int>(channels.size());
   w.n = call.tensor(i).n;
   w.out_h = call.tensor(i).plane.h, w.out_w = call.tensor(i).plane.w;
-  w.fill = in.quantized ? 0 : kMinusInfinity;
+  w.fill = padding_of(call, in);
   return w;
 }
 
@@ -64,8 +71,16 @@ constexpr OpDef max_pool() {
   return op;
 }
 
+constexpr OpDef zero_max_pool() {
+  OpDef op = max_pool();
+  op.name = "zeromaxpool";
+  op.since = 5;
+  return op;
+}
+
 }  // namespace
 
 extern constexpr OpDef kMaxPoolOp = max_pool();
+extern constexpr OpDef kZeroMaxPoolOp = zero_max_pool();
 
 }  // namespace lth
