@@ -4,10 +4,11 @@
 
 Weights are random, with the same share of zeros in every dense convolution (`single` in fp32, `in4` in INT8; depthwise
 layers stay dense), so that times are real and AP is not; pruned layers get the channel statistics of the dense network.
-Every engine gets the file as `export` imports it. Engines: ONNX Runtime in fp32 and INT8, and OpenVINO in fp32, bf16
-where the processor has it, and INT8, with the file's fixed shape. In every round each candidate runs once and the order
-rotates; a ratio is the median over rounds of the other's time over ours in the same round. On a machine that does other
-work, --cpu-time counts the processor time of this process.
+Transformer decoders of DETRs stay float in INT8, as `export` leaves them. Every engine gets the file as `export`
+imports it. Engines: ONNX Runtime in fp32 and INT8, and OpenVINO in fp32, bf16 where the processor has it, and INT8,
+with the file's fixed shape. In every round each candidate runs once and the order rotates; a ratio is the median over
+rounds of the other's time over ours in the same round. On a machine that does other work, --cpu-time counts the
+processor time of this process.
 
 A model is written to the result file as soon as it is measured, and is left out when the command is given again with
 the same file. What `export` refuses has no row, and its reason stands in the result. --table prints a result file as
@@ -35,6 +36,7 @@ from benchmarks.zoo_models import ZOO, zoo_file
 from lth_deploy import inspect, storage
 from lth_deploy.compiler.importing.imported import import_model
 from lth_deploy.compiler.quantization.ort_static import quantize_dense
+from lth_deploy.compiler.quantization.quantize_ticket import decoder_weights
 from lth_deploy.config.target import GatesSpec, Target
 from lth_deploy.errors import LthError
 from lth_deploy.measure.machine import describe_machine
@@ -109,7 +111,8 @@ def measured(name: str, options: argparse.Namespace, folder: Path) -> dict[str, 
     feeds = [feeds_for(dense, size, seed) for seed in range(5)]
     quantized = folder / f"{name}-int8.onnx"
     if not quantized.is_file():
-        quantize_dense(dense, feeds[1:], quantized, reduce_range=not describe_machine().exact_u8s8)
+        exact, floats = describe_machine().exact_u8s8, decoder_weights(onnx.load(str(dense)))
+        quantize_dense(dense, feeds[1:], quantized, reduce_range=not exact, keep_float=floats)
     files: Files = {("dense", None, None): dense, ("int8", None, None): quantized}
     engines = {
         "fp32": opened("onnxruntime fp32", None, None, "onnxruntime", dense, feeds[0], 1),
@@ -149,7 +152,7 @@ def artifact(name: str, values: str, level: float, feeds: list[dict[str, Any]], 
     if values == "int8":
         twin = source.with_name(f"{source.stem}-int8.onnx")
         if not twin.is_file():
-            quantize_dense(source, feeds[1:], twin)
+            quantize_dense(source, feeds[1:], twin, keep_float=decoder_weights(onnx.load(str(source))))
         source = twin
     path = packed(source, folder / source.stem, TARGET)
     found = opened(values, level, structure, "lth_deploy", path, feeds[0], 1)

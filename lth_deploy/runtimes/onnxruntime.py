@@ -16,6 +16,8 @@ _LARGE_INPUTS = 96 << 20
 """Bytes; a color image of 32 million pixels. Below, giving memory back takes longer than it is worth."""
 
 
+_MERGES_CONVERSIONS = "DoubleQDQPairsRemover"
+
 log = logging.getLogger(__name__)
 
 
@@ -74,7 +76,19 @@ def session(path: str | Path, *, threads: int = 0, library: bool = True) -> Any:
     return _open(Path(path), threads, kernels)
 
 
-def _open(path: Path, threads: int, library: Path | None) -> Any:
+def as_written(path: Path) -> Session:
+    """A session on one thread of the stock runtime that rounds wherever the file does.
+
+    By default it makes one pair of conversions of two that follow each other, with a third scale.
+
+    Raises:
+        ArtifactError: the file is missing or ONNX Runtime refuses it.
+    """
+    opened = _open(path, 1, None, disabled_optimizers=[_MERGES_CONVERSIONS])
+    return OnnxRuntimeSession(opened, path, {"name": "onnxruntime", "threads": "1"})
+
+
+def _open(path: Path, threads: int, library: Path | None, **how: Any) -> Any:
     engine = _module()
     if not path.is_file():
         raise ArtifactError(f"no such model file: {path}; give the path of an .onnx file")
@@ -88,7 +102,7 @@ def _open(path: Path, threads: int, library: Path | None) -> Any:
     try:
         if library is not None:
             options.register_custom_ops_library(str(library))
-        return engine.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return engine.InferenceSession(str(path), options, providers=["CPUExecutionProvider"], **how)
     except Exception as error:
         failure = failure_of(error)
         raise ArtifactError(
