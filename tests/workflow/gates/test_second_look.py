@@ -66,7 +66,7 @@ def test_what_differs_otherwise_is_refused(tmp_path: Path, candidate: ModelProto
 
 
 def test_another_choice_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ParityError, match="best|boxes"):
+    with pytest.raises(ParityError, match=r"best|boxes"):
         hold(tmp_path, choosing(noise=1), choosing(noise=1, largest=0))
 
 
