@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from lth_deploy.workflow.artifact import open_artifact
     from lth_deploy.workflow.benchmark.benchmark import benchmark
     from lth_deploy.workflow.evaluate import evaluate
+    from lth_deploy.workflow.export.detectron2.files import Detectron2Files
+    from lth_deploy.workflow.export.detectron2.from_detectron2 import export_detectron2
     from lth_deploy.workflow.export.from_onnx import export_onnx
     from lth_deploy.workflow.export.from_run import export
     from lth_deploy.workflow.inspect.inspect import inspect_artifact as inspect
@@ -34,10 +36,12 @@ except PackageNotFoundError:
     __version__ = "0"
 
 __all__ = [
+    "Detectron2Files",
     "analyze",
     "benchmark",
     "evaluate",
     "export",
+    "export_detectron2",
     "export_onnx",
     "find_ticket",
     "hold",
@@ -55,10 +59,12 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Detectron2Files": "lth_deploy.workflow.export.detectron2.files",
     "analyze": "lth_deploy.workflow.analyze.analyze",
     "benchmark": "lth_deploy.workflow.benchmark.benchmark",
     "evaluate": "lth_deploy.workflow.evaluate",
     "export": "lth_deploy.workflow.export.from_run",
+    "export_detectron2": "lth_deploy.workflow.export.detectron2.from_detectron2",
     "export_onnx": "lth_deploy.workflow.export.from_onnx",
     "find_ticket": "lth_deploy.workflow.search.find_ticket",
     "hold": "lth_deploy.training.held.hold",

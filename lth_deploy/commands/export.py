@@ -130,6 +130,12 @@ class Outcome:
 def export(
     run: Annotated[Path | None, typer.Argument(help="Run directory of find-ticket.")] = None,
     onnx: Annotated[Path | None, typer.Option("--onnx", help="Any ONNX model instead of a run.")] = None,
+    detectron2: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            "--detectron2", metavar="CONFIG WEIGHTS", help="Configuration (YAML) and checkpoint of detectron2."
+        ),
+    ] = None,
     level: Annotated[str, typer.Option(help="best, a sparsity in per cent, or a trial's name.")] = "best",
     target: TargetOption = None,
     format_: Annotated[str | None, typer.Option("--format", help="packed, dense or coo.")] = None,
@@ -168,7 +174,7 @@ def export(
     shape: ShapeOption = None,
     as_json: Json = False,
 ) -> None:
-    """Compile a ticket, or any ONNX model, into one packed ONNX file."""
+    """Compile a ticket, any ONNX model, or a detector of detectron2 into one packed ONNX file."""
     chosen = TargetOptions(target, format_, values, prefer, tune, no_profile).target()
     destination = Destination(out, sign)
     options = OnnxOptions(
@@ -182,14 +188,14 @@ def export(
         keep_inputs=keep_inputs,
         shape=tuple(shape or ()),
     )
-    if (run is None) == (onnx is None):
-        raise UsageError("export: give a run directory or --onnx FILE, one of the two")
-    if onnx is not None:
-        outcome = _export_onnx(onnx, options.job(calibrate), chosen, destination, as_json)
+    if sum(source is not None for source in (run, onnx, detectron2)) != 1:
+        raise UsageError("export: give a run directory, --onnx FILE or --detectron2 CONFIG WEIGHTS, one of them")
+    if onnx is not None or detectron2 is not None:
+        outcome = _export_model(onnx or detectron2 or Path(), options.job(calibrate), chosen, destination, as_json)
     elif options != OnnxOptions():
         raise UsageError(
             "export RUN: --sparsity, --one-shot, --structure, --images, --data, --decoder, --max-ap-drop, "
-            "--keep-inputs and --shape go with --onnx"
+            "--keep-inputs and --shape go with --onnx and --detectron2"
         )
     else:
         outcome = _export_run(run or Path(), level, chosen, destination, calibrate)
@@ -204,12 +210,20 @@ def export(
         print_json(outcome.plain)
 
 
-def _export_onnx(path: Path, job: "OnnxJob", target: "Target", to: Destination, as_json: bool) -> Outcome:
+def _export_model(
+    model: Path | tuple[Path, Path], job: "OnnxJob", target: "Target", to: Destination, as_json: bool
+) -> Outcome:
+    """Export an ONNX file, or the configuration and the checkpoint of detectron2."""
+    from lth_deploy.workflow.export.detectron2.files import Detectron2Files
+    from lth_deploy.workflow.export.detectron2.from_detectron2 import export_detectron2
     from lth_deploy.workflow.export.from_onnx import export_onnx
     from lth_deploy.workflow.export.onnx_export import loss_rows
     from lth_deploy.workflow.export.share_search.tries import try_rows
 
-    made = export_onnx(path, job, target=target, out=to.out, sign=to.signer())
+    if isinstance(model, Path):
+        made = export_onnx(model, job, target=target, out=to.out, sign=to.signer())
+    else:
+        made = export_detectron2(Detectron2Files(*model), job, target=target, out=to.out, sign=to.signer())
     print(f"parity on {made.checked_on}: largest difference {made.deviation:.2g}", file=sys.stderr)
     if made.search is not None:
         header, *lines = try_rows(made.search.bounds, made.search.tries)

@@ -89,7 +89,7 @@ def _compared(
 ) -> GateResult:
     expected: Found = {}
     got: Found = {}
-    limits = _limits(gates, recipe.detector.score_threshold)
+    limits = parity_limits(gates, recipe.detector.score_threshold)
     with progress(f"{file.name}: comparison with the trained model", total=len(images.images)) as step:
         parity = compare_detections(_pairs(file, reference, images, expected, got, step), limits)
     torch_ap, file_ap = (
@@ -143,7 +143,8 @@ def _raw_outputs(model: "nn.Module", image: "Tensor") -> Iterator[tuple[str, "Te
         yield "roi_heads.box_head", modules["roi_heads.box_head"](regions)
 
 
-def _limits(gates: GatesSpec, floor: float) -> ParityLimits:
+def parity_limits(gates: GatesSpec, floor: float, *, least: int = 1) -> ParityLimits:
+    """The limits of a target's gates. floor: score up to which boxes are noise. least: reference boxes to be found."""
     return ParityLimits(
         score_floor=floor,
         box_iou=gates.iou,
@@ -151,6 +152,7 @@ def _limits(gates: GatesSpec, floor: float) -> ParityLimits:
         score_difference=gates.score_difference,
         keypoint_pixels=gates.keypoint_pixels,
         matched_share=gates.matched,
+        minimum_boxes=least,
     )
 
 

@@ -1,0 +1,62 @@
+"""`export --detectron2`: from a configuration and a checkpoint to a packed file that names COCO's classes."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import lth_deploy
+from lth_deploy.cli import app
+from lth_deploy.config.target import Target
+from lth_deploy.detectors.detectron2.class_names import classes_of, keypoints_of
+from lth_deploy.detectors.detectron2.settings import read_settings
+from lth_deploy.errors import UsageError
+from lth_deploy.workflow.artifact import open_artifact
+from lth_deploy.workflow.export.onnx_job import OnnxJob
+from tests.detectors.detectron2.formula import CASES, RETINANET_BASE, Case, fill, image, write_config
+from tests.detectors.detectron2.test_against_detectron2 import reference
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> tuple[Path, Path]:
+    """The configuration and the checkpoint, as the model zoo has it, of a RetinaNet."""
+    shapes = {name: tuple(shape) for name, shape in reference("retinanet")["shapes"].items()}
+    weights = tmp_path / "model_final.pkl"
+    state = {name: value.numpy() for name, value in fill(shapes).items()}
+    weights.write_bytes(pickle.dumps({"model": state, "__author__": "a trainer"}))
+    return write_config(tmp_path, CASES["retinanet"]), weights
+
+
+def test_the_packed_file_finds_what_detectron2_finds(
+    trained: tuple[Path, Path], tmp_path: Path, in_this_process: None
+) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    Image.fromarray(image()).save(images / "blocks.png")
+    files = lth_deploy.Detectron2Files(*trained)
+    made = lth_deploy.export_detectron2(files, OnnxJob(images=images), target=Target(values="fp32"))
+    assert made.artifact == tmp_path / "model_final-export" / "model.onnx"
+    artifact = open_artifact(made.artifact)
+    found, expected = artifact.predict(image()), reference("retinanet")
+    assert found.labels.tolist() == expected["labels"]
+    assert found.scores == pytest.approx(expected["scores"], abs=2e-4)
+    assert made.checked_on.startswith("1 image")
+
+
+def test_one_source_is_given() -> None:
+    result = CliRunner().invoke(app, ["export", "run", "--detectron2", "config.yaml", "model.pth"])
+    assert isinstance(result.exception, UsageError)
+    assert "one of them" in str(result.exception)
+
+
+def test_names_follow_the_training_data(tmp_path: Path) -> None:
+    coco = "MODEL: {RETINANET: {NUM_CLASSES: 80}}\nDATASETS: {TRAIN: \"('coco_2017_train',)\"}"
+    settings = read_settings(write_config(tmp_path, Case(RETINANET_BASE, coco)))
+    assert classes_of(settings)[0] == (1, "person")
+    assert classes_of(settings)[-1] == (90, "toothbrush")
+    other = read_settings(write_config(tmp_path, CASES["keypoint_rcnn"]))
+    assert list(classes_of(other)) == [(1, "class_1"), (2, "class_2"), (3, "class_3")]
+    assert list(keypoints_of(other)) == [f"point_{number}" for number in range(1, 6)]
+    assert keypoints_of(settings) == []
