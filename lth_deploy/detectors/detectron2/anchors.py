@@ -24,8 +24,8 @@ class StrideAnchors(AnchorGenerator):  # type: ignore[misc]
     ) -> None:
         super().__init__(tuple(tuple(one) for one in sizes), tuple(tuple(one) for one in ratios))
         self.strides = tuple(strides)
-        own: list[Tensor] = self.cell_anchors
-        self.cell_anchors = [anchors + offset * stride for anchors, stride in zip(own, strides, strict=True)]
+        pairs = zip(sizes, ratios, strides, strict=True)
+        self.cell_anchors = [self.generate_anchors(*level[:2]) + offset * level[2] for level in pairs]
 
     def generate_anchors(
         self,
