@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 import lth_deploy
 from lth_deploy.cli import app
 from lth_deploy.config.target import Target
-from lth_deploy.detectors.detectron2.class_names import classes_of, keypoints_of
 from lth_deploy.detectors.detectron2.settings import read_settings
 from lth_deploy.errors import UsageError
 from lth_deploy.workflow.artifact import open_artifact
+from lth_deploy.workflow.export.detectron2.class_names import classes_of, keypoints_of
 from lth_deploy.workflow.export.onnx_job import OnnxJob
 from tests.detectors.detectron2.formula import CASES, RETINANET_BASE, Case, fill, image, write_config
 from tests.detectors.detectron2.test_against_detectron2 import reference

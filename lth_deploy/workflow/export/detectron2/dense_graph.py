@@ -13,7 +13,6 @@ from lth_deploy.compiler.model.save import save_model
 from lth_deploy.config.target import Target
 from lth_deploy.data.images import image_files, read_image
 from lth_deploy.detections import Detections
-from lth_deploy.detectors.detectron2.class_names import classes_of, keypoints_of
 from lth_deploy.detectors.detectron2.convert import convert
 from lth_deploy.detectors.detectron2.settings import Settings
 from lth_deploy.detectors.exportable import ExportableDetector
@@ -23,6 +22,7 @@ from lth_deploy.errors import ParityError
 from lth_deploy.measure.parity import compare_detections
 from lth_deploy.run.directory import versions
 from lth_deploy.workflow.artifact import open_artifact
+from lth_deploy.workflow.export.detectron2.class_names import classes_of, keypoints_of
 from lth_deploy.workflow.export.detectron2.files import Detectron2Files
 from lth_deploy.workflow.export.quantization import spread
 from lth_deploy.workflow.export.run_source import PREPROCESSING
