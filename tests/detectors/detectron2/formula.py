@@ -1,8 +1,10 @@
-"""Small detectors of detectron2 with weights made by a formula, so that neither they nor a checkpoint are stored."""
+"""Small detectors of detectron2 with weights made by a formula, so that no checkpoint is stored."""
 
+import json
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +43,7 @@ INPUT: {MIN_SIZE_TEST: 160, MAX_SIZE_TEST: 224}
 TEST: {DETECTIONS_PER_IMAGE: 40}
 VERSION: 2
 """
+REFERENCES = Path(__file__).parent / "references"
 SHALLOW = "RESNETS: {DEPTH: 18, RES2_OUT_CHANNELS: 64}"
 IMAGE_SIZE = (160, 192)
 
@@ -64,6 +67,11 @@ CASES = {
     "keypoint_rcnn": Case(BASE, f"MODEL: {{KEYPOINT_ON: true, {SHALLOW}, ANCHOR_GENERATOR: {{OFFSET: 0.5}}}}"),
     "retinanet": Case(RETINANET_BASE, f"MODEL: {{{SHALLOW}}}"),
 }
+
+
+def reference(name: str) -> Any:
+    """What detectron2 found of a case; see `make_references.py`."""
+    return json.loads((REFERENCES / f"{name}.json").read_text())
 
 
 def write_config(folder: Path, case: Case) -> Path:

@@ -15,16 +15,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from tests.detectors.detectron2.formula import CASES, IMAGE_SIZE, Case, fill, image, write_config
+from tests.detectors.detectron2.formula import CASES, IMAGE_SIZE, REFERENCES, Case, fill, image, write_config
 
-FOLDER = Path(__file__).parent / "references"
 TILES = 4
 
 
 def main() -> None:
     for name, case in CASES.items():
         with tempfile.TemporaryDirectory() as folder:
-            (FOLDER / f"{name}.json").write_text(json.dumps(reference(case, Path(folder))) + "\n")
+            (REFERENCES / f"{name}.json").write_text(json.dumps(reference(case, Path(folder))) + "\n")
 
 
 def reference(case: Case, folder: Path) -> dict[str, Any]:

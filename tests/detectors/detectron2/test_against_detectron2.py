@@ -1,8 +1,6 @@
 """The converted detectors find what detectron2 itself found, from the same weights."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -10,14 +8,8 @@ import torch
 
 from lth_deploy.detectors.detectron2.convert import convert
 from lth_deploy.detectors.inference import to_input
-from tests.detectors.detectron2.formula import CASES, fill, image, write_config
+from tests.detectors.detectron2.formula import CASES, fill, image, reference, write_config
 from tests.detectors.detectron2.make_references import tiles
-
-REFERENCES = Path(__file__).parent / "references"
-
-
-def reference(name: str) -> Any:
-    return json.loads((REFERENCES / f"{name}.json").read_text())
 
 
 def write_checkpoint(folder: Path, shapes: dict[str, list[int]]) -> Path:

@@ -12,8 +12,7 @@ import torch
 from lth_deploy.detectors.detectron2.checkpoint import read_checkpoint
 from lth_deploy.detectors.detectron2.convert import convert
 from lth_deploy.errors import DataError
-from tests.detectors.detectron2.formula import CASES, fill, write_config
-from tests.detectors.detectron2.test_against_detectron2 import reference
+from tests.detectors.detectron2.formula import CASES, fill, reference, write_config
 
 SHAPES = {name: tuple(shape) for name, shape in reference("retinanet")["shapes"].items()}
 

@@ -15,8 +15,7 @@ from lth_deploy.errors import UsageError
 from lth_deploy.workflow.artifact import open_artifact
 from lth_deploy.workflow.export.detectron2.class_names import classes_of, keypoints_of
 from lth_deploy.workflow.export.onnx_job import OnnxJob
-from tests.detectors.detectron2.formula import CASES, RETINANET_BASE, Case, fill, image, write_config
-from tests.detectors.detectron2.test_against_detectron2 import reference
+from tests.detectors.detectron2.formula import CASES, RETINANET_BASE, Case, fill, image, reference, write_config
 
 
 @pytest.fixture
