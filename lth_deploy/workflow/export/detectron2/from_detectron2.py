@@ -1,9 +1,9 @@
 """The verb `export --detectron2`: a trained detector of detectron2, without detectron2, into one packed ONNX file."""
 
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from lth_deploy import storage
 from lth_deploy.config.target import Target
 from lth_deploy.workflow.export.detectron2.files import Detectron2Files
 from lth_deploy.workflow.export.folder import Signer
@@ -36,8 +36,8 @@ def export_detectron2(
     job, target = job or OnnxJob(), target or Target()
     job.check_target(target)
     out = out if out is not None else files.weights.parent / f"{files.weights.stem}-export"
-    with tempfile.TemporaryDirectory(prefix="lth-detectron2-") as scratch:
-        path = Path(scratch) / f"{files.weights.stem}.onnx"
+    with storage.scratch("detectron2") as folder:
+        path = folder / f"{files.weights.stem}.onnx"
         write_dense(files, job.images or job.calibrate, target, path)
         # The graph resizes, normalizes and suppresses by itself.
         return export_onnx(path, replace(job, decoder="lth"), target=target, out=out, sign=sign)
