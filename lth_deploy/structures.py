@@ -61,6 +61,8 @@ BLOCKS: dict[str, Block] = {
     "out2": Block(2, 1),
     "in4": Block(1, 4),
     "2x4": Block(2, 4),
+    "16x4": Block(16, 4),
+    "32x4": Block(32, 4),
 }
 
 GROUPS: dict[str, Groups] = {

@@ -22,7 +22,7 @@ TIERS = tuple(
     for line in (
         "errors",
         "arrays element_types registry disk structures engine_messages",
-        "storage detections processes progress run_clock",
+        "storage detections processes progress run_clock layer_floor",
         "config documents",
         "mask formats reconstruction",
         "run",

@@ -21,7 +21,7 @@ WITH_A_NEW_BLOCK = """
     assert line in source
     module = ModuleType("lth_deploy.structures")
     sys.modules[module.__name__] = module
-    exec(source.replace(line, line + '    "16x4": Block(16, 4),'), module.__dict__)
+    exec(source.replace(line, line + '    "8x4": Block(8, 4),'), module.__dict__)
 
     import numpy as np
     from lth_deploy.config.search_spec import PruningSpec
@@ -30,17 +30,17 @@ WITH_A_NEW_BLOCK = """
     from lth_deploy.kernels.program.weights import STORED_BLOCKS
     from lth_deploy.reconstruction.mask_selection import select_kept
 
-    assert PruningSpec(structure="16x4", permute="similarity").structure == "16x4"
-    block = module.RECONSTRUCTED["16x4"]
+    assert PruningSpec(structure="8x4", permute="similarity").structure == "8x4"
+    block = module.RECONSTRUCTED["8x4"]
     costs = np.random.default_rng(0).random((1, 64, 64))
     kept = select_kept(costs, np.ones(costs.shape, np.bool_), 2048, 1, block)[0]
     assert kept.sum() == 2048
-    assert set(kept.reshape(4, 16, 16, 4).sum(axis=(1, 3)).reshape(-1)) == {0, 64}
+    assert set(kept.reshape(8, 8, 16, 4).sum(axis=(1, 3)).reshape(-1)) == {0, 32}
     weights = np.where(kept, costs[0], 0).astype(np.float32)
     name = choose(weights)
-    assert name.endswith(":16x4"), name
+    assert name.endswith(":8x4"), name
     assert np.array_equal(FORMATS.get(name).decode(FORMATS.get(name).encode(weights), weights.shape), weights)
-    assert STORED_BLOCKS[(16, 4)] == "16x4"
+    assert STORED_BLOCKS[(8, 4)] == "8x4"
 """
 
 

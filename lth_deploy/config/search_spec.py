@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from lth_deploy.config.validation import Positive, Section, Share
+from lth_deploy.layer_floor import KEEP_AT_LEAST
 from lth_deploy.structures import BLOCKS, GROUPS, STRUCTURES
 
 if TYPE_CHECKING:
@@ -109,6 +110,10 @@ class PruningSpec(Section):
         description="what a block is worth: root mean square, mean or largest of the scores of its weights; auto is l1 "
         "for criteria that add up as changes of the loss do, l2 for others",
     )
+    keep_at_least: Annotated[float, Field(ge=0, lt=1)] = Field(
+        KEEP_AT_LEAST,
+        description="share of the blocks of each layer that stays, and a block for each 16 outputs; 0 for no floor",
+    )
     permute: Literal["none", "similarity"] = Field(
         "none", description="bring channels that look alike together before blocks of inputs are formed"
     )
@@ -151,6 +156,7 @@ class PruningSpec(Section):
             "ranked": "trained",
             "allocation": "global",
             "block_score": "auto",
+            "keep_at_least": KEEP_AT_LEAST,
             "restart": "weights",
             "budget": "continue",
         }
@@ -171,7 +177,12 @@ class PruningSpec(Section):
             raise ValueError(
                 f"structure '{self.structure}' has {share:.0%} zeros in every group: levels must be [{share}]"
             )
-        defaults = {"allocation": "global", "share_of": "prunable", "block_score": "auto"}
+        defaults: dict[str, Any] = {
+            "allocation": "global",
+            "share_of": "prunable",
+            "block_score": "auto",
+            "keep_at_least": KEEP_AT_LEAST,
+        }
         if self.schedule != "post_training":
             defaults["schedule"] = "levels"
         if any(getattr(self, key) != value for key, value in defaults.items()):
@@ -189,6 +200,8 @@ class PruningSpec(Section):
             raise ValueError("schedule 'post_training' solves for single weights; structure 'filter' has to be trained")
         if self.allocation == "erk":
             raise ValueError("allocation 'erk' gives layers densities of single weights; leave it out for 'filter'")
+        if self.keep_at_least != KEEP_AT_LEAST:
+            raise ValueError("structure 'filter' keeps one filter of each layer; leave keep_at_least out")
         return self
 
     @model_validator(mode="after")

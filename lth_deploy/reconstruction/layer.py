@@ -4,7 +4,7 @@ from functools import cached_property
 
 import numpy as np
 
-from lth_deploy.reconstruction.mask_selection import select_kept
+from lth_deploy.reconstruction.mask_selection import most_zeros, select_kept
 from lth_deploy.reconstruction.moments import Matrix, Moments
 from lth_deploy.reconstruction.obs import (
     DAMPING,
@@ -34,6 +34,10 @@ class LayerProblem:
     def size(self) -> int:
         """Weights that may fall, the bias not among them."""
         return int(self._alive.size)
+
+    def most_zeros(self, block: Block) -> int:
+        """Zeros that `prune` surely reaches: of each group of outputs a block stays."""
+        return most_zeros(self._alive, self._taps, block)
 
     def prune(self, zeros: int, structure: Block | Groups) -> Matrix:
         """Rows with at least `zeros` weights out, and the rest solved for; what was zero stays so."""

@@ -48,4 +48,12 @@ def zeros_of(
             f"sparsity {sparsity}: reconstruction leaves each layer {1 - SHARES[-1]:.0%} of its weights; ask for at "
             f"most {SHARES[-1]}"
         )
-    return spread_zeros(sizes, curves, (0.0, *SHARES), zeros)
+    limits = {name: problem.most_zeros(structure) for name, problem in problems.items()}
+    found = spread_zeros(sizes, curves, (0.0, *SHARES), zeros, limits)
+    reached = sum(found.values())
+    if reached < zeros:
+        raise UsageError(
+            f"sparsity {sparsity}: with blocks of {structure.dims}, of which one stays for each group of outputs, the "
+            f"layers can lose {reached / sum(sizes.values()):.4g} of their weights; ask for less"
+        )
+    return found

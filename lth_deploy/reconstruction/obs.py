@@ -6,11 +6,13 @@ A_:p A_p: / A_pp. That is d^3 a row. Wider rows, and blocks, fall in rounds: in 
 layer by the A of whole rows, and what is left is solved for anew, all rows at once.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from lth_deploy.layer_floor import GROUP_OUTPUTS
 from lth_deploy.reconstruction.mask_selection import Mask, select_kept
 from lth_deploy.reconstruction.moments import Matrix, Moments
 from lth_deploy.structures import Block, Groups
@@ -109,15 +111,30 @@ def falls_of(problem: Problem, alive: Mask) -> Falls:
 
 
 def one_by_one(falls: Falls, alive: Mask, zeros: int) -> Mask:
-    """The mask with `zeros` weights out: rows share them by the cost of the next weight, of equal ones the first."""
+    """The mask with `zeros` weights out: rows share them by the cost of the next weight, of equal ones the first.
+
+    Of each group of outputs the weight that costs most stays; see `layer_floor`.
+    """
     owner = np.repeat(np.arange(len(falls.costs)), [len(costs) for costs in falls.costs])
     falling = max(zeros - (alive.size - int(np.count_nonzero(alive))), 0)
-    cheapest = np.argsort(np.concatenate(falls.costs), kind="stable")[:falling]
+    costs = np.concatenate(falls.costs)
+    costs[_last_of_groups(falls.costs)] = np.inf
+    cheapest = np.argsort(costs, kind="stable")[:falling]
     mask = alive.copy()
     flat = mask.reshape(-1, alive.shape[2])
     for row, count in enumerate(np.bincount(owner[cheapest], minlength=len(flat))):
         flat[row, falls.orders[row][:count]] = False
     return mask
+
+
+def _last_of_groups(costs: Sequence[Matrix]) -> list[int]:
+    """Of each group of outputs the place of the weight that costs most, counted over all rows; it is a row's last."""
+    ends, places = np.cumsum([len(row) for row in costs]), []
+    for first in range(0, len(costs), GROUP_OUTPUTS):
+        last = [row for row in range(first, min(first + GROUP_OUTPUTS, len(costs))) if len(costs[row])]
+        if last:
+            places.append(int(ends[max(last, key=lambda row: float(costs[row][-1]))]) - 1)
+    return places
 
 
 def fall_apart(inverse: Matrix, weights: Matrix, alive: Mask) -> tuple[npt.NDArray[np.intp], Matrix]:
@@ -152,7 +169,7 @@ def in_rounds(problem: Problem, alive: Mask, zeros: int, taps: int, structure: B
     rounds = 1 if isinstance(structure, Groups) else ROUNDS
     for number in range(1, rounds + 1):
         goal = zeros if number == rounds else before + round((zeros - before) * (1 - (1 - number / rounds) ** 2))
-        mask = select_kept(np.square(weights[..., : problem.free]) / spread, mask, goal, taps, structure)
+        mask = select_kept(np.square(weights[..., : problem.free]) / spread, mask, goal, taps, structure, floor=True)
         weights = problem.approach(weights, mask, STEPS if number < rounds else LAST_STEPS)
     return mask, weights
 

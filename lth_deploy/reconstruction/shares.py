@@ -14,9 +14,13 @@ _GRID = 100
 
 
 def spread_zeros(
-    sizes: Mapping[str, int], curves: Mapping[str, Curve], shares: Sequence[float], zeros: int
+    sizes: Mapping[str, int],
+    curves: Mapping[str, Curve],
+    shares: Sequence[float],
+    zeros: int,
+    limits: Mapping[str, int] | None = None,
 ) -> dict[str, int]:
-    """Zeros of each layer, together `zeros`, so that the sum of the layers' errors is least.
+    """Zeros of each layer, together `zeros` or what the limits allow, so that the sum of the layers' errors is least.
 
     On the lower convex hull of each curve the cheapest step comes first, which is the optimum there (Shoham and
     Gersho 1988).
@@ -26,6 +30,7 @@ def spread_zeros(
         curves: what each layer adds to the error of the network at each of `shares`.
         shares: of zeros, rising from 0; the last is the most that a layer may have.
         zeros: how many are spread; at most the last share of all weights.
+        limits: most zeros of each layer, where that is less than the last share.
     """
     grid = np.linspace(0.0, shares[-1], _GRID + 1)
     steps: list[tuple[float, int, str, int]] = []
@@ -37,8 +42,9 @@ def spread_zeros(
     left = zeros
     while left > 0 and steps:
         _, _, name, weights = heapq.heappop(steps)
-        found[name] += min(weights, left)
-        left -= min(weights, left)
+        more = min(weights, left, limits[name] - found[name]) if limits is not None else min(weights, left)
+        found[name] += max(more, 0)
+        left -= max(more, 0)
     return found
 
 

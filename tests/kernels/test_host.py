@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from lth_deploy.errors import ArtifactError
 from lth_deploy.kernels.oracle.reference import run_bounded
 from lth_deploy.kernels.program.text import parse, text
+from lth_deploy.kernels.program.values import Pair
+from lth_deploy.kernels.program.weights import BLOCKS_SINCE, STORED_BLOCKS
 from lth_deploy.measure.machine import describe_machine
 from tests.kernels.host_nodes import NODES, write_nodes
 from tests.kernels.hosts import build_host, run_host
@@ -69,11 +71,12 @@ def test_every_coding_is_decoded(coding: str, values: str, plain: Path, tmp_path
 
 @pytest.mark.parametrize("coding", CODINGS[1:])
 @pytest.mark.parametrize("values", ["f32", "f16", "s8"])
-@pytest.mark.parametrize("block", ["2x1", "1x4", "2x4"])
-def test_every_coding_of_blocks_is_decoded(coding: str, values: str, block: str, plain: Path, tmp_path: Path) -> None:
-    quantized = values == "s8"
-    source = f"lth_region 1\ninputs 1\nweight {coding}:{block} {values} 12,40,3,3 at 1,2\n"
-    source += "weight dense f32 12 at 3\n" if quantized else ""
+@pytest.mark.parametrize("block", STORED_BLOCKS)
+def test_every_coding_of_blocks_is_decoded(coding: str, values: str, block: Pair, plain: Path, tmp_path: Path) -> None:
+    quantized, outputs = values == "s8", max(12, block[0])
+    source = f"lth_region {BLOCKS_SINCE.get(block, 1)}\ninputs 1\n"
+    source += f"weight {coding}:{STORED_BLOCKS[block]} {values} {outputs},40,3,3 at 1,2\n"
+    source += f"weight dense f32 {outputs} at 3\n" if quantized else ""
     source += "t0 = load 0 channels=40\n"
     source += "t1 = quantize t0 out=u8:0.02:128\n" if quantized else ""
     source += "t2 = qconv t1 w0 w1 - " if quantized else "t1 = conv t0 w0 - "

@@ -11,6 +11,7 @@ from lth_deploy.kernels.program.activations import ACTIVATIONS, IN_REGISTERS
 from lth_deploy.kernels.program.operators import OPERATORS
 from lth_deploy.kernels.program.program import Program
 from lth_deploy.kernels.program.text import parse, text
+from lth_deploy.kernels.program.weights import BLOCKS_SINCE, STORED_BLOCKS
 from tests.cross import PROJECT
 
 PAGE = (PROJECT / "export" / "REGION.md").read_text(encoding="utf-8")
@@ -76,6 +77,13 @@ def test_the_library_and_the_package_have_the_same_activations() -> None:
     assert library == {name: (act.numbers, act.since) for name, act in ACTIVATIONS.items()}
     (registers,) = re.findall(r"define LTH_REGISTER_ACTIVATIONS.*?\n\n", listed, re.DOTALL)
     assert set(re.findall(r'"([a-z]+)', registers)) == IN_REGISTERS | {"none"}
+
+
+def test_the_library_and_the_package_have_the_same_blocks() -> None:
+    listed = (SOURCES / "src" / "program" / "program.h").read_text(encoding="utf-8")
+    entries = re.findall(r'\{"(\d+x\d+)", (\d+), (\d+), (\d+)\}', listed)
+    library = {name: ((int(outputs), int(inputs)), int(since)) for name, outputs, inputs, since in entries}
+    assert library == {dims: (block, BLOCKS_SINCE.get(block, 1)) for block, dims in STORED_BLOCKS.items()}
 
 
 def test_every_operator_and_activation_has_a_program_in_the_tests() -> None:

@@ -88,10 +88,10 @@ def test_a_mac_budget_spends_where_a_weight_costs_most() -> None:
 def test_a_mac_budget_does_not_ask_how_a_layer_is_scaled(structure: str) -> None:
     """Norms undo it; a stem of small weights and many positions was emptied, and the detector with it."""
     layers = network()
-    masks = prune(layers, ones(layers), 0.8, magnitude, "macs", STRUCTURES[structure])
+    masks = prune(layers, ones(layers), 0.8, magnitude, "macs", STRUCTURES[structure], keep_at_least=0.01)
     powers = [2.0 ** (3 * number - 4) for number in range(len(layers))]
     scaled = [replace(layer, weights=layer.weights * np.float32(p)) for layer, p in zip(layers, powers, strict=True)]
-    again = prune(scaled, ones(layers), 0.8, magnitude, "macs", STRUCTURES[structure])
+    again = prune(scaled, ones(layers), 0.8, magnitude, "macs", STRUCTURES[structure], keep_at_least=0.01)
     for name, mask in masks.items():
         assert mask.any(), name
         assert np.array_equal(mask, again[name]), name

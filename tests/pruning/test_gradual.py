@@ -98,7 +98,7 @@ def test_a_gradual_run_that_dies_between_steps_ends_bit_identical(tmp_path: Path
     [
         ({"cubic": {"begin": 0.8, "end": 0.5}}, "begin 0.8 is not before end 0.5"),
         ({"ranked": "initial"}, "schedule 'cubic' ranks weights in training"),
-        ({"structure": "2:4", "levels": [0.5]}, "leave allocation, share_of, block_score, schedule out"),
+        ({"structure": "2:4", "levels": [0.5]}, "leave allocation, share_of, block_score, keep_at_least, schedule out"),
         ({"structure": "2:4", "levels": [0.5], "schedule": "levels", "block_score": "max"}, "leave allocation"),
         ({"structure": "2:4", "levels": [0.8], "schedule": "levels"}, r"levels must be \[0.5\]"),
     ],

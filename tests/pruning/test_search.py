@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ torch = pytest.importorskip("torch", reason="torch comes with the extra 'train'"
 
 from lth_deploy import storage  # noqa: E402
 from lth_deploy.detectors.fold_norm import fold_norm  # noqa: E402
-from lth_deploy.errors import DataError, TrainingError  # noqa: E402
+from lth_deploy.errors import DataError, RecipeError, TrainingError  # noqa: E402
 from lth_deploy.mask import load_masks, sparsity  # noqa: E402
 from lth_deploy.pruning.ranking.allocation import prune  # noqa: E402
 from lth_deploy.pruning.ranking.criteria import magnitude  # noqa: E402
@@ -316,3 +317,24 @@ def _forget(run: RunDirectory, name: str) -> None:
     manifest = run.manifest()
     manifest["files"] = {k: v for k, v in manifest["files"].items() if f"/{name}/" not in k}
     storage.write_json(run.manifest_file, manifest)
+
+
+def test_coarse_blocks_leave_every_layer_some_weights_and_refuse_what_that_forbids(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    coarse = {"structure": "16x4", "levels": [0.5, 0.8]}
+    search = toy_search(tmp_path / "run", toy_recipe(pruning=coarse))
+    with caplog.at_level(logging.INFO):
+        search.execute()
+    for level in (50, 80):
+        masks = load_masks(search.run.trial(f"level_{level}").mask)
+        assert all(mask.any() for mask in masks.values())
+        assert sparsity(masks) >= level / 100
+    assert "pruning.keep_at_least: 1 of 3 layers would have kept" in caplog.text
+    too_many = toy_search(tmp_path / "other", toy_recipe(pruning={**coarse, "levels": [0.5, 0.9]}))
+    with pytest.raises(RecipeError, match=r"a sparsity of 0.9 cannot be reached in blocks of 16x4 .* is 0.83"):
+        too_many.execute()
+    assert not too_many.run.trial("dense").finished
+    bare = toy_search(tmp_path / "bare", toy_recipe(pruning={**coarse, "keep_at_least": 0}))
+    bare.execute()
+    assert not all(mask.any() for mask in load_masks(bare.run.trial("level_80").mask).values())

@@ -7,10 +7,10 @@ import numpy.typing as npt
 import pytest
 
 from lth_deploy.reconstruction.layer import LayerProblem
-from lth_deploy.reconstruction.mask_selection import select_kept
+from lth_deploy.reconstruction.mask_selection import most_zeros, select_kept
 from lth_deploy.reconstruction.moments import Moments
 from lth_deploy.reconstruction.obs import Problem, fall_apart, falls_of, in_rounds, one_by_one, problem_of
-from lth_deploy.structures import RECONSTRUCTED, SINGLE, Groups
+from lth_deploy.structures import RECONSTRUCTED, SINGLE, Block, Groups
 
 Matrix = npt.NDArray[np.float64]
 
@@ -133,6 +133,43 @@ def test_units_fall_together(name: str) -> None:
             assert set(block.sum(axis=(0, 1))) <= {0, block[..., 0].size}
     if not isinstance(structure, Groups):
         assert 60 <= np.count_nonzero(~mask) < 60 + outputs * inputs
+
+
+@pytest.mark.parametrize(
+    ("outputs", "structure"), [(48, "single"), (48, "in4"), (48, "16x4"), (64, "32x4"), (40, "16x4")]
+)
+def test_with_a_floor_every_group_of_outputs_keeps_its_dearest_block(outputs: int, structure: str) -> None:
+    block = RECONSTRUCTED[structure]
+    assert isinstance(block, Block)
+    costs = np.random.default_rng(0).random((1, outputs, 2 * 24))
+    costs[:, :16] *= 1e-3
+    alive = np.ones(costs.shape, np.bool_)
+    zeros = most_zeros(alive, 2, block)
+    assert not select_kept(costs, alive, zeros, 2, block)[0, :16].any()
+    mask = select_kept(costs, alive, zeros, 2, block, floor=True)
+    group = max(16, block.outputs)
+    kept = [mask[0, first : first + group] for first in range(0, outputs, group)]
+    assert all(one.sum() <= block.size for one in kept)
+    assert all(one.any() for one in kept)
+    assert np.count_nonzero(~mask) >= zeros
+    (best,) = select_kept(costs[:, :16], alive[:, :16], 16 * 48 - block.size, 2, block)
+    if structure != "32x4":
+        assert np.array_equal(mask[0, :16], best)
+    few = zeros // 2
+    assert np.array_equal(
+        select_kept(costs[:, 16:], alive[:, 16:], few // 2, 2, block, floor=True),
+        select_kept(costs[:, 16:], alive[:, 16:], few // 2, 2, block),
+    )
+
+
+@pytest.mark.parametrize("width", [24, 304])
+def test_no_group_of_outputs_of_a_layer_is_emptied(width: int) -> None:
+    moments = _moments(3, rows=32, width=width, samples=2 * width)
+    moments.rows[:, :16] *= 1e-4
+    zeros = round(0.7 * 32 * width)
+    found = LayerProblem(moments, 1).prune(zeros, SINGLE)[..., :width]
+    assert np.count_nonzero(found) == 32 * width - zeros
+    assert np.count_nonzero(found[:, :16]) == 1
 
 
 def test_the_curve_rises_from_zero() -> None:

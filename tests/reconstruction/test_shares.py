@@ -28,3 +28,10 @@ def test_it_is_as_good_as_any_other_split() -> None:
         return sum(float(np.interp(split[name], SHARES, curve)) for name, curve in curves.items())
 
     assert error(found["a"]) == pytest.approx(min(error(a) for a in range(10, 91)), abs=1e-9)
+
+
+def test_what_a_layer_may_not_lose_others_do() -> None:
+    curves = {"free": np.array([0.0, 0.0, 0.0]), "dear": np.array([0.0, 1.0, 3.0])}
+    sizes, limits = {"free": 100, "dear": 100}, {"free": 10, "dear": 100}
+    assert spread_zeros(sizes, curves, SHARES, 60, limits) == {"free": 10, "dear": 50}
+    assert spread_zeros(sizes, curves, SHARES, 180, limits) == {"free": 10, "dear": 90}

@@ -1,5 +1,6 @@
 """Pruning an ONNX model that nobody can train any more: by the magnitude of its weights."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -7,11 +8,16 @@ from fnmatch import fnmatchcase
 import numpy as np
 
 from lth_deploy.arrays import Array
-from lth_deploy.compiler.artifact.weight_layers import WeightLayer, weight_layers
+from lth_deploy.compiler.artifact.packed_weight import stored_weights
+from lth_deploy.compiler.artifact.weight_layers import WeightLayer, weight_layers, weight_users
 from lth_deploy.compiler.model.grouped_reasons import grouped
 from lth_deploy.compiler.model.normalized_model import NormalizedModel
+from lth_deploy.compiler.one_shot.channel_rules import weight_by_output
 from lth_deploy.compiler.quantization.dequantized_weights import real_weights
 from lth_deploy.errors import UsageError
+from lth_deploy.layer_floor import GROUP_OUTPUTS, KEEP_AT_LEAST, floor_units, is_below_floor
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -45,8 +51,9 @@ def prune_onnx(
     """Set the smallest weights of all layers together to zero.
 
     Exactly round(sparsity * n) of the n weights are zero afterwards, those that were zero before among them;
-    of equal magnitudes the one in the earlier layer, and there with the lower index, is kept. A weight that
-    several nodes share counts once. Int8 weights count as the numbers that they stand for. `exclude`: patterns of
+    of equal magnitudes the one in the earlier layer, and there with the lower index, is kept. Of each layer its largest
+    weights stay, `KEEP_AT_LEAST` of them or the share that is kept of all, and one of each group of outputs. A weight
+    that several nodes share counts once. Int8 weights count as the numbers that they stand for. `exclude`: patterns of
     weight names to leave alone.
 
     Raises:
@@ -56,7 +63,7 @@ def prune_onnx(
     chosen, left = prunable(model, exclude)
     weights = [layer.stored.weights() for layer in chosen]
     total = sum(tensor.size for tensor in weights)
-    masks = keep_largest([real_weights(model.proto, layer) for layer in chosen], total - round(sparsity * total))
+    masks = _keep_with_floors(model, chosen, total - round(sparsity * total))
     pruned = {
         layer.name: np.where(mask, tensor, tensor.dtype.type(0))
         for layer, tensor, mask in zip(chosen, weights, masks, strict=True)
@@ -64,6 +71,31 @@ def prune_onnx(
     zeros = total - sum(int(np.count_nonzero(w[m])) for w, m in zip(weights, masks, strict=True))
     report = PruneReport(zeros / total, total, zeros, tuple(layer.name for layer in chosen), left)
     return model.with_tensors(pruned), report
+
+
+def _keep_with_floors(model: NormalizedModel, layers: Sequence[WeightLayer], kept: int) -> list[Array]:
+    """Masks of the largest magnitudes; where that takes layers below their floor, of these and the floors."""
+    magnitudes = [np.abs(real_weights(model.proto, layer)) for layer in layers]
+    masks = keep_largest(magnitudes, kept)
+    users = weight_users(model.proto, stored_weights(model.proto))
+    axes = {name: weight_by_output(node) for node, name in users}
+    share = min(KEEP_AT_LEAST, kept / max(sum(one.size for one in magnitudes), 1))
+    below, floors = [], []
+    for layer, scores, mask in zip(layers, magnitudes, masks, strict=True):
+        first, left = (np.moveaxis(one, axes[layer.name], 0) for one in (scores, mask))
+        if is_below_floor(left & (first > 0), first > 0, GROUP_OUTPUTS, share):
+            below.append(layer.name)
+        floors.append(np.moveaxis(floor_units(first, first > 0, GROUP_OUTPUTS, share), 0, axes[layer.name]))
+    if not below:
+        return masks
+    held = f"{len(below)} of {len(layers)} layers ({', '.join(below[:4])}{', ...' * (len(below) > 4)})"
+    if sum(int(np.count_nonzero(floor)) for floor in floors) > kept:
+        log.warning(
+            "%s lose all weights of some outputs: so few are kept that not every group of outputs has one", held
+        )
+        return masks
+    log.info("%s would have lost almost all weights; their largest ones stay, and others are pruned instead", held)
+    return keep_largest([np.where(floor, np.inf, one) for floor, one in zip(floors, magnitudes, strict=True)], kept)
 
 
 def keep_largest(weights: Sequence[Array], kept: int) -> list[Array]:

@@ -22,6 +22,7 @@ from lth_deploy.kernels.program.ops.shuffle import Shuffle
 from lth_deploy.kernels.program.ops.slice import QSlice, Slice
 from lth_deploy.kernels.program.ops.space_to_depth import SpaceToDepth
 from lth_deploy.kernels.program.ops.subtract import Subtract
+from lth_deploy.kernels.program.weights import BLOCKS_SINCE
 
 _OPERATORS: tuple[type[Instruction], ...] = (
     *(
@@ -51,5 +52,7 @@ OPERATORS: dict[str, tuple[type[Instruction], dict[str, bool]]] = {
 }
 """Every operator by its names in a text, with the values of fields that the name says."""
 
-VERSION = max([operator.SINCE for operator in _OPERATORS] + [act.since for act in ACTIVATIONS.values()])
+VERSION = max(
+    *(operator.SINCE for operator in _OPERATORS), *(act.since for act in ACTIVATIONS.values()), *BLOCKS_SINCE.values()
+)
 """The newest version of region programs that is known here."""

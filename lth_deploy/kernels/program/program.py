@@ -33,5 +33,6 @@ class Program:
 
     @property
     def version(self) -> int:
-        """The first version that has all its operators and activations; the first line of its text says it."""
-        return max((step.since for step in self.instructions), default=1)
+        """The first version that has all its operators, activations and blocks; the first line of its text says it."""
+        of_weights = max((weight.since for weight in self.weights), default=1)
+        return max(of_weights, max((step.since for step in self.instructions), default=1))

@@ -15,6 +15,9 @@ ValueType = Literal["f32", "f16", "s8", "s32"]
 CODINGS = ("dense", "bitmask", "steps8", "gaps4", "gaps6", "gaps8", "gaps10", "gaps12", "gaps16")
 STORED_BLOCKS = {(block.outputs, block.inputs): block.dims for block in BLOCKS.values() if block != SINGLE}
 
+BLOCKS_SINCE: dict[Pair, int] = {(16, 4): 5, (32, 4): 5}
+"""The first version of region programs that has these blocks; others are in all versions."""
+
 ONNX_TYPES = {kind.program: kind.onnx for kind in WEIGHT_TYPES if kind.program is not None}
 """The element type of ONNX (TensorProto.DataType) that each type of values is stored as."""
 
@@ -35,6 +38,11 @@ class Weight:
     positions: int | None
     values: int
     block: Pair | None = None
+
+    @property
+    def since(self) -> int:
+        """The first version of the program that has its blocks."""
+        return BLOCKS_SINCE.get(self.block, 1) if self.block is not None else 1
 
     def check(self) -> None:
         """The rules of a declaration that concern it alone.

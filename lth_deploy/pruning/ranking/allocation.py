@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from lth_deploy.errors import RecipeError
 from lth_deploy.mask import Masks
 from lth_deploy.pruning.layer import PrunableLayer
 from lth_deploy.pruning.ranking.block_scores import BlockScore, best_of_groups, block_scores, expand_blocks
@@ -14,6 +15,7 @@ from lth_deploy.pruning.ranking.budget import Allocation, budget_left
 from lth_deploy.pruning.ranking.criteria import Criterion
 from lth_deploy.pruning.ranking.erdos_renyi import erk_zeros
 from lth_deploy.pruning.ranking.filters import prune_filters
+from lth_deploy.pruning.ranking.layer_floors import Choose, Floors, capacity, within_capacities
 from lth_deploy.pruning.ranking.lowest_scores import Candidates, check_finite, lowest
 from lth_deploy.structures import SINGLE, Block, Filters, Groups, Structure
 
@@ -30,16 +32,19 @@ def prune(
     structure: Structure,
     block_score: BlockScore | Literal["auto"] = "auto",
     seed: int = 0,
+    keep_at_least: float = 0.0,
 ) -> Masks:
     """Masks that reach `sparsity`, a subset of `masks`.
 
     `sparsity` is the share of zero weights (global, erk: over all layers together; per_layer: in every layer) or,
     with `macs`, the share of zero MACs. It is reached and overshot by less than one block. With a structure of
     groups, N:M, every group keeps its N, and neither `sparsity` nor `allocation` changes that. For whole filters see
-    `prune_filters`. `seed` is of the criterion.
+    `prune_filters`. `seed` is of the criterion. keep_at_least: share of the blocks of each layer that stay; see
+    `Floors`.
 
     Raises:
-        RecipeError: the masks already hold more zeros than asked for, so that the level cannot be a step on.
+        RecipeError: the masks already hold more zeros than asked for, so that the level cannot be a step on; or the
+            floors of the layers keep more than that.
         TrainingError: a weight or a score is not finite.
     """
     if isinstance(structure, Groups):
@@ -52,14 +57,9 @@ def prune(
     blocks = [
         _candidates(layer, masks[layer.name], criterion, structure, allocation, block_score, seed) for layer in layers
     ]
-    if allocation in ("per_layer", "erk"):
-        zeros = _zeros_by_layer(layers, masks, sparsity, allocation, structure)
-        falls = [lowest([block], count)[0] for block, count in zip(blocks, zeros, strict=True)]
-    else:
-        falls = lowest(
-            blocks,
-            budget_left(layers, masks, sparsity, structure.size, macs=allocation == "macs"),
-        )
+    choose = _choice(layers, masks, sparsity, allocation, structure)
+    floors = Floors.of(layers, structure, keep_at_least, sparsity)
+    falls = floors.choose(blocks, choose) if floors is not None else choose(blocks)
     return {
         layer.name: masks[layer.name] & ~expand_blocks(fall, layer.weights.shape, structure, layer.transposed)
         for layer, fall in zip(layers, falls, strict=True)
@@ -108,6 +108,41 @@ def _loss_scale(layer: PrunableLayer, scores: FloatArray, additive: bool) -> flo
     losses = scores.astype(np.float64) if additive else np.square(scores, dtype=np.float64)
     price = max(float(losses.sum()) * layer.positions, 1e-30)
     return price if additive else math.sqrt(price)
+
+
+def _choice(
+    layers: list[PrunableLayer],
+    masks: Mapping[str, BoolArray],
+    sparsity: float,
+    allocation: Allocation,
+    block: Block,
+) -> Choose:
+    """How the blocks that are pruned are chosen among those that may be."""
+    if allocation in ("per_layer", "erk"):
+        zeros = _zeros_by_layer(layers, masks, sparsity, allocation, block)
+
+        def by_layer(candidates: Sequence[Candidates]) -> list[BoolArray]:
+            capacities = [capacity(one) for one in candidates]
+            _check_capacity(sparsity, sum(zeros), sum(capacities))
+            counts = within_capacities(zeros, capacities)
+            return [lowest([one], count)[0] for one, count in zip(candidates, counts, strict=True)]
+
+        return by_layer
+    budget = budget_left(layers, masks, sparsity, block.size, macs=allocation == "macs")
+
+    def together(candidates: Sequence[Candidates]) -> list[BoolArray]:
+        _check_capacity(sparsity, budget, sum(capacity(one) for one in candidates))
+        return lowest(candidates, budget)
+
+    return together
+
+
+def _check_capacity(sparsity: float, wanted: float, most: float) -> None:
+    if wanted > most * (1 + 1e-9):
+        raise RecipeError(
+            f"a sparsity of {sparsity:.4g} needs {wanted:,.0f} more zeros, and the floors of the layers "
+            f"(pruning.keep_at_least) leave only {most:,.0f} to prune; lower the level, or the floor"
+        )
 
 
 def _zeros_by_layer(

@@ -43,7 +43,7 @@ class Ranking:
             memory: what the training of `model` remembers.
 
         Raises:
-            RecipeError: `before` has more zeros than `target`.
+            RecipeError: `before` has more zeros than `target`, or the floors of the layers keep more.
             TrainingError: a weight or a score is not finite.
         """
         criterion, structure = CRITERIA.get(self.spec.criterion), STRUCTURES[self.spec.structure]
@@ -54,7 +54,15 @@ class Ranking:
             twin = _masked(model, masks)
             layers = self.layers(twin, self._signals(criterion.signal, twin, memory))
             masks = prune(
-                layers, masks, 1 - keep, criterion, self.spec.allocation, structure, self.spec.block_score, self.seed
+                layers,
+                masks,
+                1 - keep,
+                criterion,
+                self.spec.allocation,
+                structure,
+                self.spec.block_score,
+                self.seed,
+                self.spec.keep_at_least,
             )
         return masks
 

@@ -1,5 +1,7 @@
 """Pruning keeps exactly the weights it says, and says which."""
 
+import logging
+
 import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
@@ -33,6 +35,23 @@ def test_every_kept_weight_is_at_least_as_large_as_every_pruned_one() -> None:
     gone = np.concatenate([np.abs(dense[n][pruned[n] == 0]).ravel() for n in names])
     assert kept.min() >= gone.max()
     assert all(np.array_equal(pruned[n][pruned[n] != 0], dense[n][pruned[n] != 0]) for n in names)
+
+
+def test_a_layer_of_small_weights_keeps_its_largest(caplog: pytest.LogCaptureFixture) -> None:
+    model = detector(0.0)
+    for tensor in model.graph.initializer:
+        if tensor.name == "stem.weight":
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(1e-6), tensor.name))
+    dense = np.abs(initializers(model)["stem.weight"])
+    with caplog.at_level(logging.INFO):
+        pruned, report = prune_onnx(normalize(model), 0.8)
+    assert report.zeros == round(0.8 * report.elements)
+    assert "(stem.weight) would have lost almost all weights" in caplog.text
+    kept = initializers(pruned.proto)["stem.weight"] != 0
+    assert kept.sum() == max(int(0.01 * kept.size), -(-len(kept) // 16))
+    for first in range(0, len(kept), 16):
+        best = dense[first : first + 16]
+        assert kept[first : first + 16].reshape(-1)[best.argmax()]
 
 
 def test_biases_are_not_pruned() -> None:

@@ -171,6 +171,19 @@ int latest_activation() {
   return latest;
 }
 
+int since(const WeightDecl& decl) {
+  for (const BlockDef& def : kBlocks) {
+    if (def.rows == decl.block_rows && def.columns == decl.block_columns) return def.since;
+  }
+  return 1;
+}
+
+int latest_blocks() {
+  int latest = 1;
+  for (const BlockDef& def : kBlocks) latest = std::max(latest, def.since);
+  return latest;
+}
+
 void read_coding(Fields& fields, WeightDecl& decl) {
   const std::string_view text = fields.next("a coding");
   const size_t colon = text.find(':');
@@ -193,9 +206,15 @@ void read_coding(Fields& fields, WeightDecl& decl) {
   if (colon == std::string_view::npos) return;
   if (name == "dense") fields.fail("dense weights have no blocks");
   const std::string_view block = text.substr(colon + 1);
-  if (block != "2x1" && block != "1x4" && block != "2x4") fields.fail("blocks are 2x1, 1x4 and 2x4; found " + quoted(block));
-  decl.block_rows = block[0] - '0';
-  decl.block_columns = block[2] - '0';
+  std::string all;
+  for (const BlockDef& def : kBlocks) {
+    all += (all.empty() ? "" : ", ") + std::string(def.name);
+    if (block != def.name) continue;
+    decl.block_rows = def.rows;
+    decl.block_columns = def.columns;
+    return;
+  }
+  fields.fail("blocks are " + all + "; found " + quoted(block));
 }
 
 ValueType read_value_type(Fields& fields) {

@@ -68,4 +68,8 @@ ValueType read_value_type(Fields& fields);
 int since(const Act& act);
 int latest_activation();
 
+// The same for the blocks that its coding counts.
+int since(const WeightDecl& decl);
+int latest_blocks();
+
 }  // namespace lth

@@ -21,6 +21,15 @@ enum class Coding { kDense, kBitmask, kSteps8, kGaps };
 
 enum class ValueType { kFloat, kHalf, kInt8, kInt32 };
 
+// What shares one stored position: outputs by inputs.
+struct BlockDef {
+  const char* name;
+  int rows, columns;
+  int since;  // the first version of the program that has it
+};
+
+constexpr BlockDef kBlocks[] = {{"2x1", 2, 1, 1}, {"1x4", 1, 4, 1}, {"2x4", 2, 4, 1}, {"16x4", 16, 4, 5}, {"32x4", 32, 4, 5}};
+
 // A constant of the region: a weight (2 to 4 dimensions), or a bias or scales of output channels (1 dimension).
 struct WeightDecl {
   Coding coding = Coding::kDense;
@@ -68,7 +77,7 @@ struct Output {
 };
 
 struct Program {
-  int version = 1;  // the lowest that has all operators and activations that are used
+  int version = 1;  // the lowest that has all operators, activations and blocks that are used
   int inputs = 0;  // activations: the first inputs of the node
   std::vector<WeightDecl> weights;
   std::vector<Instr> instrs;
