@@ -30,7 +30,7 @@ from lth_deploy.compiler.artifact.load import load_model
 from lth_deploy.compiler.artifact.weight_layers import weight_layers
 from lth_deploy.compiler.importing.imported import normalize
 from lth_deploy.compiler.planning.mac_count import positions
-from lth_deploy.config.recipe import DetectorSpec
+from lth_deploy.config.detector_spec import DetectorSpec
 from lth_deploy.config.target import Target
 from lth_deploy.detectors import build_detector
 from lth_deploy.detectors.fold_norm import fold_norm

@@ -17,7 +17,7 @@ from benchmarks.text_detector import TextDetector
 from lth_deploy.compiler.importing.imported import normalize
 from lth_deploy.compiler.model.attributes import attribute
 from lth_deploy.compiler.model.capture import capture
-from lth_deploy.config.recipe import DetectorSpec
+from lth_deploy.config.detector_spec import DetectorSpec
 from lth_deploy.detectors import build_detector
 from lth_deploy.detectors.exportable import ExportableDetector
 from lth_deploy.detectors.fold_norm import fold_norm

@@ -26,7 +26,8 @@ import torch
 
 from lth_deploy import storage
 from lth_deploy.config import strict_yaml
-from lth_deploy.config.recipe import DetectorSpec, Recipe, recipe_from
+from lth_deploy.config.detector_spec import DetectorSpec
+from lth_deploy.config.recipe import Recipe, recipe_from
 from lth_deploy.config.training_spec import TrainingSpec
 from lth_deploy.detectors import build_detector
 from lth_deploy.measure.machine import describe_machine

@@ -9,7 +9,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch comes with the extra 'train'")
 pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
 
-from lth_deploy.config.recipe import FAMILIES as NAMED  # noqa: E402
+from lth_deploy.config.detector_spec import FAMILIES as NAMED  # noqa: E402
 
 FAMILIES = (*(name for name in NAMED if name != "classifier"), "faster_rcnn/c4")
 """Names of detectors, with their layout where it is not the default."""
@@ -19,7 +19,7 @@ KEYPOINTS = 4
 
 def tiny_spec(name: str, **changes: Any) -> Any:
     """A recipe's detector section: 16 channels, images of about 64 x 96 pixels."""
-    from lth_deploy.config.recipe import DetectorSpec
+    from lth_deploy.config.detector_spec import DetectorSpec
 
     name, _, layout = name.partition("/")
     settings: dict[str, Any] = {

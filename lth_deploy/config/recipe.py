@@ -5,79 +5,17 @@ A recipe is validated in full before any work starts, and its resolved form is s
 
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from lth_deploy.config import strict_yaml
+from lth_deploy.config.detector_spec import NAMED_WEIGHTS, AnyDetectorSpec
 from lth_deploy.config.result_spec import QuantizationSpec, SelectionSpec
 from lth_deploy.config.search_spec import ControlsSpec, PruningSpec, SourceSpec
 from lth_deploy.config.training_spec import TrainingSpec
 from lth_deploy.config.validation import Positive, Section, Seed, absolute_path, validate
-
-Family = Literal["faster_rcnn", "mask_rcnn", "keypoint_rcnn", "retinanet", "fcos", "ssdlite", "classifier"]
-FAMILIES: tuple[Family, ...] = get_args(Family)
-
-
-class DetectorSpec(Section):
-    """Which network is built."""
-
-    source: Literal["torchvision"] = "torchvision"
-    name: Family
-    backbone: Literal["resnet18", "resnet34", "resnet50", "resnet101", "mobilenet_v3_large"] = "resnet50"
-    layout: Literal["fpn", "c4"] = Field(
-        "fpn", description="of Faster R-CNN: a feature pyramid, or one level of stride 16 and layer4 on each region"
-    )
-    roi_cells: Annotated[int, Field(ge=2, le=64)] = Field(
-        14, description="layout c4: cells along a region's side before layer4, which halves them"
-    )
-    fpn_width: Positive = 256
-    head_width: Positive = 1024
-    head_init: Literal["published", "kaiming"] = Field(
-        "published", description="first weights of RetinaNet's towers: N(0, 0.01) as published, or scaled by fan-in"
-    )
-    anchor_sizes: list[Positive] | None = None
-    aspect_ratios: list[Annotated[float, Field(gt=0)]] | None = None
-    norm: Literal["batch", "frozen", "group"] = "batch"
-    weights: str = Field("none", description="none, backbone, torchvision, or a file")
-    frozen_layers: Annotated[int, Field(ge=0, le=5)] = 0
-    min_size: Positive = 800
-    max_size: Positive = 1333
-    crop_scale: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.08, description="least share of an image that a classifier's random training crop shows"
-    )
-    proposals: Positive = 1000
-    detections: Positive = 100
-    score_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    nms_threshold: Annotated[float, Field(gt=0, le=1)] = 0.5
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "DetectorSpec":
-        if self.min_size > self.max_size:
-            raise ValueError(f"min_size {self.min_size} is larger than max_size {self.max_size}")
-        mobile = self.backbone == "mobilenet_v3_large"
-        if (self.name == "ssdlite") != mobile:
-            raise ValueError(f"detector '{self.name}' cannot stand on backbone '{self.backbone}'")
-        if self.head_init != "published" and self.name != "retinanet":
-            raise ValueError(
-                f"head_init '{self.head_init}' is for retinanet; '{self.name}' has no towers of plain convs"
-            )
-        for fault in self._layout_faults():
-            raise ValueError(fault)
-        return self
-
-    def _layout_faults(self) -> Iterator[str]:
-        """What the layout has no place for; a key counts as given where it is not its default."""
-        foreign = ("fpn_width", "head_width") if self.layout == "c4" else ("roi_cells",)
-        for key in foreign:
-            if getattr(self, key) != type(self).model_fields[key].default:
-                yield f"{key} {getattr(self, key)} means nothing in layout '{self.layout}'; leave it out"
-        if self.layout == "c4" and self.name != "faster_rcnn":
-            yield f"layout 'c4' is for faster_rcnn; '{self.name}' has no such form, so leave the key out"
-        if self.layout == "c4" and self.frozen_layers > 4:
-            yield "frozen_layers 5 would freeze layer4, which is the box head in layout 'c4'; freeze 4 at most"
 
 
 class SplitSpec(Section):
@@ -138,7 +76,7 @@ class Recipe(Section):
 
     version: Literal[1] = 1
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-    detector: DetectorSpec
+    detector: AnyDetectorSpec
     data: DataSpec
     training: TrainingSpec
     pruning: PruningSpec = PruningSpec()
@@ -243,7 +181,7 @@ def _absolute(recipe: Recipe, base: Path, source: Path, check_variables: bool) -
 
     splits = {name: split(name) for name in ("train", "val", "test")}
     detector = recipe.detector
-    if detector.weights not in ("none", "backbone", "torchvision"):
+    if detector.weights not in NAMED_WEIGHTS:
         detector = detector.model_copy(update={"weights": resolve(detector.weights, "detector.weights")})
     ticket = recipe.source
     if ticket is not None:

@@ -55,7 +55,19 @@ Levels = Annotated[
 """Levels one by one, or as a series; distinguished by their form, so that errors are about the form that was used."""
 
 
-Group = Literal["backbone", "fpn", "rpn", "head", "box_head", "mask_head", "keypoint_head", "dense_head", "predictor"]
+Group = Literal[
+    "backbone",
+    "fpn",
+    "rpn",
+    "head",
+    "box_head",
+    "mask_head",
+    "keypoint_head",
+    "dense_head",
+    "encoder",
+    "decoder",
+    "predictor",
+]
 """Parts of a detector; `head` is every head without its final predictors, which are pruned only where named."""
 
 

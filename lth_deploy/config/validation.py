@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
@@ -87,7 +87,7 @@ def _explain(
     name = ".".join(str(part) for part in path) or "the file as a whole"
     text = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "extra_forbidden":
-        text = f"unknown key{did_you_mean(str(path[-1]), _keys_at(model, path[:-1]))}"
+        text = f"unknown key{did_you_mean(str(path[-1]), _keys_at(model, path[:-1], value))}"
     elif fault["type"] == "missing":
         text = "this key is missing and has no default"
     elif not isinstance(fault["input"], dict):
@@ -119,14 +119,25 @@ def _place(path: KeyPath, document: Document, places: dict[KeyPath, str]) -> str
     return f"{document.source}, line {document.line_of(path)}" if document.lines else document.source
 
 
-def _keys_at(model: type[BaseModel], path: KeyPath) -> list[str]:
+def _keys_at(model: type[BaseModel], path: KeyPath, value: Any) -> list[str]:
     for part in path:
         field = model.model_fields.get(str(part))
-        nested = next(_models_in(field.annotation), None) if field else None
-        if nested is None:
+        value = value.get(part) if isinstance(value, dict) else None
+        nested = list(_models_in(field.annotation)) if field else []
+        if not nested:
             return []
-        model = nested
+        model = next((one for one in nested if _is_meant(one, value)), nested[0])
     return list(model.model_fields)
+
+
+def _is_meant(model: type[BaseModel], value: Any) -> bool:
+    """Whether a member of a union takes `value`: whether each key that can have one value only has it."""
+    fixed = {key: get_args(field.annotation) for key, field in model.model_fields.items()}
+    given = value.items() if isinstance(value, dict) else ()
+    annotations = {key: field.annotation for key, field in model.model_fields.items()}
+    return all(
+        one in fixed[key] for key, one in given if get_origin(annotations.get(key)) is Literal and len(fixed[key]) == 1
+    )
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:

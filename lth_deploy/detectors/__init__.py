@@ -4,15 +4,14 @@ from importlib import import_module
 
 from torch import nn
 
-from lth_deploy.config.recipe import FAMILIES, DetectorSpec
+from lth_deploy.config.detector_spec import FAMILIES, AnyDetectorSpec
 from lth_deploy.detectors.entry import DETECTORS
-from lth_deploy.detectors.weights import load_initial_weights
 
 for _name in FAMILIES:
     DETECTORS.add(_name, import_module(f"{__name__}.families.{_name}").DETECTOR)
 
 
-def build_detector(spec: DetectorSpec, classes: int, keypoints: int = 0, *, load_weights: bool = True) -> nn.Module:
+def build_detector(spec: AnyDetectorSpec, classes: int, keypoints: int = 0, *, load_weights: bool = True) -> nn.Module:
     """The detector of a recipe for `classes` categories and `keypoints` points per object.
 
     In training mode it maps (images, targets) to a dict of losses; in evaluation mode images to a list of
@@ -23,10 +22,8 @@ def build_detector(spec: DetectorSpec, classes: int, keypoints: int = 0, *, load
     Raises:
         RecipeError: the recipe asks for what this detector or these weights cannot give.
         DataError: the weights cannot be read or do not fit.
+        MissingExtraError: the packages of the recipe's source are not installed.
     """
-    detector = DETECTORS.get(spec.name)
-    model = detector.build(spec, classes, keypoints)
-    if load_weights:
-        load_initial_weights(model, spec, classes)
-    detector.freeze(model.get_submodule("backbone"), spec.frozen_layers)
-    return model
+    from lth_deploy.detectors.sources import source_of
+
+    return source_of(spec).build(spec, classes, keypoints, load_weights=load_weights)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from lth_deploy.config.recipe import DetectorSpec
+from lth_deploy.config.detector_spec import DetectorSpec
 from lth_deploy.errors import RecipeError
 
 

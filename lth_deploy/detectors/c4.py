@@ -17,7 +17,7 @@ from torchvision.models.detection.rpn import RPNHead
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.poolers import initLevelMapper
 
-from lth_deploy.config.recipe import DetectorSpec
+from lth_deploy.config.detector_spec import DetectorSpec
 from lth_deploy.detectors.norms import norm_layer
 
 LEVEL = "0"

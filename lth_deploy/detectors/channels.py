@@ -104,7 +104,7 @@ class _Trace(TorchFunctionMode):
             self._followed[result] = self._followed[args[0]]  # there was nothing to flatten
         elif func in _SUMS and len(args) == 2 and all(self._follows(one) for one in args):
             self._followed[result] = self._joined(*(self._followed[one] for one in args))
-        elif _holds_tensor(result):
+        elif holds_tensor(result):
             self._fix((*args, *(kwargs or {}).values()))
         return result
 
@@ -156,7 +156,8 @@ class _Trace(TorchFunctionMode):
         return [group for root, group in found.items() if root not in fixed and group.readers]
 
 
-def _holds_tensor(value: Any) -> bool:
+def holds_tensor(value: Any) -> bool:
+    """Whether a value is a tensor, or a list or tuple with one inside."""
     if isinstance(value, list | tuple) and not isinstance(value, torch.Size):
-        return any(map(_holds_tensor, value))
+        return any(map(holds_tensor, value))
     return isinstance(value, Tensor)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
-from lth_deploy.config.recipe import DetectorSpec
+from lth_deploy.config.detector_spec import DetectorSpec
 from lth_deploy.detectors.backbones import resnet_fpn
 from lth_deploy.detectors.transform import Target
 

@@ -1,4 +1,8 @@
-"""The whole detector as one function of one image, the form that is exported."""
+"""The form in which a detector is exported: all of it as one function of one image, if its source has no other."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,3 +45,36 @@ class ExportableDetector(nn.Module):
         if "keypoints" in found:
             outputs.append(keypoints_with_scores(found))
         return tuple(outputs)
+
+
+@dataclass(frozen=True)
+class ExportForm:
+    """What is traced of a detector, and what has to be said of it.
+
+    module: takes one tensor, gives a tuple of them; the detector is its submodule `model`, so that initializers have
+    the names of the detector's parameters. decoder: the family that feeds the graph and reads its outputs.
+    preprocessing, options: as artifacts record them for that decoder. shape: of the input, float32; None where the
+    graph takes an image of any size as it is, uint8 [H, W, 3] RGB. input_name, output_names: of the graph.
+    """
+
+    module: nn.Module
+    decoder: str
+    preprocessing: Mapping[str, Any]
+    options: Mapping[str, str] = field(default_factory=dict)
+    shape: tuple[int, ...] | None = None
+    input_name: str = "image"
+    output_names: tuple[str, ...] = ("boxes", "scores", "labels")
+
+
+WHOLE = {
+    "input": "image, uint8 [height, width, 3], RGB, any size",
+    "resize": "inside the graph",
+    "outputs": "boxes x1 y1 x2 y2 in pixels of the image, scores, labels from 1",
+}
+"""What artifacts say of the preprocessing of a whole detector."""
+
+
+def whole_detector(model: nn.Module) -> ExportForm:
+    """The form of detectors that resize, normalize and suppress inside the graph, for images of every size."""
+    module = ExportableDetector(model)
+    return ExportForm(module, "lth", WHOLE, output_names=module.output_names)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
+from lth_deploy.detectors.layout import layout_of
+
 FOLDABLE = (nn.BatchNorm2d, FrozenBatchNorm2d)
 NORMS = (*FOLDABLE, nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d)
 
@@ -27,25 +29,29 @@ def fold_norm(module: nn.Module) -> FoldedModel:
     """Fold every batch norm, trained or frozen, that directly follows a convolution.
 
     "Follows" means: the next child of the same parent with as many channels, which holds for the residual
-    blocks and conv-norm-activation sequences of torchvision. Weights that are exactly zero stay exactly
-    zero, because each output channel is only scaled. What was trained stays trainable. `module` itself is not
-    touched.
+    blocks and conv-norm-activation sequences of torchvision. A detector with a `Layout` names its norms. Weights
+    that are exactly zero stay exactly zero, because each output channel is only scaled. What was trained stays
+    trainable. `module` itself is not touched.
     """
     folded_module = copy.deepcopy(module).eval()
     folded = []
-    for parent_name, parent in list(folded_module.named_modules()):
-        for conv_name, norm_name in list(_pairs(parent)):
-            conv, norm = parent.get_submodule(conv_name), parent.get_submodule(norm_name)
-            assert isinstance(conv, nn.Conv2d)
-            _fold(conv, norm)
-            setattr(parent, norm_name, nn.Identity())
-            folded.append(f"{parent_name}.{norm_name}".lstrip("."))
+    for conv_name, norm_name in norms_behind(folded_module).items():
+        conv, norm = folded_module.get_submodule(conv_name), folded_module.get_submodule(norm_name)
+        assert isinstance(conv, nn.Conv2d)
+        _fold(conv, norm)
+        parent, _, child = norm_name.rpartition(".")
+        setattr(folded_module.get_submodule(parent), child, nn.Identity())
+        folded.append(norm_name)
     kept = tuple((name, _reason(norm)) for name, norm in folded_module.named_modules() if isinstance(norm, NORMS))
     return FoldedModel(folded_module, tuple(folded), kept)
 
 
 def norms_behind(module: nn.Module) -> dict[str, str]:
     """Name of the batch norm that directly follows a convolution, by the convolution's name; see `fold_norm`."""
+    layout = layout_of(module)
+    if layout is not None:
+        held = dict(module.named_modules())
+        return {conv: norm for conv, norm in layout.norms.items() if isinstance(held.get(norm), FOLDABLE)}
     return {
         f"{name}.{conv}".lstrip("."): f"{name}.{norm}".lstrip(".")
         for name, parent in module.named_modules()

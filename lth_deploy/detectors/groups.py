@@ -6,27 +6,35 @@ from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from lth_deploy.detectors.entry import DETECTORS
+from lth_deploy.detectors.layout import layout_of
 from lth_deploy.errors import RecipeError
 
 PRUNABLE_TYPES = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 
-def _parts() -> Iterator[tuple[str, str]]:
-    """Every part of every detector with the path of its submodule; inner submodules before those around them."""
-    parts = dict.fromkeys(part for name in DETECTORS for part in DETECTORS.get(name).parts)
+def _parts(model: nn.Module) -> Iterator[tuple[str, str]]:
+    """Every part that a detector may have, with the path of its submodule; inner ones before those around them."""
+    layout = layout_of(model)
+    tables = [DETECTORS.get(name).parts for name in DETECTORS] if layout is None else [layout.parts]
+    parts = dict.fromkeys(part for table in tables for part in table)
     yield from sorted(parts, key=lambda part: part[1].count("."), reverse=True)
 
 
-def _predictor_paths(model: nn.Module | None = None) -> list[str]:
-    """The predictors of every detector, or of those that a model may be."""
-    entries = [DETECTORS.get(name) for name in DETECTORS]
-    fitting = [entry for entry in entries if model is None or isinstance(model, entry.only_in)]
+def _predictor_paths(model: nn.Module, *, of_all: bool = False) -> list[str]:
+    """The predictors of the detectors that a model may be, or of all detectors of torchvision's that there are."""
+    layout = layout_of(model)
+    if layout is not None:
+        return list(layout.predictors)
+    fitting = [entry for entry in map(DETECTORS.get, DETECTORS) if of_all or isinstance(model, entry.only_in)]
     return list(dict.fromkeys(path for entry in fitting for path in entry.predictors))
 
 
-def part_of(name: str) -> str:
-    """The part that a parameter or buffer of this name belongs to in a detector that has it; `other` for none."""
-    for part, path in (*(("predictor", predictor) for predictor in _predictor_paths()), *_parts()):
+def part_of(name: str, model: nn.Module) -> str:
+    """The part that a parameter or buffer of this name belongs to in a detector as `model` is; `other` for none."""
+    for part, path in (
+        *(("predictor", predictor) for predictor in _predictor_paths(model, of_all=True)),
+        *_parts(model),
+    ):
         if name.startswith(f"{path}."):
             return part
     return "other"
@@ -48,8 +56,11 @@ def named_parts(names: Sequence[str], present: Collection[str], complaint: str) 
 
 
 def prunable_modules(model: nn.Module) -> dict[str, nn.Module]:
-    """Every Conv2d, ConvTranspose2d and Linear by name, in the order of the model; shared modules once."""
-    return {name: module for name, module in model.named_modules() if isinstance(module, PRUNABLE_TYPES)}
+    """Every Conv2d, ConvTranspose2d and Linear with weights of its own, in the order of the model; shared ones once."""
+    layout = layout_of(model)
+    constants = () if layout is None else layout.constants
+    modules = ((name, module) for name, module in model.named_modules() if isinstance(module, PRUNABLE_TYPES))
+    return {name: module for name, module in modules if name not in constants}
 
 
 def final_predictors(model: nn.Module) -> set[str]:
@@ -78,11 +89,11 @@ def stem(model: nn.Module) -> str:
 def layer_groups(model: nn.Module) -> dict[str, str]:
     """The part each prunable layer belongs to, by layer name.
 
-    Parts: backbone, fpn, rpn, box_head, mask_head, keypoint_head, dense_head, predictor; `other` for a layer
-    of a detector that is built in another way.
+    Parts: backbone, fpn, rpn, box_head, mask_head, keypoint_head, dense_head, predictor, and those that a `Layout`
+    names; `other` for a layer of a detector that is built in another way.
     """
     group: dict[int, str] = {id(module): "predictor" for module in _predictors(model)}
-    for part, path in _parts():
+    for part, path in _parts(model):
         for module in _below(model, path):
             group.setdefault(id(module), part)
     return {name: group.get(id(module), "other") for name, module in prunable_modules(model).items()}
@@ -91,7 +102,8 @@ def layer_groups(model: nn.Module) -> dict[str, str]:
 def _predictors(model: nn.Module) -> Iterator[nn.Module]:
     for path in _predictor_paths(model):
         yield from _below(model, path)
-    for path in dict.fromkeys(path for name in DETECTORS for path in DETECTORS.get(name).prediction_blocks):
+    entries = [] if layout_of(model) is not None else [DETECTORS.get(name) for name in DETECTORS]
+    for path in dict.fromkeys(path for entry in entries for path in entry.prediction_blocks):
         blocks = _find(model, path)
         for block in blocks.children() if blocks is not None else ():
             yield list(block.modules())[-1]

@@ -11,7 +11,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from lth_deploy.config.recipe import DetectorSpec
+from lth_deploy.config.detector_spec import DetectorSpec
 from lth_deploy.detectors.classes import fit_classes
 from lth_deploy.detectors.entry import DETECTORS
 from lth_deploy.detectors.groups import final_predictors
@@ -68,6 +68,15 @@ def load_file(model: nn.Module, path: Path, classes: int) -> None:
         load_backbone(model, state, str(path))
 
 
+def load_file_whole(model: nn.Module, path: Path, classes: int) -> None:
+    """Load a file that holds every tensor of a detector from elsewhere, by the names that it has there.
+
+    Raises:
+        DataError: the file is missing, damaged, holds more than tensors, or does not fit.
+    """
+    load_detector(model, read_state(path), str(path), classes)
+
+
 def read_state(path: Path) -> State:
     """The tensors of a weights file by name.
 
@@ -75,7 +84,10 @@ def read_state(path: Path) -> State:
         DataError: the file is missing, damaged, or holds more than tensors.
     """
     if not path.is_file():
-        raise DataError(f"{path}: no such weights file; give a path, 'none', 'backbone' or 'torchvision'")
+        raise DataError(
+            f"{path}: no such weights file; give a path or 'none', and of torchvision's detectors 'backbone' or "
+            "'torchvision'"
+        )
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file as load_safetensors
@@ -182,7 +194,7 @@ def _refuse(origin: str, what: str, items: list[str]) -> None:
     rest = f" and {len(items) - LISTED} more" if len(items) > LISTED else ""
     raise DataError(
         f"{origin}: {what}: {'; '.join(items[:LISTED])}{rest}; "
-        "make detector.name, backbone and widths those of the weights, or use other weights"
+        "make the detector of the recipe that of the weights, or use other weights"
     )
 
 

@@ -8,7 +8,7 @@ from tests.tiny_detectors import CLASSES, FAMILIES, KEYPOINTS, batch, picture, t
 
 
 def test_every_family_of_the_recipe_is_registered() -> None:
-    from lth_deploy.config.recipe import FAMILIES as NAMED
+    from lth_deploy.config.detector_spec import FAMILIES as NAMED
 
     built = {name.partition("/")[0] for name in FAMILIES}
     assert set(DETECTORS.names()) == set(NAMED) == {*built, "classifier"}

@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch comes with the extra 'train'")
 pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
 
-from lth_deploy.config.recipe import DetectorSpec  # noqa: E402
+from lth_deploy.config.detector_spec import DetectorSpec  # noqa: E402
 from lth_deploy.config.search_spec import PruningSpec  # noqa: E402
 from lth_deploy.detectors import build_detector  # noqa: E402
 from lth_deploy.errors import RecipeError  # noqa: E402

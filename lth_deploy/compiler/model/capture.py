@@ -3,6 +3,8 @@
 import copy
 import io
 import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -18,31 +20,52 @@ OPSET = 18
 WRAPPER = "model."
 
 
-def capture(module: nn.Module, sample: npt.NDArray[np.uint8], opset: int = OPSET) -> onnx.ModelProto:
-    """Trace a detector into one ONNX graph that takes images of every size.
+@dataclass(frozen=True)
+class TracedNames:
+    """Names of the input and outputs of a graph. axes: by name, those whose sizes stay open, and what they count."""
+
+    input: str
+    outputs: tuple[str, ...]
+    axes: Mapping[str, Mapping[int, str]]
+
+
+def capture(
+    module: nn.Module, sample: npt.NDArray[Any], opset: int = OPSET, names: TracedNames | None = None
+) -> onnx.ModelProto:
+    """Trace a detector into one ONNX graph that takes images of every size, or inputs as `names` has them.
 
     module: an `ExportableDetector`, best with normalization folded; it is copied, never changed. sample:
-    an image uint8 [H, W, 3]; tracing runs it, and its content leaves no mark on the graph. Initializers
-    carry the names of the detector's parameters, but for scale and shift of group norm, which the exporter
-    reshapes.
+    an image uint8 [H, W, 3], or with `names` what its input takes; tracing runs it, and its content leaves no mark on
+    the graph. Initializers carry the names of the detector's parameters, but for scale and shift of group norm, which
+    the exporter reshapes.
 
     Raises:
-        UsageError: the sample is not an image.
+        UsageError: the sample is not an image, or the detector does something that cannot be traced.
         onnx.checker.ValidationError: the exporter wrote an invalid graph.
     """
-    if sample.ndim != 3 or sample.shape[2] != 3 or sample.dtype != np.uint8:
+    if names is None and (sample.ndim != 3 or sample.shape[2] != 3 or sample.dtype != np.uint8):
         raise UsageError(
             f"capture: the sample is {sample.dtype} {sample.shape}; give an image, uint8 [height, width, 3]"
         )
     copied = copy.deepcopy(module).cpu().eval().requires_grad_(False)
-    model = onnx.load_model_from_string(_export(copied, torch.from_numpy(sample.copy()), opset))
+    named = _of_images(cast(Any, module).output_names) if names is None else names
+    try:
+        exported = _export(copied, torch.from_numpy(sample.copy()), opset, named)
+    except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UsageError(
+            f"the detector cannot be exported to ONNX: {type(error).__name__}: {first}; every operation between its "
+            "input and its answer must be one that torch.onnx.export can trace",
+            detail=str(error),
+        ) from error
+    model = onnx.load_model_from_string(exported)
     _drop_initializer_inputs(model.graph)
     _rename_initializers(model)
     onnx.checker.check_model(model)
     return model
 
 
-def _export(module: nn.Module, image: torch.Tensor, opset: int) -> bytes:
+def _export(module: nn.Module, value: torch.Tensor, opset: int, names: TracedNames) -> bytes:
     buffer = io.BytesIO()
     # The exporter warns of every shape that Python sees and of its own age; that the graph takes other sizes
     # and computes the same is held by tests and by the parity gate of every export.
@@ -50,25 +73,25 @@ def _export(module: nn.Module, image: torch.Tensor, opset: int) -> bytes:
         warnings.simplefilter("ignore")
         torch.onnx.export(
             module,
-            (image,),
+            (value,),
             cast(Any, buffer),  # a stream is accepted, the annotation names only paths
             # The exporter through torch.export cannot trace non-maximum suppression as of torch 2.15.
             dynamo=False,
             opset_version=opset,
-            input_names=["image"],
-            output_names=list(cast(Any, module).output_names),
-            dynamic_axes=_dynamic_axes(cast(Any, module).output_names),
+            input_names=[names.input],
+            output_names=list(names.outputs),
+            dynamic_axes={name: dict(axes) for name, axes in names.axes.items()},
             # Otherwise parameters of equal values, say zero biases, are merged and lose their names.
             keep_initializers_as_inputs=True,
         )
     return buffer.getvalue()
 
 
-def _dynamic_axes(outputs: tuple[str, ...]) -> dict[str, dict[int, str]]:
-    axes = {name: {0: "objects"} for name in outputs}
+def _of_images(outputs: tuple[str, ...]) -> TracedNames:
+    axes: dict[str, dict[int, str]] = {name: {0: "objects"} for name in outputs}
     if "masks" in axes:
         axes["masks"] |= {1: "height", 2: "width"}
-    return {"image": {0: "height", 1: "width"}, **axes}
+    return TracedNames("image", outputs, {"image": {0: "height", 1: "width"}, **axes})
 
 
 def _drop_initializer_inputs(graph: onnx.GraphProto) -> None:

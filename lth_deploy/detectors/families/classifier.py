@@ -9,7 +9,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.transforms import RandomResizedCrop
 
-from lth_deploy.config.recipe import DetectorSpec
+from lth_deploy.config.detector_spec import DetectorSpec
 from lth_deploy.detectors.entry import Detector
 from lth_deploy.detectors.norms import norm_layer
 from lth_deploy.detectors.transform import IMAGENET_MEAN, IMAGENET_STD, Target

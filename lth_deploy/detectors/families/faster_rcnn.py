@@ -3,7 +3,7 @@
 from torch import nn
 from torchvision.models.detection import FasterRCNN
 
-from lth_deploy.config.recipe import DetectorSpec
+from lth_deploy.config.detector_spec import DetectorSpec
 from lth_deploy.detectors.c4 import c4_parts
 from lth_deploy.detectors.entry import Detector
 from lth_deploy.detectors.two_stage import PARTS, PREDICTORS, finish, pyramid_parts, settings

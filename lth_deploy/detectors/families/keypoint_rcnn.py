@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from torchvision.models.detection import KeypointRCNN
 from torchvision.models.detection.keypoint_rcnn import KeypointRCNNHeads, KeypointRCNNPredictor
 
-from lth_deploy.config.recipe import DetectorSpec
+from lth_deploy.config.detector_spec import DetectorSpec
 from lth_deploy.detectors.entry import Detector
 from lth_deploy.detectors.two_stage import PARTS, PREDICTORS, finish, pool, pyramid_parts, settings
 from lth_deploy.errors import RecipeError

@@ -4,7 +4,7 @@ from torch import nn
 from torchvision.models.detection import MaskRCNN
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 
-from lth_deploy.config.recipe import DetectorSpec
+from lth_deploy.config.detector_spec import DetectorSpec
 from lth_deploy.detectors.entry import Detector
 from lth_deploy.detectors.two_stage import PARTS, PREDICTORS, finish, pool, pyramid_parts, settings
 

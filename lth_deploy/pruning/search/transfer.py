@@ -108,7 +108,7 @@ def _by_part(tensors: dict[str, Tensor], model: nn.Module) -> dict[str, dict[str
     parts: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if not name.endswith("num_batches_tracked"):
-            part = "predictor" if name.rpartition(".")[0] in predictors else part_of(name)
+            part = "predictor" if name.rpartition(".")[0] in predictors else part_of(name, model)
             parts.setdefault(part, {})[name] = tensor
     return parts
 

@@ -40,7 +40,7 @@ def analyze_run(opened: OpenedRun, folder: Path, samples: int, device: "torch.de
     ends = {trial.name: last_parts(read_metrics(trial.metrics)) for trial in opened.trials}
     return RunAnalysis(
         name=opened.name,
-        detector=f"{recipe.detector.name}, {recipe.detector.backbone}",
+        detector=recipe.detector.title,
         recipe_digest=recipe.digest(),
         split=opened.split,
         images=len(dataset.images),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from onnx import ModelProto, numpy_helper
 from torch import nn
@@ -22,25 +23,24 @@ from lth_deploy.config.recipe import Recipe
 from lth_deploy.config.target import Target
 from lth_deploy.data.images import image_files, read_image, read_record
 from lth_deploy.data.records import CocoDataset
-from lth_deploy.detectors.exportable import ExportableDetector
+from lth_deploy.decoders import Decoder, fit_recorded
+from lth_deploy.detectors.exportable import ExportForm
 from lth_deploy.detectors.fold_norm import fold_norm
+from lth_deploy.detectors.sources import source_of
 from lth_deploy.errors import DataError, ParityError
 from lth_deploy.run.directory import RunDirectory, Trial, versions
+from lth_deploy.workflow.decoding import signature_of
 from lth_deploy.workflow.export.dead_channels import without_dead_channels
 from lth_deploy.workflow.export.quantization import spread
 from lth_deploy.workflow.export.source import Accuracy, Calibration, Metrics, Trimmed, Written
 from lth_deploy.workflow.gates.class_names import Named, hold_trained_classes
-from lth_deploy.workflow.gates.detections import GateResult, hold_detections, hold_folding, hold_quantized_detections
+from lth_deploy.workflow.gates.detections import GateResult, hold_detections, hold_quantized_detections
+from lth_deploy.workflow.gates.folding import hold_folding
 from lth_deploy.workflow.search.splits import load_splits
 from lth_deploy.workflow.search.trained_model import learned_grids, trained_model
 
 log = logging.getLogger(__name__)
 
-PREPROCESSING = {
-    "input": "image, uint8 [height, width, 3], RGB, any size",
-    "resize": "inside the graph",
-    "outputs": "boxes x1 y1 x2 y2 in pixels of the image, scores, labels from 1",
-}
 KERNEL_IMAGES = 4
 """Images on which regions are compared value by value, with kernels and without."""
 
@@ -61,8 +61,8 @@ class Searched:
 class TrialSource:
     """A trained detector with folded norms, and its normalized graph.
 
-    module: computes what `model` does. dense: the dense control of the artifact; None for the control itself.
-    calibrate: folder of images for int8; None for those of the training.
+    module: computes what `model` does. form, decoder: how it was traced, and is fed. dense: the dense control of the
+    artifact; None for the control itself. calibrate: folder of images for int8; None for those of the training.
     """
 
     name = "the run"
@@ -72,6 +72,8 @@ class TrialSource:
     trial: Trial
     target: Target
     module: nn.Module
+    form: ExportForm
+    decoder: Decoder
     model: NormalizedModel
     inputs: Sequence[tuple[str, Feeds]]
     dense: Path | None = None
@@ -87,10 +89,11 @@ class TrialSource:
         """What the recipe, the trial and the target say."""
         target, recipe, val = self.target, self.searched.recipe, self.searched.val
         return ArtifactMetadata(
-            decoder="lth",
+            decoder=self.form.decoder,
             classes=[ClassName(id=category.id, name=category.name) for category in val.categories],
             keypoints=list(val.keypoint_names),
-            preprocessing=dict(PREPROCESSING),
+            preprocessing=dict(self.form.preprocessing),
+            decoder_options=dict(self.form.options),
             recipe_digest=recipe.digest(),
             level=self.trial.name,
             sparsity=self.trial.read_result().sparsity_prunable,
@@ -115,7 +118,7 @@ class TrialSource:
         """
         trained_on = [record.path for record in self.searched.train.images]
         files = trained_on if self.calibrate is None else image_files(self.calibrate)
-        feeds = [{"image": read_image(file)} for file in spread(files, self.target.calibration.images)]
+        feeds = [self.decoder.prepare(read_image(file))[0] for file in spread(files, self.target.calibration.images)]
         return Calibration(feeds, learned_grids(self.trial))
 
     def sparsity(self, layers: Sequence[LayerReport]) -> float | None:
@@ -183,15 +186,25 @@ def open_trial(
         log.warning("%s: the norm '%s' stays in the graph and costs time: %s", trial.name, name, reason)
     # The parity gate's reference is folded too, since rounded weights exist nowhere else; so folding has its own gate.
     hold_folding(trained, folded.module, searched.val)
+    form = source_of(searched.recipe.detector).export_form(folded.module)
+    graph = captured(form, searched.val, target.opset)
+    decoder = fit_recorded(
+        form.decoder, signature_of(graph), searched.val.class_names, form.preprocessing, form.options
+    ).decoder
     records = searched.val.images[:KERNEL_IMAGES]
-    inputs = [(record.file_name, {"image": read_record(record)}) for record in records]
-    graph = normalize(captured(folded.module, searched.val, target.opset))
-    return TrialSource(searched, trial, target, folded.module, graph, inputs, dense, calibrate)
+    inputs = [(record.file_name, decoder.prepare(read_record(record))[0]) for record in records]
+    return TrialSource(
+        searched, trial, target, folded.module, form, decoder, normalize(graph), inputs, dense, calibrate
+    )
 
 
-def captured(module: nn.Module, dataset: CocoDataset, opset: int) -> ModelProto:
-    """The graph of a detector, traced on the first image of a data set."""
-    return capture.capture(ExportableDetector(module), read_record(dataset.images[0]), opset)
+def captured(form: ExportForm, dataset: CocoDataset, opset: int) -> ModelProto:
+    """The graph of a detector, traced on the first image of a data set, or on an input of the size that it takes."""
+    if form.shape is None:
+        return capture.capture(form.module, read_record(dataset.images[0]), opset)
+    names = capture.TracedNames(form.input_name, form.output_names, {})
+    # Of gray: on zeros, activations are so alike that a choice among them may end in none.
+    return capture.capture(form.module, np.full(form.shape, 0.5, np.float32), opset, names)
 
 
 def stored_reference(model: nn.Module, graph: ModelProto) -> nn.Module:

@@ -1,6 +1,5 @@
 """The gate of a run's export: the file on disk must find what the trained model finds, and reach its AP."""
 
-import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,14 +17,12 @@ from lth_deploy.workflow.gates.quantized_ap import hold_quantized_ap
 from lth_deploy.workflow.search.recipe_checks import metric_kinds
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from lth_deploy.compiler.artifact.metadata import Quantization
     from lth_deploy.data.records import CocoDataset
 
 Found = dict[int, CompactDetections]
-FOLD_TOLERANCE = 1e-3
-"""Share of the largest value; float32 rounding of a folded ResNet-50 stays a tenth of it."""
 
 
 @dataclass(frozen=True)
@@ -97,50 +94,6 @@ def _compared(
         for found in (expected, got)
     )
     return GateResult(parity, torch_ap, file_ap, len(images.images))
-
-
-def hold_folding(trained: "nn.Module", folded: "nn.Module", dataset: "CocoDataset") -> None:
-    """Hold a network with folded norms against the trained one: feature maps, and what heads make of them.
-
-    These have neither NMS nor top-k, so they are compared element by element. A box head sees the whole image.
-
-    Raises:
-        ParityError: they differ by more than `FOLD_TOLERANCE` of the largest value.
-    """
-    import torch
-
-    from lth_deploy.data.images import read_record
-    from lth_deploy.detectors.inference import to_input
-
-    image = to_input(torch.tensor(read_record(dataset.images[0])))
-    with torch.inference_mode():
-        pairs = zip(_raw_outputs(trained, image), _raw_outputs(folded, image), strict=True)
-        for (name, expected), (_, got) in pairs:
-            deviation = float((expected - got).abs().max() / expected.abs().max().clamp(min=1e-12))
-            if not deviation <= FOLD_TOLERANCE:
-                raise ParityError(
-                    f"folding the norms changes '{name}' by {deviation:.3g} of its largest value; at most "
-                    f"{FOLD_TOLERANCE:.3g} is rounding; nothing was exported"
-                )
-
-
-def _raw_outputs(model: "nn.Module", image: "Tensor") -> Iterator[tuple[str, "Tensor"]]:
-    import torch
-
-    images = model.get_submodule("transform")([image])[0]
-    features = model.get_submodule("backbone")(images.tensors)
-    yield from (("backbone", level) for level in features.values())
-    modules = dict(model.named_modules())
-    for name in ("head", "rpn.head"):
-        if name in modules:
-            made = modules[name](list(features.values()))
-            outputs = made.values() if isinstance(made, dict) else itertools.chain(*made)
-            yield from ((name, output) for output in outputs)
-    if "roi_heads.box_head" in modules:
-        ((height, width),) = images.image_sizes
-        whole = torch.tensor([[0.0, 0.0, width, height]])
-        regions = modules["roi_heads.box_roi_pool"](features, [whole], images.image_sizes)
-        yield "roi_heads.box_head", modules["roi_heads.box_head"](regions)
 
 
 def parity_limits(gates: GatesSpec, floor: float, *, least: int = 1) -> ParityLimits:

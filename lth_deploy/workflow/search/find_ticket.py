@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lth_deploy import storage
-from lth_deploy.config.recipe import DetectorSpec, Recipe
+from lth_deploy.config.detector_spec import AnyDetectorSpec
+from lth_deploy.config.recipe import Recipe
 from lth_deploy.errors import LthError, RecipeError, UsageError
 from lth_deploy.run.directory import RunDirectory, require_no_other_files, versions
 from lth_deploy.run.summary import RunSummary
@@ -145,18 +146,28 @@ def _prepare(
         deadline=deadline,
         quantization_steps=recipe.quantization.total_steps(batches.batches_per_epoch, total),
     )
+    _hold_protocol(search, len(train_set.categories))
     search.check()
     return search
 
 
-def _load_size(detector: DetectorSpec) -> tuple[int, int]:
+def _hold_protocol(search: "Search", classes: int) -> None:
+    """Hold a detector from elsewhere to the protocol, on the first batch of the training."""
+    from lth_deploy.detectors.sources.check import hold_protocol
+
+    detector, seed = search.recipe.detector, search.recipe.training.seed
+    if detector.source != "torchvision":
+        hold_protocol(lambda: search.build(seed, True), detector.name, classes, *search.batches.batch(0))
+
+
+def _load_size(detector: AnyDetectorSpec) -> tuple[int, int]:
     """Longest and shortest side that images are shrunk to when decoded; a classifier needs a margin to crop from."""
     if detector.name != "classifier":
-        return detector.max_size, detector.min_size
+        return detector.load_size
     from lth_deploy.data.images import LARGEST_SIDE
     from lth_deploy.detectors.families.classifier import MARGIN
 
-    return LARGEST_SIDE, round(MARGIN * detector.min_size)
+    return LARGEST_SIDE, round(MARGIN * detector.load_size[1])
 
 
 def score_splits(

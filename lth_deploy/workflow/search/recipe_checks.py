@@ -16,8 +16,8 @@ def check_recipe(recipe: Recipe) -> None:
     """Refuse what would fail only after the dense training, before anything is written.
 
     Raises:
-        RecipeError: a metric that this detector has not, a pattern without a layer, scores that cannot be squared, or
-            a level beyond what may be pruned.
+        RecipeError: a metric that this detector has not, a pattern without a layer, scores that cannot be squared, a
+            criterion that this detector has not, or a level beyond what may be pruned.
         UsageError: an unknown criterion.
     """
     from lth_deploy.detectors import build_detector
@@ -36,6 +36,11 @@ def check_recipe(recipe: Recipe) -> None:
         raise RecipeError(
             f"pruning.block_score: 'l2' squares the scores of criterion '{pruning.criterion}', which may be negative; "
             "choose auto, l1 or max"
+        )
+    if criterion.signal == "flow" and recipe.detector.source != "torchvision":
+        raise RecipeError(
+            f"pruning.criterion '{pruning.criterion}' passes through the parts of torchvision's detectors, and this "
+            f"one is of source '{recipe.detector.source}'; choose another criterion"
         )
     model = build_detector(recipe.detector, 1, 1, load_weights=False)
     layers = layers_of(model, pruning)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lth_deploy.config.bundled import recipe_file, recipe_names
+from lth_deploy.config.detector_spec import AnyDetectorSpec, DetectorSpec
 from lth_deploy.config.recipe import DataSpec, Recipe, ShapesSpec, SplitSpec, load_recipe
 from lth_deploy.config.search_spec import ControlsSpec, RewindSpec, SourceSpec
 from lth_deploy.errors import RecipeError
@@ -40,22 +41,11 @@ def smoke_recipe(recipe: Recipe, weights: Path, sources: Path | None = None) -> 
         "batch_size": min(recipe.training.batch_size, 2),
         "amp": "off",
     }
-    detector = {
-        "weights": "none",
-        "min_size": 96,
-        "max_size": 128,
-        "proposals": 40,
-        "detections": 8,
-        "score_threshold": 0.0,
-    }
-    if recipe.detector.layout == "fpn":
-        widths = {"fpn_width": 64, "head_width": 128}
-        detector |= {key: min(getattr(recipe.detector, key), most) for key, most in widths.items()}
     images = weights.with_name(f"{weights.name}.images")
     small = recipe.model_copy(
         update={
             "name": f"{recipe.name}.smoke",
-            "detector": recipe.detector.model_copy(update=detector),
+            "detector": _smoke_detector(recipe.detector),
             "data": _smoke_data(recipe, images),
             "training": recipe.training.model_copy(update=training),
             "pruning": recipe.pruning.model_copy(update={"levels": [level], "rewind": RewindSpec(step=1)}),
@@ -66,6 +56,24 @@ def smoke_recipe(recipe: Recipe, weights: Path, sources: Path | None = None) -> 
     )
     _write_varied_weights(small, weights)
     return small.model_copy(update={"detector": small.detector.model_copy(update={"weights": str(weights)})})
+
+
+def _smoke_detector(detector: AnyDetectorSpec) -> AnyDetectorSpec:
+    """The detector without weights; one of torchvision's is narrowed, others are as large as in their recipe."""
+    if not isinstance(detector, DetectorSpec):
+        return detector.model_copy(update={"weights": "none", "score_threshold": 0.0})
+    changes: dict[str, object] = {
+        "weights": "none",
+        "min_size": 96,
+        "max_size": 128,
+        "proposals": 40,
+        "detections": 8,
+        "score_threshold": 0.0,
+    }
+    if detector.layout == "fpn":
+        widths = {"fpn_width": 64, "head_width": 128}
+        changes |= {key: min(getattr(detector, key), most) for key, most in widths.items()}
+    return detector.model_copy(update=changes)
 
 
 def _quantization(recipe: Recipe, level: float) -> dict[str, object]:
@@ -126,11 +134,13 @@ def _write_varied_weights(recipe: Recipe, path: Path) -> None:
     from lth_deploy import storage
     from lth_deploy.detectors import build_detector
 
-    # Frozen norms are given the statistics of norms that learn.
-    norm = "batch" if recipe.detector.norm == "frozen" else recipe.detector.norm
+    detector = recipe.detector
+    if isinstance(detector, DetectorSpec) and detector.norm == "frozen":
+        # Frozen norms are given the statistics of norms that learn.
+        detector = detector.model_copy(update={"norm": "batch"})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
-        model = build_detector(recipe.detector.model_copy(update={"norm": norm}), CLASSES, KEYPOINTS)
+        model = build_detector(detector, CLASSES, KEYPOINTS)
         _spread_scores(model)
         _calibrate_norms(model)
     state = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
@@ -141,6 +151,7 @@ def _spread_scores(model: "nn.Module") -> None:
     from torch import nn
 
     from lth_deploy.detectors.groups import layer_groups, prunable_modules
+    from lth_deploy.detectors.layout import layout_of
 
     groups = layer_groups(model)
     for name in prunable_modules(model):
@@ -150,7 +161,7 @@ def _spread_scores(model: "nn.Module") -> None:
             # Offsets of boxes are a tenth of that, as trained ones are: larger ones blow rounding up to whole pixels.
             scale = 0.1 if name.endswith("bbox_pred") else 1.0
             nn.init.normal_(weight, std=scale * weight[0].numel() ** -0.5)
-        elif groups[name] != "backbone":
+        elif groups[name] != "backbone" and layout_of(model) is None:
             nn.init.kaiming_normal_(weight, nonlinearity="relu")
 
 
@@ -158,6 +169,7 @@ def _calibrate_norms(model: "nn.Module") -> None:
     """Give batch norms the statistics of what flows through them, as a trained network has."""
     import torch
 
+    from lth_deploy.detectors.layout import layout_of
     from lth_deploy.detectors.raw_outputs import raw_outputs
 
     norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
@@ -165,6 +177,10 @@ def _calibrate_norms(model: "nn.Module") -> None:
     for norm in norms:
         norm.momentum = 1.0
     with torch.no_grad():
-        raw_outputs(model.train(), torch.randn(4, 3, 128, 128))
+        if layout_of(model) is None:
+            raw_outputs(model.train(), torch.randn(4, 3, 128, 128))
+        else:
+            box = {"boxes": torch.tensor([[16.0, 16.0, 96.0, 96.0]]), "labels": torch.tensor([1])}
+            model.train()(list(torch.rand(4, 3, 128, 128)), [dict(box) for _ in range(4)])
     for norm, before in zip(norms, momentum, strict=True):
         norm.momentum = before

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lth_deploy import storage
+from lth_deploy.config.detector_spec import DetectorSpec
 from lth_deploy.config.recipe import Recipe
 from lth_deploy.config.search_spec import SourceSpec
 from lth_deploy.mask import elements, kept, load_masks
@@ -173,7 +174,7 @@ def _notes(recipe: Recipe) -> list[str]:
     notes = []
     if recipe.source is not None:
         notes.append(_source_note(recipe, recipe.source))
-    if recipe.detector.norm == "group":
+    if isinstance(recipe.detector, DetectorSpec) and recipe.detector.norm == "group":
         notes.append("group norm cannot be folded into convolutions: it stays in the exported graph and costs time")
     if recipe.pruning.restart != "weights" and len(recipe.pruning.level_list()) > 1:
         notes.append(
@@ -186,6 +187,6 @@ def _source_note(recipe: Recipe, source: SourceSpec) -> str:
     """Where the tickets come from, and whether that network saw images as this one does."""
     theirs, ours = RunDirectory.open(Path(source.run)).recipe().detector, recipe.detector
     what = "masks, weights and norm statistics" if source.transfer == "ticket" else "masks alone"
-    sides = [f"{spec.min_size} to {spec.max_size} pixels" for spec in (theirs, ours)]
+    sides = [f"{spec.load_size[1]} to {spec.load_size[0]} pixels" for spec in (theirs, ours)]
     sizes = f"images of {sides[0]} there, of {sides[1]} here" if sides[0] != sides[1] else f"images of {sides[0]}"
     return f"{what} come from {source.run}; both networks see RGB with the same mean and deviation, {sizes}"

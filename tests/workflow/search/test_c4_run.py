@@ -25,7 +25,7 @@ from lth_deploy.training.state import TrainingState  # noqa: E402
 from lth_deploy.workflow.artifact import open_artifact  # noqa: E402
 from lth_deploy.workflow.evaluate import evaluate  # noqa: E402
 from lth_deploy.workflow.export.from_run import export  # noqa: E402
-from lth_deploy.workflow.gates.detections import hold_folding  # noqa: E402
+from lth_deploy.workflow.gates.folding import hold_folding  # noqa: E402
 from lth_deploy.workflow.search.find_ticket import find_ticket  # noqa: E402
 from lth_deploy.workflow.search.smoke import smoke_recipe  # noqa: E402
 from lth_deploy.workflow.search.splits import load_splits  # noqa: E402

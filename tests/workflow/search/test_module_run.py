@@ -1,0 +1,119 @@
+"""A detector of the user's own: searched, resumed, quantized, packed, and scored as in torch."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch", reason="torch comes with the extra 'train'")
+pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
+
+from lth_deploy.compiler.artifact.load import load_model
+from lth_deploy.compiler.artifact.metadata import read_metadata
+from lth_deploy.config import strict_yaml
+from lth_deploy.config.recipe import Recipe, recipe_from
+from lth_deploy.config.target import GatesSpec, Target
+from lth_deploy.data.images import read_image
+from lth_deploy.detectors.fold_norm import fold_norm
+from lth_deploy.errors import ParityError, RecipeError, UsageError
+from lth_deploy.mask import load_masks, sparsity
+from lth_deploy.run.directory import RunDirectory
+from lth_deploy.workflow.artifact import open_artifact
+from lth_deploy.workflow.export.from_run import export
+from lth_deploy.workflow.gates.folding import hold_folding
+from lth_deploy.workflow.search.find_ticket import find_ticket
+from lth_deploy.workflow.search.smoke import smoke_recipe
+from lth_deploy.workflow.search.splits import load_splits
+from lth_deploy.workflow.search.trained_model import trained_model
+from tests.detectors.sources.user_detectors import HERE, PARTS, PREDICTORS
+from tests.workflow.ticket_runs import outcome, tiny_recipe
+
+
+def _recipe(function: str = "ssd", **sections: Any) -> Recipe:
+    document = tiny_recipe(**sections).model_dump(mode="json")
+    document["detector"] = {"source": "module", "factory": f"{HERE}:{function}", "min_size": 64, "max_size": 64}
+    document["detector"] |= {**PARTS, **PREDICTORS, "score_threshold": 0.0}
+    return recipe_from(strict_yaml.parse(strict_yaml.dump(document), "module"))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("module")
+    original = _recipe(pruning={"levels": [0.8], "structure": "in4"}, quantization={"levels": [0.8], "lr": 1e-5})
+    assert find_ticket(smoke_recipe(original, folder / "initial.safetensors"), folder / "run", device="cpu").finished
+    return folder / "run"
+
+
+def test_its_ticket_is_exported_and_answers_as_torch_does(run: Path, tmp_path: Path) -> None:
+    assert sparsity(load_masks(RunDirectory.open(run).trial("level_80").mask)) == pytest.approx(0.8, abs=2e-3)
+    made = export(run, level="level_80", out=tmp_path)
+    assert made.gate.parity.passed
+    assert made.gate.parity.compared > 0
+    metadata = read_metadata(load_model(made.artifact))
+    assert metadata is not None
+    assert metadata.decoder == "lth"
+    assert [one.name for one in metadata.classes] == ["circle", "square", "triangle"]
+    assert any(name.startswith("backbone.convs.") for name in metadata.positions)
+    pixels = read_image(next(iter(sorted((run / "data" / "val").iterdir()))))
+    assert len(open_artifact(made.artifact).predict(pixels[:70])) > 0
+
+
+def test_its_quantized_twin_is_exported_with_the_ranges_that_it_learned(run: Path, tmp_path: Path) -> None:
+    pytest.importorskip("sympy", reason="the int8 extra is not installed")
+    target = Target(values="int8", gates=GatesSpec(int8_ap_drop=1.0, int8_steps=255))
+    made = export(run, level="level_80_int8", target=target, out=tmp_path)
+    metadata = read_metadata(load_model(made.artifact))
+    assert metadata is not None
+    assert metadata.quantization is not None
+    assert metadata.quantization.method == "learned"
+    assert made.gate.int8_macs == pytest.approx(1.0)
+
+
+def test_a_fault_in_folding_its_norms_is_seen(run: Path) -> None:
+    recipe = RunDirectory.open(run).recipe()
+    dataset = load_splits(recipe, run)["val"]
+    trained = trained_model(recipe, RunDirectory.open(run).trial("level_80"), dataset)
+    folded = fold_norm(trained)
+    assert folded.kept == ()
+    hold_folding(trained, folded.module, dataset)
+    folded.module.get_parameter("backbone.convs.2.weight").data *= 1.05
+    with pytest.raises(ParityError, match=r"folding the norms changes 'backbone\.convs\.2'"):
+        hold_folding(trained, folded.module, dataset)
+
+
+def test_it_resumes_to_the_same_bits(tmp_path: Path) -> None:
+    recipe = _recipe(pruning={"levels": [0.5]}, controls={"random": []})
+    find_ticket(recipe, tmp_path / "through", device="cpu")
+    stopped = 0
+    while not find_ticket(recipe, tmp_path / "parts", device="cpu", resume=stopped > 0, max_seconds=0.0).finished:
+        stopped += 1
+    assert stopped > 4
+    assert outcome(tmp_path / "parts") == outcome(tmp_path / "through")
+
+
+def test_what_no_graph_can_hold_is_said_at_export(tmp_path: Path) -> None:
+    recipe = _recipe("untraceable", pruning={"levels": [0.5]}, controls={"random": []})
+    find_ticket(recipe, tmp_path / "run", device="cpu")
+    with pytest.raises(UsageError, match="cannot be exported to ONNX: RuntimeError: a step that no graph can hold"):
+        export(tmp_path / "run", level="level_50")
+
+
+@pytest.mark.parametrize(
+    ("function", "sections", "message"),
+    [
+        ("unseeded", {}, "not the same when it is built twice"),
+        ("ssd", {"pruning": {"criterion": "synflow", "ranked": "initial"}}, "of source 'module'; choose another"),
+        (
+            "ssd",
+            {"pruning": {"groups": ["encoder"]}},
+            "this detector has no 'encoder'; choose among backbone, predictor",
+        ),
+        ("ssd", {"selection": {"metric": "segm"}}, "'segm' is no metric of"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_kept(
+    tmp_path: Path, function: str, sections: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(RecipeError, match=message):
+        find_ticket(_recipe(function, **sections), tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run" / "manifest.json").exists()
