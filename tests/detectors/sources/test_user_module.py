@@ -78,7 +78,7 @@ def _one(**changes: Any) -> Callable[[int], Any]:
         (lambda value: {}, sound, "returned an empty dict"),
         (_loss(lambda value: 0.5), sound, "returned a float as loss 'other'"),
         (_loss(lambda value: value.expand(2)), sound, "returned loss 'other' as float32 [2]; each loss is a scalar"),
-        (_loss(lambda value: value / 0), sound, "returned loss 'other' as inf on the first batch"),
+        (_loss(lambda value: value.abs() / 0), sound, "returned loss 'other' as inf on the first batch"),
         (lambda value: {"loss": value.detach()}, sound, "losses that no parameter has part in"),
         (lambda value: value.missing, sound, "fails in training mode on a list of images and targets: AttributeError"),
         (_loss(abs), lambda images: sound(1), "given 2 images, returned a list of 1; return a list with one dict"),
