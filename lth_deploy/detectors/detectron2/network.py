@@ -11,7 +11,7 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredic
 from torchvision.models.resnet import Bottleneck
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from lth_deploy.config.recipe import DetectorSpec
+from lth_deploy.config.detector_spec import DetectorSpec
 from lth_deploy.detectors import dense, two_stage
 from lth_deploy.detectors.backbones import STAGE_CHANNELS, resnet_fpn
 from lth_deploy.detectors.detectron2.anchors import StrideAnchors

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from lth_deploy.config.recipe import Family
+from lth_deploy.config.detector_spec import Family
 from lth_deploy.detectors.detectron2 import keys
 from lth_deploy.detectors.detectron2.yaml_file import Value, read_values
 from lth_deploy.errors import DataError

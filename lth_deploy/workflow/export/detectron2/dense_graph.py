@@ -15,7 +15,7 @@ from lth_deploy.data.images import image_files, read_image
 from lth_deploy.detections import Detections
 from lth_deploy.detectors.detectron2.convert import convert
 from lth_deploy.detectors.detectron2.settings import Settings
-from lth_deploy.detectors.exportable import ExportableDetector
+from lth_deploy.detectors.exportable import WHOLE, ExportableDetector
 from lth_deploy.detectors.fold_norm import fold_norm
 from lth_deploy.detectors.inference import Image, predict
 from lth_deploy.errors import ParityError
@@ -25,7 +25,6 @@ from lth_deploy.workflow.artifact import open_artifact
 from lth_deploy.workflow.export.detectron2.class_names import classes_of, keypoints_of
 from lth_deploy.workflow.export.detectron2.files import Detectron2Files
 from lth_deploy.workflow.export.quantization import spread
-from lth_deploy.workflow.export.run_source import PREPROCESSING
 from lth_deploy.workflow.gates.detections import parity_limits
 
 log = logging.getLogger(__name__)
@@ -61,7 +60,7 @@ def _metadata(settings: Settings) -> ArtifactMetadata:
         decoder="lth",
         classes=[ClassName(id=number, name=name) for number, name in classes_of(settings)],
         keypoints=list(keypoints_of(settings)),
-        preprocessing=dict(PREPROCESSING),
+        preprocessing=dict(WHOLE),
         created_by=versions(),
     )
 
