@@ -1,5 +1,6 @@
 """From a dense model to the file that a target asks for."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from onnx import ModelProto
@@ -12,8 +13,11 @@ from lth_deploy.compiler.model.normalized_model import NormalizedModel
 from lth_deploy.compiler.planning.select_regions import Facts, plan_regions
 from lth_deploy.config.target import Target
 
+Emitted = tuple[ModelProto, list[LayerReport]]
+"""A model in the format of a target, and what became of each layer."""
 
-def emit(model: NormalizedModel, target: Target, facts: Facts | None = None) -> tuple[ModelProto, list[LayerReport]]:
+
+def emit(model: NormalizedModel, target: Target, facts: Facts | None = None) -> Emitted:
     """The model in the target's format, and what became of each layer; `facts` help to choose regions.
 
     `packed`: function bodies of our domain, and regions where the target wants them. `dense`: plain ONNX. `coo`:
@@ -23,20 +27,27 @@ def emit(model: NormalizedModel, target: Target, facts: Facts | None = None) -> 
     Raises:
         ArtifactError: the model holds damaged tensors.
     """
+    return emitter(model, target)(facts or Facts())
+
+
+def emitter(model: NormalizedModel, target: Target) -> Callable[[Facts], Emitted]:
+    """`emit` for any facts; the weights are packed once.
+
+    Raises:
+        ArtifactError: the model holds damaged tensors.
+    """
     if target.format == "packed":
         packed, reports = pack(model, values=target.float_values, prefer=target.prefer)
-        return with_regions(packed, reports, target, facts or Facts())
+        return lambda facts: with_regions(packed, reports, target, facts)
     dense, reports = pack(model, values=target.float_values, sparse=False)
     if target.format == "dense":
-        return dense, reports
+        return lambda _: (dense, reports)
     sparse = to_sparse_initializers(round_values(model, target.float_values))
     names = {tensor.values.name for tensor in sparse.graph.sparse_initializer}
-    return sparse, [_as_coo(report, report.name in names) for report in reports]
+    return lambda _: (sparse, [_as_coo(report, report.name in names) for report in reports])
 
 
-def with_regions(
-    packed: ModelProto, reports: list[LayerReport], target: Target, facts: Facts
-) -> tuple[ModelProto, list[LayerReport]]:
+def with_regions(packed: ModelProto, reports: list[LayerReport], target: Target, facts: Facts) -> Emitted:
     """The packed model with the regions that the target asks for, and where each layer went."""
     if target.regions == "none":
         reason = "the target asks for no regions"

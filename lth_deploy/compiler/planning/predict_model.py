@@ -5,7 +5,7 @@ which shapes. An operator without a rate takes the share of the profiled time th
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from onnx import ModelProto, NodeProto
@@ -57,10 +57,14 @@ class ModelPrediction:
 
 @dataclass(frozen=True)
 class DenseRun:
-    """The operators that the stock runtime makes of a dense model. profiled: whether their times count."""
+    """The operators that the stock runtime makes of a dense model. profiled: whether their times count.
+
+    shapes: of values that plans asked for, by name, as they are on the same feeds.
+    """
 
     operators: Sequence[Executed]
     profiled: bool
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict, compare=False)
 
 
 def dense_run(emitted: ModelProto, feeds: Feeds, *, profiled: bool) -> DenseRun:
@@ -83,7 +87,7 @@ def predict_model(emitted: ModelProto, run: DenseRun, feeds: Feeds, table: CostT
     places = _places(emitted)
     pooled = {name for node in emitted.graph.node if is_roi_align(node) for name in node.output}
     dense, unrated = _dense_ms(run, table)
-    regions = {node.op_type: Pair(ms) for node, ms in _kernel_ms(emitted, feeds, table)}
+    regions = {node.op_type: Pair(ms) for node, ms in _kernel_ms(emitted, places, run.shapes, feeds, table)}
     layers: dict[str, float] = defaultdict(float)
     outside: dict[str, Pair] = defaultdict(Pair)
     inserted = 0.0
@@ -137,11 +141,18 @@ def _dense_ms(run: DenseRun, table: CostTable) -> tuple[list[float], float]:
     return times, 1.0 - sum(known) / max(sum(times), 1e-9)
 
 
-def _kernel_ms(emitted: ModelProto, feeds: Feeds, table: CostTable) -> list[tuple[NodeProto, float]]:
+def _kernel_ms(
+    emitted: ModelProto, inside: Iterable[str], shapes: dict[str, tuple[int, ...]], feeds: Feeds, table: CostTable
+) -> list[tuple[NodeProto, float]]:
+    """Milliseconds of each region. inside: what regions make. shapes: those known, of which there will be more."""
     nodes = [node for node in emitted.graph.node if is_region(node)]
     programs = [program_of(node) for node in nodes]
     names = {name for node, program in zip(nodes, programs, strict=True) for name in node.input[: program.inputs]}
-    shapes = value_shapes(unpack_model(emitted), sorted(names), feeds)
+    if not names <= shapes.keys():
+        plain = unpack_model(emitted)
+        # Plans that follow cut the same regions into smaller ones, between tensors that are inside now.
+        later = {name for node in plain.graph.node for name in node.output}.intersection(inside)
+        shapes |= value_shapes(plain, sorted((names | later) - shapes.keys()), feeds)
     found = []
     for node, program in zip(nodes, programs, strict=True):
         given = [shapes[name] for name in node.input[: program.inputs]]

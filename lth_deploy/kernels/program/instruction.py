@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -95,17 +95,17 @@ class Instruction(ABC):
             require(all(t.quantized is not None for t in given), "it takes quantized tensors, an argument is float32")
         return self.result(given, declared)
 
-    @property
+    @cached_property
     def arguments(self) -> tuple[int, ...]:
         """Tensors that it reads."""
         return tuple(n for role, value in self.values() for n in role.tensors(value))
 
-    @property
+    @cached_property
     def constants(self) -> tuple[int, ...]:
         """Weights, scales and biases that it reads."""
         return tuple(n for role, value in self.values() for n in role.constants(value))
 
-    @property
+    @cached_property
     def since(self) -> int:
         """The first version of the program that has its operator and its activation."""
         acts = [activation_of(value).since for role, value in self.values() if isinstance(role, ActRole)]

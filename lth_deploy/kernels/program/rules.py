@@ -1,6 +1,7 @@
 """The rules of a region program that need neither data nor shapes: its head, weights, order and outputs."""
 
 import math
+from functools import lru_cache
 
 from lth_deploy.kernels.program.instruction import Declarations
 from lth_deploy.kernels.program.limits import (
@@ -17,7 +18,11 @@ from lth_deploy.kernels.program.ops.load import AnyLoad
 from lth_deploy.kernels.program.program import Output, Program
 from lth_deploy.kernels.program.values import TensorType
 
+_PROGRAMS = 64
+"""Programs whose types are kept: a gate looks at one again and again, returning other tensors of it."""
 
+
+@lru_cache(_PROGRAMS)
 def check(program: Program) -> tuple[TensorType, ...]:
     """Check every rule that the text of a program alone decides; return the types of its tensors.
 

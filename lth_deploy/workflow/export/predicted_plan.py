@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from onnx import ModelProto
@@ -10,8 +10,7 @@ from onnx import ModelProto
 from lth_deploy.arrays import Feeds
 from lth_deploy.compiler.artifact.metadata import Measured
 from lth_deploy.compiler.artifact.pack import LayerReport
-from lth_deploy.compiler.emit import emit
-from lth_deploy.compiler.model.normalized_model import NormalizedModel
+from lth_deploy.compiler.emit import Emitted
 from lth_deploy.compiler.planning.mac_count import Uses
 from lth_deploy.compiler.planning.predict_model import DenseRun, ModelPrediction, Pair, predict_model
 from lth_deploy.compiler.planning.select_regions import Facts
@@ -46,12 +45,12 @@ class Chosen:
 
 
 def predicted_faster(
-    chosen: Chosen, model: NormalizedModel, run: DenseRun, used: Uses, feeds: Feeds, target: Target
+    chosen: Chosen, emitted: Callable[[Facts], Emitted], run: DenseRun, used: Uses, feeds: Feeds, target: Target
 ) -> Chosen:
     """The plan whose regions are each predicted to be faster than dense, with its predicted times.
 
     Regions that lose are given up and the other layers are cut into regions anew, until none loses: each round leaves
-    out at least one layer more. chosen: the plan to begin with. run: of the dense model.
+    out at least one layer more. chosen: the plan to begin with. emitted: makes another one. run: of the dense model.
 
     Raises:
         ArtifactError: the model does not run on `feeds`.
@@ -65,7 +64,7 @@ def predicted_faster(
             return _with_times(chosen, found)
         slower |= reasons
         facts = Facts(used.positions, slower, batches=used.batches)
-        chosen = Chosen(*emit(model, target, facts), None)
+        chosen = Chosen(*emitted(facts), None)
 
 
 def predicted(chosen: Chosen, run: DenseRun, feeds: Feeds, target: Target) -> Chosen:

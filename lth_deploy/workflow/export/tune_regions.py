@@ -10,7 +10,7 @@ from lth_deploy import storage
 from lth_deploy.arrays import Arrays, Feeds
 from lth_deploy.compiler.artifact.extract_region import extract_regions
 from lth_deploy.compiler.artifact.metadata import WHOLE, Measured
-from lth_deploy.compiler.emit import emit
+from lth_deploy.compiler.emit import Emitted, emitter
 from lth_deploy.compiler.model.normalized_model import NormalizedModel
 from lth_deploy.compiler.model.save import save_model
 from lth_deploy.compiler.planning.mac_count import Uses
@@ -43,10 +43,11 @@ def emit_chosen(model: NormalizedModel, target: Target, used: Uses, feeds: Feeds
         MissingLibraryError: tuning needs the kernel library, which was not built.
     """
     tuned = target.tune and target.format == "packed" and target.regions == "auto"
+    emitted = emitter(model, target)
     if tuned:
-        chosen = tune(model, target, used, feeds)
+        chosen = tune(emitted, used, feeds)
     else:
-        chosen = Chosen(*emit(model, target, Facts(used.positions, batches=used.batches)), None)
+        chosen = Chosen(*emitted(Facts(used.positions, batches=used.batches)), None)
     if all(layer.region is None for layer in chosen.layers):
         return chosen
     if not target.costs.predicts_whole_models:
@@ -56,7 +57,7 @@ def emit_chosen(model: NormalizedModel, target: Target, used: Uses, feeds: Feeds
         return (
             predicted(chosen, run, feeds, target)
             if tuned
-            else predicted_faster(chosen, model, run, used, feeds, target)
+            else predicted_faster(chosen, emitted, run, used, feeds, target)
         )
     except ArtifactError as error:
         log.warning("nothing is predicted of the whole model: %s", error)
@@ -76,8 +77,8 @@ def _with_unpredicted(chosen: Chosen, target: Target, feeds: Feeds) -> Chosen:
     return replace(chosen, unpredicted_ms=unpredicted, outside_ms=outside_ms(shares, unpredicted))
 
 
-def tune(model: NormalizedModel, target: Target, used: Uses, feeds: Feeds, timing: Timing = TIMING) -> Chosen:
-    """Emit a model for the target with regions that are measured on `feeds` to be faster, alone and in the model.
+def tune(emitted: Callable[[Facts], Emitted], used: Uses, feeds: Feeds, timing: Timing = TIMING) -> Chosen:
+    """A plan whose regions are measured on `feeds` to be faster, alone and in the model. emitted: makes a plan.
 
     Regions that lose by themselves are given up first, then those that the whole model is faster without, until it is
     not slower than its dense twin; in the end there may be none.
@@ -87,13 +88,13 @@ def tune(model: NormalizedModel, target: Target, used: Uses, feeds: Feeds, timin
     """
     ops_library()
 
-    def emitted(slower: Mapping[str, str]) -> Plan:
+    def planned(slower: Mapping[str, str]) -> Plan:
         facts = Facts(used.positions, slower, by_table=False, batches=used.batches)
-        return Plan(*emit(model, target, facts), slower)
+        return Plan(*emitted(facts), slower)
 
-    plan, times = _faster_alone(emitted, feeds, timing)
+    plan, times = _faster_alone(planned, feeds, timing)
     gains = {name: dense - kernels for name, (kernels, dense) in times.items()}
-    kept, whole = not_slower(plan, gains, emitted, lambda one, pairs: time_whole(one.model, feeds, pairs))
+    kept, whole = not_slower(plan, gains, planned, lambda one, pairs: time_whole(one.model, feeds, pairs))
     if kept is not plan:
         times = measure_regions(kept.model, feeds, timing) if kept.regions else {}
     times[WHOLE] = (whole.kernels, whole.dense)
@@ -101,10 +102,10 @@ def tune(model: NormalizedModel, target: Target, used: Uses, feeds: Feeds, timin
 
 
 def _faster_alone(
-    emitted: Callable[[Mapping[str, str]], Plan], feeds: Feeds, timing: Timing
+    planned: Callable[[Mapping[str, str]], Plan], feeds: Feeds, timing: Timing
 ) -> tuple[Plan, dict[str, tuple[float, float]]]:
     """The plan whose regions are each faster than dense by themselves, and their times."""
-    plan = emitted({})
+    plan = planned({})
     while True:
         times = measure_regions(plan.model, feeds, timing)
         lost = {
@@ -117,7 +118,7 @@ def _faster_alone(
             log.info("%s: %.2f ms with kernels, %.2f ms dense", name, kernels, dense)
         if not lost:
             return plan, times
-        plan = emitted({**plan.slower, **lost})
+        plan = planned({**plan.slower, **lost})
 
 
 def measure_regions(model: ModelProto, feeds: Feeds, timing: Timing = TIMING) -> dict[str, tuple[float, float]]:

@@ -14,7 +14,7 @@ from lth_deploy.kernels.oracle.exactness import is_exact, output_scales, reads_q
 from lth_deploy.measure.machine import describe_machine
 from lth_deploy.measure.parity import compare_tensors
 from lth_deploy.runtimes import RUNTIMES, Session
-from lth_deploy.workflow.gates.region_steps import Stock, wrong_step
+from lth_deploy.workflow.gates.region_steps import SteppedRegion, Stock
 
 if TYPE_CHECKING:
     from lth_deploy.compiler.artifact.extract_region import ExtractedRegion
@@ -38,7 +38,8 @@ class RegionPair:
     """A region with a session of the kernels, and on how many inputs both runtimes were compared.
 
     file: the model's, for messages. steps: for each output the scale of its quantized values, or None. exact: whether
-    quantized values must be equal. from_bytes: whether floats may follow from quantized values.
+    quantized values must be equal. from_bytes: whether floats may follow from quantized values. stepped: the region
+    as it is compared instruction by instruction, once it was.
     """
 
     file: Path
@@ -48,6 +49,7 @@ class RegionPair:
     exact: bool
     from_bytes: bool
     compared: int = field(default=0)
+    stepped: SteppedRegion | None = None
 
     @property
     def rounds_once(self) -> bool:
@@ -95,8 +97,9 @@ class RegionPair:
         log.info("comparing %s of %s instruction by instruction on %s", self.region.name, self.file.name, name)
         given = {one: values[one] for one in self.region.inputs}
         stock = Stock(describe_machine().exact_u8s8, gates.output_difference)
+        self.stepped = self.stepped or SteppedRegion(self.region, folder, stock)
         try:
-            wrong = wrong_step(self.region, given, folder, stock)
+            wrong = self.stepped.wrong_step(given)
         except ArtifactError as error:
             region = f"{self.region.name} of {self.file.name}"
             what = f"{region} cannot be checked instruction by instruction on {name}: {error}"

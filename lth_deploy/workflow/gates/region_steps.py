@@ -7,7 +7,7 @@ float32 cannot decide. That both say the same is a comparison of texts. See expo
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +25,13 @@ from lth_deploy.kernels.program.ops.resize import Resize
 from lth_deploy.kernels.program.program import Program
 from lth_deploy.kernels.program.rules import check
 from lth_deploy.kernels.program.values import Quantized
-from lth_deploy.runtimes import RUNTIMES
+from lth_deploy.runtimes import RUNTIMES, Session
 
 if TYPE_CHECKING:
+    from onnx import ModelProto
+
     from lth_deploy.compiler.artifact.extract_region import ExtractedRegion
+    from lth_deploy.compiler.regions.codegen.traced_function import Traced
 
 Array = npt.NDArray[Any]
 
@@ -54,37 +57,74 @@ class Stock:
     floats: float
 
 
-def wrong_step(region: "ExtractedRegion", feeds: Feeds, folder: Path, stock: Stock) -> str | None:
-    """In words the first instruction of a region that is computed wrong on `feeds`, its activations; None without any.
+@dataclass(frozen=True)
+class _Function:
+    """A region's function, traced and loaded for shapes of activations. tensors: what the session returns, by place."""
 
-    Raises:
-        ArtifactError: an engine fails, or the function is none of a region.
+    traced: "Traced"
+    session: Session
+    tensors: tuple[int, ...]
+
+    def run(self, feeds: Feeds) -> dict[int, Array]:
+        """What its operators make, by the number of the tensor that each is in the unfused program."""
+        return dict(zip(self.tensors, self.session.run(feeds).values(), strict=True))
+
+
+@dataclass
+class SteppedRegion:
+    """A region that is looked at on several inputs: what depends on their shapes alone is made once.
+
+    folder: for files that nobody keeps.
     """
-    from lth_deploy.compiler.regions.codegen.traced_function import difference, trace
 
-    assert region.program is not None
-    feeds = {name: value[:MOST] for name, value in feeds.items()}
-    traced = trace(region, {name: value.shape for name, value in feeds.items()})
-    differing = difference(region, traced)
-    if differing is not None:
-        return differing
-    by_function = _of_function(traced.model, traced.unfused.tensors, traced.unfused.program, feeds, folder, stock)
-    unfused_inputs = [*traced.unfused.activations, *traced.unfused.arrays]
-    steps = _Steps(
-        traced.unfused.program, traced.weights(traced.unfused.program, unfused_inputs), feeds, unfused_inputs
-    )
-    found = steps.first_wrong(by_function, stock)
-    if found is not None:
-        return f"a stock runtime computes another {found}"
-    names = list(region.model.graph.node[0].input)
-    steps = _Steps(region.program, traced.weights(region.program, names), feeds, names)
-    return steps.first_wrong(_of_kernels(region, feeds, folder), None)
+    region: "ExtractedRegion"
+    folder: Path
+    stock: Stock
+    _functions: dict[tuple[tuple[int, ...], ...], _Function | str] = field(default_factory=dict)
+
+    def wrong_step(self, feeds: Feeds) -> str | None:
+        """In words the first instruction that is computed wrong on `feeds`, its activations; None without any.
+
+        Raises:
+            ArtifactError: an engine fails, or the function is none of a region.
+        """
+        region = self.region
+        assert region.program is not None
+        feeds = {name: value[:MOST] for name, value in feeds.items()}
+        shapes = tuple(feeds[name].shape for name in region.inputs)
+        if shapes not in self._functions:
+            self._functions[shapes] = self._function(dict(zip(region.inputs, shapes, strict=True)))
+        function = self._functions[shapes]
+        if isinstance(function, str):
+            return function
+        traced = function.traced
+        unfused_inputs = [*traced.unfused.activations, *traced.unfused.arrays]
+        steps = _Steps(
+            traced.unfused.program, traced.weights(traced.unfused.program, unfused_inputs), feeds, unfused_inputs
+        )
+        found = steps.first_wrong(function.run(feeds), self.stock)
+        if found is not None:
+            return f"a stock runtime computes another {found}"
+        names = list(region.model.graph.node[0].input)
+        steps = _Steps(region.program, traced.weights(region.program, names), feeds, names)
+        return steps.first_wrong(_of_kernels(region, feeds, self.folder), None)
+
+    def _function(self, shapes: dict[str, tuple[int, ...]]) -> _Function | str:
+        """The function for activations of these shapes; in words how it differs from the program, where it does."""
+        from lth_deploy.compiler.regions.codegen.traced_function import difference, trace
+
+        traced = trace(self.region, shapes)
+        differing = difference(self.region, traced)
+        if differing is not None:
+            return differing
+        unfused = traced.unfused
+        return _Function(traced, *_loaded(traced.model, unfused.tensors, unfused.program, self.folder, self.stock))
 
 
-def _of_function(
-    model: Any, names: Sequence[str | None], program: Program, feeds: Feeds, folder: Path, stock: Stock
-) -> dict[int, Array]:
-    """What the operators of a function make, by the number of the tensor that each is in `program`."""
+def _loaded(
+    model: "ModelProto", names: Sequence[str | None], program: Program, folder: Path, stock: Stock
+) -> tuple[Session, tuple[int, ...]]:
+    """The operators of a function with all that they make as outputs, and the numbers of these in `program`."""
     from onnx import TensorProto
 
     from lth_deploy.compiler.artifact.extract_region import with_outputs
@@ -100,8 +140,7 @@ def _of_function(
     types = {name: TensorProto.UINT8 for name, number in wanted.items() if made[number].quantized is not None}
     path = folder / "function.onnx"
     save_model(with_outputs(in_floats(model, every=not stock.exact), list(wanted), types), path)
-    values = RUNTIMES.get("onnxruntime").load(path, threads=1).run(feeds).values()
-    return dict(zip(wanted.values(), values, strict=True))
+    return RUNTIMES.get("onnxruntime").load(path, threads=1), tuple(wanted.values())
 
 
 def _of_kernels(region: "ExtractedRegion", feeds: Feeds, folder: Path) -> dict[int, Array]:

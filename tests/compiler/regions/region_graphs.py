@@ -26,7 +26,7 @@ from lth_deploy.kernels.oracle.exactness import reads_quantized
 from lth_deploy.kernels.oracle.reference import run_bounded
 from lth_deploy.kernels.program.program import Program
 from lth_deploy.structures import Block
-from lth_deploy.workflow.gates.region_steps import Stock, wrong_step
+from lth_deploy.workflow.gates.region_steps import SteppedRegion, Stock
 
 Array = np.ndarray[Any, Any]
 
@@ -178,7 +178,7 @@ def assert_steps(built: ModelProto, values: Mapping[str, Array]) -> None:
         given = {name: values[name] for name in region.inputs}
         for exact in (True, False):
             with tempfile.TemporaryDirectory() as folder:
-                wrong = wrong_step(region, given, Path(folder), Stock(exact, 1e-4))
+                wrong = SteppedRegion(region, Path(folder), Stock(exact, 1e-4)).wrong_step(given)
                 assert wrong is None, wrong
 
 

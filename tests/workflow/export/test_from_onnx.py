@@ -16,6 +16,7 @@ from lth_deploy.compiler.artifact.metadata import Measured, read_metadata
 from lth_deploy.compiler.model.grouped_reasons import in_words
 from lth_deploy.compiler.model.normalized_model import NormalizedModel
 from lth_deploy.compiler.model.save import save_model
+from lth_deploy.compiler.planning.select_regions import Facts
 from lth_deploy.config.target import Target
 from lth_deploy.errors import ArtifactError, GateError, ParityError, UsageError
 from lth_deploy.measure.parity import compare_tensors
@@ -145,14 +146,17 @@ def _drop_bias(model: ModelProto) -> None:
 def test_a_planted_fault_fails_the_gate_and_nothing_is_written(
     plant: Callable[[ModelProto], None], model_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = tune_regions.emit
+    original = tune_regions.emitter
 
-    def faulty(model: ModelProto, *rest: Any) -> object:
-        file, layers = original(model, *rest)
-        plant(file)
-        return file, layers
+    def faulty(model: NormalizedModel, target: Target) -> object:
+        def emitted(facts: Facts) -> object:
+            file, layers = original(model, target)(facts)
+            plant(file)
+            return file, layers
 
-    monkeypatch.setattr(tune_regions, "emit", faulty)
+        return emitted
+
+    monkeypatch.setattr(tune_regions, "emitter", faulty)
     with pytest.raises(ParityError, match=r"worst output '(scores|f)'"):
         export_onnx(model_file, target=Target(format="dense", values="fp32"))
     assert not (model_file.parent / "net-export").exists()

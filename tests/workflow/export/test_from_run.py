@@ -19,6 +19,7 @@ from lth_deploy import storage  # noqa: E402
 from lth_deploy.compiler.artifact.load import load_model  # noqa: E402
 from lth_deploy.compiler.artifact.metadata import read_metadata, write_metadata  # noqa: E402
 from lth_deploy.compiler.artifact.value_types import round_values  # noqa: E402
+from lth_deploy.compiler.emit import emit, emitter  # noqa: E402
 from lth_deploy.compiler.model.normalized_model import NormalizedModel  # noqa: E402
 from lth_deploy.compiler.model.save import save_model  # noqa: E402
 from lth_deploy.config.recipe import Recipe  # noqa: E402
@@ -161,7 +162,7 @@ class Sound:
 
     def gate(self, graph: NormalizedModel, file: Path) -> Any:
         """Pack `graph` into `file` and hold that against the sound reference."""
-        packed, _ = tune_regions.emit(graph, Target())
+        packed, _ = emit(graph, Target())
         write_metadata(packed, self.metadata)
         save_model(packed, file)
         return hold_detections(file, self.reference, self.dataset, self.recipe, Target().gates)
@@ -188,13 +189,11 @@ def test_a_planted_fault_fails_the_gate(sound: Sound, tmp_path: Path, fault: Fau
 
 
 def test_a_file_that_fails_the_gate_never_appears(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    emit = tune_regions.emit
-
-    def faulty(model: NormalizedModel, target: Target, *rest: Any) -> Any:
+    def faulty(model: NormalizedModel, target: Target) -> Any:
         planted = model.edited(the_image_is_read_as_bgr) if target.format == "packed" else model
-        return emit(planted, target, *rest)
+        return emitter(planted, target)
 
-    monkeypatch.setattr(tune_regions, "emit", faulty)
+    monkeypatch.setattr(tune_regions, "emitter", faulty)
     with pytest.raises(ParityError, match=r"model\.onnx.*nothing was exported"):
         export(run, level="80", out=tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -1,12 +1,18 @@
 """Regions by prediction alone: those that lose by the table are given up, and the times of the rest add up."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
+from onnx import ModelProto
 
+from lth_deploy.arrays import Feeds
 from lth_deploy.compiler.artifact.inline_regions import has_regions
+from lth_deploy.compiler.emit import emit
 from lth_deploy.compiler.importing.imported import normalize
-from lth_deploy.compiler.planning.mac_count import Uses
+from lth_deploy.compiler.planning.mac_count import Uses, value_shapes
 from lth_deploy.compiler.planning.predict_model import DenseRun, dense_run, predict_model
+from lth_deploy.compiler.planning.select_regions import Facts
 from lth_deploy.config.cost_table import CostTable, default_costs
 from lth_deploy.config.target import Target
 from lth_deploy.workflow.export.predicted_plan import WORTH
@@ -51,6 +57,24 @@ def test_what_is_a_little_faster_is_not_worth_a_region() -> None:
     for share in (WORTH - 0.02, WORTH + 0.02):
         longer = _with_store(costs, (share * least.dense - least.kernels) / (more.kernels - least.kernels))
         assert has_regions(emit_chosen(model, _target(longer), USED, FEEDS).model) == (share < WORTH)
+
+
+def test_shapes_are_asked_for_once_whatever_the_number_of_plans(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def counted(model: ModelProto, names: Sequence[str], feeds: Feeds) -> dict[str, tuple[int, ...]]:
+        asked.append(tuple(names))
+        return value_shapes(model, names, feeds)
+
+    monkeypatch.setattr("lth_deploy.compiler.planning.predict_model.value_shapes", counted)
+    model, target = normalize(valid_region()), _target(table(0.01))
+    whole = emit(model, target, Facts(USED.positions, by_table=False))[0]
+    smaller = emit(model, target, Facts(USED.positions, {"v": "slow"}, by_table=False))[0]
+    run = dense_run(whole, FEEDS, profiled=False)
+    both = [predict_model(one, run, FEEDS, target.costs) for one in (whole, smaller)]
+    assert len(asked) == 1
+    anew = predict_model(smaller, DenseRun(run.operators, False), FEEDS, target.costs)
+    assert both[1] == anew != both[0]
 
 
 def _with_store(costs: CostTable, rate: float) -> CostTable:

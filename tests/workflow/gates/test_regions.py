@@ -187,7 +187,7 @@ def test_kernels_that_compute_a_little_wrong_are_caught(
 def test_a_function_that_computes_a_little_else_is_caught(
     fault: Callable[[ModelProto], None], library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    true = region_steps._of_function
+    true = region_steps._loaded
 
     def other(model: ModelProto, *rest: Any) -> Any:
         changed = ModelProto()
@@ -195,7 +195,7 @@ def test_a_function_that_computes_a_little_else_is_caught(
         fault(changed)
         return true(changed, *rest)
 
-    monkeypatch.setattr(region_steps, "_of_function", other)
+    monkeypatch.setattr(region_steps, "_loaded", other)
     with pytest.raises(ParityError, match="a stock runtime computes another t2, a convolution with the weight 'w'"):
         hold_regions(_saved(_residual_region(), tmp_path), _inputs(), GatesSpec())
 

@@ -25,6 +25,10 @@ _ROUNDINGS = 8
 """Roundings to float32, at most, of a value that is brought to another scale."""
 
 
+_VALUES = 256
+"""That a quantized tensor can have."""
+
+
 def quantized(x: Tensor, out: Quantized) -> Tensor:
     """clamp(round_half_even(x / scale) + zero, 0, 255), the division in float32."""
 
@@ -87,6 +91,8 @@ def requantized_accumulators(
 
 def rescaled(given: Sequence[Tensor], act: Act, out: Quantized) -> Tensor:
     """The activation of a sum of quantized tensors, rounded once."""
+    if len(given) == 1 and given[0].value.size > _VALUES and not given[0].bound.any():
+        return _by_table(given[0], act, out)
     for tensor in given[1:]:
         same_shape(given[0].value, tensor.value)
     parts = [dequantized(tensor) for tensor in given]
@@ -94,6 +100,14 @@ def rescaled(given: Sequence[Tensor], act: Act, out: Quantized) -> Tensor:
     size = sum((_terms(tensor) for tensor in given), np.zeros(()))
     bound = sum((part.bound for part in parts), np.zeros(()))
     return _rounded_once(value, bound + _ROUNDINGS * UNIT * size, act, out)
+
+
+def _by_table(x: Tensor, act: Act, out: Quantized) -> Tensor:
+    """`rescaled` of an exact tensor: what it makes of each of the values that one can have."""
+    every = np.arange(_VALUES, dtype=np.float64)
+    made = rescaled([Tensor(every, np.zeros_like(every), x.quantized)], act, out)
+    places = x.value.astype(np.uint8)
+    return Tensor(made.value[places], made.bound[places], out)
 
 
 def residual(x: Tensor, y: Tensor, act: Act, out: Quantized) -> Tensor:
