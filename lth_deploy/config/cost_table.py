@@ -6,11 +6,11 @@ from typing import Annotated
 from pydantic import Field
 
 from lth_deploy.config import strict_yaml
-from lth_deploy.config.bundled import target_file
+from lth_deploy.config.bundled import target_file, target_names
 from lth_deploy.config.validation import Section, validate
 
 BUNDLED = "epyc_zen4"
-"""The bundled target whose table is taken where no other is given."""
+"""The bundled target whose table is taken where none fits."""
 
 Multiplications = Annotated[float, Field(gt=0, le=100_000)]
 """Billions a second, on one thread; no processor reaches the bound."""
@@ -54,8 +54,9 @@ class ByteRates(Section):
 class CostTable(Section):
     """What the planner assumes of a machine; `export --tune` measures instead.
 
-    cpu, isa: the processor that it was fitted on, and the instruction set of the kernels; fitted: the day, and the
-    engines. kernels, stock: nanoseconds for one of each amount, in the kernels and in stock ONNX Runtime, see
+    cpu, isa: the processor that it was fitted on, and the instruction set of the kernels; family, instructions: maker
+    and design of the processor, and its instruction sets, since names of processors are not unique; fitted: the day,
+    and the engines. kernels, stock: nanoseconds for one of each amount, in the kernels and in stock ONNX Runtime, see
     `compiler/planning/amounts.py`; a table that has them predicts whole models, and its other rates are of no use.
     error: how far a predicted ratio is off, as a share of it, on most models that the table was not fitted to.
 
@@ -65,6 +66,8 @@ class CostTable(Section):
 
     cpu: str = ""
     isa: str = ""
+    family: str = ""
+    instructions: list[str] = Field(default_factory=list)
     fitted: str = ""
     error: Annotated[float, Field(gt=0, le=1)] | None = None
     kernels: dict[str, Nanoseconds] = Field(default_factory=dict)
@@ -103,6 +106,21 @@ class _TableOfTarget(Section):
 
 
 @cache
+def _bundled_table(name: str) -> CostTable | None:
+    """The table of a bundled target; None where it has none."""
+    document = strict_yaml.load(target_file(name))
+    has_table = isinstance(document.value, dict) and "costs" in document.value
+    return validate(_TableOfTarget, document).costs if has_table else None
+
+
+def bundled_costs() -> dict[str, CostTable]:
+    """The tables that come with the package and predict whole models, by the names of their targets."""
+    tables = {name: _bundled_table(name) for name in target_names()}
+    return {name: table for name, table in tables.items() if table is not None and table.predicts_whole_models}
+
+
 def default_costs() -> CostTable:
-    """The bundled table that is taken where no other is given."""
-    return validate(_TableOfTarget, strict_yaml.load(target_file(BUNDLED))).costs
+    """The bundled table that is taken where none fits."""
+    table = _bundled_table(BUNDLED)
+    assert table is not None
+    return table

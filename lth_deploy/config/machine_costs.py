@@ -1,10 +1,11 @@
 """The table of costs of the machine at hand: where it is kept, and that it belongs to this processor."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from lth_deploy.config import strict_yaml
-from lth_deploy.config.cost_table import CostTable
+from lth_deploy.config.cost_table import CostTable, bundled_costs
 from lth_deploy.config.validation import Section, validate
 from lth_deploy.errors import RecipeError
 
@@ -34,10 +35,42 @@ def costs_file() -> Path | None:
     return Path(base).expanduser() / "lth-deploy" / "costs.yaml"
 
 
-def machine_costs(cpu: str, isa: str) -> CostTable | None:
-    """The table of this machine; None where none was measured.
+@dataclass(frozen=True)
+class Processor:
+    """A processor by its name, the instruction set of the kernels, its family and its instruction sets."""
 
-    cpu, isa: the processor, and the instruction set of the kernels.
+    cpu: str
+    isa: str
+    family: str = ""
+    instructions: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"'{self.cpu}' ({', '.join(filter(None, (self.family, self.isa)))})"
+
+    def made(self, table: CostTable) -> bool:
+        """Whether a table was measured on such a processor; of tables without a family only the name is known."""
+        if not table.family:
+            return (table.cpu, table.isa) == (self.cpu, self.isa)
+        return (table.cpu, table.isa) == (self.cpu, self.isa) and self.is_like(table)
+
+    def is_like(self, table: CostTable) -> bool:
+        """Whether a table was measured on the same design, whatever its name."""
+        same = (table.family, table.isa) == (self.family, self.isa) and bool(table.family)
+        return same and set(table.instructions) == set(self.instructions)
+
+
+def processor_of(table: CostTable) -> Processor:
+    """The processor that a table was measured on."""
+    return Processor(table.cpu, table.isa, table.family, tuple(table.instructions))
+
+
+def bundled_for(processor: Processor) -> str | None:
+    """The bundled target whose table was measured on the same design of a processor; None without one."""
+    return next((name for name, table in bundled_costs().items() if processor.is_like(table)), None)
+
+
+def machine_costs(processor: Processor) -> CostTable | None:
+    """The table of this machine; None where none was measured. processor: that of this machine.
 
     Raises:
         RecipeError: it is damaged, has impossible rates, or is of another processor.
@@ -52,9 +85,8 @@ def machine_costs(cpu: str, isa: str) -> CostTable | None:
         raise RecipeError(f"the cost table of this machine cannot be used: {first}; {_AGAIN}") from error
     if not table.predicts_whole_models:
         raise RecipeError(f"{file} has no rates of operators; {_AGAIN}")
-    if (table.cpu, table.isa) != (cpu, isa):
+    if not processor.made(table):
         raise RecipeError(
-            f"{file} was measured on '{table.cpu}' ({table.isa}), this is '{cpu}' ({isa}); {_AGAIN}, or set "
-            f"{VARIABLE}={NONE}"
+            f"{file} was measured on {processor_of(table)}, this is {processor}; {_AGAIN}, or set {VARIABLE}={NONE}"
         )
     return table

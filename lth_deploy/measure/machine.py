@@ -2,6 +2,7 @@
 
 import os
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -16,12 +17,16 @@ _ISA_WORDS = (
 )
 """Instruction sets that decide how fast a matrix kernel can be, under Linux's names for them."""
 
+_FAMILY = (("vendor_id", "CPU implementer"), ("cpu family", "CPU part"))
+"""What tells designs of processors apart, under Linux's names on x86 and on Arm."""
+
 _VNNI = {"avx512_vnni", "avx_vnni", "amx_int8"}
 
 
 class Machine(StrictSection):
     """CPU model, cores that this process may use, instruction sets, system, memory in bytes.
 
+    family: who made the processor, and which design it is; its name may say neither, as that of a virtual machine.
     Unknown, as a tolerant reader may find them: empty texts and 0.
     """
 
@@ -32,6 +37,7 @@ class Machine(StrictSection):
     isa: Annotated[list[str], IfMissing([])]
     os: Annotated[str, IfMissing("")]
     memory: Annotated[int, IfMissing(0)]
+    family: Annotated[str, IfMissing("")] = ""
 
     @property
     def exact_u8s8(self) -> bool:
@@ -43,9 +49,11 @@ def describe_machine(cpuinfo: Path = Path("/proc/cpuinfo")) -> Machine:
     """This machine."""
     import psutil
 
-    model, flags = _read_cpuinfo(cpuinfo)
+    facts = _read_cpuinfo(cpuinfo)
+    flags = set(_first(facts, "flags", "Features").split())
     return Machine(
-        cpu=model or platform.machine(),
+        cpu=_first(facts, "model name") or platform.machine(),
+        family=" ".join(filter(None, (_first(facts, *names) for names in _FAMILY))),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         isa=[word for word in _ISA_WORDS if word in flags],
         os=_operating_system(),
@@ -61,15 +69,16 @@ def _operating_system() -> str:
     return "-".join(filter(None, [system.sysname, system.release, system.machine, library and f"with-{library}"]))
 
 
-def _read_cpuinfo(path: Path) -> tuple[str, set[str]]:
-    """Model name and flags of the first core; ARM kernels give 'Features' and often no model name."""
-    model, flags = "", set[str]()
+def _read_cpuinfo(path: Path) -> dict[str, str]:
+    """What is said of the first core, by Linux's names."""
+    facts: dict[str, str] = {}
     if not path.exists():
-        return model, flags
+        return facts
     for line in path.read_text(errors="replace").splitlines():
         key, _, value = line.partition(":")
-        if key.strip() == "model name" and not model:
-            model = value.strip()
-        elif key.strip() in ("flags", "Features") and not flags:
-            flags = set(value.split())
-    return model, flags
+        facts.setdefault(key.strip(), value.strip())
+    return facts
+
+
+def _first(facts: Mapping[str, str], *names: str) -> str:
+    return next((facts[name] for name in names if facts.get(name)), "")

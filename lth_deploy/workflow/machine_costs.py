@@ -1,34 +1,79 @@
-"""Which table of costs an export uses: that of the target, that of this machine, or the bundled one."""
+"""Which table of costs an export uses: that of the target, that of this machine, or a bundled one that fits it."""
 
+import logging
 import os
 
 import numpy as np
 
-from lth_deploy.config.machine_costs import machine_costs
+from lth_deploy.config.cost_table import BUNDLED, CostTable, bundled_costs
+from lth_deploy.config.machine_costs import Processor, bundled_for, costs_file, machine_costs
 from lth_deploy.config.target import Target
+from lth_deploy.errors import MissingLibraryError
 from lth_deploy.measure.machine import describe_machine
 
+log = logging.getLogger(__name__)
+
 _ISA_VARIABLE = "LTH_ISA"
+
+FITS = 0.25
+"""Share by which ratios of small networks may be off what they are by a table that was fitted elsewhere."""
 
 _OF_UNRATED = 0.5
 """The time of operators without a rate may be wrong by so much of it: it comes from a profile."""
 
 
-def this_processor() -> tuple[str, str]:
+def this_processor() -> Processor:
     """The processor, and the instruction set that the kernels are made to use, or "best" of those that they have."""
-    return describe_machine().cpu, os.environ.get(_ISA_VARIABLE) or "best"
+    machine = describe_machine()
+    return Processor(machine.cpu, os.environ.get(_ISA_VARIABLE) or "best", machine.family, tuple(machine.isa))
 
 
 def with_machine_costs(target: Target) -> Target:
-    """The target with the table of this machine, where it names none of its own and one was measured.
+    """The target with the table of this machine, where it names none of its own.
+
+    That is the one that was measured here, or a bundled one of such a processor. Where there is neither, the bundled
+    one whose ratios are closest to those of a quick measurement, or the default; the log says which. Nothing is
+    measured for a target without a profile, so that the same input gives the same bytes.
 
     Raises:
         RecipeError: the table of this machine is damaged, or of another one.
     """
-    if "costs" in target.model_fields_set:
+    if "costs" in target.model_fields_set or costs_file() is None:
         return target
-    table = machine_costs(*this_processor())
-    return target if table is None else target.model_copy(update={"costs": table})
+    processor = this_processor()
+    table = machine_costs(processor)
+    if table is None:
+        name = bundled_for(processor)
+        table = _closest(processor, measured=target.profile) if name is None else bundled_costs()[name]
+    return target.model_copy(update={"costs": table})
+
+
+def _closest(processor: Processor, *, measured: bool) -> CostTable:
+    """The bundled table for a processor that none was measured on; as unsure as it is far from what was measured."""
+    tables = bundled_costs()
+    errors = _errors(tables) if measured else {}
+    name = min(errors, key=lambda one: errors[one], default=BUNDLED)
+    if errors and errors[name] > FITS:
+        name = BUNDLED
+    table, off = tables[name], errors.get(name)
+    how = "nothing was measured" if off is None else f"ratios of small networks are off by {off:.0%}"
+    log.warning(
+        "no cost table was measured on %s; predictions are those of '%s' (%s); run lth-deploy measure-costs",
+        processor,
+        name,
+        how,
+    )
+    return table if off is None else table.model_copy(update={"error": min(max(table.error or 0.0, off), 1.0)})
+
+
+def _errors(tables: dict[str, CostTable]) -> dict[str, float]:
+    """By how much the ratios of small networks are off by each table; none without the kernel library."""
+    from lth_deploy.workflow.measure_costs.quick_check import errors_here
+
+    try:
+        return errors_here(tables)
+    except MissingLibraryError:
+        return {}
 
 
 def prediction_error(target: Target, unrated: float | None) -> float | None:
@@ -45,5 +90,6 @@ def prediction_error(target: Target, unrated: float | None) -> float | None:
 def described_costs(target: Target) -> str:
     """Which table a target has, in words."""
     table = target.costs
-    where = f"measured on {table.cpu}" if table.cpu else "not measured by measure-costs"
+    name = f"{table.cpu} ({table.family})" if table.family else table.cpu
+    where = f"measured on {name}" if name else "not measured by measure-costs"
     return f"{where}, {table.fitted}" if table.fitted else where

@@ -1,23 +1,29 @@
 """The table of this machine: where it is looked for, and which tables are refused."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from lth_deploy.config.cost_table import CostTable, default_costs
-from lth_deploy.config.machine_costs import costs_file, machine_costs
+from lth_deploy.config import machine_costs as where
+from lth_deploy.config.cost_table import BUNDLED, CostTable, bundled_costs, default_costs
+from lth_deploy.config.machine_costs import Processor, bundled_for, costs_file, machine_costs, processor_of
 from lth_deploy.config.target import Target
 from lth_deploy.errors import RecipeError
 from lth_deploy.workflow import machine_costs as used
 from lth_deploy.workflow.machine_costs import described_costs, prediction_error, this_processor, with_machine_costs
 from lth_deploy.workflow.measure_costs.measure_costs import target_text
 
-CPU, ISA = "Some CPU", "best"
+HERE = Processor("Some CPU", "best", "Maker 7", ("avx2", "fma"))
 
 
 def table(**changes: object) -> CostTable:
     """A table with few rates."""
-    values = {"cpu": CPU, "isa": ISA, "fitted": "2026-11-29", "kernels": {"add": 0.1}, "stock": {"Add": 0.2}}
+    values = {
+        **{"cpu": HERE.cpu, "isa": HERE.isa, "family": HERE.family, "instructions": list(HERE.instructions)},
+        **{"fitted": "2026-11-29", "kernels": {"add": 0.1}, "stock": {"Add": 0.2}},
+    }
     return CostTable.model_validate({**values, **changes})
 
 
@@ -35,11 +41,13 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_table_of_this_machine_is_used_where_it_is_and_the_target_has_none(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(used, "this_processor", lambda: (CPU, ISA))
+    monkeypatch.setattr(used, "this_processor", lambda: HERE)
+    monkeypatch.setattr(used, "bundled_costs", lambda: {BUNDLED: default_costs()})
+    monkeypatch.setattr(used, "_errors", lambda _: {})
     assert with_machine_costs(Target()).costs == default_costs()
     file.write_text(target_text("this_machine", table()))
     assert with_machine_costs(Target()).costs == table()
-    assert "measured on Some CPU, 2026-11-29" in described_costs(with_machine_costs(Target()))
+    assert "measured on Some CPU (Maker 7), 2026-11-29" in described_costs(with_machine_costs(Target()))
     own = Target(costs=CostTable(layout_ns=3))
     assert with_machine_costs(own) is own
     monkeypatch.setenv("LTH_COSTS", "none")
@@ -49,15 +57,78 @@ def test_the_table_of_this_machine_is_used_where_it_is_and_the_target_has_none(
 def test_a_named_file_must_be_there(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LTH_COSTS", str(file))
     with pytest.raises(RecipeError, match="cannot be used: cannot read"):
-        machine_costs(CPU, ISA)
+        machine_costs(HERE)
 
 
 def test_a_table_of_another_processor_is_refused(file: Path) -> None:
     file.write_text(target_text("this_machine", table()))
-    assert machine_costs(CPU, ISA) == table()
-    for cpu, isa in (("Other CPU", ISA), (CPU, "avx2")):
-        with pytest.raises(RecipeError, match=r"was measured on 'Some CPU' .best., this is .*measure-costs"):
-            machine_costs(cpu, isa)
+    assert machine_costs(HERE) == table()
+    changes: list[dict[str, Any]] = [
+        {"cpu": "Other CPU"},
+        {"isa": "avx2"},
+        {"family": "Maker 8"},
+        {"instructions": ("avx2", "fma", "avx512f")},
+    ]
+    for change in changes:
+        with pytest.raises(RecipeError, match=r"was measured on 'Some CPU' .Maker 7, best., this is .*measure-costs"):
+            machine_costs(replace(HERE, **change))
+
+
+def test_of_a_table_without_a_family_the_name_is_all_that_is_known(file: Path) -> None:
+    old = table(family="", instructions=[])
+    file.write_text(target_text("this_machine", old))
+    assert machine_costs(replace(HERE, family="Maker 8")) == old
+    with pytest.raises(RecipeError, match="was measured on"):
+        machine_costs(replace(HERE, cpu="Other CPU"))
+
+
+def test_a_bundled_table_is_of_the_same_design_and_not_of_the_same_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    tables = {"old": table(family=""), "own": table()}
+    monkeypatch.setattr(where, "bundled_costs", lambda: tables)
+    assert bundled_for(replace(HERE, cpu="the same design under another name")) == "own"
+    assert bundled_for(replace(HERE, family="Maker 8")) is None
+    assert bundled_for(replace(HERE, instructions=("avx2",))) is None
+    assert bundled_for(replace(HERE, family="")) is None
+    assert bundled_for(replace(HERE, isa="avx2")) is None
+
+
+@pytest.mark.parametrize(
+    ("errors", "chosen", "sure"),
+    [({BUNDLED: 0.3, "other": 0.1}, "other", 0.1), ({BUNDLED: 0.6, "other": 0.5}, BUNDLED, 0.6), ({}, BUNDLED, None)],
+)
+def test_without_a_table_of_this_processor_the_closest_is_used_and_named(
+    errors: dict[str, float],
+    chosen: str,
+    sure: float | None,
+    file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tables = {BUNDLED: table(family="Maker 8", error=0.05), "other": table(family="Maker 9", error=0.05)}
+    monkeypatch.setattr(used, "this_processor", lambda: HERE)
+    monkeypatch.setattr(used, "bundled_for", lambda _: None)
+    monkeypatch.setattr(used, "bundled_costs", lambda: tables)
+    monkeypatch.setattr(used, "_errors", lambda _: errors)
+    found = with_machine_costs(Target()).costs
+    assert found.family == tables[chosen].family
+    assert found.error == (0.05 if sure is None else sure)
+    (line,) = [record.getMessage() for record in caplog.records if "no cost table" in record.getMessage()]
+    assert f"predictions are those of '{chosen}'" in line
+    assert "run lth-deploy measure-costs" in line
+
+
+def test_nothing_is_measured_where_the_same_input_must_give_the_same_bytes(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(used, "this_processor", lambda: HERE)
+    monkeypatch.setattr(used, "_errors", lambda _: pytest.fail("it was measured"))
+    assert with_machine_costs(Target(profile=False)).costs == default_costs()
+
+
+def test_bundled_tables_say_of_which_processor_they_are() -> None:
+    for name, one in bundled_costs().items():
+        assert one.family, name
+        assert bundled_for(processor_of(one)) == name
 
 
 @pytest.mark.parametrize("rate", ["-0.1", ".nan", ".inf", "1e9", "'fast'", "{}"])
@@ -66,7 +137,7 @@ def test_impossible_rates_are_refused_in_one_sentence(rate: str, file: Path) -> 
     assert text.count("add: 0.1") == 1
     file.write_text(text.replace("add: 0.1", f"add: {rate}"))
     with pytest.raises(RecipeError) as error:
-        machine_costs(CPU, ISA)
+        machine_costs(HERE)
     assert len(str(error.value).splitlines()) == 1
     assert "kernels.add" in str(error.value)
     assert "run lth-deploy measure-costs on this machine" in str(error.value)
@@ -75,13 +146,13 @@ def test_impossible_rates_are_refused_in_one_sentence(rate: str, file: Path) -> 
 def test_rates_of_layers_are_above_zero(file: Path) -> None:
     file.write_text("name: own\ncosts: {conv: {dense: 0, sparse: 40}}\n")
     with pytest.raises(RecipeError, match=r"costs\.conv\.dense: Input should be greater than 0; found 0"):
-        machine_costs(CPU, ISA)
+        machine_costs(HERE)
 
 
 def test_a_table_without_rates_of_operators_is_refused(file: Path) -> None:
     file.write_text("name: own\n")
     with pytest.raises(RecipeError, match="has no rates of operators"):
-        machine_costs(CPU, ISA)
+        machine_costs(HERE)
 
 
 def test_the_bundled_table_predicts_whole_models() -> None:
@@ -100,6 +171,7 @@ def test_what_has_no_rate_makes_predictions_less_sure() -> None:
 
 
 def test_the_processor_has_a_name() -> None:
-    cpu, isa = this_processor()
-    assert cpu
-    assert isa
+    here = this_processor()
+    assert here.cpu
+    assert here.isa
+    assert here.is_like(table(isa=here.isa, family=here.family, instructions=list(here.instructions)))

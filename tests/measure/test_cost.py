@@ -93,3 +93,15 @@ def test_machine_names_its_cpu_and_only_known_instruction_sets(tmp_path: Path) -
     assert Machine.model_validate_json(machine.model_dump_json()) == machine
     info.write_text("processor: 0\nFeatures\t: fp asimd asimddp\n")
     assert describe_machine(info).isa == ["asimd", "asimddp"]
+
+
+def test_designs_that_share_a_name_are_told_apart(tmp_path: Path) -> None:
+    info = tmp_path / "cpuinfo"
+    found = []
+    for family in (25, 26):
+        info.write_text(f"processor: 0\nvendor_id\t: Maker\ncpu family\t: {family}\nmodel name\t: Made Up 9000\n")
+        found.append(describe_machine(info).family)
+    assert found == ["Maker 25", "Maker 26"]
+    info.write_text("processor: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd0b\n")
+    assert describe_machine(info).family == "0x41 0xd0b"
+    assert describe_machine(tmp_path / "none").family == ""

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lth_deploy.config import strict_yaml
-from lth_deploy.config.machine_costs import CostsFile
+from lth_deploy.config.machine_costs import CostsFile, Processor, processor_of
 from lth_deploy.config.target import Target
 from lth_deploy.config.validation import validate
 from lth_deploy.errors import MissingLibraryError
@@ -15,6 +15,7 @@ from lth_deploy.workflow.measure_costs.fit import fitted_table, ratios
 from lth_deploy.workflow.measure_costs.observe import Observation, Observed, observe
 from lth_deploy.workflow.measure_costs.probes import probes
 
+SOME = Processor("Some CPU", "best", "Maker 7", ("avx2", "fma"))
 KERNELS = {"conv.macs": 0.02, "store": 0.7, "call": 900.0}
 STOCK = {"conv.macs": 0.019, "Concat": 0.2, "call": 3000.0}
 
@@ -31,10 +32,10 @@ def observed(scale: float, kernels: dict[str, float] = KERNELS, stock: dict[str,
 
 def test_known_rates_come_back_and_predict_without_error() -> None:
     seen = [observed(scale) for scale in (1.0, 2.0, 5.0)]
-    table = fitted_table(seen, "Some CPU", "best", "today")
+    table = fitted_table(seen, SOME, "today")
     assert table.kernels == pytest.approx(KERNELS, rel=1e-3)
     assert table.stock == pytest.approx(STOCK, rel=1e-3)
-    assert (table.cpu, table.isa, table.fitted) == ("Some CPU", "best", "today")
+    assert (processor_of(table), table.fitted) == (SOME, "today")
     assert table.error == 0.05  # no prediction is taken for better than that
     for predicted, measured in ratios(seen, table):
         assert predicted == pytest.approx(measured, rel=1e-3)
@@ -42,7 +43,7 @@ def test_known_rates_come_back_and_predict_without_error() -> None:
 
 def test_what_the_rates_do_not_explain_makes_the_table_less_sure() -> None:
     slower = observed(1.0, kernels={name: 2 * rate for name, rate in KERNELS.items()})
-    table = fitted_table([observed(1.0), slower], "Some CPU", "best", "today")
+    table = fitted_table([observed(1.0), slower], SOME, "today")
     assert table.error is not None
     assert table.error > 0.3
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from lth_deploy.compiler.planning.amounts import milliseconds
 from lth_deploy.config.cost_table import CostTable
+from lth_deploy.config.machine_costs import Processor
 from lth_deploy.measure.nonnegative_fit import fitted_rates
 from lth_deploy.workflow.measure_costs.observe import Observed
 
@@ -17,15 +18,23 @@ _WORSE = 1.5
 _MOST_PROBES = 0.9
 
 
-def fitted_table(observed: Sequence[Observed], cpu: str, isa: str, fitted: str) -> CostTable:
-    """The rates that explain the times of all probes best."""
+def fitted_table(observed: Sequence[Observed], processor: Processor, fitted: str) -> CostTable:
+    """The rates that explain the times of all probes best. fitted: the day, and the engines."""
     kernels = [one for probe in observed for one in probe.kernels]
     stock = [one for probe in observed for one in probe.stock]
     rates = [
         {name: _rounded(rate) for name, rate in fitted_rates([o.amounts for o in side], [o.ns for o in side]).items()}
         for side in (kernels, stock)
     ]
-    table = CostTable(cpu=cpu, isa=isa, fitted=fitted, kernels=rates[0], stock=rates[1])
+    table = CostTable(
+        cpu=processor.cpu,
+        isa=processor.isa,
+        family=processor.family,
+        instructions=list(processor.instructions),
+        fitted=fitted,
+        kernels=rates[0],
+        stock=rates[1],
+    )
     return table.model_copy(update={"error": round(_error(observed, table), 3)})
 
 

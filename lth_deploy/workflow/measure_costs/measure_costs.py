@@ -49,8 +49,7 @@ def measure_costs(out: Path | None = None, *, name: str = "this_machine", keep: 
             late = time.monotonic() - began > _SECONDS
             observed.append(observe(probe, QUICK_ROUNDS if late else ROUNDS))
             step()
-    cpu, isa = this_processor()
-    table = fitted_table(observed, cpu, isa, _about())
+    table = fitted_table(observed, this_processor(), _about())
     files = tuple(dict.fromkeys(file for file in (out, costs_file() if keep else None) if file is not None))
     for file in files:
         with storage.disk_errors(f"cannot write {file}"):

@@ -52,6 +52,13 @@ def probes() -> Iterator[Probe]:
     yield Probe("residual", _residual, 3, 160, True, 0.8, BLOCKS["2x4"])
 
 
+def quick_probes() -> Iterator[Probe]:
+    """A few that tell processors apart: few and many channels, fp32 and int8."""
+    for is_quantized, block in ((False, SINGLE), (True, BLOCKS["in4"])):
+        for name, build, channels, size in _NETWORKS[:2]:
+            yield Probe(name, build, channels, size, is_quantized, 0.8, block)
+
+
 def _residual(g: ProbeGraph) -> None:
     """A stem, blocks with shortcuts, and a step of a pyramid."""
     x = g.conv(g.x, 32, 7, 2)
