@@ -12,17 +12,19 @@ _SHORT_NS = 2000.0
 _TOLERANCE = 1e-10
 
 
-def fitted_rates(amounts: Sequence[Mapping[str, float]], times: Sequence[float]) -> dict[str, float]:
+def fitted_rates(
+    amounts: Sequence[Mapping[str, float]], times: Sequence[float], importance: Sequence[float] | None = None
+) -> dict[str, float]:
     """Nanoseconds of one of each amount, by its name; errors count in proportion to the time that they are errors of.
 
-    amounts: of each observation. times: in nanoseconds.
+    amounts: of each observation. times: in nanoseconds. importance: how many times the error of each counts.
     """
     names = sorted({name for one in amounts for name, amount in one.items() if amount})
     if not names:
         return {}
     table = np.array([[one.get(name, 0.0) for name in names] for one in amounts])
     measured = np.asarray(times, np.float64)
-    weights = 1.0 / np.maximum(measured, _SHORT_NS)
+    weights = np.asarray(1.0 if importance is None else importance) / np.maximum(measured, _SHORT_NS)
     weighted = table * weights[:, None]
     sizes = np.abs(weighted).max(axis=0)
     found = nonnegative_least_squares(weighted / sizes, measured * weights) / sizes

@@ -33,10 +33,27 @@ def observed(scale: float, kernels: dict[str, float] = KERNELS, stock: dict[str,
 def test_known_rates_come_back_and_predict_without_error() -> None:
     seen = [observed(scale) for scale in (1.0, 2.0, 5.0)]
     table = fitted_table(seen, SOME, "today")
-    assert table.kernels == pytest.approx(KERNELS, rel=1e-3)
-    assert table.stock == pytest.approx(STOCK, rel=1e-3)
+    assert table.kernels == pytest.approx(KERNELS | {"region": 0.0}, rel=1e-3)
+    assert table.stock == pytest.approx(STOCK | {"run": 0.0}, rel=1e-3)
     assert (processor_of(table), table.fitted) == (SOME, "today")
     assert table.error == 0.05  # no prediction is taken for better than that
+    for predicted, measured in ratios(seen, table):
+        assert predicted == pytest.approx(measured, rel=1e-3)
+
+
+def test_whole_runs_say_what_is_in_no_operator_and_how_long_timing_takes() -> None:
+    """A run begins and ends with 20 us, in a region with 50 us; a timed operator takes 100 ns more than in a run."""
+    seen = []
+    for scale, times in ((1.0, 7), (2.0, 1), (5.0, 3), (9.0, 1), (1.0, 40)):
+        one = observed(scale)
+        sides = [
+            [Observation(each.amounts, each.ns + 100.0) for each in side] * times for side in (one.kernels, one.stock)
+        ]
+        whole = [times * ns + start for ns, start in ((one.kernels_ns, 50e3), (one.stock_ns, 20e3))]
+        seen.append(Observed(sides[0], sides[1], *whole))
+    table = fitted_table(seen, SOME, "today")
+    assert table.kernels == pytest.approx(KERNELS | {"region": 30e3}, rel=1e-2)
+    assert table.stock == pytest.approx(STOCK | {"run": 20e3}, rel=1e-2)
     for predicted, measured in ratios(seen, table):
         assert predicted == pytest.approx(measured, rel=1e-3)
 

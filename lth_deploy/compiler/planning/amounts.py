@@ -17,6 +17,13 @@ _INT8 = "int8 "
 CALL = "call"
 """Of any operator: that it runs at all."""
 
+FAR = "far"
+"""Of any operator: bytes that it reads and writes, where they are more than a cache near the core holds."""
+
+_NEAR_BYTES = 1 << 20
+
+REGION, RUN = "region", "run"
+"""Of any region, and of any inference: what is no operator of it."""
 
 _STAND_INS = {
     "rows": "pointwise",
@@ -28,8 +35,16 @@ _STAND_INS = {
 }
 """Amounts that nobody measured yet, by the part of their names before the dot, and those whose rates they take."""
 
+_OPTIONAL = (FAR, REGION, RUN)
+"""Amounts that older tables do not have."""
+
 _OTHER, _OTHER_INT8 = "silu", "int8 requantize"
 """Of an operator or activation of the kernels without a rate: for each value as much as these."""
+
+
+def far(read_and_written: float) -> dict[str, float]:
+    """The amount of an operator for bytes that come from far away; none where they are few."""
+    return {FAR: read_and_written} if read_and_written > _NEAR_BYTES else {}
 
 
 def rate_of(name: str, rates: Nanoseconds) -> float | None:
@@ -46,12 +61,17 @@ def milliseconds(amounts: Amounts, rates: Nanoseconds) -> float:
     total = 0.0
     for name, amount in amounts.items():
         rate = rate_of(name, rates)
-        if rate is None and "." not in name:
+        if rate is None and "." not in name and name not in _OPTIONAL:
             rate = rates.get(_OTHER_INT8 if name.startswith(_INT8) else _OTHER)
         total += amount * (rate or 0.0)
     return total / 1e6
 
 
 def is_rated(amounts: Amounts, rates: Nanoseconds) -> bool:
-    """Whether each of the amounts has a rate."""
-    return all(rate_of(name, rates) is not None for name in amounts)
+    """Whether each of the amounts has a rate; of a layer its multiplications must have one, as tables grow terms."""
+    return all(name in _OPTIONAL or rate_of(_told_by(name), rates) is not None for name in amounts)
+
+
+def _told_by(name: str) -> str:
+    layer, dot, _ = name.rpartition(".")
+    return f"{layer}.macs" if dot else name

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lth_deploy.arrays import Array
-from lth_deploy.compiler.planning.amounts import CALL
+from lth_deploy.compiler.planning.amounts import CALL, far
 from lth_deploy.compiler.regions.match.quad_density import kept_quads
 from lth_deploy.kernels.program.fields import ActRole
 from lth_deploy.kernels.program.instruction import Instruction
@@ -28,6 +28,9 @@ from lth_deploy.kernels.program.ops.space_to_depth import SpaceToDepth
 from lth_deploy.kernels.program.program import Program
 from lth_deploy.kernels.program.rules import check
 from lth_deploy.kernels.program.values import Window
+
+_CELL = 4
+"""Bytes of a value in the layout; of quantized tensors, of four channels."""
 
 _GRID = 4
 """Sub-images that a plane is cut into in each direction; what does not divide is filled up."""
@@ -84,12 +87,16 @@ def kernel_amounts(
         tensors.append(made)
         amounts = {} if number in free else _amounts(step, given, made, weights)
         amounts = {"int8 load": made.cells} if number in loading else amounts
-        amounts |= {CALL: 1.0} if amounts else {}
+        if amounts:
+            amounts |= {CALL: 1.0, **far(_CELL * (made.cells + sum(tensor.cells for tensor in given)))}
         steps.append(_with_activation(step, amounts, made))
     stored: dict[str, float] = {}
     for output in program.outputs:
         name = "storerows" if output.rows else "store"
-        stored[name] = stored.get(name, 0.0) + tensors[output.tensor].cells
+        cells = tensors[output.tensor].cells
+        stored[name] = stored.get(name, 0.0) + cells
+        for amount, moved in far(2 * _CELL * cells).items():
+            stored[amount] = stored.get(amount, 0.0) + moved
     return steps, stored
 
 

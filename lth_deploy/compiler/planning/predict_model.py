@@ -16,7 +16,7 @@ from lth_deploy.compiler.artifact.inline_regions import is_region, region_functi
 from lth_deploy.compiler.artifact.roi_align import is_roi_align
 from lth_deploy.compiler.importing.unpacked import unpack_model
 from lth_deploy.compiler.model.ort_profile import stock_times
-from lth_deploy.compiler.planning.amounts import is_rated, milliseconds
+from lth_deploy.compiler.planning.amounts import REGION, RUN, is_rated, milliseconds
 from lth_deploy.compiler.planning.kernel_amounts import kernel_amounts
 from lth_deploy.compiler.planning.mac_count import value_shapes
 from lth_deploy.compiler.planning.stock_amounts import Executed, executed
@@ -41,18 +41,19 @@ class ModelPrediction:
 
     regions: each by its operator, all that it computes included. layers: dense milliseconds of layers by their weights.
     outside: what is in no region and no layer, by operator. unrated: share of the dense time of operators without a
-    rate, which was taken from a profile.
+    rate, which was taken from a profile. run: milliseconds of an inference that are in no operator.
     """
 
     regions: Mapping[str, Pair]
     layers: Mapping[str, float]
     outside: Mapping[str, Pair] = field(default_factory=dict)
     unrated: float = 0.0
+    run: float = 0.0
 
     @property
     def rest(self) -> Pair:
         """All that is in no region and no layer."""
-        return sum(self.outside.values(), Pair())
+        return sum(self.outside.values(), Pair(self.run, self.run))
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,7 @@ def predict_model(emitted: ModelProto, run: DenseRun, feeds: Feeds, table: CostT
         {name: ms * longer for name, ms in layers.items()},
         {name: Pair(pair.kernels * longer, pair.dense * longer) for name, pair in outside.items()},
         unrated,
+        milliseconds({RUN: 1.0}, table.stock),
     )
 
 
@@ -150,6 +152,7 @@ def _kernel_ms(
     names = {name for node, program in zip(nodes, programs, strict=True) for name in node.input[: program.inputs]}
     if not names <= shapes.keys():
         plain = unpack_model(emitted)
+        name_nodes(plain)  # the runtime copies conversions that are read twice, and refuses two nodes of one name
         # Plans that follow cut the same regions into smaller ones, between tensors that are inside now.
         later = {name for node in plain.graph.node for name in node.output}.intersection(inside)
         shapes |= value_shapes(plain, sorted((names | later) - shapes.keys()), feeds)
@@ -157,5 +160,5 @@ def _kernel_ms(
     for node, program in zip(nodes, programs, strict=True):
         given = [shapes[name] for name in node.input[: program.inputs]]
         steps, stored = kernel_amounts(program, given, region_weights(emitted, node, program))
-        found.append((node, sum(milliseconds(step, table.kernels) for step in [*steps, stored])))
+        found.append((node, sum(milliseconds(step, table.kernels) for step in [*steps, stored, {REGION: 1.0}])))
     return found

@@ -11,7 +11,7 @@ from lth_deploy.compiler.artifact.weight_layers import weight_users
 from lth_deploy.compiler.model.attributes import attribute
 from lth_deploy.compiler.model.operators import traits_of
 from lth_deploy.compiler.model.ort_profile import OperatorTime
-from lth_deploy.compiler.planning.amounts import CALL
+from lth_deploy.compiler.planning.amounts import CALL, far
 from lth_deploy.compiler.planning.stock_nodes import is_layer, source_node
 
 _STEM_CHANNELS = 4
@@ -38,8 +38,12 @@ class Executed:
     def amounts(self) -> dict[str, float] | None:
         """What it has to do; None of a layer whose weight is not known."""
         if self.weight is not None:
-            return layer_amounts(self.time, self.weight[1])
-        return None if is_layer(self.time.op_type) else operator_amounts(self.time, self.node)
+            found = layer_amounts(self.time, self.weight[1])
+        elif is_layer(self.time.op_type):
+            return None
+        else:
+            found = operator_amounts(self.time, self.node)
+        return found | far(_bytes(self.time)) if found else found
 
 
 def executed(times: Iterable[OperatorTime], plain: ModelProto) -> list[Executed]:
@@ -56,15 +60,27 @@ def executed(times: Iterable[OperatorTime], plain: ModelProto) -> list[Executed]
 
 
 def layer_amounts(one: OperatorTime, weight: Sequence[int]) -> dict[str, float]:
-    """Amounts of a layer. weight: its shape, as the model stores it."""
-    name = _named(_layer_class(one, weight), one)
+    """Amounts of a layer. weight: its shape, as the model stores it.
+
+    Weights are read from far away in each inference. Of depthwise layers few columns at the left and right border, and
+    short lines, take longer than others.
+    """
+    kind = _layer_class(one, weight)
+    name = _named(kind, one)
     outputs, inputs = math.prod(one.outputs[0]), math.prod(one.inputs[0])
     macs = (inputs if "ConvTranspose" in one.op_type else outputs) * math.prod(weight[1:])
     amounts = {f"{name}.macs": float(macs), f"{name}.values": float(inputs + outputs), CALL: 1.0}
-    if name.endswith("grouped"):
+    amounts[f"{name}.weights"] = float(math.prod(weight))
+    if kind == "grouped":
         del amounts[f"{name}.values"]
         channels = one.inputs[0][1] if one.inputs[0][1] % weight[1] == 0 else one.inputs[0][-1]
         amounts[f"{name}.groups"] = channels // weight[1] * outputs / weight[0]
+    if kind == "depthwise":
+        width = one.outputs[0][2] if weight[0] in one.outputs[0][3:] else one.outputs[0][-1]
+        taps = math.prod(weight[2:])
+        amounts[f"{name}.lines"] = outputs / max(width, 1)
+        amounts[f"{name}.edges"] = outputs * taps * min(1.0, (weight[-1] - 1) / max(width, 1))
+        amounts[f"{name}.pixels"] = outputs / weight[0] * taps
     return amounts
 
 
@@ -86,6 +102,15 @@ def operator_amounts(one: OperatorTime, node: NodeProto | None = None) -> dict[s
         }
         amounts |= {name: values, CALL: 1.0}
     return amounts
+
+
+def _bytes(one: OperatorTime) -> float:
+    """Bytes of what an operator reads first and of what it writes."""
+    shapes = (*one.inputs[:1], *one.outputs)
+    kinds = (*one.types[:1], *one.types[len(one.inputs) :])
+    return float(
+        sum((1 if "int8" in kind else 4) * math.prod(shape) for shape, kind in zip(shapes, kinds, strict=False))
+    )
 
 
 def _named(kind: str, one: OperatorTime) -> str:

@@ -1,13 +1,17 @@
 """From times of probes to a table of costs, and how far its predictions of whole probes are off."""
 
 import math
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
-from lth_deploy.compiler.planning.amounts import milliseconds
+import numpy as np
+
+from lth_deploy.compiler.planning.amounts import REGION, RUN, milliseconds
 from lth_deploy.config.cost_table import CostTable
 from lth_deploy.config.machine_costs import Processor
-from lth_deploy.measure.nonnegative_fit import fitted_rates
-from lth_deploy.workflow.measure_costs.observe import Observed
+from lth_deploy.measure.nonnegative_fit import fitted_rates, nonnegative_least_squares
+from lth_deploy.workflow.measure_costs.observe import Observation, Observed
 
 _DIGITS = 4
 
@@ -17,25 +21,73 @@ _WORSE = 1.5
 
 _MOST_PROBES = 0.9
 
+_WHOLE_RUN = 12.0
+"""How many times the error of a whole run counts, beside that of an operator."""
+
+_Run = tuple[Sequence[Observation], float]
+"""The operators of a probe, and nanoseconds of the whole."""
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """What a whole run takes: `start`, and of each operator `factor` times its own time less `event`.
+
+    start: nanoseconds before the first and behind the last operator. factor: the least times of operators do not fall
+    into one run. event: nanoseconds that an operator takes longer where it is timed.
+    """
+
+    start: float
+    factor: float
+    event: float
+
+    def of(self, ns: float) -> float:
+        """What an operator adds to a run that takes so many nanoseconds where it is timed."""
+        return max(self.factor * ns - self.event, 0.0)
+
 
 def fitted_table(observed: Sequence[Observed], processor: Processor, fitted: str) -> CostTable:
     """The rates that explain the times of all probes best. fitted: the day, and the engines."""
-    kernels = [one for probe in observed for one in probe.kernels]
-    stock = [one for probe in observed for one in probe.stock]
-    rates = [
-        {name: _rounded(rate) for name, rate in fitted_rates([o.amounts for o in side], [o.ns for o in side]).items()}
-        for side in (kernels, stock)
-    ]
+    inside = [(probe.kernels, probe.kernels_ns) for probe in observed]
+    dense = [(probe.stock, probe.stock_ns) for probe in observed]
+    kernels, stock = _whole(inside), _whole(dense)
     table = CostTable(
         cpu=processor.cpu,
         isa=processor.isa,
         family=processor.family,
         instructions=list(processor.instructions),
         fitted=fitted,
-        kernels=rates[0],
-        stock=rates[1],
+        kernels=_rates(inside, kernels) | {REGION: _rounded(max(kernels.start - stock.start, 0.0))},
+        stock=_rates(dense, stock) | {RUN: _rounded(stock.start)},
     )
     return table.model_copy(update={"error": round(_error(observed, table), 3)})
+
+
+def _whole(runs: Sequence[_Run]) -> _Whole:
+    """How whole runs follow from the times of their operators."""
+    sums = np.array([sum(one.ns for one in each) for each, _ in runs])
+    whole = np.array([ns for _, ns in runs])
+    rows = np.stack([np.ones(len(runs)), sums, [-float(len(each)) for each, _ in runs]], axis=1) / whole[:, None]
+    sizes = np.abs(rows).max(axis=0)
+    start, more, event = (nonnegative_least_squares(rows / sizes, (whole - sums) / whole) / sizes).tolist()
+    return _Whole(start, 1.0 + more, event)
+
+
+def _rates(runs: Sequence[_Run], whole: _Whole) -> dict[str, float]:
+    """Rates of operators, with which whole runs come out right as well: relative errors of operators are not even."""
+    operators = [one for each, _ in runs for one in each]
+    together = [(_sum(one.amounts for one in each), max(ns - whole.start, 0.0)) for each, ns in runs]
+    amounts = [one.amounts for one in operators] + [one for one, _ in together]
+    times = [whole.of(one.ns) for one in operators] + [ns for _, ns in together]
+    found = fitted_rates(amounts, times, [1.0] * len(operators) + [_WHOLE_RUN] * len(runs))
+    return {name: _rounded(rate) for name, rate in found.items()}
+
+
+def _sum(amounts: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    total: dict[str, float] = defaultdict(float)
+    for one in amounts:
+        for name, amount in one.items():
+            total[name] += amount
+    return total
 
 
 def _error(observed: Sequence[Observed], table: CostTable) -> float:
@@ -48,11 +100,11 @@ def ratios(observed: Sequence[Observed], table: CostTable) -> list[tuple[float, 
     """Times as fast as dense each probe is, predicted and measured."""
     found = []
     for probe in observed:
-        kernels, stock = (
-            sum(milliseconds(one.amounts, rates) for one in side)
-            for side, rates in ((probe.kernels, table.kernels), (probe.stock, table.stock))
-        )
-        found.append((stock / kernels, sum(o.ns for o in probe.stock) / sum(o.ns for o in probe.kernels)))
+        start = milliseconds({RUN: 1.0}, table.stock)
+        kernels = start + milliseconds({REGION: 1.0}, table.kernels)
+        kernels += sum(milliseconds(one.amounts, table.kernels) for one in probe.kernels)
+        stock = start + sum(milliseconds(one.amounts, table.stock) for one in probe.stock)
+        found.append((stock / kernels, probe.stock_ns / probe.kernels_ns))
     return found
 
 

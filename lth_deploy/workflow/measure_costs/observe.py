@@ -1,14 +1,13 @@
 """What each operator of a probe takes, in the kernels and in the stock runtime, beside what it has to do.
 
-Both sessions run in turns, on one thread. Of each operator the least time counts, which other work on the machine
-disturbs least. What the shortest run takes beyond the sum of these, in processor time, is spread over them: calls,
-memory that is touched first, and what the least time of each hides.
+Both sessions run in turns, on one thread. Of each operator and of whole runs the least time counts, which other work on
+the machine disturbs least.
 """
 
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,8 +34,6 @@ _EVERYTHING = Target(values="fp32", region_zeros=0, region_quads=0)
 """All layers in regions, whatever they cost."""
 
 _PROFILE = "LTH_PROFILE"
-_MOST = 1.5
-"""Most that a whole run may take beyond its operators: more is the noise of a loaded machine."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,7 @@ class Observation:
 
 @dataclass(frozen=True)
 class Observed:
-    """The operators of one probe, and nanoseconds of whole runs."""
+    """The operators of one probe, and nanoseconds of whole runs, of which processor time counts."""
 
     kernels: list[Observation]
     stock: list[Observation]
@@ -79,13 +76,7 @@ def observe(probe: Probe, rounds: int) -> Observed:
         for one in executed(operator_times(stock), plain)
         if one.amounts is not None
     ]
-    total = sum(1e3 * one.us for one in operator_times(stock))
-    return Observed(_spread(times, sum(kernels), whole[0]), _spread(operators, total, whole[1]), *whole)
-
-
-def _spread(times: Sequence[Observation], total: float, whole: float) -> list[Observation]:
-    longer = min(max(whole / total, 1.0), _MOST)
-    return [Observation(one.amounts, one.ns * longer) for one in times]
+    return Observed(times, operators, *whole)
 
 
 def _timed(

@@ -126,6 +126,10 @@ class ProbeGraph:
         pads = self._constant(f"pads.{len(self._tensors)}", np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64))
         return self._converted(self._node("Pad", [x, pads]), self._channels[x])
 
+    def channels(self, x: str) -> int:
+        """The channels of a tensor."""
+        return self._channels[x]
+
     def output(self, x: str) -> None:
         """The graph returns a tensor."""
         self._outputs.append(x)

@@ -42,7 +42,7 @@ def probes() -> Iterator[Probe]:
     quantized = ((0.0, SINGLE), (0.7, BLOCKS["in4"]), (0.95, BLOCKS["in4"]))
     for is_quantized, masks in ((False, floats), (True, quantized)):
         for name, build, channels, size in _NETWORKS:
-            for zeros, block in masks:
+            for zeros, block in masks[:1] if build is _large else masks:
                 yield Probe(name, build, channels, size, is_quantized, zeros, block)
         for name, build, channels, size in _OPERATORS:
             yield Probe(name, build, channels, size, is_quantized, 0.5, SINGLE if not is_quantized else BLOCKS["in4"])
@@ -94,6 +94,26 @@ def _split(g: ProbeGraph) -> None:
     g.output(g.conv(x, 80, 1, act=""))
 
 
+def _deep(g: ProbeGraph) -> None:
+    """Inverted bottlenecks with gates: many small operators, whose code and constants are cold when each begins."""
+    x = g.conv(g.x, 16, 3, 2, act="HardSwish")
+    for wide, outputs, kernel, stride, gated in _BOTTLENECKS:
+        act = "HardSwish" if kernel == 3 else "Relu"
+        y = g.conv(g.conv(x, wide, 1, act=act), wide, kernel, stride, groups=wide, act=act)
+        y = g.conv(g.gate(y) if gated else y, outputs, 1, act="")
+        x = g.add(x, y) if stride == 1 and g.channels(x) == outputs else y
+    g.output(g.conv(x, 128, 1, act="HardSwish"))
+
+
+def _large(g: ProbeGraph) -> None:
+    """Tensors that do not fit a cache: the first layers on a large image."""
+    x = g.conv(g.conv(g.x, 16, 3, 2, act="silu"), 32, 3, 2, act="silu")
+    first, second = g.halves(x)
+    x = g.conv(g.concat(first, second, g.add(second, g.conv(second, 16, 3, act="silu"))), 32, 1, act="silu")
+    x = g.conv(g.conv(x, 32, 3, groups=32), 64, 1)
+    g.output(g.conv(g.conv(x, 64, 3, 2, groups=64, act="silu"), 64, 1, act=""))
+
+
 def _pools(g: ProbeGraph) -> None:
     """Pools of several windows, gates, sizes that change, joined channels, layers in groups."""
     x = g.conv(g.x, 64, 1)
@@ -125,10 +145,26 @@ def _tokens(g: ProbeGraph) -> None:
     g.output(x)
 
 
+_BOTTLENECKS = (
+    (16, 16, 3, 1, False),
+    (64, 24, 3, 2, False),
+    (72, 24, 3, 1, False),
+    (72, 40, 5, 2, True),
+    *((120, 40, 5, 1, True),) * 2,
+    (240, 80, 3, 2, False),
+    *((200, 80, 3, 1, False),) * 3,
+    *((480, 112, 3, 1, True),) * 2,
+    (672, 160, 5, 2, True),
+    *((640, 160, 5, 1, True),) * 2,
+)
+"""Channels inside and behind, kernel, stride, and whether there is a gate: as in MobileNetV3."""
+
 _Network = tuple[str, Callable[[ProbeGraph], None], int, int]
 _NETWORKS: tuple[_Network, ...] = (
     ("residual", _residual, 3, 160),
     ("mobile", _mobile, 12, 104),
     ("split", _split, 3, 160),
+    ("deep", _deep, 3, 256),
+    ("large", _large, 3, 640),
 )
 _OPERATORS: tuple[_Network, ...] = (("pools", _pools, 64, 40), ("activations", _activations, 32, 52))

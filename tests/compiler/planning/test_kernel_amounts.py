@@ -46,6 +46,13 @@ def test_sizes_follow_windows_and_cells_fill_the_layout() -> None:
     assert stored == {"store": 8 * places}
 
 
+def test_bytes_that_no_cache_holds_are_counted_by_themselves() -> None:
+    program = Program(1, (), (Load(0, 8), Activate(0, Act("silu"))), (Output(1),))
+    near, far = (kernel_amounts(program, [(1, 8, side, side)], lambda _: np.zeros(0))[0][1] for side in (64, 256))
+    assert "far" not in near
+    assert far["far"] == 2 * 4 * far["silu"] == 2 * 4 * 8 * 256**2
+
+
 def test_an_int8_layer_is_counted_as_it_is_computed() -> None:
     x = made = Tensor(1, 16, 8, 8, True, False)
     rng = np.random.default_rng(0)
@@ -85,6 +92,8 @@ def test_times_are_amounts_times_rates_and_strangers_stand_for_others() -> None:
     assert rate_of("rows.macs", rates) == 7.0
     assert is_rated({"conv.macs": 1}, rates)
     assert not is_rated({"Einsum": 1}, rates)
+    assert is_rated({"conv.macs": 1, "conv.later term": 1, "far": 1}, rates)  # a table from before they were told apart
+    assert not is_rated({"depthwise.later term": 1}, rates)
     assert math.isclose(milliseconds({}, rates), 0.0)
 
 
