@@ -1,8 +1,8 @@
 """The detectors that benchmarks/zoo.py runs: families that people deploy, without trained weights.
 
-Most are built and exported by libreyolo (`pip install '.[zoo]'`), two by torchvision. Weights are random with a fixed
-seed, and batch norms have the statistics of random images, so that activations neither vanish nor overflow: times are
-real, and AP is not.
+Most are built and exported by libreyolo (`pip install '.[zoo]'`), two by torchvision, two are written in this folder.
+Weights are random with a fixed seed, and batch norms have the statistics of random images, or layers their variance, so
+that activations neither vanish nor overflow: times are real, and AP is not.
 """
 
 import os
@@ -16,6 +16,8 @@ import onnx
 import torch
 from torch import nn
 
+from benchmarks.attention_yolo import AttentionYolo
+from benchmarks.csp_yolo import CspYolo
 from lth_deploy.errors import UsageError
 
 
@@ -40,6 +42,24 @@ def norms_of_noise(module: nn.Module, size: int) -> None:
         with torch.no_grad():
             module(torch.randn(2, 3, size, size))
     module.eval()
+
+
+def unit_variances(module: nn.Module, size: int) -> None:
+    """Scale each convolution so that what it makes of a random image has a variance of one."""
+
+    def scaled(layer: nn.Module, given: Any, made: torch.Tensor) -> torch.Tensor:
+        assert isinstance(layer, nn.Conv2d)
+        scale = 1.0 / made.std()
+        layer.weight.mul_(scale)
+        if layer.bias is not None:
+            layer.bias.mul_(scale)
+        return made * scale
+
+    hooks = [one.register_forward_hook(scaled) for one in module.modules() if isinstance(one, nn.Conv2d)]
+    with torch.no_grad():
+        module.eval()(torch.randn(1, 3, size, size))
+    for hook in hooks:
+        hook.remove()
 
 
 def _from_libreyolo(class_name: str, variant: str, size: int) -> Callable[[Path], None]:
@@ -92,7 +112,16 @@ def _mobilenet_pyramid() -> nn.Module:
     return module
 
 
-def _from_torchvision(build: Callable[[], nn.Module], size: int) -> Callable[[Path], None]:
+def _scaled(build: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
+    def scaled() -> nn.Module:
+        module = build()
+        unit_variances(module, 128)
+        return module
+
+    return scaled
+
+
+def _exported(build: Callable[[], nn.Module], size: int) -> Callable[[Path], None]:
     def write(path: Path) -> None:
         torch.manual_seed(0)
         image = torch.zeros(1, 3, size, size)
@@ -129,8 +158,10 @@ ZOO = {
         _libreyolo("efficientdet_d0", "LibreEfficientDet", "d0", 512),
         _libreyolo("ssd300", "LibreSSD", "300", 300),
         _libreyolo("yolonas_s", "LibreYOLONAS", "s", 640),
-        ZooModel("ssdlite320", 320, _from_torchvision(_ssdlite, 320)),
-        ZooModel("mobilenetv3_fpn", 320, _from_torchvision(_mobilenet_pyramid, 320)),
+        ZooModel("ssdlite320", 320, _exported(_ssdlite, 320)),
+        ZooModel("mobilenetv3_fpn", 320, _exported(_mobilenet_pyramid, 320)),
+        ZooModel("csp_yolo", 640, _exported(_scaled(CspYolo), 640)),
+        ZooModel("attention_yolo", 640, _exported(_scaled(AttentionYolo), 640)),
     )
 }
 """By name, in the order of the tables."""

@@ -95,7 +95,7 @@ def test_machine_names_its_cpu_and_only_known_instruction_sets(tmp_path: Path) -
     assert describe_machine(info).isa == ["asimd", "asimddp"]
 
 
-def test_designs_that_share_a_name_are_told_apart(tmp_path: Path) -> None:
+def test_designs_that_share_a_name_have_families(tmp_path: Path) -> None:
     info = tmp_path / "cpuinfo"
     found = []
     for family in (25, 26):

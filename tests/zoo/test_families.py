@@ -15,7 +15,7 @@ from tests.decoders.models import photo
 
 pytestmark = pytest.mark.slow
 
-MAPS_ONLY = frozenset({"ssdlite320", "mobilenetv3_fpn"})
+MAPS_ONLY = frozenset({"ssdlite320", "mobilenetv3_fpn", "csp_yolo", "attention_yolo"})
 """Cut in front of their boxes: what torchvision makes of whole detectors is in tests/decoders."""
 
 SELECTING = frozenset({"rtdetrv2_r18", "dfine_n", "deim_n"})

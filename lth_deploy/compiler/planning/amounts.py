@@ -68,10 +68,10 @@ def milliseconds(amounts: Amounts, rates: Nanoseconds) -> float:
 
 
 def is_rated(amounts: Amounts, rates: Nanoseconds) -> bool:
-    """Whether each of the amounts has a rate; of a layer its multiplications must have one, as tables grow terms."""
-    return all(name in _OPTIONAL or rate_of(_told_by(name), rates) is not None for name in amounts)
+    """Whether each of the amounts has a rate; of a layer its multiplications must have one, since tables gain terms."""
+    return all(name in _OPTIONAL or rate_of(_judged_by(name), rates) is not None for name in amounts)
 
 
-def _told_by(name: str) -> str:
+def _judged_by(name: str) -> str:
     layer, dot, _ = name.rpartition(".")
     return f"{layer}.macs" if dot else name

@@ -92,7 +92,7 @@ def test_times_are_amounts_times_rates_and_strangers_stand_for_others() -> None:
     assert rate_of("rows.macs", rates) == 7.0
     assert is_rated({"conv.macs": 1}, rates)
     assert not is_rated({"Einsum": 1}, rates)
-    assert is_rated({"conv.macs": 1, "conv.later term": 1, "far": 1}, rates)  # a table from before they were told apart
+    assert is_rated({"conv.macs": 1, "conv.later term": 1, "far": 1}, rates)  # a table from before they were counted
     assert not is_rated({"depthwise.later term": 1}, rates)
     assert math.isclose(milliseconds({}, rates), 0.0)
 
