@@ -5,6 +5,7 @@
 
 from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
@@ -141,6 +142,36 @@ class ModuleSpec(ForeignSpec):
         return self.factory
 
 
+class Detectron2Spec(Section):
+    """A detector as a configuration of detectron2 says, on torchvision's modules.
+
+    min_size, max_size: sides of the images in pixels, in place of those of the configuration.
+    """
+
+    source: Literal["detectron2"]
+    name: Literal["faster_rcnn", "mask_rcnn", "keypoint_rcnn", "retinanet"] = Field(
+        description="the kind of detector that the configuration is of"
+    )
+    config: str = Field(description="YAML file; what it stands on lies where it says")
+    weights: str = Field(
+        "none",
+        description="none, or a checkpoint: .pth, .pkl, or .safetensors with the names of torchvision",
+    )
+    min_size: Positive = 800
+    max_size: Positive = 1333
+    score_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.05
+
+    @property
+    def title(self) -> str:
+        """What reports call this detector."""
+        return f"{self.name}, {Path(self.config).stem} of detectron2"
+
+    @property
+    def load_size(self) -> tuple[int, int]:
+        """Longest and shortest side in pixels that images are shrunk to when they are decoded."""
+        return self.max_size, self.min_size
+
+
 class PluginSpec(ForeignSpec):
     """A detector of a source that another package registers; `options` are that package's."""
 
@@ -165,7 +196,11 @@ class PluginSpec(ForeignSpec):
         return source
 
 
-SOURCES: Mapping[str, type[Section]] = {"torchvision": DetectorSpec, "module": ModuleSpec}
+SOURCES: Mapping[str, type[Section]] = {
+    "torchvision": DetectorSpec,
+    "module": ModuleSpec,
+    "detectron2": Detectron2Spec,
+}
 """The section of each source that comes with this package."""
 
 
@@ -177,6 +212,7 @@ def _source_of(value: Any) -> str:
 AnyDetectorSpec = Annotated[
     Annotated[DetectorSpec, Tag("torchvision")]
     | Annotated[ModuleSpec, Tag("module")]
+    | Annotated[Detectron2Spec, Tag("detectron2")]
     | Annotated[PluginSpec, Tag("plugin")],
     Discriminator(_source_of),
 ]

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from lth_deploy.config import strict_yaml
-from lth_deploy.config.detector_spec import NAMED_WEIGHTS, AnyDetectorSpec
+from lth_deploy.config.detector_spec import NAMED_WEIGHTS, AnyDetectorSpec, Detectron2Spec
 from lth_deploy.config.result_spec import QuantizationSpec, SelectionSpec
 from lth_deploy.config.search_spec import ControlsSpec, PruningSpec, SourceSpec
 from lth_deploy.config.training_spec import TrainingSpec
@@ -183,6 +183,8 @@ def _absolute(recipe: Recipe, base: Path, source: Path, check_variables: bool) -
     detector = recipe.detector
     if detector.weights not in NAMED_WEIGHTS:
         detector = detector.model_copy(update={"weights": resolve(detector.weights, "detector.weights")})
+    if isinstance(detector, Detectron2Spec):
+        detector = detector.model_copy(update={"config": resolve(detector.config, "detector.config")})
     ticket = recipe.source
     if ticket is not None:
         ticket = ticket.model_copy(update={"run": resolve(ticket.run, "source.run")})

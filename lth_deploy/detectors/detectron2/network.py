@@ -1,6 +1,6 @@
 """torchvision's modules, put together as a configuration of detectron2 says."""
 
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 from torchvision.models.detection import FasterRCNN, KeypointRCNN, MaskRCNN
@@ -94,7 +94,8 @@ def _retinanet(settings: Settings) -> nn.Module:
 
 
 def _spec(settings: Settings) -> DetectorSpec:
-    return DetectorSpec(name=settings.family, backbone=settings.backbone, norm="frozen", fpn_width=settings.fpn_width)
+    norm: Literal["batch", "frozen"] = "frozen" if settings.frozen_norms else "batch"
+    return DetectorSpec(name=settings.family, backbone=settings.backbone, norm=norm, fpn_width=settings.fpn_width)
 
 
 def _anchors(settings: Settings, strides: tuple[int, ...]) -> StrideAnchors:

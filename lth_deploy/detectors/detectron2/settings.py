@@ -41,13 +41,16 @@ class Image:
 class Settings:
     """A trained detector of detectron2.
 
-    sizes, ratios: of the anchors, one list for each feature level. offset: of the anchors, as a share of the stride.
-    datasets: names of the data that it was trained on.
+    frozen_stages: of the backbone, from the stem up, that training leaves alone. frozen_norms: whether it leaves all
+    norms of the backbone alone. sizes, ratios: of the anchors, one list for each feature level. offset: of the anchors,
+    as a share of the stride. datasets: names of the data that it was trained on.
     """
 
     family: Family
     depth: int
     stride_in_1x1: bool
+    frozen_stages: int
+    frozen_norms: bool
     fpn_width: int
     classes: int
     datasets: tuple[str, ...]
@@ -141,6 +144,8 @@ class _Config:
             family=family,
             depth=depth,
             stride_in_1x1=self.get("MODEL.RESNETS.STRIDE_IN_1X1", bool),
+            frozen_stages=min(self.count("MODEL.BACKBONE.FREEZE_AT", 0), LEVELS),
+            frozen_norms=self.get("MODEL.RESNETS.NORM", str) == NORMS[0],
             fpn_width=self.count("MODEL.FPN.OUT_CHANNELS"),
             classes=self.count(f"MODEL.{heads}.NUM_CLASSES"),
             datasets=self.texts("DATASETS.TRAIN"),

@@ -1,0 +1,92 @@
+"""A search that begins from a checkpoint of detectron2, and the file that its ticket becomes."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch", reason="torch comes with the extra 'train'")
+pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
+
+import torch
+
+from lth_deploy.config import strict_yaml
+from lth_deploy.config.recipe import Recipe, load_recipe, recipe_from
+from lth_deploy.detectors import build_detector
+from lth_deploy.errors import RecipeError
+from lth_deploy.mask import load_masks, sparsity
+from lth_deploy.run.directory import RunDirectory
+from lth_deploy.workflow.export.from_run import export
+from lth_deploy.workflow.search.find_ticket import find_ticket
+from tests.detectors.detectron2.formula import CASES, fill, reference, write_config
+from tests.workflow.ticket_runs import tiny_recipe
+
+
+def recipe(folder: Path, name: str = "retinanet", **sections: Any) -> Recipe:
+    """A tiny recipe on a checkpoint of three classes, as many as the generated shapes have."""
+    shapes = {key: tuple(shape) for key, shape in reference(name)["shapes"].items()}
+    torch.save({"model": fill(shapes)}, folder / "model_final.pth")
+    document = tiny_recipe(**sections).model_dump(mode="json")
+    document["detector"] = {
+        "source": "detectron2",
+        "name": name,
+        "config": str(write_config(folder, CASES[name])),
+        "weights": str(folder / "model_final.pth"),
+        "min_size": 64,
+        "max_size": 64,
+        "score_threshold": 0.0,
+    }
+    return recipe_from(strict_yaml.parse(strict_yaml.dump(document), "detectron2"))
+
+
+def test_a_ticket_is_found_and_exported(tmp_path: Path) -> None:
+    original = recipe(tmp_path, pruning={"levels": [0.8]})
+    run = tmp_path / "run"
+    assert find_ticket(original, run, device="cpu").finished
+    assert sparsity(load_masks(RunDirectory.open(run).trial("level_80").mask)) == pytest.approx(0.8, abs=2e-3)
+    made = export(run, level="level_80", out=tmp_path / "export")
+    assert made.gate.parity.passed
+    assert made.gate.parity.compared > 0
+
+
+def test_predictors_for_other_classes_stay_fresh(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    spec = recipe(tmp_path, "mask_rcnn").detector
+    same, other = (build_detector(spec, classes) for classes in (3, 5))
+    score = "roi_heads.box_predictor.cls_score.weight"
+    tower = "roi_heads.box_head.fc7.weight"
+    checkpoint = torch.load(tmp_path / "model_final.pth", weights_only=True)["model"]
+    assert torch.equal(same.get_parameter(score)[1:], checkpoint[score][:-1])
+    assert other.get_parameter(score).shape[0] == 6
+    assert torch.equal(other.get_parameter(tower), checkpoint["roi_heads.box_head.fc2.weight"])
+    assert "for other classes and stay fresh: roi_heads.box_predictor.bbox_pred.bias" in caplog.text
+    assert not other.get_parameter("backbone.body.layer1.0.conv1.weight").requires_grad
+    assert other.get_parameter("backbone.body.layer2.0.conv1.weight").requires_grad
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "faster_rcnn"}, "is of a retinanet, and detector.name is 'faster_rcnn'"),
+    ],
+)
+def test_a_configuration_of_another_kind_is_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    spec = recipe(tmp_path).detector.model_copy(update=change)
+    with pytest.raises(RecipeError, match=message):
+        build_detector(spec, 3)
+
+
+def test_keypoints_are_needed_where_they_are_found(tmp_path: Path) -> None:
+    spec = recipe(tmp_path, "keypoint_rcnn").detector
+    with pytest.raises(RecipeError, match="no category of the data set names any"):
+        build_detector(spec, 3)
+
+
+def test_paths_of_a_recipe_are_seen_from_its_folder(tmp_path: Path) -> None:
+    made = recipe(tmp_path)
+    document = made.model_dump(mode="json", exclude_defaults=True)
+    document["detector"] |= {"source": "detectron2", "config": "config.yaml", "weights": "model_final.pth"}
+    (tmp_path / "recipe.yaml").write_text(strict_yaml.dump(document))
+    detector = load_recipe(tmp_path / "recipe.yaml").detector
+    assert detector.source == "detectron2"
+    assert Path(detector.config) == tmp_path / "config.yaml"
+    assert Path(detector.weights) == tmp_path / "model_final.pth"
