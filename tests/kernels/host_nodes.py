@@ -45,6 +45,23 @@ t7 = qconv t2 w3 w4 - kernel=1,1 stride=1,1 pads=0,0,0,0 dilation=1,1 groups=1 a
 output t6
 output t7
 """
+COARSE = """\
+lth_region 5
+inputs 1
+weight bitmask:16x4 s8 32,16,3,3 at 1,2
+weight dense f32 32 at 3
+weight gaps4:32x4 s8 64,32,1,1 at 4,5
+weight dense f32 64 at 6
+weight steps8:16x4 f16 16,16,3,3 at 7,8
+t0 = load 0 channels=16
+t1 = quantize t0 out=u8:0.0171:128
+t2 = qconv t1 w0 w1 - kernel=3,3 stride=2,1 pads=1,1,1,1 dilation=1,1 groups=1 act=relu out=u8:0.0313:0
+t3 = qconv t2 w2 w3 - kernel=1,1 stride=1,1 pads=0,0,0,0 dilation=1,1 groups=1 act=silu out=u8:0.0151:60
+t4 = dequantize t3
+t5 = conv t0 w4 - kernel=3,3 stride=1,1 pads=1,1,1,1 dilation=1,1 groups=1 act=relu
+output t4
+output t5
+"""
 VERSION_2 = """\
 lth_region 2
 inputs 1
@@ -190,6 +207,7 @@ NODES = {
     "grouped": (GROUPED, [(1, 6, 13, 17)]),
     "bytes": (EVERY_QUANTIZED, [(2, 3, 21, 18), (5, 16)]),
     "quads": (QUADS, [(1, 8, 13, 17)]),
+    "coarse blocks": (COARSE, [(1, 16, 13, 17)]),
     "version 2": (VERSION_2, [(2, 6, 21, 18)]),
     "cells": (CELLS, [(2, 11, 13, 17)]),
     "version 3": (VERSION_3, [(2, 6, 21, 18)]),

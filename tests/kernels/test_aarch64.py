@@ -14,6 +14,7 @@ from lth_deploy.kernels.program.text import text
 from tests.cross import EMULATOR, kernels_for_arm, run_program
 from tests.kernels.byte_table_programs import table_node
 from tests.kernels.compiled_loops import AARCH64, inner_loops, spent, spilling
+from tests.kernels.host_nodes import COARSE
 from tests.kernels.node_files import read_arrays
 from tests.kernels.quantized_programs import EVERY_QUANTIZED, quantized_programs
 from tests.kernels.region_nodes import RegionNode, region_node, write_node
@@ -86,6 +87,12 @@ BYTE_SETS = ["neoni8mm", "neondot", "neon", "portable"]
 @pytest.mark.parametrize("size", [(21, 18), (40, 64)])
 def test_every_instruction_on_bytes_is_computed(isa: str, size: tuple[int, int], host: Path, tmp_path: Path) -> None:
     _hold(host, region_node(EVERY_QUANTIZED, [(2, 3, *size), (5, 16)]), tmp_path, isa)
+
+
+@pytest.mark.parametrize("isa", BYTE_SETS)
+@pytest.mark.parametrize("zeros", [0.5, 0.9])
+def test_blocks_of_many_outputs_are_computed(isa: str, zeros: float, host: Path, tmp_path: Path) -> None:
+    _hold(host, region_node(COARSE, [(1, 16, 21, 18)], zeros=zeros), tmp_path, isa)
 
 
 @pytest.mark.parametrize("isa", ["neon", "portable"])

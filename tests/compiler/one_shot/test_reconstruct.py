@@ -9,6 +9,7 @@ from lth_deploy.compiler.importing.imported import normalize
 from lth_deploy.compiler.one_shot.magnitude import prune_onnx
 from lth_deploy.compiler.one_shot.reconstruct import OneShot
 from lth_deploy.errors import DataError, UsageError
+from lth_deploy.structures import BLOCKS
 from tests.compiler.onnx_models import Array, detector, image, initializers, run
 
 FEEDS = [image(seed) for seed in range(8)]
@@ -88,6 +89,19 @@ def test_quads_fall_as_a_whole() -> None:
     quads = np.count_nonzero(weights.reshape(8, 2, 4, 9), axis=2)
     assert set(np.unique(quads)) <= {0, 4}
     assert 0.5 <= report.sparsity < 0.52
+
+
+@pytest.mark.parametrize("structure", ["16x4", "32x4"])
+def test_coarse_blocks_leave_every_group_of_outputs_one(structure: str) -> None:
+    block = BLOCKS[structure]
+    pruned, report = OneShot(normalize(detector(0.0, width=64)), FEEDS, structure=structure).prune(0.7)
+    weights = initializers(pruned.proto)["shared.weight"]
+    kept = np.count_nonzero(weights.reshape(64 // block.outputs, block.outputs, 16, 4, 9), axis=(1, 3))
+    assert set(np.unique(kept)) <= {0, block.size}
+    assert (kept.reshape(len(kept), -1).max(axis=1) == block.size).all()
+    assert 0.7 <= report.sparsity < 0.75
+    with pytest.raises(UsageError, match="one stays for each group of outputs"):
+        OneShot(normalize(detector(0.0, width=8)), FEEDS, structure=structure).prune(0.9)
 
 
 def test_two_of_four_inputs_stay() -> None:

@@ -21,27 +21,56 @@ class DenseTask {
 
   void run() {
     DenseRows d;
-    if (call_.contiguous && weights_.cells % kMatrixRows == 0) {
+    if (call_.contiguous && (weights_.cells % kMatrixRows == 0 || weights_.shared > 0)) {
       read_in_place(d);
     } else {
       read_packed(d);
     }
+    d.groups = part_.end - part_.begin;
+    Requantize requantize = *call_.requantize;
+    describe_rows(d.rows, requantize);
+    if (weights_.shared > 0) {
+      run_gathered(d);
+    } else {
+      run_whole(d);
+    }
+  }
+
+ private:
+  void run_whole(DenseRows& d) {
     d.outer = weights_.outer;
     d.inner = weights_.inner;
     d.columns = weights_.columns;
     d.stride = call_.window.sw;
-    d.groups = part_.end - part_.begin;
     d.group_rows = weights_.group_rows();
     d.weights = weights_.rows.data() + part_.begin * d.group_rows;
     d.lines_first = lines_stay(d);
-    d.scratch = static_cast<MatrixRow*>(
-        worker_.accumulators.at_least((static_cast<size_t>(d.groups) + kMatrixLines) * kMatrixRows * sizeof(MatrixRow)));
-    Requantize requantize = *call_.requantize;
-    describe_rows(d.rows, requantize);
+    d.scratch = scratch((static_cast<size_t>(d.groups) + kMatrixLines) * kMatrixRows);
     call_.isa->dense->rows(d);
   }
 
- private:
+  // Behind the scratch memory that the kernel needs are the offsets of the part's places.
+  void run_gathered(DenseRows& d) {
+    d.shared = weights_.shared;
+    d.first_tile = weights_.first_tile.data() + part_.begin / d.shared;
+    const size_t first = *d.first_tile, tiles = d.first_tile[d.groups / d.shared] - first;
+    d.weights = weights_.rows.data() + first * d.shared * kMatrixRows;
+    const size_t rows = (static_cast<size_t>(d.groups) + 3 * kMatrixLines) * kMatrixRows, places = tiles * kMatrixRows;
+    d.scratch = scratch(rows + (places * sizeof(size_t) + sizeof(MatrixRow) - 1) / sizeof(MatrixRow));
+    size_t* const offset = reinterpret_cast<size_t*>(d.scratch + rows);
+    const ChannelTap* const place = weights_.places.data() + first * kMatrixRows;
+    const size_t a_row = weights_.form == DenseForm::kSharedColumns ? d.outer_step : weights_.cells * sizeof(MatrixRow);
+    for (size_t i = 0; i < places; ++i) {
+      offset[i] = place[i].ky * a_row + place[i].kx * packing_.column_lines * sizeof(MatrixRow) + place[i].channel * d.cell;
+    }
+    d.offset = offset;
+    call_.isa->dense->gathered_rows(d);
+  }
+
+  MatrixRow* scratch(size_t rows) const {
+    return static_cast<MatrixRow*>(worker_.accumulators.at_least(rows * sizeof(MatrixRow)));
+  }
+
   const uint32_t* source() const {
     return reinterpret_cast<const uint32_t*>(call_.source.first + image_ * call_.source.image);
   }
@@ -121,10 +150,10 @@ class DenseTask {
   DenseTile packing_;
 };
 
-// Where tiles are too few to keep all threads busy, their rows are divided.
-std::vector<Part> split_groups(int groups, int64_t tasks, int threads) {
-  const int parts = parts_of_task(tasks, threads);
-  const int each = std::max(1, (groups + parts - 1) / parts);
+// Where tiles are too few to keep all threads busy, their rows are divided, but for groups that share their places.
+std::vector<Part> split_groups(int groups, int shared, int64_t tasks, int threads) {
+  const int units = groups / shared, parts = parts_of_task(tasks, threads);
+  const int each = shared * std::max(1, (units + parts - 1) / parts);
   std::vector<Part> result;
   for (int g = 0; g < groups; g += each) result.push_back({g, std::min(groups, g + each)});
   return result;
@@ -135,7 +164,8 @@ std::vector<Part> split_groups(int groups, int64_t tasks, int threads) {
 void run_dense(const ConvCall& call, Parallel& parallel, Workspace& workspace, std::atomic<int>& threads) {
   const auto n_tiles = static_cast<int64_t>(call.tiles->size());
   const int groups = (call.conv->out_channels + kMatrixRows - 1) / kMatrixRows;
-  const std::vector<Part> parts = split_groups(groups, n_tiles * call.n, threads);
+  const int shared = std::max(1, call.conv->dense.shared);
+  const std::vector<Part> parts = split_groups(groups, shared, n_tiles * call.n, threads);
   const auto n_parts = static_cast<int64_t>(parts.size());
   const int seen = for_each_task(parallel, n_tiles * call.n * n_parts, [&](int worker, int64_t task) {
     const int64_t at = task / n_parts;

@@ -258,8 +258,12 @@ struct DenseRows {
   size_t group_rows = 0;              // matrix rows from one group of rows to the next
   int groups = 0;
   bool lines_first = false;           // all groups of rows for a few lines, else all lines for a group
-  MatrixRow* scratch = nullptr;       // (groups + kMatrixLines) matrix tiles
+  MatrixRow* scratch = nullptr;       // matrix tiles: groups + kMatrixLines, and 2 * kMatrixLines more where lines are gathered
   Rows rows;                          // bias, results and how they are finished
+  // Where lines are gathered, instead of outer, inner and columns; weights then are [tile][shared] matrix tiles:
+  const size_t* offset = nullptr;     // bytes from what an output line reads first to its line at a place, 16 for each tile
+  const int32_t* first_tile = nullptr;  // of the places of each `shared` groups of 16 rows, and the end
+  int shared = 1;                     // groups of 16 rows that have the same places: 1, or 2
 };
 
 constexpr int kPixelLines = 4;  // lines of output channels that a block of a PixelLayer has: see plan/pixel_layer.h
@@ -269,6 +273,7 @@ struct DenseKernels {
   const char* name;
   void (*pack)(const PackDense&);
   void (*rows)(const DenseRows&);
+  void (*gathered_rows)(const DenseRows&);  // of places at which there are weights, alone
 };
 
 // Consecutive bytes of cells that become consecutive bytes of others: from byte `from` on to byte `to` on.

@@ -239,7 +239,7 @@ const Tuning& tuning_of(const PackedConv& conv, const Isa& isa) {
 }
 
 size_t PackedConv::bytes() const {
-  size_t total = depthwise.value.size() * 4 + dense.rows.size() * sizeof(MatrixRow) + count.size() * 2 + offset.size() * 2 + value.size() * 4 + bias.size() * 4;
+  size_t total = depthwise.value.size() * 4 + dense.bytes() + count.size() * 2 + offset.size() * 2 + value.size() * 4 + bias.size() * 4;
   for (const Block& b : blocks) {
     total += sizeof(Block) + b.channels.size() * 4 + b.taps.size() * sizeof(ChannelTap) + b.start.size() * 4;
   }

@@ -4,6 +4,7 @@
 
 #include "plan/caches.h"
 #include "plan/entries.h"
+#include "plan/pack_gathered.h"
 #include "plan/plan.h"
 
 namespace lth {
@@ -78,10 +79,11 @@ double block_cost(const DenseWeights& w, int stride, int lines) {
 }
 
 double tile_cost(const DenseWeights& w, const Window& k, int groups, int th, int tw) {
+  const double lines_copied = kCopy * static_cast<double>(dense_tile(w, k, th, tw).lines()) + kStart;
+  if (w.shared > 0) return gathered_cost(w, th * tw) + lines_copied;
   const Split row(tw, ceil_div(tw, kMatrixLines));
   const double blocks = row.sum([&](int lines) { return block_cost(w, k.sw, lines); });
-  const double copied = static_cast<double>(dense_tile(w, k, th, tw).lines());
-  return blocks * th * w.outer * w.inner * groups + kCopy * copied + kStart;
+  return blocks * th * w.outer * w.inner * groups + lines_copied;
 }
 
 std::vector<Tile> runs(int lines, int longest) {
@@ -117,6 +119,7 @@ DenseWeights dense_weights(const std::vector<Entry>& entries, int out_channels, 
   DenseWeights w = best_shape(cells, k);
   const size_t groups = ceil_div(out_channels, kMatrixRows), rows = groups * w.group_rows();
   const double share = static_cast<double>(entries.size()) / (static_cast<double>(rows) * kMatrixRows);
+  if (gather_places(w, entries, out_channels, k)) return w;
   const double of_l2 = static_cast<double>(rows) * sizeof(MatrixRow) / static_cast<double>(caches().l2);
   if (share < std::min(kSurelyDense, kLeastShare + kLeastShareOfL2 * of_l2)) return {};
   w.rows.resize(rows);

@@ -2,6 +2,7 @@
 // inputs, zeros and all. Which layers take it is decided here, by the share of their weights that is not zero.
 #pragma once
 
+#include <cstdint>
 #include <vector>
 
 #include "isa/isa.h"
@@ -25,8 +26,15 @@ struct DenseWeights {
   int outer = 1, inner = 1;       // steps of the accumulation: see DenseRows
   int columns = 1;
   std::vector<MatrixRow> rows;    // of tiles: [16 output rows][outer][inner][columns]
+  // Where only places with weights are multiplied (see plan/pack_gathered.h), rows are [tile][shared] matrix tiles instead:
+  int shared = 0;                   // groups of 16 output rows that have the same places; 0 where all places are multiplied
+  std::vector<ChannelTap> places;   // 16 of each tile
+  std::vector<int32_t> first_tile;  // of each `shared` groups, and the end
 
   size_t group_rows() const { return static_cast<size_t>(outer) * inner * columns * kMatrixRows; }
+  size_t bytes() const {
+    return rows.size() * sizeof(MatrixRow) + places.size() * sizeof(ChannelTap) + first_tile.size() * sizeof(int32_t);
+  }
 };
 
 // How the tile of a layer is packed; all in lines.
@@ -44,7 +52,7 @@ DenseTile dense_tile(const DenseWeights&, const Window&, int th, int tw);
 // Whether windows lie beside each other, each a single pixel.
 bool is_pointwise(const Window&);
 
-// The weights in dense form where that is faster; else the form kNone. cells: planes of the input.
+// The weights in the form for matrix tiles that is fastest; the form kNone where that is none. cells: planes of the input.
 DenseWeights dense_weights(const std::vector<Entry>& entries, int out_channels, int cells, const Window&);
 
 // The tiles that cover a plane at the least estimated cost.

@@ -1,4 +1,4 @@
-// Dense int8 convolutions by matrix tiles: a tile of 16 output rows by 16 cells of weights, times one of 16 cells by the 16 lanes
+// Convolutions of int8 weights by matrix tiles, in dense form: a tile of 16 output rows by 16 cells of weights, times one of 16 cells by the 16 lanes
 // of a line. Included by isa/amx.cpp and isa/amx_emulated.cpp, which set the macros that macros.inl lists.
 #define LTH_LANES 16
 #include "isa/generic/macros.inl"
@@ -101,17 +101,18 @@ inline __attribute__((always_inline)) void multiply_columns(const char* lines, s
   }
 }
 
-template <int LINES, int L = 0>
+// Into the accumulators from FIRST on.
+template <int LINES, int FIRST = 0, int L = 0>
 inline __attribute__((always_inline)) void load_bias(const MatrixRow* bias) {
-  load_tile<L>(bias, sizeof(MatrixRow));
-  if constexpr (L + 1 < LINES) load_bias<LINES, L + 1>(bias);
+  load_tile<FIRST + L>(bias, sizeof(MatrixRow));
+  if constexpr (L + 1 < LINES) load_bias<LINES, FIRST, L + 1>(bias);
 }
 
 // [row][line] lines, as finish_four_rows reads them.
-template <int LINES, int L = 0>
+template <int LINES, int FIRST = 0, int L = 0>
 inline __attribute__((always_inline)) void store_sums(MatrixRow* to) {
-  store_tile<L>(to + L, LINES * sizeof(MatrixRow));
-  if constexpr (L + 1 < LINES) store_sums<LINES, L + 1>(to);
+  store_tile<FIRST + L>(to + L, LINES * sizeof(MatrixRow));
+  if constexpr (L + 1 < LINES) store_sums<LINES, FIRST, L + 1>(to);
 }
 
 // The accumulators of 16 rows for LINES neighboring lines. next: matrix rows to the weights that are prefetched into the L2 cache
@@ -203,10 +204,10 @@ void spread_bias(const DenseRows& a) {
   }
 }
 
-// The lines of a row in blocks as equal as can be.
+// The lines of a row in blocks as equal as can be, of `most` lines.
 template <class F>
-inline void each_block(const DenseRows& a, F&& f) {
-  const int n = (a.rows.tw + kMatrixLines - 1) / kMatrixLines;
+inline void each_block(const DenseRows& a, int most, F&& f) {
+  const int n = (a.rows.tw + most - 1) / most;
   for (int y = 0; y < a.rows.th; ++y) {
     for (int b = 0, x = 0; b < n; ++b) {
       const int lines = a.rows.tw / n + (b < a.rows.tw % n);
@@ -222,17 +223,19 @@ void dense_rows(const DenseRows& a) {
                                          block_kernel<3>(a.columns, a.stride), block_kernel<4>(a.columns, a.stride)};
   const Tiles tiles;
   if (a.lines_first) {
-    each_block(a, [&](const LineBlock& block) {
+    each_block(a, kMatrixLines, [&](const LineBlock& block) {
       for (int group = 0; group < a.groups; ++group) kernels[block.n - 1](a, block, group);
     });
     return;
   }
   for (int group = 0; group < a.groups; ++group) {
-    each_block(a, [&](const LineBlock& block) { kernels[block.n - 1](a, block, group); });
+    each_block(a, kMatrixLines, [&](const LineBlock& block) { kernels[block.n - 1](a, block, group); });
   }
 }
 
-constexpr DenseKernels kDense = {LTH_ISA_NAME, pack_dense, dense_rows};
+#include "isa/generic/gathered_matrix.inl"
+
+constexpr DenseKernels kDense = {LTH_ISA_NAME, pack_dense, dense_rows, gathered_rows};
 
 }  // namespace
 }  // namespace lth
