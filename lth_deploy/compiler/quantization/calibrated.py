@@ -17,7 +17,7 @@ from lth_deploy.compiler.quantization.learned_ranges import Grid
 from lth_deploy.compiler.quantization.plan import Plan, PlannedModel
 from lth_deploy.compiler.quantization.ranges import best_range, whole_range
 from lth_deploy.compiler.quantization.selection import Selection
-from lth_deploy.compiler.quantization.sensitive import Prices, settle
+from lth_deploy.compiler.quantization.sensitive import MOST_CARE, Prices, settle
 from lth_deploy.config.target import Target
 from lth_deploy.progress import progress
 
@@ -41,7 +41,7 @@ class Calibrated:
 
 
 def calibrated(
-    model: NormalizedModel, kept: Mapping[str, str], feeds: Sequence[Feeds], target: Target, *, thorough: bool = True
+    model: NormalizedModel, kept: Mapping[str, str], feeds: Sequence[Feeds], target: Target, *, care: int = MOST_CARE
 ) -> Calibrated:
     """Find the grid of each tensor on the images, and keep in floats what costs the outputs most.
 
@@ -50,7 +50,7 @@ def calibrated(
         kept: weights that stay float in any case, and why.
         feeds: inputs of the calibration images.
         target: bounds what leaves int8.
-        thorough: whether whatever lessens the error stays float, or only what does for the time that it costs.
+        care: how much the error counts beside the time that it costs to lessen it, see `sensitive.GAINS`.
 
     Raises:
         ArtifactError: the model does not run on the feeds.
@@ -58,7 +58,7 @@ def calibrated(
     planned, plan = PlannedModel(model), Plan(kept)
     parts = planned.parts(plan)
     macs = _macs(planned, feeds[0])
-    prices = Prices(macs, work_of(planned, macs), target.float_macs, thorough)
+    prices = Prices(macs, work_of(planned, macs), target.float_macs, care)
     settled = settle(planned, plan, _grids(planned, parts.tensors, feeds), feeds, prices)
     if settled.before is not None and settled.after is not None:
         log.info("int8 changes the last layers' outputs by %.2g of their variance", settled.after)

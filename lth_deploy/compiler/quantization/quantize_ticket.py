@@ -24,6 +24,7 @@ from lth_deploy.compiler.quantization.channel_scales import mend_scales
 from lth_deploy.compiler.quantization.layer_errors import layer_errors
 from lth_deploy.compiler.quantization.learned_ranges import Learned
 from lth_deploy.compiler.quantization.ort_static import quantize_dense
+from lth_deploy.compiler.quantization.sensitive import MOST_CARE
 from lth_deploy.compiler.quantization.transformer_decoder import transformer_decoder
 from lth_deploy.compiler.quantization.trunk import name_nodes, trunk_of
 from lth_deploy.compiler.regions.match.qdq import LOWEST
@@ -66,12 +67,12 @@ def quantize(
     target: Target,
     learned: Learned | None = None,
     *,
-    thorough: bool = True,
+    care: int = MOST_CARE,
 ) -> Quantized:
     """Quantize a float model as the target says; weights that are zero stay zero.
 
-    learned: what training with fake quantization found; its grids are taken instead of ranges from `feeds`. thorough:
-    whether whatever lessens the error stays float, or only what does for the time that it costs.
+    learned: what training with fake quantization found; its grids are taken instead of ranges from `feeds`. care: how
+    much the error counts beside the time that it costs to lessen it, see `sensitive.GAINS`.
 
     Raises:
         DataError: the calibration images are missing, all alike or without work for a head.
@@ -91,11 +92,11 @@ def quantize(
     if learned:
         names = [layer.name for layer in weight_layers(named.proto)]
         kept |= {name: "float in training" for name in names if name.removesuffix(".weight") not in learned.layers}
-    made = _quantized(named, feeds, target, kept, learned, thorough)
+    made = _quantized(named, feeds, target, kept, learned, care)
     if target.keep_worst:
         worst = sorted(made.errors, key=lambda name: -made.errors[name])[: target.keep_worst]
         kept |= {name: f"error {made.errors[name]:.1%}, of the largest" for name in worst}
-        made = _quantized(named, feeds, target, kept, learned, thorough)
+        made = _quantized(named, feeds, target, kept, learned, care)
     log.info("quantized %d layers, %d stay float: %s", len(made.errors), len(made.kept), grouped(made.kept) or "none")
     return made
 
@@ -123,7 +124,7 @@ def _quantized(
     target: Target,
     kept: dict[str, str],
     learned: Learned | None,
-    thorough: bool,
+    care: int,
 ) -> Quantized:
     passed_up = False
     with storage.scratch("quantize") as folder:
@@ -132,7 +133,7 @@ def _quantized(
         method = target.calibration.method
         if learned is None and method == "mse":
             usable = screened(dense, feeds)
-            found = calibrated(model, kept, usable, target, thorough=thorough)
+            found = calibrated(model, kept, usable, target, care=care)
             kept, passed_up = found.kept, found.passed_up
             quantize_dense(dense, usable[:1], out, selection=found.selection)
             images = len(usable)

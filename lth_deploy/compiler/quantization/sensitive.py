@@ -21,14 +21,18 @@ GOOD_ENOUGH = 0.02
 NEGLIGIBLE = GOOD_ENOUGH / 100
 """The same of a single tensor, below which no other grid is tried."""
 
-LEAST_GAIN, GAIN_PER_WORK = 0.02, 4.0
-"""The share of the error that must go with what leaves int8: so much, and so many times its share of the work.
+GAINS = ((0.02, 2.0), (0.01, 1.0), (0.0, 0.0))
+"""The share of the error that must go with what leaves int8, by the care that is taken: so much, and so many times its
+share of the work.
 
 A layer takes about 3 times as long in floats. A gain below two per cent is within the chance of a search one by one.
+With the most care any gain is worth any work.
 """
 
-LEAST_ALONE = 0.005
-"""What has less than this share of the error by itself is not tried: of the rest nothing gains."""
+MOST_CARE = len(GAINS) - 1
+
+ALONE = 0.15
+"""What has by itself less than this share of the least gain is not tried: of the rest nothing gains."""
 
 PROBED = 3
 """Images that errors are measured on."""
@@ -53,20 +57,18 @@ class Prices:
     """Of each weight in one inference, and how much may be paid.
 
     macs: multiplications. work: what takes the time of a layer. most_float: share of the multiplications that may leave
-    int8. thorough: whether any gain is worth any work.
+    int8. care: how much error counts beside work, see `GAINS`.
     """
 
     macs: Mapping[str, int]
     work: Mapping[str, float]
     most_float: float
-    thorough: bool = False
+    care: int
 
     def least_gain(self, weights: Collection[str]) -> float:
         """Share of the error that must go where the layers of these weights leave int8."""
-        if self.thorough:
-            return 0.0
-        whole = sum(self.work.values())
-        return LEAST_GAIN + GAIN_PER_WORK * sum(self.work.get(name, 0.0) for name in weights) / max(whole, 1.0)
+        least, per_work = GAINS[self.care]
+        return least + per_work * sum(self.work.get(name, 0.0) for name in weights) / max(sum(self.work.values()), 1.0)
 
 
 def settle(
@@ -147,7 +149,7 @@ def _keep_float(
     for (kind, name), cost in sorted(single_errors.items(), key=lambda entry: -entry[1]):
         if error <= GOOD_ENOUGH:
             break
-        if not prices.thorough and cost < LEAST_ALONE * error:
+        if cost < ALONE * prices.least_gain(()) * error:
             passed_up = True
             break
         gone = model.layers_of(parts, name) if kind == "tensor" else {name} & set(parts.rounded)

@@ -15,6 +15,7 @@ from lth_deploy.compiler.artifact.metadata_builder import MetadataBuilder, PassR
 from lth_deploy.compiler.model.normalized_model import NormalizedModel
 from lth_deploy.compiler.model.save import save_model
 from lth_deploy.compiler.planning.mac_count import uses
+from lth_deploy.compiler.quantization.sensitive import MOST_CARE
 from lth_deploy.errors import GateError
 from lth_deploy.workflow.export.compare_twins import float_twin
 from lth_deploy.workflow.export.predicted_plan import Chosen
@@ -38,21 +39,23 @@ def export_source(source: Source[P], file: Path) -> Gated[P]:
         ParityError: the file computes something else than the source, or names other classes.
         GateError: more AP is lost than allowed.
     """
-    compiled = _compiled(source, thorough=not source.knows_ap)
-    try:
-        return _gated(source, _written(source, compiled, file))
-    except GateError as error:
-        if not compiled.passed_up:
-            raise
-        log.info("%s; once more, with all layers in float that lessen the error of int8", str(error).split(";")[0])
-    return _gated(source, _written(source, _compiled(source, thorough=True), file))
+    care = 0 if source.knows_ap else MOST_CARE
+    while True:
+        compiled = _compiled(source, care)
+        try:
+            return _gated(source, _written(source, compiled, file))
+        except GateError as error:
+            if not compiled.passed_up:
+                raise
+            log.info("%s; once more, with more layers in float", str(error).split(";")[0])
+        care += 1
 
 
-def _compiled(source: Source[P], *, thorough: bool) -> Compiled:
-    """thorough: whether all that lessens the error of int8 stays float, or only what is worth its time."""
+def _compiled(source: Source[P], care: int) -> Compiled:
+    """care: of an int8 file, how much its error counts beside its time."""
     target, feeds = source.target, source.inputs[0][1]
     trimmed = source.without_dead_channels()
-    quantized = _quantized(source, trimmed.model, thorough)
+    quantized = _quantized(source, trimmed.model, care)
     stored = trimmed.model if quantized is None else quantized.graph
     used = uses(trimmed.model if source.counts_in_float_order else stored, feeds)
     chosen = emit_chosen(stored, target, used, feeds)
@@ -79,11 +82,11 @@ def _predicted(chosen: Chosen) -> bool:
     return any(layer.region is not None for layer in chosen.layers)
 
 
-def _quantized(source: Source[P], model: NormalizedModel, thorough: bool) -> QuantizedGraph | None:
+def _quantized(source: Source[P], model: NormalizedModel, care: int) -> QuantizedGraph | None:
     if source.target.values != "int8":
         return None
     found = source.calibration()
-    return quantize(model, found.feeds, source.target, found.learned, thorough=thorough)
+    return quantize(model, found.feeds, source.target, found.learned, care=care)
 
 
 def _written(source: Source[P], compiled: Compiled, file: Path) -> Written:
@@ -98,8 +101,9 @@ def _written(source: Source[P], compiled: Compiled, file: Path) -> Written:
 
 def _gated(source: Source[P], written: Written) -> Gated[P]:
     parity = source.hold_parity(written)
+    accuracy = _accuracy(source, written, parity)
     regions = hold_regions(written.file, source.inputs, source.target.gates)
-    return Gated(written, parity, regions, _accuracy(source, written, parity), source.agreement(written))
+    return Gated(written, parity, regions, accuracy, source.agreement(written))
 
 
 def _accuracy(source: Source[P], written: Written, parity: P) -> Accuracy | None:

@@ -12,6 +12,7 @@ from lth_deploy.compiler.artifact.metadata import Quantization
 from lth_deploy.compiler.model.normalized_model import NormalizedModel
 from lth_deploy.compiler.quantization import quantize_ticket
 from lth_deploy.compiler.quantization.learned_ranges import Learned
+from lth_deploy.compiler.quantization.sensitive import MOST_CARE
 from lth_deploy.config.target import Target
 from lth_deploy.measure.machine import describe_machine
 
@@ -36,11 +37,11 @@ def quantize(
     target: Target,
     learned: Learned | None = None,
     *,
-    thorough: bool = True,
+    care: int = MOST_CARE,
 ) -> QuantizedGraph:
     """Quantize a graph on the inputs of calibration images, or on the grids that fine-tuning has `learned`.
 
-    thorough: whether whatever lessens the error stays float, or only what does for the time that it costs.
+    care: how much the error counts beside the time that it costs to lessen it, see `sensitive.GAINS`.
 
     Raises:
         DataError, UsageError, ArtifactError, MissingExtraError: see `lth_deploy.compiler.quantization.quantize_ticket`.
@@ -51,7 +52,7 @@ def quantize(
             "that run the stock runtime judge its saturated sums"
         )
     arrays = [{name: np.asarray(value) for name, value in feed.items()} for feed in feeds]
-    quantized = quantize_ticket.quantize(graph, arrays, target, learned, thorough=thorough)
+    quantized = quantize_ticket.quantize(graph, arrays, target, learned, care=care)
     errors = {name[:512]: round(error, 6) for name, error in quantized.errors.items()}
     kept = {name[:512]: reason for name, reason in quantized.kept.items()}
     method = "learned" if learned else target.calibration.method

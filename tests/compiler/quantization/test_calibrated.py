@@ -120,20 +120,20 @@ def test_what_gains_less_than_its_time_is_worth_leaves_int8_only_where_time_does
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model, target = normalize(network(spread=4000)), Target(values="int8", float_macs=0.5)
-    worth = quantize(model, pictures(), target, thorough=False)
+    worth = quantize(model, pictures(), target, care=0)
     assert "depthwise" in worth.kept
-    monkeypatch.setattr(sensitive, "GAIN_PER_WORK", 100.0)
-    dear = quantize(model, pictures(), target, thorough=False)
+    monkeypatch.setattr(sensitive, "GAINS", ((0.02, 100.0), (0.0, 0.0)))
+    dear = quantize(model, pictures(), target, care=0)
     assert (dear.kept, dear.passed_up) == ({}, True)
-    thorough = quantize(model, pictures(), target)
-    assert "depthwise" in thorough.kept
-    assert not thorough.passed_up
+    careful = quantize(model, pictures(), target, care=1)
+    assert "depthwise" in careful.kept
+    assert not careful.passed_up
 
 
 def test_the_gain_that_is_asked_for_grows_with_the_work_that_becomes_slower() -> None:
-    prices = sensitive.Prices({"a": 10, "b": 10}, {"a": 10.0, "b": 30.0}, 0.5)
-    assert [prices.least_gain(names) for names in ([], ["a"], ["a", "b"])] == pytest.approx([0.02, 1.02, 4.02])
-    assert replace(prices, thorough=True).least_gain(["a", "b"]) == 0.0
+    prices = sensitive.Prices({"a": 10, "b": 10}, {"a": 10.0, "b": 30.0}, 0.5, 0)
+    assert [prices.least_gain(names) for names in ([], ["a"], ["a", "b"])] == pytest.approx([0.02, 0.52, 2.02])
+    assert replace(prices, care=sensitive.MOST_CARE).least_gain(["a", "b"]) == 0.0
 
 
 def test_work_counts_multiplications_and_values() -> None:

@@ -21,6 +21,7 @@ from lth_deploy.compiler.artifact.load import load_model
 from lth_deploy.compiler.artifact.metadata import Quantization, read_metadata
 from lth_deploy.compiler.artifact.weight_layers import weight_layers
 from lth_deploy.compiler.importing.unpacked import unpack_model
+from lth_deploy.compiler.quantization.sensitive import MOST_CARE
 from lth_deploy.config.target import CalibrationSpec, Target
 from lth_deploy.errors import DataError, GateError, UsageError
 from lth_deploy.workflow.export import from_onnx, pipeline
@@ -189,13 +190,13 @@ def test_more_lost_ap_than_allowed_fails_and_names_the_layers() -> None:
         hold_quantized_ap({"bbox": {"AP": 0.5}}, {"bbox": {"AP": 0.494}}, 0.005, quantization)
 
 
-def graded(monkeypatch: pytest.MonkeyPatch, refused: int, passed_up: bool = True) -> list[bool]:
-    """How each quantization was asked for, of an export of which the AP gate refuses the first files."""
-    asked: list[bool] = []
+def graded(monkeypatch: pytest.MonkeyPatch, refused: int, passed_up: bool = True) -> list[int]:
+    """With how much care a model was quantized each time, of an export of which the AP gate refuses the first files."""
+    asked: list[int] = []
 
-    def quantized(*arguments: Any, thorough: bool) -> QuantizedGraph:
-        asked.append(thorough)
-        return replace(quantize(*arguments, thorough=thorough), passed_up=passed_up and not thorough)
+    def quantized(*arguments: Any, care: int) -> QuantizedGraph:
+        asked.append(care)
+        return replace(quantize(*arguments, care=care), passed_up=passed_up and care < MOST_CARE)
 
     def hold(*arguments: Any) -> None:
         if len(asked) <= refused:
@@ -207,9 +208,9 @@ def graded(monkeypatch: pytest.MonkeyPatch, refused: int, passed_up: bool = True
     return asked
 
 
-@pytest.mark.parametrize(("refused", "expected"), [(0, [False]), (1, [False, True])])
+@pytest.mark.parametrize(("refused", "expected"), [(0, [0]), (1, [0, 1]), (2, [0, 1, 2])])
 def test_layers_that_are_not_worth_their_time_become_float_where_too_much_ap_is_lost(
-    refused: int, expected: list[bool], source: Path, job: OnnxJob, monkeypatch: pytest.MonkeyPatch
+    refused: int, expected: list[int], source: Path, job: OnnxJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = graded(monkeypatch, refused)
     assert export_onnx(source, job, target=INT8).artifact.is_file()
@@ -222,7 +223,7 @@ def test_nothing_is_tried_again_where_nothing_more_would_leave_int8(
     asked = graded(monkeypatch, 9, passed_up=False)
     with pytest.raises(GateError, match="costs 1"):
         export_onnx(source, job, target=INT8)
-    assert asked == [False]
+    assert asked == [0]
 
 
 def test_without_annotations_all_that_lessens_the_error_stays_float(
@@ -230,4 +231,4 @@ def test_without_annotations_all_that_lessens_the_error_stays_float(
 ) -> None:
     asked = graded(monkeypatch, 0)
     export_onnx(source, replace(job, data=None), target=INT8)
-    assert asked == [True]
+    assert asked == [MOST_CARE]
