@@ -43,8 +43,8 @@ def moved_by_quantization(monkeypatch: pytest.MonkeyPatch, pixels: float) -> Non
     """Plant a fault: what int8 finds lies elsewhere."""
     honest = pipeline.quantize
 
-    def quantize(*arguments: object) -> object:
-        made = honest(*arguments)  # type: ignore[arg-type]
+    def quantize(*arguments: object, **options: object) -> object:
+        made = honest(*arguments, **options)  # type: ignore[arg-type]
         tensors = {"boxes_at": BOXES + np.float32(pixels)}
         return replace(made, graph=made.graph.with_tensors(tensors))
 
