@@ -202,6 +202,22 @@ t5 = dequantize t4
 output t2
 output t5
 """
+GATES = """\
+lth_region 5
+inputs 1
+t0 = load 0 channels=11
+t1 = quantize t0 out=u8:0.0171:128
+t2 = qglobalaveragepool t1 act=hardswish out=u8:0.004:20
+t3 = dequantize t2
+t4 = act t3 act=sigmoid
+t5 = qgate t1 t4 act=hardswish out=u8:0.02:20
+t6 = qpad t5 pads=1,0,2,3
+t7 = qaveragepool t6 kernel=3,2 stride=2,1 pads=2,1,0,1 dilation=1,1 include_pads=0 out=u8:0.017:19
+t8 = qaveragepool t7 kernel=2,2 stride=1,1 pads=0,1,1,0 dilation=1,2 include_pads=1 out=u8:0.02:120
+t9 = qmultiply t8 t8 act=silu out=u8:0.01:30
+t10 = dequantize t9
+output t10
+"""
 NODES = {
     "every": (EVERY_INSTRUCTION, [(2, 3, 21, 18), (5, 16)]),
     "grouped": (GROUPED, [(1, 6, 13, 17)]),
@@ -218,6 +234,7 @@ NODES = {
     "version 5": (VERSION_5, [(2, 6, 21, 18)]),
     "residuals": (RESIDUAL_PROGRAMS["one after the other"], [(2, 8, 13, 17)]),
     "residuals in bytes": (RESIDUAL_PROGRAMS["one after the other, in bytes"], [(1, 8, 13, 17)]),
+    "gates": (GATES, [(2, 11, 13, 17)]),
     "shortcuts": (RESIDUAL_PROGRAMS["sums with the activation of one of both"], [(1, 8, 13, 17)]),
 }
 POOLED = ["of a mask head", "adaptive"]

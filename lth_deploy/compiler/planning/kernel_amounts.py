@@ -13,14 +13,14 @@ from lth_deploy.compiler.regions.match.quad_density import kept_quads
 from lth_deploy.kernels.program.fields import ActRole
 from lth_deploy.kernels.program.instruction import Instruction
 from lth_deploy.kernels.program.limits import QUAD
-from lth_deploy.kernels.program.ops.average_pool import AveragePool
+from lth_deploy.kernels.program.ops.average_pool import AveragePool, QAveragePool
 from lth_deploy.kernels.program.ops.concat import Concat
 from lth_deploy.kernels.program.ops.conv import Conv, MatMul, QConv, QMatMul
 from lth_deploy.kernels.program.ops.conv_transpose import ConvTranspose, QConvTranspose
-from lth_deploy.kernels.program.ops.global_average_pool import GlobalAveragePool
+from lth_deploy.kernels.program.ops.global_average_pool import GlobalAveragePool, QGlobalAveragePool
 from lth_deploy.kernels.program.ops.load import AnyLoad, LoadTokens
 from lth_deploy.kernels.program.ops.max_pool import MaxPool, ZeroMaxPool
-from lth_deploy.kernels.program.ops.pad import Pad
+from lth_deploy.kernels.program.ops.pad import Pad, QPad
 from lth_deploy.kernels.program.ops.quantize import Dequantize, Quantize
 from lth_deploy.kernels.program.ops.resize import Resize
 from lth_deploy.kernels.program.ops.slice import Slice
@@ -89,7 +89,7 @@ def kernel_amounts(
         amounts = {"int8 load": made.cells} if number in loading else amounts
         if amounts:
             amounts |= {CALL: 1.0, **far(_CELL * (made.cells + sum(tensor.cells for tensor in given)))}
-        steps.append(_with_activation(step, amounts, made))
+        steps.append(_with_activation(step, amounts, given[0] if isinstance(step, QGlobalAveragePool) else made))
     stored: dict[str, float] = {}
     for output in program.outputs:
         name = "storerows" if output.rows else "store"
@@ -135,12 +135,12 @@ def _size(
         height, width = height * step.kernel[0], width * step.kernel[1]
     elif isinstance(step, SpaceToDepth):
         height, width = height // step.block, width // step.block
-    elif isinstance(step, Pad):
+    elif isinstance(step, Pad | QPad):
         top, left, bottom, right = step.pads
         height, width = height + top + bottom, width + left + right
-    elif isinstance(step, GlobalAveragePool):
+    elif isinstance(step, GlobalAveragePool | QGlobalAveragePool):
         height, width = 1, 1
-    elif isinstance(step, Conv | QConv | MaxPool | ZeroMaxPool | AveragePool) and not first.rows:
+    elif isinstance(step, Conv | QConv | MaxPool | ZeroMaxPool | AveragePool | QAveragePool) and not first.rows:
         height, width = _windowed(height, width, step.window)
     return first.batch, height, width
 
@@ -154,11 +154,12 @@ def _windowed(height: int, width: int, window: Window) -> tuple[int, int]:
     )
 
 
-def _with_activation(step: Instruction, amounts: dict[str, float], made: Tensor) -> dict[str, float]:
+def _with_activation(step: Instruction, amounts: dict[str, float], of: Tensor) -> dict[str, float]:
+    """With the activation of the values of a tensor."""
     kinds = [value.kind for role, value in step.values() if isinstance(role, ActRole) and value.kind != "none"]
     for kind in kinds:
-        name = f"int8 {kind}" if made.quantized else kind
-        amounts[name] = amounts.get(name, 0.0) + made.cells
+        name = f"int8 {kind}" if of.quantized else kind
+        amounts[name] = amounts.get(name, 0.0) + of.cells
     return amounts
 
 
@@ -176,11 +177,11 @@ def _amounts(
     if isinstance(step, ConvTranspose | QConvTranspose):
         return transposed_amounts(weights(step.weight), given[0], made)
     name = f"int8 {step.NAME}" if made.quantized or (given and given[0].quantized) else step.NAME
-    if isinstance(step, MaxPool | ZeroMaxPool | AveragePool):
+    if isinstance(step, MaxPool | ZeroMaxPool | AveragePool | QAveragePool):
         taps = math.prod(step.window.kernel)
         rim = _rim_taps(step.window, given[0])
         return {name: made.cells, f"{name} taps": made.cells * taps, f"{name} rim": made.cells * rim}
-    if isinstance(step, GlobalAveragePool):
+    if isinstance(step, GlobalAveragePool | QGlobalAveragePool):
         return {name: given[0].cells}
     if isinstance(step, LoadTokens):
         return {"loadtokens": made.cells}

@@ -4,17 +4,17 @@ from lth_deploy.kernels.program.activations import ACTIVATIONS
 from lth_deploy.kernels.program.instruction import Instruction
 from lth_deploy.kernels.program.ops.activate import Activate, Requantize
 from lth_deploy.kernels.program.ops.add import Add, QAdd, QResidual
-from lth_deploy.kernels.program.ops.average_pool import AveragePool
+from lth_deploy.kernels.program.ops.average_pool import AveragePool, QAveragePool
 from lth_deploy.kernels.program.ops.batch_norm import BatchNorm
 from lth_deploy.kernels.program.ops.concat import Concat, QConcat
 from lth_deploy.kernels.program.ops.conv import Conv, MatMul, QConv, QGrouped, QMatMul
 from lth_deploy.kernels.program.ops.conv_transpose import ConvTranspose, QConvTranspose
-from lth_deploy.kernels.program.ops.global_average_pool import GlobalAveragePool
+from lth_deploy.kernels.program.ops.global_average_pool import GlobalAveragePool, QGlobalAveragePool
 from lth_deploy.kernels.program.ops.layer_norm import LayerNorm
 from lth_deploy.kernels.program.ops.load import Load, LoadTokens
 from lth_deploy.kernels.program.ops.max_pool import MaxPool, ZeroMaxPool
-from lth_deploy.kernels.program.ops.multiply import Multiply
-from lth_deploy.kernels.program.ops.pad import Pad
+from lth_deploy.kernels.program.ops.multiply import Multiply, QGate, QMultiply
+from lth_deploy.kernels.program.ops.pad import Pad, QPad
 from lth_deploy.kernels.program.ops.quantize import Dequantize, Quantize
 from lth_deploy.kernels.program.ops.resize import Resize
 from lth_deploy.kernels.program.ops.scale import Scale
@@ -45,6 +45,7 @@ _OPERATORS: tuple[type[Instruction], ...] = (
     ),
     *(Activate, Concat, Slice, Shuffle, Pad, SpaceToDepth),
     *(Quantize, QConv, QGrouped, QMatMul, QConvTranspose, QAdd, QResidual, Requantize, Dequantize, QConcat, QSlice),
+    *(QMultiply, QGate, QGlobalAveragePool, QAveragePool, QPad),
 )
 
 OPERATORS: dict[str, tuple[type[Instruction], dict[str, bool]]] = {

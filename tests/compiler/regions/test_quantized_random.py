@@ -16,6 +16,9 @@ Tensor = tuple[str, int, int]
 """Name of what a DequantizeLinear makes, channels, and how often its plane was halved."""
 
 
+_KINDS = ["conv", "conv", "pointwise", "add", "add", "act", "concat", "plane", "float", "product", "gate", "mean"]
+
+
 class RandomGraph:
     """Grows a graph of layers between bytes, with branches, several inputs and outputs, and a float layer at times."""
 
@@ -57,7 +60,7 @@ class RandomGraph:
         graph = self.graph
         last = self.rng.random() < 0.5
         x, channels, level = self.tensors[-1] if last else self.tensors[int(self.rng.integers(len(self.tensors)))]
-        match str(self.rng.choice(["conv", "conv", "pointwise", "add", "add", "act", "concat", "plane", "float"])):
+        match str(self.rng.choice(_KINDS)):
             case "conv" | "pointwise" as kind:
                 outputs, kernel = int(self.rng.choice([8, 16])), 3 if kind == "conv" else 1
                 made = graph.qconv(x, name, (channels, outputs), kernel, scale=0.05, zero=int(self.rng.choice([0, 90])))
@@ -72,12 +75,33 @@ class RandomGraph:
                 other = self._other(level)
                 graph.op("Concat", [x, other[0]], name, axis=1)
                 self._quantize(name, channels + other[1], level)
+            case "product":
+                graph.op("Mul", [x, self._other(level, channels)[0]], name)
+                self._quantize(name, channels, level)
+            case "gate":
+                self._gate(x, name, channels)
+                self._quantize(name, channels, level)
+            case "mean":
+                sides = graph.constant(f"{name}.sides", [0, 0, 1, 1, 0, 0, 1, 1])
+                graph.op("Pad", [x, sides], f"{name}.padded")
+                padded = graph.bytes_of(f"{name}.padded", 0.05, 90)
+                graph.op("AveragePool", [padded], name, kernel_shape=[3, 3])
+                self._quantize(name, channels, level)
             case "plane":
                 self._resize(x, name)
                 self._quantize(name, channels, 1 - level, like=x)
             case "float":
                 graph.conv(x, name, (channels, 16))
                 self._quantize(name, 16, level)
+
+    def _gate(self, x: str, name: str, channels: int) -> None:
+        """Squeeze and excitation of an activation without a grid, or with one."""
+        graph = self.graph
+        s = graph.op("HardSwish", [x], f"{name}.s")
+        s = s if self.rng.random() < 0.7 else graph.bytes_of(s, 0.03, 10)
+        mean = graph.bytes_of(graph.op("GlobalAveragePool", [s], f"{name}.mean"), 0.01, 20)
+        factors = graph.qconv(mean, f"{name}.excite", (channels, channels), 1, scale=0.01, zero=128)
+        graph.op("Mul", [s, graph.op("HardSigmoid", [factors], f"{name}.gate")], name)
 
     def _resize(self, x: str, name: str) -> None:
         level = next(level for tensor, _, level in self.tensors if tensor == x)

@@ -16,6 +16,7 @@ from lth_deploy.compiler.regions.match.region_op import (
     DEQUANTIZE_LINEAR,
     QUANTIZE,
     QUANTIZE_LINEAR,
+    Kind,
     RegionOp,
 )
 from lth_deploy.kernels.program.values import NONE, Quantized
@@ -57,6 +58,8 @@ def group(context: MatchContext, op: RegionOp) -> RegionOp | None:
     kind = op.kind
     if kind is QUANTIZE:
         return _requantized(context, op)
+    if kind.activated_form is not None:
+        return _of_activation(context, op, kind.activated_form)
     groups = kind.quantized or kind.keeps_grid or kind.quantized_form is not None
     if not groups or len(op.outputs) != 1 or op.linear is not None:
         return None
@@ -71,6 +74,8 @@ def group(context: MatchContext, op: RegionOp) -> RegionOp | None:
     if closed is None:
         return replace(op, nodes=nodes, inputs=sources, conversions=tuple(given)) if kind.quantized else None
     act, end = closed
+    if act is not None and (kind.quantized_form or kind).of_argument:
+        return None
     return replace(
         op,
         kind=kind.quantized_form or kind,
@@ -107,6 +112,31 @@ def _residual(context: MatchContext, op: RegionOp, before: Sequence[RegionOp | N
         act=act.act,
         out=end.out,
         conversions=(plain, start, end),
+    )
+
+
+def _of_activation(context: MatchContext, op: RegionOp, form: Kind) -> RegionOp | None:
+    """An operator of a quantized tensor, or of its activation, and of floats, with the conversions."""
+    name = op.inputs[0]
+    act, start = None, _conversion_before(context, op, name)
+    if start is None:
+        act = _activation_of(context, context.producer(name))
+        if act is not None and context.read_only_by(name, op.nodes):
+            start = _conversion_before(context, replace(op, nodes=act.nodes), act.source)
+    closed = _conversion_behind(context, op)
+    if start is None or closed is None or closed[0] is not None:
+        return None
+    end = closed[1]
+    return replace(
+        op,
+        kind=form,
+        place=end.place,
+        nodes=in_order(context, (*start.nodes, *(act.nodes if act else ()), *op.nodes, *end.nodes)),
+        inputs=(start.inputs[0], *op.inputs[1:]),
+        outputs=end.outputs,
+        act=act.act if act else NONE,
+        out=end.out,
+        conversions=(start, end),
     )
 
 

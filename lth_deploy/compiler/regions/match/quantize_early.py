@@ -5,16 +5,17 @@ joined, repeated or pooled, and every result keeps its bits. What a quantizer le
 becomes groups of a DequantizeLinear, a node and a QuantizeLinear, each with one reader, which kernels compute on bytes.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from lth_deploy.compiler.model.operators import traits_of
-from lth_deploy.compiler.model.traverse import read_by, unused_name, used_names
+from lth_deploy.compiler.model.traverse import unused_name, used_names
 from lth_deploy.compiler.regions.match.activations import activation
 from lth_deploy.compiler.regions.match.context import MatchContext
 from lth_deploy.compiler.regions.match.no_match import NoMatch
+from lth_deploy.compiler.regions.match.node_order import in_order, without_unread
 from lth_deploy.compiler.regions.match.products import ActivationNodes
 from lth_deploy.compiler.regions.match.qdq import quantized_of
 from lth_deploy.compiler.regions.match.region_op import DEQUANTIZE_LINEAR, QUANTIZE_LINEAR, RegionOp
@@ -46,8 +47,8 @@ def quantize_early(model: ModelProto, context: MatchContext, match: Match) -> Mo
         if node.output and node.output[0] in sources:
             node.input[0] = sources[node.output[0]]
     graph.initializer.extend(move.constants)
-    kept = _without_unread(context, [*graph.node, *move.added], graph)
-    ordered = [NodeProto.FromString(node.SerializeToString()) for node in _in_order(kept)]
+    kept = without_unread(context, [*graph.node, *move.added], graph)
+    ordered = [NodeProto.FromString(node.SerializeToString()) for node in in_order(kept)]
     del graph.node[:]
     graph.node.extend(ordered)
     return moved
@@ -106,6 +107,9 @@ class _Move:
         if (nodes := self._between_bytes(node)) is not None:
             is_exclusive = not shared and self._context.read_only_by(nodes[0].output[0], nodes[1:])
             return name if is_exclusive else self._copy(nodes, reader)
+        gate = self._gate(place, node)
+        if gate is not None:
+            return self._with_own_source(gate, reader)
         op = self._mover(place, node)
         if op is None:
             return name
@@ -152,6 +156,55 @@ class _Move:
             self.added.append(helper.make_node(QUANTIZE_LINEAR, [source, *like.input[1:]], [found], found))
         return found
 
+    def _with_own_source(self, op: RegionOp, reader: str) -> str:
+        """What an operator of an activation makes that reads a copy of it, where others read it as well."""
+        source, (node,) = op.inputs[0], op.nodes
+        chain = self._chain(source)
+        assert chain is not None
+        if self._context.read_only_by(source, op.nodes) and self._context.read_only_by(chain[0].output[0], chain[1:]):
+            return str(node.output[0])
+        copy = NodeProto()
+        copy.CopyFrom(node)
+        copied = self._copy(chain, reader)
+        copy.input[:] = [copied if name == source else name for name in node.input]
+        copy.output[:] = [unused_name(f"{node.output[0]}.for.{reader}", self._names)]
+        copy.name = copy.output[0]
+        self.added.append(copy)
+        return str(copy.output[0])
+
+    def _chain(self, name: str) -> list[NodeProto] | None:
+        """The DequantizeLinear, and the activation where there is one, that make a tensor."""
+        made = self._context.producer(name)
+        if made is None:
+            return None
+        return [made] if self._grid(made, DEQUANTIZE_LINEAR) is not None else self._between_bytes(made)
+
+    def _gate(self, place: int, node: NodeProto) -> RegionOp | None:
+        """The operator of a node that kernels compute of bytes and their activation, where nothing reads its floats."""
+        op = self._matched(place, node)
+        if (
+            op is None
+            or op.kind.activated_form is None
+            or len(op.nodes) != 1
+            or not self._context.uses.only(op.outputs[0])
+        ):
+            return None
+        source = op.inputs[0]
+        if self._chain(source) is None or source in self._context.uses.elsewhere:
+            return None
+        others = [reader for reader in self._context.readers[source] if reader[1].output[0] != node.output[0]]
+        return op if all(self._takes_bytes(*reader) for reader in others) else None
+
+    def _takes_bytes(self, place: int, node: NodeProto) -> bool:
+        """Whether a reader of an activation does without its floats: it rounds them, or is such an operator itself."""
+        if node.op_type == QUANTIZE_LINEAR:
+            return True
+        op = self._matched(place, node)
+        if op is None or op.kind.activated_form is None or not self._context.uses.only(op.outputs[0]):
+            return False
+        ((_, reader),) = self._context.readers[op.outputs[0]]
+        return self._grid(reader, QUANTIZE_LINEAR) is not None
+
     def _copy(self, nodes: Sequence[NodeProto], reader: str) -> str:
         """What the last of some copied nodes makes for one reader."""
         names: dict[str, str] = {}
@@ -186,12 +239,15 @@ class _Move:
 
     def _mover(self, place: int, node: NodeProto) -> RegionOp | None:
         """The operator of a node that only moves values."""
-        try:
-            op = self._match(self._context, place, node)
-        except NoMatch:
-            return None
+        op = self._matched(place, node)
         moves = op is not None and op.kind.keeps_grid and op.linear is None and len(op.nodes) == 1
         return op if moves else None
+
+    def _matched(self, place: int, node: NodeProto) -> RegionOp | None:
+        try:
+            return self._match(self._context, place, node)
+        except NoMatch:
+            return None
 
     def _gains(self, name: str, depth: int) -> bool:
         """Whether less is left to compute in floats where a tensor is rounded before the nodes that make it."""
@@ -206,6 +262,8 @@ class _Move:
             return False
         place, node = made
         if self._grid(node, DEQUANTIZE_LINEAR) is not None or self._between_bytes(node) is not None:
+            return True
+        if self._gate(place, node) is not None:
             return True
         op = self._mover(place, node)
         if op is None:
@@ -250,36 +308,3 @@ class _Move:
             if op is None or not all(self._only_rounded(output, depth - 1) for output in op.outputs):
                 return False
         return True
-
-
-def _without_unread(context: MatchContext, nodes: Sequence[NodeProto], graph: GraphProto) -> list[NodeProto]:
-    """The nodes but for those that are read no more."""
-    before = set(context.readers) | context.uses.elsewhere
-    kept = list(nodes)
-    while True:
-        read = {name for node in kept for name in read_by(node)} | {value.name for value in graph.output}
-        still = [node for node in kept if read & set(node.output) or not before & set(node.output)]
-        if len(still) == len(kept):
-            return kept
-        kept = still
-
-
-def _in_order(nodes: Iterable[NodeProto]) -> list[NodeProto]:
-    """Nodes so that each stands behind those that it reads, otherwise in the given order."""
-    nodes = list(nodes)
-    maker = {name: i for i, node in enumerate(nodes) for name in node.output}
-    placed: set[int] = set()
-    ordered: list[NodeProto] = []
-    for first in range(len(nodes)):
-        waiting = [first]
-        while waiting:
-            i = waiting[-1]
-            missing = {maker[name] for name in read_by(nodes[i]) if name in maker} - placed
-            if missing and i not in placed:
-                waiting.extend(sorted(missing, reverse=True))
-                continue
-            waiting.pop()
-            if i not in placed:
-                placed.add(i)
-                ordered.append(nodes[i])
-    return ordered

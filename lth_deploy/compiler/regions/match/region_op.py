@@ -22,10 +22,11 @@ class Kind:
     as [inputs, outputs, ...]. begins_region: whether a region may begin with it, as with a layer. ends_region: whether
     a region may end with it, since it is not as cheap outside. keeps_grid: it moves values, and keeps scale and zero
     point. quantized_form: what it is between quantized tensors. residual_form: what it is of a quantized tensor and the
-    activation of another one. fuses: it can take in what follows: an activation, and a residual where the addition
-    names it. residual_of: the layers that take in this addition. is_activation: the
-    operator before it may take it in. takes_plane: it reads the size of another tensor. renames: it has no instruction,
-    its output is its input.
+    activation of another one. activated_form: what it is of the activation of a quantized tensor, its first argument,
+    whose others are floats. of_argument: its activation is that of an argument, not of the result. fuses: it can take
+    in what follows: an activation, and a residual where the addition names it. residual_of: the layers that take in
+    this addition. is_activation: the operator before it may take it in. takes_plane: it reads the size of another
+    tensor. renames: it has no instruction, its output is its input.
     """
 
     name: str
@@ -37,6 +38,8 @@ class Kind:
     keeps_grid: bool = False
     quantized_form: "Kind | None" = None
     residual_form: "Kind | None" = None
+    activated_form: "Kind | None" = None
+    of_argument: bool = False
     fuses: bool = False
     residual_of: tuple["Kind", ...] = ()
     is_activation: bool = False

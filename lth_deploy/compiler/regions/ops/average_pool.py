@@ -1,4 +1,4 @@
-"""Means over windows, in floats."""
+"""Means over windows."""
 
 from onnx import NodeProto
 
@@ -10,10 +10,11 @@ from lth_deploy.compiler.regions.match.context import MatchContext, window_of
 from lth_deploy.compiler.regions.match.no_match import require
 from lth_deploy.compiler.regions.match.region_op import Kind, RegionOp
 from lth_deploy.compiler.regions.writer import FusedOp, ProgramWriter
-from lth_deploy.kernels.program.ops.average_pool import AveragePool
+from lth_deploy.kernels.program.ops.average_pool import AveragePool, QAveragePool
 from lth_deploy.kernels.program.values import Pads
 
-AVERAGE_POOL = Kind("averagepool", ends_region=False)
+QAVERAGE_POOL = Kind("qaveragepool", ends_region=False)
+AVERAGE_POOL = Kind("averagepool", ends_region=False, quantized_form=QAVERAGE_POOL)
 
 
 def _match(context: MatchContext, place: int, node: NodeProto) -> RegionOp:
@@ -63,13 +64,18 @@ def _shape(info: TensorInfo, node: NodeProto) -> list[Shape] | None:
 
 
 def _emit(fused: FusedOp, writer: ProgramWriter) -> None:
-    (node,) = fused.op.nodes
+    (node,) = (node for node in fused.op.nodes if node.op_type == "AveragePool")
     x = writer.tensor(fused.op.inputs[0])
-    writer.add(AveragePool(x, fused.op.window, _includes_pads(node)), fused.output)
+    if fused.op.kind is AVERAGE_POOL:
+        writer.add(AveragePool(x, fused.op.window, _includes_pads(node)), fused.output)
+    else:
+        step = QAveragePool(x, fused.op.window, _includes_pads(node), fused.required_out())
+        writer.add(step, fused.output, fused.out)
 
 
 OPERATOR = RegionOperator(
-    emits={AVERAGE_POOL: _emit},
+    emits={AVERAGE_POOL: _emit, QAVERAGE_POOL: _emit},
     matches={"AveragePool": _match},
     shapes={"AveragePool": _shape},
+    dequantized=("AveragePool",),
 )

@@ -10,9 +10,10 @@ from lth_deploy.compiler.regions.match.context import MatchContext
 from lth_deploy.compiler.regions.match.no_match import require
 from lth_deploy.compiler.regions.match.region_op import Kind, RegionOp
 from lth_deploy.compiler.regions.writer import FusedOp, ProgramWriter
-from lth_deploy.kernels.program.ops.global_average_pool import GlobalAveragePool
+from lth_deploy.kernels.program.ops.global_average_pool import GlobalAveragePool, QGlobalAveragePool
 
-GLOBAL_AVERAGE_POOL = Kind("globalaveragepool")
+QGLOBAL_AVERAGE_POOL = Kind("qglobalaveragepool", of_argument=True)
+GLOBAL_AVERAGE_POOL = Kind("globalaveragepool", activated_form=QGLOBAL_AVERAGE_POOL)
 
 
 def _match(context: MatchContext, place: int, node: NodeProto) -> RegionOp:
@@ -46,8 +47,13 @@ def _emit(fused: FusedOp, writer: ProgramWriter) -> None:
     writer.add(GlobalAveragePool(writer.tensor(fused.op.inputs[0])), fused.output)
 
 
+def _emit_quantized(fused: FusedOp, writer: ProgramWriter) -> None:
+    step = QGlobalAveragePool(writer.tensor(fused.op.inputs[0]), fused.op.act, fused.required_out())
+    writer.add(step, fused.output, fused.out)
+
+
 OPERATOR = RegionOperator(
-    emits={GLOBAL_AVERAGE_POOL: _emit},
+    emits={GLOBAL_AVERAGE_POOL: _emit, QGLOBAL_AVERAGE_POOL: _emit_quantized},
     matches={"GlobalAveragePool": _match, "ReduceMean": _match},
     shapes={"GlobalAveragePool": _shape, "ReduceMean": _reduced_shape},
 )

@@ -11,9 +11,12 @@ from lth_deploy.compiler.regions.match.region_op import Kind, RegionOp
 from lth_deploy.compiler.regions.ops.activate import match_activation
 from lth_deploy.compiler.regions.ops.scale import match_factor
 from lth_deploy.compiler.regions.writer import FusedOp, ProgramWriter
-from lth_deploy.kernels.program.ops.multiply import Multiply
+from lth_deploy.kernels.program.ops.multiply import Multiply, QGate, QMultiply
 
-MULTIPLY = Kind("multiply", fuses=True)
+QMULTIPLY = Kind("qmultiply", of_argument=True)
+QGATE = Kind("qgate", of_argument=True)
+MULTIPLY = Kind("multiply", fuses=True, quantized_form=QMULTIPLY, residual_form=QMULTIPLY)
+GATE = Kind("gate", fuses=True, activated_form=QGATE)
 
 _PIXEL = (of(1), of(1))
 
@@ -27,9 +30,10 @@ def _match(context: MatchContext, place: int, node: NodeProto) -> RegionOp:
     shapes = [context.features(name) for name in (x, y)]
     if shapes[0][2:] == _PIXEL and shapes[1][2:] != _PIXEL:
         x, y, shapes = y, x, shapes[::-1]
-    same = shapes[0] == shapes[1] or (shapes[0][:2] == shapes[1][:2] and shapes[1][2:] == _PIXEL)
+    kind = MULTIPLY if shapes[0] == shapes[1] else GATE
+    same = kind is MULTIPLY or (shapes[0][:2] == shapes[1][:2] and shapes[1][2:] == _PIXEL)
     require(same, "its operands are not known to have one shape, or one pixel")
-    return RegionOp(MULTIPLY, place, (node,), (x, y), (node.output[0],), rows=len(shapes[0]) < 4)
+    return RegionOp(kind, place, (node,), (x, y), (node.output[0],), rows=len(shapes[0]) < 4)
 
 
 def _emit(fused: FusedOp, writer: ProgramWriter) -> None:
@@ -37,4 +41,14 @@ def _emit(fused: FusedOp, writer: ProgramWriter) -> None:
     writer.add(Multiply(x, y, fused.act), fused.output)
 
 
-OPERATOR = RegionOperator(emits={MULTIPLY: _emit}, matches={"Mul": _match}, shapes={"Mul": elementwise_shape})
+def _emit_quantized(fused: FusedOp, writer: ProgramWriter) -> None:
+    x, y = (writer.tensor(name) for name in fused.op.inputs)
+    step = QMultiply if fused.op.kind is QMULTIPLY else QGate
+    writer.add(step(x, y, fused.op.act, fused.required_out()), fused.output, fused.out)
+
+
+OPERATOR = RegionOperator(
+    emits={MULTIPLY: _emit, GATE: _emit, QMULTIPLY: _emit_quantized, QGATE: _emit_quantized},
+    matches={"Mul": _match},
+    shapes={"Mul": elementwise_shape},
+)

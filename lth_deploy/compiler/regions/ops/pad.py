@@ -10,10 +10,10 @@ from lth_deploy.compiler.regions.match.no_match import require
 from lth_deploy.compiler.regions.match.region_op import Kind, RegionOp
 from lth_deploy.compiler.regions.writer import FusedOp, ProgramWriter
 from lth_deploy.kernels.program.limits import MAX_PAD
-from lth_deploy.kernels.program.ops.pad import Pad
+from lth_deploy.kernels.program.ops.pad import Pad, QPad
 from lth_deploy.kernels.program.values import Pads
 
-PAD = Kind("pad", ends_region=False)
+PAD = Kind("pad", ends_region=False, keeps_grid=True)
 
 
 def _match(context: MatchContext, place: int, node: NodeProto) -> RegionOp:
@@ -46,10 +46,11 @@ def _shape(info: TensorInfo, node: NodeProto) -> list[Shape] | None:
 
 
 def _emit(fused: FusedOp, writer: ProgramWriter) -> None:
-    (node,) = fused.op.nodes
+    (node,) = (node for node in fused.op.nodes if node.op_type == "Pad")
     pads = _pads(writer.info, node)
     assert pads is not None
-    writer.add(Pad(writer.tensor(fused.op.inputs[0]), pads), fused.output)
+    (x,) = writer.moved(fused.op)
+    writer.add(Pad(x, pads) if fused.out is None else QPad(x, pads), fused.output, fused.out)
 
 
-OPERATOR = RegionOperator(emits={PAD: _emit}, matches={"Pad": _match}, shapes={"Pad": _shape})
+OPERATOR = RegionOperator(emits={PAD: _emit}, matches={"Pad": _match}, shapes={"Pad": _shape}, dequantized=("Pad",))

@@ -64,6 +64,12 @@ def rounded(value: Float, spread: Float) -> Tensor:
     return Tensor(value, spread + UNIT * (np.abs(value) + spread) + SMALLEST)
 
 
+def product(a: Tensor, b: Tensor) -> tuple[Float, Float]:
+    """The product of two tensors, and how far off it is where these are: (a + s) (b + t) is a b + s b + t a + s t."""
+    spread = a.bound * np.abs(b.value) + b.bound * np.abs(a.value) + a.bound * b.bound
+    return np.asarray(a.value * b.value, np.float64), np.asarray(spread, np.float64)
+
+
 def activated(x: Tensor, act: Act) -> Tensor:
     """The activation of a tensor: an error is stretched by the slope at most, and roundings are added."""
     entry, numbers = activation_of(act), rounded_numbers(act)

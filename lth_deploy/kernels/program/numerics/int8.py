@@ -86,7 +86,7 @@ def requantized_accumulators(
         same_shape(value, add.value)
         residual = dequantized(add)
         value, size, bound = value + residual.value, size + _terms(add), bound + residual.bound
-    return _rounded_once(value, bound + _ROUNDINGS * UNIT * size, act, out)
+    return rounded_once(value, bound + _ROUNDINGS * UNIT * size, act, out)
 
 
 def rescaled(given: Sequence[Tensor], act: Act, out: Quantized) -> Tensor:
@@ -99,7 +99,7 @@ def rescaled(given: Sequence[Tensor], act: Act, out: Quantized) -> Tensor:
     value = sum((part.value for part in parts), np.zeros(()))
     size = sum((_terms(tensor) for tensor in given), np.zeros(()))
     bound = sum((part.bound for part in parts), np.zeros(()))
-    return _rounded_once(value, bound + _ROUNDINGS * UNIT * size, act, out)
+    return rounded_once(value, bound + _ROUNDINGS * UNIT * size, act, out)
 
 
 def _by_table(x: Tensor, act: Act, out: Quantized) -> Tensor:
@@ -116,7 +116,16 @@ def residual(x: Tensor, y: Tensor, act: Act, out: Quantized) -> Tensor:
     plain, made = dequantized(x), activated(dequantized(y), act)
     size = _terms(x) + np.abs(made.value) + made.bound
     bound = plain.bound + made.bound + _ROUNDINGS * UNIT * size
-    return _rounded_once(plain.value + made.value, bound, NONE, out)
+    return rounded_once(plain.value + made.value, bound, NONE, out)
+
+
+def rounded_once(value: Float, bound: Float, act: Act, out: Quantized) -> Tensor:
+    """The activation of real values that may be off by `bound`, brought to a scale and rounded there."""
+    v = activated(Tensor(value, bound), act)
+    scale = float(np.float32(out.scale))
+    steps, spread = v.value / scale, v.bound / scale
+    spread = spread + _ROUNDINGS * UNIT * (np.abs(steps) + spread)
+    return _settled(lambda s: _clamped(s, out), steps, spread, out)
 
 
 def _terms(x: Tensor) -> Float:
@@ -147,14 +156,6 @@ def _clamped_accumulators(accumulators: Tensor, factor: npt.NDArray[np.float32],
         return np.asarray(np.clip(np.rint(steps.astype(np.float64)) + out.zero, low, high), np.float64)
 
     return _settled(stored, accumulators.value, accumulators.bound, out)
-
-
-def _rounded_once(value: Float, bound: Float, act: Act, out: Quantized) -> Tensor:
-    v = activated(Tensor(value, bound), act)
-    scale = float(np.float32(out.scale))
-    steps, spread = v.value / scale, v.bound / scale
-    spread = spread + _ROUNDINGS * UNIT * (np.abs(steps) + spread)
-    return _settled(lambda s: _clamped(s, out), steps, spread, out)
 
 
 def _clamped(steps: Float, out: Quantized) -> Float:

@@ -1,12 +1,19 @@
-"""`multiply`: the product of two tensors, of which the second may have one pixel for each channel."""
+"""`multiply`, `qmultiply` and `qgate`: products of two tensors, of which the second may have one pixel a channel."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lth_deploy.kernels.program.instruction import Operands
-from lth_deploy.kernels.program.numerics.bounds import Tensor, activated, rounded, same_shape
+from lth_deploy.kernels.program.activations import check_act
+from lth_deploy.kernels.program.fields import Activated, ATensor, QuantizedOut
+from lth_deploy.kernels.program.instruction import Declarations, Instruction, Operands
+from lth_deploy.kernels.program.limits import require
+from lth_deploy.kernels.program.numerics.bounds import Tensor, activated, product, rounded, same_shape
+from lth_deploy.kernels.program.numerics.int8 import dequantized, rounded_once
+from lth_deploy.kernels.program.shared_rules import check_same_channels, checked_out
 from lth_deploy.kernels.program.two_tensors import OfTwoTensors
+from lth_deploy.kernels.program.values import NONE, TensorType
 
 
 @dataclass(frozen=True)
@@ -20,6 +27,69 @@ class Multiply(OfTwoTensors):
         a, b = operands.tensors[self.a], operands.tensors[self.b]
         if b.value.shape[2:] != (1, 1):
             same_shape(a.value, b.value)
-        # Let the operands be off by s and t: (a + s) (b + t) is a b + s b + t a + s t.
-        spread = a.bound * np.abs(b.value) + b.bound * np.abs(a.value) + a.bound * b.bound
-        return activated(rounded(a.value * b.value, spread), self.act)
+        value, spread = product(a, b)
+        return activated(rounded(value, spread), self.act)
+
+
+@dataclass(frozen=True)
+class QMultiply(Instruction):
+    """x * act(y) of quantized tensors of one shape, rounded once."""
+
+    NAME = "qmultiply"
+    TAKES = "quantized"
+    SINCE = 5
+
+    x: ATensor
+    y: ATensor
+    act: Activated
+    out: QuantizedOut
+
+    def result(self, given: Sequence[TensorType], declared: Declarations) -> TensorType:
+        check_same_channels(given)
+        check_act(self.act)
+        return replace(given[0], quantized=checked_out(self.out))
+
+    def oracle(self, operands: Operands) -> Tensor:
+        x, y = operands.tensors[self.x], operands.tensors[self.y]
+        same_shape(x.value, y.value)
+        value, spread = product(dequantized(x), activated(dequantized(y), self.act))
+        return rounded_once(value, spread, NONE, self.out)
+
+    @property
+    def stock_exact(self) -> bool:
+        return False
+
+
+@dataclass(frozen=True)
+class QGate(Instruction):
+    """act(x) * y, rounded once: a quantized tensor, and a factor in float32 for each channel of each image."""
+
+    NAME = "qgate"
+    TAKES = "any"
+    NEEDS_PLANE = True
+    SINCE = 5
+
+    x: ATensor
+    y: ATensor
+    act: Activated
+    out: QuantizedOut
+
+    def result(self, given: Sequence[TensorType], declared: Declarations) -> TensorType:
+        x, y = given
+        require(x.quantized is not None, "its first argument is quantized, found float32")
+        require(y.quantized is None, "its second argument is float32, found quantized")
+        check_same_channels(given)
+        check_act(self.act)
+        return replace(x, quantized=checked_out(self.out))
+
+    def oracle(self, operands: Operands) -> Tensor:
+        """Raises ValueError where the factors have more than one pixel, or are of other images."""
+        x, y = operands.tensors[self.x], operands.tensors[self.y]
+        if y.value.shape != (*x.value.shape[:2], 1, 1):
+            raise ValueError(f"factors of the shape {list(y.value.shape)} for a tensor of {list(x.value.shape)}")
+        value, spread = product(activated(dequantized(x), self.act), y)
+        return rounded_once(np.asarray(value), spread, NONE, self.out)
+
+    @property
+    def stock_exact(self) -> bool:
+        return False

@@ -1,4 +1,4 @@
-"""`pad`: zeros around each plane."""
+"""`pad` and `qpad`: zeros around each plane."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,12 +25,39 @@ class Pad(Instruction):
     pads: Annotated[Pads, PadsRole()]
 
     def result(self, given: Sequence[TensorType], declared: Declarations) -> TensorType:
-        fits = all(0 <= pad <= MAX_PAD for pad in self.pads)
-        require(fits, f"pads {self.pads}, allowed are 0 to {MAX_PAD}")
-        return given[0]
+        return _checked(given[0], self.pads)
+
+    def oracle(self, operands: Operands) -> Tensor:
+        return _padded(operands.tensors[self.x], self.pads, 0)
+
+
+@dataclass(frozen=True)
+class QPad(Instruction):
+    """As `Pad`, of a quantized tensor: around it lies its zero point."""
+
+    NAME = "qpad"
+    TAKES = "quantized"
+    NEEDS_PLANE = True
+    SINCE = 5
+
+    x: ATensor
+    pads: Annotated[Pads, PadsRole()]
+
+    def result(self, given: Sequence[TensorType], declared: Declarations) -> TensorType:
+        return _checked(given[0], self.pads)
 
     def oracle(self, operands: Operands) -> Tensor:
         x = operands.tensors[self.x]
-        top, left, bottom, right = self.pads
-        value, bound = (np.pad(part, ((0, 0), (0, 0), (top, bottom), (left, right))) for part in (x.value, x.bound))
-        return replace(x, value=value, bound=bound)
+        assert x.quantized is not None
+        return _padded(x, self.pads, x.quantized.zero)
+
+
+def _checked(given: TensorType, pads: Pads) -> TensorType:
+    require(all(0 <= pad <= MAX_PAD for pad in pads), f"pads {pads}, allowed are 0 to {MAX_PAD}")
+    return given
+
+
+def _padded(x: Tensor, pads: Pads, fill: int) -> Tensor:
+    top, left, bottom, right = pads
+    around = ((0, 0), (0, 0), (top, bottom), (left, right))
+    return replace(x, value=np.pad(x.value, around, constant_values=fill), bound=np.pad(x.bound, around))

@@ -317,8 +317,8 @@ struct Isa {
   void (*store_rows)(const float* lines, int n, int channels, int first, int count, const PlaneShape&,
                      size_t channel_cells, float* rows);
   void (*max_pool)(const PoolPlane&);
-  // Line (y, x) of the output is the line (rows[y], columns[x]) of the source, one channel; zero where that is outside.
-  void (*resample)(const uint32_t* source, const LineMap&, const PlaneShape& out, uint32_t* lines);
+  // Line (y, x) of the output is the line (rows[y], columns[x]) of the source, one channel; `fill` where that is outside.
+  void (*resample)(const uint32_t* source, const LineMap&, const PlaneShape& out, uint32_t fill, uint32_t* lines);
   // Bilinear means, one channel. scratch: the source row by row, and two rows of the output for each row of the grid.
   void (*interpolate)(const float* source, const PlaneShape& in, const LinearMap&, const PlaneShape& out, float* scratch,
                       float* lines);
@@ -332,6 +332,15 @@ struct Isa {
   void (*add_quantized)(const uint32_t* x, const uint32_t* y, size_t cells, const Requantize&, uint32_t* out);
   // x + act(y); the zero point of y is not in the offset.
   void (*add_activated)(const uint32_t* x, const uint32_t* y, size_t cells, const Requantize&, uint32_t* out);
+  // x * act(y); the zero point of y is not in the offset.
+  void (*multiply_activated)(const uint32_t* x, const uint32_t* y, size_t cells, const Requantize&, uint32_t* out);
+  // act(x) * factor, with a factor for each of the four channels; add_scale and add_zero are those of x.
+  void (*gate_quantized)(const uint32_t* x, const float* factors, size_t cells, const Requantize&, uint32_t* out);
+  // The sums of act(x) of each of the four channels over the pixels of a plane; add_scale and add_zero are those of x.
+  void (*sum_quantized)(const uint32_t* lines, const PlaneShape&, const Requantize&, float* sums);
+  // Sums of the bytes of n lines, plus an offset and times a factor for each cell, in steps.
+  void (*average_quantized)(const uint32_t* const* at, int n, const float* offset, const float* factor, int lines,
+                            int32_t zero_point, uint32_t* out);
   // Each byte of the cells becomes its entry of a table of 256.
   void (*look_up)(const uint32_t* x, size_t cells, const uint8_t* table, uint32_t* out);
   // Cells made of the pieces of others, which together have all bytes that count.

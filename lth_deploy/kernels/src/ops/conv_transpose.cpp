@@ -64,7 +64,7 @@ void run(Call& call, int i, const Instr& in) {
     run_layer(call, i, in, conv);
     call.each_plane_of_workers(i, first, conv.n, [&](int, int n, int c) {
       const size_t from = (static_cast<size_t>(n - first) * scratch.planes + c) * scratch.cells;
-      call.isa.resample(reinterpret_cast<const uint32_t*>(phases + from), p.phases.view(), call.tensor(i).plane,
+      call.isa.resample(reinterpret_cast<const uint32_t*>(phases + from), p.phases.view(), call.tensor(i).plane, 0,
                         call.cells_of(i, n, c));
     });
   }

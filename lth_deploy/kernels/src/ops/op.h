@@ -19,6 +19,7 @@ enum class Takes {
   kInput,      // none: its only argument is an input of the node
   kFloat,      // float32
   kQuantized,  // uint8
+  kMixed,      // as it checks them itself
   kEither      // either; the result has the type, scale and zero point of the first argument
 };
 

@@ -85,7 +85,7 @@ void run(Call& call, int i, const Instr& in) {
   if (resampling_of(in) != Resampling::kNearest) return interpolate(call, i, x);
   if (!call.plan.instrs[i].map.aligned) return gather(call, i, x);
   call.each_plane(i, [&](int n, int c) {
-    call.isa.resample(call.cells_of(x, n, c), call.plan.instrs[i].map.view(), call.tensor(i).plane,
+    call.isa.resample(call.cells_of(x, n, c), call.plan.instrs[i].map.view(), call.tensor(i).plane, 0,
                       call.cells_of(i, n, c));
   });
 }

@@ -40,7 +40,7 @@ void run(Call& call, int i, const Instr& in) {
     const int place = c / channels, major = place / block, minor = place % block;
     const int y = in.option == 0 ? major : minor, x = in.option == 0 ? minor : major;
     const LineMap phase{map.rows + y * out.h, map.columns + x * out.w, map.source_w, map.aligned};
-    call.isa.resample(call.cells_of(in.args[0], n, c % channels), phase, out, call.cells_of(i, n, c));
+    call.isa.resample(call.cells_of(in.args[0], n, c % channels), phase, out, 0, call.cells_of(i, n, c));
   });
 }
 

@@ -22,7 +22,8 @@ std::vector<bool> single_pixels(const Program& program) {
     const OpDef& op = def_of(in);
     const bool of_first = op.takes != Takes::kInput && single[in.args[0]];
     const bool keeps = op.shape == nullptr || in.op == Op::kMultiply || (in.op == Op::kConv && is_pointwise(in.window));
-    single.push_back(in.op == Op::kGlobalAveragePool || (of_first && keeps));
+    const bool means = in.op == Op::kGlobalAveragePool || in.op == Op::kQGlobalAveragePool;
+    single.push_back(means || (of_first && keeps));
   }
   return single;
 }

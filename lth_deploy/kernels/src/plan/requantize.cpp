@@ -59,6 +59,18 @@ Requantize result_of(const Act& act, const Quantization& out) {
   return q;
 }
 
+// What a function of the activation of an argument needs: its reals, the activation, and the result.
+Requantize with_argument(const Program& program, const Instr& instr, int argument) {
+  const Quantization& y = program.instrs[instr.args[argument]].quantization;
+  Requantize q;
+  q.finish = finish_of(instr.act);
+  q.zero_point = instr.quantization.zero_point;
+  q.to_steps = 1.f / instr.quantization.scale;
+  q.add_scale = y.scale;
+  q.add_zero = static_cast<float>(y.zero_point);
+  return q;
+}
+
 }  // namespace
 
 Finish finish_of(const Act& act) {
@@ -113,16 +125,20 @@ Requantize requantize_of(const Program& program, const Instr& instr) {
 
 Requantize residual_of(const Program& program, const Instr& instr) {
   const Quantization& x = program.instrs[instr.args[0]].quantization;
-  const Quantization& y = program.instrs[instr.args[1]].quantization;
-  Requantize q;
-  q.finish = finish_of(instr.act);
-  q.zero_point = instr.quantization.zero_point;
-  q.to_steps = 1.f / instr.quantization.scale;
+  Requantize q = with_argument(program, instr, 1);
   q.scale = x.scale * q.to_steps;
   q.offset = -static_cast<float>(x.zero_point) * q.scale;
-  q.add_scale = y.scale;
-  q.add_zero = static_cast<float>(y.zero_point);
   return q;
 }
+
+Requantize product_of(const Program& program, const Instr& instr) {
+  const Quantization& x = program.instrs[instr.args[0]].quantization;
+  Requantize q = with_argument(program, instr, 1);
+  q.scale = x.scale;
+  q.offset = -static_cast<float>(x.zero_point);
+  return q;
+}
+
+Requantize activated_of(const Program& program, const Instr& instr) { return with_argument(program, instr, 0); }
 
 }  // namespace lth

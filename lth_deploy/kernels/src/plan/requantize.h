@@ -32,4 +32,10 @@ Requantize requantize_of(const Program& program, const Instr& instr);
 // Of a qresidual.
 Requantize residual_of(const Program& program, const Instr& instr);
 
+// Of a qmultiply.
+Requantize product_of(const Program& program, const Instr& instr);
+
+// Of a function of the activation of one argument: qgate, qglobalaveragepool.
+Requantize activated_of(const Program& program, const Instr& instr);
+
 }  // namespace lth

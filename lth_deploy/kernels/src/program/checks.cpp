@@ -24,6 +24,7 @@ void check_types(const Fields& line, const Program& program, Instr& instr, const
     instr.quantization = x.quantization;
     return;
   }
+  if (takes == Takes::kMixed) return;
   for (int argument : arguments) expect_quantized(line, program, argument, takes == Takes::kQuantized);
 }
 

@@ -1,4 +1,4 @@
-// pad
+// pad and qpad
 #include <algorithm>
 
 #include "../op.h"
@@ -15,6 +15,7 @@ void shape(const NaiveShapes& shapes, const Instr& instr, Plane& plane) {
 void run(NaiveRun& run, const Instr& instr, NaiveTensor& out) {
   const NaiveTensor& in = run.tensor(instr.args[0]);
   out.exact = in.exact;
+  if (instr.quantized) std::fill(out.data.begin(), out.data.end(), instr.quantization.zero_point);
   for (int64_t nc = 0; nc < out.plane.n * out.plane.c; ++nc) {
     for (int64_t y = 0; y < in.plane.h; ++y) {
       const double* from = in.channel(0, nc) + y * in.plane.w;
@@ -25,6 +26,6 @@ void run(NaiveRun& run, const Instr& instr, NaiveTensor& out) {
 
 }  // namespace
 
-extern constexpr NaiveOp kNaivePad{shape, run};
+extern constexpr NaiveOp kNaivePad{shape, run}, kNaiveQPad{shape, run};
 
 }  // namespace lth

@@ -129,6 +129,36 @@ void add_activated(const uint32_t* x, const uint32_t* y, size_t cells, const Req
   });
 }
 
+// made(byte k of the cells, k) for all four.
+template <class Made>
+inline __attribute__((always_inline)) I join_bytes(I x, int32_t zero, const Made& made) {
+  return join(made(byte_of<0>(x), 0), made(byte_of<1>(x), 1), made(byte_of<2>(x), 2), made(byte_of<3>(x), 3), zero);
+}
+
+void multiply_activated(const uint32_t* x, const uint32_t* y, size_t cells, const Requantize& q, uint32_t* out) {
+  const F scale = broadcast(q.scale), offset = broadcast(q.offset), steps = broadcast(q.to_steps);
+  const F of_y = broadcast(q.add_scale), zero = broadcast(q.add_zero);
+  with_activation(q.finish, [&](auto act) {
+    const auto product = [&](F a, F b) { return (a + offset) * scale * act((b - zero) * of_y) * steps; };
+    for (size_t i = 0; i < cells; i += kLanes) {
+      const I a = load_cells(x + i), b = load_cells(y + i);
+      store_cells(out + i, join(product(byte_of<0>(a), byte_of<0>(b)), product(byte_of<1>(a), byte_of<1>(b)),
+                                product(byte_of<2>(a), byte_of<2>(b)), product(byte_of<3>(a), byte_of<3>(b)), q.zero_point));
+    }
+  });
+}
+
+void gate_quantized(const uint32_t* x, const float* factors, size_t cells, const Requantize& q, uint32_t* out) {
+  const F scale = broadcast(q.add_scale), zero = broadcast(q.add_zero), steps = broadcast(q.to_steps);
+  const F factor[4] = {broadcast(factors[0]), broadcast(factors[1]), broadcast(factors[2]), broadcast(factors[3])};
+  with_activation(q.finish, [&](auto act) {
+    for (size_t i = 0; i < cells; i += kLanes) {
+      store_cells(out + i, join_bytes(load_cells(x + i), q.zero_point,
+                                      [&](F b, int k) { return act((b - zero) * scale) * factor[k] * steps; }));
+    }
+  });
+}
+
 void assemble(const BytePiece* pieces, int n, size_t cells, uint32_t* out) {
   typedef uint32_t U __attribute__((vector_size(LTH_LANES * 4)));
   for (size_t i = 0; i < cells; i += kLanes) {

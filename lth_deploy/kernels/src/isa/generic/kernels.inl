@@ -30,6 +30,7 @@ namespace {
 #include "isa/generic/weighted_sum.inl"
 #include "isa/generic/depthwise/floats.inl"
 #include "isa/generic/planes/plane_sum.inl"
+#include "isa/generic/planes/quantized_means.inl"
 #include "isa/generic/normalization.inl"
 #include "isa/generic/planes/turned_planes.inl"
 #include "isa/generic/tile_dispatch.inl"
@@ -41,7 +42,8 @@ constexpr Isa kIsa = {
     LTH_ISA_NAME, kLanes,     LTH_MAX_ACC,    LTH_TILE_W,  LTH_MAX_RUN,  LTH_PAIR_ACC, single_kernel<Float32>,
     pair_kernel<Float32>,      pack_tile,      pack_run,    load_plane,   store_plane,  load_rows,
     store_rows,   max_pool,   resample,       interpolate, add_lines,    load_quantized,   store_quantized,
-    quantize,     dequantize, add_quantized, add_activated, look_up,      assemble,    max_pool_quantized, weighted_sum,
+    quantize,     dequantize, add_quantized, add_activated, multiply_activated, gate_quantized, sum_quantized,
+    average_quantized, look_up,      assemble,    max_pool_quantized, weighted_sum,
     depthwise,    turn,       turn_back,     depthwise_turned,
     subtract_lines, multiply_lines, scale_lines, pixel_channels, sum_plane, normalize_lines, &kInt8Kernels,
     LTH_SINGLE_TUNING,        LTH_PAIR_TUNING};

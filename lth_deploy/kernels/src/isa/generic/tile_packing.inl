@@ -180,8 +180,9 @@ void pack_run(const PackRun& a) {
   }
 }
 
-void resample(const uint32_t* source, const LineMap& map, const PlaneShape& out, uint32_t* lines) {
+void resample(const uint32_t* source, const LineMap& map, const PlaneShape& out, uint32_t fill, uint32_t* lines) {
+  const I around = broadcast_cell(fill);
   for (int y = 0; y < out.h; ++y) {
-    for (int x = 0; x < out.w; ++x, lines += kLanes) store_cells(lines, read_line(map, y, x, source, I{}));
+    for (int x = 0; x < out.w; ++x, lines += kLanes) store_cells(lines, read_line(map, y, x, source, around));
   }
 }
