@@ -1,5 +1,7 @@
 """Layers of transformers in regions: which nodes have instructions, and that both runtimes compute the same."""
 
+import re
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -37,6 +39,59 @@ def feed_forward(g: Graph, x: str, output: str, features: int = 16) -> str:
     g.weight("norm.weight", (features,), 0.0)
     g.weight("norm.bias", (features,), 0.0)
     return g.op("LayerNormalization", ["sum", "norm.weight", "norm.bias"], output, axis=-1)
+
+
+def norm_of_nodes(
+    g: Graph, x: str, output: str, epsilon: float = 1e-5, *, axis: int = -1, square: str = "Pow", features: int = 16
+) -> str:
+    """LayerNormalization as torch exports it below opset 17."""
+    g.weight("norm.weight", (features,), 0.0)
+    g.weight("norm.bias", (features,), 0.0)
+    g.constant("eps", epsilon, np.float32)
+    g.constant("power", 2.0, np.float32)
+    g.op("ReduceMean", [x], "mean", axes=[axis])
+    g.op("Sub", [x, "mean"], "difference")
+    g.op(square, ["difference", "power" if square == "Pow" else "difference"], "square")
+    g.op("ReduceMean", ["square"], "variance", axes=[axis])
+    g.op("Add", ["variance", "eps"], "positive")
+    g.op("Sqrt", ["positive"], "deviation")
+    g.op("Div", ["difference", "deviation"], "normal")
+    g.op("Mul", ["normal", "norm.weight"], "scaled")
+    return g.op("Add", ["scaled", "norm.bias"], output)
+
+
+def normed(opset: int = 13, **how: object) -> Graph:
+    g = Graph(opset)
+    linear(g, "x", "inner", (16, 16))
+    norm_of_nodes(g, "inner", "n", **how)
+    linear(g, "n", "y", (16, 24))
+    return g
+
+
+@pytest.mark.parametrize("how", [{}, {"square": "Mul"}, {"axis": 2}, {"epsilon": 1e-3}])
+def test_a_norm_that_is_written_out_is_one_instruction(how: dict[str, object]) -> None:
+    packed, built, plan = regions_of(normed(**how).model({"x": (2, 9, 16)}, ["y"], rank=3))
+    assert len(plan.regions) == 1
+    assert outside(built) == []
+    (line,) = [line.partition(" = ")[2] for line in the_program(built) if "layernorm" in line]
+    assert re.sub(r"epsilon=\S+", "", line) == "layernorm t1 w2 w3  act=none"
+    assert np.float32(line.partition("epsilon=")[2].split()[0]) == np.float32(how.get("epsilon", 1e-5))
+    x = {"x": noise(2, 9, 16)}
+    assert_same(packed, built, x)
+    assert_kernels_agree(built, x)
+
+
+@pytest.mark.parametrize("how", [{"epsilon": 0.0}, {"axis": 1}], ids=["no epsilon", "other axis"])
+def test_another_norm_is_none(how: dict[str, object]) -> None:
+    packed, built, _ = regions_of(normed(**how).model({"x": (2, 9, 16)}, ["y"], rank=3))
+    assert "ReduceMean" in outside(built)
+    assert_same(packed, built, {"x": noise(2, 9, 16)})
+
+
+def test_a_norm_whose_inner_values_are_read_elsewhere_is_none() -> None:
+    packed, built, _ = regions_of(normed().model({"x": (2, 9, 16)}, ["y", "deviation"], rank=3))
+    assert "ReduceMean" in outside(built)
+    assert_same(packed, built, {"x": noise(2, 9, 16)})
 
 
 def the_program(model: ModelProto) -> list[str]:

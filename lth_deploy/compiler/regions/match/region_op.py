@@ -58,9 +58,9 @@ class RegionOp:
 
     place: index of its last node in the graph. nodes: in graph order. inputs, outputs: activations by name.
     weight, bias, scales, channel_values: names of stored weights. pieces: for `slice` the channels of each output.
-    linear: of a `resize` that interpolates. blocks: of a `spacetodepth` its order and size. rows: it works on [N, C].
-    out: the scale and zero point of a quantized result. conversions: of a group between quantized tensors those at its
-    ends as operators of their own, for when the rest of it stays outside.
+    linear: of a `resize` that interpolates. epsilon: of a `layernorm`. blocks: of a `spacetodepth` its order and size.
+    rows: it works on [N, C]. out: the scale and zero point of a quantized result. conversions: of a group between
+    quantized tensors those at its ends as operators of their own, for when the rest of it stays outside.
     """
 
     kind: Kind
@@ -79,6 +79,7 @@ class RegionOp:
     scales: str | None = None
     channel_values: tuple[str | None, ...] = ()
     blocks: tuple[str, int] = ("rows", 1)
+    epsilon: float = 0.0
     out: Quantized | None = None
     conversions: tuple["RegionOp", ...] = ()
 

@@ -9,6 +9,7 @@ from lth_deploy.compiler.regions.match.no_match import require
 from lth_deploy.compiler.regions.match.region_op import Kind, RegionOp
 from lth_deploy.compiler.regions.ops.activate import match_activation
 from lth_deploy.compiler.regions.ops.conv import CONV, MATMUL, QCONV, QMATMUL, match_bias
+from lth_deploy.compiler.regions.ops.layer_norm import match_written_out
 from lth_deploy.compiler.regions.ops.scale import match_shift
 from lth_deploy.compiler.regions.writer import FusedOp, ProgramWriter
 from lth_deploy.kernels.program.ops.add import Add, QAdd, QResidual
@@ -19,7 +20,7 @@ ADD = Kind("add", fuses=True, residual_of=(CONV, MATMUL), quantized_form=QADD, r
 
 
 def _match(context: MatchContext, place: int, node: NodeProto) -> RegionOp:
-    rules = (match_activation, match_bias, match_shift)
+    rules = (match_written_out, match_activation, match_bias, match_shift)
     with_constant = (rule(context, place, node) for rule in rules)
     found = next((op for op in with_constant if op is not None), None)
     if found is not None:
