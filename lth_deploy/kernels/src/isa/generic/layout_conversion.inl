@@ -125,67 +125,86 @@ inline bool row_exists(const PlaneShape& s, int lane, int x, int n) {
   return (lane % kGridX) * s.w + x < s.W && row_at(s, lane, x) < n;
 }
 
-// Where the first of some channels is in the rows of four neighboring lanes; null where there is no row.
+// Where the first of some channels is in the rows of the lanes of line x; null where there is no row. Whether all exist.
 template <class T>
-inline void four_rows(T* rows, int n, int channels, int first, const PlaneShape& s, int lane, int x, T* (&at)[4]) {
-  for (int i = 0; i < 4; ++i) {
-    at[i] = row_exists(s, lane + i, x, n) ? rows + static_cast<size_t>(row_at(s, lane + i, x)) * channels + first : nullptr;
+inline __attribute__((always_inline)) bool rows_of_line(T* rows, int n, int channels, int first, const PlaneShape& s, int x,
+                                                        T* (&at)[kLanes]) {
+  bool all = true;
+  for (int l = 0; l < kLanes; ++l) {
+    const bool exists = row_exists(s, l, x, n);
+    at[l] = exists ? rows + static_cast<size_t>(row_at(s, l, x)) * channels + first : nullptr;
+    all = all && exists;
   }
+  return all;
 }
 
-// Four rows by four channels at a time: a row is read where it lies, not one channel of all rows after the other.
-// Usually the channels behind these are next, and hundreds of rows are too many streams for the processor to foresee.
+// Channels c .. c + 3 of a row, of which `count` are read; zeros elsewhere, and of a row that does not exist.
+inline Q some_channels(const float* row, int c, int count) {
+  Q q{};
+  for (int k = 0; row != nullptr && k < 4 && c + k < count; ++k) q[k] = row[c + k];
+  return q;
+}
+
+// Four channels of each row of a line at a time, which become a whole line each: a row is read where it lies, not one
+// channel of all rows after the other. Usually the channels behind these are next, and hundreds of rows are too many
+// streams for the processor to foresee.
 void load_rows(const float* rows, int n, int channels, int first, int count, const PlaneShape& s, int line,
                int n_lines, size_t channel_cells, float* lines) {
   for (int x = line; x < line + n_lines; ++x) {
-    for (int l = 0; l < kLanes; l += kGridX) {
-      const float* at[4];
-      four_rows(rows, n, channels, first, s, l, x, at);
-      float* to = lines + (x - line) * kLanes + l;
-      for (int c = 0; c < count; c += 4) {
-        Q q[4];
-        for (int i = 0; i < 4; ++i) {
-          q[i] = Q{};
-          if (at[i] == nullptr) continue;
-          const float* const from = at[i] + c;
-          if (c % 16 == 0 && first + count + c < channels) __builtin_prefetch(from + count, 0, 2);
-          if (c + 4 <= count) {
-            q[i] = *reinterpret_cast<const QU*>(from);
-            continue;
-          }
-          for (int k = 0; k < 4 && c + k < count; ++k) q[i][k] = from[k];
+    const float* at[kLanes];
+    const bool all = rows_of_line(rows, n, channels, first, s, x, at);
+    float* to = lines + static_cast<size_t>(x - line) * kLanes;
+    for (int c = 0; c < count; c += 4) {
+      if (c % 16 == 0 && first + count + c < channels) {
+        for (const float* row : at) {
+          if (row != nullptr) __builtin_prefetch(row + c + count, 0, 2);
         }
-        transpose4(q[0], q[1], q[2], q[3]);
-        for (int i = 0; i < 4 && c + i < count; ++i, to += channel_cells) *reinterpret_cast<Q*>(to) = q[i];
       }
+      I v[4];
+      for (int i = 0; i < 4; ++i) {
+        Q q[kGridY];
+        for (int g = 0; g < kGridY; ++g) {
+          const float* const row = at[4 * g + i];
+          q[g] = all && c + 4 <= count ? Q(*reinterpret_cast<const QU*>(row + c)) : some_channels(row, c, count);
+        }
+        v[i] = of_grid_rows(q);
+      }
+      transpose_cells(v);
+      for (int i = 0; i < 4 && c + i < count; ++i, to += channel_cells) store_cells(to, v[i]);
     }
   }
+}
+
+// `count` channels, four at most, of one row of each four lanes.
+template <int K = 0>
+inline __attribute__((always_inline)) void store_channels(I v, float* const* at, int c, int count) {
+  float* const row = at[4 * K];
+  if (row != nullptr) {
+    const Q q = grid_row<K>(v);
+    if (count >= 4) {
+      *reinterpret_cast<QU*>(row + c) = q;
+    } else {
+      for (int k = 0; k < count; ++k) row[c + k] = q[k];
+    }
+  }
+  if constexpr (K + 1 < kGridY) store_channels<K + 1>(v, at, c, count);
 }
 
 void store_rows(const float* lines, int n, int channels, int first, int count, const PlaneShape& s,
                 size_t channel_cells, float* rows) {
   for (int x = 0; x < s.w; ++x) {
-    for (int l = 0; l < kLanes; l += kGridX) {
-      float* at[4];
-      four_rows(rows, n, channels, first, s, l, x, at);
-      // The row two behind is written two lines later. Where none is, nothing is lost.
-      for (float* row : at) {
-        if (row != nullptr) __builtin_prefetch(row + 2 * static_cast<size_t>(channels), 1, 3);
-      }
-      const float* from = lines + x * kLanes + l;
-      for (int c = 0; c < count; c += 4) {
-        Q q[4] = {};
-        for (int i = 0; i < 4 && c + i < count; ++i, from += channel_cells) q[i] = *reinterpret_cast<const Q*>(from);
-        transpose4(q[0], q[1], q[2], q[3]);
-        for (int i = 0; i < 4; ++i) {
-          if (at[i] == nullptr) continue;
-          if (c + 4 <= count) {
-            *reinterpret_cast<QU*>(at[i] + c) = q[i];
-            continue;
-          }
-          for (int k = 0; k < 4 && c + k < count; ++k) at[i][c + k] = q[i][k];
-        }
-      }
+    float* at[kLanes];
+    rows_of_line(rows, n, channels, first, s, x, at);
+    // The row two behind is written two lines later. Where none is, nothing is lost.
+    for (float* row : at) {
+      if (row != nullptr) __builtin_prefetch(row + 2 * static_cast<size_t>(channels), 1, 3);
+    }
+    const float* from = lines + static_cast<size_t>(x) * kLanes;
+    for (int c = 0; c < count; c += 4) {
+      I v[4] = {};
+      for (int i = 0; i < 4 && c + i < count; ++i, from += channel_cells) v[i] = load_cells(from);
+      transpose_cells(v);
+      for (int i = 0; i < 4; ++i) store_channels(v[i], at + i, c, count - c);
     }
   }
 }
