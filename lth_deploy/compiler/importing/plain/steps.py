@@ -12,6 +12,7 @@ from lth_deploy.compiler.importing.plain.folded_layer import FoldedLayer
 from lth_deploy.compiler.importing.plain.max_pools import chain_max_pools
 from lth_deploy.compiler.importing.plain.pads import absorb_pads
 from lth_deploy.compiler.importing.plain.pass_through import drop_pass_through
+from lth_deploy.compiler.importing.plain.sampled_images import sample_images
 from lth_deploy.compiler.importing.plain.softmax import rewrite_softmax
 from lth_deploy.compiler.importing.plain.stacked_sums import add_stacked
 from lth_deploy.compiler.importing.plain.values import fold_values
@@ -19,15 +20,16 @@ from lth_deploy.compiler.model.operators import traits_of
 
 VALUES, COPIES, PADS = "computed constants", "dropped copies", "folded pads"
 SOFTMAX, POOLS, STACKS = "moved softmax", "chained max pools", "added stacked tensors"
-OPERANDS = "sums and products of channels"
+OPERANDS, SAMPLES = "sums and products of channels", "sampled images"
 
-STEPS = (VALUES, COPIES, PADS, SOFTMAX, POOLS, STACKS, OPERANDS)
+STEPS = (VALUES, COPIES, PADS, SOFTMAX, POOLS, STACKS, SAMPLES, OPERANDS)
 """Steps that can be left out as a whole; what is folded into layers can be left out layer by layer."""
 
 _REWRITES: Mapping[str, tuple[Callable[[ModelProto], int], str]] = {
     SOFTMAX: (rewrite_softmax, "rewrote {} softmax over channels to the last axis"),
     POOLS: (chain_max_pools, "wrote {} large max pools as chains of small ones"),
     STACKS: (add_stacked, "wrote {} sums of stacked tensors as additions"),
+    SAMPLES: (sample_images, "wrote {} bilinear samplings of gathered corners as GridSample"),
     OPERANDS: (add_and_multiply, "wrote {} differences and quotients of channels as sums and products"),
 }
 """What is rewritten after layers have taken in what they can, in this order, and the note about it."""
