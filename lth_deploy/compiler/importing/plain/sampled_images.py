@@ -97,8 +97,8 @@ def _sampling(graph: MainGraph, info: Inferred, flat: str, gathers: list[NodePro
     outside = borders - {reshape.input[0]}
     if len(outside) != 1 or len(inner) > _MOST_NODES:
         return None
-    alone = all(_read_inside(graph, node, inner) for node in inner if made not in node.output)
-    return _Sampling(reshape.input[0], outside.pop(), made, tuple(inner)) if alone else None
+    is_closed = all(_read_inside(graph, node, inner) for node in inner if made not in node.output)
+    return _Sampling(reshape.input[0], outside.pop(), made, tuple(inner)) if is_closed else None
 
 
 def _sum_of(graph: MainGraph, gathers: list[NodeProto]) -> str | None:
