@@ -77,6 +77,9 @@ class CubicSpec(Section):
     begin: Annotated[float, Field(ge=0, lt=1)] = 0.0
     end: Annotated[float, Field(gt=0, le=1)] = 0.75
     every: Positive = 100
+    updates: Positive | None = Field(
+        None, description="so many rankings, evenly from begin to end, instead of one every `every` steps"
+    )
 
     @model_validator(mode="after")
     def _forwards(self) -> "CubicSpec":

@@ -4,6 +4,8 @@ Every value remembers the line it came from, so that a validation error can poin
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,9 @@ _SCALARS = {
     ),
 }
 
+PLAIN_TAGS = frozenset(_TAG + name for name in (*_SCALARS, "str", "seq", "map"))
+"""Tags of nodes that are plain values."""
+
 
 @dataclass(frozen=True)
 class Document:
@@ -50,6 +55,8 @@ class Document:
 class _Loader(yaml.SafeLoader):
     """SafeLoader with YAML 1.2's scalars, without aliases and tags."""
 
+    tags = False
+
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         """Refuse what says more than a plain value, while the line is still known.
 
@@ -59,7 +66,7 @@ class _Loader(yaml.SafeLoader):
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent):
             fault = f"the alias *{event.anchor} is not allowed; write the value out"
-        elif getattr(event, "tag", None) is not None:
+        elif getattr(event, "tag", None) is not None and not self.tags:
             fault = f"the tag {event.tag} is not allowed; write a plain value"
         else:
             return super().compose_node(parent, index)
@@ -71,8 +78,13 @@ class _Loader(yaml.SafeLoader):
 
     def construct_float(self, node: yaml.ScalarNode) -> float:
         """Python's number, once the dot before inf and nan is off."""
-        text = node.value.lower()
-        return float(text.replace(".", "") if text[-1] in "fn" else text)
+        return _float(node.value)
+
+
+class _TaggedLoader(_Loader):
+    """The same for files whose tags are names. It composes nodes and makes no values of them."""
+
+    tags = True
 
 
 class _Dumper(yaml.SafeDumper):
@@ -99,14 +111,49 @@ def parse(text: str, source: str) -> Document:
     """
     if len(text) > MAX_BYTES:
         raise RecipeError(f"{source}: {len(text)} characters, at most {MAX_BYTES} are read")
-    loader = None
-    try:
+    with _faults(source):
         loader = _Loader(text)
-        node = loader.get_single_node()
-        lines: dict[KeyPath, int] = {}
-        if node is not None:
-            _inspect(node, (), lines, source)
-        value = loader.construct_document(node) if node is not None else None
+        try:
+            node = loader.get_single_node()
+            lines: dict[KeyPath, int] = {}
+            if node is not None:
+                _inspect(node, (), lines, source)
+            value = loader.construct_document(node) if node is not None else None
+        finally:
+            loader.dispose()
+    return Document(source, value, lines)
+
+
+def compose_tagged(text: str, source: str) -> yaml.Node | None:
+    """The nodes of a YAML document that may have tags, of which nothing is made; see `parse` for what is raised."""
+    if len(text) > MAX_BYTES:
+        raise RecipeError(f"{source}: {len(text)} characters, at most {MAX_BYTES} are read")
+    with _faults(source):
+        loader = _TaggedLoader(text)
+        try:
+            node: yaml.Node | None = loader.get_single_node()
+        finally:
+            loader.dispose()
+    return node
+
+
+def scalar(node: yaml.ScalarNode) -> str | int | float | bool | None:
+    """The plain value of a scalar without a tag of its own."""
+    kind, text = node.tag.removeprefix(_TAG), node.value
+    if kind == "int":
+        return int(text)
+    if kind == "float":
+        return _float(text)
+    if kind == "bool":
+        return str(text).lower() == "true"
+    return None if kind == "null" else str(text)
+
+
+@contextmanager
+def _faults(source: str) -> Iterator[None]:
+    """Turn what a reader of YAML raises into one sentence about the file."""
+    try:
+        yield
     except yaml.MarkedYAMLError as error:
         where = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise RecipeError(f"{source}{where}: cannot read this YAML: {error.problem or error.context}") from error
@@ -116,10 +163,6 @@ def parse(text: str, source: str) -> Document:
         raise RecipeError(f"{source}: nested too deeply; a recipe has four levels") from error
     except ValueError as error:
         raise RecipeError(f"{source}: a number has thousands of digits; shorten it") from error
-    finally:
-        if loader is not None:
-            loader.dispose()
-    return Document(source, value, lines)
 
 
 def load(path: Path) -> Document:
@@ -132,6 +175,11 @@ def load(path: Path) -> Document:
         return parse(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"cannot read {path}: {error}") from error
+
+
+def _float(text: str) -> float:
+    text = text.lower()
+    return float(text.replace(".", "") if text[-1] in "fn" else text)
 
 
 def dump(value: Any) -> str:

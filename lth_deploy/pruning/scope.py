@@ -1,5 +1,6 @@
 """Scope: which parameters may be pruned. Decided by module type, never by fragments of names."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -18,6 +19,9 @@ from lth_deploy.detectors.groups import (
 )
 from lth_deploy.errors import RecipeError
 from lth_deploy.pruning.layer import FloatArray, PrunableLayer
+
+REGEX = "re:"
+"""What a pattern begins with that is a regular expression, as in SparseML's recipes."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,8 @@ def scoped_layers(
 
     `default` leaves out final predictors, and the first convolution where it is frozen. `paper` is the set of
     Girish et al. 2021: 1x1 shortcuts stay dense too, and the first convolution is pruned even where frozen.
-    `include` and `exclude` are globs over module names. `parts`, where given, are the groups of `layer_groups` that
+    `include` and `exclude` are globs over module names, or `re:` and
+    a regular expression over names of weights. `parts`, where given, are the groups of `layer_groups` that
     are pruned; `head` stands for all heads, and final predictors are among the layers only where `predictor` is named.
 
     Raises:
@@ -117,12 +122,23 @@ def quantized_layers(model: nn.Module, keep_float: Sequence[str]) -> list[str]:
     return [name for name in modules if name not in grouped and not _matches(name, keep_float)]
 
 
-def _matches(name: str, globs: Sequence[str]) -> bool:
-    return any(fnmatchcase(name, glob) for glob in globs)
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(_fits(name, pattern) for pattern in patterns)
+
+
+def _fits(name: str, pattern: str) -> bool:
+    """Whether a glob fits the name of a layer, or a regular expression (`re:...`) the begin of its weights' name."""
+    if pattern.startswith(REGEX):
+        return re.match(pattern.removeprefix(REGEX), f"{name}.weight") is not None
+    return fnmatchcase(name, pattern)
 
 
 def _check_globs(globs: Sequence[str], names: list[str], section: str) -> None:
     for glob in globs:
-        if not any(fnmatchcase(name, glob) for name in names):
+        try:
+            fits = any(_fits(name, glob) for name in names)
+        except re.error as error:
+            raise RecipeError(f"{section}: '{glob}' is no regular expression: {error}") from error
+        if not fits:
             shown = ", ".join(names[:6])
             raise RecipeError(f"{section}: the pattern '{glob}' matches no layer; layers are called {shown}, ...")

@@ -46,6 +46,22 @@ def test_points_lie_where_the_recipe_says_and_the_last_is_the_target() -> None:
     assert asked == [(at, pytest.approx(cubic_sparsity(share, 0.9))) for at, share in expected]
 
 
+@pytest.mark.parametrize(("updates", "every"), [(1, 40), (4, 10), (13, 3), (1000, 1)])
+def test_a_number_of_updates_is_spread_evenly(updates: int, every: int) -> None:
+    asked: list[int] = []
+    step = 0
+
+    def rank(masks: Masks, target: float) -> Masks:
+        asked.append(step + 1 - 110)
+        return masks
+
+    spec = CubicSpec(begin=0.1, end=0.5, updates=updates)
+    hook = RaiseSparsity(spec, range(100, 200), 0.9, {}, rank, lambda masks: None)
+    for step in range(100, 200):
+        hook.after_step(step, {})
+    assert asked == sorted({*range(every, 41, every), 40})
+
+
 def test_a_ticket_ends_at_its_level_from_masks_that_only_shrink(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

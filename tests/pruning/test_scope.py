@@ -47,7 +47,18 @@ def test_include_and_exclude_are_globs_over_modules() -> None:
     assert all(name.startswith("backbone.body.") for name in chosen)
 
 
-@pytest.mark.parametrize("include", [["backbone.bottom_up.*"], []])
+def test_a_pattern_may_be_a_regular_expression_over_names_of_weights() -> None:
+    model = tiny_detector("retinanet")
+    include = [r"re:backbone\.body\.layer[34].*conv1\.weight$", "head.*conv.0.0"]
+    chosen = {layer.module_name for layer in scoped_layers(model, "default", include, ["re:.*layer4"])}
+    wanted = {name for name in dict(model.named_modules()) if name.startswith("backbone.body.layer3")}
+    assert {name for name in chosen if name.startswith("backbone")} == {one for one in wanted if one.endswith("conv1")}
+    assert "head.classification_head.conv.0.0" in chosen
+    with pytest.raises(RecipeError, match=r"'re:\(' is no regular expression: missing \)"):
+        scoped_layers(model, "default", ["re:("])
+
+
+@pytest.mark.parametrize("include", [["backbone.bottom_up.*"], ["re:.*bottom_up"], []])
 def test_a_pattern_that_matches_nothing_is_refused(include: list[str]) -> None:
     """Released code masked keys that lacked a prefix, and the ticket grew dense after one step."""
     with pytest.raises(RecipeError, match=r"matches no layer|no layer to prune"):

@@ -32,7 +32,8 @@ class RaiseSparsity(Hook):
     ) -> None:
         self._begin = steps.start + round(spec.begin * len(steps))
         self._end = max(steps.start + round(spec.end * len(steps)), self._begin + 1)
-        self._every, self._target, self._rank, self._apply = spec.every, target, rank, apply
+        self._every = spec.every if spec.updates is None else max(1, round((self._end - self._begin) / spec.updates))
+        self._target, self._rank, self._apply = target, rank, apply
         self.masks = masks
 
     def after_step(self, step: int, losses: Mapping[str, Tensor]) -> None:
