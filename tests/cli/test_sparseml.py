@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.cli.running import Cli
-from tests.config.sparseml.recipes import PRUNING, STAGED, TAGGED
+from tests.config.sparseml_recipes.recipes import PRUNING, STAGED, TAGGED
 
 
 def test_there_and_back(cli: Cli, tmp_path: Path) -> None:

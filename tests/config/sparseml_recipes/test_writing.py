@@ -4,27 +4,11 @@ from typing import Any
 
 import pytest
 
-from lth_deploy.config import strict_yaml
-from lth_deploy.config.recipe import Recipe, recipe_from
 from lth_deploy.config.sparseml.document import parse
 from lth_deploy.config.sparseml.translate import translate
 from lth_deploy.config.sparseml.writing import write_recipe
 from lth_deploy.errors import RecipeError
-from tests.config.recipes import MINIMAL
-
-CUBIC = {"schedule": "cubic", "levels": [0.8], "rewind": {"step": 0}, "cubic": {"begin": 0.1, "end": 0.5, "updates": 8}}
-
-
-def recipe(pruning: dict[str, Any] | None = None, **sections: Any) -> Recipe:
-    """A recipe of ten epochs that prunes gradually."""
-    document = strict_yaml.parse(MINIMAL, "small").value
-    document["training"] = {
-        "epochs": 10,
-        "optimizer": {"lr": 1e-5, "weight_decay": 5e-4},
-        "schedule": {"name": "cosine"},
-    }
-    document["pruning"] = {**CUBIC, **(pruning or {})}
-    return recipe_from(strict_yaml.parse(strict_yaml.dump({**document, **sections}), "small"))
+from tests.config.sparseml_recipes.recipes import recipe
 
 
 @pytest.mark.parametrize(

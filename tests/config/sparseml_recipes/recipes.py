@@ -1,4 +1,10 @@
-"""Recipes of SparseML in both dialects, for tests."""
+"""Recipes of SparseML in both dialects, and one that can become such, for tests."""
+
+from typing import Any
+
+from lth_deploy.config import strict_yaml
+from lth_deploy.config.recipe import Recipe, recipe_from
+from tests.config.recipes import MINIMAL
 
 TAGGED = """\
 version: 1.1.0
@@ -84,3 +90,17 @@ modifiers:
     update_frequency: 1
 """
 """One modifier, which begins in line 5."""
+
+CUBIC = {"schedule": "cubic", "levels": [0.8], "rewind": {"step": 0}, "cubic": {"begin": 0.1, "end": 0.5, "updates": 8}}
+
+
+def recipe(pruning: dict[str, Any] | None = None, **sections: Any) -> Recipe:
+    """A recipe of ten epochs that prunes gradually."""
+    document = strict_yaml.parse(MINIMAL, "small").value
+    document["training"] = {
+        "epochs": 10,
+        "optimizer": {"lr": 1e-5, "weight_decay": 5e-4},
+        "schedule": {"name": "cosine"},
+    }
+    document["pruning"] = {**CUBIC, **(pruning or {})}
+    return recipe_from(strict_yaml.parse(strict_yaml.dump({**document, **sections}), "small"))

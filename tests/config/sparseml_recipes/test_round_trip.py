@@ -17,7 +17,7 @@ from lth_deploy.pruning.ranking.allocation import prune  # noqa: E402
 from lth_deploy.pruning.ranking.criteria import magnitude  # noqa: E402
 from lth_deploy.pruning.ranking.rank import ones  # noqa: E402
 from lth_deploy.structures import STRUCTURES  # noqa: E402
-from tests.config.sparseml.test_writing import recipe  # noqa: E402
+from tests.config.sparseml_recipes.recipes import recipe  # noqa: E402
 
 PACKAGES = ("sparseml==1.8.0", "sparsezoo==1.8.0", "numpy<2", "setuptools<80")
 """Version 1.9 of both is an empty stub; pkg_resources, which they import, left setuptools later."""

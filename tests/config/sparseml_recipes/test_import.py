@@ -12,7 +12,7 @@ from lth_deploy.config.sparseml.document import parse
 from lth_deploy.config.sparseml.importing import import_recipe
 from lth_deploy.config.sparseml.translate import translate
 from lth_deploy.errors import RecipeError
-from tests.config.sparseml.recipes import MARKDOWN, PRUNING, STAGED, TAGGED
+from tests.config.sparseml_recipes.recipes import MARKDOWN, PRUNING, STAGED, TAGGED
 
 
 def imported(folder: Path, text: str, suffix: str = ".yaml") -> tuple[Recipe, list[str]]:
