@@ -14,9 +14,11 @@ from lth_deploy.workflow.sweep.rows import SweepRow, rows_of
 NAMES = sweep_names()
 # How many runs there are, and the axis along which AP is drawn.
 EXPECTED = {
+    "bccd_blocks": (8, "pruning.levels"),
     "bccd_sources": (28, "pruning.levels"),
     "bccd_wide": (8, "pruning.levels"),
     "shapes_allocation": (48, "pruning.levels"),
+    "shapes_blocks": (8, "pruning.levels"),
     "shapes_early_bird": (21, "pruning.early_masks.take"),
     "shapes_groups": (15, None),
     "shapes_restart": (27, "pruning.levels"),

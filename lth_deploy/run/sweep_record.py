@@ -8,8 +8,8 @@ from pydantic import Field
 from lth_deploy.documents import Count, Figure, Section, load_document
 
 SWEEP_SCHEMA = "lth-sweep/1"
-Measured = Literal["ticket", "random", "reinit", "dense"]
-"""What of a run is compared: its sparsest ticket, a control of that ticket, or the dense control."""
+Measured = Literal["ticket", "int8", "random", "reinit", "dense"]
+"""What of a run is compared: its sparsest ticket, that fine-tuned as INT8, a control of it, or the dense control."""
 
 
 class SweepTrial(Section):
@@ -27,8 +27,9 @@ class SweepTrial(Section):
 
 
 class SweepTicket(SweepTrial):
-    """A ticket with its controls."""
+    """A ticket with its controls, and what it became in a fine-tuning with fake quantization."""
 
+    int8: SweepTrial | None = None
     random: SweepTrial | None = None
     reinit: SweepTrial | None = None
 
@@ -81,7 +82,7 @@ class SweepRun(Section):
         return self.tickets[-1] if self.tickets else None
 
     def measured(self, what: Measured) -> SweepTrial | None:
-        """The ticket, one of its controls, or the dense control of its run."""
+        """The ticket, as INT8 too, one of its controls, or the dense control of its run."""
         if what == "dense":
             return self.dense
         return self.ticket if what == "ticket" or self.ticket is None else getattr(self.ticket, what)

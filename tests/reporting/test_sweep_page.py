@@ -68,6 +68,18 @@ def test_spread_is_the_mean_with_the_sample_standard_deviation() -> None:
     assert spread([None]) is None
 
 
+def test_tickets_that_were_fine_tuned_as_int8_have_a_column_and_a_mark() -> None:
+    tickets = {"tickets": [{**trial(0.5), "int8": trial(0.47)}]}
+    record = sweep(run("a", 0, 0.5, 80, **tickets), run("a", 0, 0.5, 90, **tickets), run("b", 0, 0.4, 90), x=LEVEL)
+    first, _, other = cells(record)
+    assert first["INT8"] == "47.0"
+    assert other["INT8"] == MISSING
+    drawn = sweep_plots.ap_of_sweep(record)
+    assert drawn is not None
+    assert "a, INT8" in drawn
+    assert "b, INT8" not in drawn
+
+
 def test_a_line_gathers_the_seeds_of_a_row_and_shows_its_sparsest_ticket() -> None:
     first, second = cells(sweep(run("a", 0, 0.50), run("b", 0, 0.4), run("a", 1, 0.52)))
     assert first["AP, test"] == "51.0 ± 1.4"

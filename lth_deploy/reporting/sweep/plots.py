@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 # Name in the legend, marker, line.
 _CONTROLS: dict[Measured, tuple[str, str, str]] = {
+    "int8": ("INT8", "P", "-."),
     "random": ("random mask", "X", "--"),
     "reinit": ("new weights", "s", ":"),
 }

@@ -17,6 +17,7 @@ def rows(sweep: SweepRecord) -> Table:
         Column("Zero MACs", "share of multiplications by a zero weight for one image"),
         Column("AP, val"),
         Column("AP, test", "mean and sample standard deviation over seeds"),
+        Column("INT8", "the ticket, fine-tuned as INT8 computes"),
         Column(
             "Random mask", "the ticket's zeros in every layer at random; on test where that was measured, else on val"
         ),
@@ -56,7 +57,7 @@ def _group_line(group: Group, kind: str) -> Line:
             for figure in ("sparsity", "sparsity_prunable", "sparsity_all", "zero_macs")
         ),
         *(_spread(group.of("ticket", f"{split}_ap")) for split in ("val", "test")),
-        *(_measured(group, what) for what in ("random", "reinit", "dense")),
+        *(_measured(group, what) for what in ("int8", "random", "reinit", "dense")),
         _minutes(group),
         tables.text(group.state),
     ]

@@ -152,10 +152,11 @@ def _findings(row: SweepRow, progress: Progress) -> dict[str, Any]:
 
 def _ticket(ticket: TrialSummary, summary: RunSummary) -> SweepTicket:
     level = ticket.name.removeprefix("level_")
-    controls = {kind: summary.trial(f"{kind}_{level}") for kind in ("random", "reinit")}
+    others = {kind: summary.trial(f"{kind}_{level}") for kind in ("random", "reinit")}
+    others["int8"] = summary.trial(f"{ticket.name}_int8")
     return SweepTicket(
         **_figures(ticket, summary),
-        **{kind: SweepTrial(**_figures(trial, summary)) for kind, trial in controls.items() if trial is not None},
+        **{kind: SweepTrial(**_figures(trial, summary)) for kind, trial in others.items() if trial is not None},
     )
 
 
