@@ -204,8 +204,9 @@ struct Costs {
 struct Tuning {
   double l1_share, l2_share;  // of the L1 and of the L2 cache that a packed tile may take; the larger counts
   Costs costs;
-  // Blocks of inputs by their cost, instead of by those shares, on processors that start two multiply-adds in a cycle: see
-  // plan/tile_costs.h. With 8 lanes this was slower.
+  // The constants are those of a processor that starts one multiply-add in a cycle. On others, blocks of inputs are
+  // chosen by their cost (plan/tile_costs.h), where that is less than a tile of those shares; with 8 lanes, whose
+  // constants are of a processor that starts two, this was slower.
   bool blocks_by_cost = false;
 };
 

@@ -103,8 +103,8 @@ class Packer {
       touched = ((usual_h - 1) * stride + window.kh) * ((std::min(isa.max_tile_w, 5) - 1) * stride + window.kw);
     }
     constexpr int kReach = 65535 * kOffsetUnit;
-    reach_ = std::max(1, kReach / (conv_.channel_lines * line_bytes_));
-    capacity_ = std::clamp(static_cast<int>(budget / (touched * line_bytes_)), 1, reach_);
+    capacity_ = std::min(static_cast<int>(budget / (touched * line_bytes_)), kReach / (conv_.channel_lines * line_bytes_));
+    capacity_ = std::max(capacity_, 1);
   }
 
   void add_group(const std::vector<Entry>& entries, int row_begin, int row_end, int first_channel) {
@@ -125,9 +125,8 @@ class Packer {
   }
 
   int number_of_blocks(int used, double records, int rows) const {
-    const auto of = [&](int capacity) { return std::max(1, (used + capacity - 1) / capacity); };
-    if (!by_cost(conv_, isa_)) return of(capacity_);
-    return blocks_by_cost(conv_, isa_, window_, records, rows, used, of(reach_));
+    const int least = std::max(1, (used + capacity_ - 1) / capacity_);
+    return by_cost(conv_, isa_) ? blocks_by_cost(conv_, isa_, window_, records, rows, used, least) : least;
   }
 
   Places make_blocks(const std::vector<Entry>& entries, int row_begin, int row_end, int first_channel) {
@@ -208,8 +207,7 @@ class Packer {
   int channels_;
   Window window_;
   int line_bytes_;
-  int reach_ = 1;     // channels or units that offsets reach
-  int capacity_ = 1;  // ... that suit the caches
+  int capacity_ = 1;  // channels or units in a block, at most
 };
 
 std::vector<uint32_t> full_bias(const Weight* bias, int channels) {

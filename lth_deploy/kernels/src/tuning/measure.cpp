@@ -11,7 +11,7 @@ namespace lth {
 namespace {
 
 constexpr int kRows = 4, kRecords = 192;  // of a row: enough that the ends of rows count little
-constexpr int kRepeats = 8;              // of which the fastest counts: other work only slows down
+constexpr int kRepeats = 16;             // of which the fastest counts: other work only slows down
 constexpr double kTwoUnits = 1.25;       // multiply-adds a cycle, of which one unit has one at most
 
 struct Form {
