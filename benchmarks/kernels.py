@@ -30,7 +30,7 @@ from benchmarks.layer_models import (
     quantized_region_model,
     region_model,
 )
-from benchmarks.networks import STRUCTURES
+from benchmarks.networks import STRUCTURES, USUAL_STRUCTURES
 from benchmarks.result_file import head
 from lth_deploy import storage
 from lth_deploy.kernels import ops_library
@@ -55,8 +55,10 @@ class Contest:
 
 
 CONTESTS = {
-    "fp32": Contest(dense_model, region_model, STRUCTURES, "out2", 1, "Conv", 4),
-    "int8": Contest(quantized_model, quantized_region_model, ("single", "in4", "2x4"), "2x4", 2, "QLinearConv", 1),
+    "fp32": Contest(dense_model, region_model, USUAL_STRUCTURES, "out2", 1, "Conv", 4),
+    "int8": Contest(
+        quantized_model, quantized_region_model, ("single", "in4", "2x4", "16x4", "32x4"), "2x4", 2, "QLinearConv", 1
+    ),
 }
 """densest: the structure that stands for layers without zeros."""
 
@@ -148,12 +150,8 @@ def run_all(sessions: list[Any], feeds: dict[str, np.ndarray]) -> None:
         session.run(None, feeds)
 
 
-BLOCKS = {"single": (1, 1), "out2": (2, 1), "in4": (1, 4), "2x4": (2, 4)}
-"""Outputs and inputs of the blocks that are zero together."""
-
-
 def mask_of(shape: tuple[int, ...], sparsity: float, structure: str, rng: np.random.Generator) -> np.ndarray:
-    rows, columns = BLOCKS[structure]
+    rows, columns = STRUCTURES[structure].outputs, STRUCTURES[structure].inputs
     blocks = rng.random((-(-shape[0] // rows), -(-shape[1] // columns), *shape[2:])) >= sparsity
     return blocks.repeat(rows, axis=0).repeat(columns, axis=1)[: shape[0], : shape[1]]
 

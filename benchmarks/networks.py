@@ -22,10 +22,13 @@ from lth_deploy.detectors import build_detector
 from lth_deploy.detectors.exportable import ExportableDetector
 from lth_deploy.detectors.fold_norm import fold_norm
 from lth_deploy.formats.blocks import has_whole_blocks, join_blocks, split_blocks
-from lth_deploy.structures import SINGLE, Block
+from lth_deploy.structures import BLOCKS
 
-STRUCTURES = {"single": SINGLE, "out2": Block(2, 1), "in4": Block(1, 4), "2x4": Block(2, 4)}
-"""Names of blocks whose weights share a random decision."""
+STRUCTURES = BLOCKS
+"""Blocks whose weights share a random decision."""
+
+USUAL_STRUCTURES = ("single", "out2", "in4", "2x4")
+"""Those that are measured where nothing else is asked for; 16x4 and 32x4 are for matrix tiles."""
 
 WRITTEN_HERE: dict[str, Callable[[], nn.Module]] = {"csp_yolo": CspYolo, "text_detector": TextDetector}
 """Detectors by the names of their files in this folder."""

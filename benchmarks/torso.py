@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from benchmarks.networks import STRUCTURES, export, feeds_for, prune_randomly
+from benchmarks.networks import STRUCTURES, USUAL_STRUCTURES, export, feeds_for, prune_randomly
 from benchmarks.result_file import head, ratio
 from lth_deploy import export_onnx, inspect, storage
 from lth_deploy.compiler.importing.frozen_sizes import with_sizes
@@ -122,7 +122,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--sizes", nargs="+", type=int, default=[320])
     parser.add_argument("--threads", nargs="+", type=int, default=[1])
     parser.add_argument("--levels", nargs="*", type=float, default=list(LEVELS))
-    parser.add_argument("--structures", nargs="+", default=list(STRUCTURES))
+    parser.add_argument("--structures", nargs="+", choices=list(STRUCTURES), default=list(USUAL_STRUCTURES))
     parser.add_argument("--values", nargs="+", choices=("fp32", "int8"), default=["fp32", "int8"], help="of artifacts")
     parser.add_argument("--files", type=Path, help="keep all files in this folder, and use those that are there")
     parser.add_argument("--dense-layout", action="store_true", help="also dense INT8, computed by the kernels")

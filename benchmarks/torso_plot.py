@@ -13,7 +13,7 @@ from typing import Any
 from lth_deploy import storage
 from lth_deploy.reporting.drawing.svg import THEME, Canvas, drawing, legend_below, standalone
 
-COLORS = {"single": "c2", "out2": "c4", "in4": "c1", "2x4": "c3"}
+COLORS = {"single": "c2", "out2": "c4", "in4": "c1", "2x4": "c3", "16x4": "c5", "32x4": "c6"}
 MARKERS = {"lth_deploy fp32": ("o", "--"), "lth_deploy int8": ("D", "-")}
 
 
