@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 SAFE_PATH = "PYTHONSAFEPATH"
 """With this variable Python leaves the working folder and the folder of a script out of `sys.path`."""
@@ -52,6 +53,25 @@ def run_tied(command: Sequence[str], timeout: float) -> subprocess.CompletedProc
     finally:
         os.close(read)
         os.close(write)
+
+
+def run_program(command: Sequence[str], folder: Path, timeout: float) -> subprocess.CompletedProcess[str]:
+    """Run a program that is not Python in `folder`, with no input, and wait for its end with all that it prints.
+
+    Raises:
+        TimeoutExpired: it took more than `timeout` seconds, and was ended.
+        OSError: it cannot be started.
+    """
+    return subprocess.run(
+        list(command),
+        stdin=subprocess.DEVNULL,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=timeout,
+        check=False,
+    )
 
 
 def end_with_parent() -> None:
