@@ -176,7 +176,8 @@ def _amounts(
         return layer
     if isinstance(step, ConvTranspose | QConvTranspose):
         return transposed_amounts(weights(step.weight), given[0], made)
-    name = f"int8 {step.NAME}" if made.quantized or (given and given[0].quantized) else step.NAME
+    plain = MaxPool.NAME if isinstance(step, ZeroMaxPool) else step.NAME
+    name = f"int8 {plain}" if made.quantized or (given and given[0].quantized) else plain
     if isinstance(step, MaxPool | ZeroMaxPool | AveragePool | QAveragePool):
         taps = math.prod(step.window.kernel)
         rim = _rim_taps(step.window, given[0])

@@ -12,7 +12,7 @@ from lth_deploy.kernels.program.ops.activate import Activate
 from lth_deploy.kernels.program.ops.conv import Conv, MatMul, QConv, QMatMul
 from lth_deploy.kernels.program.ops.layer_norm import LayerNorm
 from lth_deploy.kernels.program.ops.load import Load, LoadTokens
-from lth_deploy.kernels.program.ops.max_pool import MaxPool
+from lth_deploy.kernels.program.ops.max_pool import MaxPool, ZeroMaxPool
 from lth_deploy.kernels.program.ops.quantize import Dequantize, Quantize
 from lth_deploy.kernels.program.program import Output, Program
 from lth_deploy.kernels.program.text import parse
@@ -22,6 +22,7 @@ from tests.kernels.host_nodes import NODES
 
 OUT = Quantized(0.1, 0)
 WINDOW = Window((3, 3), (2, 2), (1, 1, 1, 1))
+POOLS = (MaxPool, ZeroMaxPool)
 
 
 def test_sizes_follow_windows_and_cells_fill_the_layout() -> None:
@@ -44,6 +45,13 @@ def test_sizes_follow_windows_and_cells_fill_the_layout() -> None:
     # Of three lines of a sub-image, a tap beside the middle leaves it once.
     assert pool["maxpool rim"] == pytest.approx(8 * places * (9 - (1 + 2 * 2 / 3) ** 2))
     assert stored == {"store": 8 * places}
+
+
+def test_a_pool_whose_padding_is_zero_counts_as_any_other() -> None:
+    window = Window((3, 3), (1, 1), (1, 1, 1, 1))
+    programs = [Program(1, (), (Load(0, 8), pool(0, window)), (Output(1),)) for pool in POOLS]
+    one, other = (kernel_amounts(program, [(1, 8, 18, 18)], lambda number: np.zeros(0)) for program in programs)
+    assert one == other
 
 
 def test_bytes_that_no_cache_holds_are_counted_by_themselves() -> None:
