@@ -158,8 +158,8 @@ class PruningSpec(Section):
             return self
         blocks_of_inputs = [name for name, block in BLOCKS.items() if block.inputs > 1]
         if self.structure not in blocks_of_inputs:
-            names = " and ".join(blocks_of_inputs)
-            raise ValueError(f"permute '{self.permute}' is for structures with blocks of inputs, {names}")
+            names = ", ".join(blocks_of_inputs)
+            raise ValueError(f"permute '{self.permute}' is for structures with blocks of inputs: {names}")
         if self.ranked == "initial":
             raise ValueError("permute puts channels in order by trained weights; ranked 'initial' comes before those")
         return self

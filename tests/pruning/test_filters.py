@@ -224,7 +224,7 @@ def test_layers_tied_to_excluded_ones_stay(tmp_path: Path) -> None:
     [
         ({"allocation": "erk"}, "erk"),
         ({"schedule": "post_training"}, "post_training"),
-        ({"permute": "similarity"}, "in4 and 2x4"),
+        ({"permute": "similarity"}, "blocks of inputs: in4, 2x4, 16x4, 32x4"),
         ({"structure": "filters"}, "structure"),
     ],
 )
