@@ -1,10 +1,12 @@
 """`measure-costs`: known rates come back, and probes are timed on both sides. Nothing is held to a time."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lth_deploy.config import strict_yaml
+from lth_deploy.config.cost_table import MOST_NANOSECONDS
 from lth_deploy.config.machine_costs import CostsFile, Processor, processor_of
 from lth_deploy.config.target import Target
 from lth_deploy.config.validation import validate
@@ -56,6 +58,11 @@ def test_whole_runs_say_what_is_in_no_operator_and_how_long_timing_takes() -> No
     assert table.stock == pytest.approx(STOCK | {"run": 20e3}, rel=1e-2)
     for predicted, measured in ratios(seen, table):
         assert predicted == pytest.approx(measured, rel=1e-3)
+
+
+def test_runs_that_other_work_made_long_give_no_impossible_table() -> None:
+    seen = [replace(observed(scale), kernels_ns=1e7 + 1e6 * scale) for scale in (1.0, 2.0, 5.0)]
+    assert fitted_table(seen, SOME, "today").kernels["region"] <= MOST_NANOSECONDS
 
 
 def test_what_the_rates_do_not_explain_makes_the_table_less_sure() -> None:

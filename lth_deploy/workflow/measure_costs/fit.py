@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lth_deploy.compiler.planning.amounts import REGION, RUN, milliseconds
-from lth_deploy.config.cost_table import CostTable
+from lth_deploy.config.cost_table import MOST_NANOSECONDS, CostTable
 from lth_deploy.config.machine_costs import Processor
 from lth_deploy.measure.nonnegative_fit import fitted_rates, nonnegative_least_squares
 from lth_deploy.workflow.measure_costs.observe import Observation, Observed
@@ -109,4 +109,5 @@ def ratios(observed: Sequence[Observed], table: CostTable) -> list[tuple[float, 
 
 
 def _rounded(rate: float) -> float:
-    return float(f"{rate:.{_DIGITS}g}")
+    """Digits that mean something; runs that other work made long give no impossible rate."""
+    return min(float(f"{rate:.{_DIGITS}g}"), MOST_NANOSECONDS)
