@@ -69,8 +69,11 @@ def layer_amounts(one: OperatorTime, weight: Sequence[int]) -> dict[str, float]:
     name = _named(kind, one)
     outputs, inputs = math.prod(one.outputs[0]), math.prod(one.inputs[0])
     macs = (inputs if "ConvTranspose" in one.op_type else outputs) * math.prod(weight[1:])
+    if kind == "rows":  # whose weight may be stored either way round
+        macs = outputs * one.inputs[0][-1]
     amounts = {f"{name}.macs": float(macs), f"{name}.values": float(inputs + outputs), CALL: 1.0}
-    amounts[f"{name}.weights"] = float(math.prod(weight))
+    if kind not in ("stem", "depthwise"):  # of which they have few
+        amounts[f"{name}.weights"] = float(math.prod(weight))
     if kind == "grouped":
         del amounts[f"{name}.values"]
         channels = one.inputs[0][1] if one.inputs[0][1] % weight[1] == 0 else one.inputs[0][-1]

@@ -46,8 +46,8 @@ def probes() -> Iterator[Probe]:
                 yield Probe(name, build, channels, size, is_quantized, zeros, block)
         for name, build, channels, size in _OPERATORS:
             yield Probe(name, build, channels, size, is_quantized, 0.5, SINGLE if not is_quantized else BLOCKS["in4"])
-    for zeros in (0.5, 0.9):
-        yield Probe("tokens", _tokens, 192, 16, False, zeros, SINGLE)
+    for zeros, size in ((0.5, 16), (0.9, 16), (0.8, 32)):
+        yield Probe("tokens", _tokens, 192, size, False, zeros, SINGLE)
     yield Probe("residual", _residual, 3, 160, False, 0.8, BLOCKS["out2"])
     yield Probe("residual", _residual, 3, 160, True, 0.8, BLOCKS["2x4"])
 

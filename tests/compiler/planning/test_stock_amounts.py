@@ -26,7 +26,15 @@ def test_a_depthwise_layer_has_lines_edges_and_pixels(
     assert found[f"{prefix}depthwise.lines"] == 32 * 20
     assert found[f"{prefix}depthwise.edges"] == 25 * outputs * 4 / 10
     assert found[f"{prefix}depthwise.pixels"] == 25 * 20 * 10
-    assert found[f"{prefix}depthwise.weights"] == 32 * 25
+    assert f"{prefix}depthwise.weights" not in found  # too few to count
+    product = layer_amounts(operator("Conv", (1, 32, 20, 10), (1, 64, 20, 10)), (64, 32, 1, 1))
+    assert product["pointwise.weights"] == 64 * 32
+
+
+@pytest.mark.parametrize("weight", [(256, 64), (64, 256)])
+def test_a_product_of_rows_multiplies_its_inputs_however_its_weight_is_stored(weight: tuple[int, int]) -> None:
+    found = layer_amounts(operator("MatMul", (1, 300, 256), (1, 300, 64)), weight)
+    assert found["rows.macs"] == 300 * 256 * 64
 
 
 def test_bytes_that_no_cache_holds_are_counted_by_themselves() -> None:
