@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lth_deploy.workflow.predict import predict
     from lth_deploy.workflow.report import report
     from lth_deploy.workflow.search.find_ticket import find_ticket
+    from lth_deploy.workflow.search.search_ticket import load_ticket, search_ticket
     from lth_deploy.workflow.sweep.sweep import sweep
     from lth_deploy.workflow.verify.verify import verify
 
@@ -48,11 +49,13 @@ __all__ = [
     "inspect",
     "load_recipe",
     "load_sweep",
+    "load_ticket",
     "masks_of",
     "open_artifact",
     "ops_library",
     "predict",
     "report",
+    "search_ticket",
     "session",
     "sweep",
     "verify",
@@ -71,11 +74,13 @@ _HOMES = {
     "inspect": "lth_deploy.workflow.inspect.inspect",
     "load_recipe": "lth_deploy.config.recipe",
     "load_sweep": "lth_deploy.config.sweep_spec",
+    "load_ticket": "lth_deploy.workflow.search.search_ticket",
     "masks_of": "lth_deploy.training.held.foreign_masks",
     "open_artifact": "lth_deploy.workflow.artifact",
     "ops_library": "lth_deploy.kernels.library",
     "predict": "lth_deploy.workflow.predict",
     "report": "lth_deploy.workflow.report",
+    "search_ticket": "lth_deploy.workflow.search.search_ticket",
     "session": "lth_deploy.runtimes.onnxruntime",
     "sweep": "lth_deploy.workflow.sweep.sweep",
     "verify": "lth_deploy.workflow.verify.verify",

@@ -108,6 +108,7 @@ def test_every_command_explains_itself(path: tuple[str, ...]) -> None:
         "analyze",
         "masks_of",
         "ops_library",
+        "search_ticket",
         "session",
         "sweep",
     ],

@@ -172,6 +172,22 @@ class Detectron2Spec(Section):
         return self.max_size, self.min_size
 
 
+class OwnTrainerSpec(ForeignSpec):
+    """A network that `search_ticket` was given; only its run directory has this section.
+
+    model: its class. digest: SHA-256 of its first weights, so that a search does not go on with others.
+    """
+
+    source: Literal["own_trainer"]
+    model: str
+    digest: str
+
+    @property
+    def name(self) -> str:
+        """The class."""
+        return self.model
+
+
 class PluginSpec(ForeignSpec):
     """A detector of a source that another package registers; `options` are that package's."""
 
@@ -200,6 +216,7 @@ SOURCES: Mapping[str, type[Section]] = {
     "torchvision": DetectorSpec,
     "module": ModuleSpec,
     "detectron2": Detectron2Spec,
+    "own_trainer": OwnTrainerSpec,
 }
 """The section of each source that comes with this package."""
 
@@ -213,6 +230,7 @@ AnyDetectorSpec = Annotated[
     Annotated[DetectorSpec, Tag("torchvision")]
     | Annotated[ModuleSpec, Tag("module")]
     | Annotated[Detectron2Spec, Tag("detectron2")]
+    | Annotated[OwnTrainerSpec, Tag("own_trainer")]
     | Annotated[PluginSpec, Tag("plugin")],
     Discriminator(_source_of),
 ]

@@ -48,7 +48,7 @@ class CropsSpec(Section):
 class DataSpec(Section):
     """Where images and annotations come from. Paths are relative to the recipe's folder."""
 
-    format: Literal["coco", "voc", "shapes", "folder", "crops"]
+    format: Literal["coco", "voc", "shapes", "folder", "crops", "own"]
     train: SplitSpec | None = None
     val: SplitSpec | None = None
     test: SplitSpec | None = None
@@ -59,10 +59,12 @@ class DataSpec(Section):
 
     @model_validator(mode="after")
     def _has_splits(self) -> "DataSpec":
-        if self.format != "shapes" and (self.train is None or self.val is None):
+        without = ("shapes", "own")
+        if self.format not in without and (self.train is None or self.val is None):
             raise ValueError(f"format '{self.format}' needs the splits 'train' and 'val' (and may have 'test')")
-        if self.format == "shapes" and (self.train or self.val or self.test):
-            raise ValueError("format 'shapes' draws its own images; remove train, val and test")
+        if self.format in without and (self.train or self.val or self.test):
+            what = "draws its own images" if self.format == "shapes" else "has no images here"
+            raise ValueError(f"format '{self.format}' {what}; remove train, val and test")
         for name in ("train", "val", "test"):
             split = getattr(self, name)
             if split is not None and bool(split.annotations) != (self.format != "folder"):

@@ -11,7 +11,7 @@ class SelectionSpec(Section):
     """Which level wins: the sparsest within `tolerance` (AP as a fraction) of the dense control on val."""
 
     tolerance: Annotated[float, Field(ge=0)] = 0.01
-    metric: Literal["bbox", "segm", "keypoints", "top1"] = "bbox"
+    metric: Literal["bbox", "segm", "keypoints", "top1", "score"] = "bbox"
     bootstrap_samples: Positive = 1000
 
 

@@ -80,10 +80,9 @@ def shortcuts(model: nn.Module) -> set[str]:
     return {name for name, module in prunable_modules(model).items() if id(module) in short}
 
 
-def stem(model: nn.Module) -> str:
-    """Name of the first convolution, the one that sees the image."""
-    names: list[str] = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
-    return names[0]
+def stem(model: nn.Module) -> str | None:
+    """Name of the first convolution, the one that sees the image; None where there is no convolution."""
+    return next((name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)), None)
 
 
 def layer_groups(model: nn.Module) -> dict[str, str]:

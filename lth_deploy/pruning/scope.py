@@ -94,8 +94,8 @@ def scoped_layers(
     left_out = set() if "predictor" in parts else set(final_predictors(model))
     if scope == "paper":
         left_out |= set(shortcuts(model))
-    elif not modules[stem(model)].weight.requires_grad:
-        left_out.add(stem(model))
+    elif (first := stem(model)) is not None and not modules[first].weight.requires_grad:
+        left_out.add(first)
     layers = [
         layer
         for layer in prunable_layers(model)

@@ -11,7 +11,13 @@ from lth_deploy.run.summary import RunSummary, TrialSummary
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-KIND_NAMES = {"bbox": "box AP", "segm": "mask AP", "keypoints": "keypoint AP", "top1": "top-1 accuracy"}
+KIND_NAMES = {
+    "bbox": "box AP",
+    "segm": "mask AP",
+    "keypoints": "keypoint AP",
+    "top1": "top-1 accuracy",
+    "score": "score",
+}
 SERIES = {
     "ticket": ("Ticket", "o", "-"),
     "random": ("Random mask, same layers", "X", "--"),

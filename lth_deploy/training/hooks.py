@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -25,6 +25,13 @@ class Hook:
 
     def after_step(self, step: int, losses: Mapping[str, Tensor]) -> None:
         """`step` + 1 optimizer steps are done."""
+
+    def moments(self, steps: range) -> Iterable[int]:
+        """The steps of a training after which, or before the next of which, this hook does something.
+
+        Where the training runs in pieces, `after_step` is called with what went before and no losses.
+        """
+        return (step + 1 for step in steps)
 
     def memory(self) -> dict[str, Tensor]:
         """What an interrupted training must not lose, under names that no other hook uses."""
@@ -139,6 +146,10 @@ class KeepState(Hook):
         """A rewind point of 0 is the initial state, before any step."""
         if step == 0 and self._at == 0:
             self._keep(self._capture(0))
+
+    def moments(self, steps: range) -> Iterable[int]:
+        """The rewind point."""
+        return (self._at,)
 
     def after_step(self, step: int, losses: Mapping[str, Tensor]) -> None:
         """Keep it at the rewind point."""

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,39 @@ from lth_deploy.training.optimizer import build_optimizer
 from lth_deploy.training.state import TrainingState
 
 logger = logging.getLogger(__name__)
+
+
+class TrialSession(Protocol):
+    """The training of one trial, whoever carries it out; `Session` says what the methods do."""
+
+    model: nn.Module
+    trial: Trial
+
+    def keep_state(self, at: int, keep: Callable[[TrainingState], None]) -> None:
+        """See `Session`."""
+
+    def add(self, hook: Hook) -> None:
+        """See `Session`."""
+
+    def prune(self, masks: Mapping[str, Tensor]) -> None:
+        """See `Session`."""
+
+    def memory(self) -> dict[str, Tensor]:
+        """See `Session`."""
+
+    def run(
+        self,
+        start: TrainingState,
+        steps: range,
+        rate: Callable[[int], float],
+        batches: BatchSource,
+        deadline: float | None = None,
+    ) -> float:
+        """See `Session`."""
+
+
+NewSession = Callable[[TrainingSpec, torch.device, nn.Module, Trial, Mapping[str, Tensor]], TrialSession]
+"""Begins the training of a trial: its constants, device, model, files and masks."""
 
 
 class Session:
@@ -93,7 +127,7 @@ class Session:
             TrainingError: the loss stopped being finite.
             StopRequested: `deadline` (of time.monotonic) passed.
         """
-        state = self._resume_point(start.masked(self.masks))
+        state = resume_point(self.trial, start.masked(self.masks))
         state.restore(self.model, self.optimizer, self.stepper.scaler)
         if state.memory and state.step > start.step:
             for hook in self._extra:
@@ -122,13 +156,15 @@ class Session:
         watch.check(steps.stop - 1)
         return time.monotonic() - began
 
-    def _resume_point(self, start: TrainingState) -> TrainingState:
-        if not self.trial.checkpoint.exists():
-            return start
-        try:
-            state = TrainingState.load(self.trial.checkpoint, needs_digest=True)
-        except DataError as error:
-            logger.warning("%s; %s starts again", error, self.trial.name)
-            return start
-        logger.info("%s: resuming at step %d", self.trial.name, state.step)
-        return state
+
+def resume_point(trial: Trial, start: TrainingState) -> TrainingState:
+    """The state in the checkpoint of `trial`, or `start` where there is none that can be used."""
+    if not trial.checkpoint.exists():
+        return start
+    try:
+        state = TrainingState.load(trial.checkpoint, needs_digest=True)
+    except DataError as error:
+        logger.warning("%s; %s starts again", error, trial.name)
+        return start
+    logger.info("%s: resuming at step %d", trial.name, state.step)
+    return state

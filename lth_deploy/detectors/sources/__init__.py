@@ -18,6 +18,11 @@ def source_of(spec: AnyDetectorSpec) -> Source:
         RecipeError: what another package registers under this name cannot be imported, or is no source.
         MissingExtraError: the packages that it needs are not installed.
     """
+    if spec.source == "own_trainer":
+        raise RecipeError(
+            f"detector.source own_trainer: the run of {spec.name} was made by lth_deploy.search_ticket, which had "
+            "the network; go on with it there, with resume=True, or take a ticket with lth_deploy.load_ticket"
+        )
     if spec.source in FILES:
         found = import_module(f"{__name__}.{FILES[spec.source]}").SOURCE
         assert isinstance(found, Source)

@@ -14,6 +14,7 @@ from lth_deploy.pruning.search.trial_masks import TrialMasks
 from lth_deploy.pruning.search.trials import Trials
 from lth_deploy.run.directory import RunDirectory
 from lth_deploy.training.loop import BatchSource
+from lth_deploy.training.session import NewSession, Session
 
 Scores = dict[str, Metrics]
 """AP by split, kind and metric, as it is stored in a trial's result."""
@@ -27,6 +28,7 @@ class SearchContext:
     score: AP of a trained model. positions: multiplications of each weight for one image, by parameter
     name, measured on a model. measure: the signals that criteria need besides weights, measured on a
     model. deadline: of time.monotonic. quantization_steps: length of a fine-tuning with fake quantization.
+    new_session: what trains.
     """
 
     run: RunDirectory
@@ -41,6 +43,7 @@ class SearchContext:
     measure: Measure
     deadline: float | None = None
     quantization_steps: int = 1
+    new_session: NewSession = Session
 
     @cached_property
     def trials(self) -> Trials:

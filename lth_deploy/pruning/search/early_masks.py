@@ -5,7 +5,7 @@ with the one before it and, at the end, with the last one.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,10 @@ class RecordEarlyMasks(Hook):
         if not self._begun:
             truncate_metrics(self._files.lines, step + 1)
             self._begun = True
+
+    def moments(self, steps: range) -> Iterable[int]:
+        """Every few steps, and the end."""
+        return (*range(self._every, steps.stop, self._every), steps.stop)
 
     def after_step(self, step: int, losses: Mapping[str, Tensor]) -> None:
         """Save and record the masks when it is time."""

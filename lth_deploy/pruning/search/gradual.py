@@ -1,6 +1,6 @@
 """Gradual pruning: the zeros come little by little while the network trains."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -36,11 +36,17 @@ class RaiseSparsity(Hook):
         self._target, self._rank, self._apply = target, rank, apply
         self.masks = masks
 
+    def moments(self, steps: range) -> Iterable[int]:
+        """The points of the cubic."""
+        return (step + 1 for step in steps if self._due(step + 1))
+
+    def _due(self, done: int) -> bool:
+        return self._begin < done <= self._end and ((done - self._begin) % self._every == 0 or done == self._end)
+
     def after_step(self, step: int, losses: Mapping[str, Tensor]) -> None:
         """Prune where a point is due; the last one is the target itself."""
         done = step + 1
-        due = self._begin < done <= self._end and ((done - self._begin) % self._every == 0 or done == self._end)
-        if due:
+        if self._due(done):
             progress = (done - self._begin) / (self._end - self._begin)
             self.masks = self._rank(self.masks, cubic_sparsity(progress, self._target))
             self._apply(self.masks)

@@ -102,6 +102,12 @@ def export(
 def _check(run: Path, recipe: Recipe, target: Target, calibrate: Path | None) -> None:
     if calibrate is not None and target.values != "int8":
         raise UsageError("export: --calibrate goes with --values int8")
+    if recipe.detector.source == "own_trainer":
+        raise UsageError(
+            f"{run} holds tickets of a network that search_ticket was given, and that cannot be built here; take one "
+            "with lth_deploy.load_ticket(run, model), write model with torch.onnx.export, and pack the file with "
+            "export --onnx"
+        )
     if recipe.detector.name == "classifier":
         raise UsageError(
             f"{run} holds tickets of a classifier, which serve detectors as 'source.run' of a recipe; export takes "

@@ -2,21 +2,21 @@
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lth_deploy import storage
 from lth_deploy.config.detector_spec import AnyDetectorSpec
 from lth_deploy.config.recipe import Recipe
-from lth_deploy.errors import LthError, RecipeError, UsageError
-from lth_deploy.run.directory import RunDirectory, require_no_other_files, versions
+from lth_deploy.errors import RecipeError, UsageError
+from lth_deploy.run.directory import RunDirectory
 from lth_deploy.run.summary import RunSummary
 from lth_deploy.workflow.require_extra import require_torch
 from lth_deploy.workflow.search.layer_signals import positions_of, signal_of
 from lth_deploy.workflow.search.recipe_checks import check_recipe, metric_kinds
+from lth_deploy.workflow.search.run_folder import discarded_when_refused, opened_run
 from lth_deploy.workflow.search.shared_dense import adopt_dense
 from lth_deploy.workflow.search.splits import load_splits
 
@@ -70,11 +70,8 @@ def find_ticket(
     deadline = None if max_seconds is None else time.monotonic() + max_seconds
     chosen = pick_device(device)
     check_recipe(recipe)
-    with storage.locked(out, lambda: _look(recipe, out, resume)), ExitStack() as logged:
-        storage.remove_stale_temporaries(out)
-        run, new = _open(recipe, out, resume)
-        logged.enter_context(_logged_to(run.log))
-        with _discarded_when_refused(run) if new else nullcontext():
+    with opened_run(recipe, out, resume) as (run, new):
+        with discarded_when_refused(run) if new else nullcontext():
             splits = load_splits(recipe, run.path)
             search = _prepare(recipe, run, splits, chosen, deadline)
             if dense_from is not None and not run.trial("dense").finished:
@@ -205,55 +202,3 @@ def pick_device(name: str) -> "torch.device":
     if name == "cuda" and not available:
         raise UsageError("--device cuda: torch sees no GPU here; use --device cpu")
     return torch.device("cuda" if name == "cuda" or (name == "auto" and available) else "cpu")
-
-
-def _look(recipe: Recipe, out: Path, resume: bool) -> RunDirectory | None:
-    """The run in `out`; None where a new one can begin. Nothing is written."""
-    if not (out / "manifest.json").exists():
-        require_no_other_files(out, recipe)
-        return None
-    if not resume:
-        raise UsageError(f"{out} holds a run already; go on with --resume, or choose another --out")
-    run = RunDirectory.open(out)
-    if run.manifest()["recipe_digest"] != recipe.digest():
-        raise UsageError(f"{out} was made with another recipe; its own is {run.recipe_file}")
-    return run
-
-
-def _open(recipe: Recipe, out: Path, resume: bool) -> tuple[RunDirectory, bool]:
-    """The run in `out`, which the caller has locked, and whether it is a new one."""
-    run = _look(recipe, out, resume)
-    if run is None:
-        return RunDirectory.create(out, recipe), True
-    if run.manifest()["versions"] != versions():
-        logger.warning(
-            "package versions differ from those that %s began with; results may differ in the last bits", out
-        )
-    return run, False
-
-
-@contextmanager
-def _discarded_when_refused(run: RunDirectory) -> Iterator[None]:
-    """Leave no new run behind that the corrected recipe would be refused for."""
-    try:
-        yield
-    except LthError:
-        run.discard()
-        raise
-
-
-@contextmanager
-def _logged_to(path: Path) -> Iterator[None]:
-    """Copy this package's log lines into the run directory."""
-    with storage.disk_errors(f"cannot write {path}"):
-        stream = storage.open_to_append(path)
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    package = logging.getLogger("lth_deploy")
-    package.addHandler(handler)
-    try:
-        yield
-    finally:
-        package.removeHandler(handler)
-        handler.close()
-        stream.close()

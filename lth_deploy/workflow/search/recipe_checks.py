@@ -21,10 +21,12 @@ def check_recipe(recipe: Recipe) -> None:
         UsageError: an unknown criterion.
     """
     from lth_deploy.detectors import build_detector
+    from lth_deploy.detectors.sources import source_of
     from lth_deploy.pruning.ranking.criteria import CRITERIA
     from lth_deploy.pruning.ranking.reachable import check_levels
     from lth_deploy.pruning.scope import layers_of, quantized_layers
 
+    source_of(recipe.detector)  # a source that builds nothing says so before anything else is held against it
     kinds, pruning = metric_kinds(recipe), recipe.pruning
     if recipe.selection.metric not in kinds:
         raise RecipeError(

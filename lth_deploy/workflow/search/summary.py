@@ -1,7 +1,7 @@
 """What a search comes to: every trial with its accounting, and the winning ticket with its interval."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,25 +37,41 @@ ROUNDING = 1e-9
 
 def write_summary(search: "Search", splits: Mapping[str, "CocoDataset"], finished: bool) -> RunSummary:
     """Write RUN/summary.json from the finished trials, and return it."""
+    sizes = {name: len(splits[name].images) if name in splits else 0 for name in ("train", "val", "test")}
+
+    def conclude(trials: Sequence[TrialSummary]) -> tuple[Winner | None, list[ExampleImage]]:
+        return _conclusion(search, splits, trials) if finished else (None, [])
+
+    dataset = DatasetSummary(classes=list(splits["train"].class_names), **sizes)
+    return store_summary(search, dataset, _notes(search.recipe), conclude, finished)
+
+
+def store_summary(
+    search: "Search",
+    dataset: DatasetSummary,
+    notes: list[str],
+    conclude: Callable[[Sequence[TrialSummary]], tuple[Winner | None, list[ExampleImage]]],
+    finished: bool,
+) -> RunSummary:
+    """Write RUN/summary.json; `conclude` gives the winner and images with detections from the finished trials."""
     from lth_deploy.pruning.accounting import parameters
 
     recipe, run = search.recipe, search.run
     model = search.build(recipe.training.seed, False)
     trials = [_trial_summary(trial, search, model) for trial in run.finished_trials()]
-    winner, images = _conclusion(search, splits, trials) if finished else (None, [])
-    sizes = {name: len(splits[name].images) if name in splits else 0 for name in ("train", "val", "test")}
+    winner, images = conclude(trials)
     summary = RunSummary(
         recipe=recipe.model_dump(mode="json"),
         recipe_digest=recipe.digest(),
         finished=finished,
         versions=run.manifest()["versions"],
-        dataset=DatasetSummary(classes=list(splits["train"].class_names), **sizes),
+        dataset=dataset,
         parameters=WeightCounts(
             total=parameters(model),
             prunable=sum(model.get_parameter(layer.name).numel() for layer in search.trials.scoped(model)),
         ),
         trials=trials,
-        notes=_notes(recipe),
+        notes=notes,
         winner=winner,
         pictures=images,
     )
@@ -90,16 +106,21 @@ def _conclusion(
     control, ticket = (search.trials.trained(name).to(search.device) for name in (control_of(recipe), shown.name))
     winner = None
     if best is not None:
-        winner = _winner(recipe, trials, best, split, _interval(search, splits[split], ticket, control))
+        winner = winner_of(recipe, trials, best, split, _interval(search, splits[split], ticket, control))
     if recipe.detector.name == "classifier":
         return winner, []
     models = {control_of(recipe): control, shown.name: ticket}
     return winner, write_pictures(search.run.path, splits[split], models, search.device)
 
 
-def _winner(
-    recipe: Recipe, trials: Sequence[TrialSummary], best: TrialSummary, split: str, interval: tuple[float, float]
+def winner_of(
+    recipe: Recipe,
+    trials: Sequence[TrialSummary],
+    best: TrialSummary,
+    split: str,
+    interval: tuple[float, float] | None = None,
 ) -> Winner:
+    """`best` beside the dense control, with the interval of their difference on `split` where it was measured."""
     metric = recipe.selection.metric
     control = next(trial for trial in trials if trial.name == control_of(recipe))
     return Winner(

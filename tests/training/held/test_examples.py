@@ -39,6 +39,14 @@ def test_a_plain_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     require_zeros(model, masks)
 
 
+def test_a_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = network()
+    space = example("search", model=model, batch=batch, evaluate=lambda one: 0.5)
+    assert space["result"].finished
+    require_zeros(model, space["masks"])
+
+
 class Learner(nn.Module):
     """The small network as transformers calls it: keyword arguments, and a dictionary with the loss."""
 

@@ -7,7 +7,7 @@ from lth_deploy.pruning.search.context import SearchContext
 from lth_deploy.pruning.search.kinds.kind import Outcome
 from lth_deploy.pruning.search.plan import TrialPlan
 from lth_deploy.pruning.search.restart import TrainingSegment, segment_of
-from lth_deploy.training.session import Session
+from lth_deploy.training.session import TrialSession
 from lth_deploy.training.state import TrainingState
 
 
@@ -21,7 +21,8 @@ class TrialTraining:
             plan, recipe, context.total_steps, context.rewind_step, context.trials.state
         )
         model, trial = context.trials.fresh().to(device), context.run.trial(plan.name)
-        self.session = Session(recipe.training, device, model, trial, context.trials.training_masks(masks))
+        held = context.trials.training_masks(masks)
+        self.session: TrialSession = context.new_session(recipe.training, device, model, trial, held)
         self._movement: SumMovement | None = None
 
     def sum_movement(self) -> None:
@@ -43,7 +44,7 @@ class TrialTraining:
         return state.masked(self._context.trials.training_masks(masks))
 
 
-def train(context: SearchContext, session: Session, segment: TrainingSegment) -> float:
+def train(context: SearchContext, session: TrialSession, segment: TrainingSegment) -> float:
     """Run a segment of steps in `session` with the batches and the deadline of the search; return its seconds."""
     return session.run(segment.start, segment.steps, segment.rate, context.batches, context.deadline)
 
