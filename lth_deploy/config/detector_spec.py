@@ -188,6 +188,44 @@ class OwnTrainerSpec(ForeignSpec):
         return self.model
 
 
+class TransformersSpec(ForeignSpec):
+    """A detector of the package transformers."""
+
+    source: Literal["transformers"]
+    model: str | None = Field(None, description="its name on the hub, or a folder with config.json and weights")
+    revision: str | None = Field(None, description="of a model on the hub")
+    config: dict[str, Any] = Field({}, description="keys of its configuration; all of it where no model is named")
+    weights: str = Field("none", description="none, pretrained (those of `model`), or a file")
+    size: Annotated[list[Annotated[int, Field(ge=32, le=4096)]], Field(min_length=2, max_length=2)] = Field(
+        [640, 640], description="height and width in pixels that every image is stretched to"
+    )
+    norm: Literal["batch", "frozen"] = Field(
+        "batch", description="batch: everything learns; frozen: what transformers freezes stays so"
+    )
+    detections: Positive = Field(100, description="most detections of an image")
+
+    @property
+    def name(self) -> str:
+        """The model, or its architecture."""
+        return self.model or f"transformers:{self.config.get('model_type')}"
+
+    @property
+    def load_size(self) -> tuple[int, int]:
+        """Any longest side, and as shortest the longer one of the input, so that stretching loses nothing."""
+        return LONGEST, max(self.size)
+
+    @model_validator(mode="after")
+    def _has_a_network(self) -> "TransformersSpec":
+        if self.model is None and not isinstance(self.config.get("model_type"), str):
+            raise ValueError("name a model, or give config.model_type and what else its configuration needs")
+        if self.model is None and self.weights == "pretrained":
+            raise ValueError("weights 'pretrained' are those of a model, and none is named")
+        return self
+
+
+LONGEST = 16384
+
+
 class PluginSpec(ForeignSpec):
     """A detector of a source that another package registers; `options` are that package's."""
 
@@ -217,6 +255,7 @@ SOURCES: Mapping[str, type[Section]] = {
     "module": ModuleSpec,
     "detectron2": Detectron2Spec,
     "own_trainer": OwnTrainerSpec,
+    "transformers": TransformersSpec,
 }
 """The section of each source that comes with this package."""
 
@@ -231,10 +270,11 @@ AnyDetectorSpec = Annotated[
     | Annotated[ModuleSpec, Tag("module")]
     | Annotated[Detectron2Spec, Tag("detectron2")]
     | Annotated[OwnTrainerSpec, Tag("own_trainer")]
+    | Annotated[TransformersSpec, Tag("transformers")]
     | Annotated[PluginSpec, Tag("plugin")],
     Discriminator(_source_of),
 ]
 """The section of the source that the recipe names."""
 
-NAMED_WEIGHTS = ("none", "backbone", "torchvision")
+NAMED_WEIGHTS = ("none", "backbone", "torchvision", "pretrained")
 """What `weights` may be beside a file."""

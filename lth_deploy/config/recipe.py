@@ -105,6 +105,11 @@ class Recipe(Section):
     def _classes_of_images_are_for_classifiers(self) -> "Recipe":
         if (self.detector.name == "classifier") != (self.data.format in ("folder", "crops")):
             raise ValueError(f"detector '{self.detector.name}' cannot learn from data of format '{self.data.format}'")
+        if self.detector.source == "transformers" and self.quantization.levels:
+            raise ValueError(
+                "quantization.levels: fine-tuning in INT8 knows no detector of transformers yet; leave them out, and "
+                "export with --values int8"
+            )
         if self.detector.name == "classifier" and self.quantization.levels:
             raise ValueError("quantization.levels: a classifier is not exported; leave them out")
         if self.detector.name == "classifier" and self.training.augment.zoom != [1.0, 1.0]:
@@ -187,6 +192,10 @@ def _absolute(recipe: Recipe, base: Path, source: Path, check_variables: bool) -
         detector = detector.model_copy(update={"weights": resolve(detector.weights, "detector.weights")})
     if isinstance(detector, Detectron2Spec):
         detector = detector.model_copy(update={"config": resolve(detector.config, "detector.config")})
+    model = getattr(detector, "model", None)
+    # A name on the hub has no folder; one that begins like a path is meant as one.
+    if isinstance(model, str) and (model.startswith((".", "/", "~", "$")) or (base / model).is_dir()):
+        detector = detector.model_copy(update={"model": resolve(model, "detector.model")})
     ticket = recipe.source
     if ticket is not None:
         ticket = ticket.model_copy(update={"run": resolve(ticket.run, "source.run")})

@@ -18,6 +18,8 @@ from lth_deploy.errors import UsageError
 OPSET = 18
 # `ExportableDetector` holds the detector under this name; it means nothing to a reader of the file.
 WRAPPER = "model."
+TURNED = ":turned"
+"""Ends the name of a linear layer's weight that a graph holds transposed."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def capture(
     copied = copy.deepcopy(module).cpu().eval().requires_grad_(False)
     named = _of_images(cast(Any, module).output_names) if names is None else names
     try:
-        exported = _export(copied, torch.from_numpy(sample.copy()), opset, named)
+        exported = _export(copied, torch.from_numpy(sample.copy()), opset, named, names is None)
     except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise UsageError(
@@ -60,12 +62,20 @@ def capture(
         ) from error
     model = onnx.load_model_from_string(exported)
     _drop_initializer_inputs(model.graph)
+    if names is not None:
+        shared = _first_names(copied)
+        for tensor in model.graph.initializer:
+            tensor.name = shared.get(tensor.name, tensor.name)
+        _rename_inputs(model.graph, shared)
     _rename_initializers(model)
+    if names is not None:
+        _in_single_precision(model.graph)
+        _name_turned_weights(model.graph)
     onnx.checker.check_model(model)
     return model
 
 
-def _export(module: nn.Module, value: torch.Tensor, opset: int, names: TracedNames) -> bytes:
+def _export(module: nn.Module, value: torch.Tensor, opset: int, names: TracedNames, whole: bool) -> bytes:
     buffer = io.BytesIO()
     # The exporter warns of every shape that Python sees and of its own age; that the graph takes other sizes
     # and computes the same is held by tests and by the parity gate of every export.
@@ -83,6 +93,8 @@ def _export(module: nn.Module, value: torch.Tensor, opset: int, names: TracedNam
             dynamic_axes={name: dict(axes) for name, axes in names.axes.items()},
             # Otherwise parameters of equal values, say zero biases, are merged and lose their names.
             keep_initializers_as_inputs=True,
+            # Weights of linear layers would be stored turned, under names of the exporter's.
+            do_constant_folding=whole,
         )
     return buffer.getvalue()
 
@@ -100,6 +112,52 @@ def _drop_initializer_inputs(graph: onnx.GraphProto) -> None:
     kept = [value for value in graph.input if value.name not in parameters]
     del graph.input[:]
     graph.input.extend(kept)
+
+
+def _name_turned_weights(graph: onnx.GraphProto) -> None:
+    """Name what transposes the weight of a linear layer after that weight, so that its layer stays known."""
+    stored = {tensor.name for tensor in graph.initializer if len(tensor.dims) == 2}
+    names: dict[str, str] = {}
+    kept = []
+    for node in graph.node:
+        if node.op_type == "Transpose" and node.input[0] in stored:
+            name = f"{node.input[0]}{TURNED}"
+            is_again = name in names.values()  # of a layer that runs several times
+            names[node.output[0]] = name
+            node.output[0] = name
+            if is_again:
+                continue
+        kept.append(node)
+    del graph.node[:]
+    graph.node.extend(kept)
+    _rename_inputs(graph, names)
+
+
+def _first_names(module: nn.Module) -> dict[str, str]:
+    """The first name of each parameter that several modules share, by the others."""
+    first: dict[int, str] = {}
+    named = module.named_parameters(remove_duplicate=False)
+    return {name: first[id(value)] for name, value in named if first.setdefault(id(value), name) != name}
+
+
+def _in_single_precision(graph: onnx.GraphProto) -> None:
+    """Compute in float32 what the exporter computes in double precision: shares of sizes, which are integers."""
+    for node in graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == onnx.TensorProto.DOUBLE:
+                attribute.i = onnx.TensorProto.FLOAT
+            elif attribute.type == onnx.AttributeProto.TENSOR and attribute.t.data_type == onnx.TensorProto.DOUBLE:
+                attribute.t.CopyFrom(_single(attribute.t))
+            elif attribute.type == onnx.AttributeProto.GRAPH:
+                _in_single_precision(attribute.g)
+    for tensor in graph.initializer:
+        if tensor.data_type == onnx.TensorProto.DOUBLE:
+            tensor.CopyFrom(_single(tensor))
+    del graph.value_info[:]
+
+
+def _single(tensor: onnx.TensorProto) -> onnx.TensorProto:
+    return onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor).astype(np.float32), tensor.name)
 
 
 def _rename_initializers(model: onnx.ModelProto) -> None:

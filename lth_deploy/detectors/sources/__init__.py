@@ -7,7 +7,12 @@ from lth_deploy.config.detector_spec import ENTRY_POINTS, AnyDetectorSpec
 from lth_deploy.detectors.sources.source import Source
 from lth_deploy.errors import RecipeError
 
-FILES = {"torchvision": "torchvision_families", "module": "user_module", "detectron2": "detectron2_configurations"}
+FILES = {
+    "torchvision": "torchvision_families",
+    "module": "user_module",
+    "detectron2": "detectron2_configurations",
+    "transformers": "transformers_detectors",
+}
 """The file of each source, which holds it as `SOURCE`."""
 
 

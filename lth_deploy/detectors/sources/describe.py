@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lth_deploy.config.detector_spec import ForeignSpec
 from lth_deploy.detectors.groups import PRUNABLE_TYPES, prunable_modules
@@ -19,11 +19,12 @@ _NORMS: dict[str, dict[str, str]] = {}
 
 
 def described(model: nn.Module, spec: ForeignSpec, classes: int) -> nn.Module:
-    """`model` with its norms in its `Layout`, which it has already.
+    """`model` with its norms in its `Layout`, which it has already, and with each tensor once in its state.
 
     Raises:
         RecipeError: it has no layer to prune, or fails on an image.
     """
+    _unite_tied_layers(model)
     if not prunable_modules(model):
         types = " or ".join(kind.__name__ for kind in PRUNABLE_TYPES)
         raise RecipeError(f"the detector '{spec.name}' has no layer that can be pruned: no {types}")
@@ -33,7 +34,50 @@ def described(model: nn.Module, spec: ForeignSpec, classes: int) -> nn.Module:
     layout = layout_of(model)
     assert layout is not None
     set_layout(model, replace(layout, norms=_NORMS[key]))
+    _name_tensors_once(model)
     return model
+
+
+def _unite_tied_layers(model: nn.Module) -> None:
+    """Put one layer in the place of several that hold the same parameters, so that it has one name and one count."""
+    seen: dict[tuple[object, ...], nn.Module] = {}
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            held = (type(child), *(id(parameter) for parameter in child.parameters(recurse=False)))
+            if isinstance(child, PRUNABLE_TYPES) and seen.setdefault(held, child) is not child:
+                setattr(parent, name, seen[held])
+
+
+def _name_tensors_once(model: nn.Module) -> None:
+    """Let what two modules share have its first name only in states: masks know no other."""
+    first: dict[int, str] = {}
+    tied: dict[str, str] = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if first.setdefault(id(tensor), name) != name:
+            tied[name] = first[id(tensor)]
+
+    def leave_out(module: nn.Module, state: dict[str, Tensor], prefix: str, _: object) -> None:
+        again = tuple(f"{prefix}{name}." for name in _second_names(module))
+        for name in list(state):
+            if name.startswith(again) or name.removeprefix(prefix) in tied:
+                del state[name]
+
+    def fill_in(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+        for second, own in _second_names(module).items():
+            held = [name for name in state if name.startswith(f"{prefix}{own}.")]
+            state |= {f"{prefix}{second}{name.removeprefix(prefix + own)}": state[name] for name in held}
+        state |= {prefix + name: state[prefix + own] for name, own in tied.items() if prefix + own in state}
+
+    if tied:
+        model.register_state_dict_post_hook(leave_out)  # type: ignore[no-untyped-call]
+        model.register_load_state_dict_pre_hook(fill_in)  # type: ignore[no-untyped-call]
+
+
+def _second_names(model: nn.Module) -> dict[str, str]:
+    """The first name of each module that has several, by the others; what was added to it later counts too."""
+    first: dict[int, str] = {}
+    named = model.named_modules(remove_duplicate=False)
+    return {name: first[id(module)] for name, module in named if first.setdefault(id(module), name) != name}
 
 
 def _norms(model: nn.Module, spec: ForeignSpec) -> dict[str, str]:

@@ -213,7 +213,9 @@ def stored_reference(model: nn.Module, graph: ModelProto) -> nn.Module:
     Raises:
         ParityError: a stored weight is no rounding of the trained one, so that the graph must not vouch for it.
     """
-    parameters = dict(model.named_parameters())
+    parameters: dict[str, torch.Tensor] = dict(model.named_parameters())
+    turned = {f"{name}{capture.TURNED}": value.detach().T for name, value in parameters.items() if value.ndim == 2}
+    parameters |= turned
     with torch.no_grad():
         for tensor in graph.graph.initializer:
             if tensor.name in parameters:
