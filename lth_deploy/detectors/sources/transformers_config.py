@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from functools import lru_cache
+from importlib import import_module
 from typing import Any
 
 from lth_deploy.config.detector_spec import TransformersSpec
@@ -79,12 +80,11 @@ def _triple(model: str, key: str, values: Any) -> tuple[float, ...]:
 
 
 def _made(kind: str, values: Mapping[str, Any]) -> Any:
-    from transformers import AutoConfig
-
+    auto: Any = import_module("transformers").AutoConfig
     try:
-        plain = AutoConfig.for_model(kind)
+        plain = auto.for_model(kind)
         _check_keys("detector.config", values, plain.to_dict())
-        return AutoConfig.for_model(kind, **values)
+        return auto.for_model(kind, **values)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise RecipeError(f"detector.config: transformers refuses it: {type(error).__name__}: {error}") from error
 
@@ -98,18 +98,16 @@ def _check_keys(where: str, given: Mapping[str, Any], known: Mapping[str, Any]) 
 
 @lru_cache(maxsize=4)
 def _read(model: str, revision: str | None) -> Any:
-    from transformers import AutoConfig
-
+    auto: Any = import_module("transformers").AutoConfig
     try:
-        return AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=False)
+        return auto.from_pretrained(model, revision=revision, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise DataError(_unread(model, error)) from error
 
 
 @lru_cache(maxsize=4)
 def _processor(model: str, revision: str | None) -> Mapping[str, Any]:
-    from transformers.utils import cached_file
-
+    cached_file: Any = import_module("transformers.utils").cached_file
     try:
         file = cached_file(
             model, "preprocessor_config.json", revision=revision, _raise_exceptions_for_missing_entries=False

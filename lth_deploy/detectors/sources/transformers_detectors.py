@@ -1,6 +1,6 @@
 """Detectors of the package transformers: RT-DETR and its successors, DETR, Deformable DETR and YOLOS."""
 
-import logging
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,6 @@ from lth_deploy.detectors.sources.pixels import InputForm, Target, center_and_si
 from lth_deploy.detectors.sources.transformers_config import configuration, image_statistics
 from lth_deploy.detectors.weights import load_file_whole
 from lth_deploy.errors import DataError, MissingExtraError
-
-log = logging.getLogger(__name__)
 
 LEAST_SCORE = 0.001
 """As the decoder of exported files has it."""
@@ -165,13 +163,12 @@ def _require() -> None:
 
 
 def _network(spec: TransformersSpec, config: Any, pretrained: bool) -> nn.Module:
-    from transformers import AutoModelForObjectDetection
-
+    auto: Any = import_module("transformers").AutoModelForObjectDetection
     if not pretrained:
-        network: nn.Module = AutoModelForObjectDetection.from_config(config)
+        network: nn.Module = auto.from_config(config)
         return network
     try:
-        loaded: nn.Module = AutoModelForObjectDetection.from_pretrained(
+        loaded: nn.Module = auto.from_pretrained(
             spec.model,
             config=config,
             revision=spec.revision,
