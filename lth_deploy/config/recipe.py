@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from lth_deploy.config import strict_yaml
-from lth_deploy.config.detector_spec import NAMED_WEIGHTS, AnyDetectorSpec, Detectron2Spec
+from lth_deploy.config.detector_spec import NAMED_WEIGHTS, AnyDetectorSpec, Detectron2Spec, TransformersSpec
 from lth_deploy.config.result_spec import QuantizationSpec, SelectionSpec
 from lth_deploy.config.search_spec import ControlsSpec, PruningSpec, SourceSpec
 from lth_deploy.config.training_spec import TrainingSpec
@@ -192,9 +192,9 @@ def _absolute(recipe: Recipe, base: Path, source: Path, check_variables: bool) -
         detector = detector.model_copy(update={"weights": resolve(detector.weights, "detector.weights")})
     if isinstance(detector, Detectron2Spec):
         detector = detector.model_copy(update={"config": resolve(detector.config, "detector.config")})
-    model = getattr(detector, "model", None)
+    model = detector.model if isinstance(detector, TransformersSpec) else None
     # A name on the hub has no folder; one that begins like a path is meant as one.
-    if isinstance(model, str) and (model.startswith((".", "/", "~", "$")) or (base / model).is_dir()):
+    if model is not None and (model.startswith((".", "/", "~", "$")) or (base / model).is_dir()):
         detector = detector.model_copy(update={"model": resolve(model, "detector.model")})
     ticket = recipe.source
     if ticket is not None:

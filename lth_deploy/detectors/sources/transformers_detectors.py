@@ -106,14 +106,13 @@ class SetDetector(nn.Module):
 class ExportedSet(nn.Module):
     """The network between pixels and queries, which is what is exported."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: SetDetector) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and boxes of normalized pixels [1, 3, H, W]."""
-        raw: tuple[Tensor, Tensor] = self.model.raw(pixels)
-        return raw
+        return self.model.raw(pixels)
 
 
 class Transformers:
