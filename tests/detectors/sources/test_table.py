@@ -60,7 +60,8 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_source_has_a_section_and_a_file() -> None:
-    assert SOURCES.keys() == FILES.keys()
+    # The network of `search_ticket` comes from its caller.
+    assert SOURCES.keys() - {"own_trainer"} == FILES.keys()
 
 
 def test_a_source_of_another_package_is_found_by_its_entry_point(plugin: None) -> None:
