@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import logging
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -330,7 +331,8 @@ def test_coarse_blocks_leave_every_layer_some_weights_and_refuse_what_that_forbi
         masks = load_masks(search.run.trial(f"level_{level}").mask)
         assert all(mask.any() for mask in masks.values())
         assert sparsity(masks) >= level / 100
-    assert "pruning.keep_at_least: 1 of 3 layers would have kept" in caplog.text
+    # Which layers: training rounds otherwise on another processor.
+    assert re.search(r"pruning.keep_at_least: [12] of 3 layers would have kept", caplog.text)
     too_many = toy_search(tmp_path / "other", toy_recipe(pruning={**coarse, "levels": [0.5, 0.9]}))
     with pytest.raises(RecipeError, match=r"a sparsity of 0.9 cannot be reached in blocks of 16x4 .* is 0.83"):
         too_many.execute()
