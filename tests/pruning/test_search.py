@@ -335,7 +335,7 @@ def test_coarse_blocks_leave_every_layer_some_weights_and_refuse_what_that_forbi
     assert re.search(r"pruning.keep_at_least: [12] of 3 layers would have kept", caplog.text)
     too_many = toy_search(tmp_path / "other", toy_recipe(pruning={**coarse, "levels": [0.5, 0.9]}))
     with pytest.raises(RecipeError, match=r"a sparsity of 0.9 cannot be reached in blocks of 16x4 .* is 0.83"):
-        too_many.execute()
+        too_many.check()
     assert not too_many.run.trial("dense").finished
     bare = toy_search(tmp_path / "bare", toy_recipe(pruning={**coarse, "keep_at_least": 0}))
     bare.execute()
