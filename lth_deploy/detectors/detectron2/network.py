@@ -6,7 +6,7 @@ from torch import nn
 from torchvision.models.detection import FasterRCNN, KeypointRCNN, MaskRCNN
 from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
-from torchvision.models.detection.keypoint_rcnn import KeypointRCNNHeads, KeypointRCNNPredictor
+from torchvision.models.detection.keypoint_rcnn import KeypointRCNNHeads
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.resnet import Bottleneck
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
@@ -18,6 +18,7 @@ from lth_deploy.detectors.detectron2.anchors import StrideAnchors
 from lth_deploy.detectors.detectron2.pooling import AlignedPool
 from lth_deploy.detectors.detectron2.retinanet import ConvertedRetinaNet
 from lth_deploy.detectors.detectron2.settings import Roi, Settings
+from lth_deploy.detectors.families.keypoint_rcnn import HeatMapPredictor
 from lth_deploy.detectors.transform import DetectorTransform
 
 POOLED_STRIDES = [4, 8, 16, 32]
@@ -70,7 +71,7 @@ def _extra_head(settings: Settings) -> dict[str, Any]:
         return {
             "keypoint_roi_pool": _pool(settings.keypoint_roi),
             "keypoint_head": KeypointRCNNHeads(settings.fpn_width, widths),
-            "keypoint_predictor": KeypointRCNNPredictor(widths[-1], settings.keypoints),
+            "keypoint_predictor": HeatMapPredictor(widths[-1], settings.keypoints),
         }
     return {}
 

@@ -27,15 +27,16 @@ def keypoint_rcnn(spec: DetectorSpec, classes: int, keypoints: int) -> nn.Module
         **pyramid_parts(spec, classes),
         keypoint_roi_pool=pool(14),
         keypoint_head=KeypointRCNNHeads(spec.fpn_width, (width,) * 8),
-        keypoint_predictor=_KeypointPredictor(width, keypoints),
+        keypoint_predictor=HeatMapPredictor(width, keypoints),
     )
     return finish(model, spec)
 
 
-class _KeypointPredictor(KeypointRCNNPredictor):  # type: ignore[misc]
+class HeatMapPredictor(KeypointRCNNPredictor):  # type: ignore[misc]
     """torchvision's predictor with heat maps laid out as its loss views them, whatever layout the weights have."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Heat maps [R, K, 4S, 4S] of features [R, C, S, S]."""
         heat_maps: Tensor = super().forward(x)
         return heat_maps.contiguous()
 

@@ -39,14 +39,17 @@ def recipe(folder: Path, name: str = "retinanet", **sections: Any) -> Recipe:
     return recipe_from(strict_yaml.parse(strict_yaml.dump(document), "detectron2"))
 
 
-def test_a_ticket_is_found_and_exported(tmp_path: Path) -> None:
-    original = recipe(tmp_path, pruning={"levels": [0.8]})
+@pytest.mark.parametrize("name", ["retinanet", "mask_rcnn", "keypoint_rcnn"])
+def test_a_ticket_is_found_and_exported(name: str, tmp_path: Path) -> None:
+    original = recipe(tmp_path, name, pruning={"levels": [0.8]}, controls={"random": []})
     run = tmp_path / "run"
     assert find_ticket(original, run, device="cpu").finished
     assert sparsity(load_masks(RunDirectory.open(run).trial("level_80").mask)) == pytest.approx(0.8, abs=2e-3)
     made = export(run, level="level_80", out=tmp_path / "export")
     assert made.gate.parity.passed
     assert made.gate.parity.compared > 0
+    kinds = {"retinanet": {"bbox"}, "mask_rcnn": {"bbox", "segm"}, "keypoint_rcnn": {"bbox", "keypoints"}}
+    assert set(made.gate.file_ap) == kinds[name]
 
 
 def test_predictors_for_other_classes_stay_fresh(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
