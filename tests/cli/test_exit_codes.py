@@ -6,9 +6,12 @@ import time
 from pathlib import Path
 
 import pytest
-from onnx import ModelProto, numpy_helper
+from onnx import numpy_helper
 
-from lth_deploy.workflow.export import predicted_plan, tune_regions
+from lth_deploy.compiler.model.normalized_model import NormalizedModel
+from lth_deploy.compiler.planning.select_regions import Facts
+from lth_deploy.config.target import Target
+from lth_deploy.workflow.export import tune_regions
 from tests.cli.running import PROGRAM, Cli
 from tests.config.recipes import MINIMAL, write
 from tests.tiny_artifact import save_data, save_decoder, save_tiny
@@ -26,8 +29,8 @@ def test_0_when_all_is_well(cli: Cli) -> None:
         (["nonsense"], "No such command 'nonsense'"),
         (["inspect"], "Missing argument"),
         (["inspect", "x.onnx", "--jsn"], "No such option: --jsn"),
-        (["export"], "give a run directory or --onnx FILE, one of the two"),
-        (["export", "run", "--onnx", "x.onnx"], "one of the two"),
+        (["export"], "give a run directory, --onnx FILE or --detectron2 CONFIG WEIGHTS, one of them"),
+        (["export", "run", "--onnx", "x.onnx"], "one of them"),
         (
             ["export", "run", "--sparsity", "0.8"],
             "--sparsity, --one-shot, --structure, --images, --data, --decoder, --max-ap-drop, "
@@ -87,18 +90,20 @@ def test_3_when_data_are_faulty(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_4_when_the_file_computes_something_else(cli: Cli, model_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sound = tune_regions.emit
+    sound = tune_regions.emitter
 
-    def swapped(*arguments: object) -> tuple[ModelProto, list[object]]:
-        model, layers = sound(*arguments)  # type: ignore[arg-type]
-        tensor = next(tensor for tensor in model.graph.initializer if tensor.name.endswith("bias"))
-        values = numpy_helper.to_array(tensor).copy()
-        values[:2] = values[1::-1]
-        tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
-        return model, layers  # type: ignore[return-value]
+    def faulty(model: NormalizedModel, target: Target) -> object:
+        def emitted(facts: Facts) -> object:
+            file, layers = sound(model, target)(facts)
+            tensor = next(tensor for tensor in file.graph.initializer if tensor.name.endswith("bias"))
+            values = numpy_helper.to_array(tensor).copy()
+            values[:2] = values[1::-1]
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+            return file, layers
 
-    for module in (tune_regions, predicted_plan):
-        monkeypatch.setattr(module, "emit", swapped)
+        return emitted
+
+    monkeypatch.setattr(tune_regions, "emitter", faulty)
     out = model_file.parent / "out"
     outcome = cli("export", "--onnx", model_file, "--out", out)
     assert outcome.code == 4
