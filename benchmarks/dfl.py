@@ -3,7 +3,7 @@
     python -m benchmarks.dfl --out benchmarks/results/dfl-CPU.json
 
 The tail is a softmax over bins, and a Conv with one output that takes the mean of the distribution. Both forms run once
-in every round, and the order rotates.
+in every round, and the order is drawn.
 """
 
 import argparse

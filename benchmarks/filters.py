@@ -4,7 +4,7 @@
 
 The backbone, pyramid and head of a RetinaNet on ResNet-18, untrained, pruned by magnitude to equal shares in all
 layers: time does not depend on which filters go. `export --onnx` removes the dead channels. Every candidate runs once a
-round and the order rotates; a ratio is the median over rounds of the dense time over the candidate's. Outputs are
+round and the order is drawn; a ratio is the median over rounds of the dense time over the candidate's. Outputs are
 compared with those of the same weights before the removal.
 """
 

@@ -4,7 +4,7 @@
 
 Detectors of one stage as `lth-deploy export` writes them. Dense and tickets are cut at the same tensors, the outputs of
 the dense detector's last convolutions, and get the same random images. In every round each runs once and the order
-rotates; a ratio is the median over rounds of the dense detector's time over the ticket's in the same round.
+is drawn; a ratio is the median over rounds of the dense detector's time over the ticket's in the same round.
 """
 
 import argparse

@@ -7,7 +7,7 @@ open and with fixed sizes of the image.
 
 Masks are random and uniform (each layer has the same share of zeros), the stem stays dense. Every pruned network runs
 in fp32 and, quantized as the dense INT8 is, in int8. In every round each
-candidate runs once and the order rotates; a ratio is the median over rounds of the baseline's time over the
+candidate runs once and the order is drawn; a ratio is the median over rounds of the baseline's time over the
 candidate's in the same round. Outputs are compared with the dense graph of the same weights. With more than one thread
 the candidates take turns in blocks, because idle workers of one session slow down the other. A whole detector is
 compared with its dense graph of the same weights: other weights propose other boxes, on which its time depends.

@@ -6,7 +6,7 @@ Weights are random, with the same share of zeros in every dense convolution (`si
 layers stay dense), so that times are real and AP is not; pruned layers get the channel statistics of the dense network.
 Transformer decoders of DETRs stay float in INT8, as `export` leaves them. Every engine gets the file as `export`
 imports it. Engines: ONNX Runtime in fp32 and INT8, and OpenVINO in fp32, bf16 where the processor has it, and INT8,
-with the file's fixed shape. In every round each candidate runs once and the order rotates; a ratio is the median over
+with the file's fixed shape. In every round each candidate runs once and the order is drawn; a ratio is the median over
 rounds of the other's time over ours in the same round. On a machine that does other work, --cpu-time counts the
 processor time of this process.
 

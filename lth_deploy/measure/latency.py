@@ -1,8 +1,9 @@
 """Paired timing of several callables: alternating blocks, every sample kept.
 
 Clock rates drift and other processes come and go. Callables that are timed side by side in short blocks are
-disturbed alike, so ratios are steadier than times. The order of a round rotates, because the first callable after
-a pause has to wait until the processor is awake.
+disturbed alike, so ratios are steadier than times. The order of each round is drawn: the first callable after a pause
+has to wait until the processor is awake, and each one finds the caches as the one before it has left them. In a fixed
+order, or one that rotates, a callable would always follow the same neighbor.
 """
 
 import time
@@ -84,8 +85,7 @@ def time_interleaved(
     rounds = shown = 0
     with progress("timing, in seconds", total=round(seconds)) as step:
         while rounds < timing.minimum_rounds or clock() - began < seconds:
-            shift = rounds % max(len(names), 1)
-            for name in names[shift:] + names[:shift]:
+            for name in _order(names, rounds):
                 sleep(timing.pause_seconds)
                 blocks[name].append(_block(partial(callables[name], rounds), timing, clock))
             rounds += 1
@@ -93,6 +93,11 @@ def time_interleaved(
             step(elapsed - shown)
             shown = elapsed
     return blocks
+
+
+def _order(names: Sequence[str], number: int) -> list[str]:
+    """The order of a round, the same each time that it is measured."""
+    return [names[place] for place in np.random.default_rng(number).permutation(len(names))]
 
 
 def _block(call: Callable[[], object], timing: Timing, clock: Callable[[], float]) -> list[float]:

@@ -1,5 +1,6 @@
 """Paired timing with a fake clock, so that the laws hold whatever this machine is doing."""
 
+import itertools
 from collections import Counter
 
 import numpy as np
@@ -56,12 +57,20 @@ def test_samples_are_milliseconds_and_exclude_warm_up_and_settling() -> None:
     assert Counter(name for name, _ in fake.calls)["dense"] == timed + TIMING.warm_up + len(blocks["dense"])
 
 
-def test_order_rotates_and_blocks_are_separated_by_a_pause() -> None:
+def test_each_comes_first_and_follows_each_other_and_blocks_are_separated_by_a_pause() -> None:
     fake = FakeTime()
-    fake.measure(TIMING, a=0.1, b=0.1, c=0.1)
-    order = [name for name, _ in fake.calls[6:]]
+    blocks = fake.measure(Timing(seconds=60, block_seconds=0.1, minimum_rounds=5), a=0.1, b=0.1, c=0.1)
+    order = [name for name, _ in fake.calls[9:]]
     firsts = [order[i + 1] for i in range(len(order) - 1) if order[i] == "sleep"]
-    assert firsts[:6] == ["a", "b", "c", "b", "c", "a"]
+    rounds = [firsts[start : start + 3] for start in range(0, len(firsts) - 2, 3)]
+    assert len(rounds) > 50
+    assert all(sorted(one) == ["a", "b", "c"] for one in rounds)
+    share = 1 / 3
+    assert all(abs(sum(one[0] == name for one in rounds) / len(rounds) - share) < 0.15 for name in "abc")
+    pairs = Counter(itertools.pairwise(firsts))
+    others = [pairs[one, other] / len(firsts) for one in "abc" for other in "abc" if one != other]
+    assert min(others) > 0.08
+    assert len(blocks["a"]) >= 50
 
 
 def test_all_work_on_the_same_input_in_one_round() -> None:
