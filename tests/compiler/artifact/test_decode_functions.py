@@ -25,8 +25,9 @@ def decoder(coding: str, opset: int, int8: bool = False) -> tuple[ModelProto, di
     rng = np.random.default_rng(0)
     nodes, outputs, expected = [], [], {}
     tensors = [numpy_helper.from_array(np.float32(1), "scale")]
-    cases = CASES if FORMATS.get(coding).block == SINGLE else BLOCK_CASES
-    for number, (shape, zeros) in enumerate(cases):
+    block = FORMATS.get(coding).block
+    for number, (least, zeros) in enumerate(CASES if block == SINGLE else BLOCK_CASES):
+        shape = (-(-least[0] // block.outputs) * block.outputs, *least[1:])
         for dtype in (np.int8,) if int8 else (np.float32, np.float16):
             weights = (100 * sparse(rng, shape, zeros)).clip(-128, 127).astype(dtype)
             name = f"w{number}_{np.dtype(dtype).name}"
