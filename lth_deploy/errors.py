@@ -23,6 +23,10 @@ class UsageError(LthError):
     exit_code = 2
 
 
+class UnreachableSparsityError(UsageError):
+    """More zeros than the layers can take."""
+
+
 class RecipeError(LthError):
     """A recipe or a target file that does not say what can be done."""
 

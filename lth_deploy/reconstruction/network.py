@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from lth_deploy.errors import UsageError
+from lth_deploy.errors import UnreachableSparsityError
 from lth_deploy.reconstruction.layer import LayerProblem
 from lth_deploy.reconstruction.moments import Matrix
 from lth_deploy.reconstruction.obs import SHARES
@@ -37,14 +37,14 @@ def zeros_of(
     """Zeros of each layer, together round(sparsity * n) of all n weights; `curves`: see `error_curves`.
 
     Raises:
-        UsageError: that is more than the layers can take.
+        UnreachableSparsityError: that is more than the layers can take.
     """
     sizes = {name: problem.size for name, problem in problems.items()}
     if isinstance(structure, Groups):
         return sizes
     zeros, most = (round(share * sum(sizes.values())) for share in (sparsity, SHARES[-1]))
     if zeros > most:
-        raise UsageError(
+        raise UnreachableSparsityError(
             f"sparsity {sparsity}: reconstruction leaves each layer {1 - SHARES[-1]:.0%} of its weights; ask for at "
             f"most {SHARES[-1]}"
         )
@@ -52,7 +52,7 @@ def zeros_of(
     found = spread_zeros(sizes, curves, (0.0, *SHARES), zeros, limits)
     reached = sum(found.values())
     if reached < zeros:
-        raise UsageError(
+        raise UnreachableSparsityError(
             f"sparsity {sparsity}: with blocks of {structure.dims}, of which one stays for each group of outputs, the "
             f"layers can lose {reached / sum(sizes.values()):.4g} of their weights; ask for less"
         )

@@ -264,7 +264,8 @@ def test_blocks_and_int8_are_searched_on_the_calibration_images(tmp_path: Path, 
     )
     made = export_onnx(model, job, target=Target.model_validate({"values": values, "profile": False}))
     assert made.search is not None
-    assert made.search.percent == MOST  # the boxes of this model are right whatever its weights
+    # The boxes of this model are right whatever its weights; MOST would take the last block of some outputs.
+    assert made.search.percent == (MOST if structure == "single" else MOST - 1)
     assert made.sparsity >= 0.9
     assert made.losses
     assert (made.int8_macs is not None) == (values == "int8")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from lth_deploy.errors import DataError, GateError
+from lth_deploy.errors import DataError, GateError, UnreachableSparsityError
 from lth_deploy.workflow.export.share_search.bisection import largest, most_tries
 from lth_deploy.workflow.export.share_search.state import SearchState
 from lth_deploy.workflow.export.share_search.tries import Bounds, ShareSearch, Try, try_sentence
@@ -43,6 +43,11 @@ def find_share(candidates: Candidates[M], most_drop: float, int8_drop: float | N
     if int8_drop is not None and not trial.keeps(0):
         raise GateError(_lost("int8 without zeros", trial, 0, "keep layers float or calibrate on more images"))
     percent = largest(trial.keeps)
+    if percent == 0 and 1 not in trial.tries:
+        raise UnreachableSparsityError(
+            "not even 1 % zeros can be reached: each layer keeps a block for each group of its outputs; use a finer "
+            "--structure"
+        )
     if percent == 0:
         raise GateError(_lost("1 % zeros", trial, 1, "calibrate on more images, or search a ticket with find-ticket"))
     return ShareSearch(percent, trial.bounds, tuple(trial.tries[key] for key in sorted(trial.tries)))
@@ -83,11 +88,15 @@ class _Search(Generic[M]):
         self.tries: dict[int, Try] = {}
 
     def keeps(self, percent: int) -> bool:
-        """Whether the model keeps its AP with this share."""
+        """Whether the model can have this share, and keeps its AP with it."""
         known = self._state.tries.get(percent)
         if known is None or not self.bounds.decides(known):
             log.info("try %d of at most %d: %d %% zeros", len(self.tries) + 1, self._most, percent)
-            known = self._measured(percent)
+            try:
+                known = self._measured(percent)
+            except UnreachableSparsityError as error:
+                log.info("%d %% zeros cannot be reached: %s", percent, error)
+                return False
             self._state.tried(known)
         log.info("try %d of at most %d: %s", len(self.tries) + 1, self._most, try_sentence(self.bounds, known))
         self.tries[percent] = known
