@@ -46,6 +46,7 @@ def test_exit_codes_are_the_documented_ones() -> None:
         "LthError": 1,
         "TrainingError": 1,
         "UsageError": 2,
+        "UnreachableSparsityError": 2,
         "RecipeError": 2,
         "MissingExtraError": 2,
         "MissingLibraryError": 2,
