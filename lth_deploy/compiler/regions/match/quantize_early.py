@@ -190,8 +190,11 @@ class _Move:
         ):
             return None
         source = op.inputs[0]
-        if self._chain(source) is None or source in self._context.uses.elsewhere:
+        chain = self._chain(source)
+        if chain is None or source in self._context.uses.elsewhere:
             return None
+        if len(chain) == 1:
+            return op  # a DequantizeLinear of its own costs nothing, whatever else reads the floats
         others = [reader for reader in self._context.readers[source] if reader[1].output[0] != node.output[0]]
         return op if all(self._takes_bytes(*reader) for reader in others) else None
 
