@@ -60,6 +60,19 @@ def test_squeeze_and_excitation_with_a_grid_for_each_tensor(first: bool) -> None
     assert_same(packed, built, FEEDS)
 
 
+@pytest.mark.parametrize("reader", ["conv", "float"])
+def test_a_tensor_with_bytes_is_gated_in_bytes_whatever_else_reads_it(reader: str) -> None:
+    """So the file is what its own function becomes, in which other readers have a DequantizeLinear of their own."""
+    g = QuantizedGraph()
+    s = g.bytes_of(g.op("HardSwish", [g.qconv(g.bytes_of("x"), "a", (16, 16), scale=0.03, zero=128)], "s"), 0.02, 14)
+    last = head(g, g.bytes_of(g.op("Mul", [s, factors(g, s)], "gated"), 0.02, 9), 16)
+    other = g.qconv(s, "other", (16, 16), scale=0.05, zero=128) if reader == "conv" else g.op("Sin", [s], "wave")
+    packed, built, _ = regions_of(g.model(PICTURE, [last, other]), least=0.3)
+    steps = steps_of(only_program(built))
+    assert (steps["QGlobalAveragePool"], steps["QGate"]) == (1, 1)
+    assert_same(packed, built, FEEDS)
+
+
 @pytest.mark.parametrize("reader", ["float", "output"])
 def test_an_activation_that_others_read_as_floats_stays_in_floats(reader: str) -> None:
     g = QuantizedGraph()
