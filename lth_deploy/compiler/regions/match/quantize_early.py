@@ -180,7 +180,7 @@ class _Move:
         return [made] if self._grid(made, DEQUANTIZE_LINEAR) is not None else self._between_bytes(made)
 
     def _gate(self, place: int, node: NodeProto) -> RegionOp | None:
-        """The operator of a node that kernels compute of bytes and their activation, where nothing reads its floats."""
+        """The operator of a node that kernels compute of bytes; of their activation only where no floats are read."""
         op = self._matched(place, node)
         if (
             op is None
@@ -193,10 +193,8 @@ class _Move:
         chain = self._chain(source)
         if chain is None or source in self._context.uses.elsewhere:
             return None
-        if len(chain) == 1:
-            return op  # a DequantizeLinear of its own costs nothing, whatever else reads the floats
         others = [reader for reader in self._context.readers[source] if reader[1].output[0] != node.output[0]]
-        return op if all(self._takes_bytes(*reader) for reader in others) else None
+        return op if len(chain) == 1 or all(self._takes_bytes(*reader) for reader in others) else None
 
     def _takes_bytes(self, place: int, node: NodeProto) -> bool:
         """Whether a reader of an activation does without its floats: it rounds them, or is such an operator itself."""
