@@ -189,8 +189,7 @@ class _Move:
             or not self._context.uses.only(op.outputs[0])
         ):
             return None
-        source = op.inputs[0]
-        chain = self._chain(source)
+        source, chain = op.inputs[0], self._chain(op.inputs[0])
         if chain is None or source in self._context.uses.elsewhere:
             return None
         others = [reader for reader in self._context.readers[source] if reader[1].output[0] != node.output[0]]
