@@ -12,7 +12,7 @@ from lth_deploy.kernels.program.limits import require
 from lth_deploy.kernels.program.numerics.bounds import Tensor, activated, product, rounded, same_shape
 from lth_deploy.kernels.program.numerics.int8 import dequantized, rounded_once
 from lth_deploy.kernels.program.shared_rules import check_same_channels, checked_out
-from lth_deploy.kernels.program.two_tensors import OfTwoTensors
+from lth_deploy.kernels.program.two_tensors import OfTwoQuantized, OfTwoTensors
 from lth_deploy.kernels.program.values import NONE, TensorType
 
 
@@ -32,32 +32,17 @@ class Multiply(OfTwoTensors):
 
 
 @dataclass(frozen=True)
-class QMultiply(Instruction):
-    """x * act(y) of quantized tensors of one shape, rounded once."""
+class QMultiply(OfTwoQuantized):
+    """a * act(b) of quantized tensors of one shape, rounded once."""
 
     NAME = "qmultiply"
-    TAKES = "quantized"
     SINCE = 5
 
-    x: ATensor
-    y: ATensor
-    act: Activated
-    out: QuantizedOut
-
-    def result(self, given: Sequence[TensorType], declared: Declarations) -> TensorType:
-        check_same_channels(given)
-        check_act(self.act)
-        return replace(given[0], quantized=checked_out(self.out))
-
     def oracle(self, operands: Operands) -> Tensor:
-        x, y = operands.tensors[self.x], operands.tensors[self.y]
-        same_shape(x.value, y.value)
-        value, spread = product(dequantized(x), activated(dequantized(y), self.act))
+        a, b = operands.tensors[self.a], operands.tensors[self.b]
+        same_shape(a.value, b.value)
+        value, spread = product(dequantized(a), activated(dequantized(b), self.act))
         return rounded_once(value, spread, NONE, self.out)
-
-    @property
-    def stock_exact(self) -> bool:
-        return False
 
 
 @dataclass(frozen=True)
