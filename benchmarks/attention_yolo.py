@@ -6,9 +6,8 @@ level, are not decoded.
 
 import torch
 from torch import nn
-from torch.nn.functional import interpolate
 
-from benchmarks.csp_yolo import Layer, Pools
+from benchmarks.csp_yolo import Layer, Pools, PyramidYolo
 
 WIDTHS = (16, 32, 64, 128, 256)
 """Channels behind each halving of the image."""
@@ -97,7 +96,7 @@ class AttentionBlock(nn.Module):
         return self.last(torch.cat([kept, mixed + self.feed(mixed)], 1))
 
 
-class AttentionYolo(nn.Module):
+class AttentionYolo(PyramidYolo):
     """[N, 3, H, W] to three levels of [N, 64 + classes, H / 8, W / 8] and coarser; H and W multiples of 32."""
 
     def __init__(self, classes: int = 80) -> None:
@@ -131,13 +130,7 @@ class AttentionYolo(nn.Module):
         """[N, 3, H, W] to boxes and classes of each level, finest first."""
         fine = self.fine(self.stem(image))
         middle = self.middle(fine)
-        coarse = self.coarse(middle)
-        middle = self.up[0](torch.cat([interpolate(coarse, scale_factor=2.0), middle], 1))
-        fine = self.up[1](torch.cat([interpolate(middle, scale_factor=2.0), fine], 1))
-        middle = self.mix[0](torch.cat([self.again[0](fine), middle], 1))
-        coarse = self.mix[1](torch.cat([self.again[1](middle), coarse], 1))
-        heads = zip(self.boxes, self.classes, (fine, middle, coarse), strict=True)
-        return tuple(torch.cat([boxes(x), classes(x)], 1) for boxes, classes, x in heads)
+        return self.detected(fine, middle, self.coarse(middle))
 
 
 class _Depthwise(nn.Module):

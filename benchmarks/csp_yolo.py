@@ -70,7 +70,30 @@ class Pools(nn.Module):
         return self.last(torch.cat(parts, 1))
 
 
-class CspYolo(nn.Module):
+class PyramidYolo(nn.Module):
+    """A pyramid down and up again, and heads for boxes and classes on three levels.
+
+    A network sets `up`, `again`, `mix`, `boxes` and `classes`: what is made of two levels together, twice each, layers
+    of stride 2, and a head for each level.
+    """
+
+    up: nn.ModuleList
+    again: nn.ModuleList
+    mix: nn.ModuleList
+    boxes: nn.ModuleList
+    classes: nn.ModuleList
+
+    def detected(self, fine: torch.Tensor, middle: torch.Tensor, coarse: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Boxes and classes of each level, finest first, from the levels of the backbone."""
+        middle = self.up[0](torch.cat([interpolate(coarse, scale_factor=2.0), middle], 1))
+        fine = self.up[1](torch.cat([interpolate(middle, scale_factor=2.0), fine], 1))
+        middle = self.mix[0](torch.cat([self.again[0](fine), middle], 1))
+        coarse = self.mix[1](torch.cat([self.again[1](middle), coarse], 1))
+        heads = zip(self.boxes, self.classes, (fine, middle, coarse), strict=True)
+        return tuple(torch.cat([boxes(x), classes(x)], 1) for boxes, classes, x in heads)
+
+
+class CspYolo(PyramidYolo):
     """[N, 3, H, W] to three levels of [N, 64 + classes, H / 8, W / 8] and coarser; H and W multiples of 32."""
 
     def __init__(self, classes: int = 80) -> None:
@@ -102,10 +125,4 @@ class CspYolo(nn.Module):
             x = stage(down(x))
             levels.append(x)
         _, fine, middle, coarse = levels
-        coarse = self.pools(coarse)
-        middle = self.up[0](torch.cat([interpolate(coarse, scale_factor=2.0), middle], 1))
-        fine = self.up[1](torch.cat([interpolate(middle, scale_factor=2.0), fine], 1))
-        middle = self.mix[0](torch.cat([self.again[0](fine), middle], 1))
-        coarse = self.mix[1](torch.cat([self.again[1](middle), coarse], 1))
-        heads = zip(self.boxes, self.classes, (fine, middle, coarse), strict=True)
-        return tuple(torch.cat([boxes(x), classes(x)], 1) for boxes, classes, x in heads)
+        return self.detected(fine, middle, self.pools(coarse))

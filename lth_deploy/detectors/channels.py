@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
 from torch.utils.weak import WeakTensorKeyDictionary
 from torchvision.ops import FrozenBatchNorm2d
 
@@ -42,15 +43,19 @@ class ChannelGroup:
 def channel_groups(model: nn.Module, images: Sequence[Tensor]) -> list[ChannelGroup]:
     """The groups of `model` whose order is free, found on `images`; leaves it in evaluation mode."""
     trace = _Trace(model)
-    hooks = trace.watch_norms()
     model.eval()
+    run_traced(trace, trace.watch_norms(), lambda: model(list(images)))
+    return trace.groups()
+
+
+def run_traced(trace: TorchFunctionMode, hooks: Sequence[RemovableHandle], run: Callable[[], object]) -> None:
+    """Make one pass under a trace, without gradients, and take its hooks away again."""
     try:
         with torch.no_grad(), trace:
-            model(list(images))
+            run()
     finally:
         for hook in hooks:
             hook.remove()
-    return trace.groups()
 
 
 class _Trace(TorchFunctionMode):
@@ -69,7 +74,7 @@ class _Trace(TorchFunctionMode):
         self._normed: dict[str, int] = {}
         self._inside_norm = False
 
-    def watch_norms(self) -> list[Any]:
+    def watch_norms(self) -> list[RemovableHandle]:
         """Hooks that see norms as a whole: the frozen ones are sums and products inside."""
         hooks = []
         for name, module in self._model.named_modules():

@@ -2,9 +2,9 @@
 
 import logging
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -29,24 +29,34 @@ from lth_deploy.training.state import TrainingState
 logger = logging.getLogger(__name__)
 
 
-class TrialSession(Protocol):
-    """The training of one trial, whoever carries it out; `Session` says what the methods do."""
+class TrialSession(ABC):
+    """The training of one trial, whoever carries it out: a model, the files that it fills, masks, and hooks."""
 
-    model: nn.Module
-    trial: Trial
-
-    def keep_state(self, at: int, keep: Callable[[TrainingState], None]) -> None:
-        """See `Session`."""
+    def __init__(self, model: nn.Module, trial: Trial, masks: Mapping[str, Tensor]) -> None:
+        self.model, self.trial, self.masks = model, trial, dict(masks)
+        self.hooks: list[Hook] = []
 
     def add(self, hook: Hook) -> None:
-        """See `Session`."""
+        """Run `hook` from now on, and keep what it remembers in checkpoints."""
+        self.hooks.append(hook)
 
-    def prune(self, masks: Mapping[str, Tensor]) -> None:
-        """See `Session`."""
+    def keep_state(self, at: int, keep: Callable[[TrainingState], None]) -> None:
+        """Call `keep` with a copy of the state when `at` steps are done."""
+        self.add(KeepState(at, self.capture, keep))
 
     def memory(self) -> dict[str, Tensor]:
-        """See `Session`."""
+        """What the hooks remember."""
+        return {name: tensor for hook in self.hooks for name, tensor in hook.memory().items()}
 
+    @abstractmethod
+    def prune(self, masks: Mapping[str, Tensor]) -> None:
+        """From now on `masks` hold: what they prune becomes zero, and so does its optimizer state that is known."""
+
+    @abstractmethod
+    def capture(self, step: int) -> TrainingState:
+        """A copy of the live state, with `step` steps done."""
+
+    @abstractmethod
     def run(
         self,
         start: TrainingState,
@@ -55,14 +65,28 @@ class TrialSession(Protocol):
         batches: BatchSource,
         deadline: float | None = None,
     ) -> float:
-        """See `Session`."""
+        """Train over `steps` from `start`, or from the trial's checkpoint.
+
+        Returns the seconds that this took, those before the checkpoint included.
+
+        Raises:
+            TrainingError: the training cannot go on.
+            StopRequested: `deadline` (of time.monotonic) passed.
+        """
+
+    def recall(self, start: TrainingState, state: TrainingState) -> None:
+        """Give the hooks what they remembered at `state`, which is later than `start`, and cut off later metrics."""
+        if state.memory and state.step > start.step:
+            for hook in self.hooks:
+                hook.recall(state.memory)
+        truncate_metrics(self.trial.metrics, state.step + 1)
 
 
 NewSession = Callable[[TrainingSpec, torch.device, nn.Module, Trial, Mapping[str, Tensor]], TrialSession]
 """Begins the training of a trial: its constants, device, model, files and masks."""
 
 
-class Session:
+class Session(TrialSession):
     """A model in training, tied to the trial whose files it fills."""
 
     def __init__(
@@ -75,19 +99,11 @@ class Session:
     ) -> None:
         # Convolutions run a third faster in this layout on CPUs, and faster still on GPUs with half precision.
         model.to(memory_format=torch.channels_last)
-        self.spec, self.model, self.trial, self.masks = spec, model, trial, dict(masks)
+        super().__init__(model, trial, masks)
+        self.spec = spec
         self.optimizer = build_optimizer(model, spec.optimizer)
         self.stepper = Stepper(model, self.optimizer, spec, device)
         self._keep = KeepMask(model, self.masks)
-        self._extra: list[Hook] = []
-
-    def keep_state(self, at: int, keep: Callable[[TrainingState], None]) -> None:
-        """Call `keep` with a copy of the state when `at` steps are done."""
-        self.add(KeepState(at, self.capture, keep))
-
-    def add(self, hook: Hook) -> None:
-        """Run `hook` with every step, and keep what it remembers in checkpoints."""
-        self._extra.append(hook)
 
     def prune(self, masks: Mapping[str, Tensor]) -> None:
         """From now on `masks` hold: what they prune becomes zero, its optimizer state included."""
@@ -102,10 +118,6 @@ class Session:
                     for tensor in (parameter, *(slot for slot in slots if isinstance(slot, Tensor))):
                         if tensor.shape == pruned.shape:
                             tensor.masked_fill_(pruned, 0)
-
-    def memory(self) -> dict[str, Tensor]:
-        """What the hooks remember."""
-        return {name: tensor for hook in self._extra for name, tensor in hook.memory().items()}
 
     def capture(self, step: int) -> TrainingState:
         """A copy of the live state, with `step` steps done."""
@@ -129,10 +141,7 @@ class Session:
         """
         state = resume_point(self.trial, start.masked(self.masks))
         state.restore(self.model, self.optimizer, self.stepper.scaler)
-        if state.memory and state.step > start.step:
-            for hook in self._extra:
-                hook.recall(state.memory)
-        truncate_metrics(self.trial.metrics, state.step + 1)
+        self.recall(start, state)
         began = time.monotonic() - state.seconds
         watch = WatchLoss()
         watch.since = state.step
@@ -146,7 +155,7 @@ class Session:
             hooks: list[Hook] = [
                 self._keep,
                 watch,
-                *self._extra,
+                *self.hooks,
                 RecordMetrics(self.trial.metrics, shown, steps.stop, rate),
                 checkpoint,
             ]

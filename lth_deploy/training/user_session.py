@@ -11,18 +11,18 @@ from torch import Tensor, nn
 
 from lth_deploy.errors import TrainingError, UsageError
 from lth_deploy.progress import progress
-from lth_deploy.run.directory import Trial, append_metrics, truncate_metrics
+from lth_deploy.run.directory import Trial, append_metrics
 from lth_deploy.training.held.hold import hold
-from lth_deploy.training.hooks import Hook, KeepState, StopRequested
+from lth_deploy.training.hooks import StopRequested
 from lth_deploy.training.loop import BatchSource
-from lth_deploy.training.session import resume_point
+from lth_deploy.training.session import TrialSession, resume_point
 from lth_deploy.training.state import TrainingState
 
 Train = Callable[[nn.Module, int, int], float | None]
 """Trains a model from one step to another; may return its mean loss."""
 
 
-class UserSession:
+class UserSession(TrialSession):
     """What `Session` is, for a loop that stays where it is: steps are what `train` counts, and it runs whole pieces.
 
     A piece ends where a hook looks at the model, and at the end. The optimizer is the function's own, and begins anew
@@ -30,26 +30,13 @@ class UserSession:
     """
 
     def __init__(self, train: Train, seed: int, model: nn.Module, trial: Trial, masks: Mapping[str, Tensor]) -> None:
-        self.model, self.trial, self.masks = model, trial, dict(masks)
+        super().__init__(model, trial, masks)
         self._train, self._seed = train, seed
-        self._hooks: list[Hook] = []
-
-    def keep_state(self, at: int, keep: Callable[[TrainingState], None]) -> None:
-        """Call `keep` with a copy of the state when `at` steps are done."""
-        self.add(KeepState(at, self.capture, keep))
-
-    def add(self, hook: Hook) -> None:
-        """Call `hook` at its moments, and keep what it remembers in checkpoints."""
-        self._hooks.append(hook)
 
     def prune(self, masks: Mapping[str, Tensor]) -> None:
         """From now on `masks` hold: what they prune becomes zero."""
         self.masks = dict(masks)
         hold(self.model, None, self.masks).release()
-
-    def memory(self) -> dict[str, Tensor]:
-        """What the hooks remember."""
-        return {name: tensor for hook in self._hooks for name, tensor in hook.memory().items()}
 
     def capture(self, step: int) -> TrainingState:
         """A copy of the live state, with `step` steps done."""
@@ -74,20 +61,17 @@ class UserSession:
         """
         state = resume_point(self.trial, start.masked(self.masks))
         state.restore(self.model)
-        if state.memory and state.step > start.step:
-            for hook in self._hooks:
-                hook.recall(state.memory)
-        truncate_metrics(self.trial.metrics, state.step + 1)
+        self.recall(start, state)
         began = time.monotonic() - state.seconds
         done = state.step
         with progress(f"{self.trial.name}: training", total=steps.stop, done=done) as shown:
             for stop in self._stops(steps):
                 if stop <= done:
                     continue
-                for hook in self._hooks:
+                for hook in self.hooks:
                     hook.before_step(done)
                 self._piece(done, stop)
-                for hook in self._hooks:
+                for hook in self.hooks:
                     hook.after_step(stop - 1, {})
                 shown(stop - done)
                 done = stop
@@ -101,7 +85,7 @@ class UserSession:
 
     def _stops(self, steps: range) -> list[int]:
         """Where pieces end."""
-        moments = {moment for hook in self._hooks for moment in hook.moments(steps)}
+        moments = {moment for hook in self.hooks for moment in hook.moments(steps)}
         return sorted({moment for moment in moments if steps.start < moment < steps.stop} | {steps.stop})
 
     def _piece(self, start: int, stop: int) -> None:

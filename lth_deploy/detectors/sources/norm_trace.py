@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from lth_deploy.detectors.channels import holds_tensor
+from lth_deploy.detectors.channels import holds_tensor, run_traced
 from lth_deploy.detectors.fold_norm import FOLDABLE
 
 _READS_OUT = (Tensor.item, Tensor.tolist, Tensor.numpy)
@@ -22,13 +22,7 @@ def following_norms(model: nn.Module, run: Callable[[], object]) -> dict[str, st
     than it holds is left out, and so is a norm that reads anything else too.
     """
     trace = _Trace(model)
-    hooks = trace.watch_norms()
-    try:
-        with torch.no_grad(), trace:
-            run()
-    finally:
-        for hook in hooks:
-            hook.remove()
+    run_traced(trace, trace.watch_norms(), run)
     return trace.pairs()
 
 
@@ -45,7 +39,7 @@ class _Trace(TorchFunctionMode):
         self._normed: dict[str, int] = {}
         self._inside_norm = False
 
-    def watch_norms(self) -> list[Any]:
+    def watch_norms(self) -> list[RemovableHandle]:
         """Hooks that see a norm as one function, whatever it computes inside."""
         hooks = []
         for name, module in self._norms.items():
