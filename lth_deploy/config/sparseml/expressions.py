@@ -2,22 +2,16 @@
 
 import ast
 import math
-import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from lth_deploy.config.arithmetic import number
 from lth_deploy.errors import RecipeError
 
 _EXPRESSION = re.compile(r"\s*eval\((.*)\)\s*", re.DOTALL)
 _LONGEST = 200
 _DEEPEST = 16
-_OPERATIONS: dict[type[ast.operator], Callable[[float, float], float]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-}
 
 
 def evaluate(value: Any, numbers: Mapping[str, Any], where: str) -> Any:
@@ -39,7 +33,8 @@ def _number(text: str, numbers: Mapping[str, Any], where: str, depth: int) -> fl
     if len(text) > _LONGEST or depth > _DEEPEST:
         raise RecipeError(fault)
     try:
-        found = _value(ast.parse(text.strip(), mode="eval").body, numbers, where, depth)
+        expression = ast.parse(text.strip(), mode="eval").body
+        found = number(expression, lambda name: _named(name, numbers, where, depth))
     except (SyntaxError, ValueError, ZeroDivisionError, OverflowError, RecursionError, MemoryError) as error:
         raise RecipeError(fault) from error
     if not math.isfinite(found):
@@ -47,20 +42,16 @@ def _number(text: str, numbers: Mapping[str, Any], where: str, depth: int) -> fl
     return found
 
 
-def _value(node: ast.expr, numbers: Mapping[str, Any], where: str, depth: int) -> float:
-    if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
-        return node.value
-    if isinstance(node, ast.Name) and node.id in numbers:
-        named = numbers[node.id]
-        match = _EXPRESSION.fullmatch(named) if isinstance(named, str) else None
-        if match is not None:
-            return _number(match[1], numbers, where, depth + 1)
-        if isinstance(named, int | float) and not isinstance(named, bool):
-            return named
-        raise ValueError(f"'{node.id}' is no number")
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        return -_value(node.operand, numbers, where, depth)
-    if isinstance(node, ast.BinOp) and type(node.op) in _OPERATIONS:
-        left, right = (_value(side, numbers, where, depth) for side in (node.left, node.right))
-        return _OPERATIONS[type(node.op)](left, right)
-    raise ValueError("no arithmetic")
+def _named(name: str, numbers: Mapping[str, Any], where: str, depth: int) -> float:
+    """The number of a name, which may be an expression of its own.
+
+    Raises:
+        ValueError: it is no number.
+    """
+    value = numbers.get(name)
+    match = _EXPRESSION.fullmatch(value) if isinstance(value, str) else None
+    if match is not None:
+        return _number(match[1], numbers, where, depth + 1)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    raise ValueError(f"'{name}' is no number")

@@ -1,18 +1,12 @@
 """Python expressions in the configurations of detectron2, read without running them."""
 
 import ast
-import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from lth_deploy.config.arithmetic import number
+
 MAX_CHARACTERS = 4096
-_OPERATIONS: Mapping[type[ast.operator], Callable[[float, float], float]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.Pow: operator.pow,
-}
 
 
 def literal(text: str) -> Any:
@@ -43,31 +37,16 @@ def arithmetic(text: str) -> Any:
 
 def _value(node: ast.expr, names: Mapping[str, float]) -> Any:
     match node:
-        case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
-            return value
-        case ast.Name(id=name) if name in names:
-            return names[name]
         case ast.List(elts=items) | ast.Tuple(elts=items):
             return [_value(item, names) for item in items]
-        case ast.BinOp(left=left, op=sign, right=right) if type(sign) in _OPERATIONS:
-            # As floats, so that a power cannot fill the memory.
-            operation = _OPERATIONS[type(sign)]
-            return _real(operation(float(_value(left, names)), float(_value(right, names))))
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return -_value(operand, names)
         case ast.ListComp(
             elt=item, generators=[ast.comprehension(target=ast.Name(id=name), iter=ast.List() as over, ifs=[])]
         ) if not names:
-            return [_value(item, {name: number}) for number in _value(over, {})]
-    raise ValueError(f"the expression {ast.unparse(node)[:80]!r}")
+            return [_value(item, {name: one}) for one in _value(over, {})]
+    return number(node, lambda name: _named(name, names), powers=True)
 
 
-def _real(value: float | complex) -> float:
-    """A power of a negative number may be complex.
-
-    Raises:
-        ValueError: it is.
-    """
-    if isinstance(value, complex):
-        raise ValueError("a root of a negative number")
-    return value
+def _named(name: str, names: Mapping[str, float]) -> float:
+    if name not in names:
+        raise ValueError(f"the name '{name[:80]}'")
+    return names[name]
