@@ -87,7 +87,8 @@ def test_the_manager_of_sparseml_makes_the_same_zeros(
     torch.save({layer.name: torch.from_numpy(layer.weights) for layer in layers}, weights)
     script = Path(__file__).with_name("manager.py")
     command = [str(sparseml_python), str(script), str(recipe_file), str(weights), str(masks)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    # It writes a folder of logs where it stands.
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     theirs = {name: mask.numpy() for name, mask in torch.load(masks, weights_only=True).items()}
     wanted = prune(
