@@ -9,15 +9,10 @@ from pathlib import Path
 import onnxruntime
 import pytest
 
-from lth_deploy.compiler.artifact.metadata import ArtifactMetadata, ClassName, write_metadata
-from lth_deploy.compiler.artifact.pack import pack
-from lth_deploy.compiler.importing.imported import normalize
-from lth_deploy.compiler.model.save import save_model
-from lth_deploy.compiler.regions.codegen.build import build_regions, zeros_from
 from lth_deploy.kernels import ops_library
 from tests.consumers.consumers import Consumer, Export
 from tests.cross import PROJECT, cmake_build, cross_build, emulator_for_onnxruntime, kernels_for_arm, needs_cross_tools
-from tests.tiny_artifact import CLASSES, IDS, save_data, tiny_model
+from tests.tiny_artifact import save_data, save_ticket
 
 SOURCE = PROJECT / "export" / "consumers" / "cpp"
 
@@ -26,14 +21,8 @@ SOURCE = PROJECT / "export" / "consumers" / "cpp"
 def export(tmp_path_factory: pytest.TempPathFactory) -> Export:
     folder = tmp_path_factory.mktemp("export")
     data, images = save_data(folder)
-    packed, _ = pack(normalize(tiny_model(0, 0.8)), values="fp16")
-    model, plan = build_regions(packed, zeros_from(0.5))
-    assert plan.regions
-    classes = [ClassName(id=number, name=name) for number, name in zip(IDS, CLASSES, strict=True)]
-    write_metadata(model, ArtifactMetadata(decoder="lth", classes=classes, values="fp16"))
-    save_model(model, folder / "ticket.onnx")
-    subprocess.run([sys.executable, SOURCE / "to_ppm.py", data, images, folder / "ppm"], check=True)
-    return Export(folder / "ticket.onnx", folder / "ppm" / "list.txt", data, images)
+    subprocess.run([sys.executable, SOURCE / "to_ppm.py", data, images, folder / "ppm"], check=True, timeout=120)
+    return Export(save_ticket(folder), folder / "ppm" / "list.txt", data, images)
 
 
 @pytest.fixture(scope="session")
@@ -60,9 +49,8 @@ def _runtime_for_arm() -> Path:
     if not list(folder.glob(f"onnxruntime-{version}-*.whl")):
         platforms = [part for tag in ("2_27", "2_28") for part in ("--platform", f"manylinux_{tag}_aarch64")]
         wanted = ["--only-binary=:all:", "--no-deps", "--dest", str(folder), f"onnxruntime=={version}"]
-        done = subprocess.run(
-            [sys.executable, "-m", "pip", "download", "--quiet", *platforms, *wanted], capture_output=True, text=True
-        )
+        command = [sys.executable, "-m", "pip", "download", "--quiet", *platforms, *wanted]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
         if done.returncode != 0:
             reason = f"ONNX Runtime {version} for aarch64 cannot be had: {done.stderr.strip()[-300:]}"
             pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)

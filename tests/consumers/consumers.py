@@ -6,10 +6,10 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Export:
-    """model: with a region. images: the list of the PPM files. data, images: the same as COCO."""
+    """model: with a region. listed: the list of the PPM files. data, images: the same as COCO."""
 
     model: Path
-    pictures: Path
+    listed: Path
     data: Path
     images: Path
 

@@ -25,7 +25,7 @@ def consume(consumer: Consumer, *arguments: object, **more: Any) -> str:
 
 def run(consumer: Consumer, export: Export, folder: Path, *arguments: object, **more: Any) -> tuple[Any, Any]:
     """The detections and the report."""
-    given = ("--model", export.model, "--pictures", export.pictures, "--detect", folder / "found.json")
+    given = ("--model", export.model, "--images", export.listed, "--detect", folder / "found.json")
     consume(consumer, *given, "--bench", folder / "bench.json", "--seconds", 0.1, *arguments, **more)
     return json.loads((folder / "found.json").read_text()), json.loads((folder / "bench.json").read_text())
 
@@ -78,7 +78,7 @@ def test_the_library_computes_the_regions(native: Consumer, export: Export, tmp_
     found, bench = run(native, export, tmp_path, "--library", native.library, LTH_ISA="portable")
     hold(found, expected(export))
     assert bench["forced_isa"] == "portable"
-    given = ("--model", export.model, "--pictures", export.pictures, "--bench", tmp_path / "b")
+    given = ("--model", export.model, "--images", export.listed, "--bench", tmp_path / "b")
     said = consume(native, *given, "--library", native.library, fails=True, LTH_ISA="nonsense")
     assert "instruction set 'nonsense' is not available" in said
 
@@ -105,16 +105,16 @@ def test_any_model_with_one_float_input_is_timed(native: Consumer, tmp_path: Pat
     [
         ({"--model": "none.onnx"}, "none.onnx"),
         ({"--runtime": "none.so"}, "cannot load ONNX Runtime"),
-        ({"--pictures": "none.txt"}, "cannot read none.txt"),
+        ({"--images": "none.txt"}, "cannot read none.txt"),
         ({"--bench": None}, "--detect or --bench"),
-        ({"--pictures": None}, "either --pictures LIST or --shape"),
+        ({"--images": None}, "either --images LIST or --shape"),
         ({"--color": "red"}, "unknown option --color"),
     ],
 )
 def test_wrong_arguments_are_named(
     change: dict[str, str | None], message: str, native: Consumer, export: Export, tmp_path: Path
 ) -> None:
-    right = {"--runtime": native.runtime, "--model": export.model, "--pictures": export.pictures}
+    right = {"--runtime": native.runtime, "--model": export.model, "--images": export.listed}
     given = {**right, "--bench": tmp_path / "b", **change}
     options = [part for option, value in given.items() if value is not None for part in (option, value)]
     assert message in run_program([*native.command, *options], fails=True)
@@ -129,12 +129,12 @@ def test_wrong_arguments_are_named(
         (b"P6\n2 2\n65535\n" + bytes(24), "not 8 bits"),
     ],
 )
-def test_damaged_pictures_are_refused(
+def test_damaged_images_are_refused(
     bytes_: bytes, message: str, native: Consumer, export: Export, tmp_path: Path
 ) -> None:
     (tmp_path / "p.ppm").write_bytes(bytes_)
     (tmp_path / "list").write_text("7 p.ppm\n")
-    given = ("--model", export.model, "--pictures", tmp_path / "list", "--detect", tmp_path / "d")
+    given = ("--model", export.model, "--images", tmp_path / "list", "--detect", tmp_path / "d")
     assert message in consume(native, *given, fails=True)
 
 
@@ -145,7 +145,7 @@ def test_64_bit_arm_under_qemu(arm: Consumer, export: Export, tmp_path: Path) ->
     assert bench["emulated"] is True
     assert "asimd" in bench["machine"]["isa"]
     assert "qemu" in bench["machine"]["cpu"]
-    given = ("--model", export.model, "--pictures", export.pictures, "--detect", tmp_path / "d")
+    given = ("--model", export.model, "--images", export.listed, "--detect", tmp_path / "d")
     said = consume(arm, *given, "--library", arm.library, fails=True, LTH_ISA="avx2")
     assert "use one of: neoni8mm, neondot, neon, portable" in said
     options = BenchmarkOptions(

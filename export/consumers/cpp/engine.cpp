@@ -10,10 +10,31 @@ int64_t Tensor::size() const {
   return size;
 }
 
-size_t Tensor::bytes() const {
-  const size_t width = type == ort::kUint8 ? 1 : type == ort::kInt64 ? 8 : 4;
-  return static_cast<size_t>(size()) * width;
+size_t width_of(int type) {
+  switch (type) {
+    case 2:   // uint8
+    case 3:   // int8
+    case 9:   // bool
+      return 1;
+    case 4:   // uint16
+    case 5:   // int16
+    case 10:  // float16
+    case 16:  // bfloat16
+      return 2;
+    case 1:   // float
+    case 6:   // int32
+    case 12:  // uint32
+      return 4;
+    case 7:   // int64
+    case 11:  // double
+    case 13:  // uint64
+      return 8;
+    default:
+      throw std::runtime_error("tensors of ONNX's element type " + std::to_string(type) + " are not supported");
+  }
 }
+
+size_t Tensor::bytes() const { return static_cast<size_t>(size()) * width_of(type); }
 
 Runtime::Runtime(const std::string& shared_library) {
   void* const handle = dlopen(shared_library.c_str(), RTLD_NOW | RTLD_LOCAL);  // never closed: it has threads
@@ -36,6 +57,25 @@ void Runtime::check(ort::Status* status) const {
   throw std::runtime_error("ONNX Runtime: " + message);
 }
 
+namespace {
+
+// The inputs of one run, released however it ends.
+struct Values {
+  Values(const ort::Api& api, size_t count) : api(api), values(count, nullptr) {}
+  ~Values() {
+    for (ort::Value* value : values) {
+      if (value) api.release_value(value);
+    }
+  }
+  Values(const Values&) = delete;
+  Values& operator=(const Values&) = delete;
+
+  const ort::Api& api;
+  std::vector<ort::Value*> values;
+};
+
+}  // namespace
+
 Model::Model(const Runtime& runtime, const std::string& path, const std::string& library, int threads)
     : runtime_(runtime), api_(runtime.api()) {
   ort::SessionOptions* made = nullptr;
@@ -51,7 +91,10 @@ Model::Model(const Runtime& runtime, const std::string& path, const std::string&
   if (!library.empty()) runtime_.check(api_.register_library(made, library.c_str(), &handle));
   runtime_.check(api_.default_allocator(&allocator_));
   runtime_.check(api_.cpu_memory(ort::kDeviceAllocator, ort::kDefaultMemory, &memory_));
-  runtime_.check(api_.create_session(runtime_.env(), path.c_str(), made, &session_));
+  if (ort::Status* const status = api_.create_session(runtime_.env(), path.c_str(), made, &session_)) {
+    api_.release_memory_info(memory_);
+    runtime_.check(status);
+  }
   size_t count = 0;
   char* name = nullptr;
   runtime_.check(api_.input_count(session_, &count));
@@ -73,7 +116,9 @@ Model::~Model() {
 }
 
 void Model::release_values() {
-  for (ort::Value* value : values_) api_.release_value(value);
+  for (ort::Value* value : values_) {
+    if (value) api_.release_value(value);
+  }
   values_.clear();
 }
 
@@ -95,28 +140,37 @@ std::string Model::metadata(const std::string& key) const {
 
 std::vector<Tensor> Model::run(const Tensor& input) {
   if (inputs_.size() != 1) throw std::runtime_error("models with one input are run, this one has more");
-  release_values();
-  std::vector<const char*> names;
-  for (const std::string& name : outputs_) names.push_back(name.c_str());
-  ort::Value* value = nullptr;
-  runtime_.check(
-      api_.tensor_of(memory_, input.data, input.bytes(), input.dims.data(), input.dims.size(), input.type, &value));
-  values_.assign(outputs_.size(), nullptr);
-  const char* const name = inputs_[0].c_str();
-  ort::Status* const status = api_.run(session_, nullptr, &name, &value, 1, names.data(), names.size(), values_.data());
-  api_.release_value(value);
-  runtime_.check(status);
+  return run({{inputs_[0], input}});
+}
 
+std::vector<Tensor> Model::run(const std::vector<NamedTensor>& inputs) {
+  release_values();
+  Values given(api_, inputs.size());
+  std::vector<const char*> given_names, names;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const Tensor& input = inputs[i].tensor;
+    given_names.push_back(inputs[i].name.c_str());
+    runtime_.check(api_.tensor_of(memory_, input.data, input.bytes(), input.dims.data(), input.dims.size(), input.type,
+                                  &given.values[i]));
+  }
+  for (const std::string& name : outputs_) names.push_back(name.c_str());
+  values_.assign(outputs_.size(), nullptr);
+  runtime_.check(api_.run(session_, nullptr, given_names.data(), given.values.data(), given.values.size(), names.data(),
+                          names.size(), values_.data()));
+  return found_tensors();
+}
+
+std::vector<Tensor> Model::found_tensors() const {
   std::vector<Tensor> tensors(values_.size());
   for (size_t i = 0; i < values_.size(); ++i) {
     ort::TensorInfo* info = nullptr;
     runtime_.check(api_.tensor_info(values_[i], &info));
+    const std::unique_ptr<ort::TensorInfo, void (*)(ort::TensorInfo*)> owned(info, api_.release_tensor_info);
     size_t rank = 0;
     runtime_.check(api_.rank(info, &rank));
     tensors[i].dims.resize(rank);
     runtime_.check(api_.dimensions(info, tensors[i].dims.data(), rank));
     runtime_.check(api_.element_type(info, &tensors[i].type));
-    api_.release_tensor_info(info);
     runtime_.check(api_.tensor_data(values_[i], &tensors[i].data));
   }
   return tensors;

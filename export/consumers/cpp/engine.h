@@ -17,6 +17,13 @@ struct Tensor {
   size_t bytes() const;
 };
 
+struct NamedTensor {
+  std::string name;
+  Tensor tensor;
+};
+
+size_t width_of(int type);  // bytes of an element of ONNX's type
+
 class Runtime {
  public:
   explicit Runtime(const std::string& shared_library);
@@ -48,9 +55,11 @@ class Model {
   std::string metadata(const std::string& key) const;  // "" where there is none
   // Outputs in the order of outputs().
   std::vector<Tensor> run(const Tensor& input);
+  std::vector<Tensor> run(const std::vector<NamedTensor>& inputs);
 
  private:
   void release_values();
+  std::vector<Tensor> found_tensors() const;
   std::string taken(char* text) const;
 
   const Runtime& runtime_;

@@ -1,5 +1,5 @@
 // Runs an lth_deploy export with ONNX Runtime's C API: --detect writes COCO results, --bench what a benchmark needs.
-// README.md has the options.
+// `serve` takes requests from lth-deploy benchmark --host instead. README.md has the options.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -12,16 +12,17 @@
 
 #include "engine.h"
 #include "facts.h"
-#include "pictures.h"
+#include "images.h"
+#include "serve.h"
 #include "sha256.h"
 
 namespace {
 
-constexpr size_t kTimedPictures = 4;
+constexpr size_t kTimedImages = 4;
 constexpr int kWarmUp = 3;
 
 struct Options {
-  std::string runtime, model, library, pictures, detect, bench;
+  std::string runtime, model, library, images, detect, bench;
   std::vector<int64_t> shape;
   int threads = 1;
   double seconds = 5, score = 0;
@@ -55,7 +56,7 @@ Options read_options(const std::vector<std::string>& arguments) {
   options.runtime = take("--runtime", "libonnxruntime.so");
   options.model = take("--model", "");
   options.library = take("--library", "");
-  options.pictures = take("--pictures", "");
+  options.images = take("--images", "");
   options.detect = take("--detect", "");
   options.bench = take("--bench", "");
   const std::string shape = take("--shape", "");
@@ -65,15 +66,15 @@ Options read_options(const std::vector<std::string>& arguments) {
   options.score = std::stod(take("--score", "0"));
   if (!given.empty()) throw std::runtime_error("unknown option " + given.begin()->first + "; see README.md");
   if (options.model.empty()) throw std::runtime_error("--model MODEL.onnx is needed; see README.md");
-  if (options.pictures.empty() == options.shape.empty()) {
-    throw std::runtime_error("give either --pictures LIST or --shape, for instance 1,3,416,416");
+  if (options.images.empty() == options.shape.empty()) {
+    throw std::runtime_error("give either --images LIST or --shape, for instance 1,3,416,416");
   }
   if (options.detect.empty() && options.bench.empty()) throw std::runtime_error("give --detect or --bench or both");
-  if (!options.detect.empty() && options.pictures.empty()) throw std::runtime_error("--detect needs --pictures");
+  if (!options.detect.empty() && options.images.empty()) throw std::runtime_error("--detect needs --images");
   return options;
 }
 
-Tensor tensor_of(Picture& picture) { return {ort::kUint8, {picture.height, picture.width, 3}, picture.rgb.data()}; }
+Tensor tensor_of(Image& image) { return {ort::kUint8, {image.height, image.width, 3}, image.rgb.data()}; }
 
 const Tensor& output(const Model& model, const std::vector<Tensor>& found, const char* name, ort::ElementType type) {
   for (size_t i = 0; i < found.size(); ++i) {
@@ -85,8 +86,8 @@ const Tensor& output(const Model& model, const std::vector<Tensor>& found, const
 }
 
 // COCO results of one image, each with a comma in front but the very first.
-void append_results(Model& model, Picture& picture, const std::vector<int64_t>& ids, double least, std::string& text) {
-  const std::vector<Tensor> found = model.run(tensor_of(picture));
+void append_results(Model& model, Image& image, const std::vector<int64_t>& ids, double least, std::string& text) {
+  const std::vector<Tensor> found = model.run(tensor_of(image));
   const Tensor& boxes = output(model, found, "boxes", ort::kFloat);
   const Tensor& scores = output(model, found, "scores", ort::kFloat);
   const Tensor& labels = output(model, found, "labels", ort::kInt64);
@@ -103,7 +104,7 @@ void append_results(Model& model, Picture& picture, const std::vector<int64_t>& 
       if (!std::isfinite(box[side]) || !std::isfinite(score)) throw std::runtime_error("a detection is not finite");
     }
     const double left = box[0], top = box[1], right = box[2], bottom = box[3];
-    text += std::string(text.empty() ? "" : ",\n") + "{\"image_id\":" + std::to_string(picture.id) +
+    text += std::string(text.empty() ? "" : ",\n") + "{\"image_id\":" + std::to_string(image.id) +
             ",\"category_id\":" + std::to_string(ids[static_cast<size_t>(label - 1)]) + ",\"bbox\":[" + number(left) +
             "," + number(top) + "," + number(right - left) + "," + number(bottom - top) +
             "],\"score\":" + number(score) + "}";
@@ -201,13 +202,13 @@ void run(const Options& options) {
   const auto start = std::chrono::steady_clock::now();
   Model model(runtime, options.model, options.library, options.threads);
   measured.load_ms = since(start);
-  const std::vector<Entry> entries = options.pictures.empty() ? std::vector<Entry>() : read_list(options.pictures);
+  const std::vector<Entry> entries = options.images.empty() ? std::vector<Entry>() : read_list(options.images);
 
   if (!options.bench.empty()) {
-    std::vector<Picture> pictures;
+    std::vector<Image> images;
     std::vector<Tensor> feeds;
-    for (size_t i = 0; i < std::min(entries.size(), kTimedPictures); ++i) pictures.push_back(read_picture(entries[i]));
-    for (Picture& picture : pictures) feeds.push_back(tensor_of(picture));
+    for (size_t i = 0; i < std::min(entries.size(), kTimedImages); ++i) images.push_back(read_image(entries[i]));
+    for (Image& image : images) feeds.push_back(tensor_of(image));
     std::vector<float> noise;
     if (!options.shape.empty()) {
       Tensor feed{ort::kFloat, options.shape, nullptr};
@@ -223,8 +224,8 @@ void run(const Options& options) {
   if (!options.detect.empty()) {
     const std::vector<int64_t> ids = class_ids(model.metadata("lth_deploy"));
     for (const Entry& entry : entries) {
-      Picture picture = read_picture(entry);
-      append_results(model, picture, ids, options.score, detections);
+      Image image = read_image(entry);
+      append_results(model, image, ids, options.score, detections);
     }
     write_file(options.detect, "[\n" + detections + "]\n");
   }
@@ -238,7 +239,9 @@ void run(const Options& options) {
 
 int main(int count, char** arguments) {
   try {
-    run(read_options({arguments + 1, arguments + count}));
+    const std::vector<std::string> given(arguments + 1, arguments + count);
+    if (!given.empty() && given[0] == "serve") return serve({given.begin() + 1, given.end()});
+    run(read_options(given));
   } catch (const std::exception& error) {
     std::cerr << "lth_consumer: " << error.what() << "\n";
     return 1;

@@ -21,6 +21,7 @@ struct SessionOptions;
 struct ModelMetadata;
 struct Allocator;
 
+// ONNX's numbers; of the others only the width in bytes matters, see engine.cpp.
 enum ElementType : int { kFloat = 1, kUint8 = 2, kInt64 = 7 };
 enum Level : int { kErrors = 3 };
 enum AllocatorKind : int { kDeviceAllocator = 0 };

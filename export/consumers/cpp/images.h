@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-struct Picture {
+struct Image {
   int64_t id = 0;
   int64_t height = 0, width = 0;
   std::vector<uint8_t> rgb;  // [height][width][3]
@@ -20,7 +20,7 @@ struct Entry {
 std::vector<Entry> read_list(const std::string& path);
 
 // Binary PPM (P6) with 8 bits a channel.
-Picture read_picture(const Entry& entry);
+Image read_image(const Entry& entry);
 
 // The data set's category id of each label 1, 2, ... from the metadata text of an export: {"classes": [{"id": 4,
 // ...}]}.

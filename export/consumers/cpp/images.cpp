@@ -1,4 +1,4 @@
-#include "pictures.h"
+#include "images.h"
 
 #include <algorithm>
 #include <fstream>
@@ -22,7 +22,7 @@ std::vector<Entry> read_list(const std::string& path) {
     if (entry.path[0] != '/') entry.path = folder + entry.path;
     entries.push_back(entry);
   }
-  if (entries.empty()) throw std::runtime_error(path + " names no pictures");
+  if (entries.empty()) throw std::runtime_error(path + " names no images");
   return entries;
 }
 
@@ -43,26 +43,26 @@ int64_t header_number(std::istream& file, const std::string& path) {
 
 }  // namespace
 
-Picture read_picture(const Entry& entry) {
+Image read_image(const Entry& entry) {
   std::ifstream file(entry.path, std::ios::binary);
   if (!file) throw std::runtime_error("cannot read " + entry.path);
   char magic[2] = {};
   file.read(magic, 2);
   if (magic[0] != 'P' || magic[1] != '6') throw std::runtime_error(entry.path + " is no binary PPM (P6)");
-  Picture picture;
-  picture.id = entry.id;
-  picture.width = header_number(file, entry.path);
-  picture.height = header_number(file, entry.path);
+  Image image;
+  image.id = entry.id;
+  image.width = header_number(file, entry.path);
+  image.height = header_number(file, entry.path);
   if (header_number(file, entry.path) != 255) throw std::runtime_error(entry.path + " has not 8 bits a channel");
   file.get();
   // Before memory is taken for what a header of twenty bytes claims.
-  if (picture.width * picture.height > kLargestArea)
+  if (image.width * image.height > kLargestArea)
     throw std::runtime_error(entry.path + " has more than 8192x8192 pixels");
-  picture.rgb.resize(static_cast<size_t>(picture.width * picture.height * 3));
-  if (!file.read(reinterpret_cast<char*>(picture.rgb.data()), static_cast<std::streamsize>(picture.rgb.size()))) {
+  image.rgb.resize(static_cast<size_t>(image.width * image.height * 3));
+  if (!file.read(reinterpret_cast<char*>(image.rgb.data()), static_cast<std::streamsize>(image.rgb.size()))) {
     throw std::runtime_error(entry.path + " is cut short");
   }
-  return picture;
+  return image;
 }
 
 namespace {

@@ -1,0 +1,39 @@
+// The sessions and inputs that a host has opened here, and how they are timed.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine.h"
+#include "sensors.h"
+#include "wire.h"
+
+class Sessions {
+ public:
+  Sessions(const Runtime& runtime, Sensors& sensors) : runtime_(runtime), sensors_(sensors) {}
+
+  // All return the fields of a reply, and throw std::runtime_error.
+  std::string open(const std::vector<std::string>& words);   // open SESSION PATH LIBRARY|- THREADS
+  std::string close(const std::vector<std::string>& words);  // close SESSION
+  std::string feed(Request&& request);                       // feed SLOT (NAME TYPE DIMS)...
+  std::string forget(const std::vector<std::string>& words);  // forget SLOT
+  // run SESSION SLOT: the outputs, which live until the next run of the session.
+  std::string run(const std::vector<std::string>& words, std::vector<Payload>& payload);
+  std::string block(const std::vector<std::string>& words);    // block SESSION SLOT SETTLE MILLISECONDS
+  std::string sustain(const std::vector<std::string>& words);  // sustain SESSION MILLISECONDS WINDOW SLOT...
+
+ private:
+  struct Slot {
+    std::vector<uint8_t> bytes;
+    std::vector<NamedTensor> tensors;  // point into bytes
+  };
+  Model& model(const std::string& number);
+  const Slot& slot(const std::string& number) const;
+
+  const Runtime& runtime_;
+  Sensors& sensors_;
+  std::map<std::string, std::unique_ptr<Model>> models_;
+  std::map<std::string, Slot> slots_;
+};

@@ -1,0 +1,256 @@
+"""A board that runs models: its programs are copied there, its sessions open again by themselves after a cut link."""
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from lth_deploy import storage
+from lth_deploy.arrays import Arrays, Feeds
+from lth_deploy.boards import remote
+from lth_deploy.boards.bundle import PROCESSORS, Bundle, find_bundle, given_bundle
+from lth_deploy.boards.conditions import Conditions
+from lth_deploy.boards.drivers import Driver
+from lth_deploy.boards.link import Link
+from lth_deploy.boards.replies import Block, Hello, Loaded, Memory, Moment, Ran, Sustained, Window, checked
+from lth_deploy.boards.tensors import element_type, read_outputs
+from lth_deploy.errors import BoardError, LinkLostError
+
+PROTOCOL = 1
+RECONNECT_SECONDS = 300.0
+_LONGEST_WAIT = 30.0
+_QUICK = 120.0
+"""Seconds for a reply that needs no run of a model."""
+
+_START = 'exec "$@"'
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What a session was opened with; library: whether with the kernels."""
+
+    model: str
+    library: bool
+    threads: int
+
+
+@dataclass
+class Board:
+    """One board; use it in a `with` statement.
+
+    driver: the way to it. folder: where its files lie, None for the usual place. bundle: a folder with programs, None
+    for those of this package. run_seconds: what a run of a model may take.
+    """
+
+    driver: Driver
+    folder: str | None = None
+    bundle: Path | None = None
+    run_seconds: float = 600.0
+    _link: Link | None = None
+    _hello: Hello | None = None
+    _programs: tuple[str, ...] = ()
+    _root: str = ""
+    _pinned: tuple[int, ...] = ()
+    _sessions: dict[Opened, str] = field(default_factory=dict)
+    _open: set[Opened] = field(default_factory=set)
+    _slots: dict[str, Feeds] = field(default_factory=dict)
+    _filled: set[str] = field(default_factory=set)
+
+    def __enter__(self) -> "Board":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.rest()
+
+    @property
+    def host(self) -> str:
+        """As the user names it."""
+        return self.driver.host
+
+    def set_up(self, models: Mapping[str, Path]) -> Bundle:
+        """Copy the programs and the models, by their SHA-256, that the board lacks; returns what programs it has.
+
+        Raises:
+            BoardError: the board cannot be reached, lacks what the programs need, or refuses.
+        """
+        system = remote.look(self.driver)
+        bundle = given_bundle(self.bundle) if self.bundle is not None else self._suitable(system)
+        digests = [storage.sha256(path) for path in bundle.files]
+        programs = dict(zip(digests, bundle.files, strict=True))
+        self._root = remote.copy(self.driver, self._place, {**programs, **models}).path
+        self._programs = tuple(f"{self._root}/{digest}" for digest in digests)
+        return bundle
+
+    def clean_up(self) -> None:
+        """End the consumer and remove from the board what was copied.
+
+        Raises:
+            BoardError: the board cannot be reached.
+        """
+        self.rest()
+        remote.remove(self.driver, self._place)
+
+    def hello(self) -> Hello:
+        """What the running consumer says of itself and of the machine."""
+        self._connected()
+        assert self._hello is not None
+        return self._hello
+
+    def pin(self, cores: Sequence[int]) -> None:
+        """Let sessions that are opened from now on use these cores only; () for all. Closes those that are open."""
+        self.rest()
+        self._pinned = tuple(cores)
+
+    def rest(self) -> None:
+        """End the consumer; the next request starts another, in which sessions and inputs are the same."""
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+        self._open.clear()
+        self._filled.clear()
+
+    def load(self, opened: Opened) -> float:
+        """Milliseconds that a new session takes to open; it is open already if it takes no time."""
+        if opened in self._open:
+            return 0.0
+        number = self._sessions.setdefault(opened, str(len(self._sessions)))
+        library = self._programs[1] if opened.library else "-"
+        words = ["open", number, f"{self._root}/{opened.model}", library, str(opened.threads)]
+        reply, _ = self._ask(words, seconds=self.run_seconds)
+        self._open.add(opened)
+        return checked(Loaded, reply, self.host).load_ms
+
+    def fill(self, slot: str, feeds: Feeds) -> None:
+        """Keep inputs on the board under a name."""
+        self._slots[slot] = feeds
+        self._filled.discard(slot)
+
+    def run(self, opened: Opened, slot: str) -> tuple[Arrays, float]:
+        """Outputs by name for the inputs of a slot, and the milliseconds of the run."""
+        reply, data = self._work("run", opened, [slot], [slot], self.run_seconds)
+        ran = checked(Ran, reply, self.host)
+        return read_outputs(ran.outputs, data, self.host), ran.ms
+
+    def block(self, opened: Opened, slot: str, settle: int, seconds: float) -> Block:
+        """The times of all runs within `seconds`, at least one, after `settle` untimed ones."""
+        rest = [slot, str(settle), str(max(1, round(seconds * 1e3)))]
+        allowed = seconds + (settle + 1) * self.run_seconds
+        return checked(Block, self._work("block", opened, rest, [slot], allowed)[0], self.host)
+
+    def sustain(self, opened: Opened, slots: Sequence[str], seconds: float, window: float) -> tuple[Window, ...]:
+        """How many runs one after the other, on the slots in turn, each window of a long time had."""
+        rest = [str(round(seconds * 1e3)), str(round(window * 1e3)), *slots]
+        reply, _ = self._work("sustain", opened, rest, slots, seconds + self.run_seconds)
+        return checked(Sustained, reply, self.host).windows
+
+    def conditions(self) -> Conditions:
+        """Clocks, heat and energy now."""
+        return checked(Moment, self._ask(["conditions"], seconds=_QUICK)[0], self.host).conditions
+
+    def peak_rss_bytes(self) -> int:
+        """Of the consumer, so far."""
+        return checked(Memory, self._ask(["memory"], seconds=_QUICK)[0], self.host).peak_rss_bytes
+
+    @property
+    def _place(self) -> str:
+        return self.folder or self.driver.folder
+
+    def _suitable(self, system: remote.System) -> Bundle:
+        """Programs for a system.
+
+        Raises:
+            BoardError: there are none.
+        """
+        what = f"{self.host} is {system.kernel} on {system.processor} with {system.bits}-bit programs and {system.libc}"
+        own = "give --bundle with programs that were built for it"
+        processor = PROCESSORS.get(system.processor.lower())
+        if system.kernel != "Linux" or processor is None or system.bits not in ("64", "?"):
+            raise BoardError(
+                f"{what}; programs exist for 64-bit Linux on {' and '.join(sorted(set(PROCESSORS.values())))}: {own}"
+            )
+        if system.libc == "musl":
+            raise BoardError(f"{what}; ONNX Runtime's wheels need glibc: {own}, with onnxruntime of the distribution")
+        bundle = find_bundle(processor)
+        if system.glibc is not None and system.glibc < bundle.glibc:
+            raise BoardError(f"{what}; the programs need glibc {'.'.join(map(str, bundle.glibc))}: {own}")
+        return bundle
+
+    def _connected(self) -> Link:
+        if self._link is None:
+            consumer, _, runtime = self._programs
+            link = Link(self.driver, _START, [consumer, "serve", "--runtime", runtime])
+            try:
+                reply, _ = link.ask(["hello"], seconds=_QUICK)
+                hello = checked(Hello, reply, self.host)
+                if hello.protocol != PROTOCOL:
+                    raise BoardError(f"{self.host}: its consumer speaks version {hello.protocol}, {PROTOCOL} is needed")
+                if self._pinned:
+                    link.ask(["pin", *map(str, self._pinned)], seconds=_QUICK)
+            except BaseException:
+                link.close()
+                raise
+            self._link, self._hello = link, hello
+        return self._link
+
+    def _work(
+        self, verb: str, opened: Opened, rest: Sequence[str], slots: Sequence[str], seconds: float
+    ) -> tuple[dict[str, Any], bytes]:
+        """A request about a session and inputs, which are on the board before it."""
+        began = time.monotonic()
+        while True:
+            try:
+                self.load(opened)
+                for slot in slots:
+                    self._send(slot)
+                words = [verb, self._sessions[opened], *rest]
+                return self._connected().ask(words, seconds=seconds)
+            except LinkLostError as error:
+                self._reconnect(error, began)
+
+    def _ask(self, words: Sequence[str], *, seconds: float) -> tuple[dict[str, Any], bytes]:
+        began = time.monotonic()
+        while True:
+            try:
+                return self._connected().ask(words, seconds=seconds)
+            except LinkLostError as error:
+                self._reconnect(error, began)
+
+    def _reconnect(self, error: LinkLostError, began: float) -> None:
+        """Forget the cut link, and try until the board is there again.
+
+        Raises:
+            LinkLostError: it does not come back.
+        """
+        self.rest()
+        log.warning("%s; connecting again", error)
+        lost, wait = time.monotonic(), 1.0
+        while True:
+            try:
+                self._connected()
+                return
+            except LinkLostError:
+                if time.monotonic() - lost + wait > RECONNECT_SECONDS:
+                    raise
+                time.sleep(wait)
+                wait = min(2 * wait, _LONGEST_WAIT)
+
+    def _send(self, slot: str) -> None:
+        if slot in self._filled:
+            return
+        words, payload = ["feed", slot], []
+        for name, value in self._slots[slot].items():
+            array = np.ascontiguousarray(value)
+            shape = "x".join(map(str, value.shape)) or "-"
+            words += [name, str(element_type(array.dtype)), shape]
+            payload.append(memoryview(array.reshape(-1).view(np.uint8).data))
+        self._connected().ask(words, payload, seconds=max(_QUICK, self.run_seconds))
+        self._filled.add(slot)

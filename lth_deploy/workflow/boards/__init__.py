@@ -1,0 +1,1 @@
+"""`benchmark --host`: the rows of a benchmark, measured on boards."""

@@ -1,0 +1,237 @@
+"""A board as a bench: blocks of runs in turn, what the board was like in each, and repeats of throttled rounds."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+from lth_deploy.boards.board import Board
+from lth_deploy.boards.board import Opened as OpenedThere
+from lth_deploy.boards.conditions import Conditions, throttled_between
+from lth_deploy.boards.power_command import PowerCommand
+from lth_deploy.boards.replies import Block
+from lth_deploy.errors import ParityError
+from lth_deploy.measure.board_results import BlockConditions, EnergyUse, Sustained
+from lth_deploy.measure.latency import round_order
+from lth_deploy.measure.memory import FreshProcess
+from lth_deploy.measure.parity import ParityLimits, compare_detections
+from lth_deploy.progress import progress
+from lth_deploy.workflow.benchmark.check_outputs import ROUNDED_ONCE, ROUNDS_OTHERWISE
+from lth_deploy.workflow.benchmark.measure_round import Blocks, Opened, RoundSettings
+from lth_deploy.workflow.boards.energy import EnergyBench, RowEnergy
+from lth_deploy.workflow.boards.options import BoardOptions
+from lth_deploy.workflow.boards.remote_session import RemoteSession
+
+if TYPE_CHECKING:
+    from lth_deploy.decoders import Photo
+    from lth_deploy.detections import Detections
+
+MOST_REPEATS = 3
+"""Times that one throttled round is measured again."""
+
+_WARMER = 5.0
+"""Degrees Celsius above the first temperature at which a rested board counts as cool."""
+
+_POLL_SECONDS = 5.0
+_WINDOWS = 60
+
+EMULATED = "ran in an emulator: its times, memory and energy say nothing and are left out"
+STILL_THROTTLED = "some blocks were throttled although the host rested and they were repeated: better cooling is needed"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Observed:
+    """What was seen of one candidate beside its times."""
+
+    conditions: list[BlockConditions] = field(default_factory=list)
+    sustained: list[Sustained] = field(default_factory=list)
+    spent: RowEnergy = field(default_factory=RowEnergy)
+    energy: EnergyUse | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class BoardBench:
+    """A board at one number of threads.
+
+    cores: to which it is pinned, () for all. expected: what each plain model finds in the checked images, here.
+    observed: of each candidate in turn, once it was timed.
+    """
+
+    board: Board
+    options: BoardOptions
+    cores: Sequence[int]
+    expected: "Mapping[Path, Sequence[Detections]]"
+    sleep: Callable[[float], None] = time.sleep
+    observed: list[Observed] = field(default_factory=list)
+
+    def check(self, one: Opened, images: "Sequence[Photo]") -> list[str]:
+        """Compare what the board finds with what the same weights find in plain ONNX on this machine.
+
+        Raises:
+            ParityError: they find different things, and nothing is quantized.
+        """
+        candidate = one.candidate
+        reference = self.expected[candidate.reference or candidate.loaded.path]
+        pairs = ((number, reference[number], one.artifact.predict(image)) for number, image in enumerate(images))
+        report = compare_detections(pairs, ParityLimits(minimum_boxes=0))
+        if report.passed:
+            return []
+        text = f"{candidate} on {self.board.host} differs from its own weights in plain ONNX here: {report.describe()}"
+        if not candidate.file.quantized:
+            raise ParityError(f"{text}; nothing was timed: is the bundle that of this version?")
+        log.info("%s", text)
+        return [ROUNDED_ONCE if _there(one).library else ROUNDS_OTHERWISE]
+
+    def time(self, opened: Sequence[Opened], images: "Sequence[Photo]", settings: RoundSettings) -> Blocks | None:
+        """Blocks of all candidates in turn; a round in which one was throttled is measured again after a rest."""
+        self.observed = [Observed() for _ in opened]
+        if self.board.hello().emulated:
+            for seen in self.observed:
+                seen.notes.append(EMULATED)
+            return None
+        slots = [self._filled(one, place, images) for place, one in enumerate(opened)]
+        words = self.options.power_command
+        with PowerCommand(words) if words else nullcontext() as command:
+            energy = EnergyBench(self.board, command, self.sleep)
+            start = self.board.conditions()
+            energy.rest()
+            blocks = self._blocks(opened, slots, settings, start, energy)
+            for one, own, seen in zip(opened, slots, self.observed, strict=True):
+                energy.run(seen.spent, _there(one), own, str(one.candidate))
+        for seen in self.observed:
+            seen.energy, notes = energy.use(seen.spent)
+            seen.notes += notes
+            if any(block.throttled and not block.repeated for block in seen.conditions):
+                seen.notes.append(STILL_THROTTLED)
+        self._sustain(opened, slots, start)
+        return blocks
+
+    def load(self, one: Opened, image: "Photo", settings: RoundSettings, threads: int) -> FreshProcess | None:
+        """Load and run twice in a consumer that has done nothing else."""
+        self.board.rest()
+        hello = self.board.hello()
+        if hello.emulated:
+            return None
+        there = _there(one)
+        self.board.fill("first", one.artifact.file.decoder.prepare(image)[0])
+        load_ms = self.board.load(there)
+        _, first_ms = self.board.run(there, "first")
+        self.board.run(there, "first")
+        return FreshProcess(load_ms, first_ms, hello.base_rss_bytes, self.board.peak_rss_bytes())
+
+    def _blocks(
+        self,
+        opened: Sequence[Opened],
+        slots: Sequence[Sequence[str]],
+        settings: RoundSettings,
+        start: Conditions,
+        energy: EnergyBench,
+    ) -> Blocks:
+        timing = settings.timing
+        for one, own in zip(opened, slots, strict=True):
+            for _ in range(timing.warm_up):
+                self.board.run(_there(one), own[0])
+        blocks: Blocks = [[] for _ in opened]
+        wanted, spent, number = timing.seconds * len(opened), 0.0, 0
+        with progress(f"{self.board.host}: timing, in seconds", total=round(wanted)) as step:
+            while number < timing.minimum_rounds or spent < wanted:
+                found = self._round(opened, [own[number % len(own)] for own in slots], settings, number, start)
+                before = spent
+                for place, block in found.items():
+                    blocks[place].append(list(block.samples_ms))
+                    energy.keep(self.observed[place].spent, block, timing.settle)
+                    spent += sum(block.samples_ms) / 1e3
+                number += 1
+                step(min(round(spent), round(wanted)) - min(round(before), round(wanted)))
+        return blocks
+
+    def _filled(self, one: Opened, place: int, images: "Sequence[Photo]") -> list[str]:
+        names = [f"{place}.{number}" for number in range(len(images))]
+        for name, image in zip(names, images, strict=True):
+            self.board.fill(name, one.artifact.file.decoder.prepare(image)[0])
+        return names
+
+    def _round(
+        self, opened: Sequence[Opened], slots: Sequence[str], settings: RoundSettings, number: int, start: Conditions
+    ) -> dict[int, Block]:
+        """A block of each candidate, in an order that is drawn; the last try where all were throttled."""
+        timing = settings.timing
+        for attempt in range(MOST_REPEATS + 1):
+            found: dict[int, Block] = {}
+            for place in map(int, round_order([str(place) for place in range(len(opened))], number)):
+                self.sleep(timing.pause_seconds)
+                found[place] = self.board.block(
+                    _there(opened[place]), slots[place], timing.settle, timing.block_seconds
+                )
+            throttled = any(throttled_between(block.before, block.after) for block in found.values())
+            repeated = throttled and attempt < MOST_REPEATS
+            for place, block in found.items():
+                self.observed[place].conditions.append(self._of_block(block, start, repeated))
+            if not repeated:
+                return found
+            log.info("%s was throttled; the round is measured again once it has cooled down", self.board.host)
+            self._cool_down(start)
+        raise AssertionError("the last try is kept")
+
+    def _of_block(self, block: Block, start: Conditions, repeated: bool) -> BlockConditions:
+        after, signs = block.after, block.after.throttling
+        used = [core for core in after.cores if not self.cores or core.id in self.cores]
+        return BlockConditions(
+            at=round(block.before.seconds - start.seconds, 3),
+            p50=median(block.samples_ms),
+            governor=", ".join(sorted({core.governor for core in used if core.governor})),
+            mhz=[core.khz / 1e3 for core in used if core.khz is not None],
+            celsius={f"{number} {zone.name}": zone.celsius for number, zone in enumerate(after.zones)},
+            bits=signs.bits,
+            events=signs.events,
+            steps=signs.steps,
+            throttled=throttled_between(block.before, after),
+            repeated=repeated,
+        )
+
+    def _cool_down(self, start: Conditions) -> None:
+        """Rest until the board is as cool as it was, and not throttled, or the time for that is over."""
+        rested = 0.0
+        while rested < self.options.cool_down:
+            wait = min(_POLL_SECONDS, self.options.cool_down - rested)
+            self.sleep(wait)
+            rested += wait
+            now = self.board.conditions()
+            first = start.hottest
+            cool = now.hottest is None or first is None or now.hottest <= first + _WARMER
+            if cool and not now.is_throttled:
+                return
+
+    def _sustain(self, opened: Sequence[Opened], slots: Sequence[Sequence[str]], start: Conditions) -> None:
+        """Each candidate without pauses, as long as was asked for, after a rest."""
+        for seconds in self.options.sustain:
+            for one, own, seen in zip(opened, slots, self.observed, strict=True):
+                if self.board.conditions().is_throttled:
+                    self._cool_down(start)
+                with progress(f"{self.board.host}: {one.candidate} for {seconds:g} s"):
+                    windows = self.board.sustain(_there(one), own, seconds, max(0.1, seconds / _WINDOWS))
+                rates = [window.runs / window.took_ms * 1e3 for window in windows]
+                took = sum(window.took_ms for window in windows)
+                seen.sustained.append(
+                    Sustained(
+                        seconds=took / 1e3,
+                        per_second=sum(window.runs for window in windows) / took * 1e3,
+                        first_per_second=rates[0],
+                        last_per_second=rates[-1],
+                        celsius=windows[-1].after.hottest,
+                        throttled=any(window.after.is_throttled for window in windows),
+                    )
+                )
+
+
+def _there(one: Opened) -> OpenedThere:
+    session = one.artifact.session
+    assert isinstance(session, RemoteSession)
+    return session.opened

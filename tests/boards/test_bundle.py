@@ -1,0 +1,86 @@
+"""Programs for a board: what they ask of its system, and what is refused before anything is copied."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from lth_deploy.boards import board as boards
+from lth_deploy.boards.board import Board
+from lth_deploy.boards.bundle import Bundle, given_bundle
+from lth_deploy.boards.drivers import LocalDriver
+from lth_deploy.boards.remote import System
+from lth_deploy.errors import BoardError, UsageError
+
+
+def test_consumer_and_kernels_run_with_old_versions_of_glibc(programs: Bundle) -> None:
+    own = Bundle(programs.consumer, programs.library, programs.consumer)
+    assert (2, 2) <= own.glibc <= (2, 17)
+    assert programs.glibc >= (2, 17), "ONNX Runtime asks for more"
+
+
+def test_programs_for_boards_stay_small(programs: Bundle) -> None:
+    """Stripped. On x86-64, where kernels for eight instruction sets are in one file, no larger than they are today."""
+    most = {"x86_64": 3_500_000, "aarch64": 2_000_000}[os.uname().machine]
+    assert programs.library.stat().st_size < most
+    assert programs.consumer.stat().st_size < 1_000_000
+
+
+def test_a_bundle_of_the_user_is_whole(tmp_path: Path) -> None:
+    for name in ("lth_consumer", "liblth_ops.so"):
+        with pytest.raises(UsageError, match=f"it has no {name}"):
+            given_bundle(tmp_path)
+        (tmp_path / name).touch()
+    with pytest.raises(UsageError, match=r"it has no libonnxruntime\.so"):
+        given_bundle(tmp_path)
+    (tmp_path / "libonnxruntime.so.1.30.0").touch()
+    assert given_bundle(tmp_path).runtime.name == "libonnxruntime.so.1.30.0"
+
+
+@pytest.mark.parametrize(
+    ("system", "words"),
+    [
+        (System("Linux", "armv7l", "32", "glibc 2.31"), "programs exist for 64-bit Linux on aarch64 and x86_64"),
+        (System("Linux", "aarch64", "32", "glibc 2.31"), "is Linux on aarch64 with 32-bit programs"),
+        (System("Darwin", "arm64", "64", "?"), "is Darwin on arm64"),
+        (System("Linux", "x86_64", "64", "musl"), "ONNX Runtime's wheels need glibc: give --bundle"),
+        (System("Linux", "x86_64", "64", "glibc 2.17"), r"the programs need glibc 2\.99: give --bundle"),
+    ],
+)
+def test_a_system_that_cannot_run_them_is_refused(
+    system: System, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("lth_consumer", "liblth_ops.so", "libonnxruntime.so"):
+        (tmp_path / name).write_bytes(b"needs GLIBC_2.99 and GLIBC_2.5")
+    monkeypatch.setattr(boards.remote, "look", lambda _: system)
+    monkeypatch.setattr(boards, "find_bundle", lambda _: given_bundle(tmp_path))
+    with pytest.raises(BoardError, match=words):
+        Board(LocalDriver(), str(tmp_path / "board")).set_up({})
+    assert not (tmp_path / "board").exists()
+
+
+def test_a_board_with_musl_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A root as Alpine has it: its loader is there, and its getconf knows nothing of glibc."""
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / f"ld-musl-{os.uname().machine}.so.1").touch()
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "getconf").write_text('#!/bin/sh\n[ "$1" = LONG_BIT ] && echo 64\n')
+    (tmp_path / "bin" / "getconf").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setattr(boards.remote, "_ROOT", str(tmp_path))
+    with pytest.raises(
+        BoardError, match="with 64-bit programs and musl; ONNX Runtime's wheels need glibc: give --bundle"
+    ):
+        Board(LocalDriver(), str(tmp_path / "board")).set_up({})
+    assert not (tmp_path / "board").exists()
+
+
+def test_another_processor_than_it_says_is_one_sentence(tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    for name in ("lth_consumer", "liblth_ops.so", "libonnxruntime.so"):
+        (folder / name).write_bytes(b"\x7fELF of nobody")
+    with Board(LocalDriver(), str(tmp_path / "board"), folder) as board:
+        board.set_up({})
+        with pytest.raises(BoardError, match="Exec format error; its processor is another one than it says"):
+            board.hello()
