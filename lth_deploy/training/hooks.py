@@ -12,6 +12,10 @@ from lth_deploy.errors import TrainingError
 from lth_deploy.progress import Step
 from lth_deploy.run.directory import append_metrics
 from lth_deploy.training.state import TrainingState
+from lth_deploy.training.stop_request import stop_is_requested
+
+MOST_SKIPPED = 24
+"""Steps in a row that fp16 may leave out; the scale of the loss, 65536 at first, is then below 1/100."""
 
 
 class Hook:
@@ -32,6 +36,10 @@ class Hook:
         Where the training runs in pieces, `after_step` is called with what went before and no losses.
         """
         return (step + 1 for step in steps)
+
+    def for_all_ranks(self) -> dict[str, int]:
+        """What the other ranks of a training need, to do in each step what this hook does; see `follow`."""
+        return {}
 
     def memory(self) -> dict[str, Tensor]:
         """What an interrupted training must not lose, under names that no other hook uses."""
@@ -68,17 +76,34 @@ class KeepMask(Hook):
 
 
 class WatchLoss(Hook):
-    """Stops a training whose loss is no longer finite, before that reaches a checkpoint or a ranking."""
+    """Stops a training whose loss is no longer finite, before that reaches a checkpoint or a ranking.
 
-    def __init__(self, every: int = 20) -> None:
-        self._every = every
+    In fp16 a step whose gradients are not finite is left out, and the scale of the loss falls; a few in a row are usual
+    at the beginning.
+    """
+
+    def __init__(self, every: int = 20, skipped: Callable[[], int] = lambda: 0) -> None:
+        """skipped: how many of the last steps were left out in a row."""
+        self._every, self._skipped = every, skipped
         self._finite: Tensor | None = None
         self.since = 0
 
     def after_step(self, step: int, losses: Mapping[str, Tensor]) -> None:
-        """Collect on the device; look only now and then."""
-        finite = torch.stack([loss.detach().isfinite().all() for loss in losses.values()]).all()
-        self._finite = finite if self._finite is None else self._finite & finite
+        """Collect on the device; look only now and then.
+
+        Raises:
+            TrainingError: a loss was NaN or infinite, or too many steps in a row were left out.
+        """
+        skipped = self._skipped()
+        if skipped > MOST_SKIPPED:
+            raise TrainingError(
+                f"the last {skipped} steps up to step {step} had gradients that are not finite in fp16, however small "
+                "the scale of the loss; set training.precision: bf16, or lower training.optimizer.lr, and start a new "
+                "run"
+            )
+        if not skipped:
+            finite = torch.stack([loss.detach().isfinite().all() for loss in losses.values()]).all()
+            self._finite = finite if self._finite is None else self._finite & finite
         if (step + 1) % self._every == 0:
             self.check(step)
 
@@ -99,8 +124,16 @@ class WatchLoss(Hook):
 class SaveCheckpoint(Hook):
     """Writes the state every few seconds and, through `due`, whenever something else asks."""
 
-    def __init__(self, path: Path, capture: Callable[[int], TrainingState], seconds: float, watch: WatchLoss) -> None:
+    def __init__(
+        self,
+        path: Path,
+        capture: Callable[[int], TrainingState],
+        seconds: float,
+        watch: WatchLoss,
+        saved: Callable[[int], None] = lambda step: None,
+    ) -> None:
         self._path, self._capture, self._seconds, self._watch = path, capture, seconds, watch
+        self._saved = saved
         self._last = time.monotonic()
 
     def after_step(self, step: int, losses: Mapping[str, Tensor]) -> None:
@@ -112,6 +145,7 @@ class SaveCheckpoint(Hook):
         """Save now, with `step` steps done, unless the loss has gone bad."""
         self._watch.check(step - 1)
         self._capture(step).save(self._path, with_digest=True)
+        self._saved(step)
         self._last = time.monotonic()
 
 
@@ -119,10 +153,15 @@ class StopRequested(Exception):  # noqa: N818  (reaching a time limit is no erro
     """The time limit of the run was reached; the checkpoint is written."""
 
 
-class StopAtDeadline(Hook):
-    """Ends a training at a wall-clock limit, after a checkpoint."""
+def is_over(deadline: float | None) -> bool:
+    """Whether a training has to stop: its deadline (of time.monotonic) has passed, or a signal asked for it."""
+    return stop_is_requested() or (deadline is not None and time.monotonic() >= deadline)
 
-    def __init__(self, deadline: float, checkpoint: SaveCheckpoint) -> None:
+
+class StopAtDeadline(Hook):
+    """Ends a training at a wall-clock limit, or when it is asked to, after a checkpoint."""
+
+    def __init__(self, deadline: float | None, checkpoint: SaveCheckpoint) -> None:
         self._deadline, self._checkpoint = deadline, checkpoint
 
     def after_step(self, step: int, losses: Mapping[str, Tensor]) -> None:
@@ -131,7 +170,7 @@ class StopAtDeadline(Hook):
         Raises:
             StopRequested: it is.
         """
-        if time.monotonic() >= self._deadline:
+        if is_over(self._deadline):
             self._checkpoint.save(step + 1)
             raise StopRequested
 

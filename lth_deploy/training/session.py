@@ -3,8 +3,10 @@
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +15,7 @@ from lth_deploy.config.training_spec import TrainingSpec
 from lth_deploy.errors import DataError
 from lth_deploy.progress import progress
 from lth_deploy.run.directory import Trial, truncate_metrics
+from lth_deploy.training.average import AverageWeights
 from lth_deploy.training.hooks import (
     Hook,
     KeepMask,
@@ -24,9 +27,15 @@ from lth_deploy.training.hooks import (
 )
 from lth_deploy.training.loop import BatchSource, Stepper, train
 from lth_deploy.training.optimizer import build_optimizer
+from lth_deploy.training.ranks.process_group import current_ranks
+from lth_deploy.training.ranks.states import packed_state, require_same_masks
 from lth_deploy.training.state import TrainingState
 
 logger = logging.getLogger(__name__)
+
+
+MOST_WAITING = 0.05
+"""Share of a training's time in which its device may wait for images without a warning."""
 
 
 class TrialSession(ABC):
@@ -35,6 +44,7 @@ class TrialSession(ABC):
     def __init__(self, model: nn.Module, trial: Trial, masks: Mapping[str, Tensor]) -> None:
         self.model, self.trial, self.masks = model, trial, dict(masks)
         self.hooks: list[Hook] = []
+        self.on_checkpoint: Callable[[int], None] = lambda step: None
 
     def add(self, hook: Hook) -> None:
         """Run `hook` from now on, and keep what it remembers in checkpoints."""
@@ -51,6 +61,10 @@ class TrialSession(ABC):
     @abstractmethod
     def prune(self, masks: Mapping[str, Tensor]) -> None:
         """From now on `masks` hold: what they prune becomes zero, and so does its optimizer state that is known."""
+
+    @abstractmethod
+    def rewind(self, state: TrainingState) -> None:
+        """Go on from the weights of `state`, and its optimizer's where that is known, pruned as they are now."""
 
     @abstractmethod
     def capture(self, step: int) -> TrainingState:
@@ -97,31 +111,39 @@ class Session(TrialSession):
         trial: Trial,
         masks: Mapping[str, Tensor],
     ) -> None:
-        # Convolutions run a third faster in this layout on CPUs, and faster still on GPUs with half precision.
-        model.to(memory_format=torch.channels_last)
-        super().__init__(model, trial, masks)
+        super().__init__(in_layout(model, spec), trial, masks)
         self.spec = spec
         self.optimizer = build_optimizer(model, spec.optimizer)
         self.stepper = Stepper(model, self.optimizer, spec, device)
         self._keep = KeepMask(model, self.masks)
+        self._followed = False
+        self._average = AverageWeights(model, spec.ema) if spec.ema else None
+        if self._average:
+            self.add(self._average)
 
     def prune(self, masks: Mapping[str, Tensor]) -> None:
         """From now on `masks` hold: what they prune becomes zero, its optimizer state included."""
         self.masks = dict(masks)
-        self._keep.keep(masks)
-        with torch.no_grad():
-            # A frozen norm's scale and shift are buffers.
-            for name, parameter in (*self.model.named_parameters(), *self.model.named_buffers()):
-                if name in masks:
-                    pruned = ~masks[name].to(parameter.device)
-                    slots = self.optimizer.state.get(parameter, {}).values()
-                    for tensor in (parameter, *(slot for slot in slots if isinstance(slot, Tensor))):
-                        if tensor.shape == pruned.shape:
-                            tensor.masked_fill_(pruned, 0)
+        if self._followed:
+            with current_ranks().together({"do": "prune"}, masks):
+                pass
+        prune_live(self.model, self.optimizer, self._keep, masks)
+
+    def rewind(self, state: TrainingState) -> None:
+        """Go on from the weights and the optimizer of `state`, pruned as they are now; steps and loss scale go on."""
+        state = state.masked(self.masks)
+        if self._followed:
+            with current_ranks().together({"do": "rewind"}, packed_state(state, self.masks)):
+                pass
+        state.restore(self.model, self.optimizer)
+        if self._average:
+            self._average.begin()
 
     def capture(self, step: int) -> TrainingState:
         """A copy of the live state, with `step` steps done."""
-        return TrainingState.capture(step, self.model, self.optimizer, self.stepper.scaler, self.memory())
+        state = TrainingState.capture(step, self.model, self.optimizer, self.stepper.scaler, self.memory())
+        skipped = {"skipped": self.stepper.skipped} if self.stepper.skipped else {}
+        return replace(state, scaler=state.scaler | skipped)
 
     def run(
         self,
@@ -141,15 +163,20 @@ class Session(TrialSession):
         """
         state = resume_point(self.trial, start.masked(self.masks))
         state.restore(self.model, self.optimizer, self.stepper.scaler)
+        skipped = state.scaler.get("skipped", 0)
+        self.stepper.skipped = skipped if type(skipped) is int else 0
+        if self._average:
+            self._average.begin()
         self.recall(start, state)
         began = time.monotonic() - state.seconds
-        watch = WatchLoss()
+        watch = WatchLoss(skipped=lambda: self.stepper.skipped)
         watch.since = state.step
         checkpoint = SaveCheckpoint(
             self.trial.checkpoint,
             lambda step: replace(self.capture(step), seconds=time.monotonic() - began),
             self.spec.checkpoint_seconds,
             watch,
+            self.on_checkpoint,
         )
         with progress(f"{self.trial.name}: training", total=steps.stop, done=state.step) as shown:
             hooks: list[Hook] = [
@@ -158,12 +185,75 @@ class Session(TrialSession):
                 *self.hooks,
                 RecordMetrics(self.trial.metrics, shown, steps.stop, rate),
                 checkpoint,
+                StopAtDeadline(deadline, checkpoint),
             ]
-            if deadline is not None:
-                hooks.append(StopAtDeadline(deadline, checkpoint))
-            train(self.stepper, batches, range(state.step, steps.stop), rate, hooks)
+            with self._on_all_ranks(batches) as own:
+                train(self.stepper, own, range(state.step, steps.stop), rate, hooks)
         watch.check(steps.stop - 1)
-        return time.monotonic() - began
+        if self._average:
+            self._average.fill()
+            self.prune(self.masks)  # what fell on the way is still in the average
+        seconds = time.monotonic() - began
+        self._report_waiting(seconds - state.seconds)
+        return seconds
+
+    def _report_waiting(self, seconds: float) -> None:
+        """Say it where the device had to wait for images."""
+        waited = self.stepper.waited
+        if waited > MOST_WAITING * seconds and waited > 1.0:
+            logger.warning(
+                "%s: images were not ready for %.0f of %.0f s (%.0f %%); raise training.workers, now %d",
+                self.trial.name,
+                waited,
+                seconds,
+                100 * waited / seconds,
+                self.spec.workers,
+            )
+
+    @contextmanager
+    def _on_all_ranks(self, batches: BatchSource) -> Iterator[BatchSource]:
+        """Let the other ranks follow the steps in the body, with masks that are the same; gives this rank's batches."""
+        ranks = current_ranks()
+        if not ranks.shared:
+            yield batches
+            return
+        message: dict[str, Any] = {"do": "train", "scaler": self.stepper.scaler.state_dict()}
+        for hook in self.hooks:
+            message |= hook.for_all_ranks()
+        own, live = batches.part(ranks.rank, ranks.size), self.capture(0)
+        try:
+            with ranks.together(message, packed_state(live, self.masks)):
+                require_same_masks(self.trial.name, self.model, self.masks)
+            self._followed = True
+            with self.stepper.on_all_ranks():
+                yield own
+            with ranks.together({"do": "compare_masks"}):
+                require_same_masks(self.trial.name, self.model, self.masks)
+        finally:
+            self._followed = False
+            own.close()
+
+
+def in_layout(model: nn.Module, spec: TrainingSpec) -> nn.Module:
+    """`model` with its weights in the layout that a training uses.
+
+    With channels last, convolutions run a third faster on CPUs, and faster still on GPUs with half precision.
+    """
+    return model.to(memory_format=torch.channels_last if spec.channels_last else torch.contiguous_format)
+
+
+def prune_live(model: nn.Module, optimizer: torch.optim.Optimizer, keep: KeepMask, masks: Mapping[str, Tensor]) -> None:
+    """Let `keep` hold `masks` from now on; what they prune becomes zero, its optimizer state included."""
+    keep.keep(masks)
+    with torch.no_grad():
+        # A frozen norm's scale and shift are buffers.
+        for name, parameter in (*model.named_parameters(), *model.named_buffers()):
+            if name in masks:
+                pruned = ~masks[name].to(parameter.device)
+                slots = optimizer.state.get(parameter, {}).values()
+                for tensor in (parameter, *(slot for slot in slots if isinstance(slot, Tensor))):
+                    if tensor.shape == pruned.shape:
+                        tensor.masked_fill_(pruned, 0)
 
 
 def resume_point(trial: Trial, start: TrainingState) -> TrainingState:

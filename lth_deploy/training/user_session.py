@@ -13,7 +13,7 @@ from lth_deploy.errors import TrainingError, UsageError
 from lth_deploy.progress import progress
 from lth_deploy.run.directory import Trial, append_metrics
 from lth_deploy.training.held.hold import hold
-from lth_deploy.training.hooks import StopRequested
+from lth_deploy.training.hooks import StopRequested, is_over
 from lth_deploy.training.loop import BatchSource
 from lth_deploy.training.session import TrialSession, resume_point
 from lth_deploy.training.state import TrainingState
@@ -37,6 +37,10 @@ class UserSession(TrialSession):
         """From now on `masks` hold: what they prune becomes zero."""
         self.masks = dict(masks)
         hold(self.model, None, self.masks).release()
+
+    def rewind(self, state: TrainingState) -> None:
+        """Go on from the weights of `state`, pruned as they are now."""
+        state.masked(self.masks).restore(self.model)
 
     def capture(self, step: int) -> TrainingState:
         """A copy of the live state, with `step` steps done."""
@@ -79,7 +83,8 @@ class UserSession(TrialSession):
                 replace(self.capture(done), seconds=time.monotonic() - began).save(
                     self.trial.checkpoint, with_digest=True
                 )
-                if done < steps.stop and deadline is not None and time.monotonic() >= deadline:
+                self.on_checkpoint(done)
+                if done < steps.stop and is_over(deadline):
                     raise StopRequested
         return time.monotonic() - began
 

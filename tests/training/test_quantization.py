@@ -169,6 +169,26 @@ def test_layers_that_are_not_named_stay_float() -> None:
     assert torch.equal(expected, got)
 
 
+def test_fully_connected_layers_over_tokens_stay_float() -> None:
+    """A graph multiplies by their turned weights; one that reads rows is a layer like others."""
+
+    class Mixed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.conv, self.tokens, self.rows = nn.Conv2d(4, 4, 3, padding=1), nn.Linear(4, 4), nn.Linear(4, 2)
+
+        def forward(self, images: list[Tensor]) -> Any:
+            return self.rows(self.tokens(self.conv(torch.stack(images)).flatten(2).mT).mean(1))
+
+    model = Mixed()
+    before = copy.deepcopy(model)
+    calibrate(model, ["conv", "tokens", "rows"], [images()])
+    assert {site.layer for site in grids_in(model.state_dict())} == {"conv", "rows"}
+    tokens = torch.randn(2, 5, 4)
+    assert torch.equal(model.tokens(tokens), before.tokens(tokens))
+
+
 def test_ranges_follow_until_they_freeze() -> None:
     def chain(net: Any, x: Tensor) -> Tensor:
         result: Tensor = net.a(x)

@@ -38,7 +38,7 @@ def constant(step: int) -> float:
     return 0.02
 
 
-@pytest.mark.parametrize("amp", ["off", "bf16", "fp16"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 @pytest.mark.parametrize(
     "optimizer",
     [
@@ -46,10 +46,12 @@ def constant(step: int) -> float:
         {"name": "adamw", "weight_decay": 0.05},
     ],
 )
-def test_pruned_weights_stay_zero_for_a_hundred_steps(optimizer: dict[str, Any], amp: str, tmp_path: Path) -> None:
+def test_pruned_weights_stay_zero_for_a_hundred_steps(
+    optimizer: dict[str, Any], precision: str, tmp_path: Path
+) -> None:
     """Released code left gradients unmasked, so the momentum of pruned weights kept growing."""
     model = build(0)
-    training = spec(amp=amp, optimizer=optimizer, clip_norm=1.0)
+    training = spec(precision=precision, optimizer=optimizer, clip_norm=1.0)
     masks = masks_for(model)
     dense = build(1)
     dense_optimizer = build_optimizer(dense, training.optimizer)
@@ -72,7 +74,7 @@ def test_pruned_weights_stay_zero_for_a_hundred_steps(optimizer: dict[str, Any],
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
 def test_a_first_step_that_overflows_in_fp16_leaves_no_trace(name: str) -> None:
-    training = spec(amp="fp16", optimizer={"name": name, "weight_decay": 0.0})
+    training = spec(precision="fp16", optimizer={"name": name, "weight_decay": 0.0})
     model = build(0)
     stepper = Stepper(model, build_optimizer(model, training.optimizer), training, CPU)
     before = model.fc.weight.detach().clone()
@@ -147,9 +149,9 @@ def test_a_bad_loss_never_reaches_a_checkpoint(tmp_path: Path) -> None:
     assert TrainingState.load(trial.checkpoint).step == 3
 
 
-@pytest.mark.parametrize("amp", ["off", "fp16"])
-def test_a_session_resumes_where_it_was_stopped(tmp_path: Path, amp: str) -> None:
-    training = spec(amp=amp)
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_session_resumes_where_it_was_stopped(tmp_path: Path, precision: str) -> None:
+    training = spec(precision=precision)
     start = TrainingState.capture(0, build(0))
 
     def session(name: str) -> Session:
@@ -167,7 +169,7 @@ def test_a_session_resumes_where_it_was_stopped(tmp_path: Path, amp: str) -> Non
     last.run(start, range(6), constant, ToyBatches())
     first, second = whole.capture(6), last.capture(6)
     assert first.scaler == second.scaler
-    assert bool(first.scaler) == (amp == "fp16")
+    assert bool(first.scaler) == (precision == "fp16")
     for mine, other in ((first.model, second.model), (first.optimizer, second.optimizer)):
         assert mine.keys() == other.keys()
         assert all(torch.equal(mine[name], other[name]) for name in mine)

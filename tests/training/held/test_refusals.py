@@ -39,6 +39,7 @@ def test_a_long_list_is_cut() -> None:
 
 def test_no_masks_and_masks_of_other_values() -> None:
     assert "there are no masks to hold" in refusal(network(), {})
+    assert "masks are a list; give arrays by parameter name" in refusal(network(), [np.ones((6, 64), bool)])
     assert "'4.weight' holds other values than 0 and 1" in refusal(network(), {"4.weight": np.full((6, 64), 0.5)})
 
 

@@ -1,0 +1,1 @@
+"""One training on several devices: the processes that torchrun starts, called ranks, and what each of them does."""
