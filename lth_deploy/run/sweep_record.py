@@ -50,7 +50,7 @@ class SweepRun(Section):
     """One row of a sweep: a run with its settings, its state, and what it found.
 
     x: position on the plot. series: the name of its line in the plot. needs: ids of the rows that it
-    takes tickets from. seconds: of all calls. error: why it failed.
+    takes tickets from. seconds: of all calls. error: why it failed. job: its number on a cluster.
     """
 
     id: str
@@ -69,6 +69,7 @@ class SweepRun(Section):
     exit_code: int | None = None
     seconds: Figure = None
     device: str | None = None
+    job: str | None = None
     dense_from: str | None = None
     command: list[str] | None = None
     metric: str | None = None

@@ -10,10 +10,10 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from lth_deploy.errors import UsageError
 from lth_deploy.processes import environment, python
+from lth_deploy.workflow.sweep.launchers.protocol import Ended
 
 logger = logging.getLogger(__name__)
 
@@ -68,13 +68,14 @@ class Process:
     name: str
     slot: Slot
     arguments: list[str]
+    program: str = ""
     began: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         """Start it, in a group of its own: Ctrl-C reaches it through `stop` only."""
         self._lines: deque[str] = deque(maxlen=60)
         self._process = subprocess.Popen(
-            python("-c", f"{_ENDING}; {PROGRAM}", *self.arguments),
+            python("-c", f"{_ENDING}; {self.program or PROGRAM}", *self.arguments),
             stdin=subprocess.PIPE,  # never written to; it closes when this process ends, in whatever way
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -92,6 +93,11 @@ class Process:
         if code is not None:
             self._reader.join(PATIENCE)
         return code
+
+    def ended(self) -> Ended | None:
+        """How the process ended; None while it runs."""
+        code = self.poll()
+        return None if code is None else Ended(code, self.error(code) if code else None, self.seconds)
 
     @property
     def seconds(self) -> float:
@@ -112,28 +118,27 @@ class Process:
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGTERM)
 
-    def stop(self) -> None:
-        """Wait for its end after `interrupt`, and insist when it takes too long."""
+    def save_and_end(self) -> None:
+        """Ask a search to write a checkpoint and end, and wait as long as that may take."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGUSR2)
         try:
             self._process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
+            self.interrupt()
+            self.stop()
+
+    def stop(self) -> Ended:
+        """Wait for its end after `interrupt`, and insist when it takes too long."""
+        try:
+            code = self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+            code = self._process.wait()
+        return Ended(code, seconds=self.seconds)
 
     def _read(self) -> None:
         assert self._process.stderr is not None
         for line in self._process.stderr:
             self._lines.append(line.rstrip())
             logger.info("%s: %s", self.name, line.rstrip())
-
-
-def arguments_of(
-    recipe: Path, run: Path, device: str, dense_from: Path | None, seconds_left: float | None
-) -> list[str]:
-    """The command line of one row, after the program's name; a run that is there already is gone on with."""
-    arguments = ["find-ticket", str(recipe), "--out", str(run), "--device", device, "--resume"]
-    if dense_from is not None:
-        arguments += ["--dense-from", str(dense_from)]
-    if seconds_left is not None:
-        arguments += ["--max-time", f"{seconds_left:.1f}s"]
-    return arguments

@@ -28,13 +28,17 @@ LOST: tuple[State, ...] = ("failed", "blocked")
 
 @dataclass
 class Progress:
-    """How far one row is. seconds: of this and earlier calls, as its processes took; error: why it was lost."""
+    """How far one row is. seconds: of this and earlier calls, as its processes took; error: why it was lost.
+
+    job: its number on a cluster, for a later call.
+    """
 
     state: State = "waiting"
     error: str | None = None
     exit_code: int | None = None
     seconds: float = 0.0
     device: str | None = None
+    job: str | None = None
     dense_from: str | None = None
     command: list[str] = field(default_factory=list)
 
@@ -71,6 +75,7 @@ def _progress(row: SweepRow, recorded: SweepRun | None) -> Progress:
         state,
         seconds=recorded.seconds or 0.0,
         device=recorded.device,
+        job=recorded.job if recorded.state == "running" else None,
         dense_from=recorded.dense_from,
         command=recorded.command or [],
     )
@@ -130,6 +135,7 @@ def _run(row: SweepRow, progress: Progress, out: Path, x: str | None) -> SweepRu
         exit_code=progress.exit_code,
         seconds=round(progress.seconds, 2),
         device=progress.device,
+        job=progress.job,
         dense_from=progress.dense_from,
         command=progress.command,
         **_findings(row, progress),

@@ -4,13 +4,13 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lth_deploy.config.bundled import recipe_file
 from lth_deploy.config.recipe import Recipe, load_recipe
-from lth_deploy.config.sweep_spec import Axis, Overrides, RowSpec, Sweep
+from lth_deploy.config.sweep_spec import Axis, Overrides, Resources, RowSpec, Sweep
 from lth_deploy.errors import RecipeError
 from lth_deploy.registry import did_you_mean
 
@@ -33,6 +33,7 @@ class SweepRow:
 
     id: unique, and the name of its run directory. name: of its row in the file. choices: by axis, in their order.
     settings: everything that is laid over the recipe. needs: ids of the rows whose runs it takes tickets from.
+    resources: what it takes of a cluster.
     """
 
     id: str
@@ -44,6 +45,7 @@ class SweepRow:
     run: Path
     recipe: Recipe
     needs: tuple[str, ...] = ()
+    resources: Resources = field(default_factory=Resources)
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,7 @@ def _row(sweep: Sweep, draft: _Draft, before: dict[str, _Draft], out: Path, chec
         run=out / RUNS / draft.id,
         recipe=recipe,
         needs=tuple(needs),
+        resources=sweep.spec.resources_of(draft.spec),
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lth_deploy.config.recipe import Recipe
-from lth_deploy.workflow.search.smoke import SOURCE_LR, smoke_recipe
+from lth_deploy.workflow.search.smoke import GENTLE_LR, smoke_recipe
 from lth_deploy.workflow.sweep.rows import SweepRow
 
 
@@ -34,7 +34,7 @@ def _smoke(row: SweepRow, needed_levels: Mapping[str, set[float]], out: Path) ->
     }
     if row.id in needed_levels:
         # Two steps at a full rate from scratch would leave weights that frozen norms blow up.
-        gentle = small.training.optimizer.model_copy(update={"lr": SOURCE_LR})
+        gentle = small.training.optimizer.model_copy(update={"lr": GENTLE_LR})
         update["training"] = small.training.model_copy(update={"optimizer": gentle})
     return small.model_copy(update=update)
 

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from lth_deploy.workflow.sweep import processes
 from lth_deploy.workflow.sweep.rows import SweepRow, rows_of
 from lth_deploy.workflow.sweep.sweep import SweepResult, sweep
 from tests.cli.running import Cli, Outcome
+from tests.waiting import killed_at_the_end, wait_until
 from tests.workflow.ticket_runs import tiny_recipe
 
 PROJECT = Path(__file__).parents[3]
@@ -260,10 +260,11 @@ def test_rows_run_at_once_and_wait_for_a_dense_training_that_is_under_way(tmp_pa
         file = tmp_path / "out" / "starts.jsonl"
         return [json.loads(line)["row"] for line in file.read_text().splitlines()] if file.exists() else []
 
-    with started(tmp_path, f"rows: {rows}", "--jobs", "2") as process:
-        wait_until(lambda: len(begun()) == 3)
+    with killed_at_the_end(started(tmp_path, f"rows: {rows}", "--jobs", "2")) as process:
+        wait_until(lambda: len(begun()) == 3, "the start of three rows")
         # What has ended is drawn at once, with the empty cells of what has not.
-        wait_until(lambda: (tmp_path / "out" / "plot.svg").exists() and (tmp_path / "out" / "report.html").exists())
+        drawn = [tmp_path / "out" / name for name in ("plot.svg", "report.html")]
+        wait_until(lambda: all(file.exists() for file in drawn), "a report")
         assert "running" in (tmp_path / "out" / "report.html").read_text()
         (tmp_path / "out" / "go").touch()
         assert process.wait(240) == 0
@@ -277,8 +278,8 @@ def test_rows_run_at_once_and_wait_for_a_dense_training_that_is_under_way(tmp_pa
 def test_an_interruption_stops_all_rows_and_leaves_them_to_resume(tmp_path: Path, sign: signal.Signals) -> None:
     text = "rows: [{name: endless}, {name: other, seeds: [1]}]"
     run = tmp_path / "out" / "runs" / "endless-seed0"
-    with started(tmp_path, text) as process:
-        wait_until(lambda: (run / "manifest.json").exists() and RunDirectory(run).trial("dense").finished)
+    with killed_at_the_end(started(tmp_path, text)) as process:
+        wait_until(lambda: dense_is_done(run), "the end of the dense training")
         process.send_signal(sign)
         assert process.wait(240) == 130
     assert "unfinished" in (tmp_path / "out" / "report.html").read_text()
@@ -293,13 +294,17 @@ def test_an_interruption_stops_all_rows_and_leaves_them_to_resume(tmp_path: Path
 def test_a_sweep_that_is_killed_leaves_no_run_behind(tmp_path: Path) -> None:
     text = "rows: [{name: endless}]"
     run = tmp_path / "out" / "runs" / "endless-seed0"
-    with started(tmp_path, text) as process:
-        wait_until(lambda: (run / "manifest.json").exists() and RunDirectory(run).trial("dense").finished)
+    with killed_at_the_end(started(tmp_path, text)) as process:
+        wait_until(lambda: dense_is_done(run), "the end of the dense training")
         process.kill()
     (child,) = {one["process"] for one in starts(tmp_path)}
-    wait_until(lambda: has_ended(child))
+    wait_until(lambda: has_ended(child), "the end of the row")
     (tmp_path / "out" / "go").touch()
     assert states(swept(tmp_path, text, resume=True)) == {"endless-seed0": "finished"}
+
+
+def dense_is_done(run: Path) -> bool:
+    return (run / "manifest.json").exists() and RunDirectory(run).trial("dense").finished
 
 
 def has_ended(process: int) -> bool:
@@ -327,13 +332,6 @@ def started(folder: Path, text: str, *options: str) -> "subprocess.Popen[bytes]"
         # A test runner in the background ignores Ctrl-C, and would hand that on.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-
-
-def wait_until(true: Any) -> None:
-    deadline = time.monotonic() + 240
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_when_the_time_is_over_nothing_more_begins(tmp_path: Path) -> None:

@@ -1,0 +1,69 @@
+"""A place such as s3://bucket/run, as a file system of fsspec with a path."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lth_deploy.errors import MissingExtraError, StorageError, UsageError
+
+WHOLE_FILES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory", "file", "local")
+"""Protocols in which a file appears whole or not at all, and that can create one only where there is none."""
+LOCAL_COPIES = "LTH_REMOTE_CACHE"
+
+
+def is_remote(place: str) -> bool:
+    """Whether a place is a URL, and no path."""
+    return "://" in place
+
+
+@dataclass(frozen=True)
+class Location:
+    """A folder of a file system of fsspec."""
+
+    url: str
+    files: Any
+    root: str
+
+    def path(self, name: str) -> str:
+        """The path of a file below the folder."""
+        return f"{self.root}/{name}"
+
+    @property
+    def local(self) -> Path:
+        """The folder of this machine that the work happens in."""
+        base = os.environ.get(LOCAL_COPIES) or Path.home() / ".cache" / "lth-deploy" / "remote"
+        last = self.root.rstrip("/").rpartition("/")[2] or "run"
+        return Path(base) / f"{last}-{hashlib.sha256(self.url.encode()).hexdigest()[:12]}"
+
+
+def location_of(url: str) -> Location:
+    """The folder at `url`.
+
+    Raises:
+        UsageError: files of that kind of place cannot be replaced in one step.
+        MissingExtraError: fsspec is not installed.
+        StorageError: the place cannot be reached.
+    """
+    protocol, _, rest = url.partition("://")
+    if protocol not in WHOLE_FILES:
+        raise UsageError(
+            f"--out {url}: a file in a place of kind '{protocol}' may be seen half-written; choose one of "
+            f"{', '.join(WHOLE_FILES)}, or a folder of a disk"
+        )
+    if not rest.strip("/"):
+        raise UsageError(f"--out {url} names no folder; write it as {protocol}://BUCKET/FOLDER")
+    try:
+        import fsspec
+    except ImportError as error:
+        raise MissingExtraError("fsspec", "remote", f"--out {protocol}://...") from error
+    try:
+        files, root = fsspec.core.url_to_fs(url.rstrip("/"), use_listings_cache=False)
+    except ImportError as error:
+        raise StorageError(
+            f"--out {url}: {error}; fsspec has a package for each kind of place, for S3: pip install 'lth-deploy[s3]'"
+        ) from error
+    except Exception as error:
+        raise StorageError(f"--out {url} cannot be opened: {type(error).__name__}: {str(error)[:300]}") from error
+    return Location(url.rstrip("/"), files, root.rstrip("/"))
