@@ -6,8 +6,11 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 import pytest
+
+from tests.waiting import wait_until
 
 PROJECT = Path(__file__).resolve().parents[1]
 TOOLCHAIN = PROJECT / "lth_deploy" / "kernels" / "cmake" / "aarch64-linux-gnu.cmake"
@@ -32,11 +35,19 @@ def cmake_build(source: Path, folder: Path, *options: str) -> Path:
     configure = ["cmake", "-S", str(source), "-B", str(folder), *options]
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        wait_until(lambda: _taken(lock), f"the end of another build in {folder}", 3600)
         for command in (configure, ["cmake", "--build", str(folder), "--parallel", "2"]):
             done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
             assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     return folder
+
+
+def _taken(lock: TextIO) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def cross_build(source: Path, name: str, *options: str) -> Path:

@@ -61,6 +61,8 @@ class CostTable(Section):
     and design of the processor, and its instruction sets, since names of processors are not unique; fitted: the day,
     and the engines. kernels, stock: nanoseconds for one of each amount, in the kernels and in stock ONNX Runtime, see
     `compiler/planning/amounts.py`; a table that has them predicts whole models, and its other rates are of no use.
+    tiles_l2: bytes of the L2 cache, where kernels multiply int8 and bf16 by matrix tiles: the form of a layer
+    depends on it. None of other processors.
     error: how far a predicted ratio is off, as a share of it, on most models that the table was not fitted to.
 
     The other defaults are those of one core of an AMD EPYC with AVX-512 (Zen 4); other machines differ less in the
@@ -72,6 +74,7 @@ class CostTable(Section):
     family: str = ""
     instructions: list[str] = Field(default_factory=list)
     fitted: str = ""
+    tiles_l2: Annotated[int, Field(gt=0)] | None = None
     error: Annotated[float, Field(gt=0, le=1)] | None = None
     kernels: dict[str, Nanoseconds] = Field(default_factory=dict)
     stock: dict[str, Nanoseconds] = Field(default_factory=dict)

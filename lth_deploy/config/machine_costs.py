@@ -1,6 +1,8 @@
 """The table of costs of the machine at hand: where it is kept, and that it belongs to this processor."""
 
+import hashlib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,17 +26,6 @@ class CostsFile(Section):
     costs: CostTable = CostTable()
 
 
-def costs_file() -> Path | None:
-    """Where the table of this machine is kept, whether it is there or not; None where the user wants none."""
-    named = os.environ.get(VARIABLE)
-    if named == NONE:
-        return None
-    if named:
-        return Path(named).expanduser()
-    base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    return Path(base).expanduser() / "lth-deploy" / "costs.yaml"
-
-
 @dataclass(frozen=True)
 class Processor:
     """A processor by its name, the instruction set of the kernels, its family and its instruction sets."""
@@ -47,6 +38,13 @@ class Processor:
     def __str__(self) -> str:
         return f"'{self.cpu}' ({', '.join(filter(None, (self.family, self.isa)))})"
 
+    @property
+    def slug(self) -> str:
+        """A name for files, which no other processor or instruction set has."""
+        instructions = hashlib.sha256(" ".join(sorted(self.instructions)).encode()).hexdigest()[:8]
+        words = re.findall(r"[a-z0-9]+", f"{self.cpu} {self.family} {self.isa}".lower())
+        return "-".join([*words, instructions])
+
     def made(self, table: CostTable) -> bool:
         """Whether a table was measured on such a processor; of tables without a family only the name is known."""
         if not table.family:
@@ -57,6 +55,20 @@ class Processor:
         """Whether a table was measured on the same design, whatever its name."""
         same = (table.family, table.isa) == (self.family, self.isa) and bool(table.family)
         return same and set(table.instructions) == set(self.instructions)
+
+
+def costs_file(processor: Processor) -> Path | None:
+    """Where the table of a processor is kept, whether it is there or not; None where the user wants none.
+
+    Each processor and instruction set has a file of its own: one home may serve several machines.
+    """
+    named = os.environ.get(VARIABLE)
+    if named == NONE:
+        return None
+    if named:
+        return Path(named).expanduser()
+    base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    return Path(base).expanduser() / "lth-deploy" / "costs" / f"{processor.slug}.yaml"
 
 
 def processor_of(table: CostTable) -> Processor:
@@ -73,9 +85,9 @@ def machine_costs(processor: Processor) -> CostTable | None:
     """The table of this machine; None where none was measured. processor: that of this machine.
 
     Raises:
-        RecipeError: it is damaged, has impossible rates, or is of another processor.
+        RecipeError: it is damaged, has impossible rates, or the user named one of another processor.
     """
-    file = costs_file()
+    file = costs_file(processor)
     if file is None or not (file.is_file() or os.environ.get(VARIABLE)):
         return None
     try:

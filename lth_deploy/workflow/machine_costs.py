@@ -2,18 +2,26 @@
 
 import logging
 import os
+from collections.abc import Collection
 
 import numpy as np
 
+from lth_deploy.compiler.planning.amounts import rates_bf16
 from lth_deploy.config.cost_table import BUNDLED, CostTable, bundled_costs
 from lth_deploy.config.machine_costs import Processor, bundled_for, costs_file, machine_costs
 from lth_deploy.config.target import Target
 from lth_deploy.errors import MissingLibraryError
+from lth_deploy.kernels import ops_library
+from lth_deploy.kernels.in_use import kernels_in_use
 from lth_deploy.measure.machine import describe_machine
 
 log = logging.getLogger(__name__)
 
 _ISA_VARIABLE = "LTH_ISA"
+
+_BF16, _WITH_BF16 = "avx512_bf16", ("best", "avx512vnni", "amx")
+"""An instruction set of processors, and the kernels that multiply in bf16 where it is; the best ones there are of them.
+"""
 
 FITS = 0.25
 """Share by which ratios of small networks may be off what they are by a table that was fitted elsewhere."""
@@ -28,6 +36,44 @@ def this_processor() -> Processor:
     return Processor(machine.cpu, os.environ.get(_ISA_VARIABLE) or "best", machine.family, tuple(machine.isa))
 
 
+def computes_bf16() -> bool:
+    """Whether the kernels have instructions for products of bf16 here; others compute them in float32.
+
+    Raises:
+        MissingLibraryError, UsageError: see `multiplies_tiles`.
+    """
+    return _multiply_bf16(_isa_in_use(), describe_machine().isa)
+
+
+def multiplies_tiles() -> bool:
+    """Whether the kernels multiply by matrix tiles here.
+
+    Raises:
+        MissingLibraryError: the kernel library was not built. UsageError: LTH_ISA cannot be followed here.
+    """
+    return _isa_in_use() == "amx"
+
+
+def _isa_in_use() -> str | None:
+    """What the kernels are, whatever LTH_ISA says; None where the library does not tell."""
+    kernels = kernels_in_use(ops_library())
+    return None if kernels is None else kernels.isa
+
+
+def lacks_bf16(table: CostTable) -> bool:
+    """Whether a table has no rates of bf16 although kernels may multiply in bf16 where it was measured.
+
+    It says nothing about bf16 then.
+    """
+    known = not table.instructions or _multiply_bf16(table.isa, table.instructions)
+    return known and not rates_bf16(table.kernels)
+
+
+def _multiply_bf16(isa: str | None, instructions: Collection[str]) -> bool:
+    """Whether kernels made for `isa`, or for the best there is, multiply in bf16."""
+    return isa in _WITH_BF16 and _BF16 in instructions
+
+
 def with_machine_costs(target: Target) -> Target:
     """The target with the table of this machine, where it names none of its own.
 
@@ -38,23 +84,29 @@ def with_machine_costs(target: Target) -> Target:
     Raises:
         RecipeError: the table of this machine is damaged, or of another one.
     """
-    if "costs" in target.model_fields_set or costs_file() is None:
-        return target
     processor = this_processor()
+    if "costs" in target.model_fields_set or costs_file(processor) is None:
+        return target
     table = machine_costs(processor)
     if table is None:
         name = bundled_for(processor)
-        table = _closest(processor, measured=target.profile) if name is None else bundled_costs()[name]
+        table = _closest(processor, target) if name is None else bundled_costs()[name]
     return target.model_copy(update={"costs": table})
 
 
-def _closest(processor: Processor, *, measured: bool) -> CostTable:
-    """The bundled table for a processor that none was measured on; as unsure as it is far from what was measured."""
+def _closest(processor: Processor, target: Target) -> CostTable:
+    """The bundled table for a processor that none was measured on; as unsure as it is far from what was measured.
+
+    Where the target asks for bf16, tables that have rates of it are taken if any has.
+    """
     tables = bundled_costs()
-    errors = _errors(tables) if measured else {}
-    name = min(errors, key=lambda one: errors[one], default=BUNDLED)
+    if target.values == "bf16":
+        tables = {name: table for name, table in tables.items() if rates_bf16(table.kernels)} or tables
+    errors = _errors(tables) if target.profile else {}
+    usual = BUNDLED if BUNDLED in tables else next(iter(tables))
+    name = min(errors, key=lambda one: errors[one], default=usual)
     if errors and errors[name] > FITS:
-        name = BUNDLED
+        name = usual
     table, off = tables[name], errors.get(name)
     how = "nothing was measured" if off is None else f"ratios of small networks are off by {off:.0%}"
     log.warning(

@@ -32,9 +32,10 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the table of this machine is looked for; it is not there yet."""
     monkeypatch.delenv("LTH_COSTS", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    found = costs_file()
-    assert found == tmp_path / "lth-deploy" / "costs.yaml"
-    found.parent.mkdir()
+    found = costs_file(HERE)
+    assert found is not None
+    assert found.parent == tmp_path / "lth-deploy" / "costs"
+    found.parent.mkdir(parents=True)
     return found
 
 
@@ -60,21 +61,41 @@ def test_a_named_file_must_be_there(file: Path, monkeypatch: pytest.MonkeyPatch)
         machine_costs(HERE)
 
 
-def test_a_table_of_another_processor_is_refused(file: Path) -> None:
+CLOSENESS = {"closer": 0.1, "other": 0.2}
+CHANGES: list[dict[str, Any]] = [
+    {"cpu": "Other CPU"},
+    {"isa": "avx2"},
+    {"family": "Maker 8"},
+    {"instructions": ("avx2", "fma", "avx512f")},
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_each_processor_and_instruction_set_has_a_table_of_its_own(change: dict[str, Any], file: Path) -> None:
     file.write_text(target_text("this_machine", table()))
+    other = replace(HERE, **change)
     assert machine_costs(HERE) == table()
-    changes: list[dict[str, Any]] = [
-        {"cpu": "Other CPU"},
-        {"isa": "avx2"},
-        {"family": "Maker 8"},
-        {"instructions": ("avx2", "fma", "avx512f")},
-    ]
-    for change in changes:
-        with pytest.raises(RecipeError, match=r"was measured on 'Some CPU' .Maker 7, best., this is .*measure-costs"):
-            machine_costs(replace(HERE, **change))
+    assert machine_costs(other) is None  # and a bundled or the closest table is taken
+    own = table(**change, kernels={"add": 0.3})
+    named = costs_file(other)
+    assert named is not None
+    named.write_text(target_text("this_machine", own))
+    assert (machine_costs(other), machine_costs(HERE)) == (own, table())
 
 
-def test_of_a_table_without_a_family_the_name_is_all_that_is_known(file: Path) -> None:
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_table_that_is_named_is_refused_on_another_processor(
+    change: dict[str, Any], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.write_text(target_text("this_machine", table()))
+    monkeypatch.setenv("LTH_COSTS", str(file))
+    assert machine_costs(HERE) == table()
+    with pytest.raises(RecipeError, match=r"was measured on 'Some CPU' .Maker 7, best., this is .*measure-costs"):
+        machine_costs(replace(HERE, **change))
+
+
+def test_of_a_table_without_a_family_the_name_is_all_that_is_known(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LTH_COSTS", str(file))
     old = table(family="", instructions=[])
     file.write_text(target_text("this_machine", old))
     assert machine_costs(replace(HERE, family="Maker 8")) == old
@@ -115,6 +136,16 @@ def test_without_a_table_of_this_processor_the_closest_is_used_and_named(
     (line,) = [record.getMessage() for record in caplog.records if "no cost table" in record.getMessage()]
     assert f"predictions are those of '{chosen}'" in line
     assert "run lth-deploy measure-costs" in line
+
+
+def test_of_bf16_a_table_is_taken_that_has_rates_of_it(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_bf16 = table(family="Maker 9", kernels={"add": 0.1, "bf16 conv.macs": 0.01})
+    monkeypatch.setattr(used, "this_processor", lambda: HERE)
+    monkeypatch.setattr(used, "bundled_for", lambda _: None)
+    monkeypatch.setattr(used, "bundled_costs", lambda: {"closer": table(family="Maker 8"), "other": with_bf16})
+    monkeypatch.setattr(used, "_errors", lambda tables: {n: e for n, e in CLOSENESS.items() if n in tables})
+    assert with_machine_costs(Target()).costs.family == "Maker 8"
+    assert with_machine_costs(Target(values="bf16")).costs.family == "Maker 9"
 
 
 def test_nothing_is_measured_where_the_same_input_must_give_the_same_bytes(

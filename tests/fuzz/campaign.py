@@ -16,9 +16,11 @@ from typing import Any
 from tests.fuzz.case import Case, lay_out, load_case, save_case
 from tests.fuzz.child import TEMPORARIES, Ending, Limits, run_limited
 from tests.fuzz.verdict import Fault, judge
+from tests.waiting import exit_code_of_fork
 
 SECRET = b"not to be read\n"
 _LIMITS = Limits()
+_SECONDS_FOR_SEEDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ class Bench:
                 finally:
                     sys.stderr.flush()
                     os._exit(code)
-            if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0:
+            if exit_code_of_fork(child, _SECONDS_FOR_SEEDS) != 0:
                 raise RuntimeError(f"the seeds of {target.name} could not be made")
             self._prepared.add(target.name)
         return folder

@@ -82,16 +82,18 @@ def run_limited(action: Callable[[], None], scratch: Path, logs: Path, limits: L
 def _wait(child: int, deadline: float) -> tuple[bool, int, resource.struct_rusage]:
     late, pause = False, 0.001
     while True:
-        found, status, usage = os.wait4(child, os.WNOHANG)
-        if found:
-            # What it started dies with it.
+        if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            # What it started dies with it, while its number is still that of its group.
             _kill(child, signal.SIGKILL)
+            _, status, usage = os.wait4(child, 0)
             return late, status, usage
         if not late and time.monotonic() > deadline:
             late = True
             os.kill(child, signal.SIGUSR1)  # tells where it was
             time.sleep(0.5)
+        if late:
             _kill(child, signal.SIGKILL)
+            os.kill(child, signal.SIGKILL)  # it may lead no group yet
         time.sleep(pause)
         pause = min(2 * pause, 0.02)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lth_deploy.workflow.limits import child, limited_process
+from tests.waiting import exit_code_of_fork
 
 _SECONDS = 20.0
 _Started = limited_process._Child
@@ -51,7 +52,7 @@ class _Forked:
                 answer += part
         finally:
             os.close(read)
-        self.status = os.waitstatus_to_exitcode(os.waitpid(self._process, 0)[1])
+        self.status = exit_code_of_fork(self._process)
         self._process = 0
         return json.loads(answer) if answer.endswith(b"\n") else None
 
@@ -64,7 +65,7 @@ class _Forked:
         if self._process:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._process, signal.SIGKILL)
-            os.waitpid(self._process, 0)
+            exit_code_of_fork(self._process)
             self._process = 0
 
 

@@ -25,6 +25,7 @@ HARNESSES = ("parser", "constants")
 NAMES = tuple(f"host-{name}" for name in KERNELS) + HARNESSES
 _CHUNK = 2000  # nodes of one process
 _MAX_INPUT = 40_000  # bytes of an input of a harness
+_SECONDS = 3600.0  # of one process, beyond those that were asked for
 
 
 def run(name: str, seed: int, inputs: int, seconds: float | None, faults: Path) -> dict[str, Any]:
@@ -39,7 +40,7 @@ def run(name: str, seed: int, inputs: int, seconds: float | None, faults: Path) 
     except _AbsentError as absent:
         entry["note"] = f"not run: {absent}"
     except subprocess.TimeoutExpired as late:
-        entry["note"] = f"not run: building took more than {late.timeout:.0f} s"
+        entry["note"] = f"not run to its end: {late.cmd[0]} took more than {late.timeout:.0f} s"
     entry["seconds"] = round(time.monotonic() - start, 1)
     return entry
 
@@ -127,13 +128,21 @@ def _instruction_sets(host: Path) -> tuple[str, ...]:
     return tuple(ended.stderr.strip().rpartition(": ")[2].split(", "))
 
 
-def _start(command: Sequence[object], folder: Path, isa: str | None = None) -> subprocess.CompletedProcess[str]:
+def _start(
+    command: Sequence[object], folder: Path, isa: str | None = None, timeout: float = _SECONDS
+) -> subprocess.CompletedProcess[str]:
     environment = {key: value for key, value in os.environ.items() if key != "LTH_ISA"}
     environment |= {"ASAN_OPTIONS": "abort_on_error=1:allocator_may_return_null=1", "UBSAN_OPTIONS": "abort_on_error=1"}
     if isa is not None:
         environment["LTH_ISA"] = isa
     return subprocess.run(
-        [str(part) for part in command], capture_output=True, text=True, errors="replace", cwd=folder, env=environment
+        [str(part) for part in command],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        cwd=folder,
+        env=environment,
+        timeout=timeout,
     )
 
 
@@ -150,7 +159,7 @@ def _harness(name: str, seed: int, inputs: int, seconds: float | None, faults: P
         if libfuzzer:
             limits += ["-rss_limit_mb=2048", "-verbosity=1", "-print_final_stats=1"]
         limits.append(f"-runs={inputs}" if seconds is None else f"-max_total_time={max(1, int(seconds))}")
-        ended = _start([program, *limits, corpus], Path(place))
+        ended = _start([program, *limits, corpus], Path(place), timeout=_SECONDS + (seconds or 0))
         runs = re.search(r"(?:number_of_executed_units: |Done )(\d+)", ended.stderr)
         entry["inputs"] = int(runs[1]) if runs else 0
         covered = re.findall(r"cov: (\d+)", ended.stderr)

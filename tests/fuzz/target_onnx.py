@@ -39,6 +39,7 @@ def _models() -> dict[str, ModelProto]:
         "packed": valid(0.85),
         "blocks": valid_blocks(Block(2, 4), 0.5, int8=True),
         "region": valid_region(),
+        "bf16_region": valid_region("bf16"),
         "int8_region": valid_int8_region(),
         "roi_align": valid_roi_align(),
         "tiny": tiny_model(zeros=0.8),
@@ -125,8 +126,9 @@ def draw(seeds: Path, random: Random) -> Case:
         arguments = ["inspect", "model.onnx", *(["--json"] if random.random() < 0.3 else [])]
     elif verb == "export":
         arguments = ["--quiet", "export", "--onnx", "model.onnx", "--out", "out", "--no-profile"]
-        arguments += random.choice([[], [], ["--sparsity", "0.7"], ["--values", "fp16"], ["--format", "coo"]])
-        codes |= {4}
+        values = (["--values", one] for one in ("fp16", "bf16"))
+        arguments += random.choice([[], [], ["--sparsity", "0.7"], ["--format", "coo"], *values])
+        codes |= {4, 5}  # 5: no layer gains by bf16
     else:
         given |= {f"images/{number}.png": f"data/images/{number}.png" for number in (1, 2)}
         given |= {"data.json": "data/annotations.json"}

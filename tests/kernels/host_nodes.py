@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from tests.kernels.bf16_programs import BF16_CHAIN, BF16_TOKENS
 from tests.kernels.quantized_programs import EVERY_QUANTIZED
 from tests.kernels.region_nodes import region_node, write_node
 from tests.kernels.region_programs import EVERY_INSTRUCTION
@@ -44,6 +45,20 @@ t6 = dequantize t5
 t7 = qconv t2 w3 w4 - kernel=1,1 stride=1,1 pads=0,0,0,0 dilation=1,1 groups=1 act=none out=f32
 output t6
 output t7
+"""
+BFLOATS = """\
+lth_region 6
+inputs 1
+weight bitmask bf16 12,7,3,3 at 1,2
+weight dense f32 12 at 3
+weight gaps6:2x4 bf16 6,12,1,1 at 4,5
+weight dense bf16 6,6,3,3 at 6
+t0 = load 0 channels=7
+t1 = conv t0 w0 w1 kernel=3,3 stride=2,2 pads=1,0,1,1 dilation=1,1 groups=1 act=relu
+t2 = conv t1 w2 - kernel=1,1 stride=1,1 pads=0,0,0,0 dilation=1,1 groups=1 act=silu
+t3 = conv t2 w3 - kernel=3,3 stride=1,1 pads=2,2,2,2 dilation=2,2 groups=1 add=t2 act=none
+output t1
+output t3
 """
 COARSE = """\
 lth_region 5
@@ -189,6 +204,27 @@ t5 = dequantize t3
 output t4 rows
 output t5 rows
 """
+TOKENS_IN_BLOCKS = """\
+lth_region 6
+inputs 1
+weight bitmask:4x1 s8 12,24 at 1,2
+weight dense f32 24 at 3
+weight dense s32 24 at 4
+weight gaps4:4x2 s8 24,12 at 5,6
+weight dense f32 12 at 7
+weight steps8:1x2 f16 24,6 at 8,9
+weight bitmask:4x16 f32 12,16 at 10,11
+t0 = loadtokens 0 channels=12
+t1 = quantize t0 out=u8:0.02:120
+t2 = qmatmul t1 w0 w1 w2 act=gelu out=u8:0.03:10
+t3 = qmatmul t2 w3 w4 - add=t1 act=none out=u8:0.03:128
+t4 = qmatmul t3 w0 w1 w2 act=relu out=f32
+t5 = matmul t4 w5 - act=relu_linear:0.5:-0.25
+t6 = dequantize t3
+t7 = matmul t6 w6 - act=none
+output t5 rows
+output t7 rows
+"""
 VERSION_5 = """\
 lth_region 5
 inputs 1
@@ -218,12 +254,47 @@ t9 = qmultiply t8 t8 act=silu out=u8:0.01:30
 t10 = dequantize t9
 output t10
 """
+UPSAMPLED = """\
+lth_region 6
+inputs 2
+weight dense s8 8,8,1,1 at 2
+weight dense f32 8 at 3
+t0 = load 0 channels=8
+t1 = load 1 channels=8
+t2 = upsample t0 factor=2
+t3 = add t2 t1 act=none
+t4 = upsample t3 factor=3 linear=half_pixel
+t5 = quantize t0 out=u8:0.02:120
+t6 = qconv t5 w0 w1 - kernel=1,1 stride=1,1 pads=0,0,0,0 dilation=1,1 groups=1 act=relu out=u8:0.02:7
+t7 = upsample t6 factor=2
+t8 = dequantize t7
+t9 = concat t8 t1
+output t4
+output t9
+"""
+BINS = """\
+lth_region 6
+inputs 1
+weight bitmask f32 20,6,1,1 at 1,2
+weight dense f32 5,1 at 3
+weight gaps4 f16 10,1 at 4,5
+t0 = load 0 channels=6
+t1 = conv t0 w0 - kernel=1,1 stride=1,1 pads=0,0,0,0 dilation=1,1 groups=1 act=none
+t2 = binmean t1 w1 groups=4
+t3 = slice t1 from=3 to=13
+t4 = binmean t3 w2 groups=1
+output t2
+output t4
+"""
 NODES = {
     "every": (EVERY_INSTRUCTION, [(2, 3, 21, 18), (5, 16)]),
     "grouped": (GROUPED, [(1, 6, 13, 17)]),
     "bytes": (EVERY_QUANTIZED, [(2, 3, 21, 18), (5, 16)]),
     "quads": (QUADS, [(1, 8, 13, 17)]),
     "coarse blocks": (COARSE, [(1, 16, 13, 17)]),
+    "bf16 weights": (BFLOATS, [(1, 7, 13, 17)]),
+    "bf16 chain": (BF16_CHAIN, [(1, 21, 9, 13)]),
+    "bf16 tokens": (BF16_TOKENS, [(2, 9, 20)]),
     "version 2": (VERSION_2, [(2, 6, 21, 18)]),
     "cells": (CELLS, [(2, 11, 13, 17)]),
     "version 3": (VERSION_3, [(2, 6, 21, 18)]),
@@ -231,9 +302,12 @@ NODES = {
     "groups of cells": (GROUPS_OF_CELLS, [(2, 6, 21, 18)]),
     "tokens": (TOKENS, [(2, 9, 11), (2, 9, 11)]),
     "quantized tokens": (QUANTIZED_TOKENS, [(2, 9, 12)]),
+    "tokens in blocks": (TOKENS_IN_BLOCKS, [(2, 9, 12)]),
+    "upsampled": (UPSAMPLED, [(2, 8, 5, 9), (2, 8, 10, 18)]),
     "version 5": (VERSION_5, [(2, 6, 21, 18)]),
     "residuals": (RESIDUAL_PROGRAMS["one after the other"], [(2, 8, 13, 17)]),
     "residuals in bytes": (RESIDUAL_PROGRAMS["one after the other, in bytes"], [(1, 8, 13, 17)]),
+    "bins": (BINS, [(2, 6, 13, 17)]),
     "gates": (GATES, [(2, 11, 13, 17)]),
     "shortcuts": (RESIDUAL_PROGRAMS["sums with the activation of one of both"], [(1, 8, 13, 17)]),
 }

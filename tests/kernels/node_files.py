@@ -6,6 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from onnx import TensorProto
+
+from lth_deploy.compiler.model.tensor_types import numpy_type
 
 AnyArray = npt.NDArray[np.generic]
 _TYPES = {
@@ -15,6 +18,7 @@ _TYPES = {
     np.dtype(np.int32): 6,
     np.dtype(np.int64): 7,
     np.dtype(np.float16): 10,
+    numpy_type(TensorProto.BFLOAT16): 16,
 }
 
 

@@ -9,6 +9,7 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from lth_deploy.compiler.artifact.domain import DOMAIN
+from lth_deploy.compiler.model.tensor_types import numpy_type
 from lth_deploy.formats import FORMATS
 from lth_deploy.kernels.program.ops.conv import QConv, QMatMul
 from lth_deploy.kernels.program.ops.conv_transpose import QConvTranspose
@@ -19,7 +20,14 @@ from lth_deploy.kernels.program.weights import Weight
 
 Array = npt.NDArray[np.floating]
 Constant = npt.NDArray[np.generic]
-STORED = {"f32": np.float32, "f16": np.float16, "s8": np.int8, "s32": np.int32}
+BF16 = numpy_type(TensorProto.BFLOAT16)
+STORED = {
+    "f32": np.float32,
+    "f16": np.float16,
+    "bf16": BF16,
+    "s8": np.int8,
+    "s32": np.int32,
+}
 
 
 def arrays_of(program: Program, weights: Sequence[Constant]) -> dict[int, npt.NDArray[np.generic]]:
@@ -65,7 +73,8 @@ def _random_constant(weight: Weight, rng: np.random.Generator, zeros: float, pai
     if weight.value_type == "s8":
         values: Constant = rng.integers(-127, 128, weight.dims, np.int8)
     else:
-        values = rng.standard_normal(weight.dims).astype(np.float16).astype(np.float32)
+        stored = np.float16 if weight.value_type != "bf16" else BF16
+        values = rng.standard_normal(weight.dims).astype(stored).astype(np.float32)
     if len(weight.dims) == 1:
         return values
     rows, columns = weight.block or (1, 1)

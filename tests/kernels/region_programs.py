@@ -1,5 +1,7 @@
 """Region programs for tests: one that uses every instruction, and a strategy that draws sound ones."""
 
+from collections.abc import Sequence
+
 from hypothesis import strategies as st
 
 from lth_deploy.kernels.program.instruction import Instruction
@@ -15,7 +17,7 @@ from lth_deploy.kernels.program.ops.resize import Resize
 from lth_deploy.kernels.program.ops.slice import Slice
 from lth_deploy.kernels.program.program import Output, Program
 from lth_deploy.kernels.program.values import NONE, Act, Window
-from lth_deploy.kernels.program.weights import Weight
+from lth_deploy.kernels.program.weights import FLOAT_TYPES, LAYER_TYPES, Weight
 
 EVERY_INSTRUCTION = """\
 lth_region 1
@@ -60,19 +62,19 @@ def acts(draw: st.DrawFn) -> Act:
 
 
 @st.composite
-def programs(draw: st.DrawFn) -> Program:
-    """Sound programs on planes; tensors of one "scale" have one plane."""
+def programs(draw: st.DrawFn, *, bf16: bool = True) -> Program:
+    """Sound programs on planes; tensors of one "scale" have one plane. bf16: whether layers may multiply in it."""
     weights: list[Weight] = []
     at = 1
     steps: list[Instruction] = [Load(0, draw(st.integers(1, 3)))]
     made = [(steps[0].channels, 0)]  # type: ignore[union-attr]
 
-    def weight(*dims: int) -> int:
+    def weight(*dims: int, types: Sequence[str] = FLOAT_TYPES) -> int:
         nonlocal at
         coding = "dense" if len(dims) == 1 else draw(st.sampled_from(["dense", "bitmask", "steps8", "gaps4", "gaps12"]))
         positions = None if coding == "dense" else at
         at += 1 + (coding != "dense")
-        weights.append(Weight(coding, draw(st.sampled_from(["f32", "f16"])), dims, positions, at - 1))  # type: ignore[arg-type]
+        weights.append(Weight(coding, draw(st.sampled_from(types)), dims, positions, at - 1))  # type: ignore[arg-type]
         return len(weights) - 1
 
     def pick(same_as: int | None = None, channels: int | None = None) -> int:
@@ -97,7 +99,8 @@ def programs(draw: st.DrawFn) -> Program:
             after = scale + (window.stride == (2, 2))
             able = [i for i, tensor in enumerate(made) if tensor == (outputs, after)]
             add = draw(st.sampled_from(able)) if able and draw(st.booleans()) else None
-            step: Instruction = Conv(x, weight(outputs, channels, *kernel), bias, window, 1, add, draw(acts()))
+            filters = weight(outputs, channels, *kernel, types=LAYER_TYPES if bf16 else FLOAT_TYPES)
+            step: Instruction = Conv(x, filters, bias, window, 1, add, draw(acts()))
             made.append((outputs, after))
         elif kind == "up":
             outputs = draw(st.integers(1, 3))

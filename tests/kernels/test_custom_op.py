@@ -2,8 +2,10 @@
 
 import re
 import subprocess
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -70,19 +72,21 @@ def _within_bounds(node: RegionNode, outputs: list[np.ndarray]) -> bool:
     return all((np.abs(a - b.value) <= b.bound).all() for a, b in zip(outputs, exact, strict=True))
 
 
+def _printed(command: Sequence[str | Path]) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
 def test_the_library_shows_two_symbols_and_needs_only_what_every_system_has() -> None:
-    shown = subprocess.run(["nm", "-D", "--defined-only", LIBRARY], capture_output=True, text=True, check=True).stdout
+    shown = _printed(["nm", "-D", "--defined-only", LIBRARY])
     assert [line.split()[-1] for line in shown.splitlines()] == ["LthDescribeKernels", "RegisterCustomOps"]
-    needed = subprocess.run(["readelf", "-d", LIBRARY], capture_output=True, text=True, check=True).stdout
+    needed = _printed(["readelf", "-d", LIBRARY])
     names = set(re.findall(r"NEEDED.*\[(\w+)", needed))
     assert names <= {"libc", "libm", "libpthread", "libgcc_s", "ld"}
 
 
 def test_the_library_loads_on_systems_of_2014() -> None:
     """The wheels say manylinux_2_17."""
-    symbols = subprocess.run(
-        ["readelf", "--dyn-syms", "-W", LIBRARY], capture_output=True, text=True, check=True
-    ).stdout
+    symbols = _printed(["readelf", "--dyn-syms", "-W", LIBRARY])
     versions = {tuple(map(int, found.split("."))) for found in re.findall(r"@GLIBC_([0-9.]+)", symbols)}
     assert versions
     assert max(versions) <= (2, 17)

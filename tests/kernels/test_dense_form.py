@@ -11,7 +11,12 @@ import numpy as np
 import pytest
 
 from lth_deploy.kernels import ops_library
-from lth_deploy.kernels.program.values import Window
+from lth_deploy.kernels.program.ops.activate import Activate
+from lth_deploy.kernels.program.ops.conv import QConv
+from lth_deploy.kernels.program.ops.load import Load
+from lth_deploy.kernels.program.ops.quantize import Quantize
+from lth_deploy.kernels.program.program import Output, Program
+from lth_deploy.kernels.program.values import Act, Quantized, Window
 from tests.kernels.dense_programs import DENSE, layer, window
 from tests.kernels.held import hold
 from tests.kernels.region_models import model_of, open_model, random_constants, run_model
@@ -39,6 +44,17 @@ def test_every_shape_of_the_dense_form(kernels: Path, number: int, size: tuple[i
     rng = np.random.default_rng(number)
     weights = random_constants(program, rng, 0.0)
     hold(program, weights, [rng.standard_normal((2, SHAPES[number][0], *size)).astype(np.float32)], kernels)
+
+
+@pytest.mark.parametrize("kernels", DENSE, indirect=True)
+def test_float_results_that_something_reads_and_planes_wider_than_a_tile(kernels: Path) -> None:
+    weights = layer(64, 33, window(3, 1)).weights
+    floats = QConv(1, 0, 1, 2, window(3, 1), 1, None, Act("relu"), None)
+    steps = (Load(0, 64), Quantize(0, Quantized(0.02, 120)), floats, Activate(2, Act("silu")), floats)
+    program = Program(1, weights, steps, (Output(2), Output(3), Output(4)))
+    rng = np.random.default_rng(8)
+    constants = random_constants(program, rng, 0.0)
+    hold(program, constants, [rng.standard_normal((1, 64, 5, 300)).astype(np.float32)], kernels)
 
 
 def weight_bytes(library: Path, zeros: float, folder: Path) -> int:
@@ -88,10 +104,10 @@ def hold():
     stack = Stack(ctypes.addressof(memory), 0, len(memory))
     assert libc.sigaltstack(ctypes.byref(stack), None) == 0
     ready.set()
-    done.wait()
+    done.wait(100)
 thread = threading.Thread(target=hold, daemon=True)
 thread.start()
-ready.wait()
+assert ready.wait(60), "the thread has not got its stack"
 import onnxruntime
 options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = 1

@@ -21,6 +21,9 @@ WINDOWS = {
     "3x3": Window((3, 3), (1, 1), (1, 1, 1, 1)),
     "3x3, stride 2": Window((3, 3), (2, 2), (1, 1, 1, 1)),
     "3x3, stride 2, padded at the end": Window((3, 3), (2, 2), (0, 0, 1, 1)),
+    "3x3, padded at two sides": Window((3, 3), (1, 1), (2, 0, 0, 2)),
+    "5x3": Window((5, 3), (1, 1), (2, 1, 2, 1)),
+    "1x3": Window((1, 3), (1, 1), (0, 1, 0, 1)),
     "5x5": Window((5, 5), (1, 1), (2, 2, 2, 2)),
     "5x5, stride 2": Window((5, 5), (2, 2), (2, 2, 2, 2)),
     "7x7": Window((7, 7), (1, 1), (3, 3, 3, 3)),
@@ -150,7 +153,7 @@ def test_it_is_qlinearconv(kernels: Path, window: str) -> None:
 
 def test_threads_change_nothing(kernels: Path) -> None:
     rng = np.random.default_rng(5)
-    for program in (depthwise(WINDOWS["5x5"], 6, 1), quantized(WINDOWS["3x3"], 6, 6, 6)):
+    for program in (*(depthwise(WINDOWS[one], 6, 1) for one in ("5x5", "3x3")), quantized(WINDOWS["3x3"], 6, 6, 6)):
         model = model_of(program, random_constants(program, rng, 0.0))
         x = [rng.standard_normal((2, 6, 70, 64)).astype(np.float32)]
         alone, together = open_model(model, kernels), open_model(model, kernels, threads=4)

@@ -73,17 +73,17 @@ def test_every_coding_is_decoded(coding: str, values: str, plain: Path, tmp_path
 @pytest.mark.parametrize("values", ["f32", "f16", "s8"])
 @pytest.mark.parametrize("block", STORED_BLOCKS)
 def test_every_coding_of_blocks_is_decoded(coding: str, values: str, block: Pair, plain: Path, tmp_path: Path) -> None:
-    quantized, outputs = values == "s8", max(12, block[0])
+    quantized, outputs, inputs = values == "s8", max(12, block[0]), 64 if block[1] > 4 else 40
     source = f"lth_region {BLOCKS_SINCE.get(block, 1)}\ninputs 1\n"
-    source += f"weight {coding}:{STORED_BLOCKS[block]} {values} {outputs},40,3,3 at 1,2\n"
+    source += f"weight {coding}:{STORED_BLOCKS[block]} {values} {outputs},{inputs},3,3 at 1,2\n"
     source += f"weight dense f32 {outputs} at 3\n" if quantized else ""
-    source += "t0 = load 0 channels=40\n"
+    source += f"t0 = load 0 channels={inputs}\n"
     source += "t1 = quantize t0 out=u8:0.02:128\n" if quantized else ""
     source += "t2 = qconv t1 w0 w1 - " if quantized else "t1 = conv t0 w0 - "
     source += "kernel=3,3 stride=1,1 pads=1,1,1,1 dilation=1,1 groups=1 act=none"
     source += " out=f32\noutput t2\n" if quantized else "\noutput t1\n"
     for zeros in (0.3, 0.97, 1.0):
-        node = region_node(source, [(1, 40, 9, 7)], zeros=zeros)
+        node = region_node(source, [(1, inputs, 9, 7)], zeros=zeros)
         run_host(plain, "run", write_node(tmp_path / "node", node), tmp_path / "out", 1)
         (found,), (exact,) = read_arrays(tmp_path / "out"), run_bounded(node.program, node.weights, node.inputs)
         assert (np.abs(found - exact.value) <= exact.bound).all()
@@ -147,7 +147,7 @@ def test_drawn_programs_are_accepted_by_both_parsers(program: object, plain: Pat
     assert _verdicts(plain, [(program.node_inputs, source)], tmp_path) == ["ok"]  # type: ignore[attr-defined]
 
 
-_FIELDS = "0 1 2 3 5 8 15 16 64 65536 65537 2147483648 -1 01 t0 t1 w0 w1 - f16 dense gaps4 act=none act=relu rows"
+_FIELDS = "0 1 2 3 5 8 15 16 64 65536 65537 2147483648 -1 01 t0 t1 w0 w1 - f16 bf16 dense gaps4 act=none act=relu rows"
 _FIELDS_2 = "act=leaky:0.10 act=leaky:1e-46 act=leaky:1e-05 act=clip:1:0 act=clip:0:6 groups=2 pads=1,1,1,1 add=t0"
 _FIELDS_3 = "out=f32 out=u8:0.02:7 out=u8:0.020:7 out=u8:1e-13:7 out=u8:1:256 s8 s32 gaps4:2x4 dense:1x4 gaps4:4x4"
 _FIELDS_4 = "linear=half_pixel linear=asymmetric linear=none linear= like=t0"

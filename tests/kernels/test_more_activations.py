@@ -7,6 +7,8 @@ import pytest
 
 from lth_deploy.errors import ArtifactError
 from lth_deploy.kernels.oracle.reference import run
+from lth_deploy.kernels.program.activations import ACTIVATIONS
+from lth_deploy.kernels.program.program import Program
 from lth_deploy.kernels.program.text import parse
 from tests.kernels.held import hold
 from tests.kernels.region_models import model_of, open_model, random_constants, run_model
@@ -44,9 +46,20 @@ ACTS = [
     "act=elu:-2.5",
     "act=linear:0.75:-3",
     "act=linear:-2:0",
+    "act=relu_linear:0.75:-3",
+    "act=relu_linear:-2:0.5",
     "act=quotient:6",
     "act=quotient:-0.3",
 ]
+
+
+def of_its_version(program: str, act: str) -> str:
+    since = ACTIVATIONS[act.removeprefix("act=").partition(":")[0]].since
+    return program.replace("lth_region 3", f"lth_region {since}").format(act=act)
+
+
+def alone(act: str) -> Program:
+    return parse(of_its_version(ALONE, act))
 
 
 def number(value: float) -> Array:
@@ -59,6 +72,8 @@ def stock_act(act: str, x: Array) -> Array:
     if kind == "linear":
         (scaled,) = stock("Mul", [x, number(values[0])])
         return stock("Add", [scaled, number(values[1])])[0]
+    if kind == "relu_linear":
+        return stock_act("act=linear:" + ":".join(numbers), stock("Relu", [x])[0])
     if kind == "quotient":
         return stock("Div", [x, number(values[0])])[0]
     if kind == "hardsigmoid":
@@ -71,7 +86,7 @@ def stock_act(act: str, x: Array) -> Array:
 @pytest.mark.parametrize("act", ACTS)
 def test_the_oracle_is_what_onnx_runtime_computes(act: str) -> None:
     x = np.linspace(-20, 20, 4000, dtype=np.float32).reshape(1, 4, 20, 50)
-    (found,) = run(parse(ALONE.format(act=act)), [], [x])
+    (found,) = run(alone(act), [], [x])
     np.testing.assert_allclose(found, stock_act(act, x), rtol=1e-5, atol=2e-6)
 
 
@@ -79,8 +94,8 @@ def test_the_oracle_is_what_onnx_runtime_computes(act: str) -> None:
 def test_every_kernel_keeps_the_bound(kernels: Path, act: str) -> None:
     rng = np.random.default_rng(0)
     wide = np.concatenate([np.linspace(-110, 110, 2000), [0, -0.0, 1e-30, -1e-30, 1e30, -1e30, 1e38, -1e38]])
-    hold(parse(ALONE.format(act=act)), [], [np.resize(wide, (1, 4, 23, 24)).astype(np.float32)], kernels)
-    fused = parse(FUSED.format(act=act))
+    hold(alone(act), [], [np.resize(wide, (1, 4, 23, 24)).astype(np.float32)], kernels)
+    fused = parse(of_its_version(FUSED, act))
     weights = random_constants(fused, rng, 0.5)
     hold(fused, weights, [rng.standard_normal((2, 4, 19, 21)).astype(np.float32)], kernels)
 

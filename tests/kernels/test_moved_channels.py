@@ -9,6 +9,7 @@ from lth_deploy.errors import ArtifactError
 from lth_deploy.kernels.oracle.reference import run
 from lth_deploy.kernels.program.text import parse
 from tests.kernels.held import hold
+from tests.kernels.region_models import model_of, open_model, run_model
 from tests.kernels.stock_node import Array, stock
 
 HEAD = "lth_region 3\ninputs 1\nt0 = load 0 channels=6\n"
@@ -52,6 +53,21 @@ def test_space_to_depth(kernels: Path, order: str) -> None:
         np.testing.assert_array_equal(run(program, [], [x])[0], stock("SpaceToDepth", [x], blocksize=2)[0])
     larger = parse(f"{HEAD}t1 = spacetodepth t0 block=3 order={order}\noutput t1\n")
     hold(larger, [], [noise(1, 6, 12, 21)], kernels)
+
+
+@pytest.mark.parametrize("block", [2, 3])
+def test_space_to_depth_of_what_was_computed_and_on_the_way_to_bytes(kernels: Path, block: int) -> None:
+    """It reads a tensor, or the input of the node itself; the bytes are the same with and without another reader."""
+    focus = f"spacetodepth t0 block={block} order=columns"
+    computed = parse(f"{HEAD}t1 = act t0 act=relu\nt2 = {focus.replace('t0', 't1')}\noutput t2\n")
+    to_bytes = f"{HEAD}t1 = {focus}\nt2 = quantize t1 out=u8:0.021:128\nt3 = dequantize t2\n"
+    for size in [(12, 24), (6, 6), (18, 42)]:
+        x = noise(2, 6, *size)
+        hold(computed, [], [x], kernels)
+        (direct,) = run_model(open_model(model_of(parse(f"{to_bytes}output t3\n"), []), kernels), [x])
+        apart = run_model(open_model(model_of(parse(f"{to_bytes}output t3\noutput t1\n"), []), kernels), [x])
+        np.testing.assert_array_equal(direct, apart[0])
+        hold(parse(f"{to_bytes}output t3\n"), [], [x], kernels)
 
 
 def test_a_batch_norm(kernels: Path) -> None:

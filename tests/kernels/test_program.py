@@ -130,7 +130,7 @@ HOSTILE_QUANTIZED = [
     ("dense s32 8 at 4", "dense s32 8,1 at 4", "line 5.*one dimension"),
     ("dense s32 8 at 4", "dense f32 8 at 4", "line 15.*s32"),
     ("dense f32 8 at 3", "dense f16 8 at 3", "line 15.*scales"),
-    ("gaps4 s8 8,8,3,3", "gaps4:4x1 s8 8,8,3,3", "line 6.*blocks"),
+    ("gaps4 s8 8,8,3,3", "gaps4:4x4 s8 8,8,3,3", "line 6.*blocks"),
     ("gaps4 s8 8,8,3,3", "gaps4:2x04 s8 8,8,3,3", "line 6.*no number"),
     ("gaps4 s8 8,8,3,3", "gaps4:2 s8 8,8,3,3", "line 6"),
     ("gaps4 s8 8,8,3,3", "gaps4: s8 8,8,3,3", "line 6"),

@@ -9,7 +9,7 @@ from lth_deploy.errors import ArtifactError
 from lth_deploy.kernels.oracle.reference import run
 from lth_deploy.kernels.program.activations import ACTIVATIONS
 from lth_deploy.kernels.program.text import parse
-from tests.kernels.held import hold, hold_on_all
+from tests.kernels.held import hold, hold_on_all, of_version
 from tests.kernels.stock_node import Array, stock
 
 HEAD = """\
@@ -75,9 +75,9 @@ def assert_rare(found: Array, wanted: Array, step: float) -> None:
 def test_every_activation(kernels: Path, kind: str) -> None:
     for size in SIZES:
         x, y, factors = noise(2, 6, *size), noise(2, 6, *size, seed=1), noise(2, 6, 1, 1, seed=2)
-        hold(parse(GATE.format(channels=6, act=act_of(kind), zero=9)), [], [x, factors], kernels)
-        hold(parse(PRODUCT.format(channels=6, act=act_of(kind), zero=90)), [], [x, y], kernels)
-        hold(parse(MEAN.format(channels=6, act=act_of(kind), zero=120)), [], [x], kernels)
+        hold(parse(of_version(GATE.format(channels=6, act=act_of(kind), zero=9), kind)), [], [x, factors], kernels)
+        hold(parse(of_version(PRODUCT.format(channels=6, act=act_of(kind), zero=90), kind)), [], [x, y], kernels)
+        hold(parse(of_version(MEAN.format(channels=6, act=act_of(kind), zero=120), kind)), [], [x], kernels)
 
 
 def test_every_instruction_set(instruction_sets: dict[str, Path]) -> None:

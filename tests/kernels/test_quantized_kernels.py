@@ -147,6 +147,23 @@ def test_a_convolution_is_qlinearconv(kernels: Path, number: int, structure: str
     assert len(np.unique(theirs)) > 5
 
 
+@pytest.mark.parametrize("scale", [0.0171, 1e-12, 1e12, 3.0, 0.33333334, 0.0039215689, 1.1754944, 7.0000005])
+def test_quantizing_rounds_quotients_as_a_division_does(kernels: Path, scale: float) -> None:
+    """Values within a few units in the last place of what lies between two steps, and those that are far beyond all."""
+    steps_of = (Load(0, 8), Quantize(0, Quantized(float(f"{scale:.9g}"), 100)), Dequantize(1))
+    program, s = Program(1, (), steps_of, (Output(2),)), np.float32(scale)
+    steps = np.arange(-600, 600, dtype=np.float64).repeat(9) / 2
+    near = (steps * float(s)).astype(np.float32)
+    ulps = np.tile(np.arange(-4, 5), 1200) * np.spacing(np.abs(near))
+    random = np.random.default_rng(0).standard_normal(8 * 48 * 48 - len(near) - 4) * 90 * float(s)
+    ends = [np.inf, -np.inf, 3e38, -3e38]
+    x = np.concatenate([near + ulps, random, ends]).astype(np.float32).reshape(1, 8, 48, 48)
+    (found,) = run_model(open_model(model_of(program, []), kernels), [x])
+    with np.errstate(over="ignore"):
+        wanted = np.clip(np.rint(x / s) + 100, 0, 255).astype(np.float32)
+    np.testing.assert_array_equal(found, (wanted - 100) * s)
+
+
 @pytest.mark.parametrize("size", [(320, 320), (160, 120), (52, 52), (13, 13), (1, 1)])
 @pytest.mark.parametrize("structure", ["2x4", "single"])
 def test_the_stem_and_the_block_of_a_resnet(kernels: Path, size: tuple[int, int], structure: str) -> None:

@@ -26,7 +26,7 @@ def test_every_instruction_runs() -> None:
     assert rows.shape == (5, 6)
 
 
-@given(programs())
+@given(programs(bf16=False))  # whose bounds are wider
 @settings(max_examples=60, deadline=None)
 def test_drawn_programs_run_or_say_why_not(program: Program) -> None:
     weights, inputs = _random(program, [(1, program.instructions[0].channels, 9, 8)])  # type: ignore[union-attr]

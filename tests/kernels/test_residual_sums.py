@@ -9,7 +9,7 @@ from lth_deploy.errors import ArtifactError
 from lth_deploy.kernels.oracle.reference import run
 from lth_deploy.kernels.program.activations import ACTIVATIONS
 from lth_deploy.kernels.program.text import parse
-from tests.kernels.held import hold
+from tests.kernels.held import hold, of_version
 from tests.kernels.stock_node import Array, stock
 
 PROGRAM = """\
@@ -41,7 +41,7 @@ def rounded(x: Array, scale: float, zero: int) -> Array:
 @pytest.mark.parametrize("kind", sorted(ACTIVATIONS))
 def test_every_activation_on_every_instruction_set(kernels: Path, kind: str) -> None:
     act = kind + _NUMBERS[ACTIVATIONS[kind].numbers]
-    program = parse(PROGRAM.format(channels=6, act=act, zero=9))
+    program = parse(of_version(PROGRAM.format(channels=6, act=act, zero=9), kind))
     for size in [(8, 16), (7, 5)]:
         hold(program, [], inputs(6, size), kernels)
 

@@ -60,6 +60,25 @@ def test_whole_runs_say_what_is_in_no_operator_and_how_long_timing_takes() -> No
         assert predicted == pytest.approx(measured, rel=1e-3)
 
 
+@pytest.mark.parametrize("probe", range(4))
+def test_an_operator_that_was_interrupted_in_every_round_changes_no_rate(probe: int) -> None:
+    """Other work took 5 ms, which are in the time of the operator and not in the processor time of the run."""
+    seen = [observed(scale) for scale in (1.0, 2.0, 5.0, 9.0)]
+    sides = [[replace(side[0], ns=side[0].ns + 5e6), *side[1:]] for side in (seen[probe].kernels, seen[probe].stock)]
+    seen[probe] = replace(seen[probe], kernels=sides[0], stock=sides[1])
+    table = fitted_table(seen, SOME, "today")
+    assert table.kernels == pytest.approx(KERNELS | {"region": 0.0}, rel=1e-3)
+    assert table.stock == pytest.approx(STOCK | {"run": 0.0}, rel=1e-3)
+    assert table.error == 0.05
+
+
+def test_an_operator_that_is_slow_by_itself_counts() -> None:
+    seen = [observed(scale) for scale in (1.0, 2.0, 5.0, 9.0)]
+    slow = [replace(seen[1].kernels[0], ns=seen[1].kernels[0].ns + 5e6), *seen[1].kernels[1:]]
+    seen[1] = replace(seen[1], kernels=slow, kernels_ns=seen[1].kernels_ns + 5e6)
+    assert (fitted_table(seen, SOME, "today").error or 0.0) > 0.3
+
+
 def test_runs_that_other_work_made_long_give_no_impossible_table() -> None:
     seen = [replace(observed(scale), kernels_ns=1e7 + 1e6 * scale) for scale in (1.0, 2.0, 5.0)]
     assert fitted_table(seen, SOME, "today").kernels["region"] <= MOST_NANOSECONDS
@@ -76,7 +95,7 @@ def test_the_table_is_written_where_exports_look_for_it(tmp_path: Path, monkeypa
     own, out = tmp_path / "own" / "costs.yaml", tmp_path / "my.yaml"
     monkeypatch.setenv("LTH_COSTS", str(own))
     few = [probe for probe in probes() if probe.name == "activations"][:1]
-    monkeypatch.setattr("lth_deploy.workflow.measure_costs.probes.probes", lambda: iter(few))
+    monkeypatch.setattr("lth_deploy.workflow.measure_costs.probes.probes", lambda bf16, tiles: iter(few))
     monkeypatch.setattr("lth_deploy.workflow.measure_costs.observe.observe", lambda probe, rounds: observed(1.0))
     made = measuring.measure_costs(out, name="mine")
     assert made.files == (out, own)

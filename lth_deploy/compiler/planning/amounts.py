@@ -12,7 +12,7 @@ Amounts = Mapping[str, float]
 Nanoseconds = Mapping[str, float]
 """The rate of each amount: nanoseconds for one of it."""
 
-_INT8 = "int8 "
+_INT8, _BF16, _PLAIN = "int8 ", "bf16 ", "plain "
 
 CALL = "call"
 """Of any operator: that it runs at all."""
@@ -51,9 +51,16 @@ def rate_of(name: str, rates: Nanoseconds) -> float | None:
     """The rate of an amount, or of one that is like it; None where there is none."""
     if name in rates:
         return rates[name]
-    prefix = _INT8 if name.startswith(_INT8) else ""
+    prefix = next((one for one in (_INT8, _BF16, _PLAIN) if name.startswith(one)), "")
     kind, dot, term = name.removeprefix(prefix).partition(".")
-    return rates.get(f"{prefix}{_STAND_INS.get(kind, kind)}{dot}{term}")
+    like = rates.get(f"{prefix}{_STAND_INS.get(kind, kind)}{dot}{term}")
+    # Where no bf16 was measured, it is as fast as float32. Older tables do not tell the stock runtime's layouts apart.
+    return rate_of(name.removeprefix(prefix), rates) if like is None and prefix in (_BF16, _PLAIN) else like
+
+
+def rates_bf16(rates: Nanoseconds) -> bool:
+    """Whether layers that multiply in bf16 have rates of their own."""
+    return any(name.startswith(_BF16) for name in rates)
 
 
 def milliseconds(amounts: Amounts, rates: Nanoseconds) -> float:

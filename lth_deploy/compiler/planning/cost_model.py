@@ -14,7 +14,7 @@ import numpy as np
 from lth_deploy.arrays import Array
 from lth_deploy.compiler.artifact.packed_weight import StoredWeight
 from lth_deploy.compiler.planning.amounts import milliseconds
-from lth_deploy.compiler.planning.kernel_amounts import Tensor, layer_amounts, runs_in_pairs, transposed_amounts
+from lth_deploy.compiler.planning.layer_amounts import Tensor, layer_amounts, runs_in_pairs, transposed_amounts
 from lth_deploy.compiler.regions.match.quad_density import kept_quads
 from lth_deploy.compiler.regions.match.region_op import QUANTIZE, RegionOp, is_depthwise, outputs_first
 from lth_deploy.compiler.regions.partition.cut import Cut
@@ -91,9 +91,10 @@ def _fitted_cost(op: RegionOp, weights: Array, times: int, batch: int, table: Co
     x = Tensor(times if op.rows else images, inputs, side * stride, side * stride, quantized, op.rows)
     made = Tensor(x.batch, outputs, side, side, quantized, op.rows)
     if _interleaves(op):
-        kernels = transposed_amounts(weights.swapaxes(0, 1), x, made)
+        kernels = transposed_amounts(weights.swapaxes(0, 1), x, made, table.tiles_l2)
     else:
-        kernels = layer_amounts(weights, op.groups, op.window, x, made)
+        to_pixels = quantized and op.out is None  # floats that nothing in its region reads, as is usual of last layers
+        kernels = layer_amounts(weights, op.groups, op.window, x, made, table.tiles_l2, to_pixels=to_pixels)
     kind = "transposed" if _interleaves(op) else layer_class(op, weights.shape)
     name = f"int8 {kind}" if quantized else kind
     values = times * (inputs * stride**2 + outputs)

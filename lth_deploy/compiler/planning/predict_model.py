@@ -159,6 +159,6 @@ def _kernel_ms(
     found = []
     for node, program in zip(nodes, programs, strict=True):
         given = [shapes[name] for name in node.input[: program.inputs]]
-        steps, stored = kernel_amounts(program, given, region_weights(emitted, node, program))
+        steps, stored = kernel_amounts(program, given, region_weights(emitted, node, program), table.tiles_l2)
         found.append((node, sum(milliseconds(step, table.kernels) for step in [*steps, stored, {REGION: 1.0}])))
     return found

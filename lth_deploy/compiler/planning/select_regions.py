@@ -11,6 +11,7 @@ from lth_deploy.compiler.regions.codegen.build import RegionPlan, Verdict, build
 from lth_deploy.compiler.regions.match.region_op import RegionOp, is_depthwise
 from lth_deploy.compiler.regions.partition.cut import Cut
 from lth_deploy.config.target import Target
+from lth_deploy.element_types import BFLOAT16
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ def plan_regions(packed: ModelProto, target: Target, facts: Facts) -> tuple[Mode
     def verdict(op: RegionOp, weight: StoredWeight) -> str | None:
         if weight.name in facts.slower:
             return facts.slower[weight.name]
-        too_full = by_zeros(op, weight)
+        bf16 = weight.value_type == BFLOAT16.onnx
+        too_full = None if bf16 else by_zeros(op, weight)
         times = facts.positions.get(weight.name)
         if times is None:
             return too_full

@@ -12,7 +12,7 @@ from lth_deploy.compiler.model.attributes import attribute
 from lth_deploy.compiler.model.operators import traits_of
 from lth_deploy.compiler.model.ort_profile import OperatorTime
 from lth_deploy.compiler.planning.amounts import CALL, far
-from lth_deploy.compiler.planning.stock_nodes import is_layer, source_node
+from lth_deploy.compiler.planning.stock_nodes import in_blocked_layout, is_layer, source_node
 
 _STEM_CHANNELS = 4
 
@@ -20,6 +20,10 @@ _WINDOWED = ("MaxPool", "AveragePool")
 _GLOBAL = ("GlobalMaxPool", "GlobalAveragePool")
 
 _INT8 = "int8 "
+
+_IN_BOTH_LAYOUTS = ("conv", "pointwise")
+"""Classes of float layers that the runtime computes in blocks of channels, or in the layout of the model, such as the
+last layers of a quantized graph, whose outputs are floats."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,8 @@ def layer_amounts(one: OperatorTime, weight: Sequence[int]) -> dict[str, float]:
     """
     kind = _layer_class(one, weight)
     name = _named(kind, one)
+    if name in _IN_BOTH_LAYOUTS and not in_blocked_layout(one):
+        name = f"plain {name}"
     outputs, inputs = math.prod(one.outputs[0]), math.prod(one.inputs[0])
     macs = (inputs if "ConvTranspose" in one.op_type else outputs) * math.prod(weight[1:])
     if kind == "rows":  # whose weight may be stored either way round

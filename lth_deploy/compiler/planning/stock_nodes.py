@@ -26,6 +26,11 @@ def is_layer(op_type: str) -> bool:
     return any(layer in op_type for layer in _LAYERS)
 
 
+def in_blocked_layout(one: OperatorTime) -> bool:
+    """Whether an operator reads and writes blocks of channels, as the runtime computes most float convolutions."""
+    return one.name.endswith(_BLOCKED)
+
+
 def source_node(one: OperatorTime, plain: ModelProto, makers: Mapping[str, NodeProto]) -> NodeProto | None:
     """The node of the model that an operator stands for, of fused ones the layer; None for one of the runtime's own.
 

@@ -151,9 +151,9 @@ void change_shape(Array& array, Random& random) {
 }
 
 void change_type(Array& array, Random& random) {
-  static const ort::ElementType kTypes[] = {ort::kFloat, ort::kFloat16, ort::kUint8,
+  static const ort::ElementType kTypes[] = {ort::kFloat, ort::kFloat16, ort::kBfloat16, ort::kUint8,
                                              ort::kInt8,  ort::kInt32,   ort::kInt64};
-  array.type = kTypes[below(random, 6)];
+  array.type = kTypes[below(random, sizeof kTypes / sizeof kTypes[0])];
   size_t bytes = width_of(array.type);
   for (int64_t dim : array.dims) bytes *= static_cast<size_t>(dim);
   array.bytes.resize(bytes);

@@ -92,6 +92,7 @@ size_t width_of(ort::ElementType type) {
     case ort::kInt64:
       return 8;
     case ort::kFloat16:
+    case ort::kBfloat16:
       return 2;
     case ort::kUint8:
     case ort::kInt8:

@@ -30,7 +30,8 @@ def run(program: Program, weights: Sequence[Constant], inputs: Sequence[AnyFloat
 def run_bounded(program: Program, weights: Sequence[Constant], inputs: Sequence[AnyFloat]) -> list[Tensor]:
     """Outputs with the error bound of each element; see `run`."""
     tensors: list[Tensor] = []
-    operands = Operands(tensors, [np.asarray(weight, np.float64) for weight in weights], inputs)
+    decoded = [np.asarray(weight, np.float64) for weight in weights]
+    operands = Operands(tensors, decoded, inputs, bf16=program.bf16_weights)
     for number, step in enumerate(program.instructions):
         try:
             tensors.append(step.oracle(operands))

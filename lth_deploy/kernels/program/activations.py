@@ -136,6 +136,15 @@ _ENTRIES = (
         since=3,
     ),
     Activation(
+        "relu_linear",
+        lambda x, numbers: numbers[0] * np.maximum(x, 0) + numbers[1],
+        numbers=2,
+        slope=lambda numbers: abs(numbers[0]),
+        roundings=lambda numbers: 2 * max(1.0, abs(numbers[0])),
+        offset=lambda numbers: abs(numbers[1]),
+        since=6,
+    ),
+    Activation(
         "quotient",
         lambda x, numbers: x / numbers[0],
         numbers=1,

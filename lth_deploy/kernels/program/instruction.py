@@ -35,12 +35,14 @@ class Operands:
     """What an instruction computes with.
 
     tensors: those of earlier instructions, by number. weights: decoded, in their dims. inputs: activations of the node.
+    bf16: the weights of this type, by number.
     """
 
     tensors: Sequence[Tensor]
     weights: Sequence[Float]
     inputs: Sequence[AnyFloat]
     accumulate: Accumulate = "integers"
+    bf16: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,12 @@ class Program:
         return self.inputs + sum(1 if weight.positions is None else 2 for weight in self.weights)
 
     @property
+    def bf16_weights(self) -> frozenset[int]:
+        """The weights of bf16, by number: layers with them round what they read."""
+        return frozenset(number for number, weight in enumerate(self.weights) if weight.value_type == "bf16")
+
+    @property
     def version(self) -> int:
-        """The first version that has all its operators, activations and blocks; the first line of its text says it."""
+        """The first version that has all its operators, activations and weights; the first line of its text says it."""
         of_weights = max((weight.since for weight in self.weights), default=1)
         return max(of_weights, max((step.since for step in self.instructions), default=1))

@@ -7,21 +7,33 @@ from typing import Literal
 from lth_deploy.element_types import WEIGHT_TYPES
 from lth_deploy.kernels.program.limits import MAX_WEIGHT_ELEMENTS, require
 from lth_deploy.kernels.program.values import Pair
-from lth_deploy.structures import BLOCKS, SINGLE
+from lth_deploy.structures import BLOCKS, INPUTS_FIRST, SINGLE
 
 Coding = Literal["dense", "bitmask", "steps8", "gaps4", "gaps6", "gaps8", "gaps10", "gaps12", "gaps16"]
-ValueType = Literal["f32", "f16", "s8", "s32"]
+ValueType = Literal["f32", "f16", "bf16", "s8", "s32"]
 
 CODINGS = ("dense", "bitmask", "steps8", "gaps4", "gaps6", "gaps8", "gaps10", "gaps12", "gaps16")
-STORED_BLOCKS = {(block.outputs, block.inputs): block.dims for block in BLOCKS.values() if block != SINGLE}
+STORED_BLOCKS = {
+    (block.outputs, block.inputs): block.dims for block in (*BLOCKS.values(), *INPUTS_FIRST) if block != SINGLE
+}
 
-BLOCKS_SINCE: dict[Pair, int] = {(16, 4): 5, (32, 4): 5}
+BLOCKS_SINCE: dict[Pair, int] = {
+    (16, 4): 5,
+    (32, 4): 5,
+    **dict.fromkeys(((block.outputs, block.inputs) for block in INPUTS_FIRST), 6),
+}
 """The first version of region programs that has these blocks; others are in all versions."""
+
+BF16_SINCE = 6
+"""The first version of region programs that has values of bf16."""
 
 ONNX_TYPES = {kind.program: kind.onnx for kind in WEIGHT_TYPES if kind.program is not None}
 """The element type of ONNX (TensorProto.DataType) that each type of values is stored as."""
 
 FLOAT_TYPES: tuple[ValueType, ...] = ("f32", "f16")
+
+LAYER_TYPES: tuple[ValueType, ...] = (*FLOAT_TYPES, "bf16")
+"""Of weights of `conv` and `matmul`: where the weight is of bf16, the input is rounded to bf16 as well."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +53,9 @@ class Weight:
 
     @property
     def since(self) -> int:
-        """The first version of the program that has its blocks."""
-        return BLOCKS_SINCE.get(self.block, 1) if self.block is not None else 1
+        """The first version of the program that has its blocks and its type."""
+        blocks = BLOCKS_SINCE.get(self.block, 1) if self.block is not None else 1
+        return max(blocks, BF16_SINCE if self.value_type == "bf16" else 1)
 
     def check(self) -> None:
         """The rules of a declaration that concern it alone.

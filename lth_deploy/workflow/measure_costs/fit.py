@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,8 +24,33 @@ _MOST_PROBES = 0.9
 _WHOLE_RUN = 12.0
 """How many times the error of a whole run counts, beside that of an operator."""
 
-_Run = tuple[Sequence[Observation], float]
-"""The operators of a probe, and nanoseconds of the whole."""
+_UNKNOWNS = 3
+"""Of `_Whole`."""
+
+_INTERRUPTION = 5e5
+"""Nanoseconds: other work that takes the processor away keeps it for longer."""
+
+_PASSES = 4
+"""Without the operators that were interrupted rates are others, by which some more may be found."""
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One side of a probe: its operators, nanoseconds of the whole, and places of operators that were interrupted."""
+
+    operators: Sequence[Observation]
+    ns: float
+    interrupted: frozenset[int] = frozenset()
+
+    @property
+    def sum(self) -> float:
+        """Nanoseconds of all operators."""
+        return sum(one.ns for one in self.operators)
+
+    @property
+    def undisturbed(self) -> list[Observation]:
+        """The operators whose times mean something."""
+        return [one for place, one in enumerate(self.operators) if place not in self.interrupted]
 
 
 @dataclass(frozen=True)
@@ -47,26 +72,56 @@ class _Whole:
 
 def fitted_table(observed: Sequence[Observed], processor: Processor, fitted: str) -> CostTable:
     """The rates that explain the times of all probes best. fitted: the day, and the engines."""
-    inside = [(probe.kernels, probe.kernels_ns) for probe in observed]
-    dense = [(probe.stock, probe.stock_ns) for probe in observed]
-    kernels, stock = _whole(inside), _whole(dense)
+    inside, kernels = _fitted([_Run(probe.kernels, probe.kernels_ns) for probe in observed])
+    dense, stock = _fitted([_Run(probe.stock, probe.stock_ns) for probe in observed])
     table = CostTable(
         cpu=processor.cpu,
         isa=processor.isa,
         family=processor.family,
         instructions=list(processor.instructions),
         fitted=fitted,
-        kernels=_rates(inside, kernels) | {REGION: _rounded(max(kernels.start - stock.start, 0.0))},
-        stock=_rates(dense, stock) | {RUN: _rounded(stock.start)},
+        tiles_l2=next((probe.tiles_l2 for probe in observed if probe.tiles_l2 is not None), None),
+        kernels=inside | {REGION: _rounded(max(kernels.start - stock.start, 0.0))},
+        stock=dense | {RUN: _rounded(stock.start)},
     )
     return table.model_copy(update={"error": round(_error(observed, table), 3)})
 
 
+def _fitted(runs: Sequence[_Run]) -> tuple[dict[str, float], _Whole]:
+    """The rates of one side, and how whole runs follow from its operators, of which interrupted ones are left out."""
+    for _ in range(_PASSES):
+        whole = _whole(runs)
+        rates = _rates(runs, whole)
+        fewer = [replace(run, interrupted=_interrupted(run, rates)) for run in runs]
+        if fewer == runs:
+            break
+        runs = fewer
+    return rates, whole
+
+
+def _interrupted(run: _Run, rates: Mapping[str, float]) -> frozenset[int]:
+    """Places of operators that other work interrupted in every round, so that the least time is not theirs.
+
+    They take more than twice what their amounts explain, and the rest is missing in the processor time of the whole
+    run, where an operator that is slow by itself takes it too. What one operator accounts for explains no other.
+    """
+    missing = run.sum - run.ns
+    found = set(run.interrupted)
+    explained = [1e6 * milliseconds(one.amounts, rates) for one in run.operators]
+    beyond = {place: one.ns - explained[place] for place, one in enumerate(run.operators)}
+    for place, more in sorted(beyond.items(), key=lambda one: -one[1]):
+        if more > max(explained[place], _INTERRUPTION) and missing > 0.5 * more:
+            found.add(place)
+            missing -= more
+    return frozenset(found)
+
+
 def _whole(runs: Sequence[_Run]) -> _Whole:
-    """How whole runs follow from the times of their operators."""
-    sums = np.array([sum(one.ns for one in each) for each, _ in runs])
-    whole = np.array([ns for _, ns in runs])
-    rows = np.stack([np.ones(len(runs)), sums, [-float(len(each)) for each, _ in runs]], axis=1) / whole[:, None]
+    """How whole runs follow from the times of their operators; of interrupted ones where there are no others."""
+    usual = [run for run in runs if not run.interrupted]
+    runs = usual if len(usual) >= _UNKNOWNS else runs
+    sums, whole = np.array([run.sum for run in runs]), np.array([run.ns for run in runs])
+    rows = np.stack([np.ones(len(runs)), sums, [-float(len(run.operators)) for run in runs]], axis=1) / whole[:, None]
     sizes = np.abs(rows).max(axis=0)
     start, more, event = (nonnegative_least_squares(rows / sizes, (whole - sums) / whole) / sizes).tolist()
     return _Whole(start, 1.0 + more, event)
@@ -74,8 +129,8 @@ def _whole(runs: Sequence[_Run]) -> _Whole:
 
 def _rates(runs: Sequence[_Run], whole: _Whole) -> dict[str, float]:
     """Rates of operators, with which whole runs come out right as well: relative errors of operators are not even."""
-    operators = [one for each, _ in runs for one in each]
-    together = [(_sum(one.amounts for one in each), max(ns - whole.start, 0.0)) for each, ns in runs]
+    operators = [one for run in runs for one in run.undisturbed]
+    together = [(_sum(one.amounts for one in run.operators), max(run.ns - whole.start, 0.0)) for run in runs]
     amounts = [one.amounts for one in operators] + [one for one, _ in together]
     times = [whole.of(one.ns) for one in operators] + [ns for _, ns in together]
     found = fitted_rates(amounts, times, [1.0] * len(operators) + [_WHOLE_RUN] * len(runs))

@@ -11,7 +11,7 @@ from lth_deploy.config import strict_yaml
 from lth_deploy.config.cost_table import CostTable
 from lth_deploy.config.machine_costs import costs_file
 from lth_deploy.progress import progress
-from lth_deploy.workflow.machine_costs import this_processor
+from lth_deploy.workflow.machine_costs import computes_bf16, multiplies_tiles, this_processor
 
 log = logging.getLogger(__name__)
 
@@ -43,14 +43,15 @@ def measure_costs(out: Path | None = None, *, name: str = "this_machine", keep: 
     from lth_deploy.workflow.measure_costs.probes import probes
 
     began, used, observed = time.monotonic(), time.process_time(), []
-    networks = list(probes())
+    networks = list(probes(bf16=computes_bf16(), tiles=multiplies_tiles()))
     with progress("timing of small networks", total=len(networks)) as step:
         for probe in networks:
             late = time.process_time() - used > _SECONDS
             observed.append(observe(probe, QUICK_ROUNDS if late else ROUNDS))
             step()
-    table = fitted_table(observed, this_processor(), _about())
-    files = tuple(dict.fromkeys(file for file in (out, costs_file() if keep else None) if file is not None))
+    processor = this_processor()
+    table = fitted_table(observed, processor, _about())
+    files = tuple(dict.fromkeys(file for file in (out, costs_file(processor) if keep else None) if file is not None))
     for file in files:
         with storage.disk_errors(f"cannot write {file}"):
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -26,11 +26,13 @@ from lth_deploy.compiler.model.ort_profile import operator_times
 from lth_deploy.compiler.planning.kernel_amounts import kernel_amounts
 from lth_deploy.compiler.planning.stock_amounts import executed
 from lth_deploy.compiler.planning.stock_nodes import name_nodes
+from lth_deploy.compiler.planning.tile_form import is_in_tiles
 from lth_deploy.config.target import Target
 from lth_deploy.kernels import ops_library
 from lth_deploy.workflow.measure_costs.probes import Probe
 
 _EVERYTHING = Target(values="fp32", region_zeros=0, region_quads=0)
+_EVERYTHING_BF16 = _EVERYTHING.model_copy(update={"values": "bf16"})
 """All layers in regions, whatever they cost."""
 
 _PROFILE = "LTH_PROFILE"
@@ -46,12 +48,16 @@ class Observation:
 
 @dataclass(frozen=True)
 class Observed:
-    """The operators of one probe, and nanoseconds of whole runs, of which processor time counts."""
+    """The operators of one probe, and nanoseconds of whole runs, of which processor time counts.
+
+    tiles_l2: see `CostTable`; of a probe that has layers in matrix tiles.
+    """
 
     kernels: list[Observation]
     stock: list[Observation]
     kernels_ns: float
     stock_ns: float
+    tiles_l2: int | None = None
 
 
 def observe(probe: Probe, rounds: int) -> Observed:
@@ -61,33 +67,34 @@ def observe(probe: Probe, rounds: int) -> Observed:
         MissingLibraryError: the kernel library was not built.
     """
     graph = probe.graph()
-    packed, _ = emit(normalize(graph.model()), _EVERYTHING)
+    packed, _ = emit(normalize(graph.model()), _EVERYTHING_BF16 if probe.bf16 else _EVERYTHING)
     plain = unpack_model(packed)
     name_nodes(plain)
     feeds = graph.feeds()
     with storage.scratch("costs") as folder:
         kernels, stock, whole = _timed(packed, plain, feeds, folder, rounds)
+    tiles_l2 = kernels["l2"] if any(map(is_in_tiles, kernels["forms"])) else None
     (node,) = (node for node in packed.graph.node if is_region(node))
     program = program_of(node)
-    steps, stored = kernel_amounts(program, [graph.shape], region_weights(packed, node, program))
-    times = [Observation(step, ns) for step, ns in zip([*steps, stored], kernels, strict=True)]
+    steps, stored = kernel_amounts(program, [graph.shape], region_weights(packed, node, program), tiles_l2)
+    times = [Observation(step, ns) for step, ns in zip([*steps, stored], kernels["least_ns"], strict=True)]
     operators = [
         Observation(one.amounts, 1e3 * one.time.us)
         for one in executed(operator_times(stock), plain)
         if one.amounts is not None
     ]
-    return Observed(times, operators, *whole)
+    return Observed(times, operators, *whole, tiles_l2)
 
 
 def _timed(
     packed: ModelProto, plain: ModelProto, feeds: Feeds, folder: Path, rounds: int
-) -> tuple[list[float], list[Mapping[str, Any]], tuple[float, float]]:
-    """Nanoseconds of each instruction and of the outputs, the stock runtime's events, and those of whole runs."""
+) -> tuple[Mapping[str, Any], list[Mapping[str, Any]], tuple[float, float]]:
+    """What the kernel library says of its region, the stock runtime's events, and nanoseconds of whole runs."""
     own = folder / "kernels.jsonl"
     with _profiled_into(own):
         events, whole = _in_turns(packed, plain, feeds, folder / "stock", rounds)
     (line,) = own.read_text(encoding="utf-8").splitlines()
-    return json.loads(line)["least_ns"], events, whole
+    return json.loads(line), events, whole
 
 
 def _in_turns(

@@ -42,9 +42,19 @@ class ProbeGraph:
 
     def conv(self, x: str, outputs: int, kernel: int, stride: int = 1, groups: int = 1, act: str = "Relu") -> str:
         """A convolution with a bias, and its activation; "" for none."""
+        made = self._convolved(x, outputs, kernel, stride, groups)
+        if act == "Relu" and self.quantized:
+            return self._converted(self._node("Relu", [made]), outputs, "least")
+        return self.act(self._converted(made, outputs), act)
+
+    def output_conv(self, x: str, outputs: int, kernel: int) -> None:
+        """A convolution that the graph returns: floats, in a quantized graph too."""
+        self.output(self._convolved(x, outputs, kernel, 1, 1))
+
+    def _convolved(self, x: str, outputs: int, kernel: int, stride: int, groups: int) -> str:
         inputs = self._channels[x] // groups
         weight = self._weights((outputs, inputs, kernel, kernel), sparse=groups == 1 and inputs > 3)
-        made = self._node(
+        return self._node(
             "Conv",
             [x, *self._layer_constants(weight)],
             kernel_shape=[kernel] * 2,
@@ -52,9 +62,6 @@ class ProbeGraph:
             pads=[kernel // 2] * 4,
             group=groups,
         )
-        if act == "Relu" and self.quantized:
-            return self._converted(self._node("Relu", [made]), outputs, "least")
-        return self.act(self._converted(made, outputs), act)
 
     def act(self, x: str, kind: str) -> str:
         """An activation; `silu` is x times its sigmoid."""

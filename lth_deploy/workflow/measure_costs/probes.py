@@ -12,7 +12,7 @@ from lth_deploy.workflow.measure_costs.probe_graph import ACTIVATIONS, ProbeGrap
 
 @dataclass(frozen=True)
 class Probe:
-    """A network: its name, its input, whether it is quantized, and the zeros of its layers."""
+    """A network: its name, its input, whether it is quantized, the zeros of its layers, and whether it is bf16."""
 
     name: str
     build: Callable[[ProbeGraph], None]
@@ -21,6 +21,7 @@ class Probe:
     quantized: bool
     zeros: float
     block: Block
+    bf16: bool = False
 
     def graph(self) -> ProbeGraph:
         """The network."""
@@ -36,10 +37,14 @@ class Probe:
         return made
 
 
-def probes() -> Iterator[Probe]:
-    """All of them, fp32 first."""
+def probes(*, bf16: bool = False, tiles: bool = False) -> Iterator[Probe]:
+    """All of them, fp32 first.
+
+    bf16: whether the processor has instructions for it. tiles: whether the kernels multiply by matrix tiles, which
+    compute layers dense unless most of their weights are zeros, and gather blocks of many outputs.
+    """
     floats = ((0.5, SINGLE), (0.8, SINGLE), (0.95, SINGLE))
-    quantized = ((0.0, SINGLE), (0.7, BLOCKS["in4"]), (0.95, BLOCKS["in4"]))
+    quantized = ((0.0, SINGLE), (0.9 if tiles else 0.7, BLOCKS["in4"]), (0.95, BLOCKS["in4"]))
     for is_quantized, masks in ((False, floats), (True, quantized)):
         for name, build, channels, size in _NETWORKS:
             for zeros, block in masks[:1] if build is _large else masks:
@@ -49,7 +54,32 @@ def probes() -> Iterator[Probe]:
     for zeros, size in ((0.5, 16), (0.9, 16), (0.8, 32)):
         yield Probe("tokens", _tokens, 192, size, False, zeros, SINGLE)
     yield Probe("residual", _residual, 3, 160, False, 0.8, BLOCKS["out2"])
-    yield Probe("residual", _residual, 3, 160, True, 0.8, BLOCKS["2x4"])
+    yield Probe("residual", _residual, 3, 160, True, 0.9 if tiles else 0.8, BLOCKS["2x4"])
+    if tiles:
+        yield from _in_tiles(bf16=False)
+    if bf16:
+        yield from _in_bf16(tiles=tiles)
+
+
+def _in_bf16(*, tiles: bool) -> Iterator[Probe]:
+    """Full layers, blocks, and single weights, of which most have a neighbor of zero."""
+    few = ((0.97, BLOCKS["in4"]),) if tiles else ((0.8, BLOCKS["in4"]), (0.8, SINGLE))
+    masks = ((0.0, SINGLE), *few)
+    for name, build, channels, size in _NETWORKS[:3]:
+        for zeros, block in masks:
+            yield Probe(name, build, channels, size, False, zeros, block, bf16=True)
+    yield Probe("residual", _residual, 3, 160, False, 0.97 if tiles else 0.9, BLOCKS["2x4"], bf16=True)
+    yield Probe("tokens", _tokens, 192, 16, False, 0.0, SINGLE, bf16=True)
+    if tiles:
+        yield from _in_tiles(bf16=True)
+
+
+def _in_tiles(*, bf16: bool) -> Iterator[Probe]:
+    """Blocks of outputs, and full layers on planes that are large beside their weights."""
+    for block, zeros in (("16x4", 0.8), ("32x4", 0.9)):
+        yield Probe("residual", _residual, 3, 160, not bf16, zeros, BLOCKS[block], bf16=bf16)
+    yield Probe("split", _split, 3, 160, not bf16, 0.8, BLOCKS["16x4"], bf16=bf16)
+    yield Probe("residual", _residual, 3, 320, not bf16, 0.0, SINGLE, bf16=bf16)
 
 
 def quick_probes() -> Iterator[Probe]:
@@ -68,8 +98,8 @@ def _residual(g: ProbeGraph) -> None:
     fine = g.act(g.add(g.conv(g.conv(x, 128, 3), 128, 3, act=""), x), "Relu")
     x = g.conv(g.conv(fine, 256, 3, 2), 256, 3)
     coarse = g.conv(g.conv(x, 512, 3, 2), 256, 1, act="")
-    g.output(g.conv(g.add(g.double(g.conv(x, 128, 1, act="")), g.conv(fine, 128, 1, act="")), 128, 3, act=""))
-    g.output(g.conv(coarse, 256, 3, act=""))
+    g.output_conv(g.add(g.double(g.conv(x, 128, 1, act="")), g.conv(fine, 128, 1, act="")), 128, 3)
+    g.output_conv(coarse, 256, 3)
 
 
 def _mobile(g: ProbeGraph) -> None:
@@ -91,7 +121,7 @@ def _split(g: ProbeGraph) -> None:
         inner = g.conv(g.conv(second, channels // 2, 3, act="silu"), channels // 2, 3, act="silu")
         x = g.conv(g.concat(first, second, g.add(second, inner)), channels, 1, act="silu")
         x = g.conv(x, 2 * channels, 3, 2, act="silu")
-    g.output(g.conv(x, 80, 1, act=""))
+    g.output_conv(x, 80, 1)
 
 
 def _deep(g: ProbeGraph) -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from lth_deploy.compiler.planning.amounts import is_rated, milliseconds, rate_of
-from lth_deploy.compiler.planning.kernel_amounts import Tensor, kernel_amounts, layer_amounts
+from lth_deploy.compiler.planning.kernel_amounts import kernel_amounts
+from lth_deploy.compiler.planning.layer_amounts import Tensor, layer_amounts
 from lth_deploy.kernels.oracle.reference import run
 from lth_deploy.kernels.program.ops.activate import Activate
 from lth_deploy.kernels.program.ops.conv import Conv, MatMul, QConv, QMatMul
@@ -155,3 +156,24 @@ def _cells(shape: tuple[int, ...]) -> int:
     if len(shape) != 4:
         return shape[-1] * 16 * -(-math.prod(shape[:-1]) // 16)
     return shape[0] * shape[1] * 16 * -(-shape[2] // 4) * -(-shape[3] // 4)
+
+
+def test_a_layer_in_matrix_tiles_counts_products_loads_and_lines() -> None:
+    """64 inputs are one step of 16 cells; 32 x 32 pixels are 64 lines, two blocks of four lines a row."""
+    x = made = Tensor(1, 64, 32, 32, True, False)
+    window, l2 = Window((3, 3), (1, 1), (1, 1, 1, 1)), 2 << 20
+    full = np.ones((32, 64, 3, 3), np.int8)
+    amounts = layer_amounts(full, 1, window, x, made, l2)
+    assert amounts["int8 tiles.weights"] == 2 * 9
+    assert amounts["int8 tiles.products"] == 2 * 9 * 64
+    # Of each kernel row 3 tiles of weights and 4 + 2 columns of lines for each block.
+    assert amounts["int8 tiles.loads"] == 2 * 3 * (3 + 6) * 16
+    assert amounts["int8 tiles.copied"] == 16 * 64
+    half = full.copy()
+    half[:, 16:] = 0
+    gathered = layer_amounts(half, 1, window, x, made, l2)
+    # 36 places of both groups of outputs: three tiles, the lines of which are gathered once for 32 outputs.
+    assert gathered["int8 tiles.weights"] == 2 * 3
+    assert gathered["int8 tiles.gathered"] == 3 * 16 * 64
+    assert not any("tiles" in name for name in layer_amounts(full, 1, window, x, made))
+    assert not any("tiles" in name for name in layer_amounts(full[:1], 1, window, x, made, l2))

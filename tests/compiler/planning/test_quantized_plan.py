@@ -15,7 +15,7 @@ from lth_deploy.compiler.regions.ops.conv import CONV, MATMUL, QCONV, QMATMUL
 from lth_deploy.compiler.regions.ops.conv_transpose import CONV_TRANSPOSE, QCONV_TRANSPOSE
 from lth_deploy.config.cost_table import ByteRates, CostTable
 from lth_deploy.config.target import Target
-from lth_deploy.kernels.program.values import Window
+from lth_deploy.kernels.program.values import Quantized, Window
 from lth_deploy.structures import Block
 from tests.compiler.onnx_models import in_blocks
 from tests.compiler.regions.quantized_graphs import QuantizedGraph
@@ -44,8 +44,9 @@ def cost_of(
     kernel: tuple[int, int] = (3, 3),
     times: int = 1600,
     batch: int = 1,
+    out: Quantized | None = None,
 ) -> tuple[float, float]:
-    op = RegionOp(kind, 0, (), ("x",), ("y",), "w", window=Window(kernel))
+    op = RegionOp(kind, 0, (), ("x",), ("y",), "w", window=Window(kernel), out=out)
 
     class Known(StoredWeight):
         def weights(self) -> Array:
@@ -148,3 +149,25 @@ def test_a_product_costs_the_same_in_either_order_of_its_weight(kind: Kind, dtyp
 
     turned = QCONV if kind is QMATMUL else CONV
     assert cost(np.ascontiguousarray(weights.T), kind) == pytest.approx(cost(weights, turned))
+
+
+@pytest.mark.parametrize(("l2", "inside"), [(2 << 20, True), (None, False)])
+def test_full_layers_are_taken_where_matrix_tiles_are_faster(l2: int | None, inside: bool) -> None:
+    """By the rates of a table: a product of tiles takes 5 ns, which the stock runtime needs for 1,000 weights."""
+    kernels = {"int8 tiles.products": 5.0, "int8 conv.full macs": 0.006}
+    table = CostTable(kernels=kernels, stock={"int8 conv.macs": 0.005}, tiles_l2=l2)
+    g = QuantizedGraph()
+    a = g.qconv(g.bytes_of("x"), "a", (128, 128), zeros=0.0, zero=10)
+    b = g.qconv(a, "b", (128, 128), zeros=0.0, zero=10)
+    times = dict.fromkeys(("a.weight", "b.weight"), 6400)
+    _, reports = emit(normalize(g.model({"x": ["n", 128, "h", "w"]}, [b])), Target(costs=table), Facts(times))
+    assert [report.region is not None for report in reports] == [inside, inside]
+
+
+def test_layers_whose_results_are_floats_are_predicted_by_tiles_with_fewer_weights() -> None:
+    """As the library computes them: tiles write floats as pixels. A product of tiles takes 5 ns, as does a weight."""
+    table = CostTable(
+        kernels={"int8 tiles.products": 5.0, "int8 conv.macs": 5.0}, stock={"int8 conv.macs": 0.005}, tiles_l2=2 << 20
+    )
+    few = masked(Block(1, 4), 0.9)
+    assert cost_of(few, table)[0] < 1.0 < cost_of(few, table, out=Quantized(0.02, 120))[0]

@@ -1,6 +1,7 @@
 """Regions grown in small graphs: what is fused, where they end, and that nothing changes in a stock runtime."""
 
 import numpy as np
+import onnxruntime
 import pytest
 from onnx import ModelProto, helper
 
@@ -11,6 +12,7 @@ from lth_deploy.compiler.importing.unpacked import unpack_model
 from lth_deploy.compiler.model.save import to_bytes
 from lth_deploy.compiler.regions.analysis.infer_shapes import infer
 from lth_deploy.compiler.regions.operators import SHAPE_RULES
+from lth_deploy.kernels import ops_library
 from lth_deploy.kernels.program.text import text
 from tests.compiler.regions.region_graphs import Graph, assert_same, noise, regions_of
 
@@ -345,6 +347,40 @@ def test_other_resizes_stay_outside(attributes: dict[str, str], size: float | No
     packed, built, plan = regions_of(g.model({"x": X}, ["a", "y"]))
     assert len(plan.regions) == 2
     assert_same(packed, built, {"x": noise(1, 8, 12, 12)})
+
+
+def test_levels_of_open_sizes_that_differ_by_rounding_are_compared_when_it_runs() -> None:
+    g = Graph()
+    g.conv("x", "a", (8, 16))
+    small = g.conv("a", "b", (16, 16), stride=2)
+    how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    up = g.op("Resize", [small, "", g.constant("scales", [1, 1, 2, 2], np.float32)], "up", **how)
+    g.conv(g.op("Add", ["a", up], "sum"), "y", (16, 16))
+    packed, built, plan = regions_of(g.model({"x": X}, ["y"]))
+    assert len(plan.regions) == 1
+    assert _steps(built).count("upsample") == 1
+    assert _lines(built)[0] == "lth_region 6"
+    assert_same(packed, built, {"x": noise(1, 8, 12, 18)})
+    options = onnxruntime.SessionOptions()
+    options.register_custom_ops_library(str(ops_library()))
+    kernels = onnxruntime.InferenceSession(built.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    stock = onnxruntime.InferenceSession(packed.SerializeToString(), providers=["CPUExecutionProvider"])
+    for runtime in (kernels, stock):
+        with pytest.raises(Exception, match=r"region: t\d|Attempting to broadcast|incompatible"):
+            runtime.run(None, {"x": noise(1, 8, 13, 18)})
+    even = {"x": noise(1, 8, 14, 6)}
+    np.testing.assert_allclose(kernels.run(None, even)[0], stock.run(None, even)[0], rtol=1e-4, atol=1e-4)
+    # A stock runtime repeats the only row; the region says that its planes differ.
+    with pytest.raises(Exception, match=r"region: t\d"):
+        kernels.run(None, {"x": noise(1, 8, 1, 18)})
+
+
+def test_sizes_that_differ_by_more_than_rounding_are_not_supposed_to_be_equal() -> None:
+    g = Graph()
+    g.op("Add", [g.conv("x", "a", (8, 16)), g.conv("z", "b", (8, 16))], "sum")
+    g.conv("sum", "y", (16, 16))
+    _, _, plan = regions_of(g.model({"x": X, "z": ("n", 8, "height", "width")}, ["y"]))
+    assert len(plan.regions) > 1
 
 
 @pytest.mark.parametrize("how", ["asymmetric", "half_pixel"])

@@ -8,6 +8,8 @@ import pytest
 from lth_deploy.compiler.artifact.check_regions import program_of
 from lth_deploy.compiler.artifact.inline_regions import is_region
 from lth_deploy.kernels.program.text import text
+from tests.compiler.regions.quantized_graphs import QuantizedGraph
+from tests.compiler.regions.quantized_programs import PICTURE, assert_on_bytes, head, only_program, steps_of
 from tests.compiler.regions.region_graphs import Graph, assert_same, noise, regions_of
 
 Chain = Callable[[Graph, str], str]
@@ -81,6 +83,7 @@ CHAINS: dict[str, tuple[str, Chain]] = {
     "Exp": ("exp", lambda g, x: g.op("Exp", [x], "act")),
     "Elu": ("elu:0.5", lambda g, x: g.op("Elu", [x], "act", alpha=0.5)),
     "a line": ("linear:0.75:-2", line),
+    "a ReLU and a line": ("relu_linear:0.75:-2", lambda g, x: line(g, g.op("Relu", [x], "relu"))),
     "a difference from a number": ("linear:-1:3", lambda g, x: g.op("Sub", [number(g, 3), x], "act")),
     "a quotient": ("quotient:7", lambda g, x: g.op("Div", [x, number(g, 7)], "act")),
 }
@@ -132,3 +135,15 @@ def test_a_constant_with_more_dimensions_is_no_number() -> None:
     packed, built, _ = regions_of(g.model({"x": ("n", 8, "h", "w")}, ["y"], rank=5))
     assert all("linear" not in text(program_of(node)) for node in built.graph.node if is_region(node))
     assert_same(packed, built, {"x": noise(1, 8, 12, 12)})
+
+
+def test_a_relu_and_a_line_between_bytes_are_one_table() -> None:
+    g = QuantizedGraph()
+    a = g.qconv(g.bytes_of("x"), "a", (16, 16), scale=0.03, zero=128)
+    made = line(g, g.op("Relu", [a], "relu"))
+    last = head(g, g.bytes_of(made, 0.02, 100), 16)
+    packed, built, _ = regions_of(g.model(PICTURE, [last]), least=0.3)
+    program = only_program(built)
+    assert_on_bytes(program)
+    assert (steps_of(program)["Requantize"], steps_of(program)["Activate"], program.version) == (1, 0, 6)
+    assert_same(packed, built, {"x": noise(1, 16, 8, 12)})

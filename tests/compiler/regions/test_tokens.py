@@ -5,12 +5,14 @@ import re
 import numpy as np
 import onnxruntime
 import pytest
-from onnx import ModelProto
+from onnx import ModelProto, numpy_helper
 
 from lth_deploy.compiler.artifact.check_regions import program_of
 from lth_deploy.compiler.artifact.inline_regions import is_region
 from lth_deploy.kernels import ops_library
 from lth_deploy.kernels.program.text import text
+from lth_deploy.structures import BLOCKS
+from tests.compiler.onnx_models import in_blocks
 from tests.compiler.regions.quantized_graphs import QuantizedGraph
 from tests.compiler.regions.region_graphs import Graph, assert_same, noise, regions_of, run
 
@@ -250,6 +252,31 @@ def test_a_product_whose_result_is_quantized_is_rounded_once() -> None:
     packed, built, _ = regions_of(g.model({"x": ("n", 5, 16)}, ["y"], rank=3))
     assert "out=u8:0.0500000007:100" in "\n".join(the_program(built))
     feeds = {"x": noise(3, 5, 16)}
+    assert_same(packed, built, feeds)
+    assert_kernels_agree(built, feeds)
+
+
+@pytest.mark.parametrize("structure", ["in4", "2x4", "out2"])
+def test_blocks_of_inputs_first_are_stored_as_blocks(structure: str) -> None:
+    g, rng, block = QuantizedGraph(), np.random.default_rng(0), BLOCKS[structure]
+    qlinear(g, g.bytes_of("x", 0.02, 128), "inner", (128, 256))
+    g.op("Relu", ["inner"], "positive")
+    linear(g, "positive", "y", (256, 128), 0.0)
+    model = g.model({"x": ("n", 9, 128)}, ["y"], rank=3)
+    for tensor in model.graph.initializer:
+        if len(tensor.dims) == 2:
+            outputs_first = np.ascontiguousarray(numpy_helper.to_array(tensor).T)
+            filled = np.where(outputs_first == 0, outputs_first.dtype.type(1), outputs_first)
+            tensor.CopyFrom(
+                numpy_helper.from_array(np.ascontiguousarray(in_blocks(filled, block, 0.8, rng).T), tensor.name)
+            )
+    packed, built, plan = regions_of(model, least=0.3)
+    assert len(plan.regions) == 1
+    version, *lines = the_program(built)
+    assert version == "lth_region 6"
+    codings = [line.split()[1] for line in lines if line.startswith("weight ") and "," in line.split()[3]]
+    assert [name.partition(":")[2] for name in codings] == [f"{block.inputs}x{block.outputs}"] * 2
+    feeds = {"x": noise(2, 9, 128)}
     assert_same(packed, built, feeds)
     assert_kernels_agree(built, feeds)
 

@@ -6,7 +6,7 @@ from typing import Any
 from onnx import NodeProto
 
 from lth_deploy.compiler.model.attributes import attribute
-from lth_deploy.compiler.regions.analysis.symbolic_dims import Dim, named, of
+from lth_deploy.compiler.regions.analysis.symbolic_dims import Dim, evaluate, named, names_in, of
 from lth_deploy.compiler.regions.analysis.tensor_info import Shape, ShapeRule, TensorInfo
 
 
@@ -62,8 +62,25 @@ def elementwise_shape(info: TensorInfo, node: NodeProto) -> list[Shape] | None:
         return None
     rank, one = max(len(a), len(b)), of(1)
     a, b = ((one,) * (rank - len(shape)) + shape for shape in (a, b))
+    for x, y in zip(a[2:], b[2:], strict=True):
+        if rank == 4 and a[:2] == b[:2] and _equal_if_even(x, y):
+            info.equate(x, y)
+    a, b = info.simplest(a), info.simplest(b)
     fits = all(x == y or one in (x, y) for x, y in zip(a, b, strict=True))
     return [tuple(y if x == one else x for x, y in zip(a, b, strict=True))] if fits else None
+
+
+def _equal_if_even(x: Dim, y: Dim) -> bool:
+    """Whether two sizes differ by rounding alone: levels of a pyramid, of which one was halved and doubled again.
+
+    A stock runtime adds them where they are equal, and repeats a single pixel; a region refuses to.
+    """
+    one_name = names_in(x) == names_in(y) and len(names_in(x)) == 1
+    return one_name and all(evaluate(x, {}, n) == evaluate(y, {}, n) for n in _EVEN)
+
+
+_EVEN = (256, 512, 768, 1280)
+"""Sizes that can be halved often; what is equal for all of them differs by rounding."""
 
 
 def _roi_align(info: TensorInfo, node: NodeProto) -> list[Shape] | None:

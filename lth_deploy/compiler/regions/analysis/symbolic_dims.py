@@ -87,3 +87,11 @@ def evaluate(size: Dim, nominal: dict[str, int], default: int) -> int:
         else:
             total += factor * nominal.get(atom, default)
     return total
+
+
+def names_in(size: Dim) -> set[str]:
+    """The names that a size depends on."""
+    found: set[str] = set()
+    for atom, _ in size.terms:
+        found |= names_in(atom.inner) if isinstance(atom, Quotient) else {atom}
+    return found

@@ -20,6 +20,8 @@ from lth_deploy.compiler.regions.match.region_op import DEQUANTIZE_LINEAR, Regio
 from lth_deploy.errors import ArtifactError
 from lth_deploy.kernels.program.fields import InputRole, Role, TensorRole
 from lth_deploy.kernels.program.format import lines_of
+from lth_deploy.kernels.program.instruction import Instruction
+from lth_deploy.kernels.program.ops.resize import Resize, Upsample
 from lth_deploy.kernels.program.program import Program
 
 
@@ -104,10 +106,16 @@ def _keys(program: Program, inputs: Sequence[str], table: dict[object, int]) -> 
         named_constants = tuple(constant(number) for number in role.constants(value))
         return named or named_constants or value
 
-    for step in program.instructions:
+    for instruction in program.instructions:
+        step = _any_size(instruction)
         contents = tuple(content(role, value) for role, value in step.values())
         keys.append(table.setdefault((type(step).__name__, contents), len(table)))
     return keys
+
+
+def _any_size(step: Instruction) -> Instruction:
+    """Of a known size the function makes a resize like another tensor, of an open one a factor."""
+    return Resize(step.x, step.x, step.linear) if isinstance(step, Upsample) else step
 
 
 def in_floats(model: ModelProto, *, every: bool) -> ModelProto:

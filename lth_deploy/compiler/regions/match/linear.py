@@ -52,7 +52,10 @@ def _shifted(context: MatchContext, node: NodeProto) -> Line | None:
 
 
 def linear(context: MatchContext, node: NodeProto) -> ActivationNodes | None:
-    """X * factor + shift, of which either may be missing. A quotient inside is none: it would be rounded otherwise."""
+    """X * factor + shift, of which either may be missing, and the ReLU before it (learnable affine block, PP-LCNetV3).
+
+    A quotient inside is none: it would be rounded otherwise.
+    """
     if node.op_type == "Mul":
         constants = [scalar(context, name) for name in node.input]
         if (constants[0] is None) == (constants[1] is None):
@@ -73,8 +76,12 @@ def linear(context: MatchContext, node: NodeProto) -> ActivationNodes | None:
             )
     if line is None or not _keeps_shape(context, line.source, node) or not np.isfinite([line.factor, line.shift]).all():
         return None
-    act = Act("linear", (_number(line.factor), _number(line.shift)))
-    return ActivationNodes(in_order(context, line.nodes), line.source, act)
+    numbers = _number(line.factor), _number(line.shift)
+    relu = context.producer(line.source)
+    if relu is not None and relu.op_type == "Relu" and context.uses.only(line.source):
+        nodes = (relu, *line.nodes)
+        return ActivationNodes(in_order(context, nodes), relu.input[0], Act("relu_linear", numbers))
+    return ActivationNodes(in_order(context, line.nodes), line.source, Act("linear", numbers))
 
 
 def divided(context: MatchContext, node: NodeProto) -> ActivationNodes | None:

@@ -5,24 +5,17 @@ joined, repeated or pooled, and every result keeps its bits. What a quantizer le
 becomes groups of a DequantizeLinear, a node and a QuantizeLinear, each with one reader, which kernels compute on bytes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from lth_deploy.compiler.model.operators import traits_of
 from lth_deploy.compiler.model.traverse import unused_name, used_names
-from lth_deploy.compiler.regions.match.activations import activation
 from lth_deploy.compiler.regions.match.context import MatchContext
-from lth_deploy.compiler.regions.match.no_match import NoMatch
 from lth_deploy.compiler.regions.match.node_order import in_order, without_unread
-from lth_deploy.compiler.regions.match.products import ActivationNodes
-from lth_deploy.compiler.regions.match.qdq import quantized_of
+from lth_deploy.compiler.regions.match.quantized_nodes import Match, QuantizedNodes
 from lth_deploy.compiler.regions.match.region_op import DEQUANTIZE_LINEAR, QUANTIZE_LINEAR, RegionOp
 from lth_deploy.kernels.program.values import Quantized
-
-Match = Callable[[MatchContext, int, NodeProto], RegionOp | None]
-"""The operator of regions that ends in a node; raises NoMatch."""
 
 _DEPTH = 64
 """Most nodes, one behind the other, that a QuantizeLinear is moved past."""
@@ -64,10 +57,12 @@ class _Move:
         self.added: list[NodeProto] = []
         self.constants: list[TensorProto] = []
         self._context = context
-        self._match = match
+        self._nodes = QuantizedNodes(context, match)
         self._names = used_names(model)
         self._quantizers = [
-            (node, grid) for node in model.graph.node if (grid := self._grid(node, QUANTIZE_LINEAR)) is not None
+            (node, grid)
+            for node in model.graph.node
+            if (grid := self._nodes.quantization(node, QUANTIZE_LINEAR)) is not None
         ]
         self._rounded: dict[tuple[str, Quantized], str] = {}
         for node, grid in self._quantizers:
@@ -84,15 +79,6 @@ class _Move:
                     found[node.output[0]] = source
         return found
 
-    def _grid(self, node: NodeProto, operator: str) -> Quantized | None:
-        """Scale and zero point of a conversion of activations."""
-        if node.op_type != operator or node.input[0] in self._context.weights.stored:
-            return None
-        try:
-            return quantized_of(node, self._context.info)
-        except NoMatch:
-            return None
-
     def _source(self, name: str, like: NodeProto, grid: Quantized, reader: str, depth: int) -> str:
         """The float tensor with the values of another that a QuantizeLinear reads.
 
@@ -104,13 +90,13 @@ class _Move:
         shared = not self._context.uses.only(name) or reader not in self._context.producers
         if node.op_type == DEQUANTIZE_LINEAR:
             return self._copy([node], reader) if shared else name
-        if (nodes := self._between_bytes(node)) is not None:
+        if (nodes := self._nodes.between_bytes(node)) is not None:
             is_exclusive = not shared and self._context.read_only_by(nodes[0].output[0], nodes[1:])
             return name if is_exclusive else self._copy(nodes, reader)
-        gate = self._gate(place, node)
+        gate = self._nodes.gate(place, node)
         if gate is not None:
             return self._with_own_source(gate, reader)
-        op = self._mover(place, node)
+        op = self._nodes.mover(place, node)
         if op is None:
             return name
         if not shared and len(node.output) == 1 and all(map(self._context.is_dequantized, op.inputs)):
@@ -147,7 +133,7 @@ class _Move:
         """The bytes of a float tensor."""
         found = self._rounded.get((name, grid))
         made = self._context.producer(name)
-        if found is None and made is not None and self._grid(made, DEQUANTIZE_LINEAR) == grid:
+        if found is None and made is not None and self._nodes.quantization(made, DEQUANTIZE_LINEAR) == grid:
             found = str(made.input[0])
         if found is None:
             found = unused_name(f"{name}.bytes", self._names)
@@ -159,7 +145,7 @@ class _Move:
     def _with_own_source(self, op: RegionOp, reader: str) -> str:
         """What an operator of an activation makes that reads a copy of it, where others read it as well."""
         source, (node,) = op.inputs[0], op.nodes
-        chain = self._chain(source)
+        chain = self._nodes.chain(source)
         assert chain is not None
         if self._context.read_only_by(source, op.nodes) and self._context.read_only_by(chain[0].output[0], chain[1:]):
             return str(node.output[0])
@@ -171,39 +157,6 @@ class _Move:
         copy.name = copy.output[0]
         self.added.append(copy)
         return str(copy.output[0])
-
-    def _chain(self, name: str) -> list[NodeProto] | None:
-        """The DequantizeLinear, and the activation where there is one, that make a tensor."""
-        made = self._context.producer(name)
-        if made is None:
-            return None
-        return [made] if self._grid(made, DEQUANTIZE_LINEAR) is not None else self._between_bytes(made)
-
-    def _gate(self, place: int, node: NodeProto) -> RegionOp | None:
-        """The operator of a node that kernels compute of bytes; of their activation only where no floats are read."""
-        op = self._matched(place, node)
-        if (
-            op is None
-            or op.kind.activated_form is None
-            or len(op.nodes) != 1
-            or not self._context.uses.only(op.outputs[0])
-        ):
-            return None
-        source, chain = op.inputs[0], self._chain(op.inputs[0])
-        if chain is None or source in self._context.uses.elsewhere:
-            return None
-        others = [reader for reader in self._context.readers[source] if reader[1].output[0] != node.output[0]]
-        return op if len(chain) == 1 or all(self._takes_bytes(*reader) for reader in others) else None
-
-    def _takes_bytes(self, place: int, node: NodeProto) -> bool:
-        """Whether a reader of an activation does without its floats: it rounds them, or is such an operator itself."""
-        if node.op_type == QUANTIZE_LINEAR:
-            return True
-        op = self._matched(place, node)
-        if op is None or op.kind.activated_form is None or not self._context.uses.only(op.outputs[0]):
-            return False
-        ((_, reader),) = self._context.readers[op.outputs[0]]
-        return self._grid(reader, QUANTIZE_LINEAR) is not None
 
     def _copy(self, nodes: Sequence[NodeProto], reader: str) -> str:
         """What the last of some copied nodes makes for one reader."""
@@ -223,32 +176,6 @@ class _Move:
         self.constants.append(numpy_helper.from_array(np.array([value], np.int64), name))
         return name
 
-    def _between_bytes(self, node: NodeProto) -> list[NodeProto] | None:
-        """The DequantizeLinear and the nodes of an activation that ends in a node; None of others."""
-        found = self._activation(node)
-        made = None if found is None else self._context.producer(found.source)
-        if found is None or made is None or self._grid(made, DEQUANTIZE_LINEAR) is None:
-            return None
-        return [made, *found.nodes]
-
-    def _activation(self, node: NodeProto) -> ActivationNodes | None:
-        try:
-            return activation(self._context, node)
-        except NoMatch:
-            return None
-
-    def _mover(self, place: int, node: NodeProto) -> RegionOp | None:
-        """The operator of a node that only moves values."""
-        op = self._matched(place, node)
-        moves = op is not None and op.kind.keeps_grid and op.linear is None and len(op.nodes) == 1
-        return op if moves else None
-
-    def _matched(self, place: int, node: NodeProto) -> RegionOp | None:
-        try:
-            return self._match(self._context, place, node)
-        except NoMatch:
-            return None
-
     def _gains(self, name: str, depth: int) -> bool:
         """Whether less is left to compute in floats where a tensor is rounded before the nodes that make it."""
         if name not in self._gaining:
@@ -261,41 +188,17 @@ class _Move:
         if made is None:
             return False
         place, node = made
-        if self._grid(node, DEQUANTIZE_LINEAR) is not None or self._between_bytes(node) is not None:
+        if self._nodes.quantization(node, DEQUANTIZE_LINEAR) is not None or self._nodes.between_bytes(node) is not None:
             return True
-        if self._gate(place, node) is not None:
+        if self._nodes.gate(place, node) is not None:
             return True
-        op = self._mover(place, node)
+        op = self._nodes.mover(place, node)
         if op is None:
-            return self._is_layer_between_bytes(node) or self._is_activated_layer(node)
+            return self._nodes.is_layer_between_bytes(node) or self._nodes.is_activated_layer(node)
         if any(self._gains(source, depth - 1) for source in op.inputs):
             return True
-        enlarges = op.kind.takes_plane or (op.window.kernel != (1, 1) and op.window.stride == (1, 1))
+        enlarges = op.kind.enlarges or (op.window.kernel != (1, 1) and op.window.stride == (1, 1))
         return enlarges and self._only_rounded(name, depth)
-
-    def _is_layer_between_bytes(self, node: NodeProto) -> bool:
-        """Whether a layer or sum of bytes, which a QuantizeLinear behind it would let make bytes, has one reader."""
-        return self._context.uses.only(node.output[0]) and self._reads_bytes(node)
-
-    def _reads_bytes(self, node: NodeProto) -> bool:
-        """Whether a node is a layer of bytes, or a sum of them, of which one may go through an activation."""
-        if traits_of(node.op_type).bias_input is not None:
-            return all(map(self._context.is_dequantized, node.input[:2]))
-        if node.op_type != "Add":
-            return False
-        plain = list(map(self._context.is_dequantized, node.input))
-        others = [
-            self._context.producer(name) for name, is_plain in zip(node.input, plain, strict=True) if not is_plain
-        ]
-        return any(plain) and all(one is not None and self._between_bytes(one) is not None for one in others)
-
-    def _is_activated_layer(self, node: NodeProto) -> bool:
-        """Whether a node ends the activation of such a layer or sum, which no others read."""
-        found = self._activation(node)
-        made = None if found is None else self._context.producer(found.source)
-        if found is None or made is None or not self._context.uses.only(node.output[0]):
-            return False
-        return self._context.read_only_by(found.source, found.nodes) and self._reads_bytes(made)
 
     def _only_rounded(self, name: str, depth: int) -> bool:
         """Whether all that is made of a tensor without arithmetic ends in QuantizeLinears."""
@@ -304,7 +207,7 @@ class _Move:
         for place, reader in self._context.readers.get(name, []):
             if reader.op_type == QUANTIZE_LINEAR:
                 continue
-            op = self._mover(place, reader)
+            op = self._nodes.mover(place, reader)
             if op is None or not all(self._only_rounded(output, depth - 1) for output in op.outputs):
                 return False
         return True

@@ -8,7 +8,7 @@ from onnx import NodeProto
 
 from lth_deploy.arrays import Array
 from lth_deploy.compiler.artifact.packed_weight import StoredWeight
-from lth_deploy.element_types import FLOAT16, FLOAT32
+from lth_deploy.element_types import FLOAT32, HALF_TYPES
 from lth_deploy.kernels.program.values import NONE, ONE_BY_ONE, Act, Linear, Quantized, Window
 
 QUANTIZE_LINEAR, DEQUANTIZE_LINEAR = CONVERSIONS = ("QuantizeLinear", "DequantizeLinear")
@@ -26,7 +26,8 @@ class Kind:
     whose others are floats. of_argument: its activation is that of an argument, not of the result. fuses: it can take
     in what follows: an activation, and a residual where the addition names it. residual_of: the layers that take in
     this addition. is_activation: the operator before it may take it in. takes_plane: it reads the size of another
-    tensor. renames: it has no instruction, its output is its input.
+    tensor. enlarges: its planes are larger than those that it reads. pays: it is so much faster inside that layers in
+    front of it stay in as well. renames: it has no instruction, its output is its input.
     """
 
     name: str
@@ -44,6 +45,8 @@ class Kind:
     residual_of: tuple["Kind", ...] = ()
     is_activation: bool = False
     takes_plane: bool = False
+    enlarges: bool = False
+    pays: bool = False
     renames: bool = False
 
 
@@ -119,10 +122,10 @@ class Weights:
         weight = self.stored[name]
         if name in self.overridable:
             return f"a caller may replace '{name}': it is an input of the graph"
-        if weight.value_type not in (FLOAT32.onnx, FLOAT16.onnx):
-            return f"'{name}' is stored neither as float32 nor as float16"
-        if weight.value_type == FLOAT16.onnx and weight.node is None:
-            return f"'{name}' reaches its layer as float16, which is computed as such"
+        if weight.value_type not in (FLOAT32.onnx, *HALF_TYPES):
+            return f"'{name}' is stored as {weight.type_name}, which no float layer of a region has"
+        if weight.value_type in HALF_TYPES and weight.node is None:
+            return f"'{name}' reaches its layer as {weight.type_name}, which is computed as such"
         return None
 
 

@@ -25,7 +25,7 @@ def _match(context: MatchContext, place: int, node: NodeProto) -> RegionOp:
     found = next((op for op in with_constant if op is not None), None)
     if found is not None:
         return found
-    a, b = (context.features(name) for name in node.input)
+    a, b = (context.info.simplest(context.features(name)) for name in node.input)
     require(a == b and node.input[0] != node.input[1], "its operands are not known to have one shape")
     return RegionOp(ADD, place, (node,), tuple(node.input), (node.output[0],), rows=len(a) < 4)
 

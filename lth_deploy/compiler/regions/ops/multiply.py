@@ -27,7 +27,7 @@ def _match(context: MatchContext, place: int, node: NodeProto) -> RegionOp:
         return other
     x, y = node.input
     require(x != y, "it multiplies a tensor by itself")
-    shapes = [context.features(name) for name in (x, y)]
+    shapes = [context.info.simplest(context.features(name)) for name in (x, y)]
     if shapes[0][2:] == _PIXEL and shapes[1][2:] != _PIXEL:
         x, y, shapes = y, x, shapes[::-1]
     kind = MULTIPLY if shapes[0] == shapes[1] else GATE

@@ -11,20 +11,26 @@ from lth_deploy.compiler.regions.match.context import MatchContext
 from lth_deploy.compiler.regions.match.no_match import require
 from lth_deploy.compiler.regions.match.region_op import Kind, RegionOp
 from lth_deploy.compiler.regions.writer import FusedOp, ProgramWriter
-from lth_deploy.kernels.program.ops.resize import Resize
+from lth_deploy.kernels.program.ops.resize import MAX_FACTOR, Resize, Upsample
 from lth_deploy.kernels.program.values import Linear
 
-RESIZE = Kind("resize", ends_region=False, keeps_grid=True, takes_plane=True)
+RESIZE = Kind("resize", ends_region=False, keeps_grid=True, takes_plane=True, enlarges=True)
+UPSAMPLE = Kind("upsample", ends_region=False, keeps_grid=True, enlarges=True)
 
 _FACTORS = range(1, 9)
+_UPSAMPLED: set[int | None] = set(range(2, MAX_FACTOR + 1))
 
 
 def _match(context: MatchContext, place: int, node: NodeProto) -> RegionOp:
     context.require_plane(node.input[0])
-    source, made = context.shape(node.input[0]), context.info.shapes.get(node.output[0])
-    require(made is not None and made[:2] == source[:2], "the size that it makes is not known")
+    source, found = context.shape(node.input[0]), context.info.shapes.get(node.output[0])
+    made = require(found if found and found[:2] == source[:2] else None, "the size that it makes is not known")
     linear = _linear_of(node, context.info)
-    return RegionOp(RESIZE, place, (node,), (node.input[0],), (node.output[0],), linear=linear)
+    factors = {_times(a, b) for a, b in zip(source[2:], made[2:], strict=True)}
+    # Where a tensor has its size for some images only, the factor makes it, and what reads both compares them.
+    supposed = context.info.simplest(made[2:]) != made[2:]
+    kind = UPSAMPLE if supposed and len(factors) == 1 and factors <= _UPSAMPLED else RESIZE
+    return RegionOp(kind, place, (node,), (node.input[0],), (node.output[0],), linear=linear)
 
 
 def _linear_of(node: NodeProto, info: TensorInfo) -> Linear | None:
@@ -127,8 +133,16 @@ def _emit(fused: FusedOp, writer: ProgramWriter) -> None:
     writer.add(Resize(x, writer.plane(fused.op), fused.op.linear), fused.output, fused.out)
 
 
+def _emit_upsample(fused: FusedOp, writer: ProgramWriter) -> None:
+    (x,) = writer.moved(fused.op)
+    shapes = writer.info.shapes
+    factor = _times(shapes[fused.op.inputs[0]][2], shapes[fused.op.outputs[0]][2])
+    assert factor is not None, "it was matched with a factor"
+    writer.add(Upsample(x, factor, fused.op.linear), fused.output, fused.out)
+
+
 OPERATOR = RegionOperator(
-    emits={RESIZE: _emit},
+    emits={RESIZE: _emit, UPSAMPLE: _emit_upsample},
     matches={"Resize": _match},
     shapes={"Resize": _shape},
     dequantized=("Resize",),

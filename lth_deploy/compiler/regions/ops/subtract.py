@@ -18,7 +18,7 @@ def _match(context: MatchContext, place: int, node: NodeProto) -> RegionOp:
     with_number = match_activation(context, place, node)
     if with_number is not None:
         return with_number
-    a, b = (context.features(name) for name in node.input)
+    a, b = (context.info.simplest(context.features(name)) for name in node.input)
     require(a == b and node.input[0] != node.input[1], "its operands are not known to have one shape")
     return RegionOp(SUBTRACT, place, (node,), tuple(node.input), (node.output[0],), rows=len(a) < 4)
 

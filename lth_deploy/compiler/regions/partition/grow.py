@@ -155,10 +155,10 @@ def _crossing(regions: Sequence[Sequence[RegionOp]], ops: Sequence[RegionOp]) ->
 
 
 def _made_by_paying_layers(ops: Sequence[RegionOp], pays: Judge) -> set[str]:
-    """What layers that pay make, and what is made of it without another layer between."""
+    """What layers and other operators that pay make, and what is made of it without another layer between."""
     paid_for: set[str] = set()
     for op in ops:
-        if pays(op) if op.kind.has_weight else paid_for & set(op.inputs):
+        if pays(op) if op.kind.has_weight else op.kind.pays or paid_for & set(op.inputs):
             paid_for.update(op.outputs)
     return paid_for
 

@@ -33,6 +33,8 @@ double elu(double x, const Act& act) { return x > 0 ? x : static_cast<double>(ac
 
 double linear(double x, const Act& act) { return x * static_cast<double>(act.a) + static_cast<double>(act.b); }
 
+double relu_linear(double x, const Act& act) { return linear(std::max(x, 0.), act); }
+
 double quotient(double x, const Act& act) { return x / static_cast<double>(act.a); }
 
 // Of a number in the formulas of slopes.

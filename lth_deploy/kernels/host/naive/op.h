@@ -26,6 +26,7 @@ class NaiveRun {
   const NaiveTensor& tensor(int index) const { return tensors_[index]; }
   const Weight& weight(int index) const { return weights_[index]; }
   const float* input(int index) const { return inputs_[index]; }
+  bool bf16(int weight) const { return program_.weights[weight].type == ValueType::kBfloat; }
   const Quantization& quantization(int tensor) const { return program_.instrs[tensor].quantization; }
 
   // The largest magnitude so far, with which rounding errors grow.

@@ -64,6 +64,18 @@ def rounded(value: Float, spread: Float) -> Tensor:
     return Tensor(value, spread + UNIT * (np.abs(value) + spread) + SMALLEST)
 
 
+def rounded_to_bf16(x: Tensor) -> Tensor:
+    """Values of 8 significant bits, halves to even; a value that is a little off may lie next to another of these."""
+    near = _nearest_bf16(x.value)
+    spread = np.maximum(_nearest_bf16(x.value + x.bound) - near, near - _nearest_bf16(x.value - x.bound))
+    return Tensor(near, spread + np.where(np.abs(near) + spread > _LARGE, np.inf, SMALLEST))
+
+
+def _nearest_bf16(value: Float) -> Float:
+    part, exponent = np.frexp(value)
+    return np.asarray(np.ldexp(np.rint(np.ldexp(part, 8)), exponent - 8), np.float64)
+
+
 def product(a: Tensor, b: Tensor) -> tuple[Float, Float]:
     """The product of two tensors, and how far off it is where these are: (a + s) (b + t) is a b + s b + t a + s t."""
     spread = a.bound * np.abs(b.value) + b.bound * np.abs(a.value) + a.bound * b.bound

@@ -19,12 +19,21 @@ from lth_deploy.kernels.program.fields import (
 )
 from lth_deploy.kernels.program.instruction import Declarations, Instruction, Operands
 from lth_deploy.kernels.program.limits import QUAD, require
-from lth_deploy.kernels.program.numerics.bounds import SMALLEST, Float, Tensor, activated, column, gamma, same_shape
+from lth_deploy.kernels.program.numerics.bounds import (
+    SMALLEST,
+    Float,
+    Tensor,
+    activated,
+    column,
+    gamma,
+    rounded_to_bf16,
+    same_shape,
+)
 from lth_deploy.kernels.program.numerics.int8 import accumulated, requantized_accumulators
 from lth_deploy.kernels.program.numerics.windows import convolved, integer_accumulators
 from lth_deploy.kernels.program.shared_rules import check_bias, check_scales_of, check_window, checked_out
 from lth_deploy.kernels.program.values import NONE, ONE_BY_ONE, TensorType
-from lth_deploy.kernels.program.weights import FLOAT_TYPES
+from lth_deploy.kernels.program.weights import FLOAT_TYPES, LAYER_TYPES
 
 
 @dataclass(frozen=True)
@@ -43,13 +52,14 @@ class Conv(Instruction):
 
     def result(self, given: Sequence[TensorType], declared: Declarations) -> TensorType:
         weight = declared.weights[self.weight]
-        weight.check_type(FLOAT_TYPES, f"w{self.weight}")
+        weight.check_type(LAYER_TYPES, f"w{self.weight}")
+        require(weight.value_type != "bf16" or self.groups == 1, "a conv with a weight of bf16 has one group")
         outputs = _outputs(self, given, weight.dims)
         check_bias(self.bias, outputs, declared, FLOAT_TYPES)
         return TensorType(outputs, given[0].rows)
 
     def oracle(self, operands: Operands) -> Tensor:
-        x, weight = operands.tensors[self.x], _with_kernel(operands.weights[self.weight])
+        x, weight = _read(self, operands), _with_kernel(operands.weights[self.weight])
         value = convolved(x.value, weight, self.window, self.groups)
         size = convolved(np.abs(x.value) + x.bound, np.abs(weight), self.window, self.groups)
         spread = convolved(x.bound, np.abs(weight), self.window, self.groups)
@@ -77,13 +87,13 @@ class MatMul(Instruction):
     def result(self, given: Sequence[TensorType], declared: Declarations) -> TensorType:
         x, weight = given[0], declared.weights[self.weight]
         require(x.rows, f"a matmul takes rows, and t{self.x} is planes")
-        weight.check_type(FLOAT_TYPES, f"w{self.weight}")
+        weight.check_type(LAYER_TYPES, f"w{self.weight}")
         outputs = _product_outputs(self, given, weight.dims)
         check_bias(self.bias, outputs, declared, FLOAT_TYPES)
         return TensorType(outputs, rows=True)
 
     def oracle(self, operands: Operands) -> Tensor:
-        x, weight = operands.tensors[self.x], operands.weights[self.weight]
+        x, weight = _read(self, operands), operands.weights[self.weight]
         value, size, spread = (
             (rows[:, :, 0, 0] @ factors)[:, :, None, None]
             for rows, factors in (
@@ -213,6 +223,12 @@ class QMatMul(Instruction):
 def whole_quads(groups: int, dims: Sequence[int]) -> bool:
     """Whether the groups of a convolution take and make whole quads. dims: of its weight."""
     return groups == 1 or (dims[1] % QUAD == 0 and dims[0] // groups % QUAD == 0)
+
+
+def _read(step: Conv | MatMul, operands: Operands) -> Tensor:
+    """What a layer multiplies: its input, with a weight of bf16 rounded to it."""
+    x = operands.tensors[step.x]
+    return rounded_to_bf16(x) if step.weight in operands.bf16 else x
 
 
 def _with_kernel(weight: Float) -> Float:

@@ -1,15 +1,20 @@
-"""`resize`: a tensor brought to the plane of another one."""
+"""`resize` and `upsample`: a tensor brought to the plane of another one, or to one that is some times as large."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
 
-from lth_deploy.kernels.program.fields import ATensor, HowLinear, PlaneOf
+from lth_deploy.kernels.program.fields import ATensor, HowLinear, NumberRole, PlaneOf
 from lth_deploy.kernels.program.instruction import Declarations, Instruction, Operands
 from lth_deploy.kernels.program.limits import require
 from lth_deploy.kernels.program.numerics.bounds import SMALLEST, Float, Tensor, gamma
 from lth_deploy.kernels.program.values import Linear, TensorType
+
+MAX_FACTOR = 8
+
+Factor = Annotated[int, NumberRole("factor")]
 
 
 @dataclass(frozen=True)
@@ -29,17 +34,47 @@ class Resize(Instruction):
     linear: HowLinear = None
 
     def result(self, given: Sequence[TensorType], declared: Declarations) -> TensorType:
-        exists = self.linear in (None, "half_pixel", "asymmetric")
-        require(exists, f"linear is half_pixel or asymmetric, found '{self.linear!s:.40}'")
-        floats = self.linear is None or given[0].quantized is None
-        require(floats, "with linear= it takes float32, an argument is quantized")
-        return given[0]
+        return _checked(given[0], self.linear)
 
     def oracle(self, operands: Operands) -> Tensor:
         x, plane = operands.tensors[self.x], operands.tensors[self.like].value.shape[2:]
-        if self.linear is not None:
-            return _interpolated(x, plane, self.linear)
-        return replace(x, value=_nearest(x.value, plane), bound=_nearest(x.bound, plane))
+        return _resampled(x, plane, self.linear)
+
+
+@dataclass(frozen=True)
+class Upsample(Instruction):
+    """x brought to a plane that is `factor` times as large in each direction, as by `resize`."""
+
+    NAME = "upsample"
+    TAKES = "any"
+    NEEDS_PLANE = True
+    SINCE = 6
+
+    x: ATensor
+    factor: Factor
+    linear: HowLinear = None
+
+    def result(self, given: Sequence[TensorType], declared: Declarations) -> TensorType:
+        require(2 <= self.factor <= MAX_FACTOR, f"a factor of {self.factor}, allowed are 2 to {MAX_FACTOR}")
+        return _checked(given[0], self.linear)
+
+    def oracle(self, operands: Operands) -> Tensor:
+        x = operands.tensors[self.x]
+        height, width = (size * self.factor for size in x.value.shape[2:])
+        return _resampled(x, (height, width), self.linear)
+
+
+def _checked(x: TensorType, linear: Linear | None) -> TensorType:
+    exists = linear in (None, "half_pixel", "asymmetric")
+    require(exists, f"linear is half_pixel or asymmetric, found '{linear!s:.40}'")
+    require(linear is None or x.quantized is None, "with linear= it takes float32, an argument is quantized")
+    return x
+
+
+def _resampled(x: Tensor, plane: tuple[int, ...], linear: Linear | None) -> Tensor:
+    if linear is not None:
+        return _interpolated(x, plane, linear)
+    return replace(x, value=_nearest(x.value, plane), bound=_nearest(x.bound, plane))
 
 
 def _nearest(x: Float, plane: tuple[int, ...]) -> Float:

@@ -1,4 +1,4 @@
-"""`scale`: a factor and a shift of each channel."""
+"""`scale` and `batchnorm`: a factor and a shift of each channel, given or by mean and variance."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Annotated
 import numpy as np
 
 from lth_deploy.kernels.program.activations import check_act
-from lth_deploy.kernels.program.fields import Activated, ATensor, ConstantRole
+from lth_deploy.kernels.program.fields import Activated, ATensor, AWeight, ConstantRole, RealRole
 from lth_deploy.kernels.program.instruction import Declarations, Instruction, Operands
 from lth_deploy.kernels.program.limits import require
 from lth_deploy.kernels.program.numerics.bounds import SMALLEST, UNIT, Tensor, activated, column
@@ -15,6 +15,7 @@ from lth_deploy.kernels.program.shared_rules import check_channel_values
 from lth_deploy.kernels.program.values import NONE, TensorType
 
 ChannelValues = Annotated[int | None, ConstantRole(optional=True)]
+Epsilon = Annotated[float, RealRole("epsilon")]
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,42 @@ class Scale(Instruction):
         spread = x.bound * np.abs(column(factor))
         size = np.abs(product) + np.abs(offset) + spread
         return activated(Tensor(product + offset, spread + 2 * UNIT * size + SMALLEST), self.act)
+
+    @property
+    def stock_exact(self) -> bool:
+        return False
+
+
+@dataclass(frozen=True)
+class BatchNorm(Instruction):
+    """act((x - mean) / sqrt(variance + epsilon) * factor + shift), each constant with a value for every channel."""
+
+    NAME = "batchnorm"
+    SINCE = 3
+
+    x: ATensor
+    factor: AWeight
+    shift: AWeight
+    mean: AWeight
+    variance: AWeight
+    epsilon: Epsilon
+    act: Activated = NONE
+
+    def result(self, given: Sequence[TensorType], declared: Declarations) -> TensorType:
+        check_channel_values(self.constants, given[0].channels, declared)
+        require(bool(np.isfinite(np.float32(self.epsilon))) and self.epsilon >= 0, "epsilon is finite, not below zero")
+        check_act(self.act)
+        return given[0]
+
+    def oracle(self, operands: Operands) -> Tensor:
+        x = operands.tensors[self.x]
+        scale, shift, mean, variance = (operands.weights[constant].reshape(-1) for constant in self.constants)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            factor = scale / np.sqrt(variance + float(np.float32(self.epsilon)))
+        product, offset = x.value * column(factor), column(shift - factor * mean)
+        spread = x.bound * np.abs(column(factor))
+        size = np.abs(product) + column(np.abs(shift) + np.abs(factor * mean)) + spread
+        return activated(Tensor(product + offset, spread + 4 * UNIT * size + SMALLEST), self.act)
 
     @property
     def stock_exact(self) -> bool:

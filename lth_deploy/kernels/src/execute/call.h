@@ -15,9 +15,9 @@ namespace lth {
 
 class Call {
  public:
-  Call(const Compiled& c, const Plan& p, const std::vector<const float*>& in, Parallel& threads_of, Workspace& memory,
+  Call(const Compiled& c, const Plan& p, const std::vector<const float*>& in, const std::vector<float*>& out, Parallel& threads_of, Workspace& memory,
        std::atomic<int>& most_threads)
-      : compiled(c), plan(p), isa(*c.isa), inputs(in), parallel(threads_of), workspace(memory), threads(most_threads),
+      : compiled(c), plan(p), isa(*c.isa), inputs(in), outputs(out), parallel(threads_of), workspace(memory), threads(most_threads),
         arena_(static_cast<char*>(memory.arena.at_least(p.arena_bytes + 64))) {}
 
   const Instr& instr(int i) const { return compiled.program.instrs[i]; }
@@ -42,6 +42,12 @@ class Call {
   Planes planes(int tensor) const {
     const Buffer& b = buffer(tensor);
     return {plane(tensor, 0, 0), b.cells, b.cells * b.planes};
+  }
+
+  Planes rounded(int tensor) const {
+    const View& view = plan.tensors[tensor].rounded;
+    const Buffer& b = plan.buffers[view.buffer];
+    return {start(b), b.cells * view.step, b.cells * b.planes};
   }
 
   size_t cells(int tensor) const { return static_cast<size_t>(lines_of(plan.tensors[tensor].plane)) * isa.lanes; }
@@ -92,6 +98,7 @@ class Call {
   const Plan& plan;
   const Isa& isa;
   const std::vector<const float*>& inputs;
+  const std::vector<float*>& outputs;
   Parallel& parallel;
   Workspace& workspace;
   std::atomic<int>& threads;

@@ -52,12 +52,13 @@ void run_channel_values(Call& call, int i, const Instr& in) {
 void execute(const Compiled& c, const Plan& plan, const std::vector<const float*>& inputs,
              const std::vector<float*>& outputs, Parallel& parallel, Workspace& workspace, std::atomic<int>& threads,
              Profile& profile) {
-  Call call(c, plan, inputs, parallel, workspace, threads);
+  Call call(c, plan, inputs, outputs, parallel, workspace, threads);
   const size_t instructions = c.program.instrs.size();
   for (size_t i = 0; i < instructions; ++i) profile.time(i, [&] { run(call, static_cast<int>(i)); });
   profile.time(instructions, [&] {
     for (size_t i = 0; i < outputs.size(); ++i) {
-      if (!plan.empty[c.program.outputs[i].tensor]) store(call, c.program.outputs[i], outputs[i]);
+      const int tensor = c.program.outputs[i].tensor;
+      if (!plan.empty[tensor] && c.writes_output[tensor] < 0) store(call, c.program.outputs[i], outputs[i]);
     }
   });
   profile.count_call();

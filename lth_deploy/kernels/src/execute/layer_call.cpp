@@ -18,6 +18,8 @@ ConvCall layer_call(const Call& call, int i, const Instr& in) {
   conv.out_plane = call.tensor(i).plane;
   if (source.in_place) {
     conv.matrix = {call.loaded(x), static_cast<int>(call.plan.rows), source.channels, source.plane};
+  } else if (conv.conv->is_bf16) {
+    conv.source = call.rounded(x);
   } else {
     conv.source = call.planes(x);
   }

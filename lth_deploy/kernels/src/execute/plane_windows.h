@@ -17,6 +17,11 @@ struct Range {
   int size() const { return std::max(0, end - first); }
 };
 
+// Part `strip` of `strips` of so many rows.
+inline Range strip_of(int rows, int strip, int strips) {
+  return {static_cast<int>(int64_t{rows} * strip / strips), static_cast<int>(int64_t{rows} * (strip + 1) / strips)};
+}
+
 // What is read, and how large the result is.
 struct PlaneWindows {
   const Isa* isa = nullptr;
@@ -120,9 +125,7 @@ void each_window_tile(const PlaneWindows& windows, Parallel& parallel, Workspace
   const int seen = for_each_task(parallel, static_cast<int64_t>(windows.n) * batches * strips, [&](int worker, int64_t task) {
     const int strip = static_cast<int>(task % strips), batch = static_cast<int>(task / strips % batches);
     const int image = static_cast<int>(task / strips / batches);
-    const Range rows{static_cast<int>(int64_t{windows.out_h} * strip / strips),
-                     static_cast<int>(int64_t{windows.out_h} * (strip + 1) / strips)};
-    tiles.each(image, batch, rows, workspace.workers[worker], f);
+    tiles.each(image, batch, strip_of(windows.out_h, strip, strips), workspace.workers[worker], f);
   });
   note_threads(threads, seen);
 }

@@ -210,6 +210,8 @@ class ConvTask {
       r.four_rows = accumulators_;
       r.channels = std::min(r.rows * rows_a_record, conv_.out_channels - channel);
       kernel(call_.isa->int8->single, call_.isa->int8->pair)(r);
+    } else if (conv_.is_bf16) {
+      kernel(call_.isa->bf16->single, call_.isa->bf16->pair)(r);
     } else {
       kernel(call_.isa->single, call_.isa->pair)(r);
     }

@@ -36,6 +36,8 @@ struct ConvCall {
   int out_h = 1, out_w = 1; // rows of lines of the output, and lines in a row
   PlaneShape source_plane, out_plane;
   Planes source, out, add;  // add: the residual, if there is one
+  Planes rounded;           // beside `out`, or instead of it, if there is one: cells of two channels in bf16
+  float* pixels = nullptr;  // instead of `out`, for the dense form: an output of the node, [n, channels, H, W]
   Matrix matrix;            // instead of `source`
   Finish finish;
   const uint32_t* bias = nullptr;          // for each row

@@ -27,7 +27,7 @@ class DenseTask {
       read_packed(d);
     }
     d.groups = part_.end - part_.begin;
-    Requantize requantize = *call_.requantize;
+    Requantize requantize = call_.requantize != nullptr ? *call_.requantize : Requantize();
     describe_rows(d.rows, requantize);
     if (weights_.shared > 0) {
       run_gathered(d);
@@ -37,6 +37,9 @@ class DenseTask {
   }
 
  private:
+  bool bf16() const { return call_.conv->is_bf16; }
+  const DenseKernels& kernels() const { return bf16() ? *call_.isa->dense_bf16 : *call_.isa->dense; }
+
   void run_whole(DenseRows& d) {
     d.outer = weights_.outer;
     d.inner = weights_.inner;
@@ -44,9 +47,11 @@ class DenseTask {
     d.stride = call_.window.sw;
     d.group_rows = weights_.group_rows();
     d.weights = weights_.rows.data() + part_.begin * d.group_rows;
-    d.lines_first = lines_stay(d);
-    d.scratch = scratch((static_cast<size_t>(d.groups) + kMatrixLines) * kMatrixRows);
-    call_.isa->dense->rows(d);
+    d.lines_first = call_.pixels == nullptr && lines_stay(d);
+    const size_t rows = (static_cast<size_t>(d.groups) + kMatrixLines) * kMatrixRows;
+    d.scratch = scratch(rows + finished_rows(d));
+    d.finished = d.scratch + rows;
+    kernels().rows(d);
   }
 
   // Behind the scratch memory that the kernel needs are the offsets of the part's places.
@@ -56,15 +61,22 @@ class DenseTask {
     const size_t first = *d.first_tile, tiles = d.first_tile[d.groups / d.shared] - first;
     d.weights = weights_.rows.data() + first * d.shared * kMatrixRows;
     const size_t rows = (static_cast<size_t>(d.groups) + 3 * kMatrixLines) * kMatrixRows, places = tiles * kMatrixRows;
-    d.scratch = scratch(rows + (places * sizeof(size_t) + sizeof(MatrixRow) - 1) / sizeof(MatrixRow));
-    size_t* const offset = reinterpret_cast<size_t*>(d.scratch + rows);
+    const size_t finished = finished_rows(d);
+    d.scratch = scratch(rows + finished + (places * sizeof(size_t) + sizeof(MatrixRow) - 1) / sizeof(MatrixRow));
+    d.finished = d.scratch + rows;
+    size_t* const offset = reinterpret_cast<size_t*>(d.finished + finished);
     const ChannelTap* const place = weights_.places.data() + first * kMatrixRows;
     const size_t a_row = weights_.form == DenseForm::kSharedColumns ? d.outer_step : weights_.cells * sizeof(MatrixRow);
     for (size_t i = 0; i < places; ++i) {
       offset[i] = place[i].ky * a_row + place[i].kx * packing_.column_lines * sizeof(MatrixRow) + place[i].channel * d.cell;
     }
     d.offset = offset;
-    call_.isa->dense->gathered_rows(d);
+    kernels().gathered_rows(d);
+  }
+
+  // Lines that wait to become pixels.
+  size_t finished_rows(const DenseRows& d) const {
+    return call_.pixels == nullptr ? 0 : static_cast<size_t>(d.shared) * kMatrixRows * tile_.tw;
   }
 
   MatrixRow* scratch(size_t rows) const {
@@ -108,10 +120,12 @@ class DenseTask {
     p.row_lines = packing_.row_lines;
     p.column_lines = packing_.column_lines;
     p.fill = call_.fill;
-    // The last step over the cells may read a tile beyond them, whatever lies there: its weights are zeros.
+    // The last step over the cells may read a tile beyond them, where weights are zeros: whatever bytes lie there count
+    // nothing, but zero times what is no number would.
     const size_t lines = packing_.lines() + kMatrixRows;
     p.tile = static_cast<uint32_t*>(worker_.tile.at_least(lines * sizeof(MatrixRow)));
-    call_.isa->dense->pack(p);
+    if (bf16()) std::fill_n(p.tile + packing_.lines() * kMatrixRows, kMatrixRows * kMatrixRows, 0u);
+    kernels().pack(p);
     d.source = p.tile;
     d.y = packing_.row_lines * packing_.y_rows * sizeof(MatrixRow);
     d.column = packing_.column_lines * sizeof(MatrixRow);
@@ -124,21 +138,30 @@ class DenseTask {
 
   void describe_rows(Rows& r, Requantize& q) const {
     const int channel = part_.begin * kMatrixRows;
-    const size_t plane = q.to_floats ? channel : channel / 4;
+    const size_t plane = bf16() || q.to_floats ? channel : channel / 4;
     const size_t start = (static_cast<size_t>(tile_.y) * call_.out_w + tile_.x) * call_.isa->lanes;
-    q.multiplier += channel;
+    if (!bf16()) q.multiplier += channel, r.requantize = &q;
     r.th = tile_.th;
     r.tw = tile_.tw;
     r.bias = call_.bias + channel;
-    r.out = call_.out.first + image_ * call_.out.image + plane * call_.out.channel + start;
+    if (call_.pixels != nullptr) {
+      const PlaneShape& s = call_.out_plane;
+      const size_t first = image_ * call_.conv->out_channels + channel;
+      r.pixels = {call_.pixels + first * s.H * s.W, s, tile_.y, tile_.x};
+    }
+    if (call_.out.first != nullptr) r.out = call_.out.first + image_ * call_.out.image + plane * call_.out.channel + start;
     r.out_channel = call_.out.channel;
     r.out_pitch = call_.out_w;
+    if (call_.rounded.first != nullptr) {
+      r.rounded = reinterpret_cast<uint32_t*>(call_.rounded.first) + image_ * call_.rounded.image + plane / 2 * call_.rounded.channel + start;
+      r.rounded_channel = call_.rounded.channel;
+    }
     if (call_.add.first != nullptr) {
       r.add = call_.add.first + image_ * call_.add.image + plane * call_.add.channel + start;
       r.add_channel = call_.add.channel;
     }
     r.channels = std::min((part_.end - part_.begin) * kMatrixRows, call_.conv->out_channels - channel);
-    r.requantize = &q;
+    r.finish = call_.finish;
   }
 
   const ConvCall& call_;

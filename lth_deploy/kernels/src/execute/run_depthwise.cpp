@@ -186,6 +186,69 @@ class TurnedLayer {
   int lanes_, rows_, columns_, pitch_, out_pitch_;
 };
 
+// Pixels of a plane in which nearly every row has cells of other lanes; the largest that is faster turned.
+constexpr int kTurnedPlane = 16 * 16;
+
+// Layers with windows 3 wide, which read rows that are copied once, with what lies around them.
+class RowsLayer {
+ public:
+  explicit RowsLayer(const ConvCall& call) : call_(call), window_(call.window), weights_(call.conv->depthwise) {}
+
+  bool suits() const {
+    const bool plain = window_.sh == 1 && window_.sw == 1 && window_.dh == 1 && window_.dw == 1;
+    const bool known = window_.kw == 3 && window_.kh < kDepthwiseReach;
+    const bool large = int64_t{call_.out_plane.H} * call_.out_plane.W > kTurnedPlane;
+    return call_.requantize == nullptr && call_.map.aligned && plain && known && large;
+  }
+
+  int batches() const { return (planes() + kBatch - 1) / kBatch; }
+
+  void run(int image, int batch, Range rows, Worker& worker) const {
+    const int first = batch * kBatch, made = first * weights_.multiplier;
+    DepthwiseRows a;
+    a.source = reinterpret_cast<const uint32_t*>(plane(call_.source, image, first));
+    a.source_channel = call_.source.channel;
+    a.planes = std::min(kBatch, planes() - first);
+    a.map = call_.map;
+    a.kh = window_.kh;
+    a.multiplier = weights_.multiplier;
+    a.weight = weights_.value.data() + static_cast<size_t>(made) * weights_.plane_values;
+    a.bias = call_.bias + made;
+    a.first = rows.first, a.end = rows.end, a.out_w = call_.out_w;
+    a.out = plane(call_.out, image, made);
+    a.out_channel = call_.out.channel;
+    if (call_.add.first != nullptr) a.add = plane(call_.add, image, made);
+    a.add_channel = call_.add.channel;
+    a.finish = call_.finish;
+    const size_t columns = static_cast<size_t>(call_.out_w + window_.kw - 1);
+    a.ring = static_cast<uint32_t*>(worker.tile.at_least(kDepthwiseReach * columns * static_cast<size_t>(call_.isa->lanes) * 4));
+    call_.isa->depthwise_rows(a);
+  }
+
+ private:
+  static constexpr int kBatch = 16;  // planes of a task
+
+  int planes() const { return static_cast<int>(weights_.channels.size()); }
+
+  static float* plane(const Planes& planes, int image, int number) {
+    return planes.first + static_cast<size_t>(image) * planes.image + static_cast<size_t>(number) * planes.channel;
+  }
+
+  const ConvCall& call_;
+  const Window& window_;
+  const DepthwiseWeights& weights_;
+};
+
+void run_rows(const RowsLayer& layer, const ConvCall& call, Parallel& parallel, Workspace& workspace, std::atomic<int>& threads) {
+  const int batches = layer.batches();
+  const int strips = std::min(call.out_h, parts_of_task(static_cast<int64_t>(batches) * call.n, threads));
+  const int seen = for_each_task(parallel, static_cast<int64_t>(call.n) * batches * strips, [&](int worker, int64_t task) {
+    const int strip = static_cast<int>(task % strips), batch = static_cast<int>(task / strips % batches);
+    layer.run(static_cast<int>(task / strips / batches), batch, strip_of(call.out_h, strip, strips), workspace.workers[worker]);
+  });
+  note_threads(threads, seen);
+}
+
 void run_turned(const TurnedLayer& layer, int images, Parallel& parallel, Workspace& workspace, std::atomic<int>& threads) {
   const int groups = layer.groups();
   const int seen = for_each_task(parallel, static_cast<int64_t>(images) * groups, [&](int worker, int64_t task) {
@@ -197,6 +260,8 @@ void run_turned(const TurnedLayer& layer, int images, Parallel& parallel, Worksp
 }  // namespace
 
 void run_depthwise(const ConvCall& call, Parallel& parallel, Workspace& workspace, std::atomic<int>& threads) {
+  const RowsLayer rows(call);
+  if (rows.suits()) return run_rows(rows, call, parallel, workspace, threads);
   const TurnedLayer turned(call);
   const bool enough = int64_t{call.n} * turned.groups() >= threads;  // tasks
   if (enough && turned.suits()) return run_turned(turned, call.n, parallel, workspace, threads);

@@ -13,11 +13,12 @@ namespace lth {
   X(Clip, "clip:LOW:HIGH", 1)
 
 // Activations of which most take more registers than the accumulators leave free: convolutions of float32 apply all but the
-// first, hardswish, in a second pass over the lines of a row. They are functions of the real value, also between quantized tensors, and
+// first two, up to hardswish, in a second pass over the lines of a row. They are functions of the real value, also between quantized tensors, and
 // find their numbers as a and b of what they are given.
 // X(kind, its form in a program, first version of the program, function in isa/generic/activations.inl and in the oracle,
 //   bound of its slope, in which `act` has the numbers)
 #define LTH_SECOND_PASS_ACTIVATIONS(X)                                                      \
+  X(ReluLinear, "relu_linear:FACTOR:SHIFT", 6, relu_linear, magnitude(act.a))               \
   X(HardSwish, "hardswish", 1, hard_swish, 1.5)                                             \
   X(Silu, "silu", 1, silu, 1.5)                                                             \
   X(Gelu, "gelu", 2, gelu, 1.13)                                                            \

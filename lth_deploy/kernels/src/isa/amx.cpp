@@ -4,6 +4,7 @@
 
 namespace lth {
 const DenseKernels* dense_amx() { return nullptr; }
+const DenseKernels* dense_bf16_amx() { return nullptr; }
 }  // namespace lth
 
 #else
@@ -14,6 +15,7 @@ const DenseKernels* dense_amx() { return nullptr; }
 
 namespace lth {
 const DenseKernels* dense_amx() { return &kDense; }
+const DenseKernels* dense_bf16_amx() { return &kDenseBf16; }
 }  // namespace lth
 
 #endif

@@ -4,4 +4,5 @@
 
 namespace lth {
 const DenseKernels* dense_amx_emulated() { return &kDense; }
+const DenseKernels* dense_bf16_amx_emulated() { return &kDenseBf16; }
 }  // namespace lth

@@ -52,7 +52,7 @@ void store_tile(void* to, size_t step) {
 }
 
 template <int C, int A, int B>
-void multiply_tiles() {
+void multiply_bytes() {
   EmulatedTile& sums = emulated_tile(C);
   const EmulatedTile &weights = emulated_tile(A), &bytes = emulated_tile(B);
   for (int k = 0; k < 16; ++k) {
@@ -64,5 +64,23 @@ void multiply_tiles() {
       const I sum = byte[0] * w[0] + byte[1] * w[1] + byte[2] * w[2] + byte[3] * w[3];
       store_cells(sums.cell[row], load_cells(sums.cell[row]) + sum);
     }
+  }
+}
+
+// As the processor sums them: the products of odd channels and of even ones apart, from zero on, then both, then what was there.
+template <int C, int A, int B>
+void multiply_bf16() {
+  constexpr int32_t kUpper = static_cast<int32_t>(0xffff0000u);
+  EmulatedTile& sums = emulated_tile(C);
+  const EmulatedTile &weights = emulated_tile(A), &lines = emulated_tile(B);
+  for (int row = 0; row < 16; ++row) {
+    F even_sum{}, odd_sum{};
+    for (int k = 0; k < 16; ++k) {
+      const I x = load_cells(lines.cell[k]), w = broadcast_cell(static_cast<uint32_t>(weights.cell[row][k]));
+      even_sum += reinterpret_cast<F>(w << 16) * reinterpret_cast<F>(x << 16);
+      odd_sum += reinterpret_cast<F>(w & kUpper) * reinterpret_cast<F>(x & kUpper);
+    }
+    const F added = even_sum + odd_sum;
+    store_line(sums.cell[row], load_line(sums.cell[row]) + added);
   }
 }

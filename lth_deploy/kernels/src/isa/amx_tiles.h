@@ -47,6 +47,12 @@ inline __attribute__((always_inline)) void store_tile(void* to, size_t step) {
 
 // Integers of C += signed bytes of A times unsigned bytes of B, four by four.
 template <int C, int A, int B>
-inline __attribute__((always_inline)) void multiply_tiles() {
+inline __attribute__((always_inline)) void multiply_bytes() {
   __asm__ volatile("tdpbsud %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(C), "i"(A), "i"(B));
+}
+
+// float32 of C += bf16 of A times bf16 of B, two by two.
+template <int C, int A, int B>
+inline __attribute__((always_inline)) void multiply_bf16() {
+  __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(C), "i"(A), "i"(B));
 }

@@ -1,11 +1,5 @@
 #define LTH_ISA_NAME "avxvnni"
-#define LTH_LANES 8
-#define LTH_MAX_ACC 12
-#define LTH_TILE_W 6
-#define LTH_MAX_RUN 12
-#define LTH_PAIR_ACC 6
-#define LTH_INT8_TUNING {.8, 0, {2.5, 12, 2.6, 0, 1.5, .35}}
-#define LTH_INT8_PAIR_TUNING {.8, 0, {2.5, 12, 2.6, 0, 1.5, 0}}
+#include "isa/sizes/avx2.inl"
 #include "isa/generic/int8_only.inl"
 
 namespace lth {

@@ -33,6 +33,12 @@ bool has_amx() {
   return (low & kSaved) == kSaved;
 }
 
+// The tiles' products of bf16 and AVX512-BF16, which the processors with those of int8 have as well.
+bool has_amx_bf16() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __builtin_cpu_supports("avx512bf16") && __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & 1u << 22) != 0;
+}
+
 // Tiles are 8 kB of state that a process must ask for. Old kernels do not know the request, and it is refused where a
 // thread has a small stack for signals; later such stacks are refused. So the request is made only where tiles are used.
 bool amx_permitted() {
@@ -66,9 +72,10 @@ Isa with_int8(Isa isa, const Int8Kernels* int8) {
 }
 
 #if defined(__x86_64__)
-Isa with_dense(Isa isa, const DenseKernels* dense) {
+Isa with_dense(Isa isa, const DenseKernels* dense, const DenseKernels* bf16) {
   isa.name = dense->name;
   isa.dense = dense;
+  isa.dense_bf16 = bf16;
   return isa;
 }
 #endif
@@ -87,7 +94,10 @@ std::vector<Candidate> find_candidates() {
 #endif
   Isa quick = with_int8(*isa_avx512(), int8_avx512vnni());
   if (vnni && __builtin_cpu_supports("avx512vbmi")) quick.look_up = look_up_avx512vbmi;
-  if (vnni && dense_amx() != nullptr) found.push_back({with_dense(quick, dense_amx()), true, amx_permitted});
+  if (vnni && __builtin_cpu_supports("avx512bf16")) quick.bf16 = bf16_avx512();
+  if (vnni && dense_amx() != nullptr) {
+    found.push_back({with_dense(quick, dense_amx(), has_amx_bf16() ? dense_bf16_amx() : nullptr), true, amx_permitted});
+  }
   found.push_back({quick, vnni});
   found.push_back({*isa_avx512(), avx512});
   found.push_back({with_int8(*isa_avx2(), int8_avxvnni()), avx2 && has_avxvnni()});
@@ -101,7 +111,7 @@ std::vector<Candidate> find_candidates() {
   found.push_back({*isa_portable(), true});
 #if defined(__x86_64__)
   // For tests: never the best, so that only its name chooses it.
-  found.push_back({with_dense(vnni ? quick : *isa_avx512(), dense_amx_emulated()), avx512});
+  found.push_back({with_dense(vnni ? quick : *isa_avx512(), dense_amx_emulated(), dense_bf16_amx_emulated()), avx512});
 #endif
   return found;
 }

@@ -22,6 +22,13 @@ struct PlaneShape {
   int h = 0, w = 0;  // lines
 };
 
+// Where the pixels of a plane lie in a tensor of float32: one after the other, or a step apart in both directions.
+struct Pixels {
+  const float* first = nullptr;
+  size_t row = 0;     // floats from one row to the next
+  size_t column = 1;  // floats from one column to the next
+};
+
 // One row or one column of the lines that a window reads, seen from the output's lanes.
 struct Axis {
   int32_t source = 0;                  // row or column inside a lane of the source
@@ -118,6 +125,13 @@ struct Requantize {
   int32_t zero_point = 0, low = 0, high = 255;
 };
 
+// Results that are written as pixels instead of lines: float32 of an output of the node.
+struct PixelRows {
+  float* first = nullptr;  // pixel (0, 0) of the first row's channel; null for lines
+  PlaneShape plane;
+  int y = 0, x = 0;        // the tile's line (0, 0)
+};
+
 // Accumulates one block of inputs into the tile of a range of output rows (channels). Weights and accumulators are
 // float32; or four int8, and int32.
 struct Rows {
@@ -132,8 +146,12 @@ struct Rows {
   float* out = nullptr;              // line (0, 0) of the tile in the first row's channel
   size_t out_channel = 0;            // cells from one channel to the next
   int out_pitch = 0;                 // lines from one row of the plane to the next
+  int out_row = 0;                   // matrix tiles: the row that `out` belongs to
+  PixelRows pixels;                  // matrix tiles: where float32 results go instead
   const float* add = nullptr;        // the residual, laid out as out; may be null
   size_t add_channel = 0;
+  uint32_t* rounded = nullptr;       // matrix tiles of bf16: `out` as cells of two rows, or null; `out` then may be null
+  size_t rounded_channel = 0;
   bool first = false;                // accumulators start from the bias instead of from `scratch`
   bool last = false;                 // accumulators are finished and written to `out`
   bool odd = false;                  // the last pair has one row only
@@ -141,7 +159,7 @@ struct Rows {
   Finish finish;
   const Requantize* requantize = nullptr;  // int8: `out` and `add` then are cells of four rows
   float* four_rows = nullptr;               // int8: the accumulators of four rows
-  int channels = 0;                        // int8: rows that exist
+  int channels = 0;                        // int8, and matrix tiles: rows that exist
 };
 
 using RowsFn = void (*)(const Rows&);
@@ -163,6 +181,27 @@ struct DepthwisePlane {
   int channels = 0;                        // ... and channels that exist
   int rows_together = 1;                   // of cells: output rows that share transposed columns
   uint32_t* columns = nullptr;             // of cells: memory for a row of transposed columns
+};
+
+constexpr int kDepthwiseReach = 8;  // rows that two windows of DepthwiseRows, one below the other, read at most
+
+// Planes of a depthwise convolution of float32 whose lanes agree, with windows 3 wide, stride 1 and no dilation.
+struct DepthwiseRows {
+  const uint32_t* source = nullptr;  // the first plane
+  size_t source_channel = 0;         // cells from one plane to the next
+  int planes = 0;
+  LineMap map;
+  int kh = 1;                        // rows of a window
+  int multiplier = 1;                // outputs of each plane
+  const uint32_t* weight = nullptr;  // kh x 3 of each output
+  const uint32_t* bias = nullptr;    // of each output
+  int first = 0, end = 0, out_w = 0; // rows of the output, and lines in each
+  float* out = nullptr;              // line (0, 0) of the first output
+  size_t out_channel = 0;
+  const float* add = nullptr;        // the residual; may be null
+  size_t add_channel = 0;
+  Finish finish;
+  uint32_t* ring = nullptr;          // memory for kDepthwiseReach rows of what windows read
 };
 
 // Planes of some channels, as many as there are lanes at most, and the same as lines whose lanes are the channels, one for
@@ -220,6 +259,17 @@ struct Int8Kernels {
   int byte_shift;  // subtracted from every activation: 128 where the instructions take signed bytes only
 };
 
+// Convolutions of bf16 weights. A cell is two channels: the lower 16 bits are the even one. Sums are float32: of each cell first the
+// product of the odd channel is added, then that of the even one, each rounded; products are exact. So all instruction sets give
+// the same bits, but for values below 2^-126, which some flush to zero, and for matrix tiles, which sum in another order.
+struct Bf16Kernels {
+  RowsFn (*single)(int family, int th, int tw);  // as those of Isa
+  RowsFn (*pair)(int family, int tw);
+  Tuning single_tuning, pair_tuning;
+  // Cells of two channels, rounded to the nearest, halves to even; odd may be null for zeros.
+  void (*join)(const float* even, const float* odd, size_t cells, uint32_t* out);
+};
+
 // 16 cells: a row of a matrix tile, and a line where there are 16 lanes.
 struct alignas(64) MatrixRow {
   uint32_t cell[16];
@@ -245,7 +295,7 @@ struct PackDense {
 };
 
 // All inputs times a range of output rows, for a tile of output lines, by instructions on matrices: blocks of 16 rows
-// by up to kMatrixLines lines. int8 only.
+// by up to kMatrixLines lines.
 struct DenseRows {
   const void* source = nullptr;       // what output line (0, 0) of the tile reads first
   size_t y = 0, x = 0;                // bytes from what a line reads to what the line below, or to the right, reads
@@ -260,6 +310,7 @@ struct DenseRows {
   int groups = 0;
   bool lines_first = false;           // all groups of rows for a few lines, else all lines for a group
   MatrixRow* scratch = nullptr;       // matrix tiles: groups + kMatrixLines, and 2 * kMatrixLines more where lines are gathered
+  MatrixRow* finished = nullptr;      // where results become pixels: a row of the tile, of each row of `shared` groups
   Rows rows;                          // bias, results and how they are finished
   // Where lines are gathered, instead of outer, inner and columns; weights then are [tile][shared] matrix tiles:
   const size_t* offset = nullptr;     // bytes from what an output line reads first to its line at a place, 16 for each tile
@@ -269,7 +320,7 @@ struct DenseRows {
 
 constexpr int kPixelLines = 4;  // lines of output channels that a block of a PixelLayer has: see plan/pixel_layer.h
 
-// The dense form of convolutions of int8 weights.
+// The dense form of convolutions of int8 or bf16 weights.
 struct DenseKernels {
   const char* name;
   void (*pack)(const PackDense&);
@@ -296,6 +347,15 @@ struct Normalize {
   size_t out_channel_cells = 0;
 };
 
+// Some lines of the channels of one group, channel_cells apart: the sum of their softmax times `values`, one of each.
+struct BinMeans {
+  const float* x = nullptr;
+  size_t channel_cells = 0;
+  int bins = 0, lines = 0;
+  const float* values = nullptr;
+  float* out = nullptr;
+};
+
 struct Isa {
   const char* name;
   int lanes;
@@ -309,7 +369,7 @@ struct Isa {
   RowsFn (*pair)(int family, int tw);
   void (*pack_tile)(const PackTile&);
   void (*pack_run)(const PackRun&);
-  void (*load)(const float* nchw, const PlaneShape&, float* lines);   // one channel
+  void (*load)(const Pixels&, const PlaneShape&, float* lines);
   void (*store)(const float* lines, const PlaneShape&, float* nchw);  // one channel
   // `count` channels of a matrix [n, channels] from `first` on, each channel_cells from the one before; of each channel
   // the lines [line, line + n_lines).
@@ -324,8 +384,9 @@ struct Isa {
   void (*interpolate)(const float* source, const PlaneShape& in, const LinearMap&, const PlaneShape& out, float* scratch,
                       float* lines);
   void (*add)(const float* x, const float* y, size_t cells, const Finish&, float* out);  // y may be null
-  // Quantized tensors: cells of up to four channels of an image, `pixels` from one to the next.
-  void (*load_quantized)(const float* nchw, size_t pixels, int channels, const PlaneShape&, const Quantization&, uint32_t* lines);
+  // Quantized tensors: cells of up to four channels of an image.
+  void (*load_quantized)(const Pixels* channel, int channels, const PlaneShape&, const Quantization&, uint32_t* lines);
+  // `pixels` from one channel to the next.
   void (*store_quantized)(const uint32_t* lines, const PlaneShape&, const Quantization&, float* nchw, size_t pixels, int channels);
   // Lines of up to four channels, channel_cells from one to the next.
   void (*quantize)(const float* lines, size_t channel_cells, int channels, size_t cells, const Quantization&, uint32_t* out);
@@ -350,6 +411,7 @@ struct Isa {
   // Sum of weight[i] times the lines at at[i].
   void (*weighted_sum)(const float* const* at, const float* weight, int n, int lines, float* out);
   void (*depthwise)(const DepthwisePlane&);
+  void (*depthwise_rows)(const DepthwiseRows&);
   // Lines whose lanes are channels: planes become these, and these become planes; and a depthwise convolution of them, whose
   // weights and bias are lines too.
   void (*turn)(const TurnedPlanes&);
@@ -364,15 +426,21 @@ struct Isa {
                       const Finish&, float* out);
   float (*sum_plane)(const float* lines, const PlaneShape&);  // of the pixels of one channel
   void (*normalize)(const Normalize&);
+  void (*bin_means)(const BinMeans&);
   const Int8Kernels* int8;
+  const Bf16Kernels* bf16;
   Tuning single_tuning, pair_tuning;
-  const DenseKernels* dense = nullptr;  // null where there is none
+  const DenseKernels* dense = nullptr;       // of int8; null where there is none
+  const DenseKernels* dense_bf16 = nullptr;  // ... of bf16
 };
 
 // Each is only there in libraries for its processor family.
 const Isa* isa_portable();
 const DenseKernels* dense_amx();  // null where the compiler knows no such instructions
 const DenseKernels* dense_amx_emulated();
+const DenseKernels* dense_bf16_amx();  // as dense_amx
+const DenseKernels* dense_bf16_amx_emulated();
+const Bf16Kernels* bf16_avx512();  // by the instructions of AVX512-BF16
 const Int8Kernels* int8_avx512vnni();
 void look_up_avx512vbmi(const uint32_t* x, size_t cells, const uint8_t* table, uint32_t* out);
 const Int8Kernels* int8_avxvnni();

@@ -109,6 +109,19 @@ void run_pixels(Call& call, int i, const Instr& in, const PixelLayer& layer) {
   });
 }
 
+// The planes of a tensor become cells of two channels, rounded to bf16.
+void round(Call& call, int x) {
+  const TensorPlan& t = call.tensor(x);
+  const Planes made = call.rounded(x);
+  const int planes = (t.channels + 1) / 2;
+  for_each_task(call.parallel, int64_t{t.n} * planes, [&](int, int64_t task) {
+    const int n = static_cast<int>(task / planes), even = 2 * static_cast<int>(task % planes);
+    const float* const odd = even + 1 < t.channels ? call.plane(x, n, even + 1) : nullptr;
+    auto* const out = reinterpret_cast<uint32_t*>(made.first) + n * made.image + even / 2 * made.channel;
+    call.isa.bf16->join(call.plane(x, n, even), odd, call.cells(x), out);
+  });
+}
+
 void run(Call& call, int i, const Instr& in) {
   const PixelLayer& pixels = call.compiled.pixel_layers[i];
   if (pixels.inputs > 0) return run_pixels(call, i, in, pixels);
@@ -118,14 +131,19 @@ void run(Call& call, int i, const Instr& in) {
   conv.out_w = call.tensor(i).plane.w;
   conv.contiguous = w.kh * w.kw * w.sh * w.sw == 1 && w.pt + w.pl == 0 &&
                     same_plane(call.tensor(i).plane, call.tensor(in.args[0]).plane);
-  conv.out = call.planes(i);
+  const int output = call.compiled.writes_output[i];
+  if (output >= 0) conv.pixels = call.outputs[output];
+  if (call.tensor(i).view.buffer >= 0) conv.out = call.planes(i);
+  if (conv.conv->is_bf16 && call.tensor(i).rounded.buffer >= 0 && conv.conv->dense.form != DenseForm::kNone) conv.rounded = call.rounded(i);
   if (in.add >= 0) conv.add = call.planes(in.add);
+  if (call.plan.instrs[i].rounds) round(call, in.args[0]);
   run_layer(call, i, in, conv);
 }
 
 constexpr OpDef conv() {
   OpDef op;
   op.name = "conv";
+  op.bf16_weights = true;
   op.parse = parse;
   op.check = check;
   op.shape = windowed_shape;
@@ -137,6 +155,7 @@ constexpr OpDef conv() {
 constexpr OpDef qconv() {
   OpDef op = conv();
   op.name = "qconv";
+  op.bf16_weights = false;
   op.takes = Takes::kQuantized;
   op.int8_weights = true;
   op.parse = parse_quantized;
@@ -164,6 +183,7 @@ constexpr OpDef matmul() {
 constexpr OpDef qmatmul() {
   OpDef op = matmul();
   op.name = "qmatmul";
+  op.bf16_weights = false;
   op.since = 4;
   op.takes = Takes::kQuantized;
   op.int8_weights = true;

@@ -41,7 +41,9 @@
   X(QGate)              \
   X(QGlobalAveragePool) \
   X(QAveragePool)       \
-  X(QPad)
+  X(QPad)               \
+  X(Upsample)           \
+  X(BinMean)
 
 namespace lth {
 

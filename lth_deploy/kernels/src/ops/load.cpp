@@ -1,6 +1,7 @@
 // load INPUT channels=C, loadrows INPUT channels=C and loadtokens INPUT channels=C: activation inputs of the node, as planes
 // and as rows of a matrix, [N, C] or [N, T, C].
 #include "execute/call.h"
+#include "execute/input_pixels.h"
 #include "ops/op.h"
 #include "plan/shapes.h"
 
@@ -23,11 +24,8 @@ void shape(const ShapeRules& rules, const Instr& in, TensorPlan& t) {
 }
 
 void run(Call& call, int i, const Instr&) {
-  const TensorPlan& t = call.tensor(i);
-  const size_t pixels = call.pixels(i);
-  call.each_plane(i, [&](int n, int c) {
-    call.isa.load(call.loaded(i) + (static_cast<size_t>(n) * t.channels + c) * pixels, t.plane, call.plane(i, n, c));
-  });
+  const PlaneShape& plane = call.tensor(i).plane;
+  call.each_plane(i, [&](int n, int c) { call.isa.load(input_pixels(call, i, n, c), plane, call.plane(i, n, c)); });
 }
 
 void mark_rows(const Fields&, const Program&, Instr& instr) { instr.rows = true; }

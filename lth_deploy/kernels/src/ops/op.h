@@ -38,6 +38,8 @@ struct OpDef {
   bool inputs_first = false;     // dimension 1 of the weight, not 0, counts output channels
   bool transposed = false;       // a transposed convolution, which makes phases that are interleaved
   bool int8_weights = false;     // has weights of s8 and accumulators of int32
+  bool bf16_weights = false;     // may have weights of bf16: its input then is rounded to bf16 too
+  bool second_is_shape = false;  // of its second and last argument, nothing but the shape is read
   bool writes_in_step = false;   // reads of its arguments just the line that it writes next
   Placement placement = Placement::kOwn;
 

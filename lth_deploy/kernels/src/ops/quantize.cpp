@@ -1,5 +1,8 @@
 // quantize TENSOR out= and dequantize TENSOR
+#include <array>
+
 #include "execute/call.h"
+#include "execute/input_pixels.h"
 #include "ops/op.h"
 
 namespace lth {
@@ -10,14 +13,14 @@ void parse(Operands& operands, Instr& instr) {
   operands.out(false, instr);
 }
 
-// An input of the node that nothing else reads: its load is left out.
+// An input of the node, or a space-to-depth of one, that nothing else reads: it is left out.
 void load_quantized(Call& call, int i, const Instr& in) {
-  const TensorPlan& t = call.tensor(i);
-  const float* const from = call.loaded(in.args[0]);
-  const size_t pixels = call.pixels(i);
+  const PlaneShape& plane = call.tensor(i).plane;
   call.each_plane(i, [&](int n, int c) {
-    call.isa.load_quantized(from + (static_cast<size_t>(n) * t.channels + 4 * c) * pixels, pixels, call.channels_in(i, c),
-                            t.plane, in.quantization, call.cells_of(i, n, c));
+    const int channels = call.channels_in(i, c);
+    std::array<Pixels, 4> pixels;
+    for (int k = 0; k < channels; ++k) pixels[k] = input_pixels(call, in.args[0], n, 4 * c + k);
+    call.isa.load_quantized(pixels.data(), channels, plane, in.quantization, call.cells_of(i, n, c));
   });
 }
 

@@ -1,4 +1,5 @@
 // resize TENSOR like=TENSOR [linear=half_pixel|asymmetric]: the nearest pixel, or of float32 bilinear interpolation.
+// upsample TENSOR factor=F [linear=...]: the same to a plane that is F times as large in each direction.
 #include <algorithm>
 #include <numeric>
 #include <vector>
@@ -13,14 +14,24 @@ namespace {
 
 Resampling resampling_of(const Instr& instr) { return static_cast<Resampling>(instr.option); }
 
-void parse(Operands& operands, Instr& instr) {
-  instr.args = {operands.tensor(), operands.keyed_tensor("like=")};
+void parse_how(Operands& operands, Instr& instr) {
   Resampling resampling = Resampling::kNearest;
   if (!operands.done()) {
     const int choice = operands.choice("linear=", {"half_pixel", "asymmetric"});
     resampling = choice == 0 ? Resampling::kHalfPixel : Resampling::kAsymmetric;
   }
   instr.option = static_cast<int>(resampling);
+}
+
+void parse(Operands& operands, Instr& instr) {
+  instr.args = {operands.tensor(), operands.keyed_tensor("like=")};
+  parse_how(operands, instr);
+}
+
+void parse_upsample(Operands& operands, Instr& instr) {
+  instr.args = {operands.tensor()};
+  instr.window.sh = instr.window.sw = operands.number("factor=", 2, 8);
+  parse_how(operands, instr);
 }
 
 void check(const Fields& line, const Program& program, Instr& instr) {
@@ -32,6 +43,14 @@ void shape(const ShapeRules& rules, const Instr& in, TensorPlan& t) {
   t.n = rules.tensor(in.args[0]).n;
   if (like.n != t.n) rules.refuse("t" + std::to_string(in.args[1]) + " has another batch size");
   t.plane = rules.plane(like.plane.H, like.plane.W);
+}
+
+void upsampled_shape(const ShapeRules& rules, const Instr& in, TensorPlan& t) {
+  const TensorPlan& x = rules.tensor(in.args[0]);
+  t.n = x.n;
+  const int64_t H = int64_t{x.plane.H} * in.window.sh, W = int64_t{x.plane.W} * in.window.sw;
+  rules.limit(t.n, t.channels, H, W);
+  t.plane = rules.plane(static_cast<int>(H), static_cast<int>(W));
 }
 
 void plan(const Compiled& c, Plan& plan, int i) {
@@ -93,6 +112,7 @@ void run(Call& call, int i, const Instr& in) {
 constexpr OpDef resize() {
   OpDef op;
   op.name = "resize";
+  op.second_is_shape = true;
   op.takes = Takes::kEither;
   op.planes_only = true;
   op.parse = parse;
@@ -103,8 +123,18 @@ constexpr OpDef resize() {
   return op;
 }
 
+constexpr OpDef upsample() {
+  OpDef op = resize();
+  op.name = "upsample";
+  op.second_is_shape = false;
+  op.since = 6;
+  op.parse = parse_upsample;
+  op.shape = upsampled_shape;
+  return op;
+}
+
 }  // namespace
 
-extern constexpr OpDef kResizeOp = resize();
+extern constexpr OpDef kResizeOp = resize(), kUpsampleOp = upsample();
 
 }  // namespace lth

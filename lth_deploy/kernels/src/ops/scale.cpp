@@ -1,4 +1,5 @@
 // scale TENSOR WEIGHT-or-dash WEIGHT-or-dash act=: a factor and a shift of each channel
+// batchnorm TENSOR WEIGHT WEIGHT WEIGHT WEIGHT epsilon= act=: scale, shift, mean and variance of each channel
 #include "execute/call.h"
 #include "ops/op.h"
 #include "program/checks.h"
@@ -31,8 +32,36 @@ constexpr OpDef scale() {
   return op;
 }
 
+void parse_batch_norm(Operands& operands, Instr& instr) {
+  instr.args = {operands.tensor()};
+  instr.factor = operands.weight("a factor");
+  instr.shift = operands.weight("a shift");
+  instr.mean = operands.weight("a mean");
+  instr.variance = operands.weight("a variance");
+  instr.epsilon = static_cast<float>(operands.real("epsilon="));
+  if (!(instr.epsilon >= 0.f)) operands.fail("epsilon is not below zero");
+  instr.act = operands.act();
+}
+
+void check_batch_norm(const Fields& line, const Program& program, Instr& instr) {
+  for (const int constant : {instr.factor, instr.shift, instr.mean, instr.variance}) {
+    expect_channel_values(line, program.weights[constant], instr.channels);
+  }
+}
+
+constexpr OpDef batch_norm() {
+  OpDef op;
+  op.name = "batchnorm";
+  op.since = 3;
+  op.writes_in_step = true;
+  op.parse = parse_batch_norm;
+  op.check = check_batch_norm;
+  op.run = run_channel_values;
+  return op;
+}
+
 }  // namespace
 
-extern constexpr OpDef kScaleOp = scale();
+extern constexpr OpDef kScaleOp = scale(), kBatchNormOp = batch_norm();
 
 }  // namespace lth

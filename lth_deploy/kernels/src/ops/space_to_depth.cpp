@@ -1,6 +1,8 @@
 // spacetodepth TENSOR block=B order=rows|columns: pixel (y, x) of each square of B x B pixels becomes a pixel of block
 // y * B + x of channels, or with order=columns of block x * B + y.
 #include "execute/call.h"
+#include "execute/input_pixels.h"
+#include "ops/block_pixel.h"
 #include "ops/op.h"
 #include "plan/shapes.h"
 #include "program/checks.h"
@@ -35,11 +37,13 @@ void plan(const Compiled& c, Plan& plan, int i) {
 void run(Call& call, int i, const Instr& in) {
   const LineMap map = call.plan.instrs[i].map.view();
   const PlaneShape& out = call.tensor(i).plane;
-  const int block = in.window.kh, channels = call.tensor(in.args[0]).channels;
+  const int channels = call.tensor(in.args[0]).channels;
+  if (call.compiled.fused_io[in.args[0]]) {
+    return call.each_plane(i, [&](int n, int c) { call.isa.load(input_pixels(call, i, n, c), out, call.plane(i, n, c)); });
+  }
   call.each_plane(i, [&](int n, int c) {
-    const int place = c / channels, major = place / block, minor = place % block;
-    const int y = in.option == 0 ? major : minor, x = in.option == 0 ? minor : major;
-    const LineMap phase{map.rows + y * out.h, map.columns + x * out.w, map.source_w, map.aligned};
+    const BlockPixel at = block_pixel(in, c / channels);
+    const LineMap phase{map.rows + at.y * out.h, map.columns + at.x * out.w, map.source_w, map.aligned};
     call.isa.resample(call.cells_of(in.args[0], n, c % channels), phase, out, 0, call.cells_of(i, n, c));
   });
 }

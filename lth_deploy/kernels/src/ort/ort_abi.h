@@ -22,7 +22,9 @@ struct TensorInfo;
 struct CustomOp;
 
 enum ErrorCode : int { kFail = 1, kInvalidArgument = 2 };
-enum ElementType : int { kUndefined = 0, kFloat = 1, kUint8 = 2, kInt8 = 3, kInt32 = 6, kInt64 = 7, kFloat16 = 10 };
+enum ElementType : int {
+  kUndefined = 0, kFloat = 1, kUint8 = 2, kInt8 = 3, kInt32 = 6, kInt64 = 7, kFloat16 = 10, kBfloat16 = 16
+};
 enum Characteristic : int { kRequired = 0, kOptional = 1, kVariadic = 2 };
 
 // The table of functions. After each slot: its number, and the version of the API that brought it.

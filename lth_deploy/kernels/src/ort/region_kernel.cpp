@@ -24,6 +24,7 @@ const char* name_of(ort::ElementType type) {
   switch (type) {
     case ort::kFloat: return "float32";
     case ort::kFloat16: return "float16";
+    case ort::kBfloat16: return "bfloat16";
     case ort::kInt8: return "int8";
     case ort::kInt32: return "int32";
     default: return "uint8";
@@ -34,6 +35,7 @@ ort::ElementType element_type(ValueType type) {
   switch (type) {
     case ValueType::kFloat: return ort::kFloat;
     case ValueType::kHalf: return ort::kFloat16;
+    case ValueType::kBfloat: return ort::kBfloat16;
     case ValueType::kInt8: return ort::kInt8;
     case ValueType::kInt32: return ort::kInt32;
   }

@@ -23,10 +23,14 @@ class Allocator {
     const auto& instrs = c_.program.instrs;
     place_concats();
     leave_matrices();
+    find_readers();
     for (size_t i = 0; i < instrs.size(); ++i) {
       TensorPlan& t = plan_.tensors[i];
-      for (int a : arguments_of(instrs[i])) live(plan_.tensors[a].view.buffer, static_cast<int>(i));
-      if (c_.fused_io[i] || t.in_place) continue;
+      if (rounds(i)) round(static_cast<int>(i));
+      for (int a : read_as_floats(i)) live(plan_.tensors[a].view.buffer, static_cast<int>(i));
+      if (c_.fused_io[i] || c_.writes_output[i] >= 0 || t.in_place) continue;
+      if (makes_rounded(i)) t.rounded = {new_buffer(t, (t.channels + 1) / 2, static_cast<int>(i)), 0};
+      if (makes_rounded(i) && !floats_read_[i]) continue;
       if (def_of(instrs[i]).placement == Placement::kView) {
         const View& from = plan_.tensors[instrs[i].args[0]].view;
         t.view = {from.buffer, from.plane + (instrs[i].quantized ? instrs[i].from / 4 : instrs[i].from)};
@@ -45,6 +49,42 @@ class Allocator {
   }
 
  private:
+  // Whether a layer reads its input rounded to bf16.
+  bool rounds(size_t i) const { return c_.conv_of[i] >= 0 && c_.convs[c_.conv_of[i]].is_bf16; }
+
+  // Whether an instruction makes its result rounded too, or alone: matrix tiles do, where layers of bf16 weights read it.
+  bool makes_rounded(size_t i) const {
+    return rounds(i) && c_.convs[c_.conv_of[i]].dense.form != DenseForm::kNone && rounded_read_[i];
+  }
+
+  // Where the input is not rounded by what made it, the first layer does it for all.
+  void round(int i) {
+    TensorPlan& x = plan_.tensors[c_.program.instrs[i].args[0]];
+    if (x.rounded.buffer < 0) {
+      x.rounded = {new_buffer(x, (x.channels + 1) / 2, i), 0};
+      plan_.instrs[i].rounds = true;
+    }
+    live(x.rounded.buffer, i);
+  }
+
+  // The tensors whose values an instruction reads as they are, while they are planned in order.
+  std::vector<int> read_as_floats(size_t i) const {
+    std::vector<int> read = arguments_of(c_.program.instrs[i]);
+    if (def_of(c_.program.instrs[i]).second_is_shape) read.pop_back();
+    if (rounds(i) && !plan_.instrs[i].rounds) read.erase(read.begin());
+    return read;
+  }
+
+  void find_readers() {
+    floats_read_.assign(c_.program.instrs.size(), false);
+    rounded_read_ = floats_read_;
+    for (size_t i = 0; i < c_.program.instrs.size(); ++i) {
+      for (int a : read_as_floats(i)) floats_read_[a] = true;
+      if (rounds(i)) rounded_read_[c_.program.instrs[i].args[0]] = true;
+    }
+    for (const Output& o : c_.program.outputs) floats_read_[o.tensor] = true;
+  }
+
   int new_buffer(const TensorPlan& t, int planes, int at) {
     Buffer b;
     b.planes = planes;
@@ -84,9 +124,10 @@ class Allocator {
   void leave_matrices() {
     const auto& instrs = c_.program.instrs;
     std::vector<int> uses(instrs.size(), 0), sources(instrs.size(), 0);
-    for (const Instr& in : instrs) {
+    for (size_t i = 0; i < instrs.size(); ++i) {
+      const Instr& in = instrs[i];
       for (int a : arguments_of(in)) ++uses[a];
-      if (in.op == Op::kConv || in.op == Op::kMatMul) ++sources[in.args[0]];
+      if ((in.op == Op::kConv || in.op == Op::kMatMul) && !rounds(i)) ++sources[in.args[0]];
     }
     for (const Output& o : c_.program.outputs) ++uses[o.tensor];
     for (size_t i = 0; i < instrs.size(); ++i) {
@@ -122,6 +163,7 @@ class Allocator {
     const auto& instrs = c_.program.instrs;
     for (size_t i = 0; i < instrs.size(); ++i) {
       for (int a : read_in_step(instrs[i])) {
+        if (round_over(static_cast<int>(i), a)) break;
         if (!can_overwrite(static_cast<int>(i), a)) continue;
         move(plan_.tensors[i].view.buffer, plan_.tensors[a].view.buffer);
         break;
@@ -139,6 +181,21 @@ class Allocator {
     const bool read_out_of_step = in.add >= 0 && plan_.tensors[in.args[0]].view.buffer == place;
     const bool same_size = own.planes == planes && old.planes == planes && own.bytes == old.bytes;
     return same_size && old.last == i && !read_out_of_step;
+  }
+
+  // A result that is made of cells of two channels alone takes the place of every second channel of the residual, so that
+  // they too are written where nobody reads any more.
+  bool round_over(int i, int residual) {
+    TensorPlan& t = plan_.tensors[i];
+    const int place = plan_.tensors[residual].view.buffer;
+    if (t.view.buffer >= 0 || !makes_rounded(i) || place < 0) return false;
+    Buffer &own = plan_.buffers[t.rounded.buffer], &old = plan_.buffers[place];
+    const bool read_out_of_step = plan_.tensors[c_.program.instrs[i].args[0]].rounded.buffer == place;
+    if (old.planes != t.planes || old.cells != own.cells || plan_.tensors[residual].n != t.n || old.last != i || read_out_of_step) return false;
+    old.last = own.last;
+    own.bytes = 0;
+    t.rounded = {place, 0, 2};
+    return true;
   }
 
   // All that lies in one buffer goes into another of the same size; the first is needed no more.
@@ -176,6 +233,7 @@ class Allocator {
 
   const Compiled& c_;
   Plan& plan_;
+  std::vector<bool> floats_read_, rounded_read_;  // of each tensor
 };
 
 }  // namespace

@@ -10,11 +10,11 @@
 namespace lth {
 namespace {
 
-// Lines in a row of a packed tile.
+// Lines in a row of a packed tile. Windows of 3x3 leave some of those of 7x7 unused: the same inner loops serve both.
 int tile_pitch(const Isa& isa, int family) {
   switch (family) {
     case kTile3: return isa.max_tile_w + 2;
-    case kTile3Stride2: return 2 * isa.max_tile_w + 1;
+    case kTile3Stride2:
     case kTile7Stride2: return 2 * isa.max_tile_w + 5;
   }
   return 0;
@@ -210,14 +210,6 @@ class Packer {
   int capacity_ = 1;  // channels or units in a block, at most
 };
 
-std::vector<uint32_t> full_bias(const Weight* bias, int channels) {
-  std::vector<uint32_t> full(channels + 1, 0);
-  if (bias != nullptr) {
-    for (size_t i = 0; i < bias->position.size(); ++i) full[bias->position[i]] = bits_of(bias->value[i]);
-  }
-  return full;
-}
-
 void add_groups(PackedConv& conv, Packer& packer, const std::vector<Entry>& entries, int in_channels) {
   const int rows = conv.rows() / conv.groups;
   auto from = entries.begin();
@@ -231,8 +223,17 @@ void add_groups(PackedConv& conv, Packer& packer, const std::vector<Entry>& entr
 
 }  // namespace
 
+std::vector<uint32_t> full_bias(const Weight* bias, int channels) {
+  std::vector<uint32_t> full(channels + 1, 0);
+  if (bias != nullptr) {
+    for (size_t i = 0; i < bias->position.size(); ++i) full[bias->position[i]] = bits_of(bias->value[i]);
+  }
+  return full;
+}
+
 const Tuning& tuning_of(const PackedConv& conv, const Isa& isa) {
   if (conv.is_int8) return conv.pairs ? isa.int8->pair_tuning : isa.int8->single_tuning;
+  if (conv.is_bf16) return conv.pairs ? isa.bf16->pair_tuning : isa.bf16->single_tuning;
   return conv.pairs ? isa.pair_tuning : isa.single_tuning;
 }
 

@@ -10,10 +10,8 @@
 namespace lth {
 namespace {
 
-// The dense form is faster than the kernels that skip zeros where at least this share of its cells has any weight: a
-// constant, and more the more of the L2 cache the tiles take, up to a bound: large weights come from memory, where sparse
-// ones are shorter. Measured, see docs/kernel_experiments.md.
-constexpr double kLeastShare = .11, kLeastShareOfL2 = .17, kSurelyDense = .35;
+// Share of the cells with any weight from which on the dense form is faster in any layer.
+constexpr double kSurelyDense = .35;
 
 // Cycles of a product of tiles, of loading a tile, of copying a line, and of starting a task.
 constexpr double kProduct = 16, kLoad = 14, kCopy = 5, kStart = 500;
@@ -114,14 +112,15 @@ DenseTile dense_tile(const DenseWeights& w, const Window& k, int th, int tw) {
   return t;
 }
 
-DenseWeights dense_weights(const std::vector<Entry>& entries, int out_channels, int cells, const Window& k) {
+DenseWeights dense_weights(const std::vector<Entry>& entries, int out_channels, int cells, const Window& k,
+                           const LeastShare& least) {
   if (k.dh != 1 || k.dw != 1) return {};
   DenseWeights w = best_shape(cells, k);
   const size_t groups = ceil_div(out_channels, kMatrixRows), rows = groups * w.group_rows();
   const double share = static_cast<double>(entries.size()) / (static_cast<double>(rows) * kMatrixRows);
   if (gather_places(w, entries, out_channels, k)) return w;
   const double of_l2 = static_cast<double>(rows) * sizeof(MatrixRow) / static_cast<double>(caches().l2);
-  if (share < std::min(kSurelyDense, kLeastShare + kLeastShareOfL2 * of_l2)) return {};
+  if (share < std::min(kSurelyDense, least.any + least.of_l2 * of_l2)) return {};
   w.rows.resize(rows);
   for (const Entry& e : entries) {
     const size_t place = place_of(w, e, k);
@@ -130,7 +129,7 @@ DenseWeights dense_weights(const std::vector<Entry>& entries, int out_channels, 
   return w;
 }
 
-std::vector<Tile> choose_dense_tiles(const PackedConv& conv, const PlaneShape& out, const Window& k) {
+std::vector<Tile> choose_dense_tiles(const PackedConv& conv, const PlaneShape& out, const Window& k, bool whole_rows) {
   const DenseWeights& w = conv.dense;
   const size_t budget = caches().l2 / 4 / sizeof(MatrixRow);
   if (is_pointwise(k)) {
@@ -140,12 +139,12 @@ std::vector<Tile> choose_dense_tiles(const PackedConv& conv, const PlaneShape& o
   const int groups = ceil_div(conv.out_channels, kMatrixRows);
   Split best_h(out.h, out.h), best_w(out.w, 1);
   double least = -1;
-  const int most = ceil_div(out.w, kMatrixLines);
-  for (int nx = ceil_div(out.w, kRunLines); nx <= most; ++nx) {
+  const int least_parts = ceil_div(out.w, kRunLines), most = whole_rows ? least_parts : ceil_div(out.w, kMatrixLines);
+  for (int nx = least_parts; nx <= most; ++nx) {
     const Split widths(out.w, nx);
     for (int ny = 1; ny <= out.h; ++ny) {
       const Split heights(out.h, ny);
-      const bool smallest = heights.largest() == 1 && widths.largest() <= kMatrixLines;
+      const bool smallest = heights.largest() == 1 && nx == most;
       if (dense_tile(w, k, heights.largest(), widths.largest()).lines() > budget && !smallest) continue;
       const double cost = heights.sum([&](int h) {
         return widths.sum([&](int width) { return tile_cost(w, k, groups, h, width); });

@@ -52,10 +52,19 @@ DenseTile dense_tile(const DenseWeights&, const Window&, int th, int tw);
 // Whether windows lie beside each other, each a single pixel.
 bool is_pointwise(const Window&);
 
-// The weights in the form for matrix tiles that is fastest; the form kNone where that is none. cells: planes of the input.
-DenseWeights dense_weights(const std::vector<Entry>& entries, int out_channels, int cells, const Window&);
+// The dense form is faster than the kernels that skip zeros where at least this share of its cells has any weight: a
+// constant, and more the more of the L2 cache the tiles take: large weights come from memory, where sparse ones are
+// shorter. Measured, see docs/kernel_experiments.md.
+struct LeastShare {
+  double any, of_l2;
+};
 
-// The tiles that cover a plane at the least estimated cost.
-std::vector<Tile> choose_dense_tiles(const PackedConv&, const PlaneShape& out, const Window&);
+constexpr LeastShare kDenseBytes = {.11, .17}, kDenseBytesToPixels = {.04, .17}, kDenseBfloats = {.05, .013};
+
+// The weights in the form for matrix tiles that is fastest; the form kNone where that is none. cells: planes of the input.
+DenseWeights dense_weights(const std::vector<Entry>& entries, int out_channels, int cells, const Window&, const LeastShare&);
+
+// The tiles that cover a plane at the least estimated cost. whole_rows: as wide as the plane, where results become pixels.
+std::vector<Tile> choose_dense_tiles(const PackedConv&, const PlaneShape& out, const Window&, bool whole_rows);
 
 }  // namespace lth

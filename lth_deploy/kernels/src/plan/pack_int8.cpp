@@ -53,7 +53,7 @@ std::vector<Entry> cell_entries(const Weight& weight, const CellGroups& groups, 
 
 }  // namespace
 
-PackedConv pack_int8(const Weight& weight, int groups, const Window& window, const Isa& isa) {
+PackedConv pack_int8(const Weight& weight, int groups, const Window& window, const Isa& isa, bool to_pixels) {
   PackedConv conv;
   conv.is_int8 = true;
   if (is_depthwise(weight, groups) && weight.dims[0] == groups) {
@@ -66,7 +66,7 @@ PackedConv pack_int8(const Weight& weight, int groups, const Window& window, con
   std::vector<Entry> entries = cell_entries(weight, whole, window);
   if (isa.dense != nullptr && groups == 1) {
     conv.out_channels = static_cast<int>(weight.dims[0]);
-    conv.dense = dense_weights(entries, conv.out_channels, whole.cells, window);
+    conv.dense = dense_weights(entries, conv.out_channels, whole.cells, window, to_pixels ? kDenseBytesToPixels : kDenseBytes);
     if (conv.dense.form != DenseForm::kNone) return conv;
   }
   pack_entries(conv, std::move(entries), static_cast<int>(weight.dims[0]), whole.cells, whole.count, window, isa);

@@ -99,7 +99,7 @@ void order_by_taps(Mapping& map, const Window& k, const PlaneShape& out) {
 std::vector<Tile> tiles_of(const Compiled& c, int instr, const PlaneShape& out, const Window& window) {
   const PackedConv& conv = c.convs[c.conv_of[instr]];
   if (conv.depthwise.used()) return {};
-  return conv.dense.form != DenseForm::kNone ? choose_dense_tiles(conv, out, window) : choose_tiles(conv, out, *c.isa);
+  return conv.dense.form != DenseForm::kNone ? choose_dense_tiles(conv, out, window, c.writes_output[instr] >= 0) : choose_tiles(conv, out, *c.isa);
 }
 
 void plan_window(const Compiled& c, Plan& plan, int i) {

@@ -22,6 +22,7 @@ struct Tile {
 struct View {
   int buffer = -1;
   int plane = 0;
+  int step = 1;  // planes from one of the tensor to the next: 2 where cells of two channels lie over these channels
 };
 
 struct Buffer {
@@ -36,7 +37,8 @@ struct TensorPlan {
   int n = 0, channels = 0;
   int planes = 0;  // as channels; of a quantized tensor, a quarter
   PlaneShape plane;
-  View view;
+  View view;     // without a buffer where only `rounded` is read
+  View rounded;  // cells of two channels in bf16, for the layers of bf16 weights that read it; without a buffer where there are none
   bool in_place = false;  // rows of a matrix, which the only convolution that reads them takes from where they lie
 };
 
@@ -45,6 +47,7 @@ struct InstrPlan {
   LinearMapping linear;  // resize between pixels
   std::vector<Tile> tiles;
   View scratch;     // transposed convolutions: the phases of some images before they are interleaved
+  bool rounds = false;  // a layer of bf16 weights, the first that reads its input, which comes without `rounded`
   int images = 0;  // of which the scratch holds phases
   Mapping phases;
 };
@@ -60,7 +63,7 @@ struct Plan {
   size_t arena_bytes = 0;
 };
 
-// Of a scale or a batchnorm.
+// Of a scale, a batchnorm or a layernorm; of a binmean the factors are its bins.
 struct ChannelValues {
   std::vector<float> factor, shift;
 };
@@ -74,7 +77,9 @@ struct Compiled {
   std::vector<ByteTable> tables;  // of functions of one byte, for each instruction; others are empty
   std::vector<ChannelValues> channel_values;  // for each instruction
   std::vector<PixelLayer> pixel_layers;       // for each instruction
-  std::vector<bool> fused_io;     // loads and dequantizes whose neighbor reads the input, or writes the output, for them
+  // Loads, space-to-depths of them and dequantizes whose neighbor reads the input, or writes the output, for them.
+  std::vector<bool> fused_io;
+  std::vector<int> writes_output;  // of each instruction, the output that it writes as pixels: it needs no buffer; -1 for none
   const Isa* isa = nullptr;
 };
 

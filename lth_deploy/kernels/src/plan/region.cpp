@@ -8,6 +8,7 @@
 
 #include "execute/execute.h"
 #include "ops/op.h"
+#include "plan/form.h"
 #include "plan/plan.h"
 #include "plan/transposed_phases.h"
 #include "tuning/tuned_isa.h"
@@ -54,7 +55,7 @@ class CompiledRegion final : public Region {
  public:
   CompiledRegion(Compiled compiled, double seconds)
       : compiled_(std::move(compiled)), profile_(compiled_.program.instrs.size()) {
-    profile_.made(weight_bytes(), seconds);
+    if (profile_.on()) profile_.made(weight_bytes(), seconds, forms());
   }
 
   std::vector<Shape> output_shapes(const std::vector<Shape>& inputs) const override {
@@ -79,6 +80,12 @@ class CompiledRegion final : public Region {
   }
 
  private:
+  std::vector<std::string> forms() const {
+    std::vector<std::string> forms;
+    for (const int conv : compiled_.conv_of) forms.push_back(conv < 0 ? "" : form_of(compiled_.convs[conv]));
+    return forms;
+  }
+
   Compiled compiled_;
   mutable PlanCache plans_;
   mutable WorkspacePool pool_;
@@ -101,22 +108,60 @@ int packed_before(const Program& program, size_t i) {
   return -1;
 }
 
-// Inputs that are only quantized are read as uint8, and quantized tensors that are only returned are written as float32.
+// The instructions that read each tensor; an output counts as one, -1.
+std::vector<std::vector<int>> readers_of(const Program& program) {
+  std::vector<std::vector<int>> readers(program.instrs.size());
+  for (size_t i = 0; i < program.instrs.size(); ++i) {
+    for (int a : arguments_of(program.instrs[i])) readers[a].push_back(static_cast<int>(i));
+  }
+  for (const Output& output : program.outputs) readers[output.tensor].push_back(-1);
+  return readers;
+}
+
+// Inputs that are only quantized are read as uint8, with a space-to-depth on the way or not, and quantized tensors that are
+// only returned are written as float32.
 std::vector<bool> fused_io(const Program& program) {
   const auto& instrs = program.instrs;
-  std::vector<bool> read(instrs.size()), other(instrs.size());  // other: by something else than a quantize
-  for (const Instr& in : instrs) {
-    for (int a : arguments_of(in)) {
-      read[a] = true;
-      other[a] = other[a] || in.op != Op::kQuantize;
-    }
-  }
-  for (const Output& output : program.outputs) other[output.tensor] = true;
+  const std::vector<std::vector<int>> readers = readers_of(program);
   std::vector<bool> result(instrs.size());
   for (size_t i = 0; i < instrs.size(); ++i) {
-    result[i] = (instrs[i].op == Op::kLoad && !other[i]) || (instrs[i].op == Op::kDequantize && !instrs[i].rows && !read[i]);
+    const Instr& in = instrs[i];
+    const auto read_by = [&](Op first, Op second) {
+      return std::all_of(readers[i].begin(), readers[i].end(),
+                         [&](int r) { return r >= 0 && (instrs[r].op == first || instrs[r].op == second); });
+    };
+    if (in.op == Op::kLoad) result[i] = read_by(Op::kQuantize, Op::kSpaceToDepth);
+    if (in.op == Op::kSpaceToDepth) result[i] = result[in.args[0]] && read_by(Op::kQuantize, Op::kQuantize);
+    if (in.op == Op::kDequantize) result[i] = !in.rows && std::none_of(readers[i].begin(), readers[i].end(), [](int r) { return r >= 0; });
   }
   return result;
+}
+
+// Of each layer the output that matrix tiles would write as pixels, as soon as a row of lines is done; -1 for none: float32
+// results that are an output and nothing else. Not those of pointwise layers, whose tiles do not begin and end with rows;
+// nor of layers with a residual, which is lines.
+std::vector<int> pixel_outputs(const Program& program) {
+  std::vector<int> result(program.instrs.size(), -1), outputs(program.instrs.size(), 0);
+  for (const Output& output : program.outputs) ++outputs[output.tensor];
+  for (size_t o = 0; o < program.outputs.size(); ++o) {
+    const int i = program.outputs[o].tensor;
+    const Instr& in = program.instrs[i];
+    if (in.weight < 0 || def_of(in).transposed || is_pointwise(in.window)) continue;
+    if (!in.quantized && !in.rows && in.add < 0 && outputs[i] == 1) result[i] = static_cast<int>(o);
+  }
+  for (const Instr& in : program.instrs) {
+    for (int a : arguments_of(in)) result[a] = -1;
+  }
+  return result;
+}
+
+// Of these, those of layers that matrix tiles compute.
+std::vector<int> written_outputs(const Compiled& c, std::vector<int> outputs) {
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const bool in_tiles = c.conv_of[i] >= 0 && c.convs[c.conv_of[i]].dense.form != DenseForm::kNone;
+    if (!in_tiles) outputs[i] = -1;
+  }
+  return outputs;
 }
 
 // What is packed of a weighted instruction: its own constants, or those of the 1x1 convolution that stands for it.
@@ -161,6 +206,7 @@ std::vector<float> values_of(int constant, const std::vector<Weight>& weights, i
 
 ChannelValues channel_values_of(const Instr& in, const std::vector<Weight>& weights) {
   if (in.factor < 0 && in.shift < 0) return {};
+  if (in.op == Op::kBinMean) return {values_of(in.factor, weights, static_cast<int>(weights[in.factor].dims[0]), 1.f), {}};
   ChannelValues of{values_of(in.factor, weights, in.channels, 1.f), values_of(in.shift, weights, in.channels, -0.f)};
   if (in.mean < 0) return of;
   const std::vector<float> mean = values_of(in.mean, weights, in.channels, 0.f);
@@ -186,12 +232,14 @@ std::unique_ptr<Region> make_region(Program program, std::vector<Weight> weights
   c.fused_io = fused_io(program);
   c.pixel_layers.resize(program.instrs.size());
   const std::vector<bool> single = single_pixels(program);
+  const std::vector<int> to_pixels = pixel_outputs(program);
   for (size_t i = 0; i < program.instrs.size(); ++i) {
     const Instr& in = program.instrs[i];
     if (def_of(in).table != nullptr) c.tables[i] = def_of(in).table(program, in, *c.isa);
     c.channel_values.push_back(channel_values_of(in, weights));
     if (in.weight < 0) continue;
-    const bool between_pixels = in.op == Op::kConv && single[i] && in.groups == 1 && in.add < 0;
+    const bool bf16 = program.weights[in.weight].type == ValueType::kBfloat;
+    const bool between_pixels = in.op == Op::kConv && !bf16 && single[i] && in.groups == 1 && in.add < 0;
     if (between_pixels) c.pixel_layers[i] = pixel_layer(in, weights, c.isa->lanes);
     const LayerConstants constants(in, weights);
     if (def_of(in).int8_weights) {
@@ -204,12 +252,15 @@ std::unique_ptr<Region> make_region(Program program, std::vector<Weight> weights
     }
     c.conv_of[i] = static_cast<int>(c.convs.size());
     if (def_of(in).int8_weights) {
-      c.convs.push_back(pack_int8(*constants.weight, in.groups, constants.window, *c.isa));
+      c.convs.push_back(pack_int8(*constants.weight, in.groups, constants.window, *c.isa, to_pixels[i] >= 0));
+    } else if (bf16) {
+      c.convs.push_back(pack_bf16(*constants.weight, constants.bias, constants.window, *c.isa));
     } else {
       c.convs.push_back(pack_conv(*constants.weight, constants.bias, in.groups, constants.window, *c.isa));
     }
   }
   c.program = std::move(program);
+  c.writes_output = written_outputs(c, to_pixels);
   const double seconds = static_cast<double>(std::clock() - began) / CLOCKS_PER_SEC;
   return std::make_unique<CompiledRegion>(std::move(c), seconds);
 }

@@ -45,9 +45,11 @@ void expect_dims(const Fields& line, const char* what, const std::vector<int64_t
 void check_constant_types(const Fields& line, const Program& program, const Instr& instr) {
   const bool int8 = def_of(instr).int8_weights;
   const WeightDecl& weight = program.weights[instr.weight];
-  if (int8 ? weight.type != ValueType::kInt8 : !is_real(weight)) {
-    line.fail("quantized convolutions have a weight of s8, others of f32 or f16");
+  const bool bf16 = weight.type == ValueType::kBfloat && def_of(instr).bf16_weights;
+  if (int8 ? weight.type != ValueType::kInt8 : !is_real(weight) && !bf16) {
+    line.fail("quantized convolutions have a weight of s8, others of f32 or f16, and conv and matmul also of bf16");
   }
+  if (bf16 && instr.groups != 1) line.fail("a conv with a weight of bf16 has one group");
   if (instr.bias >= 0) {
     const WeightDecl& bias = program.weights[instr.bias];
     expect_dims(line, "the bias", bias.dims, {instr.channels});
@@ -59,6 +61,10 @@ void check_constant_types(const Fields& line, const Program& program, const Inst
   const WeightDecl& scales = program.weights[instr.scales];
   expect_dims(line, "the scales", scales.dims, {instr.channels});
   if (scales.type != ValueType::kFloat || scales.coding != Coding::kDense) line.fail("scales are dense f32");
+}
+
+void expect_real(const Fields& line, const WeightDecl& decl) {
+  if (!is_real(decl)) line.fail("a weight that is read as it is has the type f32 or f16");
 }
 
 void expect_channel_values(const Fields& line, const WeightDecl& decl, int channels) {

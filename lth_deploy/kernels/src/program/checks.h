@@ -40,6 +40,9 @@ int checked_channels(const Fields& line, int64_t channels);
 // Types of the weight, the bias and the scales of a convolution, and dimensions of the last two.
 void check_constant_types(const Fields& line, const Program& program, const Instr& instr);
 
+// Throws Error unless a constant is of f32 or f16.
+void expect_real(const Fields& line, const WeightDecl& decl);
+
 // Throws Error unless a constant has a real for each channel: as [C], or with dimensions of 1 around it as it multiplies
 // a tensor.
 void expect_channel_values(const Fields& line, const WeightDecl& decl, int channels);

@@ -172,14 +172,15 @@ int latest_activation() {
 }
 
 int since(const WeightDecl& decl) {
+  if (decl.type == ValueType::kBfloat) return kBfloatSince;
   for (const BlockDef& def : kBlocks) {
     if (def.rows == decl.block_rows && def.columns == decl.block_columns) return def.since;
   }
   return 1;
 }
 
-int latest_blocks() {
-  int latest = 1;
+int latest_weights() {
+  int latest = kBfloatSince;
   for (const BlockDef& def : kBlocks) latest = std::max(latest, def.since);
   return latest;
 }
@@ -221,8 +222,9 @@ ValueType read_value_type(Fields& fields) {
   const std::string_view type = fields.next("a type of values");
   if (type == "f32") return ValueType::kFloat;
   if (type == "f16") return ValueType::kHalf;
+  if (type == "bf16") return ValueType::kBfloat;
   if (type == "s8") return ValueType::kInt8;
-  if (type != "s32") fields.fail("values are f32, f16, s8 or s32, found " + quoted(type));
+  if (type != "s32") fields.fail("values are f32, f16, bf16, s8 or s32, found " + quoted(type));
   return ValueType::kInt32;
 }
 

@@ -70,6 +70,6 @@ int latest_activation();
 
 // The same for the blocks that its coding counts.
 int since(const WeightDecl& decl);
-int latest_blocks();
+int latest_weights();
 
 }  // namespace lth

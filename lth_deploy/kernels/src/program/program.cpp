@@ -65,7 +65,7 @@ class Parser {
     fields.expect("lth_region");
     program_.version = static_cast<int>(fields.integer(fields.next("the version"), 1, kMaxVersion, "the version"));
     fields.end();
-    const int latest = std::max({latest_operator(), latest_activation(), latest_blocks()});
+    const int latest = std::max({latest_operator(), latest_activation(), latest_weights()});
     if (program_.version <= latest) return;
     fields.fail("the program has version " + std::to_string(program_.version) + ", and this library reads version 1" +
                 (latest > 1 ? " to " + std::to_string(latest) : "") + "; a newer lth_deploy is needed");
@@ -78,7 +78,7 @@ class Parser {
     for (const WeightDecl& decl : program_.weights) needed = std::max(needed, since(decl));
     if (needed == program_.version) return;
     throw Error("program: it has version " + std::to_string(program_.version) +
-                ", and its operators, activations and blocks are those of version " + std::to_string(needed));
+                ", and its operators, activations and weights are those of version " + std::to_string(needed));
   }
 
   // weight CODING TYPE DIMS at INPUT[,INPUT]

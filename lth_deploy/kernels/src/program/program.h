@@ -19,22 +19,26 @@ struct Act {
 
 enum class Coding { kDense, kBitmask, kSteps8, kGaps };
 
-enum class ValueType { kFloat, kHalf, kInt8, kInt32 };
+enum class ValueType { kFloat, kHalf, kBfloat, kInt8, kInt32 };
 
-// What shares one stored position: outputs by inputs.
+constexpr int kBfloatSince = 6;  // the first version of the program that has values of bf16
+
+// What shares one stored position: places of the first dimension of the weight by places of the second, so outputs by
+// inputs; since version 6 also inputs by outputs, of weights that have their inputs first.
 struct BlockDef {
   const char* name;
   int rows, columns;
   int since;  // the first version of the program that has it
 };
 
-constexpr BlockDef kBlocks[] = {{"2x1", 2, 1, 1}, {"1x4", 1, 4, 1}, {"2x4", 2, 4, 1}, {"16x4", 16, 4, 5}, {"32x4", 32, 4, 5}};
+constexpr BlockDef kBlocks[] = {{"2x1", 2, 1, 1}, {"1x4", 1, 4, 1}, {"2x4", 2, 4, 1}, {"16x4", 16, 4, 5}, {"32x4", 32, 4, 5},
+                                {"1x2", 1, 2, 6}, {"4x1", 4, 1, 6}, {"4x2", 4, 2, 6}, {"4x16", 4, 16, 6}, {"4x32", 4, 32, 6}};
 
 // A constant of the region: a weight (2 to 4 dimensions), or a bias or scales of output channels (1 dimension).
 struct WeightDecl {
   Coding coding = Coding::kDense;
   int gap_bits = 0;      // of kGaps: 4, 6, 8, 10, 12 or 16
-  int block_rows = 1, block_columns = 1;  // outputs and inputs of the blocks that the coding counts
+  int block_rows = 1, block_columns = 1;  // of the blocks that the coding counts
   ValueType type = ValueType::kFloat;
   std::vector<int64_t> dims;
   int positions_input = -1;  // node input that holds the positions; -1 for kDense
@@ -77,7 +81,7 @@ struct Output {
 };
 
 struct Program {
-  int version = 1;  // the lowest that has all operators, activations and blocks that are used
+  int version = 1;  // the lowest that has all operators, activations and weights that are used
   int inputs = 0;  // activations: the first inputs of the node
   std::vector<WeightDecl> weights;
   std::vector<Instr> instrs;

@@ -12,7 +12,7 @@
 namespace lth {
 
 inline size_t width_of(ValueType type) {
-  return type == ValueType::kInt8 ? 1 : type == ValueType::kHalf ? 2 : 4;
+  return type == ValueType::kInt8 ? 1 : type == ValueType::kHalf || type == ValueType::kBfloat ? 2 : 4;
 }
 
 inline bool is_integer(ValueType type) { return type == ValueType::kInt8 || type == ValueType::kInt32; }
@@ -34,7 +34,7 @@ class StoredValues {
 
   // Throws Error where a value is not finite, or an int8 is -128.
   float real(size_t i) const {
-    const float value = type_ == ValueType::kHalf ? half(i) : read<float>(i);
+    const float value = type_ == ValueType::kHalf ? half(i) : type_ == ValueType::kBfloat ? bfloat(i) : read<float>(i);
     if (!std::isfinite(value)) throw Error("values: number " + std::to_string(i) + " is not finite");
     return value;
   }
@@ -59,6 +59,14 @@ class StoredValues {
   T read(size_t i) const {
     T value;
     std::memcpy(&value, bytes_ + sizeof value * i, sizeof value);
+    return value;
+  }
+
+  // The upper half of a float32.
+  float bfloat(size_t i) const {
+    const uint32_t bits = uint32_t{read<uint16_t>(i)} << 16;
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
     return value;
   }
 

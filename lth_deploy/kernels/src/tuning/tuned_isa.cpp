@@ -27,13 +27,17 @@ void adjust(Tuning& tuning, const TuningRecord& record, const std::optional<doub
 struct TunedIsa {
   Isa isa;
   Int8Kernels int8;
+  Bf16Kernels bf16;
 
-  TunedIsa(const Isa& chosen, const TuningRecord& record) : isa(chosen), int8(*chosen.int8) {
+  TunedIsa(const Isa& chosen, const TuningRecord& record) : isa(chosen), int8(*chosen.int8), bf16(*chosen.bf16) {
     adjust(isa.single_tuning, record, record.single);
     adjust(isa.pair_tuning, record, record.pair);
     adjust(int8.single_tuning, record, record.int8_single);
     adjust(int8.pair_tuning, record, record.int8_pair);
+    adjust(bf16.single_tuning, record, record.single);
+    adjust(bf16.pair_tuning, record, record.pair);
     isa.int8 = &int8;
+    isa.bf16 = &bf16;
   }
   TunedIsa(const TunedIsa&) = delete;
   TunedIsa& operator=(const TunedIsa&) = delete;

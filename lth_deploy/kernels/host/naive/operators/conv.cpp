@@ -6,12 +6,21 @@
 namespace lth {
 namespace {
 
+constexpr double kBf16Step = 1. / 128;  // from one value of bf16 to the next, of its magnitude at most
+
+// Rounded to the nearest, halves to even.
+double naive_bf16(double x) {
+  int exponent = 0;
+  const double part = std::frexp(x, &exponent);
+  return std::isfinite(x) ? std::ldexp(std::nearbyint(std::ldexp(part, 8)), exponent - 8) : x;
+}
+
 // Sums of (input - zero) times value, and the bias; outside of the image the input is `zero`.
 template <class T>
 void conv(NaiveRun& run, const Instr& instr, double zero, const std::vector<T>& values, NaiveTensor& out) {
   const NaiveTensor& in = run.tensor(instr.args[0]);
   const Weight& weight = run.weight(instr.weight);
-  const bool quantized = def_of(instr).int8_weights;
+  const bool quantized = def_of(instr).int8_weights, bf16 = run.bf16(instr.weight);
   const Window& w = instr.window;
   const int64_t taps = w.kh * w.kw, group_in = in.plane.c / instr.groups, group_out = out.plane.c / instr.groups;
   run.work(static_cast<double>(values.size()) * static_cast<double>(out.plane.elements() / out.plane.c));
@@ -30,7 +39,8 @@ void conv(NaiveRun& run, const Instr& instr, double zero, const std::vector<T>& 
         for (int64_t x = 0; x < out.plane.w; ++x) {
           const int64_t ix = x * w.sw + kx;
           if (ix < 0 || ix >= in.plane.w) continue;
-          const double product = static_cast<double>(values[i]) * (from[iy * in.plane.w + ix] - zero);
+          const double read = bf16 ? naive_bf16(from[iy * in.plane.w + ix]) : from[iy * in.plane.w + ix];
+          const double product = static_cast<double>(values[i]) * (read - zero);
           if (!quantized) run.seen(product);
           to[y * out.plane.w + x] += product;
         }
@@ -39,8 +49,14 @@ void conv(NaiveRun& run, const Instr& instr, double zero, const std::vector<T>& 
   }
 }
 
+// Next to a value that lies between two of bf16, the other of these: what a kernel reads that sums in another order.
+void round_off(NaiveRun& run, const Instr& instr, NaiveTensor& out) {
+  if (run.bf16(instr.weight) && !run.tensor(instr.args[0]).exact) out.off += kBf16Step * run.scale();
+}
+
 void run(NaiveRun& run, const Instr& instr, NaiveTensor& out) {
   const Weight& weight = run.weight(instr.weight);
+  round_off(run, instr, out);
   out.off *= std::max(1., largest_row(weight, 0));
   conv(run, instr, 0., weight.value, out);
   finish_float(run, instr, out);
@@ -63,7 +79,8 @@ void multiply(NaiveRun& run, const Instr& instr, double zero, const std::vector<
     const double value = static_cast<double>(values[i]);
     if (!quantized) run.seen(value);
     for (int64_t n = 0; n < out.plane.n; ++n) {
-      const double product = value * (*in.channel(n, weight.position[i] / out.plane.c) - zero);
+      const double x = *in.channel(n, weight.position[i] / out.plane.c);
+      const double product = value * ((run.bf16(instr.weight) ? naive_bf16(x) : x) - zero);
       if (!quantized) run.seen(product);
       *out.channel(n, weight.position[i] % out.plane.c) += product;
     }
@@ -72,6 +89,7 @@ void multiply(NaiveRun& run, const Instr& instr, double zero, const std::vector<
 
 void run_matmul(NaiveRun& run, const Instr& instr, NaiveTensor& out) {
   const Weight& weight = run.weight(instr.weight);
+  round_off(run, instr, out);
   out.off *= std::max(1., largest_row(weight, 1));
   multiply(run, instr, 0., weight.value, out);
   finish_float(run, instr, out);

@@ -1,4 +1,4 @@
-// resize
+// resize, upsample
 #include <algorithm>
 #include <cmath>
 #include <utility>
@@ -52,6 +52,11 @@ void shape(const NaiveShapes& shapes, const Instr& instr, Plane& plane) {
   plane = {in.n, instr.channels, like.h, like.w};
 }
 
+void upsampled_shape(const NaiveShapes& shapes, const Instr& instr, Plane& plane) {
+  const Plane& in = shapes.planes[instr.args[0]];
+  plane = {in.n, instr.channels, in.h * instr.window.sh, in.w * instr.window.sw};
+}
+
 void run(NaiveRun& run, const Instr& instr, NaiveTensor& out) {
   const auto resampling = static_cast<Resampling>(instr.option);
   const NaiveTensor& in = run.tensor(instr.args[0]);
@@ -62,6 +67,6 @@ void run(NaiveRun& run, const Instr& instr, NaiveTensor& out) {
 
 }  // namespace
 
-extern constexpr NaiveOp kNaiveResize{shape, run};
+extern constexpr NaiveOp kNaiveResize{shape, run}, kNaiveUpsample{upsampled_shape, run};
 
 }  // namespace lth

@@ -110,6 +110,8 @@ inline F elu(F x, const Finish& f) {
 
 inline F linear(F x, const Finish& f) { return x * broadcast(f.a) + broadcast(f.b); }
 
+inline F relu_linear(F x, const Finish& f) { return larger(x, F{}) * broadcast(f.a) + broadcast(f.b); }
+
 inline F quotient(F x, const Finish& f) { return x / broadcast(f.a); }
 
 inline F activate(F x, const Finish& f) {
@@ -153,6 +155,9 @@ inline __attribute__((always_inline)) void finish_in_registers(F (&acc)[N], cons
     const F slope = broadcast(f.a);
 #pragma GCC unroll 32
     for (int i = 0; i < N; ++i) acc[i] = acc[i] > F{} ? acc[i] : acc[i] * slope;
+  } else if (f.epilogue == Epilogue::kReluLinear) {
+#pragma GCC unroll 32
+    for (int i = 0; i < N; ++i) acc[i] = relu_linear(acc[i], f);
   } else if (f.epilogue == Epilogue::kHardSwish) {
 #pragma GCC unroll 32
     for (int i = 0; i < N; ++i) acc[i] = hard_swish(acc[i], f);

@@ -1,4 +1,4 @@
-// Convolutions of int8 weights by matrix tiles, in dense form: a tile of 16 output rows by 16 cells of weights, times one of 16 cells by the 16 lanes
+// Convolutions of int8 and bf16 weights by matrix tiles, in dense form: a tile of 16 output rows by 16 cells of weights, times one of 16 cells by the 16 lanes
 // of a line. Included by isa/amx.cpp and isa/amx_emulated.cpp, which set the macros that macros.inl lists.
 #define LTH_LANES 16
 #include "isa/generic/macros.inl"
@@ -16,7 +16,9 @@ namespace {
 #include "isa/generic/activations.inl"
 #include "isa/generic/int8_vectors.inl"
 #include "isa/generic/int8_epilogue.inl"
+#include "isa/generic/planes/pixel_rows.inl"
 #include "isa/generic/window_reads.inl"
+#include "isa/generic/bf16/rounding.inl"
 
 constexpr int kTileBytes = kMatrixRows * static_cast<int>(sizeof(MatrixRow));
 constexpr int kWeightTile = kMatrixLines, kLineTile = 7;  // behind the accumulators: up to three of weights, one of lines
@@ -83,21 +85,21 @@ void pack_dense(const PackDense& a) {
 // ---- multiply-adds
 
 // The products of one loaded column of lines, with each column of the window that reads it.
-template <int LINES, int STRIDE, int COLUMNS, int J, int KX>
+template <class T, int LINES, int STRIDE, int COLUMNS, int J, int KX>
 inline __attribute__((always_inline)) void multiply_column() {
   constexpr int from = J - KX;
   if constexpr (from >= 0 && from % STRIDE == 0 && from / STRIDE < LINES) {
-    multiply_tiles<from / STRIDE, kWeightTile + KX, kLineTile>();
+    T::template multiply<from / STRIDE, kWeightTile + KX, kLineTile>();
   }
-  if constexpr (KX + 1 < COLUMNS) multiply_column<LINES, STRIDE, COLUMNS, J, KX + 1>();
+  if constexpr (KX + 1 < COLUMNS) multiply_column<T, LINES, STRIDE, COLUMNS, J, KX + 1>();
 }
 
-template <int LINES, int STRIDE, int COLUMNS, int J>
+template <class T, int LINES, int STRIDE, int COLUMNS, int J>
 inline __attribute__((always_inline)) void multiply_columns(const char* lines, size_t column, size_t cell) {
   load_tile<kLineTile>(lines, cell);
-  multiply_column<LINES, STRIDE, COLUMNS, J, 0>();
+  multiply_column<T, LINES, STRIDE, COLUMNS, J, 0>();
   if constexpr (J + 1 < (LINES - 1) * STRIDE + COLUMNS) {
-    multiply_columns<LINES, STRIDE, COLUMNS, J + 1>(lines + column, column, cell);
+    multiply_columns<T, LINES, STRIDE, COLUMNS, J + 1>(lines + column, column, cell);
   }
 }
 
@@ -117,7 +119,7 @@ inline __attribute__((always_inline)) void store_sums(MatrixRow* to) {
 
 // The accumulators of 16 rows for LINES neighboring lines. next: matrix rows to the weights that are prefetched into the L2 cache
 // meanwhile; 0 for none.
-template <int LINES, int STRIDE, int COLUMNS>
+template <class T, int LINES, int STRIDE, int COLUMNS>
 inline __attribute__((always_inline)) void sum_block(const DenseRows& a, const char* lines, const MatrixRow* weights,
                                                      const MatrixRow* bias, size_t next) {
   load_bias<LINES>(bias);
@@ -130,7 +132,7 @@ inline __attribute__((always_inline)) void sum_block(const DenseRows& a, const c
         stream_tile<kWeightTile + 1>(weights + kMatrixRows, sizeof(MatrixRow));
         stream_tile<kWeightTile + 2>(weights + 2 * kMatrixRows, sizeof(MatrixRow));
       }
-      multiply_columns<LINES, STRIDE, COLUMNS, 0>(from, a.column, a.cell);
+      multiply_columns<T, LINES, STRIDE, COLUMNS, 0>(from, a.column, a.cell);
     }
   }
 }
@@ -157,19 +159,30 @@ inline void finish_block(const Rows& a, const float* sums, int first, int end, s
   }
 }
 
+// ... become float32.
+template <int LINES, class Made>
+inline __attribute__((always_inline)) void finish_floats(const Rows& a, const float* sums, int first, int end, size_t line,
+                                                         const Made& made) {
+  for (int row = first; row < end; ++row, sums += LINES * kLanes) {
+    float* const out = a.out + (row - a.out_row) * a.out_channel + line;
+#pragma GCC unroll 4
+    for (int l = 0; l < LINES; ++l) store_line(out + l * kLanes, made(sums + l * kLanes, row, l));
+  }
+}
+
+inline int end_of_group(const Rows& a, int first) { return first + kMatrixRows < a.channels ? first + kMatrixRows : a.channels; }
+
 template <int LINES>
 inline __attribute__((always_inline)) void finish_rows(const Rows& a, const MatrixRow* block, int first, size_t line) {
   const float* const sums = reinterpret_cast<const float*>(block);
-  const int end = first + kMatrixRows < a.channels ? first + kMatrixRows : a.channels;
-  const bool act = a.requantize->finish.epilogue != Epilogue::kNone;
-  if (a.requantize->to_floats) {
-    Rows r = a;
-    r.th = 1, r.tw = LINES;
-    r.out += line;
-    for (int row = first; row < end; row += 4) {
-      r.four_rows = const_cast<float*>(sums) + static_cast<size_t>(row - first) * LINES * kLanes;
-      finish_four_rows(r, row);
-    }
+  const int end = end_of_group(a, first);
+  const Requantize& q = *a.requantize;
+  const bool act = q.finish.epilogue != Epilogue::kNone;
+  if (q.to_floats) {
+    // Without an activation no line calls one: the compiler does not inline it.
+    const auto real = [&](const float* sum, int row, int) { return real_of(sum) * broadcast(q.multiplier[row]); };
+    const auto activated = [&](const float* sum, int row, int l) { return activate(real(sum, row, l), q.finish); };
+    act ? finish_floats<LINES>(a, sums, first, end, line, activated) : finish_floats<LINES>(a, sums, first, end, line, real);
   } else if (a.add != nullptr) {
     act ? finish_block<LINES, true, true>(a, sums, first, end, line) : finish_block<LINES, true, false>(a, sums, first, end, line);
   } else {
@@ -177,25 +190,132 @@ inline __attribute__((always_inline)) void finish_rows(const Rows& a, const Matr
   }
 }
 
-template <int LINES, int STRIDE, int COLUMNS>
+// float32 sums of 16 rows, [row][line], with the residual and the activation.
+template <int LINES>
+inline void finish_float_rows(const Rows& a, const MatrixRow* block, int first, size_t line) {
+  finish_floats<LINES>(a, reinterpret_cast<const float*>(block), first, end_of_group(a, first), line,
+                       [&](const float* sums, int row, int l) {
+    const F sum = load_line(sums);
+    return activate(a.add != nullptr ? sum + load_line(a.add + row * a.add_channel + line + l * kLanes) : sum, a.finish);
+  });
+}
+
+// The same for layers of bf16 weights behind this one, whose input is rounded: two rows make a line of cells. `out` may be null.
+template <int LINES>
+inline void finish_rounded_rows(const Rows& a, const MatrixRow* block, int first, size_t line) {
+  const float* sums = reinterpret_cast<const float*>(block);
+  const int end = end_of_group(a, first);
+  const auto finished = [&](int row, int l) {
+    const F sum = load_line(sums + (static_cast<size_t>(row - first) * LINES + l) * kLanes);
+    const F added = a.add != nullptr ? sum + load_line(a.add + row * a.add_channel + line + l * kLanes) : sum;
+    const F made = activate(added, a.finish);
+    if (a.out != nullptr) store_line(a.out + row * a.out_channel + line + l * kLanes, made);
+    return made;
+  };
+  for (int row = first; row < end; row += 2) {
+    uint32_t* const rounded = a.rounded + row / 2 * a.rounded_channel + line;
+#pragma GCC unroll 4
+    for (int l = 0; l < LINES; ++l) {
+      const F even = finished(row, l);
+      store_cells(rounded + l * kLanes, joined(even, row + 1 < end ? finished(row + 1, l) : F{}));
+    }
+  }
+}
+
+// Where results of floats go and residuals lie, which are read and written when the block's products are done: of a large tensor
+// these lines come from memory.
+template <int LINES>
+inline __attribute__((always_inline)) void prefetch_results(const Rows& a, int first, size_t line) {
+  const int end = end_of_group(a, first);
+  const bool lines = a.out != nullptr && a.out != a.add && a.pixels.first == nullptr;
+  for (int row = first; lines && row < end; ++row) {
+    for (int l = 0; l < LINES; ++l) __builtin_prefetch(a.out + row * a.out_channel + line + l * kLanes, 1);
+  }
+  for (int row = first; a.add != nullptr && row < end; ++row) {
+    for (int l = 0; l < LINES; ++l) __builtin_prefetch(a.add + row * a.add_channel + line + l * kLanes, 1);
+  }
+  const bool over_residual = reinterpret_cast<const float*>(a.rounded) == a.add;
+  for (int row = first; a.rounded != nullptr && !over_residual && row < end; row += 2) {
+    for (int l = 0; l < LINES; ++l) __builtin_prefetch(a.rounded + row / 2 * a.rounded_channel + line + l * kLanes, 1);
+  }
+}
+
+// f(pixels of the channel, lines of the row) for up to `rows` rows from the one on that `out` belongs to.
+template <class F>
+inline void each_pixel_plane(const DenseRows& a, int rows, F&& f) {
+  const PixelRows& p = a.rows.pixels;
+  const size_t plane = static_cast<size_t>(p.plane.H) * p.plane.W;
+  const int first = a.rows.out_row, end = first + rows < a.rows.channels ? first + rows : a.rows.channels;
+  for (int row = first; row < end; ++row) f(p.first + row * plane, a.rows.out + (row - first) * a.rows.out_channel);
+}
+
+inline bool streams(const Rows& a) {
+  return a.pixels.x == 0 && a.tw == a.pixels.plane.w && can_stream(a.pixels.plane, a.pixels.first);
+}
+
+// Row y of the tile becomes pixels.
+void store_pixels(const DenseRows& a, int y, int rows) {
+  const PixelRows& p = a.rows.pixels;
+  const bool streamed = streams(a.rows);
+  each_pixel_plane(a, rows, [&](float* pixels, const float* lines) {
+    streamed ? stream_row(lines, p.plane, p.y + y, pixels) : store_row(lines, p.plane, p.y + y, p.x, p.x + a.rows.tw, pixels);
+  });
+}
+
+// What it will be written to is prefetched before it is computed: a row ahead would be lost meanwhile.
+void prefetch_pixels(const DenseRows& a, int y, int rows) {
+  if (streams(a.rows)) return;
+  const PixelRows& p = a.rows.pixels;
+  each_pixel_plane(a, rows, [&](const float* pixels, const float*) {
+    prefetch_row(p.plane, p.y + y, p.x, p.x + a.rows.tw, pixels);
+  });
+}
+
+// What is multiplied, and what becomes of the sums.
+struct Bytes {
+  template <int C, int A, int B>
+  static inline __attribute__((always_inline)) void multiply() { multiply_bytes<C, A, B>(); }
+  template <int LINES>
+  static inline __attribute__((always_inline)) void prefetch(const Rows&, int, size_t) {}
+  template <int LINES>
+  static inline __attribute__((always_inline)) void finish(const Rows& a, const MatrixRow* block, int first, size_t line) {
+    finish_rows<LINES>(a, block, first, line);
+  }
+};
+
+struct Bfloats {
+  template <int C, int A, int B>
+  static inline __attribute__((always_inline)) void multiply() { multiply_bf16<C, A, B>(); }
+  template <int LINES>
+  static inline __attribute__((always_inline)) void prefetch(const Rows& a, int first, size_t line) {
+    prefetch_results<LINES>(a, first, line);
+  }
+  template <int LINES>
+  static inline __attribute__((always_inline)) void finish(const Rows& a, const MatrixRow* block, int first, size_t line) {
+    a.rounded != nullptr ? finish_rounded_rows<LINES>(a, block, first, line) : finish_float_rows<LINES>(a, block, first, line);
+  }
+};
+
+template <class T, int LINES, int STRIDE, int COLUMNS>
 __attribute__((noinline)) void run_block(const DenseRows& a, const LineBlock& block, int group) {
   // The weights of a large layer come from memory, those of the next group while the first block of this one is multiplied.
   const bool first = !a.lines_first && block.x == 0 && block.y == 0 && group + 1 < a.groups;
   const MatrixRow* const bias = a.scratch + group * kMatrixRows;
   MatrixRow* const sums = a.scratch + a.groups * kMatrixRows;
-  sum_block<LINES, STRIDE, COLUMNS>(a, static_cast<const char*>(a.source) + block.y * a.y + block.x * a.x,
+  const size_t line = (static_cast<size_t>(block.y) * a.rows.out_pitch + block.x) * kLanes;
+  T::template prefetch<LINES>(a.rows, group * kMatrixRows, line);
+  sum_block<T, LINES, STRIDE, COLUMNS>(a, static_cast<const char*>(a.source) + block.y * a.y + block.x * a.x,
                                     a.weights + group * a.group_rows, bias, first ? a.group_rows : 0);
   store_sums<LINES>(sums);
-  finish_rows<LINES>(a.rows, sums, group * kMatrixRows,
-                     (static_cast<size_t>(block.y) * a.rows.out_pitch + block.x) * kLanes);
+  T::template finish<LINES>(a.rows, sums, group * kMatrixRows, line);
 }
 
 typedef void (*BlockFn)(const DenseRows&, const LineBlock&, int group);
 
-template <int LINES>
+template <class T, int LINES>
 BlockFn block_kernel(int columns, int stride) {
-  if (columns == 1) return run_block<LINES, 1, 1>;
-  return stride == 1 ? run_block<LINES, 1, 3> : run_block<LINES, 2, 3>;
+  if (columns == 1) return run_block<T, LINES, 1, 1>;
+  return stride == 1 ? run_block<T, LINES, 1, 3> : run_block<T, LINES, 2, 3>;
 }
 
 void spread_bias(const DenseRows& a) {
@@ -204,38 +324,56 @@ void spread_bias(const DenseRows& a) {
   }
 }
 
-// The lines of a row in blocks as equal as can be, of `most` lines.
+// The lines of a row in blocks as equal as can be, of `most` lines. rows: of which results may become pixels.
 template <class F>
-inline void each_block(const DenseRows& a, int most, F&& f) {
+inline void each_block(const DenseRows& a, int most, int rows, F&& f) {
   const int n = (a.rows.tw + most - 1) / most;
+  const bool pixels = a.rows.pixels.first != nullptr;
   for (int y = 0; y < a.rows.th; ++y) {
+    if (pixels) prefetch_pixels(a, y, rows);
     for (int b = 0, x = 0; b < n; ++b) {
       const int lines = a.rows.tw / n + (b < a.rows.tw % n);
       f(LineBlock{y, x, lines});
       x += lines;
     }
+    if (pixels) store_pixels(a, y, rows);
   }
 }
 
+// The same with the memory in which the results of rows from `first` on wait to become pixels, if they do.
+inline DenseRows from_row(const DenseRows& a, int first) {
+  DenseRows here = a;
+  if (a.rows.pixels.first == nullptr) return here;
+  here.rows.out = reinterpret_cast<float*>(a.finished);
+  here.rows.out_row = first;
+  here.rows.out_channel = static_cast<size_t>(a.rows.tw) * kLanes;
+  here.rows.out_pitch = 0;
+  return here;
+}
+
+template <class T>
 void dense_rows(const DenseRows& a) {
   spread_bias(a);
-  const BlockFn kernels[kMatrixLines] = {block_kernel<1>(a.columns, a.stride), block_kernel<2>(a.columns, a.stride),
-                                         block_kernel<3>(a.columns, a.stride), block_kernel<4>(a.columns, a.stride)};
+  const BlockFn kernels[kMatrixLines] = {block_kernel<T, 1>(a.columns, a.stride), block_kernel<T, 2>(a.columns, a.stride),
+                                         block_kernel<T, 3>(a.columns, a.stride), block_kernel<T, 4>(a.columns, a.stride)};
   const Tiles tiles;
   if (a.lines_first) {
-    each_block(a, kMatrixLines, [&](const LineBlock& block) {
+    each_block(a, kMatrixLines, 0, [&](const LineBlock& block) {
       for (int group = 0; group < a.groups; ++group) kernels[block.n - 1](a, block, group);
     });
     return;
   }
   for (int group = 0; group < a.groups; ++group) {
-    each_block(a, kMatrixLines, [&](const LineBlock& block) { kernels[block.n - 1](a, block, group); });
+    const DenseRows here = from_row(a, group * kMatrixRows);
+    each_block(here, kMatrixLines, kMatrixRows, [&](const LineBlock& block) { kernels[block.n - 1](here, block, group); });
   }
+  end_of_stream();
 }
 
 #include "isa/generic/gathered_matrix.inl"
 
-constexpr DenseKernels kDense = {LTH_ISA_NAME, pack_dense, dense_rows, gathered_rows};
+constexpr DenseKernels kDense = {LTH_ISA_NAME, pack_dense, dense_rows<Bytes>, gathered_rows<Bytes>};
+constexpr DenseKernels kDenseBf16 = {LTH_ISA_NAME, pack_dense, dense_rows<Bfloats>, gathered_rows<Bfloats>};
 
 }  // namespace
 }  // namespace lth

@@ -92,7 +92,7 @@ void finish_float(const Rows& a, int row) {
   }
 }
 
-__attribute__((noinline)) void finish_four_rows(const Rows& a, int row) {
+__attribute__((noinline, unused)) void finish_four_rows(const Rows& a, int row) {
   const bool act = a.requantize->finish.epilogue != Epilogue::kNone;
   if (a.requantize->to_floats) return finish_float(a, row);
   if (a.add != nullptr) return act ? finish_quantized<true, true>(a, row) : finish_quantized<true, false>(a, row);

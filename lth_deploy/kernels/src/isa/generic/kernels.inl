@@ -16,11 +16,14 @@ namespace {
 #include "isa/generic/vectors.inl"
 #include "isa/generic/activations.inl"
 #include "isa/generic/conv_rows.inl"
+#include "isa/generic/planes/pixel_rows.inl"
 #include "isa/generic/layout_conversion.inl"
 #include "isa/generic/window_reads.inl"
 #include "isa/generic/tile_packing.inl"
 #include "isa/generic/elementwise.inl"
 #include "isa/generic/bilinear.inl"
+#include "isa/generic/bf16/rounding.inl"
+#include "isa/generic/bf16/products.inl"
 #include "isa/generic/int8_vectors.inl"
 #include "isa/generic/int8_epilogue.inl"
 #include "isa/generic/depthwise/quantized.inl"
@@ -29,14 +32,19 @@ namespace {
 #include "isa/generic/planes/max_pool.inl"
 #include "isa/generic/weighted_sum.inl"
 #include "isa/generic/depthwise/floats.inl"
+#include "isa/generic/depthwise/rows.inl"
 #include "isa/generic/planes/plane_sum.inl"
 #include "isa/generic/planes/quantized_means.inl"
 #include "isa/generic/normalization.inl"
+#include "isa/generic/planes/bin_means.inl"
 #include "isa/generic/planes/turned_planes.inl"
 #include "isa/generic/tile_dispatch.inl"
 
 constexpr Int8Kernels kInt8Kernels = {LTH_ISA_NAME,         single_kernel<Int8>,    pair_kernel<Int8>,
                                       LTH_INT8_TUNING, LTH_INT8_PAIR_TUNING, depthwise_quantized, kByteShift};
+
+constexpr Bf16Kernels kBf16Kernels = {single_kernel<Bfloat16>, pair_kernel<Bfloat16>, LTH_INT8_TUNING, LTH_INT8_PAIR_TUNING,
+                                      join_channels};
 
 constexpr Isa kIsa = {
     LTH_ISA_NAME, kLanes,     LTH_MAX_ACC,    LTH_TILE_W,  LTH_MAX_RUN,  LTH_PAIR_ACC, single_kernel<Float32>,
@@ -44,8 +52,9 @@ constexpr Isa kIsa = {
     store_rows,   max_pool,   resample,       interpolate, add_lines,    load_quantized,   store_quantized,
     quantize,     dequantize, add_quantized, add_activated, multiply_activated, gate_quantized, sum_quantized,
     average_quantized, look_up,      assemble,    max_pool_quantized, weighted_sum,
-    depthwise,    turn,       turn_back,     depthwise_turned,
-    subtract_lines, multiply_lines, scale_lines, pixel_channels, sum_plane, normalize_lines, &kInt8Kernels,
+    depthwise,    depthwise_rows, turn,   turn_back,     depthwise_turned,
+    subtract_lines, multiply_lines, scale_lines, pixel_channels, sum_plane, normalize_lines, bin_means,
+    &kInt8Kernels, &kBf16Kernels,
     LTH_SINGLE_TUNING,        LTH_PAIR_TUNING};
 
 }  // namespace

@@ -1,5 +1,5 @@
 // From pixels to lanes and back: planes of one channel, and rows of features, 4 x 4 transposes at a time.
-// Requires vectors.inl.
+// Requires vectors.inl, planes/pixel_rows.inl.
 
 inline void transpose4(Q& a, Q& b, Q& c, Q& d) {
   typedef int32_t M __attribute__((vector_size(16)));
@@ -13,9 +13,6 @@ inline void transpose4(Q& a, Q& b, Q& c, Q& d) {
 
 // Columns x .. x + 3 of all four lanes exist.
 inline bool four_columns(const PlaneShape& s, int x) { return x + 4 <= s.w && 3 * s.w + x + 4 <= s.W; }
-
-// Rows of the lane grid that have row y of their sub-image.
-inline int rows_with(const PlaneShape& s, int y) { return y < s.H ? (s.H - 1 - y) / s.h + 1 : 0; }
 
 // Lines [first, end) of row y; rows(r) gives one column, or four, of row r of the plane. What lies outside of the image
 // gets anything.
@@ -63,59 +60,44 @@ struct PlainRow {
   float one(int column) const { return row[column]; }
 };
 
-// From the plane of one channel.
-void load_row(const float* nchw, const PlaneShape& s, int y, int first, int end, float* lines) {
-  lay_row([&](int row) { return PlainRow{nchw + static_cast<size_t>(row) * s.W}; }, s, y, first, end, lines);
-}
+// Every second pixel, none behind the last.
+struct SecondPixels {
+  const float* row;
+  Q four(int column) const {
+    typedef int32_t M __attribute__((vector_size(16)));
+    const float* const from = row + 2 * static_cast<size_t>(column);
+    return __builtin_shuffle(Q(*reinterpret_cast<const QU*>(from)), Q(*reinterpret_cast<const QU*>(from + 3)), M{0, 2, 5, 7});
+  }
+  float one(int column) const { return row[2 * static_cast<size_t>(column)]; }
+};
 
-void load_plane(const float* nchw, const PlaneShape& s, float* lines) {
-  for (int y = 0; y < s.h; ++y) load_row(nchw, s, y, 0, s.w, lines + static_cast<size_t>(y) * s.w * kLanes);
-}
+struct FarPixels {
+  const float* row;
+  size_t step;
+  Q four(int column) const { return Q{one(column), one(column + 1), one(column + 2), one(column + 3)}; }
+  float one(int column) const { return row[step * static_cast<size_t>(column)]; }
+};
 
-// `count` pixels, four at most, of each of the first `there` rows of the grid, `step` floats from one row to the next.
-template <int K = 0>
-inline __attribute__((always_inline)) void store_grid_rows(I v, int there, size_t step, int count, float* to) {
-  if (K >= there) return;
-  const Q q = grid_row<K>(v);
-  if (count >= 4) {
-    *reinterpret_cast<QU*>(to) = q;
+void load_row(const Pixels& p, const PlaneShape& s, int y, int first, int end, float* lines) {
+  const auto row_at = [&](int row) { return p.first + static_cast<size_t>(row) * p.row; };
+  if (p.column == 1) {
+    lay_row([&](int row) { return PlainRow{row_at(row)}; }, s, y, first, end, lines);
+  } else if (p.column == 2) {
+    lay_row([&](int row) { return SecondPixels{row_at(row)}; }, s, y, first, end, lines);
   } else {
-    for (int i = 0; i < count; ++i) to[i] = q[i];
+    lay_row([&](int row) { return FarPixels{row_at(row), p.column}; }, s, y, first, end, lines);
   }
-  if constexpr (K + 1 < kGridY) store_grid_rows<K + 1>(v, there, step, count, to + step);
 }
 
-void store_row(const float* lines, const PlaneShape& s, int y, float* nchw) {
-  const int there = rows_with(s, y);
-  float* const row0 = nchw + static_cast<size_t>(y) * s.W;
-  const size_t step = static_cast<size_t>(s.h) * s.W;
-  if (s.w < 4) {
-    for (int x = 0; x < s.w; ++x) {
-      for (int l = 0; l < there * kGridX; ++l) {
-        const int column = l % kGridX * s.w + x;
-        if (column < s.W) row0[l / kGridX * step + column] = lines[x * kLanes + l];
-      }
-    }
-    return;
-  }
-  // A few dozen stores wait for the lines of memory that they write to, and each row begins new ones.
-  for (int ly = 0; ly < there; ++ly) {
-    for (int x = 0; x < s.W; x += 16) __builtin_prefetch(row0 + ly * step + s.W + x, 1);
-  }
-  for (int x = 0; x < s.w; x += 4) {
-    const int at = x + 4 <= s.w ? x : s.w - 4;
-    I v[4];
-    for (int i = 0; i < 4; ++i) v[i] = load_cells(lines + (at + i) * kLanes);
-    transpose_cells(v);
-    for (int lx = 0; lx < kGridX; ++lx) {
-      const int column = lx * s.w + at;
-      store_grid_rows(v[lx], there, step, s.W - column, row0 + column);
-    }
-  }
+void load_plane(const Pixels& p, const PlaneShape& s, float* lines) {
+  for (int y = 0; y < s.h; ++y) load_row(p, s, y, 0, s.w, lines + static_cast<size_t>(y) * s.w * kLanes);
 }
 
 void store_plane(const float* lines, const PlaneShape& s, float* nchw) {
-  for (int y = 0; y < s.h; ++y) store_row(lines + static_cast<size_t>(y) * s.w * kLanes, s, y, nchw);
+  for (int y = 0; y < s.h; ++y) {
+    if (y + 1 < s.h) prefetch_row(s, y + 1, 0, s.w, nchw);
+    store_row(lines + static_cast<size_t>(y) * s.w * kLanes, s, y, 0, s.w, nchw);
+  }
 }
 
 // Rows lie on a plane of kGridY x W pixels, row by row; h = 1.

@@ -1,16 +1,16 @@
-// All macros of the kernels, which a file of isa/ sets before it includes kernels.inl, int8_only.inl or dense_matrix.inl.
-// This file refuses a set that is not complete.
+// All macros of the kernels. A file of isa/ sets them, in part by a file of isa/sizes, before it includes kernels.inl,
+// int8_only.inl, bf16_only.inl or dense_matrix.inl. This file refuses a set that is not complete.
 //
 // LTH_ISA_NAME            name of the instruction set, as LTH_ISA and `lth-deploy checks` have it
 // LTH_LANES               floats of a vector: 4, 8 or 16; dense_matrix.inl sets it to 16 itself
 //
-// kernels.inl and int8_only.inl:
+// kernels.inl, int8_only.inl and bf16_only.inl:
 // LTH_MAX_ACC             accumulators of single rows: a tile has at most so many lines
 // LTH_TILE_W              widest tile, in lines; fixes the pitch of packed tiles
 // LTH_MAX_RUN             longest run, in lines
 // LTH_PAIR_ACC            accumulators for each row where two rows share their records
-// LTH_INT8_TUNING         the Tuning (isa.h) of single rows of int8 weights
-// LTH_INT8_PAIR_TUNING    ... of pairs of rows of int8 weights
+// LTH_INT8_TUNING         the Tuning (isa.h) of single rows of int8 and of bf16 weights
+// LTH_INT8_PAIR_TUNING    ... of pairs of rows of int8 and of bf16 weights
 // LTH_PREFETCH_DURING_MACS  defined where lines are prefetched between multiply-adds, which needs long rows
 //
 // kernels.inl alone:

@@ -40,14 +40,14 @@ RowsFn pair_width(int tw) {
   return nullptr;
 }
 
-constexpr int kPitch3 = LTH_TILE_W + 2, kPitch3Stride2 = 2 * LTH_TILE_W + 1, kPitch7Stride2 = 2 * LTH_TILE_W + 5;
+constexpr int kPitch3 = LTH_TILE_W + 2, kPitchStride2 = 2 * LTH_TILE_W + 5;
 
 template <class T>
 RowsFn single_kernel(int family, int th, int tw) {
   switch (family) {
     case kTile3: return single_width<T, kPitch3, 1, LTH_TILE_W>(th, tw);
-    case kTile3Stride2: return single_width<T, kPitch3Stride2, 2, LTH_TILE_W>(th, tw);
-    case kTile7Stride2: return single_width<T, kPitch7Stride2, 2, LTH_TILE_W>(th, tw);
+    case kTile3Stride2:
+    case kTile7Stride2: return single_width<T, kPitchStride2, 2, LTH_TILE_W>(th, tw);
     case kRun: return th == 1 ? single_run<T, LTH_MAX_RUN>(tw) : nullptr;
   }
   return nullptr;
@@ -57,8 +57,8 @@ template <class T>
 RowsFn pair_kernel(int family, int tw) {
   switch (family) {
     case kTile3: return pair_width<T, kPitch3, 1, LTH_TILE_W>(tw);
-    case kTile3Stride2: return pair_width<T, kPitch3Stride2, 2, LTH_TILE_W>(tw);
-    case kTile7Stride2: return pair_width<T, kPitch7Stride2, 2, LTH_TILE_W>(tw);
+    case kTile3Stride2:
+    case kTile7Stride2: return pair_width<T, kPitchStride2, 2, LTH_TILE_W>(tw);
     case kRun: return pair_run<T>;
   }
   return nullptr;
