@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
-from lth_deploy.detectors.layout import layout_of
+from lth_deploy.detectors.layout import Layout, layout_of
 
 FOLDABLE = (nn.BatchNorm2d, FrozenBatchNorm2d)
 NORMS = (*FOLDABLE, nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d)
@@ -42,7 +42,9 @@ def fold_norm(module: nn.Module) -> FoldedModel:
         parent, _, child = norm_name.rpartition(".")
         setattr(folded_module.get_submodule(parent), child, nn.Identity())
         folded.append(norm_name)
-    kept = tuple((name, _reason(norm)) for name, norm in folded_module.named_modules() if isinstance(norm, NORMS))
+    layout = layout_of(module) or Layout()
+    norms = [(name, norm) for name, norm in folded_module.named_modules() if isinstance(norm, NORMS)]
+    kept = tuple((name, _reason(norm)) for name, norm in norms if layout.is_deployed(name))
     return FoldedModel(folded_module, tuple(folded), kept)
 
 

@@ -6,7 +6,7 @@ from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from lth_deploy.detectors.entry import DETECTORS
-from lth_deploy.detectors.layout import layout_of
+from lth_deploy.detectors.layout import Layout, layout_of
 from lth_deploy.errors import RecipeError
 
 PRUNABLE_TYPES = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
@@ -56,11 +56,13 @@ def named_parts(names: Sequence[str], present: Collection[str], complaint: str) 
 
 
 def prunable_modules(model: nn.Module) -> dict[str, nn.Module]:
-    """Every Conv2d, ConvTranspose2d and Linear with weights of its own, in the order of the model; shared ones once."""
-    layout = layout_of(model)
-    constants = () if layout is None else layout.constants
+    """Every Conv2d, ConvTranspose2d and Linear with weights of its own, in the order of the model; shared ones once.
+
+    Without constants of the architecture, and without what is there for training only; see `Layout`.
+    """
+    layout = layout_of(model) or Layout()
     modules = ((name, module) for name, module in model.named_modules() if isinstance(module, PRUNABLE_TYPES))
-    return {name: module for name, module in modules if name not in constants}
+    return {name: module for name, module in modules if name not in layout.constants and layout.is_deployed(name)}
 
 
 def final_predictors(model: nn.Module) -> set[str]:

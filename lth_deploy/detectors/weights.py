@@ -1,7 +1,9 @@
 """Initial weights: from a file, or from torchvision by name."""
 
+import difflib
 import logging
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -97,13 +99,24 @@ def read_state(path: Path) -> State:
             content = torch.load(path, map_location="cpu", weights_only=True)
     # Each reader has exceptions of its own; a truncated archive can raise any of these.
     except (pickle.UnpicklingError, RuntimeError, ValueError, KeyError, EOFError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path}: not a weights file that can be read safely ({reason})") from error
+        raise DataError(
+            f"{path}: not a weights file that can be read safely: {_unsafe(error)}; save the tensors alone, with "
+            "torch.save(model.state_dict(), ...) or safetensors"
+        ) from error
     except Exception as error:
         if type(error).__module__.startswith("safetensors"):
             raise DataError(f"{path}: not a safetensors file ({error})") from error
         raise
     return _tensors(content, path)
+
+
+def _unsafe(error: Exception) -> str:
+    """Why torch did not read a file, without its advice to read it unsafely."""
+    if isinstance(error, pickle.UnpicklingError):
+        found = re.search(r"GLOBAL ([\w.]*\w)", str(error))
+        return f"it refers to {found[1]}" if found else "it holds more than tensors, or is damaged"
+    first = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return "it is damaged" if first.isdigit() else first
 
 
 def load_detector(model: nn.Module, state: State, origin: str, classes: int) -> None:
@@ -185,9 +198,16 @@ def _load(module: nn.Module, state: State, origin: str, left_out: set[str]) -> N
     missing = set(result.missing_keys) - left_out
     missing = {name for name in missing if not name.endswith("num_batches_tracked")}
     if missing:
-        _refuse(origin, "tensors are missing", sorted(missing))
+        listed = [f"{name}{_nearest(name, result.unexpected_keys)}" for name in sorted(missing)[:LISTED]]
+        _refuse(origin, "tensors are missing", [*listed, *sorted(missing)[LISTED:]])
     if result.unexpected_keys:
         _refuse(origin, "tensors have no place in the recipe's network", sorted(result.unexpected_keys))
+
+
+def _nearest(name: str, others: list[str]) -> str:
+    """What else a file may call a tensor, for a message."""
+    near = difflib.get_close_matches(name, others, n=1, cutoff=0.8)
+    return f" (the file has '{near[0]}')" if near else ""
 
 
 def _refuse(origin: str, what: str, items: list[str]) -> None:

@@ -8,6 +8,7 @@ from torch import nn
 
 from lth_deploy.config.search_spec import PruningSpec
 from lth_deploy.detectors.groups import layer_groups
+from lth_deploy.detectors.layout import Layout, layout_of
 from lth_deploy.errors import RecipeError
 from lth_deploy.pruning.ranking.budget import at_most
 from lth_deploy.pruning.scope import ScopedLayer
@@ -29,8 +30,9 @@ PAPER_PARTS = {
 
 
 def parameters(model: nn.Module) -> int:
-    """All parameters; statistics of norms are none, and neither is a frozen norm's scale."""
-    return sum(parameter.numel() for parameter in model.parameters())
+    """All parameters that detections depend on; statistics of norms are none, and neither is a frozen norm's scale."""
+    layout = layout_of(model) or Layout()
+    return sum(parameter.numel() for name, parameter in model.named_parameters() if layout.is_deployed(name))
 
 
 def parts_of(

@@ -16,7 +16,7 @@ def shuffle(model, groups) -> int:
     state, changed = model.state_dict(), set()
     for group in groups:
         places = torch.randperm(group.size, generator=generator)
-        for name, axis in group.axes(model).items():
+        for name, axis in group.axes(model):
             state[name] = state[name].index_select(axis, places)
             changed.add(name)
     model.load_state_dict(state)
@@ -58,6 +58,26 @@ def test_residual_partners_share_an_order_and_heads_join_the_pyramid() -> None:
     pyramid = groups[of["backbone.fpn.extra_blocks.p7"]]
     assert {"backbone.fpn.layer_blocks.0.0", "backbone.fpn.extra_blocks.p6"} < set(pyramid.writers)
     assert "head.regression_head.conv.0.0" in pyramid.readers
+
+
+def test_a_layer_that_reads_the_order_that_it_writes_changes_along_both_axes() -> None:
+    model = tiny_detector("retinanet")
+    (pyramid,) = [
+        group
+        for group in channel_groups(model, [to_input(torch.from_numpy(PHOTO))])
+        if "backbone.fpn.extra_blocks.p7" in group.writers
+    ]
+    axes = [axis for name, axis in pyramid.axes(model) if name == "backbone.fpn.extra_blocks.p7.weight"]
+    assert sorted(axes) == [0, 1]
+    images = torch.rand(1, 3, 128, 128)
+    expected = [level.clone() for level in model.eval().backbone(images).values()]
+    places = torch.randperm(pyramid.size, generator=torch.Generator().manual_seed(0))
+    state = model.state_dict()
+    for name, axis in pyramid.axes(model):
+        state[name] = state[name].index_select(axis, places)
+    model.load_state_dict(state)
+    for level, before in zip(model.backbone(images).values(), expected, strict=True):
+        torch.testing.assert_close(level, before[:, places], rtol=1e-4, atol=1e-4)
 
 
 def test_group_norm_keeps_channels_in_place() -> None:

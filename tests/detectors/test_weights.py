@@ -1,5 +1,6 @@
 import io
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,30 @@ def test_weights_that_do_not_fit_are_named(change: Any, message: str, tmp_path: 
     torch.save(state, path)
     with pytest.raises(DataError, match=message):
         build_detector(tiny_spec("retinanet", weights=str(path)), CLASSES)
+
+
+def test_a_tensor_of_another_name_is_named_with_the_nearest(tmp_path: Path) -> None:
+    state = tiny_detector("retinanet").state_dict()
+    torch.save({name.replace("layer3", "layr3"): value for name, value in state.items()}, tmp_path / "weights.pth")
+    near = f"{BODY}.layer3.0.bn1.bias (the file has '{BODY}.layr3.0.bn1.bias'); "
+    with pytest.raises(DataError, match=re.escape(near) + r".* and \d+ more"):
+        build_detector(tiny_spec("retinanet", weights=str(tmp_path / "weights.pth")), CLASSES)
+
+
+def test_what_else_a_file_holds_is_named_without_advice_to_run_it(tmp_path: Path) -> None:
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "module.pth")
+    torch.save({"a": Payload(tmp_path / "ran")}, tmp_path / "payload.pth")
+    (tmp_path / "text.pth").write_text("hello")
+    (tmp_path / "raw.pth").write_bytes(pickle.dumps({"a": Payload(tmp_path / "ran")}, 4))
+    for name, reason in (
+        ("module", r"it refers to torch\.nn\.modules\.linear\.Linear"),
+        ("payload", r"it refers to \w+"),
+        ("text", "it is damaged"),
+        ("raw", "it holds more than tensors, or is damaged"),
+    ):
+        with pytest.raises(DataError, match=f"{reason}; save the tensors alone") as caught:
+            read_state(tmp_path / f"{name}.pth")
+        assert "weights_only" not in str(caught.value)
 
 
 class Payload:

@@ -63,9 +63,13 @@ def test_a_group_stays_whole_where_one_of_it_is_not_pruned() -> None:
     assert kept == {f"{BODY}layer1.0.conv2", f"{BODY}layer1.1.conv2"}
 
 
-def test_norms_over_groups_and_depth_wise_layers_hold() -> None:
+def test_norms_over_groups_hold() -> None:
     found, _ = ties(tiny_detector("retinanet", norm="group"))
     assert not any(name.startswith(BODY) for name in found)
-    model = tiny_detector("ssdlite")
-    found, _ = ties(model)
-    assert not any(model.get_submodule(name).groups > 1 for name in found)
+
+
+def test_depth_wise_layers_lose_what_they_read_and_so_do_the_gates_of_a_product() -> None:
+    found, _ = ties(tiny_detector("ssdlite"))
+    block = "backbone.features.0.5.block"
+    assert set(found[f"{block}.1.0"]) == {f"{block}.0.0", f"{block}.1.0", f"{block}.2.fc2"}
+    assert found[f"{block}.2.fc1"] == (f"{block}.2.fc1",)

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch", reason="torch comes with the extra 'train'"
 from lth_deploy.config.search_spec import CubicSpec  # noqa: E402
 from lth_deploy.errors import RecipeError  # noqa: E402
 from lth_deploy.mask import Masks, load_masks, sparsity  # noqa: E402
-from lth_deploy.pruning.search.gradual import RaiseSparsity, cubic_sparsity  # noqa: E402
+from lth_deploy.pruning.search.gradual import RaiseSparsity, cubic_points, cubic_sparsity  # noqa: E402
 from lth_deploy.training.session import Session  # noqa: E402
 from lth_deploy.training.state import TrainingState  # noqa: E402
 from tests.pruning.subsets import is_subset  # noqa: E402
@@ -38,7 +38,8 @@ def test_points_lie_where_the_recipe_says_and_the_last_is_the_target() -> None:
         asked.append((step + 1, target))
         return masks
 
-    hook = RaiseSparsity(CubicSpec(begin=0.1, end=0.5, every=15), range(100, 200), 0.9, {}, rank, lambda masks: None)
+    points = cubic_points(CubicSpec(begin=0.1, end=0.5, every=15), range(100, 200), 0.9)
+    hook = RaiseSparsity(points, {}, rank, lambda masks: None)
     for step in range(100, 200):
         hook.after_step(step, {})
     # From step 110 to step 150: after 15, 30 and all 40 steps.
@@ -48,17 +49,8 @@ def test_points_lie_where_the_recipe_says_and_the_last_is_the_target() -> None:
 
 @pytest.mark.parametrize(("updates", "every"), [(1, 40), (4, 10), (13, 3), (1000, 1)])
 def test_a_number_of_updates_is_spread_evenly(updates: int, every: int) -> None:
-    asked: list[int] = []
-    step = 0
-
-    def rank(masks: Masks, target: float) -> Masks:
-        asked.append(step + 1 - 110)
-        return masks
-
-    spec = CubicSpec(begin=0.1, end=0.5, updates=updates)
-    hook = RaiseSparsity(spec, range(100, 200), 0.9, {}, rank, lambda masks: None)
-    for step in range(100, 200):
-        hook.after_step(step, {})
+    points = cubic_points(CubicSpec(begin=0.1, end=0.5, updates=updates), range(100, 200), 0.9)
+    asked = [done - 110 for done in points]
     assert asked == sorted({*range(every, 41, every), 40})
 
 

@@ -44,6 +44,10 @@ class ToyBatches:
         images = [torch.rand(3, 6, 6, generator=generator) for _ in range(2)]
         return images, [{"answer": torch.rand(3, generator=generator)} for _ in images]
 
+    def part(self, rank: int, ranks: int) -> "ToyBatches":
+        """No test divides them."""
+        raise NotImplementedError
+
     def close(self) -> None:
         """Nothing to close."""
 

@@ -5,13 +5,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from onnx import NodeProto, TensorProto
+from onnx import GraphProto, NodeProto, TensorProto
 
 from lth_deploy.compiler.artifact.packed_weight import array_of
 from lth_deploy.compiler.model.attributes import attribute
 from lth_deploy.compiler.model.operators import traits_of
+from lth_deploy.compiler.model.traverse import all_graphs
 
 _POOLED = ("GlobalAveragePool", "GlobalMaxPool")
+_INFINITE_OF_ZERO = ("Log", "Reciprocal")
 
 Makers = Mapping[str, NodeProto]
 Tensors = Mapping[str, TensorProto]
@@ -38,6 +40,19 @@ def passes_zeros(node: NodeProto, rank: int, makers: Makers, tensors: Tensors) -
         pooled = maker is not None and maker.op_type in _POOLED
         return attribute(node, "axis", 1) == 1 and (rank == 2 or pooled)
     return node.op_type == "Resize" and _resizes_images(node, makers, tensors)
+
+
+def passes_constants(node: NodeProto) -> bool:
+    """Whether each element of a node's output is a function of the same one of its input: of zero another number."""
+    traits = traits_of(node.op_type)
+    unary = traits.elementwise and traits.keeps_shape and not traits.clamps and len(node.input) == 1
+    return unary and not (node.domain or traits.keeps_zero_channels or node.op_type in _INFINITE_OF_ZERO)
+
+
+def is_scalar(name: str, makers: Makers, tensors: Tensors) -> bool:
+    """Whether a value is one finite number that is known."""
+    known = constant(name, makers, tensors)
+    return known is not None and known.ndim == 0 and bool(np.isfinite(known))
 
 
 def reads_no_channels(
@@ -97,10 +112,30 @@ def _begins_as(sizes: str, name: str, makers: Makers, tensors: Tensors) -> bool:
 
 
 def constant(name: str, makers: Makers, tensors: Tensors) -> npt.NDArray[Any] | None:
-    """The value of a constant, an initializer or a node; None of what is computed."""
+    """The value of a constant: an initializer, a node, or several of them in a row; None of what else is computed."""
     if name in tensors:
         return array_of(tensors[name])
     maker = makers.get(name)
+    if maker is not None and maker.op_type == "Concat" and not maker.domain:
+        parts = [part for one in maker.input if (part := constant(one, makers, tensors)) is not None and part.ndim == 1]
+        return np.concatenate(parts) if len(parts) == len(maker.input) else None
     if maker is None or maker.op_type != "Constant" or maker.attribute[0].name != "value":
         return None
     return array_of(maker.attribute[0].t)
+
+
+def read_elsewhere(graph: GraphProto) -> set[str]:
+    """Values that the model returns, or that loops and branches read."""
+    inner = [one for one in all_graphs(graph) if one is not graph]
+    names = {name for one in inner for node in one.node for name in node.input}
+    return names | {value.name for one in (graph, *inner) for value in one.output}
+
+
+def groups_of(node: NodeProto) -> int:
+    """The groups of a layer; 1 of anything else."""
+    return int(attribute(node, "group", 1))
+
+
+def bias_of(node: NodeProto) -> str:
+    """The name of a layer's bias, empty where it has none."""
+    return node.input[2] if len(node.input) > 2 else ""

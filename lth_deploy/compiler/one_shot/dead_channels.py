@@ -1,8 +1,9 @@
 """Removing channels that are zero whatever the image: a smaller model for every runtime, with the same outputs.
 
-A filter without weights and without bias puts out zeros. Activations, pooling and resizing pass them on, sums keep them
-where both sides have them. Such a channel goes, with its filters and with the weights that read it, where every node
-that sees it can do without; where one cannot, the zeros stay.
+A filter without weights and without bias puts out zeros. Activations, pooling and resizing pass them on, sums and
+products keep them where both sides have them. Some activations make another number of zero: such a channel goes where
+only a product reads it, whose other side is zero. A channel goes with its filters and with the weights that read it,
+where every node that sees it can do without; where one cannot, the zeros stay.
 """
 
 from collections import defaultdict
@@ -11,16 +12,24 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from onnx import GraphProto, ModelProto, NodeProto, helper
+from onnx import ModelProto, NodeProto, helper
 
 from lth_deploy.compiler.artifact.packed_weight import array_of
 from lth_deploy.compiler.artifact.value_types import set_weights
 from lth_deploy.compiler.model.attributes import attribute
 from lth_deploy.compiler.model.normalized_model import NormalizedModel
 from lth_deploy.compiler.model.operators import traits_of
-from lth_deploy.compiler.model.traverse import all_graphs
 from lth_deploy.compiler.model.unshare_biases import unshare_biases
-from lth_deploy.compiler.one_shot.channel_rules import passes_zeros, reads_no_channels, weight_by_output
+from lth_deploy.compiler.one_shot.channel_rules import (
+    bias_of,
+    groups_of,
+    is_scalar,
+    passes_constants,
+    passes_zeros,
+    read_elsewhere,
+    reads_no_channels,
+    weight_by_output,
+)
 
 BoolArray = npt.NDArray[np.bool_]
 Array = npt.NDArray[Any]
@@ -83,7 +92,8 @@ class _Channels:
     """Which channels of each value are dead, and which of those can go.
 
     Values that no layer writes, or of which some node made something else, are not followed. `gone` only shrinks from
-    what is dead, until every node agrees.
+    what is dead, until every node agrees. In the values of `gates`, what is made of zeros alone counts as dead, and is
+    not zero.
     """
 
     def __init__(self, model: ModelProto) -> None:
@@ -96,10 +106,11 @@ class _Channels:
         for node in self._nodes:
             for name in filter(None, node.input):
                 self._readers[name].append(node)
-        for name in _read_elsewhere(graph):
+        for name in read_elsewhere(graph):
             self._readers[name].append(_ELSEWHERE)
         self._ranks: dict[str, int] = {}
         self._gone: dict[str, BoolArray] = {}
+        self._gates: set[str] = set()
         self._reasons: dict[str, str] = {}
         self._followed: list[NodeProto] = []
         for node in self._nodes:
@@ -141,12 +152,12 @@ class _Channels:
                 cut.add(weight)
                 axis = weight_by_output(node)
                 values = np.compress(~output, array_of(self._tensors[weight]), axis)
-                if read is not None and _groups(node) == 1:
+                if read is not None and groups_of(node) == 1:
                     values = np.compress(~read, values, 1 - axis)
                 set_weights(self._tensors[weight], values)
-            if _groups(node) > 1:
+            if groups_of(node) > 1:
                 self._set_groups(node, int((~output).sum()), len(output))
-            if (bias := _bias(node)) and bias not in cut:
+            if (bias := bias_of(node)) and bias not in cut:
                 cut.add(bias)
                 set_weights(self._tensors[bias], np.compress(~output, array_of(self._tensors[bias]), -1))
 
@@ -159,11 +170,13 @@ class _Channels:
         if traits_of(node.op_type).removable_channels:
             dead = self._dead_filters(node)
             rank = 2 if node.op_type == "Gemm" else 4
-        elif not node.input or any(name not in self._gone for name in self._data(node)):
+        elif not (data := self._data(node)) or any(name not in self._gone for name in data):
             return
         else:
-            parts, ranks = ([of[name] for name in self._data(node)] for of in (self._gone, self._ranks))
+            parts, ranks = ([of[name] for name in data] for of in (self._gone, self._ranks))
             dead, rank = self._passed(node, parts, ranks)
+            if self._makes_gate(node):
+                self._gates.add(node.output[0])
         if dead is not None:
             self._gone[node.output[0]], self._ranks[node.output[0]] = dead, rank
             self._followed.append(node)
@@ -173,28 +186,37 @@ class _Channels:
         alike = len(set(ranks)) == 1
         if node.op_type == "Concat" and alike and attribute(node, "axis", None) in (1, 1 - ranks[0]):
             return np.concatenate(parts), ranks[0]
-        if node.op_type in ("Add", "Sum") and alike and len({len(part) for part in parts}) == 1:
+        scaled, sizes = node.op_type == "Mul" and len(parts) == 1, {len(part) for part in parts}
+        if traits_of(node.op_type).joins_zero_channels and not scaled and alike and len(sizes) == 1:
             return np.logical_and.reduce(parts), ranks[0]
-        if passes_zeros(node, ranks[0], self._makers, self._tensors):
+        if scaled or passes_zeros(node, ranks[0], self._makers, self._tensors) or passes_constants(node):
             return parts[0].copy(), 2 if node.op_type == "Flatten" else ranks[0]
         return None, 0
 
+    def _makes_gate(self, node: NodeProto) -> bool:
+        """Whether dead channels of what a node makes are other than zero."""
+        gates = [name in self._gates for name in self._data(node)]
+        return passes_constants(node) or (all(gates) if node.op_type == "Mul" else any(gates))
+
     def _data(self, node: NodeProto) -> list[str]:
         """The inputs whose channels a node takes; others say how."""
+        if node.op_type == "Mul":
+            return [name for name in node.input if not is_scalar(name, self._makers, self._tensors)]
         return list(node.input) if traits_of(node.op_type).joins else list(node.input[:1])
 
     def _dead_filters(self, node: NodeProto) -> BoolArray | None:
         """Filters that put out zeros; None where they are no constants that can be cut."""
-        bias, axis = _bias(node), weight_by_output(node)
+        bias, axis = bias_of(node), weight_by_output(node)
         if attribute(node, "transA", 0) or node.input[1] not in self._tensors or (bias and bias not in self._tensors):
             return None
         weights = np.moveaxis(array_of(self._tensors[node.input[1]]), axis, 0)
-        groups = _groups(node)
+        groups = groups_of(node)
         if weights.ndim != (2 if node.op_type == "Gemm" else 4) or groups < 1 or len(weights) % groups:
             return None
         read = self._gone.get(node.input[0], np.zeros(weights.shape[1] * groups, np.bool_))
         if len(read) != weights.shape[1] * groups:
             return None
+        read = read & (node.input[0] not in self._gates)
         used = weights.reshape(groups, len(weights) // groups, weights.shape[1], -1) != 0
         dead = ~(used & ~read.reshape(groups, 1, -1, 1)).any(axis=(2, 3)).reshape(-1)
         if bias:
@@ -211,6 +233,8 @@ class _Channels:
             takes = id(node) in handled and (node.input[0] == name or traits_of(node.op_type).joins)
             if not takes and not reads_no_channels(node, name, self._readers, self._makers, self._tensors):
                 self._keep_all(name, f"{node.op_type} reads them")
+            elif name in self._gates and traits_of(node.op_type).removable_channels:
+                self._keep_all(name, f"{node.op_type} reads them, and they are not zero")
 
     def _agree(self, node: NodeProto) -> None:
         """Make inputs and output of a node lose what they can lose together."""
@@ -222,7 +246,7 @@ class _Channels:
                 self._shrink(name, part, "what they are joined to keeps them")
         elif not traits_of(node.op_type).removable_channels:
             self._meet([*data, output], "what they are added to, or passed on to, keeps them")
-        elif (groups := _groups(node)) > 1:
+        elif (groups := groups_of(node)) > 1:
             if data and groups == len(self._gone[output]) == len(self._gone[data[0]]):
                 self._meet([*data, output], "a depth-wise convolution behind keeps them")
             else:
@@ -273,18 +297,3 @@ class _Channels:
             kept = [one for one in node.attribute if one.name != "group"]
             del node.attribute[:]
             node.attribute.extend([*kept, helper.make_attribute("group", groups)])
-
-
-def _read_elsewhere(graph: GraphProto) -> set[str]:
-    """Values that the model returns, or that loops and branches read."""
-    inner = [one for one in all_graphs(graph) if one is not graph]
-    names = {name for one in inner for node in one.node for name in node.input}
-    return names | {value.name for one in (graph, *inner) for value in one.output}
-
-
-def _groups(node: NodeProto) -> int:
-    return int(attribute(node, "group", 1))
-
-
-def _bias(node: NodeProto) -> str:
-    return node.input[2] if len(node.input) > 2 else ""

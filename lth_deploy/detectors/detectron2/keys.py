@@ -84,6 +84,19 @@ ONLY_TWO_STAGE: Mapping[str, tuple[Any, Any]] = {
     "MODEL.ROI_BOX_HEAD.NORM": ("", ""),
     "MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE": (False, False),
 }
+ONLY_C4: Mapping[str, tuple[Any, Any]] = {
+    "MODEL.BACKBONE.NAME": ("build_resnet_backbone", "build_resnet_backbone"),
+    "MODEL.PROPOSAL_GENERATOR.NAME": ("RPN", "RPN"),
+    "MODEL.PROPOSAL_GENERATOR.MIN_SIZE": (0, 0),
+    "MODEL.RPN.HEAD_NAME": ("StandardRPNHead", "StandardRPNHead"),
+    "MODEL.RPN.IN_FEATURES": (["res4"], ["res4"]),
+    "MODEL.RPN.CONV_DIMS": ([-1], [-1]),
+    "MODEL.ROI_HEADS.NAME": ("Res5ROIHeads", "Res5ROIHeads"),
+    "MODEL.ROI_HEADS.IN_FEATURES": (["res4"], ["res4"]),
+    "MODEL.ROI_BOX_HEAD.POOLER_TYPE": ("ROIAlignV2", "ROIAlignV2"),
+    "MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE": (False, False),
+}
+"""Of two-stage detectors without a pyramid, whose head is the last stage of the ResNet."""
 ONLY_MASKS: Mapping[str, tuple[Any, Any]] = {
     "MODEL.ROI_MASK_HEAD.NAME": ("MaskRCNNConvUpsampleHead", "MaskRCNNConvUpsampleHead"),
     "MODEL.ROI_MASK_HEAD.NORM": ("", ""),

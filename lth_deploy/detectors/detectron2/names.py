@@ -4,12 +4,16 @@ import re
 from collections.abc import Mapping
 
 _RENAMED: tuple[tuple[str, str], ...] = (
-    (r"backbone\.bottom_up\.stem\.conv1\.norm\.(.+)", r"backbone.body.bn1.\1"),
-    (r"backbone\.bottom_up\.stem\.conv1\.weight", r"backbone.body.conv1.weight"),
-    (r"backbone\.bottom_up\.res(\d)\.(\d+)\.conv(\d)\.norm\.(.+)", r"backbone.body.layer{\1-1}.\2.bn\3.\4"),
-    (r"backbone\.bottom_up\.res(\d)\.(\d+)\.conv(\d)\.weight", r"backbone.body.layer{\1-1}.\2.conv\3.weight"),
-    (r"backbone\.bottom_up\.res(\d)\.(\d+)\.shortcut\.norm\.(.+)", r"backbone.body.layer{\1-1}.\2.downsample.1.\3"),
-    (r"backbone\.bottom_up\.res(\d)\.(\d+)\.shortcut\.weight", r"backbone.body.layer{\1-1}.\2.downsample.0.weight"),
+    (r"backbone\.stem\.conv1\.norm\.(.+)", r"backbone.body.bn1.\1"),
+    (r"backbone\.stem\.conv1\.weight", r"backbone.body.conv1.weight"),
+    (r"backbone\.res(\d)\.(\d+)\.conv(\d)\.norm\.(.+)", r"backbone.body.layer{\1-1}.\2.bn\3.\4"),
+    (r"backbone\.res(\d)\.(\d+)\.conv(\d)\.weight", r"backbone.body.layer{\1-1}.\2.conv\3.weight"),
+    (r"backbone\.res(\d)\.(\d+)\.shortcut\.norm\.(.+)", r"backbone.body.layer{\1-1}.\2.downsample.1.\3"),
+    (r"backbone\.res(\d)\.(\d+)\.shortcut\.weight", r"backbone.body.layer{\1-1}.\2.downsample.0.weight"),
+    (r"roi_heads\.res5\.(\d+)\.conv(\d)\.norm\.(.+)", r"roi_heads.box_head.layer4.\1.bn\2.\3"),
+    (r"roi_heads\.res5\.(\d+)\.conv(\d)\.weight", r"roi_heads.box_head.layer4.\1.conv\2.weight"),
+    (r"roi_heads\.res5\.(\d+)\.shortcut\.norm\.(.+)", r"roi_heads.box_head.layer4.\1.downsample.1.\2"),
+    (r"roi_heads\.res5\.(\d+)\.shortcut\.weight", r"roi_heads.box_head.layer4.\1.downsample.0.weight"),
     (r"backbone\.fpn_lateral(\d)\.(weight|bias)", r"backbone.fpn.inner_blocks.{\1-FIRST}.0.\2"),
     (r"backbone\.fpn_output(\d)\.(weight|bias)", r"backbone.fpn.layer_blocks.{\1-FIRST}.0.\2"),
     (r"backbone\.top_block\.(p[67])\.(weight|bias)", r"backbone.fpn.extra_blocks.\1.\2"),
@@ -40,6 +44,7 @@ def renamed(name: str, first_level: int) -> str | None:
 
     first_level: of the feature pyramid, 2 of two-stage detectors and 3 of RetinaNet.
     """
+    name = name.replace("backbone.bottom_up.", "backbone.", 1)  # below a pyramid; without one there is no such level
     for pattern, replacement in _RENAMED:
         match = re.fullmatch(pattern, name)
         if match is not None:

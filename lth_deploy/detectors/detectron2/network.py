@@ -15,6 +15,7 @@ from lth_deploy.config.detector_spec import DetectorSpec
 from lth_deploy.detectors import dense, two_stage
 from lth_deploy.detectors.backbones import STAGE_CHANNELS, resnet_fpn
 from lth_deploy.detectors.detectron2.anchors import StrideAnchors
+from lth_deploy.detectors.detectron2.last_stage import last_stage_parts
 from lth_deploy.detectors.detectron2.pooling import AlignedPool
 from lth_deploy.detectors.detectron2.retinanet import ConvertedRetinaNet
 from lth_deploy.detectors.detectron2.settings import Roi, Settings
@@ -38,23 +39,30 @@ def build(settings: Settings) -> nn.Module:
 
 def _two_stage(settings: Settings) -> nn.Module:
     parts: dict[str, Any] = {
-        "backbone": resnet_fpn(_spec(settings), two_stage.STAGES, LastLevelMaxPool()),
-        "rpn_anchor_generator": _anchors(settings, PROPOSAL_STRIDES),
         "rpn_pre_nms_top_n_test": settings.candidates,
         "rpn_post_nms_top_n_test": settings.proposals,
         "rpn_nms_thresh": settings.proposal_nms,
-        "box_roi_pool": _pool(settings.box_roi),
-        "box_head": TwoMLPHead(settings.fpn_width * settings.box_roi.cells**2, settings.head_width),
-        "box_predictor": FastRCNNPredictor(settings.head_width, settings.classes + 1),
         "box_score_thresh": settings.score_threshold,
         "box_nms_thresh": settings.nms_threshold,
         "box_detections_per_img": settings.detections,
         "bbox_reg_weights": settings.box_weights,
     }
     network = {"faster_rcnn": FasterRCNN, "mask_rcnn": MaskRCNN, "keypoint_rcnn": KeypointRCNN}[settings.family]
-    model: nn.Module = network(**parts, **_extra_head(settings))
+    form = last_stage_parts(settings) if settings.layout == "c4" else _pyramid_parts(settings)
+    model: nn.Module = network(**parts, **form)
     model.get_submodule("rpn").box_coder = BoxCoder(settings.proposal_weights)
     return model
+
+
+def _pyramid_parts(settings: Settings) -> dict[str, Any]:
+    return {
+        "backbone": resnet_fpn(_spec(settings), two_stage.STAGES, LastLevelMaxPool()),
+        "rpn_anchor_generator": _anchors(settings, PROPOSAL_STRIDES),
+        "box_roi_pool": _pool(settings.box_roi),
+        "box_head": TwoMLPHead(settings.fpn_width * settings.box_roi.cells**2, settings.head_width),
+        "box_predictor": FastRCNNPredictor(settings.head_width, settings.classes + 1),
+        **_extra_head(settings),
+    }
 
 
 def _extra_head(settings: Settings) -> dict[str, Any]:
@@ -64,7 +72,7 @@ def _extra_head(settings: Settings) -> dict[str, Any]:
         return {
             "mask_roi_pool": _pool(settings.mask_roi),
             "mask_head": MaskRCNNHeads(settings.fpn_width, widths, 1),
-            "mask_predictor": MaskRCNNPredictor(last, last, settings.classes + 1),
+            "mask_predictor": MaskRCNNPredictor(last, settings.mask_width, settings.classes + 1),
         }
     if settings.family == "keypoint_rcnn":
         widths = settings.keypoint_widths
@@ -116,6 +124,6 @@ def _transform(settings: Settings) -> DetectorTransform:
 
 def _move_strides(model: nn.Module) -> None:
     """Bottlenecks as the first paper's: the stride in the 1x1 convolution instead of the 3x3 one."""
-    for module in model.get_submodule("backbone.body").modules():
+    for module in model.modules():
         if isinstance(module, Bottleneck):
             module.conv1.stride, module.conv2.stride = module.conv2.stride, (1, 1)

@@ -12,10 +12,15 @@ from lth_deploy.errors import DataError
 from lth_deploy.registry import did_you_mean
 
 T = TypeVar("T")
+Layout = Literal["fpn", "c4"]
 DEPTHS = {18: "resnet18", 34: "resnet34", 50: "resnet50", 101: "resnet101"}
 NORMS = ("FrozenBN", "BN", "SyncBN")
 RETINANET, TWO_STAGE = "RetinaNet", "GeneralizedRCNN"
+LAST_STAGE_HEADS = "Res5ROIHeads"
 LEVELS = 5
+STAGES = 5
+DEEP = 50
+"""From this depth on blocks have three convolutions, as those of the last stage as a head always have."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +46,14 @@ class Image:
 class Settings:
     """A trained detector of detectron2.
 
-    frozen_stages: of the backbone, from the stem up, that training leaves alone. frozen_norms: whether it leaves all
-    norms of the backbone alone. sizes, ratios: of the anchors, one list for each feature level. offset: of the anchors,
+    layout: c4 is one feature level of stride 16, with the last stage of the ResNet as the head. frozen_stages: of the
+    backbone, from the stem up, that training leaves alone. frozen_norms: whether it leaves all norms of the backbone
+    alone. sizes, ratios: of the anchors, one list for each feature level. offset: of the anchors,
     as a share of the stride. datasets: names of the data that it was trained on.
     """
 
     family: Family
+    layout: Layout
     depth: int
     stride_in_1x1: bool
     frozen_stages: int
@@ -71,6 +78,7 @@ class Settings:
     boxes_without_class: bool
     mask_roi: Roi
     mask_widths: tuple[int, ...]
+    mask_width: int
     masks_without_class: bool
     keypoint_roi: Roi
     keypoint_widths: tuple[int, ...]
@@ -91,8 +99,9 @@ def read_settings(path: Path) -> Settings:
     """
     config = _Config(path, read_values(path))
     family = config.family()
-    config.check(family)
-    return config.settings(family)
+    layout = config.layout(family)
+    config.check(family, layout)
+    return config.settings(family, layout)
 
 
 class _Config:
@@ -110,10 +119,20 @@ class _Config:
             raise self.fault("MODEL.KEYPOINT_ON", "False where MODEL.MASK_ON is True")
         return "mask_rcnn" if masks else "keypoint_rcnn" if keypoints else "faster_rcnn"
 
-    def check(self, family: Family) -> None:
+    def layout(self, family: Family) -> Layout:
+        name = self.values.get("MODEL.ROI_HEADS.NAME")
+        if family == "retinanet" or (name is not None and name.value != LAST_STAGE_HEADS):
+            return "fpn"
+        if family == "keypoint_rcnn":
+            raise self.fault("MODEL.KEYPOINT_ON", f"False where MODEL.ROI_HEADS.NAME is '{LAST_STAGE_HEADS}'")
+        if self.get("MODEL.RESNETS.DEPTH", int) < DEEP:
+            raise self.fault("MODEL.RESNETS.DEPTH", f"50 or 101 where MODEL.ROI_HEADS.NAME is '{LAST_STAGE_HEADS}'")
+        return "c4"
+
+    def check(self, family: Family, layout: Layout) -> None:
         """Refuse values that are not converted, and keys of the model that are unknown."""
-        two_stage = family != "retinanet"
-        only = {**keys.ONLY, **(keys.ONLY_TWO_STAGE if two_stage else keys.ONLY_RETINANET)}
+        two_stage = keys.ONLY_C4 if layout == "c4" else keys.ONLY_TWO_STAGE
+        only = {**keys.ONLY, **(two_stage if family != "retinanet" else keys.ONLY_RETINANET)}
         only |= keys.ONLY_MASKS if family == "mask_rcnn" else {}
         only |= keys.ONLY_KEYPOINTS if family == "keypoint_rcnn" else {}
         for key, (value, default) in only.items():
@@ -129,8 +148,9 @@ class _Config:
                 hint = did_you_mean(key, sorted(known))
                 raise DataError(f"{value.file}: {key} is not a key of detectron2's models{hint}; remove it")
 
-    def settings(self, family: Family) -> Settings:
+    def settings(self, family: Family, layout: Layout) -> Settings:
         two_stage = family != "retinanet"
+        levels = 1 if layout == "c4" else LEVELS
         heads = "ROI_HEADS" if two_stage else "RETINANET"
         depth = self.get("MODEL.RESNETS.DEPTH", int)
         if depth not in DEPTHS:
@@ -142,16 +162,17 @@ class _Config:
         mask_width, layers = self.count("MODEL.ROI_MASK_HEAD.CONV_DIM"), self.count("MODEL.ROI_MASK_HEAD.NUM_CONV", 0)
         return Settings(
             family=family,
+            layout=layout,
             depth=depth,
             stride_in_1x1=self.get("MODEL.RESNETS.STRIDE_IN_1X1", bool),
-            frozen_stages=min(self.count("MODEL.BACKBONE.FREEZE_AT", 0), LEVELS),
+            frozen_stages=min(self.count("MODEL.BACKBONE.FREEZE_AT", 0), STAGES - (layout == "c4")),
             frozen_norms=self.get("MODEL.RESNETS.NORM", str) == NORMS[0],
             fpn_width=self.count("MODEL.FPN.OUT_CHANNELS"),
             classes=self.count(f"MODEL.{heads}.NUM_CLASSES"),
             datasets=self.texts("DATASETS.TRAIN"),
             image=self.image(),
-            sizes=self.levels("MODEL.ANCHOR_GENERATOR.SIZES"),
-            ratios=self.levels("MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS"),
+            sizes=self.levels("MODEL.ANCHOR_GENERATOR.SIZES", levels),
+            ratios=self.levels("MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS", levels),
             offset=self.get("MODEL.ANCHOR_GENERATOR.OFFSET", float),
             candidates=self.count(candidates),
             proposals=self.count("MODEL.RPN.POST_NMS_TOPK_TEST"),
@@ -166,6 +187,7 @@ class _Config:
             boxes_without_class=self.get("MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG", bool),
             mask_roi=self.roi("MASK"),
             mask_widths=(mask_width,) * layers,
+            mask_width=mask_width,
             masks_without_class=self.get("MODEL.ROI_MASK_HEAD.CLS_AGNOSTIC_MASK", bool),
             keypoint_roi=self.roi("KEYPOINT"),
             keypoint_widths=tuple(int(width) for width in self.numbers("MODEL.ROI_KEYPOINT_HEAD.CONV_DIMS", None)),
@@ -213,12 +235,13 @@ class _Config:
         found = _plain(self.values[key].value if key in self.values else keys.DEFAULTS[key])
         return tuple(str(one) for one in found) if isinstance(found, list) else (str(found),)
 
-    def levels(self, key: str) -> tuple[tuple[float, ...], ...]:
+    def levels(self, key: str, count: int) -> tuple[tuple[float, ...], ...]:
         found = _plain(self.values[key].value if key in self.values else keys.DEFAULTS[key])
         lists = found if isinstance(found, list) and all(_are_numbers(one) and one for one in found) else []
-        if len(lists) not in (1, LEVELS) or any(number <= 0 for one in lists for number in one):
-            raise self.fault(key, f"one list of positive numbers, or {LEVELS}", found)
-        lists = lists * LEVELS if len(lists) == 1 else lists
+        if len(lists) not in (1, count) or any(number <= 0 for one in lists for number in one):
+            others = f", or {count}" if count > 1 else ""
+            raise self.fault(key, f"one list of positive numbers{others}", found)
+        lists = lists * count if len(lists) == 1 else lists
         if len({len(one) for one in lists}) > 1:
             raise self.fault(key, "lists of equal length", found)
         return tuple(tuple(float(number) for number in one) for one in lists)

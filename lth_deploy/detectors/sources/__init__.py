@@ -12,6 +12,7 @@ FILES = {
     "module": "user_module",
     "detectron2": "detectron2_configurations",
     "transformers": "transformers_detectors",
+    "libreyolo": "libreyolo_detectors",
 }
 """The file of each source, which holds it as `SOURCE`."""
 

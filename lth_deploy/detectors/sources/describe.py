@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from lth_deploy.config.detector_spec import ForeignSpec
+from lth_deploy.config.foreign_specs import ForeignSpec
 from lth_deploy.detectors.groups import PRUNABLE_TYPES, prunable_modules
 from lth_deploy.detectors.layout import layout_of, set_layout
 from lth_deploy.detectors.sources.norm_trace import following_norms

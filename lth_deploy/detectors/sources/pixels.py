@@ -12,6 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from lth_deploy.resampling import antialiased, bilinear
+
 Target = dict[str, Tensor]
 
 
@@ -20,7 +22,8 @@ class InputForm:
     """How an image becomes the input of a detector.
 
     size: height and width. fit: `stretch`, or `letterbox-corner`, which keeps the aspect and fills the rest with gray
-    114. mean, std: (pixel x scale - mean) / std with pixels of 0 to 255, in the order of `color`.
+    114. mean, std: (pixel x scale - mean) / std with pixels of 0 to 255, in the order of `color`. antialiased: whether
+    a smaller image shows the mean of all pixels that it loses.
     """
 
     size: tuple[int, int]
@@ -29,10 +32,12 @@ class InputForm:
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     color: Literal["rgb", "bgr"] = "rgb"
+    antialiased: bool = True
 
     def recorded(self) -> Mapping[str, Any]:
         """The same in the words of an artifact's metadata."""
-        found: dict[str, Any] = {"fit": self.fit, "resample": "bilinear-antialiased", "scale": self.scale}
+        resample = "bilinear-antialiased" if self.antialiased else "bilinear"
+        found: dict[str, Any] = {"fit": self.fit, "resample": resample, "scale": self.scale}
         found |= {"mean": list(self.mean), "std": list(self.std), "color": self.color, "size": list(self.size)}
         return found | ({"rounding": "down"} if self.fit == "letterbox-corner" else {})
 
@@ -52,13 +57,19 @@ class InputForm:
         else:
             ratio = min(self.size[0] / height, self.size[1] / width)
             new_height, new_width = max(1, int(height * ratio)), max(1, int(width * ratio))
-        pixels = (image.detach() * 255).round().clamp(0, 255).to("cpu", torch.uint8).permute(1, 2, 0).numpy()
-        resized = Image.fromarray(np.ascontiguousarray(pixels)).resize(
-            (new_width, new_height), Image.Resampling.BILINEAR
-        )
         canvas = torch.full((3, *self.size), 114.0)
-        canvas[:, :new_height, :new_width] = torch.from_numpy(np.array(resized)).permute(2, 0, 1)
+        canvas[:, :new_height, :new_width] = self._resized(image, new_height, new_width)
         return canvas, Placed(height, width, new_height / height, new_width / width)
+
+    def _resized(self, image: Tensor, height: int, width: int) -> Tensor:
+        """Whole pixels of 0 to 255 at another size, float32 [3, height, width] on the CPU."""
+        whole = (image.detach() * 255).round().clamp(0, 255).to("cpu", torch.uint8)
+        pixels = np.ascontiguousarray(whole.permute(1, 2, 0).numpy())
+        if self.antialiased:
+            resized = antialiased(pixels, height, width, Image.Resampling.BILINEAR)
+        else:
+            resized = bilinear(pixels, height, width)
+        return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,10 @@ import json
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
-from lth_deploy.config.detector_spec import TransformersSpec
+from lth_deploy.config.foreign_specs import TransformersSpec
 from lth_deploy.errors import DataError, RecipeError
 from lth_deploy.registry import did_you_mean
 
@@ -16,6 +17,7 @@ PLAIN = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 STATISTICS = {
     "rt_detr": PLAIN,
     "rt_detr_v2": PLAIN,
+    "d_fine": PLAIN,
     "detr": IMAGENET,
     "deformable_detr": IMAGENET,
     "yolos": IMAGENET,
@@ -123,7 +125,9 @@ def _processor(model: str, revision: str | None) -> Mapping[str, Any]:
 
 def _unread(model: str, error: Exception) -> str:
     first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if Path(model).is_absolute() and not Path(model).is_dir():
+        first = "there is no such folder"
     return (
-        f"detector.model '{model}' cannot be read ({first}); name a model of the hub or a folder with config.json, or "
+        f"detector.model '{model}' cannot be read: {first}; name a model of the hub or a folder with config.json, or "
         "write its configuration into detector.config with weights: none"
     )

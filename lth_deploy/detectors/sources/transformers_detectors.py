@@ -1,4 +1,4 @@
-"""Detectors of the package transformers: RT-DETR and its successors, DETR, Deformable DETR and YOLOS."""
+"""Detectors of the package transformers: RT-DETR and its successors, D-FINE, DETR, Deformable DETR and YOLOS."""
 
 from importlib import import_module
 from pathlib import Path
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
-from lth_deploy.config.detector_spec import TransformersSpec
+from lth_deploy.config.foreign_specs import TransformersSpec
 from lth_deploy.detectors.exportable import ExportForm
 from lth_deploy.detectors.layout import Layout, set_layout
 from lth_deploy.detectors.sources.describe import described
@@ -17,8 +17,8 @@ from lth_deploy.detectors.sources.transformers_config import configuration, imag
 from lth_deploy.detectors.weights import load_file_whole
 from lth_deploy.errors import DataError, MissingExtraError
 
-LEAST_SCORE = 0.001
-"""As the decoder of exported files has it."""
+LEAST_SCORE, MOST_DETECTIONS = 0.001, 300
+"""As the decoder of exported files has both."""
 
 PARTS = (
     ("backbone", ("model.backbone", "vit")),
@@ -48,8 +48,12 @@ PREDICTORS = (
     "enc_score_head",
     "enc_bbox_head",
     "pre_bbox_head",
+    "reg_conf",
 )
 """Modules that end in logits or boxes, by the last part of their names."""
+
+CONSTANTS = ("up", "reg_scale")
+"""Parameters that are numbers of an architecture, by the last part of their names; of D-FINE, where bins lie."""
 
 
 class SetDetector(nn.Module):
@@ -58,10 +62,10 @@ class SetDetector(nn.Module):
     Images are brought to one size. Losses are the network's own, weighted and summed by it.
     """
 
-    def __init__(self, network: nn.Module, form: InputForm, classes: int, detections: int) -> None:
+    def __init__(self, network: nn.Module, form: InputForm, classes: int) -> None:
         super().__init__()
         self.network = network
-        self.form, self.classes, self.detections = form, classes, detections
+        self.form, self.classes = form, classes
 
     def forward(self, images: list[Tensor], targets: list[Target] | None = None) -> dict[str, Tensor] | list[Target]:
         """Losses, or the best detections of each image."""
@@ -97,7 +101,7 @@ class SetDetector(nn.Module):
             every = logits.sigmoid().flatten()
             rows = torch.arange(len(every), device=every.device) // self.classes
             scores, labels = every, torch.arange(len(every), device=every.device) % self.classes
-        best = scores.topk(min(self.detections, len(scores))).indices
+        best = scores.topk(min(MOST_DETECTIONS, len(scores))).indices
         best = best[scores[best] > LEAST_SCORE]
         found = corners(boxes[rows[best]]) * boxes.new_tensor([width, height] * 2)
         return {"boxes": place.back(found), "scores": scores[best], "labels": labels[best] + 1}
@@ -129,7 +133,7 @@ class Transformers:
             _exchange_norms(network, lambda norm: FrozenBatchNorm2d(len(norm.weight)))
         mean, std = image_statistics(spec, config.model_type)
         height, width = spec.size
-        model = SetDetector(network, InputForm((height, width), mean=mean, std=std), classes, spec.detections)
+        model = SetDetector(network, InputForm((height, width), mean=mean, std=std), classes)
         set_layout(model, _layout(network))
         described(model.train(), spec, classes)
         if load_weights and spec.weights not in ("none", "pretrained"):
@@ -187,8 +191,8 @@ def _network(spec: TransformersSpec, config: Any, pretrained: bool) -> nn.Module
 def _thaw(network: nn.Module) -> None:
     """Let everything learn, with norms that follow the batches; their statistics stay until then."""
     _exchange_norms(network, lambda norm: nn.BatchNorm2d(len(norm.weight)))
-    for parameter in network.parameters():
-        parameter.requires_grad_(True)
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(name.rpartition(".")[2] not in CONSTANTS)
 
 
 def _exchange_norms(network: nn.Module, make: Any) -> None:

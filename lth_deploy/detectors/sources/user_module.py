@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from lth_deploy.config.detector_spec import ModuleSpec
+from lth_deploy.config.foreign_specs import ModuleSpec
 from lth_deploy.detectors.exportable import ExportForm, whole_detector
 from lth_deploy.detectors.layout import Layout, set_layout
 from lth_deploy.detectors.sources.describe import described
@@ -56,7 +56,7 @@ def _function(factory: str) -> Callable[..., Any]:
             f"detector.factory '{factory}': there is no module '{error.name}'; install its package, or name the folder "
             "that holds it in the environment variable PYTHONPATH"
         ) from error
-    except Exception as error:  # the module is the user's own
+    except (Exception, SystemExit) as error:  # the module is the user's own
         raise RecipeError(
             f"detector.factory '{factory}': importing '{name}' failed with {type(error).__name__}: {error}; repair it"
         ) from error
@@ -74,7 +74,7 @@ def _function(factory: str) -> Callable[..., Any]:
 def _called(function: Callable[..., Any], spec: ModuleSpec, classes: int) -> Any:
     try:
         return function(classes, **spec.options)
-    except Exception as error:  # the function is the user's own
+    except (Exception, SystemExit) as error:  # the function is the user's own
         given = ", ".join([str(classes), *(f"{key}={value!r}" for key, value in spec.options.items())])
         raise RecipeError(
             f"detector.factory '{spec.factory}' failed when called with ({given}): {type(error).__name__}: {error}; it "

@@ -18,14 +18,16 @@ SIDE = 64
 def coupled_layers(model: nn.Module, layers: Sequence[ScopedLayer]) -> dict[str, tuple[str, ...]]:
     """The layers that lose the same channels, by the name of each; layers that cannot lose any are missing.
 
-    Channels can be removed where only layers read them, where all layers that write them are among `layers`, and
-    where a norm between directly follows its writer, so that it is silent with it. Leaves `model` in evaluation mode.
+    Channels can be removed where only layers read them, where all layers that write them are among `layers`, where a
+    norm between directly follows its writer, so that it is silent with it, and where activations leave them silent.
+    Leaves `model` in evaluation mode.
     """
     names, behind = {layer.module_name: layer.name for layer in layers}, norms_behind(model)
     found: dict[str, tuple[str, ...]] = {}
     for group in channel_groups(model, [torch.full((3, SIDE, SIDE), 0.5)]):
         own_norms = {behind[writer] for writer in group.writers if writer in behind}
-        if group.size > 1 and set(group.writers) <= names.keys() and set(group.norms) <= own_norms:
+        whole = set(group.writers) <= names.keys() and set(group.norms) <= own_norms
+        if group.size > 1 and group.silent and whole:
             coupled = tuple(names[writer] for writer in group.writers)
             found |= dict.fromkeys(coupled, coupled)
     return found

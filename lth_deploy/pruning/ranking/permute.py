@@ -21,8 +21,10 @@ def similarity_order(model: nn.Module, images: Sequence[Tensor], block: int) -> 
     """An order of all free channels of `model` in which runs of `block` look alike; leaves it in evaluation mode."""
     order: Order = {}
     for group in channel_groups(model, images):
+        if group.joined:
+            continue
         places = _alike(_signatures(model, group), block)
-        for name, axis in group.axes(model).items():
+        for name, axis in group.axes(model):
             order.setdefault(name, []).append((axis, places))
     return order
 

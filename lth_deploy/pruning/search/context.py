@@ -1,7 +1,7 @@
 """What a search is given from outside, and what all its trials share."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -12,6 +12,7 @@ from lth_deploy.documents import Metrics
 from lth_deploy.pruning.ranking.rank import Measure
 from lth_deploy.pruning.search.trial_masks import TrialMasks
 from lth_deploy.pruning.search.trials import Trials
+from lth_deploy.run.callbacks import Callbacks
 from lth_deploy.run.directory import RunDirectory
 from lth_deploy.training.loop import BatchSource
 from lth_deploy.training.session import NewSession, Session
@@ -28,7 +29,7 @@ class SearchContext:
     score: AP of a trained model. positions: multiplications of each weight for one image, by parameter
     name, measured on a model. measure: the signals that criteria need besides weights, measured on a
     model. deadline: of time.monotonic. quantization_steps: length of a fine-tuning with fake quantization.
-    new_session: what trains.
+    new_session: what trains. callbacks: what looks on. steps_per_epoch: for what they are said of epochs.
     """
 
     run: RunDirectory
@@ -44,6 +45,8 @@ class SearchContext:
     deadline: float | None = None
     quantization_steps: int = 1
     new_session: NewSession = Session
+    callbacks: Callbacks = field(default_factory=lambda: Callbacks([]))
+    steps_per_epoch: int = 1
 
     @cached_property
     def trials(self) -> Trials:

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 from torch import Tensor
 
-from lth_deploy.config.search_spec import CubicSpec
+from lth_deploy.config.search_spec import CubicSpec, ProgressiveSpec, PruningSpec
+from lth_deploy.errors import RecipeError
 from lth_deploy.mask import Masks
 from lth_deploy.training.hooks import Hook
 
@@ -15,41 +16,72 @@ def cubic_sparsity(progress: float, target: float) -> float:
     return target * (1.0 - (1.0 - min(max(progress, 0.0), 1.0)) ** 3)
 
 
-class RaiseSparsity(Hook):
-    """Ranks again every few steps and prunes to the next point of the cubic; weights that fell stay out.
+def cubic_points(spec: CubicSpec, steps: range, target: float) -> dict[int, float]:
+    """Sparsities of a gradual training over `steps`, by the number of steps done; the last is `target`."""
+    begin = steps.start + round(spec.begin * len(steps))
+    end = max(steps.start + round(spec.end * len(steps)), begin + 1)
+    every = spec.every if spec.updates is None else max(1, round((end - begin) / spec.updates))
+    return {
+        done: cubic_sparsity((done - begin) / (end - begin), target)
+        for done in (*range(begin + every, end, every), end)
+    }
 
-    `rank` takes the present masks and a sparsity and gives the next masks; `apply` makes them hold.
+
+def progressive_points(spec: ProgressiveSpec, steps: range, target: float) -> dict[int, float]:
+    """Sparsities of a progressive training over `steps`, which rise linearly (Qureshi et al. 2026).
+
+    Raises:
+        RecipeError: there are fewer steps than rounds.
+    """
+    shares = [spec.begin + (spec.end - spec.begin) * number / spec.rounds for number in range(1, spec.rounds + 1)]
+    points = {
+        steps.start + round(share * len(steps)): target * number / spec.rounds for number, share in enumerate(shares, 1)
+    }
+    if len(points) < spec.rounds or min(points) <= steps.start:
+        raise RecipeError(
+            f"pruning.progressive: {spec.rounds} rounds from {spec.begin} to {spec.end} of {len(steps)} steps follow "
+            "each other at once; ask for fewer, or train longer"
+        )
+    return points
+
+
+def rise_of(pruning: PruningSpec, steps: range, target: float) -> dict[int, float]:
+    """When a gradual training over `steps` prunes, and to which sparsity: see the points of both schedules."""
+    if pruning.schedule == "progressive":
+        return progressive_points(pruning.progressive, steps, target)
+    return cubic_points(pruning.cubic, steps, target)
+
+
+class RaiseSparsity(Hook):
+    """Ranks again now and then and prunes to the next point of a rise; weights that fell stay out.
+
+    points: sparsities by the number of steps done. `rank` takes the present masks and a sparsity and gives the next
+    masks; `apply` makes them hold; `pruned` is called after that, but not when an interrupted training goes on.
     """
 
     def __init__(
         self,
-        spec: CubicSpec,
-        steps: range,
-        target: float,
+        points: Mapping[int, float],
         masks: Masks,
         rank: Callable[[Masks, float], Masks],
         apply: Callable[[Masks], None],
+        pruned: Callable[[], None] = lambda: None,
     ) -> None:
-        self._begin = steps.start + round(spec.begin * len(steps))
-        self._end = max(steps.start + round(spec.end * len(steps)), self._begin + 1)
-        self._every = spec.every if spec.updates is None else max(1, round((self._end - self._begin) / spec.updates))
-        self._target, self._rank, self._apply = target, rank, apply
+        self._points, self._rank, self._apply, self._pruned = dict(points), rank, apply, pruned
         self.masks = masks
+        self.step = 0
 
     def moments(self, steps: range) -> Iterable[int]:
-        """The points of the cubic."""
-        return (step + 1 for step in steps if self._due(step + 1))
-
-    def _due(self, done: int) -> bool:
-        return self._begin < done <= self._end and ((done - self._begin) % self._every == 0 or done == self._end)
+        """The points of the rise."""
+        return (step + 1 for step in steps if step + 1 in self._points)
 
     def after_step(self, step: int, losses: Mapping[str, Tensor]) -> None:
         """Prune where a point is due; the last one is the target itself."""
-        done = step + 1
-        if self._due(done):
-            progress = (done - self._begin) / (self._end - self._begin)
-            self.masks = self._rank(self.masks, cubic_sparsity(progress, self._target))
+        if step + 1 in self._points:
+            self.step = step + 1
+            self.masks = self._rank(self.masks, self._points[step + 1])
             self._apply(self.masks)
+            self._pruned()
 
     def memory(self) -> dict[str, Tensor]:
         """The present masks."""

@@ -9,6 +9,7 @@ from lth_deploy.progress import progress
 from lth_deploy.pruning.ranking.allocation import zero_macs
 from lth_deploy.pruning.ranking.reachable import check_levels
 from lth_deploy.pruning.search.context import Scores, SearchContext
+from lth_deploy.pruning.search.gradual import progressive_points
 from lth_deploy.pruning.search.kinds.kind import Outcome
 from lth_deploy.pruning.search.kinds.table import kind_of
 from lth_deploy.pruning.search.plan import TrialPlan, plan_trials
@@ -36,6 +37,10 @@ class Search(SearchContext):
                 f"pruning.early_masks: step {early.take or early.every} is after the end of the training, step "
                 f"{self.total_steps}; lower it"
             )
+        pruning = self.recipe.pruning
+        if pruning.schedule == "progressive":
+            start = 0 if pruning.budget == "full" else self.rewind_step
+            progressive_points(pruning.progressive, range(start, self.total_steps), 1.0)
         layers = self.trials.scoped(model)
         if source is not None:
             for level in self.recipe.pruning.level_list():
@@ -64,7 +69,9 @@ class Search(SearchContext):
     def _execute(self, plan: TrialPlan) -> None:
         trial, outcome = self.run.trial(plan.name), kind_of(plan, self.recipe)(self, plan)
         outcome.state.save(trial.weights)
-        trial.commit(self._result(plan, outcome))
+        result = self._result(plan, outcome)
+        trial.commit(result)
+        self.callbacks.level(result)
 
     def _result(self, plan: TrialPlan, outcome: Outcome) -> TrialResult:
         began = time.monotonic()

@@ -1,41 +1,11 @@
 """Dead channels leave a model, and its outputs are what they were."""
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 import pytest
-from onnx import ModelProto, TensorProto, helper, shape_inference
+from onnx import TensorProto, helper
 
-from lth_deploy.compiler.importing.imported import normalize
-from lth_deploy.compiler.model.save import to_bytes
-from lth_deploy.compiler.one_shot.dead_channels import remove_dead_channels
+from tests.compiler.one_shot.removal import removed
 from tests.compiler.onnx_models import SAME, Net
-
-ort = pytest.importorskip("onnxruntime")
-
-Array = npt.NDArray[Any]
-
-
-def run(model: ModelProto, x: Array) -> list[Array]:
-    session = ort.InferenceSession(to_bytes(model), providers=["CPUExecutionProvider"])
-    return [np.asarray(value) for value in session.run(None, {"x": x})]
-
-
-def removed(net: Net, *outputs: str) -> tuple[dict[str, tuple[int, ...]], Any]:
-    """Shapes of the weights after the pass, and its report; holds the outputs equal."""
-    whole = normalize(net.model(*outputs))
-    model = whole.proto
-    before = model.SerializeToString()
-    removed_from, report = remove_dead_channels(whole)
-    smaller = removed_from.proto
-    assert model.SerializeToString() == before
-    shape_inference.infer_shapes(smaller, check_type=True, strict_mode=True)
-    x = np.random.default_rng(9).normal(0, 1, (1, 3, 12, 10)).astype(np.float32)
-    for expected, found in zip(run(model, x), run(smaller, x), strict=True):
-        assert expected.shape == found.shape
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
-    return {tensor.name: tuple(tensor.dims) for tensor in smaller.graph.initializer}, report
 
 
 def test_a_chain_loses_filters_and_what_reads_them() -> None:
@@ -185,6 +155,15 @@ def test_a_resize_to_another_map_follows_its_channels() -> None:
     assert report.left == {}
 
 
+def test_a_resize_by_scales_in_two_parts_follows_its_channels() -> None:
+    net = Net()
+    ones, twos = (net.put(name, np.full(2, value, np.float32)) for name, value in (("ones", 1), ("twos", 2)))
+    scales = net.node("Concat", [ones, twos], "scales", axis=0)
+    up = net.node("Resize", [net.conv("a", "x", (8, 3, 3, 3), (1, 5)), "", scales], "up", mode="nearest")
+    net.conv("b", up, (4, 8, 3, 3))
+    assert removed(net, "b")[0]["b.weight"] == (4, 6, 3, 3)
+
+
 def test_a_layer_keeps_a_channel_and_a_branch_holds_what_it_reads() -> None:
     net = Net()
     a = net.conv("a", "x", (8, 3, 3, 3), tuple(range(8)))
@@ -219,14 +198,16 @@ def test_random_networks_compute_what_they_did(seed: int) -> None:
         name, sources = f"n{number}", list(values)
         source = sources[rng.integers(len(sources))]
         width = values[source]
-        kind = rng.choice(["conv", "relu", "add", "concat", "depthwise"])
-        if kind == "add" and len(same := [one for one in sources if values[one] == width]) > 1:
-            values[net.node("Add", [source, same[rng.integers(len(same))]], name)] = width
+        kind = rng.choice(["conv", "relu", "add", "concat", "depthwise", "silu", "sigmoid", "mul"])
+        if kind in ("add", "mul") and len(same := [one for one in sources if values[one] == width]) > 1:
+            values[net.node(str(kind).capitalize(), [source, same[rng.integers(len(same))]], name)] = width
         elif kind == "concat":
             other = sources[rng.integers(len(sources))]
             values[net.node("Concat", [source, other], name, axis=1)] = width + values[other]
-        elif kind == "relu":
-            values[net.node("Relu", [source], name)] = width
+        elif kind in ("relu", "sigmoid"):
+            values[net.node(str(kind).capitalize(), [source], name)] = width
+        elif kind == "silu":
+            values[net.node("Mul", [source, net.node("Sigmoid", [source], f"{name}.gate")], name)] = width
         else:
             outputs = width if kind == "depthwise" else int(rng.choice([6, 8]))
             dead = tuple(np.flatnonzero(rng.random(outputs) < 0.4).tolist())

@@ -43,6 +43,15 @@ INPUT: {MIN_SIZE_TEST: 160, MAX_SIZE_TEST: 224}
 TEST: {DETECTIONS_PER_IMAGE: 40}
 VERSION: 2
 """
+C4_BASE = """
+MODEL:
+  RPN: {PRE_NMS_TOPK_TEST: 200, POST_NMS_TOPK_TEST: 60}
+  ROI_HEADS: {NAME: Res5ROIHeads, NUM_CLASSES: 3}
+  ROI_MASK_HEAD: {CONV_DIM: 10}
+INPUT: {MIN_SIZE_TEST: 160, MAX_SIZE_TEST: 224}
+TEST: {DETECTIONS_PER_IMAGE: 40}
+VERSION: 2
+"""
 REFERENCES = Path(__file__).parent / "references"
 SHALLOW = "RESNETS: {DEPTH: 18, RES2_OUT_CHANNELS: 64}"
 IMAGE_SIZE = (160, 192)
@@ -63,6 +72,8 @@ CASES = {
         "MODEL: {RESNETS: {STRIDE_IN_1X1: false}, PIXEL_MEAN: [123.675, 116.28, 103.53], "
         "PIXEL_STD: [58.395, 57.12, 57.375], ROI_BOX_HEAD: {CLS_AGNOSTIC_BBOX_REG: true}}\nINPUT: {FORMAT: RGB}",
     ),
+    "faster_rcnn_c4": Case(C4_BASE, "MODEL: {RESNETS: {STRIDE_IN_1X1: false}}\nINPUT: {FORMAT: RGB}"),
+    "mask_rcnn_c4": Case(C4_BASE, "MODEL: {MASK_ON: true}"),
     "mask_rcnn": Case(BASE, f"MODEL: {{MASK_ON: true, {SHALLOW}}}"),
     "keypoint_rcnn": Case(BASE, f"MODEL: {{KEYPOINT_ON: true, {SHALLOW}, ANCHOR_GENERATOR: {{OFFSET: 0.5}}}}"),
     "retinanet": Case(RETINANET_BASE, f"MODEL: {{{SHALLOW}}}"),

@@ -8,7 +8,7 @@ from lth_deploy.detectors.detectron2.literals import arithmetic, literal
 from lth_deploy.detectors.detectron2.settings import read_settings
 from lth_deploy.detectors.detectron2.yaml_file import read_values
 from lth_deploy.errors import DataError
-from tests.detectors.detectron2.formula import BASE, CASES, RETINANET_BASE, Case, write_config
+from tests.detectors.detectron2.formula import BASE, C4_BASE, CASES, RETINANET_BASE, Case, write_config
 
 
 def read(folder: Path, own: str, base: str = BASE) -> str:
@@ -99,6 +99,26 @@ def test_literals_in_quotes_are_values() -> None:
 )
 def test_what_is_not_converted_is_named(own: str, message: str, tmp_path: Path) -> None:
     assert message in read(tmp_path, own)
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        ("MODEL: {KEYPOINT_ON: true}", "MODEL.KEYPOINT_ON is True; only False where MODEL.ROI_HEADS.NAME"),
+        ("MODEL: {RESNETS: {DEPTH: 18, RES2_OUT_CHANNELS: 64}}", "MODEL.RESNETS.DEPTH is 18; only 50 or 101 where"),
+        ("MODEL: {RESNETS: {RES5_DILATION: 2}}", "MODEL.RESNETS.RES5_DILATION is 2"),
+        ("MODEL: {BACKBONE: {NAME: build_resnet_fpn_backbone}}", "MODEL.BACKBONE.NAME is 'build_resnet_fpn_backbone'"),
+        ("MODEL: {ANCHOR_GENERATOR: {SIZES: [[32], [64]]}}", "only one list of positive numbers can be"),
+    ],
+)
+def test_what_the_last_stage_as_a_head_does_not_have_is_named(own: str, message: str, tmp_path: Path) -> None:
+    assert message in read(tmp_path, own, C4_BASE)
+
+
+def test_a_configuration_without_a_pyramid_has_one_level_and_the_defaults_of_detectron2(tmp_path: Path) -> None:
+    settings = read_settings(write_config(tmp_path, Case(C4_BASE, "MODEL: {MASK_ON: true, BACKBONE: {FREEZE_AT: 5}}")))
+    assert (settings.layout, settings.frozen_stages, settings.box_roi.cells) == ("c4", 4, 14)
+    assert settings.sizes == ((32.0, 64.0, 128.0, 256.0, 512.0),)
 
 
 def test_a_tower_of_another_height_is_not_converted(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def test_an_entry_point_that_is_no_source_is_refused(plugin: None, source: str, 
     [
         ({"source": "torchvison", "name": "fcos"}, "detector.source: no source of detectors has this name; did you m"),
         ({"source": "module"}, "detector.factory: this key is missing and has no default"),
-        ({"source": "module", "factory": "a/b.py"}, "detector.factory: String should match pattern"),
+        ({"source": "module", "factory": "a/b.py"}, "detector.factory: a function is named as package.module:function"),
         ({"source": "module", "factory": "a:b", "predictor": []}, "unknown key; did you mean 'predictors'?"),
         ({"source": "module", "factory": "a:b", "parts": {"neck": "n"}}, "detector.parts.neck"),
         ({"name": "fcos", "factory": "a:b"}, "detector.factory: unknown key"),

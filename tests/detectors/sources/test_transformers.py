@@ -9,56 +9,23 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch comes with the extra 'train'")
 pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
 
+from lth_deploy.compiler.importing.imported import normalize  # noqa: E402
 from lth_deploy.compiler.model.capture import TURNED, TracedNames, capture  # noqa: E402
-from lth_deploy.config.detector_spec import TransformersSpec  # noqa: E402
+from lth_deploy.compiler.model.save import to_bytes  # noqa: E402
+from lth_deploy.compiler.one_shot.dead_channels import remove_dead_channels  # noqa: E402
+from lth_deploy.config.foreign_specs import TransformersSpec  # noqa: E402
 from lth_deploy.detectors import build_detector  # noqa: E402
 from lth_deploy.detectors.fold_norm import fold_norm  # noqa: E402
 from lth_deploy.detectors.groups import final_predictors, layer_groups  # noqa: E402
 from lth_deploy.detectors.sources import source_of  # noqa: E402
 from lth_deploy.detectors.sources.pixels import InputForm  # noqa: E402
 from lth_deploy.errors import DataError, MissingExtraError, RecipeError  # noqa: E402
+from tests.detectors.sources.transformers_configs import CONFIGS, HYBRID  # noqa: E402
+from tests.pruning.filtered_models import prune_filters, pruned_counts  # noqa: E402
 
-RESNET: dict[str, Any] = {
-    "embedding_size": 16,
-    "hidden_sizes": [16, 24, 32, 48],
-    "depths": [1, 1, 1, 1],
-    "layer_type": "basic",
-    "out_features": ["stage2", "stage3", "stage4"],
-}
-SMALL: dict[str, Any] = {
-    "d_model": 32,
-    "encoder_attention_heads": 2,
-    "decoder_attention_heads": 2,
-    "encoder_ffn_dim": 64,
-    "decoder_ffn_dim": 64,
-    "decoder_layers": 2,
-    "num_queries": 20,
-}
-HYBRID: dict[str, Any] = {
-    **SMALL,
-    "backbone_config": {"model_type": "rt_detr_resnet", **RESNET},
-    "encoder_hidden_dim": 32,
-    "encoder_in_channels": [24, 32, 48],
-    "decoder_in_channels": [32, 32, 32],
-    "num_denoising": 10,
-    # As many as cells: scores of a fresh network are so close that rounding would choose others.
-    "num_queries": 126,
-}
-CONFIGS: dict[str, dict[str, Any]] = {
-    "rt_detr": HYBRID,
-    "rt_detr_v2": HYBRID,
-    "detr": {**SMALL, "encoder_layers": 1, "backbone_config": {"model_type": "resnet", **RESNET}},
-    "deformable_detr": {**SMALL, "encoder_layers": 1, "backbone_config": {"model_type": "resnet", **RESNET}},
-    "yolos": {
-        "hidden_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "intermediate_size": 64,
-        "image_size": [64, 96],
-        "num_detection_tokens": 20,
-    },
-}
 SOFTMAX = ("detr", "yolos")
+LAST = {"d_fine": (36, 1)}
+"""Outputs of final predictors beside logits and boxes: distances to four sides in nine bins, and a quality."""
 
 
 def _spec(kind: str = "rt_detr_v2", **keys: Any) -> TransformersSpec:
@@ -82,7 +49,11 @@ def test_an_architecture_learns_and_detects_and_its_graph_answers_as_it_does(kin
     groups = layer_groups(model)
     assert {"backbone", "decoder", "predictor"} <= set(groups.values()) | ({"decoder"} if kind == "yolos" else set())
     assert "other" not in groups.values()
-    assert {len(model.get_parameter(f"{name}.weight")) for name in final_predictors(model)} <= {3, 4}
+    assert {len(model.get_parameter(f"{name}.weight")) for name in final_predictors(model)} <= {
+        3,
+        4,
+        *LAST.get(kind, ()),
+    }
     model = fold_norm(model.eval()).module
     found = model([torch.rand(3, 50, 70)])[0]
     assert len(found["boxes"]) > 0
@@ -102,6 +73,44 @@ def test_an_architecture_learns_and_detects_and_its_graph_answers_as_it_does(kin
     for one, other in zip(got, expected, strict=True):
         np.testing.assert_allclose(np.sort(one, axis=1), np.sort(other.numpy(), axis=1), rtol=1e-2, atol=1e-3)
     assert any(name.endswith(TURNED) for node in graph.graph.node for name in node.input)
+
+
+def test_numbers_of_an_architecture_do_not_learn() -> None:
+    pytest.importorskip("transformers", reason="the extra 'transformers' is not installed")
+    still = [name for name, value in build_detector(_spec("d_fine"), 3).named_parameters() if not value.requires_grad]
+    assert still == ["network.model.decoder.reg_scale", "network.model.decoder.up"]
+
+
+def test_a_folder_of_the_package_is_read_and_its_weights_are_those_that_were_saved(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers", reason="the extra 'transformers' is not installed")
+    torch.manual_seed(3)
+    config = transformers.AutoConfig.for_model("rt_detr_v2", **HYBRID, num_labels=5)
+    theirs = transformers.AutoModelForObjectDetection.from_config(config)
+    theirs.save_pretrained(tmp_path)
+    spec = TransformersSpec(source="transformers", model=str(tmp_path), weights="pretrained", size=[64, 96])
+    state = build_detector(spec, 5).state_dict()
+    for name, tensor in theirs.state_dict().items():
+        if f"network.{name}" in state:
+            assert torch.equal(state[f"network.{name}"], tensor), name
+    assert "network.model.backbone.model.embedder.embedder.0.convolution.weight" in state
+    # Of other classes, only what gives their logits is fresh.
+    other = build_detector(spec, 3).state_dict()
+    fresh = {name for name in other if other[name].shape != state[name].shape}
+    assert fresh
+    assert all("class" in name or "score" in name for name in fresh)
+    name = "network.model.decoder.layers.0.self_attn.k_proj.weight"
+    assert torch.equal(other[name], state[name])
+
+
+def test_weights_that_are_pickled_are_not_read(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers", reason="the extra 'transformers' is not installed")
+    config = transformers.AutoConfig.for_model("rt_detr_v2", **HYBRID)
+    model = transformers.AutoModelForObjectDetection.from_config(config)
+    config.save_pretrained(tmp_path)
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    spec = TransformersSpec(source="transformers", model=str(tmp_path), weights="pretrained", size=[64, 96])
+    with pytest.raises(DataError, match=r"its weights cannot be read .*model\.safetensors"):
+        build_detector(spec, 3)
 
 
 def test_tensors_that_modules_share_are_once_in_a_state_and_come_back() -> None:
@@ -136,6 +145,8 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("transformers", reason="the extra 'transformers' is not installed")
     with pytest.raises(DataError, match="cannot be read"):
         build_detector(TransformersSpec(source="transformers", model=str(tmp_path)), 3)
+    with pytest.raises(DataError, match="cannot be read: there is no such folder; name"):
+        build_detector(TransformersSpec(source="transformers", model=str(tmp_path / "absent")), 3)
 
 
 def test_an_absent_package_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,12 +164,14 @@ def test_a_section_without_a_network_is_refused(keys: dict[str, Any], message: s
         TransformersSpec(source="transformers", **keys)
 
 
+@pytest.mark.parametrize("antialiased", [True, False])
 @pytest.mark.parametrize("fit", ["stretch", "letterbox-corner"])
 @pytest.mark.parametrize("size", [(50, 70), (200, 90)])
-def test_pixels_are_those_that_decoders_make(fit: Any, size: tuple[int, int]) -> None:
+def test_pixels_are_those_that_decoders_make(fit: Any, size: tuple[int, int], antialiased: bool) -> None:
     from lth_deploy.decoders.image.preprocessing import Preprocessing, normalized, placed
 
-    form = InputForm((64, 96), fit, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4), color="bgr")
+    statistics = {"mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.4)}
+    form = InputForm((64, 96), fit, **statistics, color="bgr", antialiased=antialiased)
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     how = Preprocessing.from_data(form.recorded())
     canvas, where = placed(image, 64, 96, how)
@@ -167,3 +180,29 @@ def test_pixels_are_those_that_decoders_make(fit: Any, size: tuple[int, int]) ->
     boxes = torch.tensor([[3.0, 4.0, 40.0, 30.0]])
     np.testing.assert_allclose(place.back(place.into(boxes)).numpy(), boxes, rtol=1e-5)
     np.testing.assert_allclose(where.to_image(place.into(boxes).numpy()), boxes, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CONFIGS if kind != "yolos"])  # all of its layers are over tokens
+def test_without_pruned_filters_its_graph_answers_as_with_them(kind: str) -> None:
+    pytest.importorskip("transformers", reason="the extra 'transformers' is not installed")
+    import onnxruntime
+
+    torch.manual_seed(0)
+    detector = build_detector(_spec(kind), 3)
+    masks = prune_filters(detector, 0.4)
+    form = source_of(_spec(kind)).export_form(fold_norm(detector).module)
+    assert form.shape is not None
+    names = TracedNames(form.input_name, form.output_names, {})
+    graph = capture(form.module, np.full(form.shape, 0.5, np.float32), 18, names)
+    smaller, report = remove_dead_channels(normalize(graph))
+    convolutions = {name: one for name, one in pruned_counts(masks).items() if masks[name].ndim == 4}
+    assert len(convolutions) >= 12
+    assert (report.removed, report.left) == (convolutions, {})
+    feed = {form.input_name: np.random.default_rng(0).random(form.shape, np.float32)}
+    expected, found = (
+        onnxruntime.InferenceSession(to_bytes(one), providers=["CPUExecutionProvider"]).run(None, feed)
+        for one in (graph, smaller.proto)
+    )
+    # Queries are chosen by score, and equal ones may come in another order.
+    for whole, ours in zip(expected, found, strict=True):
+        np.testing.assert_allclose(np.sort(ours, axis=1), np.sort(whole, axis=1), rtol=1e-3, atol=1e-3)

@@ -9,7 +9,7 @@ pytest.importorskip("torchvision", reason="torchvision comes with the extra 'tra
 
 from torch import Tensor  # noqa: E402
 
-from lth_deploy.config.detector_spec import ModuleSpec  # noqa: E402
+from lth_deploy.config.foreign_specs import ModuleSpec  # noqa: E402
 from lth_deploy.detectors import build_detector  # noqa: E402
 from lth_deploy.detectors.groups import final_predictors, layer_groups  # noqa: E402
 from lth_deploy.detectors.sources.check import hold_protocol  # noqa: E402
@@ -38,6 +38,12 @@ def test_a_factory_is_called_with_classes_and_options_and_its_parts_are_those_of
     hold_protocol(lambda: _seeded(_spec()), "ssd", 3, *_batch())
 
 
+@pytest.mark.parametrize("factory", ["no_colon", "package.module:", ":function", "a b:c", "package:f\n"])
+def test_a_factory_that_is_named_otherwise_is_refused(factory: str) -> None:
+    with pytest.raises(ValueError, match=r"a function is named as package\.module:function"):
+        ModuleSpec(source="module", factory=factory)
+
+
 def _seeded(spec: ModuleSpec) -> Any:
     torch.manual_seed(1)
     return build_detector(spec, 3)
@@ -51,6 +57,7 @@ def _seeded(spec: ModuleSpec) -> Any:
         (_spec("number"), "is a int, no function"),
         (_spec("no_module"), "returned a dict; return an nn.Module"),
         (_spec("fails"), "failed when called with (3): KeyError: 'no weights here'"),
+        (_spec("leaves"), "failed when called with (3): SystemExit: 4"),
         (_spec(options={"wide": 3}), "failed when called with (3, wide=3): TypeError"),
         (_spec("layerless"), "has no layer that can be pruned: no Conv2d or ConvTranspose2d or Linear"),
         (_spec(parts={"backbone": "bakcbone"}), "detector.parts: backbone: the detector has no submodule 'bakcbone'"),

@@ -15,6 +15,12 @@ PARTS = {"parts": {"backbone": "backbone", "dense_head": "head"}}
 PREDICTORS = {"predictors": ["head.classification_head.module_list", "head.regression_head.module_list"]}
 
 
+def module_detector(function: str) -> dict[str, Any]:
+    """The section `detector` of a recipe for 64 x 64 pixels whose detector `function` of this file makes."""
+    detector = {"source": "module", "factory": f"{HERE}:{function}", "min_size": 64, "max_size": 64}
+    return {**detector, **PARTS, **PREDICTORS, "score_threshold": 0.0}
+
+
 class Body(nn.Module):
     """Norms and convolutions in lists of their own: that one follows the other shows only in a pass."""
 
@@ -57,6 +63,11 @@ number = 3
 
 def fails(classes: int) -> nn.Module:
     raise KeyError("no weights here")
+
+
+def leaves(classes: int) -> nn.Module:
+    """Ends the program."""
+    raise SystemExit(4)
 
 
 def no_module(classes: int) -> Any:

@@ -3,19 +3,32 @@
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
 import lth_deploy
 from lth_deploy.cli import app
 from lth_deploy.config.target import Target
+from lth_deploy.detectors.detectron2.convert import convert
 from lth_deploy.detectors.detectron2.settings import read_settings
+from lth_deploy.detectors.inference import predict
 from lth_deploy.errors import UsageError
 from lth_deploy.workflow.artifact import open_artifact
 from lth_deploy.workflow.export.detectron2.class_names import classes_of, keypoints_of
 from lth_deploy.workflow.export.onnx_job import OnnxJob
-from tests.detectors.detectron2.formula import CASES, RETINANET_BASE, Case, fill, image, reference, write_config
+from tests.detectors.detectron2.formula import (
+    C4_BASE,
+    CASES,
+    RETINANET_BASE,
+    Case,
+    fill,
+    image,
+    reference,
+    write_config,
+)
 
 
 @pytest.fixture
@@ -42,6 +55,36 @@ def test_the_packed_file_finds_what_detectron2_finds(
     assert found.labels.tolist() == expected["labels"]
     assert found.scores == pytest.approx(expected["scores"], abs=2e-4)
     assert made.checked_on.startswith("1 image")
+
+
+C4 = "{RPN: {POST_NMS_TOPK_TEST: 12}, RESNETS: {STRIDE_IN_1X1: %s}, MASK_ON: %s}"
+"""Few regions: the last stage of a ResNet-50 runs on each of them."""
+
+
+@pytest.mark.parametrize("family", [pytest.param("faster_rcnn_c4", marks=pytest.mark.slow), "mask_rcnn_c4"])
+def test_a_detector_without_a_pyramid_finds_in_its_packed_file_what_it_finds_in_torch(
+    family: str, tmp_path: Path, in_this_process: None
+) -> None:
+    flags = ("false", "false") if family == "faster_rcnn_c4" else ("true", "true")
+    case = Case(C4_BASE, f"MODEL: {C4 % flags}\nTEST: {{DETECTIONS_PER_IMAGE: 6}}")
+    shapes = {name: tuple(shape) for name, shape in reference(family)["shapes"].items()}
+    config, weights = write_config(tmp_path, case), tmp_path / "model_final.pth"
+    torch.save({"model": fill(shapes)}, weights)
+    images = tmp_path / "images"
+    images.mkdir()
+    Image.fromarray(image()).save(images / "blocks.png")
+    files = lth_deploy.Detectron2Files(config, weights)
+    made = lth_deploy.export_detectron2(files, OnnxJob(images=images), target=Target(values="fp32"))
+    expected = predict(convert(config, weights).model, [image()])[0]
+    found = open_artifact(made.artifact).predict(image())
+    assert len(expected) == 6
+    assert found.labels.tolist() == expected.labels.tolist()
+    np.testing.assert_allclose(found.scores, expected.scores, atol=2e-4)
+    np.testing.assert_allclose(found.boxes, expected.boxes, atol=2e-2)
+    if family == "mask_rcnn_c4":
+        assert found.masks is not None
+        assert expected.masks is not None
+        assert ((found.masks >= 0.5) == (expected.masks >= 0.5)).mean() > 0.999
 
 
 def test_one_source_is_given() -> None:

@@ -11,7 +11,7 @@ pytest.importorskip("torchvision", reason="torchvision comes with the extra 'tra
 import torch
 
 from lth_deploy.config import strict_yaml
-from lth_deploy.config.recipe import Recipe, load_recipe, recipe_from
+from lth_deploy.config.recipe import Recipe, load_recipe
 from lth_deploy.detectors import build_detector
 from lth_deploy.errors import RecipeError
 from lth_deploy.mask import load_masks, sparsity
@@ -19,15 +19,14 @@ from lth_deploy.run.directory import RunDirectory
 from lth_deploy.workflow.export.from_run import export
 from lth_deploy.workflow.search.find_ticket import find_ticket
 from tests.detectors.detectron2.formula import CASES, fill, reference, write_config
-from tests.workflow.ticket_runs import tiny_recipe
+from tests.workflow.ticket_runs import recipe_of
 
 
 def recipe(folder: Path, name: str = "retinanet", **sections: Any) -> Recipe:
     """A tiny recipe on a checkpoint of three classes, as many as the generated shapes have."""
     shapes = {key: tuple(shape) for key, shape in reference(name)["shapes"].items()}
     torch.save({"model": fill(shapes)}, folder / "model_final.pth")
-    document = tiny_recipe(**sections).model_dump(mode="json")
-    document["detector"] = {
+    detector = {
         "source": "detectron2",
         "name": name,
         "config": str(write_config(folder, CASES[name])),
@@ -36,7 +35,7 @@ def recipe(folder: Path, name: str = "retinanet", **sections: Any) -> Recipe:
         "max_size": 64,
         "score_threshold": 0.0,
     }
-    return recipe_from(strict_yaml.parse(strict_yaml.dump(document), "detectron2"))
+    return recipe_of(detector, **sections)
 
 
 @pytest.mark.parametrize("name", ["retinanet", "mask_rcnn", "keypoint_rcnn"])

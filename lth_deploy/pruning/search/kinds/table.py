@@ -20,6 +20,7 @@ KINDS: dict[Kind, RunTrial] = {
 
 TICKETS_BY_SCHEDULE: dict[str, RunTrial] = {
     "cubic": run_gradual_ticket,
+    "progressive": run_gradual_ticket,
     "post_training": run_post_training,
 }
 """Schedules of pruning whose tickets are made in a way of their own."""

@@ -7,9 +7,9 @@ from lth_deploy.pruning.layer import PrunableLayer
 from lth_deploy.pruning.ranking.rank import ones
 from lth_deploy.pruning.search.context import SearchContext
 from lth_deploy.pruning.search.early_files import EarlyFiles
-from lth_deploy.pruning.search.gradual import RaiseSparsity
+from lth_deploy.pruning.search.gradual import RaiseSparsity, rise_of
 from lth_deploy.pruning.search.kinds.kind import Outcome
-from lth_deploy.pruning.search.kinds.training import TrialTraining, train_masked
+from lth_deploy.pruning.search.kinds.training import TrialTraining, report_masks, train_masked
 from lth_deploy.pruning.search.plan import TrialPlan
 
 
@@ -28,19 +28,25 @@ def run_ticket(context: SearchContext, plan: TrialPlan) -> Outcome:
 
 
 def run_gradual_ticket(context: SearchContext, plan: TrialPlan) -> Outcome:
-    """Train from dense weights, and prune more of them as the training goes on."""
-    trials = context.trials
+    """Train from dense weights, and prune more of them as the training goes on; see `rise_of`."""
+    trials, pruning = context.trials, context.recipe.pruning
     masks = ones(trials.layers(trials.fresh(), trials.positions()))
     training = TrialTraining(context, plan, masks)
-    session, ranking = training.session, context.masks.ranking()
+    session, ranking, start = training.session, context.masks.ranking(), training.segment.start
     training.sum_movement()
+    rewinds = pruning.schedule == "progressive" and pruning.progressive.rewind
+
+    def prune(after: Masks) -> None:
+        held = trials.training_masks(after)
+        session.prune(held)
+        report_masks(context, plan.name, rise.step, held)
+
     rise = RaiseSparsity(
-        context.recipe.pruning.cubic,
-        training.segment.steps,
-        trials.share(plan.sparsity, session.model),
+        rise_of(pruning, training.segment.steps, trials.share(plan.sparsity, session.model)),
         masks,
         lambda before, target: ranking.masks(session.model, before, target, session.memory()),
-        lambda after: session.prune(trials.training_masks(after)),
+        prune,
+        (lambda: session.rewind(start)) if rewinds else (lambda: None),
     )
     session.add(rise)
     seconds = training.run()
