@@ -29,22 +29,7 @@ def save_detections(path: Path, found: Mapping[int, CompactDetections]) -> None:
     """Write detections by image id: their rows one after another, masks as run-length bytes."""
     from safetensors.numpy import save_file
 
-    detections = list(found.values())
-    arrays: Arrays = {
-        "images": np.array(list(found), np.int64),
-        "counts": np.array([len(of_image) for of_image in detections], np.int64),
-        "boxes": np.concatenate([np.zeros((0, 4), np.float32), *(of_image.boxes for of_image in detections)]),
-        "scores": np.concatenate([np.zeros(0, np.float32), *(of_image.scores for of_image in detections)]),
-        "labels": np.concatenate([np.zeros(0, np.int64), *(of_image.labels for of_image in detections)]),
-    }
-    points = [of_image.keypoints for of_image in detections if of_image.keypoints is not None and len(of_image)]
-    if points:
-        arrays["keypoints"] = np.concatenate(points).astype(np.float32)
-    masks = [mask for of_image in detections for mask in of_image.masks or ()]
-    if masks:
-        arrays["mask_sizes"] = np.array([mask["size"] for mask in masks], np.int64)
-        arrays["mask_lengths"] = np.array([len(mask["counts"]) for mask in masks], np.int64)
-        arrays["mask_bytes"] = np.frombuffer(b"".join(mask["counts"] for mask in masks), np.uint8)
+    arrays = _arrays(found)
     storage.write_atomically(path, lambda file: save_file(arrays, file, metadata={"digest": _digest(arrays)}))
 
 
@@ -67,6 +52,52 @@ def load_detections(path: Path) -> dict[int, CompactDetections]:
     fault = _fault(arrays)
     if fault:
         raise DataError(f"{path} holds no detections: {fault}; delete the file")
+    return _found(arrays)
+
+
+def pack_detections(found: Mapping[int, CompactDetections]) -> bytes:
+    """Detections by image id as bytes, for another process."""
+    from safetensors.numpy import save
+
+    return save(_arrays(found))
+
+
+def unpack_detections(data: bytes) -> dict[int, CompactDetections]:
+    """What `pack_detections` made.
+
+    Raises:
+        DataError: the arrays do not agree.
+    """
+    from safetensors.numpy import load
+
+    arrays = load(data)
+    fault = _fault(arrays)
+    if fault:
+        raise DataError(f"another process sent no detections: {fault}")
+    return _found(arrays)
+
+
+def _arrays(found: Mapping[int, CompactDetections]) -> Arrays:
+    detections = list(found.values())
+    arrays: Arrays = {
+        "images": np.array(list(found), np.int64),
+        "counts": np.array([len(of_image) for of_image in detections], np.int64),
+        "boxes": np.concatenate([np.zeros((0, 4), np.float32), *(of_image.boxes for of_image in detections)]),
+        "scores": np.concatenate([np.zeros(0, np.float32), *(of_image.scores for of_image in detections)]),
+        "labels": np.concatenate([np.zeros(0, np.int64), *(of_image.labels for of_image in detections)]),
+    }
+    points = [of_image.keypoints for of_image in detections if of_image.keypoints is not None and len(of_image)]
+    if points:
+        arrays["keypoints"] = np.concatenate(points).astype(np.float32)
+    masks = [mask for of_image in detections for mask in of_image.masks or ()]
+    if masks:
+        arrays["mask_sizes"] = np.array([mask["size"] for mask in masks], np.int64)
+        arrays["mask_lengths"] = np.array([len(mask["counts"]) for mask in masks], np.int64)
+        arrays["mask_bytes"] = np.frombuffer(b"".join(mask["counts"] for mask in masks), np.uint8)
+    return arrays
+
+
+def _found(arrays: Arrays) -> dict[int, CompactDetections]:
     ends = np.cumsum(arrays["counts"])
     masks = _masks(arrays) if "mask_sizes" in arrays else None
     found = {}

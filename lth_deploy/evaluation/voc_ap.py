@@ -6,6 +6,7 @@ loss where they are missed, and no error where they are found. The kit adds 1 to
 that belong to the object; boxes here end where the last pixel ends, which gives the same overlaps.
 """
 
+import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -78,54 +79,86 @@ def voc_average_precision(
     """
     objects = _by_image_and_class(ground_truth)
     names = {category["id"]: category["name"] for category in ground_truth["categories"]}
-    hits: dict[int, list[Bools]] = defaultdict(list)
-    scores: dict[int, list[Floats]] = defaultdict(list)
+    label_of = {category: label for label, category in enumerate(category_ids, start=1)}
+    judged = []
     for image in ground_truth["images"]:
         if image["id"] not in detections:
             continue
         found = compact(detections[image["id"]])
         check_detections(image["id"], found, len(category_ids), "bbox")
-        for label in np.unique(found.labels).tolist():
-            category = category_ids[label - 1]
-            own = np.flatnonzero(found.labels == label)
-            own = own[np.argsort(-found.scores[own], kind="stable")]
-            counted, right = _judge(found.boxes[own].astype(np.float64), objects.get((image["id"], category)))
-            hits[category].append(right[counted])
-            scores[category].append(found.scores[own][counted].astype(np.float64))
+        own = {
+            label_of[category]: group
+            for category, group in objects.get(image["id"], {}).items()
+            if category in label_of
+        }
+        judged.append(_judge_image(found, own))
+    ranked = _ranked_by_label(judged, len(category_ids))
     totals = dict.fromkeys(category_ids, 0)
-    for (_, category), group in objects.items():
-        if category in totals:
-            totals[category] += int(np.count_nonzero(~group.difficult))
+    for groups in objects.values():
+        for category, group in groups.items():
+            if category in totals:
+                totals[category] += int(np.count_nonzero(~group.difficult))
     return VocAp(
         tuple(
             ClassAp(
                 names[category_id],
                 totals[category_id],
-                *_both_rules(_ranked(scores[category_id], hits[category_id]), totals[category_id]),
+                *_both_rules(hits, totals[category_id]),
             )
-            for category_id in category_ids
+            for category_id, hits in zip(category_ids, ranked, strict=True)
         )
     )
 
 
-def _by_image_and_class(ground_truth: Mapping[str, Any]) -> dict[tuple[int, int], _Objects]:
+def _by_image_and_class(ground_truth: Mapping[str, Any]) -> dict[int, dict[int, _Objects]]:
     grouped: dict[tuple[int, int], list[Mapping[str, Any]]] = defaultdict(list)
     for annotation in ground_truth["annotations"]:
         grouped[annotation["image_id"], annotation["category_id"]].append(annotation)
-    objects = {}
-    for key, annotations in grouped.items():
+    objects: dict[int, dict[int, _Objects]] = defaultdict(dict)
+    for (image, category), annotations in grouped.items():
         boxes = np.array([annotation["bbox"] for annotation in annotations], np.float64)
         boxes[:, 2:] += boxes[:, :2]
         difficult = [bool(annotation.get("iscrowd") or annotation.get("ignore")) for annotation in annotations]
-        objects[key] = _Objects(boxes, np.array(difficult, np.bool_))
+        objects[image][category] = _Objects(boxes, np.array(difficult, np.bool_))
     return objects
 
 
-def _judge(boxes: Floats, objects: _Objects | None) -> tuple[Bools, Bools]:
+@dataclass
+class _Judged:
+    """The detections of one image that count: their labels, scores, and which are right."""
+
+    labels: Counts
+    scores: Floats
+    right: Bools
+
+
+def _judge_image(found: CompactDetections, objects: Mapping[int, _Objects]) -> _Judged:
+    """Judge the detections of one image; `objects` by label. Classes without objects there are all wrong."""
+    order = np.lexsort((-found.scores, found.labels))
+    labels, boxes = found.labels[order], found.boxes[order].astype(np.float64)
+    counted, right = np.ones(len(order), np.bool_), np.zeros(len(order), np.bool_)
+    for label, group in objects.items():
+        own = slice(*np.searchsorted(labels, (label, label + 1)).tolist())
+        if own.start < own.stop:
+            counted[own], right[own] = _judge(boxes[own], group)
+    return _Judged(labels[counted], found.scores[order][counted].astype(np.float64), right[counted])
+
+
+def _ranked_by_label(judged: Sequence[_Judged], classes: int) -> list[Bools]:
+    """Hits of each class over all images, best score first."""
+    if not judged:
+        return [np.zeros(0, np.bool_)] * classes
+    labels = np.concatenate([one.labels for one in judged])
+    scores = np.concatenate([one.scores for one in judged])
+    order = np.lexsort((-scores, labels))
+    bounds = np.searchsorted(labels[order], np.arange(1, classes + 2))
+    hits = np.concatenate([one.right for one in judged])[order]
+    return [hits[first:last] for first, last in itertools.pairwise(bounds.tolist())]
+
+
+def _judge(boxes: Floats, objects: _Objects) -> tuple[Bools, Bools]:
     """Which detections of one class in one image count at all, and which are right; `boxes`: best score first."""
     counted, right = np.ones(len(boxes), np.bool_), np.zeros(len(boxes), np.bool_)
-    if objects is None:
-        return counted, right
     overlaps = _overlaps(boxes, objects.boxes)
     taken: set[int] = set()
     for row, nearest in enumerate(overlaps.argmax(axis=1).tolist()):
@@ -146,15 +179,6 @@ def _overlaps(boxes: Floats, others: Floats) -> Floats:
     union = areas[:, None] + other_areas[None] - common
     overlaps: Floats = np.divide(common, union, out=np.zeros_like(common), where=union > 0)
     return overlaps
-
-
-def _ranked(scores: list[Floats], hits: list[Bools]) -> Bools:
-    """Hits of one class over all images, best score first."""
-    if not scores:
-        return np.zeros(0, np.bool_)
-    order = np.argsort(-np.concatenate(scores), kind="stable")
-    ranked: Bools = np.concatenate(hits)[order]
-    return ranked
 
 
 def _both_rules(hits: Bools, objects: int) -> tuple[float | None, float | None]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
@@ -22,7 +23,8 @@ DECODED_PER_BYTE = 1024
 all memory. At 99.9 percent zeros the factor is below 800; only larger tensors of almost nothing stay dense."""
 
 MAX_RANK = 8
-VALUE_TYPES = tuple(np.dtype(kind.numpy) for kind in (FLOAT32, FLOAT16, INT8))
+BF16 = np.dtype(ml_dtypes.bfloat16)
+VALUE_TYPES = (*(np.dtype(kind.numpy) for kind in (FLOAT32, FLOAT16, INT8)), BF16)
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def checked_elements(shape: Sequence[int]) -> int:
 
 
 def decoded_bytes(elements: int, dtype: np.dtype[Any]) -> int:
-    """Bytes of a decoded tensor: stored float16 becomes float32."""
+    """Bytes of a decoded tensor: stored float16 and bfloat16 become float32."""
     return elements * (1 if dtype == np.int8 else 4)
 
 

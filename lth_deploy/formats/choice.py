@@ -3,12 +3,14 @@
 import math
 from typing import Literal
 
+import numpy as np
+
 from lth_deploy.arrays import Array
 from lth_deploy.formats.base import within_budget
 from lth_deploy.formats.blocks import has_whole_blocks
 from lth_deploy.formats.packed import occupancy
 from lth_deploy.formats.table import FORMATS
-from lth_deploy.structures import BLOCKS, SINGLE, Block
+from lth_deploy.structures import BLOCKS, INPUTS_FIRST, SINGLE, Block
 
 Preference = Literal["size", "load"]
 
@@ -21,6 +23,12 @@ each unit: it takes a multiple of the dense file's load time at any sparsity (be
 
 FAST = "steps8"
 """The coding that `load` uses, for single weights and blocks."""
+
+_FULL_BLOCKS = 0.7
+"""Share of weights other than zero in blocks of [inputs, outputs] from which on these blocks are tried.
+
+Few layers store their inputs first, and where more zeros are stored, the positions that are saved do not pay for them.
+"""
 
 
 def choose(weights: Array, prefer: Preference = "size") -> str:
@@ -36,8 +44,8 @@ def choose(weights: Array, prefer: Preference = "size") -> str:
 
 def sizes(weights: Array, prefer: Preference = "size") -> dict[str, int]:
     """Bytes of every format that a tensor may be stored in under a preference; `dense` is always one."""
-    found = {}
-    for block in (block for block in BLOCKS.values() if has_whole_blocks(weights.shape, block)):
+    found: dict[str, int] = {}
+    for block in _blocks_of(weights):
         own = occupancy(weights, block)
         packs = prefer == "size" or own.kept <= (1.0 - LOAD_ZEROS) * own.units
         for name in FORMATS:
@@ -49,6 +57,19 @@ def sizes(weights: Array, prefer: Preference = "size") -> dict[str, int]:
         for name, size in found.items()
         if name == "dense" or within_budget(weights.size, weights.dtype, size)
     }
+
+
+def _blocks_of(weights: Array) -> list[Block]:
+    """The blocks that a tensor is made of; those of inputs by outputs only where most weights in them are not zero."""
+    blocks = [block for block in BLOCKS.values() if has_whole_blocks(weights.shape, block)]
+    kept = weights != 0
+    worth = np.count_nonzero(kept) / _FULL_BLOCKS
+    for block in (block for block in INPUTS_FIRST if has_whole_blocks(weights.shape, block)):
+        d0, d1 = weights.shape[:2]
+        cut = kept.reshape(d0 // block.outputs, block.outputs, d1 // block.inputs, block.inputs, -1)
+        if block.size * np.count_nonzero(cut.any(axis=(1, 3))) <= worth:
+            blocks.append(block)
+    return blocks
 
 
 def entropy_bound(weights: Array, value_bytes: int | None = None, block: Block = SINGLE) -> float:

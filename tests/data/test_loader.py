@@ -11,7 +11,6 @@ from lth_deploy.errors import DataError, UsageError
 from tests.data.sound_coco import HEIGHT, WIDTH, CocoFolder
 
 torch = pytest.importorskip("torch")
-from lth_deploy.data.batches import loader  # noqa: E402
 from lth_deploy.data.batches.loader import Batches, DetectionDataset, epoch_order  # noqa: E402
 from lth_deploy.data.batches.samples import mirror_order, shrink  # noqa: E402
 
@@ -168,8 +167,7 @@ def test_whoever_changes_a_batch_does_not_change_the_cache(dataset: CocoDataset)
 def test_each_image_is_decoded_once_while_it_fits(coco_folder: CocoFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = many(coco_folder, 4)
     one_image = 3 * HEIGHT * WIDTH
-    monkeypatch.setattr(loader, "CACHE_BYTES", int(2.5 * one_image))
-    served = DetectionDataset(dataset)
+    served = DetectionDataset(dataset, cache_bytes=int(2.5 * one_image))
     reads: list[int] = []
     read = served._reader.read
     monkeypatch.setattr(served._reader, "read", lambda record: (reads.append(record.id), read(record))[1])
@@ -228,3 +226,29 @@ def test_what_cannot_be_served_is_refused_at_once(coco_folder: CocoFolder, datas
         DetectionDataset(bare, kinds=("bbox", "segm"))
     with pytest.raises(DataError, match="keypoints"):
         DetectionDataset(bare, kinds=("bbox", "keypoints"))
+
+
+def test_ranks_divide_each_batch_and_go_on_in_the_middle_of_an_epoch(coco_folder: CocoFolder) -> None:
+    whole = Batches(DetectionDataset(many(coco_folder, 9)), 4, seed=3)
+    parts = [whole.part(rank, 2) for rank in range(2)]
+    for step in (0, 1, 2, 3):
+        ids = [[int(target["image_id"]) for target in one.batch(step)[1]] for one in (whole, *parts)]
+        assert [len(of_rank) for of_rank in ids] == [4, 2, 2]
+        assert ids[1] + ids[2] == ids[0]
+    resumed = whole.part(1, 2)
+    assert all(map(torch.equal, resumed.batch(3)[0], parts[1].batch(3)[0]))
+
+
+def test_a_batch_that_ranks_cannot_divide_is_refused(coco_folder: CocoFolder) -> None:
+    batches = Batches(DetectionDataset(many(coco_folder, 9)), 4, seed=3)
+    with pytest.raises(UsageError, match="batch_size 4 cannot be divided among 3 ranks; choose a multiple of 3, "):
+        batches.part(0, 3)
+
+
+def test_batches_for_a_gpu_lie_in_pinned_memory(coco_folder: CocoFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    pinned: list[tuple[int, ...]] = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: (pinned.append(tuple(tensor.shape)), tensor)[1])
+    whole = Batches(DetectionDataset(many(coco_folder, 4)), 2, seed=3, pinned=True)
+    images, targets = whole.part(0, 2).batch(0)
+    assert tuple(images[0].shape) in pinned
+    assert len(pinned) == 1 + len(targets[0])

@@ -6,9 +6,9 @@ import pytest
 from lth_deploy.decoders.image import usual
 from lth_deploy.decoders.image.inputs import ImageInput, find_image_input
 from lth_deploy.decoders.image.preprocessing import Preprocessing, normalized, placed
-from lth_deploy.decoders.image.resampling import bilinear
 from lth_deploy.decoders.model.signature import Signature, TensorType
 from lth_deploy.errors import ArtifactError
+from lth_deploy.resampling import bilinear
 
 SIZES = [(48, 64), (64, 48), (100, 30), (17, 91), (64, 64), (1, 300)]
 

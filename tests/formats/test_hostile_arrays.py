@@ -15,13 +15,14 @@ SPARSE = [name for name in FORMATS if name != "dense"]
 
 def shape_of(name: str) -> tuple[int, int]:
     """Three blocks of outputs at least, and two of inputs."""
-    return max(6, 3 * FORMATS.get(name).block.outputs), 8
+    block = FORMATS.get(name).block
+    return max(6, 3 * block.outputs), max(8, 2 * block.inputs)
 
 
 def valid(name: str, dtype: type[np.generic] = np.float32) -> Arrays:
     """Three weights, each in a block of its own."""
     weights = np.zeros(shape_of(name), dtype)
-    weights[[0, len(weights) // 3, -1], [2, 5, 7]] = 1, -2, 3
+    weights[[0, len(weights) // 3, -1], [2, 5, -1]] = 1, -2, 3
     return FORMATS.get(name).encode(weights)
 
 

@@ -79,7 +79,7 @@ def test_gaps_at_the_edge_of_an_escape(name: str, shift: int, multiple: int) -> 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 @pytest.mark.parametrize("zeros", [0.0, 0.05, 0.3, 0.5, 0.75, 0.8, 0.9, 0.955, 0.97, 0.98, 0.995, 0.998])
 def test_the_smallest_format_is_near_the_entropy(dtype: type, zeros: float) -> None:
-    weights = sparse_weights(zeros, dtype, (256, 256, 3, 3))
+    weights = sparse_weights(zeros, dtype, (128, 128, 3, 3))
     form = FORMATS.get(choose(weights, "size"))
     assert form.nbytes(form.encode(weights)) <= 1.08 * entropy_bound(weights)
 
@@ -89,9 +89,11 @@ def test_the_smallest_format_is_near_the_entropy(dtype: type, zeros: float) -> N
 @pytest.mark.parametrize("zeros", [0.0, 0.3, 0.5, 0.8, 0.9, 0.955, 0.98, 0.995])
 def test_blocks_are_near_the_entropy_of_their_own_positions(dtype: type, zeros: float, block: Block) -> None:
     rng = np.random.default_rng(0)
-    rows = rng.integers(1, 100, (256 * 128 * 9, block.size)).astype(dtype)
+    # Of single bytes more: the padding is a share of very few bytes.
+    outputs, inputs = (256, 128) if block == SINGLE else (64, 32)
+    rows = rng.integers(1, 100, (outputs * inputs * 9, block.size)).astype(dtype)
     rows[rng.random(len(rows)) < zeros] = 0
-    weights = join_blocks(rows, (256 * block.outputs, 128 * block.inputs, 3, 3), block)
+    weights = join_blocks(rows, (outputs * block.outputs, inputs * block.inputs, 3, 3), block)
     name = choose(weights, "size")
     form = FORMATS.get(name)
     assert form.nbytes(form.encode(weights)) <= 1.08 * entropy_bound(weights, block=block)

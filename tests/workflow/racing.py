@@ -8,9 +8,3 @@ def tell(racer: "subprocess.Popen[str]", line: str) -> None:
     assert racer.stdin is not None
     racer.stdin.write(line + "\n")
     racer.stdin.flush()
-
-
-def said(racer: "subprocess.Popen[str]") -> str:
-    """The next line that a process prints."""
-    assert racer.stdout is not None
-    return racer.stdout.readline().strip()

@@ -15,7 +15,8 @@ from lth_deploy.workflow.export.from_onnx import export_onnx
 from lth_deploy.workflow.predict import predict
 from lth_deploy.workflow.verify.verify import verify
 from tests.tiny_artifact import save_data, save_decoder, save_tiny
-from tests.workflow.racing import said, tell
+from tests.waiting import next_line
+from tests.workflow.racing import tell
 
 TURNS = 6
 
@@ -74,11 +75,11 @@ def test_of_two_exports_started_together_one_writes_all_files(tmp_path: Path) ->
         out = tmp_path / str(turn % 2)  # new folders, then such that hold an export
         for number, racer in enumerate(racers):
             tell(racer, f"{out} {number}")
-        lines = [said(racer) for racer in racers]
+        lines = [next_line(racer) for racer in racers]
         assert sorted(lines) == ["6", "won"]
         winner = lines.index("won")
         tell(racers[winner], "")
-        assert said(racers[winner]) == "written"
+        assert next_line(racers[winner]) == "written"
         verify(out)
         assert {(out / name).read_text() for name in ("dense.bin", "model.bin")} == {str(winner)}
     for racer in racers:

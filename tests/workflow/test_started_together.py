@@ -9,7 +9,8 @@ import pytest
 
 from lth_deploy.config.recipe import Recipe
 from lth_deploy.run.directory import RunDirectory
-from tests.workflow.racing import said, tell
+from tests.waiting import next_line
+from tests.workflow.racing import tell
 from tests.workflow.ticket_runs import tiny_recipe
 
 pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
@@ -35,7 +36,7 @@ RACER = """
         sys.stdin.readline()
         raise Stop
 
-    verb.load_splits = held
+    verb.splits_of_all_ranks = held
     recipe = load_recipe(Path(sys.argv[1]))
     for line in sys.stdin:
         out, resume = line.split()
@@ -58,7 +59,7 @@ def test_of_two_searches_started_together_one_owns_the_directory(tmp_path: Path)
         resume = "yes" if turn % 2 else "no"
         for racer in racers:
             tell(racer, f"{out} {resume}")
-        lines = [said(racer) for racer in racers]
+        lines = [next_line(racer) for racer in racers]
         assert sorted(text == "won" for text in lines) == [False, True], lines
         winner = lines.index("won")
         winners.append(winner)

@@ -46,10 +46,28 @@ def tiny_recipe(family: str = "retinanet", **sections: Any) -> Recipe:
     return recipe_from(strict_yaml.parse(strict_yaml.dump(document), "tiny"))
 
 
+def recipe_of(detector: dict[str, Any], **sections: Any) -> Recipe:
+    """`tiny_recipe` with a detector of another source."""
+    document = tiny_recipe(**sections).model_dump(mode="json")
+    document["detector"] = detector
+    return recipe_from(strict_yaml.parse(strict_yaml.dump(document), "tiny"))
+
+
 def outcome(run: Path) -> dict[str, str]:
     """Digest of every mask, weight and metric file and of the rewind state."""
     files = [*run.glob("trials/*/*.safetensors"), *run.glob("trials/*/metrics.jsonl"), run / "rewind.safetensors"]
     return {str(file.relative_to(run)): storage.sha256(file) for file in sorted(files)}
+
+
+def stopped_everywhere(recipe: Recipe, run: Path) -> int:
+    """Search in `run`, stopped as often as can be and resumed each time; how many times it was stopped."""
+    from lth_deploy.workflow.search.find_ticket import find_ticket
+
+    stopped = 0
+    while not find_ticket(recipe, run, device="cpu", resume=stopped > 0, max_seconds=0.0).finished:
+        stopped += 1
+        assert stopped < 1000, "the search does not get on"
+    return stopped
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ class ArtifactMetadata(_Part):
     recipe_digest: Name | None = None
     level: Name | None = None
     sparsity: Annotated[float, Field(ge=0, le=1)] | None = None
-    values: Literal["fp32", "fp16", "int8"] = "fp32"
+    values: Literal["fp32", "fp16", "bf16", "int8"] = "fp32"
     format: Literal["packed", "dense", "coo"] = "packed"
     target: Name | None = None
     created_by: dict[Name, Name] = {}

@@ -12,16 +12,19 @@ from lth_deploy.compiler.artifact.decode_functions import body
 from lth_deploy.compiler.artifact.domain import DOMAIN, DOMAIN_VERSION, operator_of
 from lth_deploy.compiler.artifact.half_weights import exact_half, speaks_half
 from lth_deploy.compiler.artifact.packed_weight import tensor_bytes
-from lth_deploy.compiler.artifact.value_types import ValueType, rounded
+from lth_deploy.compiler.artifact.value_types import ValueType, rounded, values_of
 from lth_deploy.compiler.artifact.weight_layers import WeightLayer, weight_layers
 from lth_deploy.compiler.model.normalized_model import NormalizedModel, without_initializers
 from lth_deploy.compiler.model.opset import standard_opset
 from lth_deploy.compiler.model.traverse import unused_name, used_names
-from lth_deploy.element_types import short_name
+from lth_deploy.element_types import BFLOAT16, FLOAT16, short_name
 from lth_deploy.formats import FORMATS, LOAD_ZEROS, Preference, entropy_bound, sizes
+from lth_deploy.formats.base import BF16
 
 DENSE_FILE = "the file is to hold no packed weights"
 """Reason of every layer when packing is off."""
+
+_HALVES = {np.dtype(np.float16): FLOAT16.short, BF16: BFLOAT16.short}
 
 Protos = tuple[list[TensorProto], NodeProto | None]
 
@@ -93,8 +96,8 @@ def pack(
     The result computes bit for bit what `round_values(model, values)` computes, in any ONNX Runtime from 1.17
     on. A layer that no coding makes smaller is stored in full, and a coding whose function body would cost
     more than it saves is not used: packing never makes a file larger. With `sparse` off every layer is stored
-    in full, as fp16 where `values` says so: a file for runtimes that take no functions. In a model of half precision,
-    weights that float16 holds exactly are stored so, whatever `values` says.
+    in full, in half precision where `values` says so: a file for runtimes that take no functions. In a model of half
+    precision, weights that float16 holds exactly are stored so, whatever `values` says.
 
     Raises:
         ArtifactError: the model holds damaged tensors.
@@ -124,7 +127,7 @@ def pack(
 
 def _plan(layer: WeightLayer, values: ValueType, prefer: Preference, exact: bool) -> _Plan:
     """exact: store as float16 what that does not change."""
-    weights = rounded(layer.stored.weights(), values)
+    weights = rounded(layer.stored.weights(), values_of(layer, values))
     if exact and weights.dtype == np.float32:
         half = exact_half(weights)
         weights = weights if half is None else half
@@ -137,7 +140,7 @@ def _plan(layer: WeightLayer, values: ValueType, prefer: Preference, exact: bool
         frame = (node.ByteSize() if node else 0) + sum(t.ByteSize() - tensor_bytes(t) for t in tensors)
         offers[coding] = size + frame
     full = 4 * layer.elements + len(layer.name)
-    # In a tiny tensor the Cast that widens fp16 costs more than the fp16 saves.
+    # In a tiny tensor the Cast that widens fp16 costs more than the fp16 saves; bf16 says how a layer is multiplied.
     widened = weights.dtype == np.float16 and offers["dense"] > full
     if widened:
         offers["dense"], arrays["dense"] = full, 4 * layer.elements
@@ -150,7 +153,7 @@ def _codings_worth_a_body(plans: Sequence[_Plan], opset: int) -> frozenset[str]:
     Found step by step, adding, dropping or exchanging one coding as long as the file shrinks.
     """
     offered = [name for name in FORMATS if name != "dense" and any(name in plan.offers for plan in plans)]
-    bodies = {name: int(body(name, opset, int8=plans[0].int8).ByteSize()) for name in offered}
+    bodies = {name: _body_bytes(name, opset, int8=plans[0].int8) for name in offered}
 
     @cache
     def file_bytes(codings: frozenset[str]) -> int:
@@ -167,13 +170,21 @@ def _codings_worth_a_body(plans: Sequence[_Plan], opset: int) -> frozenset[str]:
         chosen = best
 
 
+@cache
+def _body_bytes(coding: str, opset: int, *, int8: bool) -> int:
+    """What one function body costs in a file. Building the bodies of all codings takes as long as a small export."""
+    return int(body(coding, opset, int8=int8).ByteSize())
+
+
 def _protos(layer: WeightLayer, coding: str, weights: Array, names: set[str]) -> Protos:
     """The initializers and the node that stand for a weight; fresh names are added to `names`."""
     name = layer.name
-    if coding == "dense" and weights.dtype != np.float16:
+    if coding == "dense" and weights.dtype not in _HALVES:
         return [numpy_helper.from_array(np.ascontiguousarray(weights), name)], None
     if coding == "dense":
-        half = numpy_helper.from_array(np.ascontiguousarray(weights), unused_name(f"{name}.fp16", names))
+        half = numpy_helper.from_array(
+            np.ascontiguousarray(weights), unused_name(f"{name}.{_HALVES[weights.dtype]}", names)
+        )
         widen = helper.make_node("Cast", [half.name], [name], name=f"widen:{name}", to=TensorProto.FLOAT)
         return [half], widen
     arrays = FORMATS.get(coding).encode(weights)

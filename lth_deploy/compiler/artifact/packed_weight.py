@@ -1,4 +1,4 @@
-"""How the weights of a model are stored: in full, as fp16 behind a Cast, or packed."""
+"""How the weights of a model are stored: in full, in half precision behind a Cast, or packed."""
 
 import math
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from lth_deploy.arrays import Array
 from lth_deploy.compiler.artifact.domain import DOMAIN, coding_of, operator_of, position_input
 from lth_deploy.compiler.model.opset import STANDARD_DOMAINS
 from lth_deploy.compiler.model.tensor_types import numpy_type, type_name
+from lth_deploy.element_types import HALF_TYPES
 from lth_deploy.errors import ArtifactError
 from lth_deploy.formats import FORMATS
 
@@ -93,11 +94,11 @@ def stored_weights(model: ModelProto) -> dict[str, StoredWeight]:
 
 
 def is_widening(node: NodeProto, tensors: dict[str, TensorProto]) -> bool:
-    """Whether a node is a Cast of an fp16 initializer to float32."""
+    """Whether a node is a Cast of an initializer of half precision to float32."""
     if node.op_type != "Cast" or node.domain not in STANDARD_DOMAINS or node.input[0] not in tensors:
         return False
     target = next((a.i for a in node.attribute if a.name == "to"), None)
-    return target == TensorProto.FLOAT and tensors[node.input[0]].data_type == TensorProto.FLOAT16
+    return target == TensorProto.FLOAT and tensors[node.input[0]].data_type in HALF_TYPES
 
 
 def array_of(tensor: TensorProto) -> Array:

@@ -39,6 +39,11 @@ class WeightLayer:
     obstacle: str | None
 
     @property
+    def bf16(self) -> bool:
+        """Whether the kernels multiply it in bf16: a convolution of one group, or a product."""
+        return self.group == 1 and traits_of(self.op_type).bf16_kernels
+
+    @property
     def uses(self) -> int:
         """Number of nodes that share the weight."""
         return len(self.nodes)

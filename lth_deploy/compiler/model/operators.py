@@ -46,6 +46,9 @@ class Traits:
     keeps_zero_channels: bool = False
     """Each channel of the output depends on the same channel of the input alone, and is zero where that is zero."""
 
+    joins_zero_channels: bool = False
+    """Each channel of the output depends on the same one of the inputs alone, and is zero where all of those are."""
+
     keeps_range: bool = False
     """Outputs are elements of the input, or lie between some of them: scale and zero point of the input fit them."""
 
@@ -66,6 +69,9 @@ class Traits:
 
     removable_channels: bool = False
     """A layer of which `dead_channels` can take out filters and inputs; both are axes of its weight."""
+
+    bf16_kernels: bool = False
+    """A layer that the kernels can multiply in bf16, where it is no convolution of several groups."""
 
     follows_widening: bool = False
     """Behind a layer of half precision that is computed in float32, it is computed in float32 too."""
@@ -122,13 +128,21 @@ _RELU = Traits(
 _ARITHMETIC = Traits(
     joins=True, elementwise=True, constant_folding=True, follows_widening=True, before_first_layer=True
 )
+_SMOOTH = Traits(keeps_shape=True, elementwise=True, constant_folding=True, follows_widening=True)
 _LOCAL_POOL = Traits(keeps_zero_channels=True, follows_widening=True, carries_uint8=True)
 
 OPERATORS: Mapping[str, Traits] = {
-    "Conv": Traits(weight_input=1, float_layer=True, bias_input=2, removable_channels=True),
+    "Conv": Traits(weight_input=1, float_layer=True, bias_input=2, removable_channels=True, bf16_kernels=True),
     "ConvTranspose": Traits(weight_input=1, float_layer=True, bias_input=2),
-    "Gemm": Traits(weight_input=1, float_layer=True, bias_input=2, constant_folding=True, removable_channels=True),
-    "MatMul": Traits(weight_input=1, float_layer=True, constant_folding=True),
+    "Gemm": Traits(
+        weight_input=1,
+        float_layer=True,
+        bias_input=2,
+        constant_folding=True,
+        removable_channels=True,
+        bf16_kernels=True,
+    ),
+    "MatMul": Traits(weight_input=1, float_layer=True, constant_folding=True, bf16_kernels=True),
     **_each("ConvInteger MatMulInteger FusedConv FusedGemm FusedMatMul", Traits(weight_input=1)),
     **_each("QLinearConv QLinearMatMul QGemm", Traits(weight_input=3)),
     **_each("GRU RNN", Traits(parameter_inputs=(1, 2, 3))),
@@ -173,13 +187,19 @@ OPERATORS: Mapping[str, Traits] = {
     ),
     "HardSwish": Traits(keeps_shape=True, elementwise=True, keeps_zero_channels=True, follows_widening=True),
     "PRelu": Traits(parameter_inputs=(1,), keeps_shape=True),
-    **_each("Sigmoid Tanh", Traits(keeps_shape=True, elementwise=True, constant_folding=True, follows_widening=True)),
-    **_each("HardSigmoid Elu Softplus", Traits(keeps_shape=True, elementwise=True, follows_widening=True)),
-    **_each("Celu Gelu Mish Selu Softsign ThresholdedRelu", Traits(keeps_shape=True, elementwise=True)),
+    "Sigmoid": _SMOOTH,
+    "Tanh": replace(_SMOOTH, keeps_zero_channels=True),
+    **_each("HardSigmoid Softplus", replace(_SMOOTH, constant_folding=False)),
+    "Elu": replace(_SMOOTH, constant_folding=False, keeps_zero_channels=True),
     **_each(
-        "Abs Ceil Cos Erf Exp Floor Log Neg Reciprocal Round Sin Sqrt",
-        Traits(keeps_shape=True, elementwise=True, constant_folding=True),
+        "Celu Gelu Mish Selu Softsign ThresholdedRelu",
+        Traits(keeps_shape=True, elementwise=True, keeps_zero_channels=True),
     ),
+    **_each(
+        "Abs Ceil Erf Floor Neg Round Sin Sqrt",
+        Traits(keeps_shape=True, elementwise=True, constant_folding=True, keeps_zero_channels=True),
+    ),
+    **_each("Cos Exp Log Reciprocal", Traits(keeps_shape=True, elementwise=True, constant_folding=True)),
     "Softmax": Traits(keeps_shape=True, constant_folding=True),
     "MaxPool": replace(_LOCAL_POOL, keeps_range=True, first_output_only=True, trained_quantized=True),
     "AveragePool": replace(_LOCAL_POOL, keeps_range=True),
@@ -197,11 +217,20 @@ OPERATORS: Mapping[str, Traits] = {
         float_inputs=(0, 2), feature_inputs=(0,), constant_folding=True, follows_widening=True, before_first_layer=True
     ),
     **_each("Slice Split", Traits(feature_inputs=(0,), constant_folding=True, follows_widening=True)),
-    "Add": replace(_ARITHMETIC, carries_uint8=True, trained_quantized=True, folded_as="per-channel additions"),
-    "Sub": replace(_ARITHMETIC, folded_as="per-channel subtractions"),
-    "Mul": replace(_ARITHMETIC, folded_as="per-channel multiplications"),
+    "Add": replace(
+        _ARITHMETIC,
+        joins_zero_channels=True,
+        carries_uint8=True,
+        trained_quantized=True,
+        folded_as="per-channel additions",
+    ),
+    "Sub": replace(_ARITHMETIC, joins_zero_channels=True, folded_as="per-channel subtractions"),
+    "Mul": replace(_ARITHMETIC, joins_zero_channels=True, folded_as="per-channel multiplications"),
     "Div": replace(_ARITHMETIC, folded_as="per-channel divisions"),
-    **_each("Max Min Sum", Traits(joins=True, elementwise=True, constant_folding=True, follows_widening=True)),
+    **_each(
+        "Max Min Sum",
+        Traits(joins=True, joins_zero_channels=True, elementwise=True, constant_folding=True, follows_widening=True),
+    ),
     "Concat": Traits(joins=True, constant_folding=True, follows_widening=True, carries_uint8=True),
     "Pow": Traits(elementwise=True, constant_folding=True),
     **_each(

@@ -17,7 +17,7 @@ from lth_deploy.compiler.quantization.learned_ranges import Grid
 from lth_deploy.compiler.quantization.plan import Plan, PlannedModel
 from lth_deploy.compiler.quantization.ranges import best_range, whole_range
 from lth_deploy.compiler.quantization.selection import Selection
-from lth_deploy.compiler.quantization.sensitive import MOST_CARE, Prices, settle
+from lth_deploy.compiler.quantization.sensitive import MOST_CARE, Prices, Sensitivity
 from lth_deploy.config.target import Target
 from lth_deploy.progress import progress
 
@@ -40,35 +40,46 @@ class Calibrated:
     passed_up: bool
 
 
-def calibrated(
-    model: NormalizedModel, kept: Mapping[str, str], feeds: Sequence[Feeds], target: Target, *, care: int = MOST_CARE
-) -> Calibrated:
-    """Find the grid of each tensor on the images, and keep in floats what costs the outputs most.
+class Calibrator:
+    """A model whose ranges and whose sensitivity to int8 are measured, once for any care."""
 
-    Args:
-        model: in floats, with named nodes.
-        kept: weights that stay float in any case, and why.
-        feeds: inputs of the calibration images.
-        target: bounds what leaves int8.
-        care: how much the error counts beside the time that it costs to lessen it, see `sensitive.GAINS`.
+    def __init__(self, model: NormalizedModel, kept: Mapping[str, str], feeds: Sequence[Feeds]) -> None:
+        """Find the grid of each tensor on the images, and what each costs the outputs.
 
-    Raises:
-        ArtifactError: the model does not run on the feeds.
-    """
-    planned, plan = PlannedModel(model), Plan(kept)
-    parts = planned.parts(plan)
-    macs = _macs(planned, feeds[0])
-    prices = Prices(macs, work_of(planned, macs), target.float_macs, care)
-    settled = settle(planned, plan, _grids(planned, parts.tensors, feeds), feeds, prices)
-    if settled.before is not None and settled.after is not None:
-        log.info("int8 changes the last layers' outputs by %.2g of their variance", settled.after)
-        if settled.after < settled.before:
-            log.info("with all layers in int8 it would be %.2g", settled.before)
-    parts = planned.parts(settled.plan)
-    _report(settled.plan.weights, parts.rounded, macs)
-    grids = {name: settled.grids[owner] for name, owner in parts.owners.items()}
-    selection = Selection.of(parts.trunk, parts.owners, grids)
-    return Calibrated(selection, dict(settled.plan.weights), settled.passed_up)
+        Args:
+            model: in floats, with named nodes.
+            kept: weights that stay float in any case, and why.
+            feeds: inputs of the calibration images.
+
+        Raises:
+            ArtifactError: the model does not run on the feeds.
+        """
+        self._planned, plan = PlannedModel(model), Plan(kept)
+        self._macs = _macs(self._planned, feeds[0])
+        self._work = work_of(self._planned, self._macs)
+        grids = _grids(self._planned, self._planned.parts(plan).tensors, feeds)
+        self._sensitivity = Sensitivity(self._planned, plan, grids, feeds)
+
+    def calibrated(self, target: Target, *, care: int = MOST_CARE) -> Calibrated:
+        """Keep in floats what costs the outputs most.
+
+        Args:
+            target: bounds what leaves int8.
+            care: how much the error counts beside the time that it costs to lessen it, see `sensitive.GAINS`.
+
+        Raises:
+            ArtifactError: the model does not run.
+        """
+        settled = self._sensitivity.settle(Prices(self._macs, self._work, target.float_macs, care))
+        if settled.before is not None and settled.after is not None:
+            log.info("int8 changes the last layers' outputs by %.2g of their variance", settled.after)
+            if settled.after < settled.before:
+                log.info("with all layers in int8 it would be %.2g", settled.before)
+        parts = self._planned.parts(settled.plan)
+        _report(settled.plan.weights, parts.rounded, self._macs)
+        grids = {name: settled.grids[owner] for name, owner in parts.owners.items()}
+        selection = Selection.of(parts.trunk, parts.owners, grids)
+        return Calibrated(selection, dict(settled.plan.weights), settled.passed_up)
 
 
 def _report(kept: Mapping[str, str], rounded: Sequence[str], macs: Mapping[str, int]) -> None:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -18,7 +19,7 @@ from lth_deploy.compiler.model.normalized_model import NormalizedModel
 from lth_deploy.compiler.model.operators import traits_of
 from lth_deploy.compiler.model.save import save_model
 from lth_deploy.compiler.model.traverse import all_nodes, used_names
-from lth_deploy.compiler.quantization.calibrated import calibrated
+from lth_deploy.compiler.quantization.calibrated import Calibrator
 from lth_deploy.compiler.quantization.calibration import check_feeds, screened
 from lth_deploy.compiler.quantization.channel_scales import mend_scales
 from lth_deploy.compiler.quantization.layer_errors import layer_errors
@@ -80,25 +81,76 @@ def quantize(
         ArtifactError: there is nothing to quantize, or ONNX Runtime's quantizer fails.
         MissingExtraError: the quantizer misses a package.
     """
-    if is_quantized(model.proto):
-        raise UsageError(
-            "the model is quantized already; leave out --values int8, its int8 weights are packed as they are"
-        )
-    check_feeds(feeds, one_size=target.calibration.method in ("entropy", "percentile"))
-    named = model.edited(lambda copy: name_nodes(copy.graph))
-    kept = _kept_by_name(named.proto, target.keep_float)
-    if learned is None and target.transformer_decoder == "float":
-        kept = decoder_weights(named.proto) | kept
-    if learned:
-        names = [layer.name for layer in weight_layers(named.proto)]
-        kept |= {name: "float in training" for name in names if name.removesuffix(".weight") not in learned.layers}
-    made = _quantized(named, feeds, target, kept, learned, care)
-    if target.keep_worst:
-        worst = sorted(made.errors, key=lambda name: -made.errors[name])[: target.keep_worst]
-        kept |= {name: f"error {made.errors[name]:.1%}, of the largest" for name in worst}
-        made = _quantized(named, feeds, target, kept, learned, care)
-    log.info("quantized %d layers, %d stay float: %s", len(made.errors), len(made.kept), grouped(made.kept) or "none")
-    return made
+    return Quantizer(model, feeds, target, learned).quantized(care)
+
+
+class Quantizer:
+    """A float model and what it is quantized on. What `quantized` measures for any care, it measures once."""
+
+    def __init__(
+        self, model: NormalizedModel, feeds: Sequence[Feeds], target: Target, learned: Learned | None = None
+    ) -> None:
+        """Check what is given; see `quantize`."""
+        if is_quantized(model.proto):
+            raise UsageError(
+                "the model is quantized already; leave out --values int8, its int8 weights are packed as they are"
+            )
+        check_feeds(feeds, one_size=target.calibration.method in ("entropy", "percentile"))
+        named = model.edited(lambda copy: name_nodes(copy.graph))
+        kept = _kept_by_name(named.proto, target.keep_float)
+        if learned is None and target.transformer_decoder == "float":
+            kept = decoder_weights(named.proto) | kept
+        if learned:
+            names = [layer.name for layer in weight_layers(named.proto)]
+            kept |= {name: "float in training" for name in names if name.removesuffix(".weight") not in learned.layers}
+        self._model, self._feeds, self._target, self._learned, self._kept = named, feeds, target, learned, kept
+        self._calibration: _Calibration | None = None
+
+    def quantized(self, care: int = MOST_CARE) -> Quantized:
+        """The model with so much care; see `quantize`."""
+        made = self._quantized(self._kept, care)
+        if self._target.keep_worst:
+            worst = sorted(made.errors, key=lambda name: -made.errors[name])[: self._target.keep_worst]
+            kept = {name: f"error {made.errors[name]:.1%}, of the largest" for name in worst}
+            made = self._quantized({**self._kept, **kept}, care)
+        kept_text = grouped(made.kept) or "none"
+        log.info("quantized %d layers, %d stay float: %s", len(made.errors), len(made.kept), kept_text)
+        return made
+
+    def _quantized(self, kept: dict[str, str], care: int) -> Quantized:
+        model, feeds, passed_up = self._model, self._feeds, False
+        with storage.scratch("quantize") as folder:
+            dense, out = folder / "dense.onnx", folder / "int8.onnx"
+            save_model(model.proto, dense)
+            method = self._target.calibration.method
+            if self._learned is None and method == "mse":
+                calibration = self._calibrated_on(kept, dense)
+                found = calibration.calibrator.calibrated(self._target, care=care)
+                kept, passed_up, images = found.kept, found.passed_up, len(calibration.feeds)
+                quantize_dense(dense, calibration.feeds[:1], out, selection=found.selection)
+            else:
+                plain = "minmax" if method == "mse" else method
+                made = quantize_dense(dense, feeds, out, method=plain, keep_float=kept, learned=self._learned)
+                images = made.images
+            quantized = onnx.load(str(out))
+        _mend(quantized, {tensor.name: tensor for tensor in model.proto.graph.initializer}, kept)
+        errors = layer_errors(model.proto, quantized, feeds[:ANALYZED])
+        return Quantized(normalize(quantized), errors, kept, images, passed_up)
+
+    def _calibrated_on(self, kept: dict[str, str], dense: Path) -> "_Calibration":
+        if self._calibration is None or self._calibration.kept != kept:
+            usable = screened(dense, self._feeds)
+            self._calibration = _Calibration(kept, usable, Calibrator(self._model, kept, usable))
+        return self._calibration
+
+
+@dataclass(frozen=True)
+class _Calibration:
+    """kept: weights that stay float in any case. feeds: those that are of use."""
+
+    kept: dict[str, str]
+    feeds: list[Feeds]
+    calibrator: Calibrator
 
 
 def _kept_by_name(model: ModelProto, patterns: Sequence[str]) -> dict[str, str]:
@@ -116,34 +168,6 @@ def decoder_weights(model: ModelProto) -> dict[str, str]:
     """The weights of a transformer that ends a model, with the reason why they stay float."""
     layers = {node.output[0]: node.input[1] for node in trunk_of(model).layers}
     return {layers[name]: DECODER for name in transformer_decoder(model.graph, layers.keys())}
-
-
-def _quantized(
-    model: NormalizedModel,
-    feeds: Sequence[Feeds],
-    target: Target,
-    kept: dict[str, str],
-    learned: Learned | None,
-    care: int,
-) -> Quantized:
-    passed_up = False
-    with storage.scratch("quantize") as folder:
-        dense, out = folder / "dense.onnx", folder / "int8.onnx"
-        save_model(model.proto, dense)
-        method = target.calibration.method
-        if learned is None and method == "mse":
-            usable = screened(dense, feeds)
-            found = calibrated(model, kept, usable, target, care=care)
-            kept, passed_up = found.kept, found.passed_up
-            quantize_dense(dense, usable[:1], out, selection=found.selection)
-            images = len(usable)
-        else:
-            plain = "minmax" if method == "mse" else method
-            images = quantize_dense(dense, feeds, out, method=plain, keep_float=kept, learned=learned).images
-        quantized = onnx.load(str(out))
-    _mend(quantized, {tensor.name: tensor for tensor in model.proto.graph.initializer}, kept)
-    errors = layer_errors(model.proto, quantized, feeds[:ANALYZED])
-    return Quantized(normalize(quantized), errors, kept, images, passed_up)
 
 
 def _mend(quantized: ModelProto, floats: dict[str, onnx.TensorProto], kept: Collection[str]) -> None:

@@ -71,38 +71,56 @@ class Prices:
         return least + per_work * sum(self.work.get(name, 0.0) for name in weights) / max(sum(self.work.values()), 1.0)
 
 
-def settle(
-    model: PlannedModel,
-    plan: Plan,
-    candidates: Mapping[str, Sequence[Grid]],
-    feeds: Sequence[Feeds],
-    prices: Prices,
-) -> Settled:
-    """Choose the grid of each tensor, and keep in floats what costs most, until the error of the outputs is small.
+class Sensitivity:
+    """What int8 does to the outputs of a network, measured once, whatever is then paid to lessen it."""
 
-    Args:
-        model: what is quantized.
-        plan: what stays float in any case.
-        candidates: grids that each tensor of the plan may get, the first of them unless another is seen to be better.
-        feeds: inputs to measure on.
+    def __init__(
+        self,
+        model: PlannedModel,
+        plan: Plan,
+        candidates: Mapping[str, Sequence[Grid]],
+        feeds: Sequence[Feeds],
+    ) -> None:
+        """Choose the grid of each tensor, and measure the error of each tensor and weight alone.
+
+        Args:
+            model: what is quantized.
+            plan: what stays float in any case.
+            candidates: grids that each tensor of the plan may get, the first of them unless another is seen to be
+                better.
+            feeds: inputs to measure on.
+
+        Raises:
+            ArtifactError: the model does not run on the feeds.
+        """
+        grids = {name: found[0] for name, found in candidates.items()}
+        self._model, self._start = model, Settled(plan, grids, None, None)
+        self._network: RoundedModel | None = None
+        self._single_errors: dict[tuple[str, str], float] = {}
+        results = [name for name in (node.output[0] for node in model.last) if name not in _reordered(model)]
+        if not results or not grids:
+            return
+        parts = model.parts(plan)
+        weights = {name: rounded_weights(model.weight(name), _outputs_axis(parts, name)) for name in parts.rounded}
+        step = max(1, len(feeds) // PROBED)
+        network = RoundedModel(model.model, parts.tensors, weights, results, feeds[step // 2 :: step][:PROBED])
+        before = network.error(grids, weights)
+        self._start = Settled(plan, grids, before, before)
+        if before > GOOD_ENOUGH:
+            self._single_errors = _choose(network, candidates, grids, weights)
+            self._network = network
+
+    def settle(self, prices: Prices) -> Settled:
+        """Keep in floats what costs most, until the error of the outputs is small.
+
         prices: what it costs that a layer leaves int8.
 
-    Raises:
-        ArtifactError: the model does not run on the feeds.
-    """
-    grids = {name: found[0] for name, found in candidates.items()}
-    results = [name for name in (node.output[0] for node in model.last) if name not in _reordered(model)]
-    if not results or not grids:
-        return Settled(plan, grids, None, None)
-    parts = model.parts(plan)
-    weights = {name: rounded_weights(model.weight(name), _outputs_axis(parts, name)) for name in parts.rounded}
-    step = max(1, len(feeds) // PROBED)
-    network = RoundedModel(model.model, parts.tensors, weights, results, feeds[step // 2 :: step][:PROBED])
-    before = network.error(grids, weights)
-    if before <= GOOD_ENOUGH:
-        return Settled(plan, grids, before, before)
-    single_errors = _choose(network, candidates, grids, weights)
-    return _keep_float(model, Settled(plan, grids, before, before), network, single_errors, prices)
+        Raises:
+            ArtifactError: the model does not run.
+        """
+        if self._network is None:
+            return self._start
+        return _keep_float(self._model, self._start, self._network, self._single_errors, prices)
 
 
 def _choose(

@@ -19,6 +19,7 @@ Batch = tuple[list[torch.Tensor], list[Target]]
 
 NO_AUGMENTATION = AugmentSpec()
 CACHE_BYTES = 2 * 1024**3
+WHOLE = slice(None)
 
 log = logging.getLogger(__name__)
 
@@ -42,12 +43,13 @@ class DetectionDataset:
         for_training: bool = True,
         load_size: tuple[int, int] | None = None,
         kinds: Collection[str] = ("bbox",),
+        cache_bytes: int = CACHE_BYTES,
     ) -> None:
         """Prepare; nothing is decoded yet.
 
         `load_size` is the longest and the shortest side that images are shrunk to when decoded. `kinds`
         names the targets: 'bbox', 'segm', 'keypoints'. Without `for_training` nothing is ever
-        flipped or augmented.
+        flipped or augmented. `cache_bytes` of decoded images are kept.
 
         Raises:
             DataError: `kinds` asks for masks or keypoints that the data set lacks.
@@ -60,6 +62,7 @@ class DetectionDataset:
         self._reader = SampleReader(dataset, frozenset(kinds), load_size)
         self._cache: dict[int, Sample] = {}
         self._cached_bytes = 0
+        self._cache_bytes = cache_bytes
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -78,7 +81,7 @@ class DetectionDataset:
             return sample
         sample = self._reader.read(self.dataset.images[index])
         with self._lock:
-            if index not in self._cache and self._cached_bytes + sample.nbytes <= CACHE_BYTES:
+            if index not in self._cache and self._cached_bytes + sample.nbytes <= self._cache_bytes:
                 self._cache[index] = sample
                 self._cached_bytes += sample.nbytes
         return sample
@@ -90,21 +93,29 @@ class Batches:
     Step s lies in epoch s // batches_per_epoch; the images that do not fill a last batch are dropped.
     """
 
-    def __init__(self, dataset: DetectionDataset, batch_size: int, seed: int, workers: int = 0) -> None:
-        """`workers` threads prepare the batches after the one asked for.
+    def __init__(
+        self,
+        dataset: DetectionDataset,
+        batch_size: int,
+        seed: int,
+        workers: int = 0,
+        part: slice = WHOLE,
+        *,
+        pinned: bool = False,
+    ) -> None:
+        """`workers` threads prepare the batches after the one asked for; `part` of each batch is given.
+
+        pinned: in memory that a GPU copies from while it computes.
 
         Raises:
             UsageError: the data set has fewer images than a batch.
         """
-        if batch_size < 1 or len(dataset) < batch_size:
-            raise UsageError(
-                f"batch_size {batch_size} cannot be filled from {len(dataset)} images; choose a smaller one"
-            )
+        self.batches_per_epoch = batches_in_epoch(len(dataset), batch_size)
         self.dataset = dataset
         self.batch_size = batch_size
         self.seed = seed
-        self.batches_per_epoch = len(dataset) // batch_size
         self._order: tuple[int, list[int]] = (-1, [])
+        self._part, self._pinned = part, pinned
         self._ahead = workers
         self._pool = ThreadPoolExecutor(workers, "batches") if workers else None
         self._pending: dict[int, Future[Batch]] = {}
@@ -121,6 +132,21 @@ class Batches:
                 self._pending[s] = self._pool.submit(self._build, self._indices(s), epoch)
         return self._pending.pop(step).result()
 
+    def part(self, rank: int, ranks: int) -> "Batches":
+        """The same batches, but of each only the share of `rank` (from 0) of so many `ranks`.
+
+        Raises:
+            UsageError: a batch cannot be divided among so many.
+        """
+        share, rest = divmod(self.batch_size, ranks)
+        if rest:
+            raise UsageError(
+                f"training.batch_size {self.batch_size} cannot be divided among {ranks} ranks; choose a multiple of "
+                f"{ranks}, for instance {max(share, 1) * ranks}"
+            )
+        own = slice(rank * share, (rank + 1) * share)
+        return Batches(self.dataset, self.batch_size, self.seed, self._ahead, own, pinned=self._pinned)
+
     def close(self) -> None:
         """Stop the worker threads."""
         if self._pool is not None:
@@ -130,11 +156,24 @@ class Batches:
         epoch, position = divmod(step, self.batches_per_epoch)
         if self._order[0] != epoch:
             self._order = (epoch, epoch_order(len(self.dataset), self.seed, epoch))
-        return self._order[1][position * self.batch_size :][: self.batch_size]
+        return self._order[1][position * self.batch_size :][: self.batch_size][self._part]
 
     def _build(self, indices: list[int], epoch: int) -> Batch:
         pairs = [self.dataset.item(index, epoch) for index in indices]
+        if self._pinned:
+            pairs = [(image.pin_memory(), {k: v.pin_memory() for k, v in t.items()}) for image, t in pairs]
         return [image for image, _ in pairs], [target for _, target in pairs]
+
+
+def batches_in_epoch(images: int, batch_size: int) -> int:
+    """How many whole batches so many images make.
+
+    Raises:
+        UsageError: not even one.
+    """
+    if batch_size < 1 or images < batch_size:
+        raise UsageError(f"batch_size {batch_size} cannot be filled from {images} images; choose a smaller one")
+    return images // batch_size
 
 
 def epoch_order(n: int, seed: int, epoch: int) -> list[int]:

@@ -7,10 +7,10 @@ from lth_deploy.arrays import Arrays
 from lth_deploy.decoders.boxes.selection import Limits, Proposals, select
 from lth_deploy.decoders.image.inputs import ImageInput, find_image_input
 from lth_deploy.decoders.image.preprocessing import Placement, Preprocessing
-from lth_deploy.decoders.image.resampling import Pixels
 from lth_deploy.decoders.model.hints import Hints
 from lth_deploy.decoders.model.signature import Signature
 from lth_deploy.detections import Detections
+from lth_deploy.resampling import Pixels
 
 Read = Callable[[Arrays, Placement], Proposals]
 

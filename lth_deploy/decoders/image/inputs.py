@@ -8,9 +8,9 @@ import numpy as np
 
 from lth_deploy.arrays import Arrays
 from lth_deploy.decoders.image.preprocessing import Placement, Preprocessing, normalized, placed
-from lth_deploy.decoders.image.resampling import Pixels
 from lth_deploy.decoders.model.signature import Signature, TensorType
 from lth_deploy.errors import ArtifactError
+from lth_deploy.resampling import Pixels
 
 Layout = Literal["NCHW", "NHWC", "CHW", "HWC"]
 _DTYPES = ("float32", "float16", "uint8")

@@ -9,8 +9,8 @@ import numpy.typing as npt
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lth_deploy.decoders.image.resampling import FloatArray, Pixels, antialiased, bilinear, warped
 from lth_deploy.errors import ArtifactError
+from lth_deploy.resampling import FloatArray, Pixels, antialiased, bilinear, warped
 
 Triple = tuple[float, float, float]
 Fit = Literal["letterbox-center", "letterbox-corner", "stretch", "as-is"]

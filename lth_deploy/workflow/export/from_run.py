@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,12 +11,14 @@ from lth_deploy.config.recipe import Recipe
 from lth_deploy.config.target import Target
 from lth_deploy.errors import GateError, UsageError
 from lth_deploy.pruning.search.plan import control_of, level_name
+from lth_deploy.run.callbacks import Callback
 from lth_deploy.run.directory import RunDirectory, Trial
 from lth_deploy.run.summary import load_run
 from lth_deploy.workflow.export.folder import Signer, export_folder
 from lth_deploy.workflow.gates.detections import GateResult
 from lth_deploy.workflow.machine_costs import with_machine_costs
 from lth_deploy.workflow.require_extra import require_torch
+from lth_deploy.workflow.tracking import callbacks_of
 
 if TYPE_CHECKING:
     from lth_deploy.workflow.export.run_source import TrialSource
@@ -60,6 +63,7 @@ def export(
     out: Path | None = None,
     calibrate: Path | None = None,
     sign: Signer | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> ExportResult:
     """Compile a ticket of the run directory `run` into `out` (default RUN/export).
 
@@ -71,6 +75,7 @@ def export(
         out: folder for model.onnx and dense.onnx. Files appear there in one step, after every gate was passed.
         calibrate: folder of images for `values: int8`; default the images that the run was trained on.
         sign: makes the signature of the record, see `signing`.
+        callbacks: their `export` is called, and that of those that the recipe names in `tracking`.
 
     Raises:
         DataError: no run, or damaged files in it.
@@ -82,6 +87,7 @@ def export(
     require_torch("exporting a run")
     recipe, target = directory.recipe(), with_machine_costs(target or Target())
     _check(run, recipe, target, calibrate)
+    followed = callbacks_of(recipe.tracking, run, callbacks)
     trial = choose_trial(directory, level, int8=target.values == "int8")
     out = out or run / "export"
     from lth_deploy.workflow.export.run_source import open_trial, searched_in
@@ -96,6 +102,7 @@ def export(
         sizes = (file.stat().st_size, dense.stat().st_size)
         result = ExportResult(trial.name, out / file.name, out / dense.name, gate, dense_gate, *sizes)
         folder.commit([dense, file], result.as_dict(), sign)
+    followed.export(run, trial.name, [result.artifact, result.dense])
     return result
 
 

@@ -25,20 +25,24 @@ from lth_deploy.config.target import Target
 from lth_deploy.decoders import Decoder
 from lth_deploy.decoders.model.class_names import category_ids
 from lth_deploy.errors import ParityError
+from lth_deploy.evaluation.ap_loss import Scores
 from lth_deploy.measure.agreement import Agreement
 from lth_deploy.run.directory import versions
 from lth_deploy.workflow.decoding import DecoderChoice
+from lth_deploy.workflow.evaluate import box_scores
 from lth_deploy.workflow.export.dead_channels import without_dead_channels
 from lth_deploy.workflow.export.int8_agreement import compared
-from lth_deploy.workflow.export.onnx_accuracy import ap_of, check_classes, hold_ap
+from lth_deploy.workflow.export.onnx_accuracy import ApOf, check_classes, hold_ap
 from lth_deploy.workflow.export.onnx_inputs import calibration_feeds, calibration_files, decoder_of, gate_inputs
 from lth_deploy.workflow.export.onnx_job import OnnxJob
 from lth_deploy.workflow.export.onnx_pruning import Pruner
 from lth_deploy.workflow.export.share_search.tries import ShareSearch
-from lth_deploy.workflow.export.source import Accuracy, Calibration, Metrics, Trimmed, Written
+from lth_deploy.workflow.export.source import Accuracy, Calibration, Trimmed, Written
+from lth_deploy.workflow.gates.bf16_ap import hold_bf16_ap
 from lth_deploy.workflow.gates.class_names import Named, hold_written_classes, named_classes
 from lth_deploy.workflow.gates.original_model import hold_import, hold_original
 from lth_deploy.workflow.gates.raw_outputs import hold_raw_outputs, tolerance_of
+from lth_deploy.workflow.gates.regions import library_is_built
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +61,8 @@ class OnnxSource:
     """A model from anywhere, imported and pruned.
 
     choice: its decoder, where one is known. losses: what reconstruction did to each layer. checked_on: what the inputs
-    of the gate are, in words. search: how the share of zeros was found, where the job names none but a bound.
+    of the gate are, in words. ap: scores files. search: how the share of zeros was found, where the job names a bound
+    only.
     """
 
     counts_in_float_order = False
@@ -70,6 +75,7 @@ class OnnxSource:
     choice: DecoderChoice | None
     inputs: Sequence[tuple[str, Feeds]]
     checked_on: str
+    ap: ApOf
     search: ShareSearch | None = None
 
     @property
@@ -186,9 +192,25 @@ class OnnxSource:
             GateError: more is lost than the job allows.
         """
         assert written.control is not None
-        before, after = ap_of(written.control, self.job), ap_of(written.file, self.job)
+        before, after = self.ap(written.control), self.ap(written.file)
+        if before is None or after is None:
+            return None
         hold_ap(before, after, self.job)
-        return None if self.job.data is None else Accuracy(_box_ap(before), _box_ap(after))
+        self._hold_bf16(written, Accuracy(before, after))
+        return Accuracy(before, after)
+
+    def _hold_bf16(self, written: Written, accuracy: Accuracy) -> None:
+        """Hold what the kernels of a bf16 file find to the AP of the float model.
+
+        Raises:
+            GateError: more is lost than the gates allow.
+        """
+        job = self.job
+        if self.target.values != "bf16" or job.data is None or job.images is None or not library_is_built(written.file):
+            return
+        exact = self.float_scores(written, accuracy)
+        kernels = box_scores(written.file, job.data, job.images, decoder=job.decoder, engine="lth_deploy")
+        hold_bf16_ap(exact, kernels, self.target.gates.bf16_ap_drop)
 
     def agreement(self, written: Written) -> Agreement | None:
         """What an int8 artifact finds of what the original finds in the calibration images, where AP is not known.
@@ -202,17 +224,17 @@ class OnnxSource:
         images = calibration_files(self.job, self.target.calibration.images)
         return compared(written.control, written.file, images, self.job.decoder)
 
-    def float_metrics(self, written: Written, accuracy: Accuracy) -> Metrics:
+    def float_scores(self, written: Written, accuracy: Accuracy) -> Scores:
         """Box AP of the pruned model in float32; that of the original where nothing was pruned."""
-        return _box_ap(self.box_ap(self.model, "fp32")) if self.job.sparsity else accuracy.reference
+        return (self.box_ap(self.model, "fp32") if self.job.sparsity else None) or accuracy.reference
 
-    def box_ap(self, model: NormalizedModel, values: ValueType) -> float | None:
+    def box_ap(self, model: NormalizedModel, values: ValueType) -> Scores | None:
         """Box AP of a model with the decoder and the classes of this one, on the job's data."""
         file = self.places.scratch / "scored.onnx"
         scored = round_values(model, values).proto
         write_metadata(scored, self.metadata)
         save_model(scored, file)
-        return ap_of(file, self.job)
+        return self.ap(file)
 
 
 def open_onnx(original: ModelProto, job: OnnxJob, target: Target, places: Places) -> OnnxSource:
@@ -229,8 +251,4 @@ def open_onnx(original: ModelProto, job: OnnxJob, target: Target, places: Places
     inputs, checked_on = gate_inputs(original, job, decoder, target.gates.images)
     imported = hold_import(imported, inputs, places.source.name, places.scratch, tolerance_of(original, target.gates))
     model, losses = Pruner(imported.normalized, job, decoder).pruned(job.sparsity)
-    return OnnxSource(places, job, target, imported, model, losses, choice, inputs, checked_on)
-
-
-def _box_ap(ap: float | None) -> Metrics:
-    return {"bbox": {"AP": ap}}
+    return OnnxSource(places, job, target, imported, model, losses, choice, inputs, checked_on, ApOf(job))

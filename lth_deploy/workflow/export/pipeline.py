@@ -12,16 +12,16 @@ from pathlib import Path
 from lth_deploy import storage
 from lth_deploy.compiler.artifact.metadata import write_metadata
 from lth_deploy.compiler.artifact.metadata_builder import MetadataBuilder, PassResults
-from lth_deploy.compiler.model.normalized_model import NormalizedModel
 from lth_deploy.compiler.model.save import save_model
 from lth_deploy.compiler.planning.mac_count import uses
 from lth_deploy.compiler.quantization.sensitive import MOST_CARE
 from lth_deploy.errors import GateError
 from lth_deploy.workflow.export.compare_twins import float_twin
 from lth_deploy.workflow.export.predicted_plan import Chosen
-from lth_deploy.workflow.export.quantization import QuantizedGraph, quantize
-from lth_deploy.workflow.export.source import Accuracy, Compiled, Gated, P, Source, Written
+from lth_deploy.workflow.export.quantization import GraphQuantizer, QuantizedGraph
+from lth_deploy.workflow.export.source import Accuracy, Compiled, Gated, P, Source, Trimmed, Written
 from lth_deploy.workflow.export.tune_regions import emit_chosen
+from lth_deploy.workflow.gates.bf16_ap import check_bf16, hold_bf16_gain
 from lth_deploy.workflow.gates.class_names import hold_written_classes
 from lth_deploy.workflow.gates.quantized_ap import hold_quantized_ap
 from lth_deploy.workflow.gates.regions import hold_regions
@@ -39,9 +39,11 @@ def export_source(source: Source[P], file: Path) -> Gated[P]:
         ParityError: the file computes something else than the source, or names other classes.
         GateError: more AP is lost than allowed.
     """
+    check_bf16(source.target)
     care = 0 if source.knows_ap else MOST_CARE
+    prepared = _Prepared(source)
     while True:
-        compiled = _compiled(source, care)
+        compiled = _compiled(source, prepared, care)
         try:
             return _gated(source, _written(source, compiled, file))
         except GateError as error:
@@ -51,14 +53,29 @@ def export_source(source: Source[P], file: Path) -> Gated[P]:
         care += 1
 
 
-def _compiled(source: Source[P], care: int) -> Compiled:
+class _Prepared:
+    """What does not depend on care."""
+
+    def __init__(self, source: Source[P]) -> None:
+        self.trimmed: Trimmed = source.without_dead_channels()
+        self._quantizer: GraphQuantizer | None = None
+        if source.target.values == "int8":
+            found = source.calibration()
+            self._quantizer = GraphQuantizer(self.trimmed.model, found.feeds, source.target, found.learned)
+
+    def quantized(self, care: int) -> QuantizedGraph | None:
+        """The int8 graph; None for floats."""
+        return None if self._quantizer is None else self._quantizer.quantized(care)
+
+
+def _compiled(source: Source[P], prepared: _Prepared, care: int) -> Compiled:
     """care: of an int8 file, how much its error counts beside its time."""
-    target, feeds = source.target, source.inputs[0][1]
-    trimmed = source.without_dead_channels()
-    quantized = _quantized(source, trimmed.model, care)
+    target, feeds, trimmed = source.target, source.inputs[0][1], prepared.trimmed
+    quantized = prepared.quantized(care)
     stored = trimmed.model if quantized is None else quantized.graph
     used = uses(trimmed.model if source.counts_in_float_order else stored, feeds)
     chosen = emit_chosen(stored, target, used, feeds)
+    hold_bf16_gain(target, chosen.layers)
     results = PassResults(
         layers=chosen.layers,
         positions=used.positions,
@@ -82,13 +99,6 @@ def _predicted(chosen: Chosen) -> bool:
     return any(layer.region is not None for layer in chosen.layers)
 
 
-def _quantized(source: Source[P], model: NormalizedModel, care: int) -> QuantizedGraph | None:
-    if source.target.values != "int8":
-        return None
-    found = source.calibration()
-    return quantize(model, found.feeds, source.target, found.learned, care=care)
-
-
 def _written(source: Source[P], compiled: Compiled, file: Path) -> Written:
     metadata = MetadataBuilder(source.metadata, compiled.results)
     control, sparsity = source.control(metadata), source.sparsity(compiled.results.layers)
@@ -102,7 +112,7 @@ def _written(source: Source[P], compiled: Compiled, file: Path) -> Written:
 def _gated(source: Source[P], written: Written) -> Gated[P]:
     parity = source.hold_parity(written)
     accuracy = _accuracy(source, written, parity)
-    regions = hold_regions(written.file, source.inputs, source.target.gates)
+    regions = hold_regions(written.file, source.inputs, source.target.gates, by_ap=accuracy is not None)
     return Gated(written, parity, regions, accuracy, source.agreement(written))
 
 
@@ -110,6 +120,6 @@ def _accuracy(source: Source[P], written: Written, parity: P) -> Accuracy | None
     """AP of the artifact, held to the bound of the source, and of an int8 one to that of the float model too."""
     found, quantization = source.accuracy(written, parity), written.compiled.results.quantization
     if found is not None and quantization is not None:
-        before = source.float_metrics(written, found)
-        hold_quantized_ap(before, found.artifact, source.target.gates.int8_ap_drop, quantization)
+        before, most = source.float_scores(written, found), source.target.gates.int8_ap_drop
+        hold_quantized_ap(before, found.artifact, most, quantization, strict=written.compiled.passed_up)
     return found

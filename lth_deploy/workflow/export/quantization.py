@@ -46,18 +46,32 @@ def quantize(
     Raises:
         DataError, UsageError, ArtifactError, MissingExtraError: see `lth_deploy.compiler.quantization.quantize_ticket`.
     """
-    if not describe_machine().exact_u8s8:
-        log.warning(
-            "this CPU has no VNNI: ONNX Runtime's own int8 kernels may saturate here, lth_deploy's do not; gates "
-            "that run the stock runtime judge its saturated sums"
-        )
-    arrays = [{name: np.asarray(value) for name, value in feed.items()} for feed in feeds]
-    quantized = quantize_ticket.quantize(graph, arrays, target, learned, care=care)
-    errors = {name[:512]: round(error, 6) for name, error in quantized.errors.items()}
-    kept = {name[:512]: reason for name, reason in quantized.kept.items()}
-    method = "learned" if learned else target.calibration.method
-    about = Quantization(method=method, images=quantized.images, errors=errors, kept_float=kept)
-    return QuantizedGraph(quantized.model, about, quantized.passed_up)
+    return GraphQuantizer(graph, feeds, target, learned).quantized(care)
+
+
+class GraphQuantizer:
+    """A graph that is quantized with one care after the other; what does not depend on care is measured once."""
+
+    def __init__(
+        self, graph: NormalizedModel, feeds: Sequence[Feeds], target: Target, learned: Learned | None = None
+    ) -> None:
+        """Check what is given; see `quantize`."""
+        if not describe_machine().exact_u8s8:
+            log.warning(
+                "this CPU has no VNNI: ONNX Runtime's own int8 kernels may saturate here, lth_deploy's do not; gates "
+                "that run the stock runtime judge its saturated sums"
+            )
+        arrays = [{name: np.asarray(value) for name, value in feed.items()} for feed in feeds]
+        self._method = "learned" if learned else target.calibration.method
+        self._quantizer = quantize_ticket.Quantizer(graph, arrays, target, learned)
+
+    def quantized(self, care: int = MOST_CARE) -> QuantizedGraph:
+        """The graph with so much care; see `quantize`."""
+        quantized = self._quantizer.quantized(care)
+        errors = {name[:512]: round(error, 6) for name, error in quantized.errors.items()}
+        kept = {name[:512]: reason for name, reason in quantized.kept.items()}
+        about = Quantization(method=self._method, images=quantized.images, errors=errors, kept_float=kept)
+        return QuantizedGraph(quantized.model, about, quantized.passed_up)
 
 
 def spread(items: Sequence[Any], count: int) -> list[Any]:

@@ -1,10 +1,9 @@
 """A finished trial of a run as the source of an export."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,14 +27,21 @@ from lth_deploy.detectors.exportable import ExportForm
 from lth_deploy.detectors.fold_norm import fold_norm
 from lth_deploy.detectors.sources import source_of
 from lth_deploy.errors import DataError, ParityError
+from lth_deploy.evaluation.ap_loss import Scores
 from lth_deploy.run.directory import RunDirectory, Trial, versions
 from lth_deploy.workflow.decoding import signature_of
 from lth_deploy.workflow.export.dead_channels import without_dead_channels
 from lth_deploy.workflow.export.quantization import spread
-from lth_deploy.workflow.export.source import Accuracy, Calibration, Metrics, Trimmed, Written
+from lth_deploy.workflow.export.source import Accuracy, Calibration, Trimmed, Written
 from lth_deploy.workflow.gates.class_names import Named, hold_trained_classes
-from lth_deploy.workflow.gates.detections import GateResult, hold_detections, hold_quantized_detections
+from lth_deploy.workflow.gates.detections import (
+    GateResult,
+    compare_detections_of,
+    hold_bf16_detections,
+    hold_detections,
+)
 from lth_deploy.workflow.gates.folding import hold_folding
+from lth_deploy.workflow.gates.quantized_ap import hold_quantized_ap
 from lth_deploy.workflow.search.splits import load_splits
 from lth_deploy.workflow.search.trained_model import learned_grids, trained_model
 
@@ -44,8 +50,8 @@ log = logging.getLogger(__name__)
 KERNEL_IMAGES = 4
 """Images on which regions are compared value by value, with kernels and without."""
 
-RELATIVE_ROUNDING, ABSOLUTE_ROUNDING = 2.0**-11, 2.0**-25
-"""The most that rounding to fp16 changes a weight: half a unit in the last place, normal or subnormal."""
+RELATIVE_ROUNDING, ABSOLUTE_ROUNDING, BF16_ROUNDING = 2.0**-11, 2.0**-25, 2.0**-9
+"""The most that rounding to fp16, or to bf16, changes a weight: half a unit in the last place, normal or subnormal."""
 
 
 @dataclass(frozen=True)
@@ -135,30 +141,39 @@ class TrialSource:
         A trial that was trained as INT8 computes is compared as such.
 
         Raises:
-            ParityError, GateError: see `hold_detections` and `hold_quantized_detections`.
+            ParityError, GateError: see `hold_detections` and `hold_quantized_ap`.
         """
         recipe, val, gates = self.searched.recipe, self.searched.val, self.target.gates
         quantization = written.compiled.results.quantization
         if quantization is not None:
-            quantized = trained_model(recipe, self.trial, val, rounding=True)
-            return hold_quantized_detections(written.file, quantized, val, recipe, gates, quantization)
-        reference = stored_reference(self.module, round_values(self.model, self.target.float_values).proto)
+            trained = trained_model(recipe, self.trial, val, rounding=True)
+            found = compare_detections_of(written.file, trained, val, recipe, gates, paired=True)
+            if self.trial.read_result().kind == "int8":  # of other trials, `float_scores` are what the file is held to
+                strict = written.compiled.passed_up
+                most = gates.int8_ap_drop
+                hold_quantized_ap(found.torch_scores, found.file_scores, most, quantization, strict=strict)
+            return found
+        stored, rounding = round_values(self.model, self.target.float_values).proto, RELATIVE_ROUNDING
+        if self.target.values == "bf16":
+            hold_bf16_detections(written.file, self.module, val, recipe, gates)
+            rounding = BF16_ROUNDING
+        reference = stored_reference(self.module, stored, rounding)
         return hold_detections(written.file, reference, val, recipe, gates)
 
     def accuracy(self, written: Written, parity: GateResult) -> Accuracy:
         """The parity gate has measured it."""
-        return Accuracy(parity.torch_ap, parity.file_ap)
+        return Accuracy(parity.torch_scores, parity.file_scores)
 
     def agreement(self, written: Written) -> None:
         """Its AP is known."""
 
-    def float_metrics(self, written: Written, accuracy: Accuracy) -> Metrics:
+    def float_scores(self, written: Written, accuracy: Accuracy) -> Scores:
         """Those of the float ticket that a quantized trial began from; of other trials those of the trial itself.
 
         Raises:
             DataError: the run does not say.
         """
-        return float_metrics(self.trial, accuracy.reference)
+        return float_scores(self.trial, accuracy.reference)
 
 
 def searched_in(run: RunDirectory) -> Searched:
@@ -207,8 +222,10 @@ def captured(form: ExportForm, dataset: CocoDataset, opset: int) -> ModelProto:
     return capture.capture(form.module, np.full(form.shape, 0.5, np.float32), opset, names)
 
 
-def stored_reference(model: nn.Module, graph: ModelProto) -> nn.Module:
+def stored_reference(model: nn.Module, graph: ModelProto, rounding: float = RELATIVE_ROUNDING) -> nn.Module:
     """`model` with the weights that `graph` stores: what the artifact has to reproduce, rounding included.
+
+    rounding: the most that it changes a weight, relative to it.
 
     Raises:
         ParityError: a stored weight is no rounding of the trained one, so that the graph must not vouch for it.
@@ -222,7 +239,7 @@ def stored_reference(model: nn.Module, graph: ModelProto) -> nn.Module:
                 parameter = parameters[tensor.name]
                 stored = torch.from_numpy(numpy_helper.to_array(tensor).copy()).to(parameter.dtype)
                 if stored.shape != parameter.shape or not torch.allclose(
-                    stored, parameter, rtol=RELATIVE_ROUNDING, atol=ABSOLUTE_ROUNDING
+                    stored, parameter, rtol=rounding, atol=ABSOLUTE_ROUNDING
                 ):
                     raise ParityError(
                         f"'{tensor.name}' holds other weights in the exported graph than in the trained model; "
@@ -232,8 +249,8 @@ def stored_reference(model: nn.Module, graph: ModelProto) -> nn.Module:
     return model
 
 
-def float_metrics(trial: Trial, own: Metrics) -> Mapping[str, Any]:
-    """Metrics on val of the float ticket that a quantized trial began from; of other trials `own`, the trial's.
+def float_scores(trial: Trial, own: Scores) -> Scores:
+    """Scores on val of the float ticket that a quantized trial began from; of other trials `own`, the trial's.
 
     Raises:
         DataError: the result of the trial names no ticket, or the ticket has no AP.
@@ -244,4 +261,4 @@ def float_metrics(trial: Trial, own: Metrics) -> Mapping[str, Any]:
     found = trial.run.trial(result.parent).read_result().val if result.parent else None
     if found is None:
         raise DataError(f"{trial.result} names no float ticket whose AP on val is known; restore the file")
-    return found
+    return Scores(found)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from onnx import ModelProto
 
@@ -14,13 +14,11 @@ from lth_deploy.compiler.artifact.pack import LayerReport
 from lth_deploy.compiler.model.normalized_model import NormalizedModel
 from lth_deploy.compiler.quantization.learned_ranges import Learned
 from lth_deploy.config.target import Target
+from lth_deploy.evaluation.ap_loss import Scores
 from lth_deploy.measure.agreement import Agreement
 from lth_deploy.measure.float_twin import FloatTwin
 from lth_deploy.workflow.gates.class_names import Named
 from lth_deploy.workflow.gates.regions import RegionCheck
-
-Metrics = Mapping[str, Mapping[str, Any]]
-"""Of each kind (bbox, segm, keypoints) the figures, `AP` among them, as fractions."""
 
 P = TypeVar("P")
 """What the parity gate of a source reports."""
@@ -71,8 +69,8 @@ class Written:
 class Accuracy:
     """AP of what the artifact is compared with, and of the artifact, on the same images."""
 
-    reference: Metrics
-    artifact: Metrics
+    reference: Scores
+    artifact: Scores
 
 
 @dataclass(frozen=True)
@@ -166,5 +164,5 @@ class Source(Protocol[P]):
     def agreement(self, written: Written) -> Agreement | None:
         """What an int8 artifact finds of what its control finds; None for floats, and where there are data."""
 
-    def float_metrics(self, written: Written, accuracy: Accuracy) -> Metrics:
-        """Of an int8 artifact, the figures of the pruned float model that it was quantized from."""
+    def float_scores(self, written: Written, accuracy: Accuracy) -> Scores:
+        """Of an int8 artifact, the scores of the pruned float model that it was quantized from."""

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lth_deploy.arrays import Feeds
-from lth_deploy.errors import ParityError
+from lth_deploy.errors import ArtifactError, ParityError
 from lth_deploy.workflow.gates.raw_outputs import hold_raw_outputs
 
 if TYPE_CHECKING:
+    from onnx import ModelProto
+
     from lth_deploy.compiler.importing.imported import ImportedModel
     from lth_deploy.compiler.model.normalized_model import NormalizedModel
 
@@ -105,11 +107,38 @@ def hold_original(
     ticket: the normalized model with pruned and rounded weights.
 
     Raises:
-        ParityError: the file computes something else.
+        ParityError: the file computes something else. ArtifactError: because the original is packed and damaged.
     """
     from lth_deploy.compiler.importing.restored import changed_weights, original_with_weights
     from lth_deploy.compiler.model.save import save_model
 
     reference = scratch / "reference.onnx"
     save_model(original_with_weights(imported, changed_weights(imported, ticket)), reference)
-    return hold_raw_outputs(reference, file, inputs, tolerance)
+    try:
+        return hold_raw_outputs(reference, file, inputs, tolerance)
+    except ParityError:
+        _hold_functions(imported.original, inputs, scratch, tolerance)
+        raise
+
+
+def _hold_functions(
+    original: "ModelProto", inputs: Sequence[tuple[str, Feeds]], scratch: Path, tolerance: float
+) -> None:
+    """Compare a packed model, whose functions say how it is decoded, with the same model decoded as its format says.
+
+    Raises:
+        ArtifactError: both compute something else.
+    """
+    from lth_deploy.compiler.importing.unpacked import unpack_model
+    from lth_deploy.compiler.model.save import save_model
+
+    packed, decoded = scratch / "packed.onnx", scratch / "decoded.onnx"
+    save_model(original, packed)
+    save_model(unpack_model(original), decoded)
+    try:
+        hold_raw_outputs(packed, decoded, inputs, tolerance)
+    except ParityError as error:
+        raise ArtifactError(
+            "the file is damaged: a function in it computes something else than export/FORMAT.md and export/REGION.md "
+            "say of its name; export the original again. Nothing was written"
+        ) from error

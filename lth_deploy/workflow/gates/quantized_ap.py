@@ -1,9 +1,9 @@
 """The gate of int8 artifacts: what quantization costs in AP."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from lth_deploy.errors import GateError
+from lth_deploy.evaluation.ap_loss import Scores
+from lth_deploy.workflow.gates.lost_ap import hold_lost_ap
 
 if TYPE_CHECKING:
     from lth_deploy.compiler.artifact.metadata import Quantization
@@ -13,24 +13,17 @@ NAMED = 5
 
 
 def hold_quantized_ap(
-    ticket: Mapping[str, Any], artifact: Mapping[str, Any], most: float, quantization: "Quantization"
+    ticket: Scores, artifact: Scores, most: float, quantization: "Quantization", *, strict: bool = False
 ) -> None:
-    """Refuse an artifact that finds less than the float ticket does.
-
-    ticket, artifact: metrics of each kind, with `AP` as fractions. most: AP that may be lost.
+    """Refuse an artifact that finds less than the float ticket does. most, strict: see `hold_lost_ap`.
 
     Raises:
         GateError: more was lost; names the layers with the largest errors.
     """
-    for kind, metrics in ticket.items():
-        before, after = metrics["AP"], artifact[kind]["AP"]
-        if before is None or after is None or before - after <= most:
-            continue
-        worst = sorted(quantization.errors.items(), key=lambda entry: -entry[1])[:NAMED]
-        names = ", ".join(f"{name} ({error:.1%})" for name, error in worst)
-        raise GateError(
-            f"quantization costs {100 * (before - after):.2f} {kind} AP ({100 * before:.2f} to {100 * after:.2f}), "
-            f"allowed are {100 * most:.2f}; largest errors of layers alone: {names}; keep some of them float "
-            "(keep_worst or keep_float in the target), calibrate on more images, or fine-tune with quantization. "
-            "Nothing was written"
-        )
+    worst = sorted(quantization.errors.items(), key=lambda entry: -entry[1])[:NAMED]
+    names = ", ".join(f"{name} ({error:.1%})" for name, error in worst)
+    advice = (
+        f"largest errors of layers alone: {names}; keep some of them float (keep_worst or keep_float in the target), "
+        "calibrate on more images, or fine-tune with quantization"
+    )
+    hold_lost_ap(ticket, artifact, most, what="quantization", gate="gates.int8_ap_drop", advice=advice, strict=strict)

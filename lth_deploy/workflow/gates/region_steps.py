@@ -16,12 +16,13 @@ import numpy.typing as npt
 
 from lth_deploy.arrays import Feeds
 from lth_deploy.errors import ArtifactError
-from lth_deploy.kernels.program.instruction import Instruction, Operands
-from lth_deploy.kernels.program.numerics.bounds import Tensor
+from lth_deploy.kernels.oracle.reference import run
+from lth_deploy.kernels.program.instruction import Accumulate, Instruction, Operands
+from lth_deploy.kernels.program.numerics.bounds import Float, Tensor
 from lth_deploy.kernels.program.ops.conv import QConv
 from lth_deploy.kernels.program.ops.conv_transpose import QConvTranspose
 from lth_deploy.kernels.program.ops.load import AnyLoad
-from lth_deploy.kernels.program.ops.resize import Resize
+from lth_deploy.kernels.program.ops.resize import Resize, Upsample
 from lth_deploy.kernels.program.program import Program
 from lth_deploy.kernels.program.rules import check
 from lth_deploy.kernels.program.values import Quantized
@@ -108,6 +109,21 @@ class SteppedRegion:
         names = list(region.model.graph.node[0].input)
         steps = _Steps(region.program, traced.weights(region.program, names), feeds, names)
         return steps.first_wrong(_of_kernels(region, feeds, self.folder), None)
+
+    def exact(self, feeds: Feeds) -> dict[str, Float]:
+        """The outputs by name, computed from end to end in double precision.
+
+        Raises:
+            ArtifactError: the function is none of a region.
+        """
+        from lth_deploy.compiler.regions.codegen.traced_function import trace
+
+        region = self.region
+        assert region.program is not None
+        names = list(region.model.graph.node[0].input)
+        weights = trace(region, {name: value.shape for name, value in feeds.items()}).weights(region.program, names)
+        inputs = [feeds[name] for name in region.inputs]
+        return dict(zip(region.outputs, run(region.program, [one for _, one in weights], inputs), strict=True))
 
     def _function(self, shapes: dict[str, tuple[int, ...]]) -> _Function | str:
         """The function for activations of these shapes; in words how it differs from the program, where it does."""
@@ -219,7 +235,10 @@ class _Steps:
     def _expected(self, given: list[Tensor], stock: Stock | None) -> Iterator[tuple[int, Tensor, Quantized | None]]:
         for number, step in enumerate(self.program.instructions):
             floats = stock is not None and (not stock.exact or step.stock_sums_floats)
-            operands = Operands(given, self.weights, self.inputs, "floats" if floats else "integers")
+            summed: Accumulate = "floats" if floats else "integers"
+            # Functions round the weights to bf16, and the kernels what these are multiplied by as well.
+            bf16 = self.program.bf16_weights if stock is None else frozenset()
+            operands = Operands(given, self.weights, self.inputs, summed, bf16)
             try:
                 result = step.oracle(operands)
             except ValueError as error:
@@ -234,7 +253,7 @@ class _Steps:
         if stock is None or expected.quantized is not None:
             return _DENORMAL
         step, largest = self.program.instructions[number], float(np.abs(expected.value).max(initial=0.0))
-        if isinstance(step, Resize) and step.linear is not None:
+        if isinstance(step, Resize | Upsample) and step.linear is not None:
             return stock.floats * largest
         return 3 * expected.bound + _TRANSFORMED * largest + _DENORMAL
 

@@ -38,42 +38,49 @@ class RegionCheck:
     unreached: tuple[str, ...] = ()
 
 
-def hold_regions(file: Path, inputs: Iterable[tuple[str, Feeds]], gates: GatesSpec) -> RegionCheck | None:
+def hold_regions(
+    file: Path, inputs: Iterable[tuple[str, Feeds]], gates: GatesSpec, *, by_ap: bool = False
+) -> RegionCheck | None:
     """Compare every region of a file with its function body on (name, feeds).
 
-    Floats may differ by `output_difference`. Quantized values must be equal; a region that rounds sums once,
-    where a stock runtime rounds twice, must be right instruction by instruction, and may differ from end to end by
-    `int8_steps` where that is set: a step of floats that follow from quantized values is a 255th of what they span.
+    Floats may differ by `output_difference`, and by more where that is rounding which the region enlarges
+    (`rounding.py`); those of a region with weights of bf16 by `bf16_difference`, and by more where its instructions are
+    right one by one and AP was held to a bound (by_ap). Quantized values must be equal; a
+    region that rounds sums once, where a stock runtime rounds twice, must be right instruction by instruction, and may
+    differ from end to end by `int8_steps` where that is set: a step of floats that follow from quantized values is a
+    255th of what they span.
     None when there is nothing to compare: the file has no regions, or the kernel library was not built.
 
     Raises:
-        ParityError: a region cannot run, or deviates; names the region, what differs and the input.
+        ParityError: a region cannot run, or deviates; names the region, what differs and the input. GateError: rounding
+            to bf16 moves an output too far, and no AP says what that costs.
     """
     from lth_deploy.compiler.artifact.extract_region import extract_regions
     from lth_deploy.compiler.artifact.load import load_model
 
     model = load_model(file)
     regions = extract_regions(model)
-    if not regions or not _library_is_built(file):
+    if not regions or not library_is_built(file):
         return None
     with storage.scratch("regions") as folder:
         borders = (name for region in regions for name in (*region.inputs, *region.outputs))
         values_at_regions = stock_values(model, regions, borders, folder / "whole.onnx")
-        pairs = [region_pair(file, region, folder) for region in regions]
+        pairs = [region_pair(file, region, folder, by_ap=by_ap) for region in regions]
         worst, together = 0.0, None
         with progress(f"{file.name}: comparison of its regions", total=operator.length_hint(inputs) or None) as step:
             for name, feeds in inputs:
                 values = values_at_regions(feeds)
                 worst = max([worst, *(pair.compare(values, gates, name) for pair in pairs)])
                 for pair in pairs:
-                    pair.compare_steps(values, gates, name, folder)
+                    pair.compare_steps(values, gates, name)
                 together = together or _loaded(file)
                 _run_together(file, together, feeds, name)
                 step()
     return RegionCheck(worst, _unreached(file, pairs))
 
 
-def _library_is_built(file: Path) -> bool:
+def library_is_built(file: Path) -> bool:
+    """Whether the kernels can be compared; a warning says that those of `file` were not."""
     try:
         ops_library()
     except MissingLibraryError as error:

@@ -11,6 +11,7 @@ from lth_deploy.compiler.artifact.region_index import find_regions
 from lth_deploy.compiler.artifact.weight_layers import WeightLayer
 from lth_deploy.compiler.regions.match.quad_density import quad_density
 from lth_deploy.formats import FORMATS, bound_of, choose, entropy_bound, occupancy
+from lth_deploy.formats.base import BF16
 from lth_deploy.workflow.inspect.half_weights import half_tensors, in_own_type
 from lth_deploy.workflow.inspect.imported_model import OpenedFile
 from lth_deploy.workflow.inspect.report import LayerRow
@@ -67,7 +68,9 @@ def _row(layer: WeightLayer, times: int | None, coordinates: bool) -> LayerRow:
 
 
 def _coding(coding: str, dtype: np.dtype[Any]) -> str:
-    """The coding, with the type of its values where that is int8, or full fp16."""
+    """The coding, with the type of its values where that is int8, bf16, or full fp16."""
     if dtype == np.int8:
         return f"{coding} int8"
+    if dtype == BF16:
+        return f"{coding} bf16"
     return "dense fp16" if coding == "dense" and dtype == np.float16 else coding

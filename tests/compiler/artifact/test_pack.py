@@ -16,7 +16,7 @@ from lth_deploy.compiler.importing.unpacked import unpack_model
 from lth_deploy.compiler.model.save import to_bytes
 from lth_deploy.errors import ArtifactError
 from lth_deploy.formats import FORMATS, Preference
-from lth_deploy.structures import BLOCKS, Block
+from lth_deploy.structures import BLOCKS, INPUTS_FIRST, Block
 from tests.compiler.onnx_models import conv, detector, image, in_blocks, initializers, quantized_conv, run, sparse
 
 
@@ -136,7 +136,7 @@ def test_what_cannot_be_packed_is_left_alone_with_a_reason(model: ModelProto, re
     assert not packed.functions
 
 
-@pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS)
+@pytest.mark.parametrize("block", [*BLOCKS.values(), *INPUTS_FIRST[:2]], ids=lambda block: block.dims)
 @pytest.mark.parametrize("int8", [False, True])
 def test_the_block_shape_with_the_fewest_bytes_is_stored(block: Block, int8: bool) -> None:
     rng = np.random.default_rng(0)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from lth_deploy.workflow.export.folder import export_folder
 from lth_deploy.workflow.verify.export_record import check_exported
 from lth_deploy.workflow.verify.verify import verify
 from tests.compiler.onnx_models import detector
+from tests.waiting import exit_code_of_fork, killed_at_the_end, next_line, wait_until
 
 KILLS = int(os.environ.get("LTH_TEST_KILLS", "2"))
 
@@ -105,28 +107,37 @@ def _export_killed_at(out: Path, renames: int, signed: bool) -> bool:
     """Export in a fork of this process that is killed at its rename number `renames`; whether it got to the end."""
     child = os.fork()
     if child == 0:
-        left = renames
-
-        def dying(move: Callable[[Path, Path], Path]) -> Callable[[Path, Path], Path]:
-            def moved(self: Path, target: Path) -> Path:
-                nonlocal left
-                left -= 1
-                if left < 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                return move(self, target)
-
-            return moved
-
-        with export_folder(out) as folder:
-            staged = [folder.staged / name for name in ("model.bin", "dense.bin")]
-            for file in staged:
-                file.write_text(f"new {file.name}")
-            Path.rename, Path.replace = dying(Path.rename), dying(Path.replace)  # type: ignore[method-assign]
-            folder.commit(staged, {}, (lambda data: b"s" * 64) if signed else None)
-        os._exit(0)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        try:
+            _export_and_die(out, renames, signed)
+            os._exit(0)
+        except BaseException:  # whatever is raised must not run the tests of this process a second time
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(1)
+    status = exit_code_of_fork(child)
     assert status in (0, -signal.SIGKILL)
     return status == 0
+
+
+def _export_and_die(out: Path, renames: int, signed: bool) -> None:
+    left = renames
+
+    def dying(move: Callable[[Path, Path], Path]) -> Callable[[Path, Path], Path]:
+        def moved(self: Path, target: Path) -> Path:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return move(self, target)
+
+        return moved
+
+    with export_folder(out) as folder:
+        staged = [folder.staged / name for name in ("model.bin", "dense.bin")]
+        for file in staged:
+            file.write_text(f"new {file.name}")
+        Path.rename, Path.replace = dying(Path.rename), dying(Path.replace)  # type: ignore[method-assign]
+        folder.commit(staged, {}, (lambda data: b"s" * 64) if signed else None)
 
 
 READERS = {
@@ -195,30 +206,25 @@ def test_kills_at_random_moments_leave_no_mixed_export_and_no_litter(tmp_path: P
         command = [sys.executable, "-c", code, str(model), str(sparsity), str(out)]
         environment = {**os.environ, "TMPDIR": str(scratch)}
         process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        assert process.stdout.readline() == "begins\n"
+        assert next_line(process) == "begins"
         return process
 
     began = time.monotonic()
-    with start(0.5) as first:
-        assert first.wait(120) == 0
+    with killed_at_the_end(start(0.5)) as first:
+        assert first.wait(180) == 0
     seconds = time.monotonic() - began
     before = verify(out).files
     rng = random.Random(KILLS)
     for kill in range(KILLS):
-        with start(0.6 + 0.3 * kill / KILLS) as process:
+        with killed_at_the_end(start(0.6 + 0.3 * kill / KILLS)):
             time.sleep(rng.uniform(0.0, seconds))
-            process.kill()
         verify(out)
-    with start(0.95) as last:
-        assert last.wait(120) == 0
+    with killed_at_the_end(start(0.95)) as last:
+        assert last.wait(180) == 0
     assert verify(out).files["model.onnx"] != before["model.onnx"]
     assert not hidden(out)
     # ONNX Runtime keeps a file of its own there; a child of a killed export ends with the work that it has begun.
-    end = time.monotonic() + 60
-    while (left := list(scratch.glob("lth-*"))) and time.monotonic() < end:
-        time.sleep(0.1)
-    assert not left
+    wait_until(lambda: not list(scratch.glob("lth-*")), "the end of all temporary folders")
 
 
 def test_a_reader_warns_or_refuses_only_where_a_record_says_otherwise(

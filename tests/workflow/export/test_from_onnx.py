@@ -19,6 +19,7 @@ from lth_deploy.compiler.model.save import save_model
 from lth_deploy.compiler.planning.select_regions import Facts
 from lth_deploy.config.target import Target
 from lth_deploy.errors import ArtifactError, GateError, ParityError, UsageError
+from lth_deploy.evaluation.ap_loss import Scores
 from lth_deploy.measure.parity import compare_tensors
 from lth_deploy.workflow.export import dead_channels, onnx_source, tune_regions
 from lth_deploy.workflow.export.from_onnx import OnnxJob, export_onnx
@@ -164,7 +165,7 @@ def test_a_planted_fault_fails_the_gate_and_nothing_is_written(
 
 def test_lost_ap_is_held_to_its_bound(model_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     figures = iter([0.33, 0.29])
-    monkeypatch.setattr(onnx_source, "ap_of", lambda file, job: next(figures))
+    monkeypatch.setattr(onnx_source.ApOf, "__call__", lambda *_: Scores({"bbox": {"AP": next(figures)}}))
     job = OnnxJob(sparsity=0.3, images=model_file.parent, data=model_file, max_ap_drop=0.01)
     monkeypatch.setattr(onnx_source, "decoder_of", lambda path, job, original: None)
     monkeypatch.setattr(onnx_source, "check_classes", lambda original, decoder, job: None)

@@ -21,12 +21,15 @@ from lth_deploy.compiler.artifact.load import load_model
 from lth_deploy.compiler.artifact.metadata import Quantization, read_metadata
 from lth_deploy.compiler.artifact.weight_layers import weight_layers
 from lth_deploy.compiler.importing.unpacked import unpack_model
+from lth_deploy.compiler.quantization import quantize_ticket
+from lth_deploy.compiler.quantization.calibrated import Calibrator
 from lth_deploy.compiler.quantization.sensitive import MOST_CARE
 from lth_deploy.config.target import CalibrationSpec, Target
 from lth_deploy.errors import DataError, GateError, UsageError
+from lth_deploy.evaluation.ap_loss import Scores
 from lth_deploy.workflow.export import from_onnx, pipeline
 from lth_deploy.workflow.export.from_onnx import OnnxJob, export_onnx
-from lth_deploy.workflow.export.quantization import QuantizedGraph, quantize
+from lth_deploy.workflow.export.quantization import GraphQuantizer, QuantizedGraph
 from lth_deploy.workflow.gates.quantized_ap import hold_quantized_ap
 from lth_deploy.workflow.inspect.inspect import inspect_artifact
 from lth_deploy.workflow.inspect.text import facts, table
@@ -184,25 +187,28 @@ def test_calibration_images_are_needed_and_must_differ(source: Path, job: OnnxJo
 
 def test_more_lost_ap_than_allowed_fails_and_names_the_layers() -> None:
     quantization = Quantization(method="minmax", images=4, errors={"small": 0.01, "large": 0.2})
-    hold_quantized_ap({"bbox": {"AP": 0.5}}, {"bbox": {"AP": 0.496}}, 0.005, quantization)
-    hold_quantized_ap({"bbox": {"AP": 0.5}}, {"bbox": {"AP": 0.6}}, 0.005, quantization)
+    before, little, more, lost = (Scores({"bbox": {"AP": ap}}) for ap in (0.5, 0.496, 0.6, 0.494))
+    hold_quantized_ap(before, little, 0.005, quantization)
+    hold_quantized_ap(before, more, 0.005, quantization)
     with pytest.raises(GateError, match=r"costs 0\.60 bbox AP .* large \(20\.0%\), small \(1\.0%\)"):
-        hold_quantized_ap({"bbox": {"AP": 0.5}}, {"bbox": {"AP": 0.494}}, 0.005, quantization)
+        hold_quantized_ap(before, lost, 0.005, quantization)
 
 
 def graded(monkeypatch: pytest.MonkeyPatch, refused: int, passed_up: bool = True) -> list[int]:
     """With how much care a model was quantized each time, of an export of which the AP gate refuses the first files."""
     asked: list[int] = []
 
-    def quantized(*arguments: Any, care: int) -> QuantizedGraph:
-        asked.append(care)
-        return replace(quantize(*arguments, care=care), passed_up=passed_up and care < MOST_CARE)
+    class Asked(GraphQuantizer):
+        def quantized(self, care: int = MOST_CARE) -> QuantizedGraph:
+            asked.append(care)
+            return replace(super().quantized(care), passed_up=passed_up and care < MOST_CARE)
 
-    def hold(*arguments: Any) -> None:
+    def hold(*arguments: Any, strict: bool) -> None:
+        assert strict == (passed_up and asked[-1] < MOST_CARE)
         if len(asked) <= refused:
             raise GateError("quantization costs 1.00 bbox AP; nothing was written")
 
-    monkeypatch.setattr(pipeline, "quantize", quantized)
+    monkeypatch.setattr(pipeline, "GraphQuantizer", Asked)
     monkeypatch.setattr(pipeline, "hold_quantized_ap", hold)
     monkeypatch.setattr(from_onnx, "run_limited", lambda task, arguments, _: task(**arguments))
     return asked
@@ -212,9 +218,17 @@ def graded(monkeypatch: pytest.MonkeyPatch, refused: int, passed_up: bool = True
 def test_layers_that_are_not_worth_their_time_become_float_where_too_much_ap_is_lost(
     refused: int, expected: list[int], source: Path, job: OnnxJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = graded(monkeypatch, refused)
+    asked, calibrated = graded(monkeypatch, refused), []
+
+    class Counted(Calibrator):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            calibrated.append(self)
+
+    monkeypatch.setattr(quantize_ticket, "Calibrator", Counted)
     assert export_onnx(source, job, target=INT8).artifact.is_file()
     assert asked == expected
+    assert len(calibrated) == 1, "ranges and sensitivity do not depend on care"
 
 
 def test_nothing_is_tried_again_where_nothing_more_would_leave_int8(

@@ -14,10 +14,12 @@ from tests.tiny_artifact import BOXES, save_data, save_decoder, tiny_model
 
 pytest.importorskip("sympy", reason="the int8 extra is not installed")
 
+from lth_deploy.compiler.quantization.sensitive import MOST_CARE
 from lth_deploy.config.target import GatesSpec, Target
 from lth_deploy.errors import GateError, UsageError
 from lth_deploy.workflow.export import pipeline
 from lth_deploy.workflow.export.from_onnx import OnnxJob, export_onnx
+from lth_deploy.workflow.export.quantization import GraphQuantizer, QuantizedGraph
 
 INT8 = Target(values="int8")
 
@@ -41,14 +43,14 @@ def with_tensor(model: ModelProto, name: str, values: np.ndarray) -> ModelProto:
 
 def moved_by_quantization(monkeypatch: pytest.MonkeyPatch, pixels: float) -> None:
     """Plant a fault: what int8 finds lies elsewhere."""
-    honest = pipeline.quantize
 
-    def quantize(*arguments: object, **options: object) -> object:
-        made = honest(*arguments, **options)  # type: ignore[arg-type]
-        tensors = {"boxes_at": BOXES + np.float32(pixels)}
-        return replace(made, graph=made.graph.with_tensors(tensors))
+    class Moved(GraphQuantizer):
+        def quantized(self, care: int = MOST_CARE) -> QuantizedGraph:
+            made = super().quantized(care)
+            tensors = {"boxes_at": BOXES + np.float32(pixels)}
+            return replace(made, graph=made.graph.with_tensors(tensors))
 
-    monkeypatch.setattr(pipeline, "quantize", quantize)
+    monkeypatch.setattr(pipeline, "GraphQuantizer", Moved)
 
 
 def test_every_detection_of_the_dense_model_is_looked_for(tmp_path: Path, job: OnnxJob) -> None:

@@ -14,13 +14,15 @@ from lth_deploy.compiler.artifact.load import load_model
 from lth_deploy.compiler.artifact.metadata import read_metadata
 from lth_deploy.config.target import Target
 from lth_deploy.errors import DataError, GateError, UsageError
-from lth_deploy.workflow.export import onnx_source
+from lth_deploy.evaluation.ap_loss import Scores
+from lth_deploy.workflow.export import onnx_accuracy
 from lth_deploy.workflow.export.from_onnx import OnnxJob, export_onnx
+from lth_deploy.workflow.export.onnx_pruning import Pruner
 from lth_deploy.workflow.export.share_search.bisection import MOST, largest, most_tries
 from lth_deploy.workflow.export.share_search.inputs import digests
 from lth_deploy.workflow.export.share_search.search import Candidates, find_share
 from lth_deploy.workflow.export.share_search.state import FILE, SearchState
-from lth_deploy.workflow.export.share_search.tries import try_rows
+from lth_deploy.workflow.export.share_search.tries import Bounds, Try, try_rows
 from tests.tiny_artifact import save_data, save_decoder, save_tiny
 from tests.workflow.export.graded_model import STEP, save_graded
 
@@ -42,11 +44,17 @@ def test_bisection_finds_the_limit_in_the_tries_that_it_says(limit: int) -> None
 def curve(ap: Callable[[float], float], int8: Callable[[float], float], counted: list[float]) -> Candidates[float]:
     """A model is its share of zeros."""
 
-    def measured(share: float) -> float:
+    def measured(share: float, is_enough: Callable[[Scores], bool]) -> Scores:
         counted.append(share)
-        return int8(share)
+        return scores(int8(share))
 
-    return Candidates(pruned=lambda share: share, zeros=lambda share: share, float_ap=ap, ap=measured)
+    return Candidates(
+        pruned=lambda share: share, zeros=lambda share: share, float_ap=lambda share: scores(ap(share)), ap=measured
+    )
+
+
+def scores(ap: float | None) -> Scores:
+    return Scores({"bbox": {"AP": ap}})
 
 
 def test_int8_is_tried_without_zeros_first_and_not_where_floats_have_lost_too_much(tmp_path: Path) -> None:
@@ -119,15 +127,15 @@ def test_an_interrupted_search_goes_on(
     graded: tuple[Path, OnnxJob], monkeypatch: pytest.MonkeyPatch, in_this_process: None
 ) -> None:
     model, job = graded
-    honest, scored = onnx_source.ap_of, []
+    honest, scored = onnx_accuracy.box_scores, []
 
-    def interrupted(file: Path, job: OnnxJob) -> float | None:
+    def interrupted(file: Path, data: Path, images: Path, *, decoder: str | None) -> Scores:
         scored.append(file)
         if len(scored) == 4:
             raise KeyboardInterrupt
-        return honest(file, job)
+        return honest(file, data, images, decoder=decoder)
 
-    monkeypatch.setattr(onnx_source, "ap_of", interrupted)
+    monkeypatch.setattr(onnx_accuracy, "box_scores", interrupted)
     with pytest.raises(KeyboardInterrupt):
         export_onnx(model, job, target=FP32)
     assert not (model.parent / "graded-export").exists()
@@ -137,8 +145,51 @@ def test_an_interrupted_search_goes_on(
     made = export_onnx(model, job, target=FP32)
     assert made.search is not None
     assert made.search.percent == 25
-    # The dense model, two tries and one that was interrupted; then the tries that were left, and the two files.
-    assert len(scored) == 4 + (len(made.search.tries) - 2) + 2
+    # The dense model, two tries and one that was interrupted; then the graphs of the tries that were left, and the
+    # dense file. The artifact packs nothing, so that its graph is that of a try, and is not scored again.
+    left = {one.zeros for one in made.search.tries if one.percent not in (48, 24)}
+    assert len(scored) == 4 + len(left) + 1
+
+
+def test_the_share_that_was_found_is_not_pruned_again(
+    graded: tuple[Path, OnnxJob], monkeypatch: pytest.MonkeyPatch, in_this_process: None
+) -> None:
+    asked: list[float] = []
+    honest = Pruner.pruned
+
+    def counted(self: Pruner, share: float | None) -> object:
+        asked.extend([share] if share else [])
+        return honest(self, share)
+
+    monkeypatch.setattr(Pruner, "pruned", counted)
+    made = export_onnx(graded[0], graded[1], target=FP32)
+    assert made.search is not None
+    assert sorted(asked) == [one.percent / 100 for one in made.search.tries]
+
+
+def test_int8_is_given_more_care_where_less_loses_too_much(tmp_path: Path) -> None:
+    asked: list[tuple[float, bool]] = []
+
+    def careful(share: float, is_enough: Callable[[Scores], bool]) -> Scores:
+        little = scores(0.499 if share < 0.2 else 0.49)
+        asked.append((share, is_enough(little)))
+        return little if asked[-1][1] else scores(0.499 if share < 0.4 else 0.49)
+
+    candidates = replace(curve(lambda share: 0.5, lambda share: 0.5, []), ap=careful)
+    found = find_share(candidates, 0.2, 0.005, SearchState(tmp_path, {}))
+    assert found.percent == 39
+    assert all(enough == (share < 0.2) for share, enough in asked)
+
+
+def test_what_int8_costs_by_chance_ends_no_search(tmp_path: Path) -> None:
+    bounds = Bounds(0.5, 0.05, 0.005)
+    lost, may_be = Try(30, 0.3, 0.49, 0.48, 0.006), Try(30, 0.3, 0.49, 0.48, 0.002)
+    assert not bounds.keeps(lost)
+    assert bounds.keeps(may_be)
+    assert not bounds.keeps(may_be, strict=True)
+    state = SearchState(tmp_path, {})
+    state.tried(may_be)
+    assert SearchState(tmp_path, {}).tries == {30: may_be}
 
 
 def test_the_digest_of_each_input_changes_with_it_alone(graded: tuple[Path, OnnxJob]) -> None:
@@ -198,7 +249,7 @@ def test_where_no_share_keeps_the_ap_nothing_is_written(
     graded: tuple[Path, OnnxJob], monkeypatch: pytest.MonkeyPatch, in_this_process: None
 ) -> None:
     figures = iter([0.5, *[0.4] * most_tries()])
-    monkeypatch.setattr(onnx_source, "ap_of", lambda *_: next(figures))
+    monkeypatch.setattr(onnx_accuracy.ApOf, "__call__", lambda *_: scores(next(figures)))
     with pytest.raises(GateError, match=r"1 % zeros has 40\.0 of the dense model's 50\.0, more than the 5 that"):
         export_onnx(graded[0], replace(graded[1], max_ap_drop=0.05), target=FP32)
     assert not (graded[0].parent / "graded-export").exists()

@@ -15,9 +15,11 @@ from lth_deploy.compiler.model.normalized_model import NormalizedModel
 from lth_deploy.config.target import Target
 from lth_deploy.errors import ArtifactError, ParityError
 from lth_deploy.runtimes import RUNTIMES
+from lth_deploy.structures import Block
 from lth_deploy.workflow.export import pipeline
 from lth_deploy.workflow.export.from_onnx import OnnxJob, export_onnx
 from lth_deploy.workflow.inspect.inspect import inspect_artifact
+from tests.hostile.make_corpus import valid_blocks
 
 N = helper.make_node
 RNG = np.random.default_rng(0)
@@ -199,3 +201,19 @@ def test_inspect_names_layers_without_a_weight(tmp_path: Path) -> None:
     report = inspect_artifact(tmp_path / "dynamic.onnx")
     assert [row.name for row in report.layers] == ["v"]
     assert "1 Conv without a row: its weight follows from an input (a)" in report.notes
+
+
+def test_a_packed_file_whose_functions_decode_otherwise_is_damaged(tmp_path: Path) -> None:
+    model = valid_blocks(Block(2, 4), 0.5, int8=True)
+    (places,) = (
+        attribute.t
+        for node in model.functions[0].node
+        for attribute in node.attribute
+        if attribute.t.name == "place" and list(attribute.t.dims) == [64]
+    )
+    places.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(places)[::-1].copy(), places.name))
+    file = tmp_path / "net.onnx"
+    onnx.save(model, file)
+    with pytest.raises(ArtifactError, match=r"is damaged: a function in it computes something else than export/FORMAT"):
+        export_onnx(file, OnnxJob(shapes={"x": (1, 64, 12, 12)}), target=TARGET)
+    assert not (tmp_path / "net-export").exists()

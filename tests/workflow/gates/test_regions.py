@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import ModelProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from lth_deploy.compiler.artifact.extract_region import extract_regions
 from lth_deploy.compiler.artifact.inline_regions import has_regions
@@ -16,15 +16,17 @@ from lth_deploy.compiler.artifact.metadata import read_metadata
 from lth_deploy.compiler.artifact.pack import pack
 from lth_deploy.compiler.importing.imported import normalize
 from lth_deploy.compiler.model.save import save_model
+from lth_deploy.compiler.model.tensor_types import numpy_type
 from lth_deploy.compiler.regions.codegen.build import build_regions, zeros_from
 from lth_deploy.config.target import GatesSpec, Target
-from lth_deploy.errors import MissingLibraryError, ParityError
+from lth_deploy.errors import GateError, MissingLibraryError, ParityError
 from lth_deploy.kernels import ops_library
 from lth_deploy.measure.machine import describe_machine
 from lth_deploy.runtimes import RUNTIMES, Session
 from lth_deploy.structures import Block
 from lth_deploy.workflow.export.from_onnx import OnnxJob, export_onnx
 from lth_deploy.workflow.gates import region_steps
+from lth_deploy.workflow.gates.region_pair import region_pair
 from lth_deploy.workflow.gates.regions import RegionCheck, hold_regions
 from lth_deploy.workflow.inspect.inspect import inspect_artifact
 from tests.compiler.onnx_models import in_blocks
@@ -208,6 +210,106 @@ def test_where_a_stock_runtime_may_saturate_its_layers_are_computed_in_floats(
     monkeypatch.setattr("lth_deploy.workflow.gates.region_pair.describe_machine", lambda: machine)
     for model in (_residual_region(), valid_int8_region()):
         assert hold_regions(_saved(model, tmp_path), _inputs(), GatesSpec()) is not None
+
+
+def _enlarging_region() -> ModelProto:
+    """A convolution whose large products cancel where all channels are alike: what it makes is rounding."""
+    rng = np.random.default_rng(0)
+    weights = np.zeros((64, 512), np.float32)
+    for row in weights:
+        places = rng.choice(512, 100, replace=False)
+        row[places] = rng.integers(-60_000, 60_000, 100)
+        row[places[0]] -= row.sum()
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["x", "w"], ["y"], "cancels")],
+        "enlarging",
+        [helper.make_tensor_value_info("x", 1, ["n", 512, "h", "w_"])],
+        [helper.make_tensor_value_info("y", 1, ["n", 64, "oh", "ow"])],
+        [numpy_helper.from_array(weights.reshape(64, 512, 1, 1), "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    return build_regions(pack(normalize(model))[0], zeros_from(0.3))[0]
+
+
+def _alike(images: int = 2) -> list[tuple[str, dict[str, np.ndarray]]]:
+    plane = np.random.default_rng(0).standard_normal((images, 1, 9, 12)).astype(np.float32)
+    return [("noise", {"x": np.repeat(plane, 512, axis=1)})]
+
+
+def test_rounding_that_a_region_enlarges_passes(
+    library: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = _saved(_enlarging_region(), tmp_path)
+    with caplog.at_level("INFO"):
+        check = hold_regions(file, _alike(images=20), GatesSpec())
+    assert check is not None
+    assert check.deviation > GatesSpec().output_difference
+    assert "against double precision the kernels are off by" in caplog.text
+    assert "so this is rounding" in caplog.text
+
+
+def _one_large_weight(model: ModelProto) -> None:
+    """The largest weight of the layer is off by a hundredth of a percent: far less than it enlarges."""
+
+    def nearer(values: np.ndarray) -> None:
+        flat = values.reshape(-1)
+        flat[np.abs(flat).argmax()] *= np.float32(1.0001)
+
+    _edit(model, np.float32, nearer)
+
+
+def test_a_fault_is_not_taken_for_rounding(library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = _saved(_enlarging_region(), tmp_path)
+    monkeypatch.setitem(RUNTIMES._entries, "lth_deploy", _Faulty(_one_large_weight))
+    with pytest.raises(ParityError, match=r"largest deviation .*; t1, a conv with the weight 'w': .* differ, by up to"):
+        hold_regions(file, _alike(), GatesSpec())
+
+
+def test_kernels_far_less_exact_than_the_stock_runtime_are_refused(library: Path, tmp_path: Path) -> None:
+    """A stock runtime that were exact: the same kernels are then refused."""
+    file = _saved(_enlarging_region(), tmp_path)
+    (region,) = extract_regions(load_model(file))
+    feeds = _alike()[0][1]
+    exact = {"y": np.zeros_like(feeds["x"][:, :64])}  # the weights of each output have the sum 0
+    pair = region_pair(file, region, tmp_path)
+    with pytest.raises(
+        ParityError, match=r"the kernels are off by 0\.\d+ and the stock runtime by 0; the file was not"
+    ):
+        pair.compare({**feeds, **exact}, GatesSpec(), "noise")
+
+
+ROUNDING = GatesSpec(bf16_difference=1e-6, output_difference=1e-6)
+
+
+def test_rounding_to_bf16_beyond_the_bound_passes_where_ap_says_what_it_costs(
+    library: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = _saved(valid_region("bf16"), tmp_path)
+    with caplog.at_level("INFO"):
+        check = hold_regions(file, _inputs(), ROUNDING, by_ap=True)
+    assert check is not None
+    assert 1e-6 < check.deviation < GatesSpec().bf16_difference
+    assert "AP says what that costs" in caplog.text
+    with pytest.raises(GateError, match=r"rounding to bf16 moves .* 1e-06 \(gates.bf16_.* give --data .*--values fp16"):
+        hold_regions(file, _inputs(), ROUNDING)
+
+
+def _one_bf16_weight(model: ModelProto) -> None:
+    """A weight of the first layer is off by a step of bf16."""
+
+    def nearer(values: np.ndarray) -> None:
+        values.reshape(-1).view(np.uint16)[7] += 1
+
+    _edit(model, numpy_type(TensorProto.BFLOAT16), nearer)
+
+
+def test_a_fault_is_not_taken_for_rounding_to_bf16(
+    library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = _saved(valid_region("bf16"), tmp_path)
+    monkeypatch.setitem(RUNTIMES._entries, "lth_deploy", _Faulty(_one_bf16_weight))
+    with pytest.raises(ParityError, match=r"t1, a conv with the weight 'w': .* differ, by up to"):
+        hold_regions(file, _inputs(), ROUNDING, by_ap=True)
 
 
 def test_a_region_that_cannot_run_is_a_parity_failure(

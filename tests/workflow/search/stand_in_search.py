@@ -18,6 +18,9 @@ from lth_deploy.config.recipe import Recipe, load_recipe
 from lth_deploy.run.directory import RunDirectory
 from lth_deploy.run.trial_result import TrialResult
 
+SECONDS = 900.0
+"""How long an endless row waits."""
+
 
 def trial(name: str, kind: str, level: float, ap: float) -> dict[str, Any]:
     shares = {"sparsity": level, "sparsity_prunable": level, "sparsity_all": 0.99 * level, "zero_macs": 0.7 * level}
@@ -68,6 +71,9 @@ def main() -> None:
     if "lost" in recipe.name and not (sweep / "mended").exists():
         print("a line of the log\nerror: the loss stopped being finite;\nlower it", file=sys.stderr)
         sys.exit(1)
+    end = time.monotonic() + SECONDS
     while "endless" in recipe.name and not (sweep / "go").exists():
+        if time.monotonic() > end:
+            sys.exit(f"error: {sweep / 'go'} was not made within {SECONDS:g} s")
         time.sleep(0.05)
     finish(run, recipe)

@@ -23,14 +23,7 @@ from lth_deploy.detectors.exportable import ExportableDetector  # noqa: E402
 from lth_deploy.detectors.fold_norm import fold_norm, norms_behind  # noqa: E402
 from lth_deploy.errors import RecipeError  # noqa: E402
 from lth_deploy.mask import load_masks, sparsity  # noqa: E402
-from lth_deploy.pruning.layer import PrunableLayer  # noqa: E402
-from lth_deploy.pruning.ranking.allocation import prune  # noqa: E402
-from lth_deploy.pruning.ranking.coupled_filters import coupled_layers, with_dependents  # noqa: E402
-from lth_deploy.pruning.ranking.criteria import CRITERIA  # noqa: E402
-from lth_deploy.pruning.scope import scoped_layers  # noqa: E402
 from lth_deploy.run.directory import RunDirectory  # noqa: E402
-from lth_deploy.structures import STRUCTURES  # noqa: E402
-from lth_deploy.training.state import TrainingState  # noqa: E402
 from lth_deploy.workflow.export.from_run import export  # noqa: E402
 from lth_deploy.workflow.inspect.inspect import inspect_artifact  # noqa: E402
 from lth_deploy.workflow.inspect.text import facts, table  # noqa: E402
@@ -38,6 +31,7 @@ from lth_deploy.workflow.search.find_ticket import find_ticket  # noqa: E402
 from lth_deploy.workflow.search.smoke import smoke_recipe  # noqa: E402
 from lth_deploy.workflow.search.splits import load_splits  # noqa: E402
 from lth_deploy.workflow.search.trained_model import trained_model  # noqa: E402
+from tests.pruning.filtered_models import prune_filters, pruned_counts  # noqa: E402
 
 
 def filter_run(folder: Path, family: str, level: float = 0.5, **pruning: Any) -> Path:
@@ -113,22 +107,10 @@ def test_a_two_stage_detector_loses_filters_of_its_box_head(tmp_path: Path) -> N
 def test_every_family_answers_alike_without_its_dead_channels(family: str) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     model = tiny_detector(family)
-    scoped = scoped_layers(model, "default")
-    coupled = coupled_layers(model, scoped)
-    weights = {name: weight.detach().numpy() for name, weight in model.named_parameters()}
-    layers = [
-        PrunableLayer(one.name, weights[one.name], one.transposed, 1.0, None, coupled.get(one.name, ()))
-        for one in scoped
-    ]
-    free = sum(one.weights.size for one in layers if one.coupled) / sum(one.weights.size for one in layers)
-    whole = {one.name: np.ones(one.weights.shape, np.bool_) for one in layers}
-    masks = prune(layers, whole, 0.4 * free, CRITERIA.get("magnitude"), "per_layer", STRUCTURES["filter"])
-    held = {name: torch.from_numpy(mask) for name, mask in with_dependents(model, masks).items()}
-    TrainingState.capture(0, model).masked(held).restore(model)
+    masks = prune_filters(model, 0.4)
     graph = capture(ExportableDetector(fold_norm(model).module), np.zeros((64, 96, 3), np.uint8))
     smaller, report = remove_dead_channels(normalize(graph))
-    pruned = {name: (int((~mask.reshape(len(mask), -1).any(1)).sum()), len(mask)) for name, mask in masks.items()}
-    assert report.removed == {name: counts for name, counts in pruned.items() if counts[0]}
+    assert report.removed == pruned_counts(masks)
     assert report.left == {}
     image = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)
     expected, found = (

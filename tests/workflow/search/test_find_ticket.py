@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.workflow.ticket_runs import REWIND, STEPS, outcome, tiny_recipe
+from tests.workflow.ticket_runs import REWIND, STEPS, outcome, stopped_everywhere, tiny_recipe
 
 torch = pytest.importorskip("torch", reason="torch comes with the extra 'train'")
 pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
@@ -21,6 +21,7 @@ pytest.importorskip("torchvision", reason="torchvision comes with the extra 'tra
 from lth_deploy.config.recipe import Recipe  # noqa: E402
 from lth_deploy.detections import Detections  # noqa: E402
 from lth_deploy.errors import DataError, RecipeError, StorageError, UsageError  # noqa: E402
+from lth_deploy.evaluation.coco_ap import ENGINES, evaluate_detections  # noqa: E402
 from lth_deploy.evaluation.coco_rows import compact  # noqa: E402
 from lth_deploy.mask import load_masks  # noqa: E402
 from lth_deploy.measure.machine import describe_machine  # noqa: E402
@@ -34,7 +35,11 @@ from lth_deploy.workflow.search import find_ticket as verb  # noqa: E402
 from lth_deploy.workflow.search import summary  # noqa: E402
 from lth_deploy.workflow.search.find_ticket import TicketResult, find_ticket  # noqa: E402
 from lth_deploy.workflow.search.splits import load_splits  # noqa: E402
+from lth_deploy.workflow.search.torch_detect import detect  # noqa: E402
+from lth_deploy.workflow.search.trained_model import trained_model  # noqa: E402
+from lth_deploy.workflow.tracking import callbacks_of  # noqa: E402
 from tests.pruning.subsets import is_subset  # noqa: E402
+from tests.waiting import killed_at_the_end, next_line, wait_until  # noqa: E402
 
 PROJECT = Path(__file__).parents[3]
 
@@ -93,6 +98,23 @@ def test_rewound_weights_equal_the_snapshot_bit_for_bit(finished: Finished) -> N
             keep = torch.from_numpy(masks[tensor]) if tensor in masks else torch.ones(value.shape, dtype=torch.bool)
             assert torch.equal(value[keep], snapshot.model[tensor][keep]), f"{name}: {tensor}"
             assert not value[~keep].any(), f"{name}: {tensor}"
+
+
+def test_figures_of_a_run_are_those_of_pycocotools(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fast engine, by whose figures a search chooses, computes the same, but not the result on test."""
+    fast = pytest.importorskip("faster_coco_eval", reason="faster-coco-eval comes with the extra 'train'")
+    splits, result = load_splits(finished.recipe, finished.result.run), finished.run.trial("level_80").read_result()
+    model = trained_model(finished.recipe, finished.run.trial("level_80"), splits["val"])
+    for name, published in (("val", result.val), ("test", result.test)):
+        data, found = splits[name], detect(model, splits[name], torch.device("cpu"))
+        for engine in ENGINES:
+            metrics = evaluate_detections(data.ground_truth(), found, data.category_ids, engine=engine).metrics
+            assert metrics["bbox"] == pytest.approx(published["bbox"], abs=1e-12)
+    monkeypatch.setattr(fast, "COCOeval_faster", None)
+    alone = {"test": splits["test"]}
+    assert verb.score_splits(model, finished.recipe, alone, torch.device("cpu")) == {"test": result.test}
+    with pytest.raises(TypeError):
+        verb.score_splits(model, finished.recipe, {"val": splits["val"]}, torch.device("cpu"))
 
 
 def test_stored_tickets_are_sparse_as_asked_for(finished: Finished) -> None:
@@ -172,18 +194,13 @@ def test_a_second_process_is_refused(finished: Finished) -> None:
         "import sys; from pathlib import Path; from lth_deploy.run.directory import RunDirectory\n"
         "with RunDirectory(Path(sys.argv[1])).locked(): print('held', flush=True); sys.stdin.read()"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", hold, str(finished.result.run)],
-        cwd=PROJECT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
+    command = [sys.executable, "-c", hold, str(finished.result.run)]
+    process = subprocess.Popen(command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with killed_at_the_end(process) as holder:
+        assert next_line(holder) == "held"
         with pytest.raises(StorageError, match="another process"):
             find_ticket(finished.recipe, finished.result.run, device="cpu", resume=True)
-        holder.communicate("")
+        holder.communicate("", timeout=60)
     assert holder.returncode == 0
 
 
@@ -203,10 +220,9 @@ def test_sigkill_at_random_moments_changes_no_bit(finished: Finished, tmp_path: 
 
 def kill_after(seconds: float, recipe: Path, run: Path) -> None:
     command = [sys.executable, "-m", "tests.workflow.ticket_runs", str(recipe), str(run)]
-    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 60
-        while process.poll() is None and not run.exists() and time.monotonic() < deadline:
-            time.sleep(0.02)
+    search = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with killed_at_the_end(search) as process:
+        wait_until(lambda: process.poll() is not None or run.exists(), "the beginning of a run")
         try:
             process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -232,13 +248,10 @@ def test_a_time_limit_stops_after_a_checkpoint_and_resume_finishes(tmp_path: Pat
 
 def test_augmented_training_in_bfloat16_resumes_to_the_same_bits(tmp_path: Path) -> None:
     augment = {"vertical_flip": 0.5, "zoom": [0.7, 1.4], "brightness": 0.2, "contrast": 0.2}
-    training = {"steps": 4, "amp": "bf16", "augment": augment}
+    training = {"steps": 4, "precision": "bf16", "augment": augment}
     recipe = tiny_recipe(training=training, pruning={"levels": [0.5]}, controls={"random": []})
     find_ticket(recipe, tmp_path / "through", device="cpu")
-    stopped = 0
-    while not find_ticket(recipe, tmp_path / "parts", device="cpu", resume=stopped > 0, max_seconds=0.0).finished:
-        stopped += 1
-    assert stopped > 4
+    assert stopped_everywhere(recipe, tmp_path / "parts") > 4
     assert outcome(tmp_path / "parts") == outcome(tmp_path / "through")
 
 
@@ -306,7 +319,7 @@ def test_a_refusal_keeps_what_a_run_has_done(finished: Finished, monkeypatch: py
 
     before = outcome(finished.result.run)
     with monkeypatch.context() as patch:
-        patch.setattr(verb, "load_splits", refuse)
+        patch.setattr(verb, "splits_of_all_ranks", refuse)
         with pytest.raises(DataError, match="photos"):
             find_ticket(finished.recipe, finished.result.run, device="cpu", resume=True)
     assert outcome(finished.result.run) == before
@@ -360,16 +373,17 @@ def test_the_interval_is_of_ticket_minus_control(
     finished: Finished, monkeypatch: pytest.MonkeyPatch, ticket_sees: bool, control_sees: bool, sign: float
 ) -> None:
     splits = load_splits(finished.recipe, finished.result.run)
-    search = verb._prepare(finished.recipe, finished.run, splits, "cpu", None)
+    callbacks = callbacks_of(finished.recipe.tracking, finished.result.run)
+    search = verb._prepare(finished.recipe, finished.run, splits, verb.pick_device("cpu"), None, callbacks)
     sees = iter([ticket_sees, control_sees])
 
-    def fake(model: Any, dataset: Any, device: Any) -> Any:
+    def fake(model: Any, dataset: Any, device: Any, split: str) -> Any:
         seen = next(sees)
         return {image.id: compact(perfect(dataset, image.id, seen)) for image in dataset.images}
 
     monkeypatch.setattr("lth_deploy.workflow.search.torch_detect.detect", fake)
     model = search.trials.trained("dense")
-    low, high = summary._interval(search, splits["test"], model, model)
+    low, high = summary._interval(search, splits["test"], "test", model, model)
     assert low == pytest.approx(sign)
     assert high == pytest.approx(sign)
 

@@ -19,13 +19,15 @@ from lth_deploy.compiler.artifact.metadata import read_metadata  # noqa: E402
 from lth_deploy.compiler.importing.unpacked import unpack_model  # noqa: E402
 from lth_deploy.config.recipe import Recipe  # noqa: E402
 from lth_deploy.config.target import GatesSpec, Target  # noqa: E402
+from lth_deploy.evaluation.ap_loss import Scores  # noqa: E402
 from lth_deploy.mask import load_masks  # noqa: E402
 from lth_deploy.run.directory import RunDirectory  # noqa: E402
 from lth_deploy.workflow.export.from_run import choose_trial, export  # noqa: E402
-from lth_deploy.workflow.export.run_source import float_metrics  # noqa: E402
+from lth_deploy.workflow.export.run_source import float_scores  # noqa: E402
 from lth_deploy.workflow.inspect.inspect import inspect_artifact  # noqa: E402
-from lth_deploy.workflow.search.find_ticket import find_ticket, load_splits  # noqa: E402
+from lth_deploy.workflow.search.find_ticket import find_ticket  # noqa: E402
 from lth_deploy.workflow.search.smoke import smoke_recipe  # noqa: E402
+from lth_deploy.workflow.search.splits import load_splits  # noqa: E402
 from lth_deploy.workflow.search.trained_model import learned_grids, trained_model  # noqa: E402
 
 
@@ -105,10 +107,10 @@ def test_the_best_int8_file_is_of_the_fine_tuned_winner(run: Path) -> None:
 
 def test_a_quantized_trial_is_held_to_the_ap_of_the_float_ticket(run: Path) -> None:
     directory = RunDirectory.open(run)
-    own = {"bbox": {"AP": 0.25}}
+    own = Scores({"bbox": {"AP": 0.25}})
     ticket = directory.trial("level_80")
-    assert float_metrics(directory.trial("level_80_int8"), own) == ticket.read_result().val
-    assert float_metrics(ticket, own) == own
+    assert float_scores(directory.trial("level_80_int8"), own).metrics == ticket.read_result().val
+    assert float_scores(ticket, own) is own
 
 
 def test_a_mask_predictor_s_transposed_layer_is_fine_tuned_as_bytes(tmp_path: Path) -> None:

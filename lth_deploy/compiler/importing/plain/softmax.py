@@ -48,21 +48,27 @@ def rewrite_softmax(model: ModelProto) -> int:
 
 def _mean(graph: MainGraph, softmax: NodeProto) -> _Mean | None:
     convolution = graph.only_reader(softmax.output[0])
-    if convolution is None or not standard(convolution, "Conv") or convolution.input[0] != softmax.output[0]:
+    weights = None if convolution is None else weights_of_mean(graph, convolution, softmax)
+    if convolution is None or weights is None or attribute(softmax, "axis", -1) not in (1, -3):
+        return None
+    before = graph.makers.get(softmax.input[0])
+    if before is not None and graph.only_reader(softmax.input[0]) is softmax and standard(before, "Transpose"):
+        perm = attribute(before, "perm", None)
+        if perm is not None and sorted(perm) == [0, 1, 2, 3]:
+            return _Mean(before, softmax, convolution, weights)
+    return _Mean(None, softmax, convolution, weights)
+
+
+def weights_of_mean(graph: MainGraph, convolution: NodeProto, softmax: NodeProto) -> Array | None:
+    """The fixed numbers of a 1x1 convolution with one output, which reads what a Softmax makes; None of others."""
+    if not standard(convolution, "Conv") or convolution.input[0] != softmax.output[0]:
         return None
     weights = graph.floats(convolution.input[1])
     biased = len(convolution.input) > 2 and convolution.input[2]
     if weights is None or weights.shape[:1] + weights.shape[2:] != (1, 1, 1) or biased:
         return None
     moved = any(own_pads(convolution, 2) or [1]) or any(step != 1 for step in attribute(convolution, "strides", []))
-    if moved or attribute(convolution, "group", 1) != 1 or attribute(softmax, "axis", -1) not in (1, -3):
-        return None
-    before = graph.makers.get(softmax.input[0])
-    if before is not None and graph.only_reader(softmax.input[0]) is softmax and standard(before, "Transpose"):
-        perm = attribute(before, "perm", None)
-        if perm is not None and sorted(perm) == [0, 1, 2, 3]:
-            return _Mean(before, softmax, convolution, weights.reshape(-1))
-    return _Mean(None, softmax, convolution, weights.reshape(-1))
+    return None if moved or attribute(convolution, "group", 1) != 1 else weights.reshape(-1)
 
 
 def _on_last_axis(graph: MainGraph, mean: _Mean) -> list[NodeProto]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from onnx import ModelProto
 
 from lth_deploy.compiler.importing.plain.absorb import absorb
+from lth_deploy.compiler.importing.plain.bins import means_of_bins
 from lth_deploy.compiler.importing.plain.channel_operands import add_and_multiply
 from lth_deploy.compiler.importing.plain.folded_layer import FoldedLayer
 from lth_deploy.compiler.importing.plain.max_pools import chain_max_pools
@@ -20,12 +21,13 @@ from lth_deploy.compiler.model.operators import traits_of
 
 VALUES, COPIES, PADS = "computed constants", "dropped copies", "folded pads"
 SOFTMAX, POOLS, STACKS = "moved softmax", "chained max pools", "added stacked tensors"
-OPERANDS, SAMPLES = "sums and products of channels", "sampled images"
+BINS, OPERANDS, SAMPLES = "means of bins", "sums and products of channels", "sampled images"
 
-STEPS = (VALUES, COPIES, PADS, SOFTMAX, POOLS, STACKS, SAMPLES, OPERANDS)
+STEPS = (VALUES, COPIES, PADS, BINS, SOFTMAX, POOLS, STACKS, SAMPLES, OPERANDS)
 """Steps that can be left out as a whole; what is folded into layers can be left out layer by layer."""
 
 _REWRITES: Mapping[str, tuple[Callable[[ModelProto], int], str]] = {
+    BINS: (means_of_bins, "computed {} means of bins (DFL) on planes, level by level"),
     SOFTMAX: (rewrite_softmax, "rewrote {} softmax over channels to the last axis"),
     POOLS: (chain_max_pools, "wrote {} large max pools as chains of small ones"),
     STACKS: (add_stacked, "wrote {} sums of stacked tensors as additions"),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from lth_deploy.errors import DataError, GateError, UnreachableSparsityError
+from lth_deploy.evaluation.ap_loss import Scores, ap_losses
 from lth_deploy.workflow.export.share_search.bisection import largest, most_tries
 from lth_deploy.workflow.export.share_search.state import SearchState
 from lth_deploy.workflow.export.share_search.tries import Bounds, ShareSearch, Try, try_sentence
@@ -14,32 +15,41 @@ log = logging.getLogger(__name__)
 
 M = TypeVar("M")
 
+BOXES = "bbox"
+"""The kind of AP that is searched with."""
+
 
 @dataclass(frozen=True)
 class Candidates(Generic[M]):
     """What is tried.
 
     pruned: the model with a share of zeros, as it is with none. zeros: share that a model has. float_ap: AP of a model
-    in float32. ap: AP as the file will have it, quantized first where the file will be int8. None where the data have
-    no annotation that counts.
+    in float32. ap: AP as the file will have it, quantized first where the file will be int8, with as much care as it
+    takes until the function that it is given says that it is enough. None where there are no data.
     """
 
     pruned: Callable[[float], M]
     zeros: Callable[[M], float]
-    float_ap: Callable[[M], float | None]
-    ap: Callable[[M], float | None]
+    float_ap: Callable[[M], Scores | None]
+    ap: Callable[[M, Callable[[Scores], bool]], Scores | None]
 
 
-def find_share(candidates: Candidates[M], most_drop: float, int8_drop: float | None, state: SearchState) -> ShareSearch:
+def find_share(
+    candidates: Candidates[M],
+    most_drop: float,
+    int8_drop: float | None,
+    state: SearchState,
+    kept: Callable[[int, M], None] = lambda percent, model: None,
+) -> ShareSearch:
     """The largest share of zeros, in whole per cent, with which the model keeps its AP.
 
     most_drop: AP that it may lose to the dense model. int8_drop: AP that int8 may cost; None for floats. state: what is
-    known, and where what is measured goes.
+    known, and where what is measured goes. kept: gets each model that was seen to keep its AP, the largest share last.
 
     Raises:
         DataError: the dense model has no AP to lose. GateError: no share keeps it.
     """
-    trial = _Search(candidates, Bounds(_dense_ap(candidates, state), most_drop, int8_drop), state)
+    trial = _Search(candidates, Bounds(_dense_ap(candidates, state), most_drop, int8_drop), state, kept)
     if int8_drop is not None and not trial.keeps(0):
         raise GateError(_lost("int8 without zeros", trial, 0, "keep layers float or calibrate on more images"))
     percent = largest(trial.keeps)
@@ -67,7 +77,7 @@ def _lost(what: str, trial: "_Search[M]", percent: int, advice: str) -> str:
 
 def _dense_ap(candidates: Candidates[M], state: SearchState) -> float:
     if state.dense_ap is None:
-        found = candidates.float_ap(candidates.pruned(0.0))
+        found = _box_ap(candidates.float_ap(candidates.pruned(0.0)))
         if found is not None:
             state.found_dense(found)
     if not state.dense_ap:
@@ -82,8 +92,10 @@ def _dense_ap(candidates: Candidates[M], state: SearchState) -> float:
 class _Search(Generic[M]):
     """Tries of one search. tries: those that it looked at, by their share."""
 
-    def __init__(self, candidates: Candidates[M], bounds: Bounds, state: SearchState) -> None:
-        self._candidates, self.bounds, self._state = candidates, bounds, state
+    def __init__(
+        self, candidates: Candidates[M], bounds: Bounds, state: SearchState, kept: Callable[[int, M], None]
+    ) -> None:
+        self._candidates, self.bounds, self._state, self._kept = candidates, bounds, state, kept
         self._most = most_tries() + (bounds.int8_drop is not None)
         self.tries: dict[int, Try] = {}
 
@@ -106,6 +118,26 @@ class _Search(Generic[M]):
         model = self._candidates.pruned(percent / 100)
         zeros = self._candidates.zeros(model)
         if self.bounds.int8_drop is None:
-            return Try(percent, zeros, None, self._candidates.ap(model))
+            known = Try(percent, zeros, None, _box_ap(self._candidates.ap(model, lambda _: True)))
+        else:
+            known = self._measured_int8(model, percent, zeros)
+        if self.bounds.keeps(known):
+            self._kept(percent, model)
+        return known
+
+    def _measured_int8(self, model: M, percent: int, zeros: float) -> Try:
         floats = self._candidates.float_ap(model)
-        return Try(percent, zeros, floats, None if self.bounds.lost(floats) else self._candidates.ap(model))
+        if floats is None or self.bounds.lost(floats.ap(BOXES)):
+            return Try(percent, zeros, _box_ap(floats), None)
+
+        def of(found: Scores) -> Try:
+            intervals = [loss.interval for loss in ap_losses(floats, found)]
+            low = next((interval.low for interval in intervals if interval is not None), None)
+            return Try(percent, zeros, floats.ap(BOXES), found.ap(BOXES), low)
+
+        found = self._candidates.ap(model, lambda scores: self.bounds.keeps(of(scores), strict=True))
+        return Try(percent, zeros, floats.ap(BOXES), None) if found is None else of(found)
+
+
+def _box_ap(found: Scores | None) -> float | None:
+    return None if found is None else found.ap(BOXES)

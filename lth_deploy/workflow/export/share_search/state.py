@@ -27,6 +27,7 @@ class _Try(BaseModel):
     zeros: Share
     float_ap: Share | None
     ap: Share | None
+    int8_low: Annotated[float, Field(ge=-1, le=1)] | None = None
 
 
 class _State(BaseModel):

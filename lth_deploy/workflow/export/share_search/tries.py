@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from lth_deploy.evaluation.ap_loss import surely_above
+
 
 @dataclass(frozen=True)
 class Try:
@@ -11,13 +13,14 @@ class Try:
 
     percent: the share that was asked for. zeros: what came of it, over the weights of all layers. float_ap: of an int8
     model, AP of the floats that it is made from. ap: of the model; None where the floats lost too much already, so that
-    nothing was quantized.
+    nothing was quantized. int8_low: lower end of the 95 % interval of what int8 costs.
     """
 
     percent: int
     zeros: float
     float_ap: float | None
     ap: float | None
+    int8_low: float | None = None
 
     @property
     def last_ap(self) -> float | None:
@@ -42,11 +45,12 @@ class Bounds:
         drop = self.drop(ap)
         return drop is None or drop > self.most_drop
 
-    def keeps(self, one: Try) -> bool:
-        """Whether a try keeps AP."""
+    def keeps(self, one: Try, *, strict: bool = False) -> bool:
+        """Whether a try keeps AP. strict: a loss by int8 is taken as it is, though it may be chance."""
         if self.int8_drop is None or one.ap is None or one.float_ap is None:
             return not self.lost(one.ap)
-        return not self.lost(one.ap) and one.float_ap - one.ap <= self.int8_drop
+        low = None if strict else one.int8_low
+        return not self.lost(one.ap) and not surely_above(one.float_ap - one.ap, low, self.int8_drop)
 
     def decides(self, one: Try) -> bool:
         """Whether what was measured tells if it keeps: floats that lose more than an older bound may be within this."""
