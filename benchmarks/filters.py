@@ -23,8 +23,9 @@ import torch
 from torch import nn
 
 from benchmarks.networks import feeds_for
+from benchmarks.peers import Candidate, opened
 from benchmarks.result_file import head, ratio
-from benchmarks.torso import Candidate, largest_error, measure, opened
+from benchmarks.torso import largest_error, measure
 from lth_deploy import export_onnx, storage
 from lth_deploy.compiler.artifact.load import load_model
 from lth_deploy.compiler.artifact.weight_layers import weight_layers

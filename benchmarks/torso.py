@@ -3,10 +3,10 @@
     python -m benchmarks.torso --out benchmarks/results/torso-CPU.json
 
 With --openvino, OpenVINO computes the dense networks in fp32, in bf16 where the processor has it, and in INT8, with
-open and with fixed sizes of the image.
+open and with fixed sizes of the image. With --ncnn, ncnn computes them in fp32.
 
 Masks are random and uniform (each layer has the same share of zeros), the stem stays dense. Every pruned network runs
-in fp32 and, quantized as the dense INT8 is, in int8. In every round each
+in fp32, in bf16 where that is asked for, and, quantized as the dense INT8 is, in int8. In every round each
 candidate runs once and the order is drawn; a ratio is the median over rounds of the baseline's time over the
 candidate's in the same round. Outputs are compared with the dense graph of the same weights. With more than one thread
 the candidates take turns in blocks, because idle workers of one session slow down the other. A whole detector is
@@ -22,24 +22,21 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import onnx
 
 from benchmarks.networks import STRUCTURES, USUAL_STRUCTURES, export, feeds_for, prune_randomly
+from benchmarks.peers import Candidate, Files, ncnn_candidates, opened, openvino_candidates
 from benchmarks.result_file import head, ratio
-from lth_deploy import export_onnx, inspect, storage
+from lth_deploy import export_onnx, storage
 from lth_deploy.compiler.importing.frozen_sizes import with_sizes
 from lth_deploy.compiler.quantization.ort_static import quantize_dense
 from lth_deploy.config.cost_table import ByteRates, CostTable
-from lth_deploy.config.target import Target
-from lth_deploy.errors import ArtifactError
+from lth_deploy.config.target import GatesSpec, Target
 from lth_deploy.measure.latency import Timing, time_interleaved
 from lth_deploy.measure.machine import describe_machine
-from lth_deploy.runtimes import RUNTIMES, Session
-from lth_deploy.runtimes.openvino import OpenVino
 
 SCHEMA = "lth-torso-benchmark/2"
 NETWORKS = ("resnet18", "resnet50")
@@ -49,12 +46,10 @@ BLOCKS = Timing(seconds=1e-9, block_seconds=0.25, warm_up=3, settle=2, pause_sec
 """With more than one thread: idle workers of one session slow down the other, so each gets a block of calls."""
 
 FLOATS = Target(values="fp32")
+# Inputs are noise, on which it does not matter how far a network enlarges rounding.
+BFLOATS = Target(values="bf16", gates=GatesSpec(bf16_difference=2.0))
 DENSE_LAYOUT = Target(values="fp32", region_quads=0, costs=CostTable(int8=ByteRates(layout_dense=10)))
 """Takes INT8 layers into the kernels' layout that the planner leaves to the stock runtime: those without zeros."""
-
-
-Files = dict[tuple[str, float | None, str | None], Path]
-"""By what computes it, share of zeros and structure."""
 
 
 @dataclass(frozen=True)
@@ -85,20 +80,6 @@ class Row:
     samples_ms: list[float]
 
 
-@dataclass
-class Candidate:
-    """A session and its samples."""
-
-    name: str
-    sparsity: float | None
-    structure: str | None
-    run: Callable[[], list[np.ndarray]]
-    load_s: float
-    predicted: float | None
-    samples: list[float]
-    error: float | None = None
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parsed(arguments)
     about = {**head(SCHEMA, "benchmarks.torso"), "clock": "processor time" if options.cpu_time else "wall"}
@@ -123,12 +104,17 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", nargs="+", type=int, default=[1])
     parser.add_argument("--levels", nargs="*", type=float, default=list(LEVELS))
     parser.add_argument("--structures", nargs="+", choices=list(STRUCTURES), default=list(USUAL_STRUCTURES))
-    parser.add_argument("--values", nargs="+", choices=("fp32", "int8"), default=["fp32", "int8"], help="of artifacts")
+    parser.add_argument(
+        "--values", nargs="+", choices=("fp32", "bf16", "int8"), default=["fp32", "int8"], help="of artifacts"
+    )
     parser.add_argument("--files", type=Path, help="keep all files in this folder, and use those that are there")
-    parser.add_argument("--dense-layout", action="store_true", help="also dense INT8, computed by the kernels")
+    parser.add_argument(
+        "--dense-layout", action="store_true", help="also dense INT8 and bf16, as --values says, by the kernels"
+    )
     parser.add_argument("--fixed-size", action="store_true", help="files take images of the first size only")
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--openvino", action="store_true")
+    parser.add_argument("--ncnn", action="store_true")
     parser.add_argument("--cpu-time", action="store_true", help="one thread only")
     options = parser.parse_args(arguments)
     if options.cpu_time and options.threads != [1]:
@@ -151,7 +137,10 @@ def prepared(network: str, options: argparse.Namespace, folder: Path) -> Files:
         ("dense", None, None): dense,
         ("int8", None, None): quantized,
     }
-    if options.dense_layout:
+    if options.dense_layout and "bf16" in options.values:
+        files["lth_deploy bf16", 0.0, "dense"] = packed(dense, folder / f"{stem}-layout-bf16", BFLOATS)
+        files["twin of lth_deploy bf16", 0.0, "dense"] = dense
+    if options.dense_layout and "int8" in options.values:
         files["lth_deploy int8", 0.0, "dense"] = packed(quantized, folder / f"{stem}-layout", DENSE_LAYOUT)
         files["twin of lth_deploy int8", 0.0, "dense"] = quantized
     model = onnx.load(str(dense))
@@ -163,10 +152,12 @@ def prepared(network: str, options: argparse.Namespace, folder: Path) -> Files:
                 onnx.save(prune_randomly(model, level, structure), str(source))
             if "int8" in options.values and not twin.is_file():
                 quantize_dense(source, feeds, twin)
-            for values, path in (("fp32", source), ("int8", twin)):
-                if values in options.values:
-                    files[f"lth_deploy {values}", level, structure] = packed(path, folder / path.stem)
-                    files[f"twin of lth_deploy {values}", level, structure] = path
+            kinds = {"fp32": (source, FLOATS), "bf16": (source, BFLOATS), "int8": (twin, FLOATS)}
+            for values in options.values:
+                path, target = kinds[values]
+                out = folder / f"{path.stem}{'-bf16' if values == 'bf16' else ''}"
+                files[f"lth_deploy {values}", level, structure] = packed(path, out, target)
+                files[f"twin of lth_deploy {values}", level, structure] = path
     return files
 
 
@@ -198,6 +189,8 @@ def compare(
     candidates.append(opened("onnxruntime int8", None, None, "onnxruntime", files["int8", None, None], feeds, threads))
     if options.openvino:
         candidates += openvino_candidates(files, feeds, threads, open_sizes=not options.fixed_size)
+    if options.ncnn:
+        candidates += ncnn_candidates(files, feeds, threads)
     dense = len(candidates)
     twins: dict[tuple[str, float | None, str | None], Candidate] = {}
     for (kind, level, structure), path in files.items():
@@ -247,50 +240,6 @@ def compare(
             f"predicted x{row.predicted or 1}"
         )
     return rows
-
-
-def openvino_candidates(
-    files: Files, feeds: dict[str, np.ndarray], threads: int, open_sizes: bool = True
-) -> list[Candidate]:
-    """OpenVINO on the dense files, in every precision that the processor has, with fixed and with open sizes."""
-    kinds = [*((precision, "dense", precision) for precision in OpenVino().precisions()), ("int8", "int8", "fp32")]
-    fixed = {name: value.shape for name, value in feeds.items()}
-    candidates = []
-    for name, values, precision in kinds:
-        for words, shapes in (("", None), (" static", fixed)) if open_sizes else ((" static", fixed),):
-            began = time.perf_counter()
-            try:
-                session = OpenVino().load(
-                    files[values, None, None], threads=threads, precision=precision, shapes=shapes
-                )
-            except ArtifactError as error:
-                print(f"left out: openvino {name}{words}: {error}", file=sys.stderr)
-                continue
-            load_s = time.perf_counter() - began
-            run = partial(outputs_of, session, feeds)
-            candidates.append(Candidate(f"openvino {name}{words}", None, None, run, load_s, None, []))
-    return candidates
-
-
-def outputs_of(session: Session, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
-    return list(session.run(feeds).values())
-
-
-def opened(
-    name: str,
-    level: float | None,
-    structure: str | None,
-    engine: str,
-    path: Path,
-    feeds: dict[str, np.ndarray],
-    threads: int,
-) -> Candidate:
-    began = time.perf_counter()
-    session = RUNTIMES.get(engine).load(path, threads=threads)
-    load_s = time.perf_counter() - began
-    times = inspect(path).predicted_ms if engine == "lth_deploy" else None
-    predicted = None if times is None else round(times[1] / times[0], 3)
-    return Candidate(name, level, structure, partial(outputs_of, session, feeds), load_s, predicted, [])
 
 
 def largest_error(found: list[np.ndarray], exact: list[np.ndarray]) -> float | None:

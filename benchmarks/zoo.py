@@ -30,8 +30,9 @@ import onnx
 
 from benchmarks.channel_statistics import with_statistics_of
 from benchmarks.networks import feeds_for, prune_randomly
+from benchmarks.peers import Candidate, Files, opened, openvino_candidates
 from benchmarks.result_file import head, ratio
-from benchmarks.torso import Candidate, Files, largest_error, measure, opened, openvino_candidates, packed
+from benchmarks.torso import largest_error, measure, packed
 from benchmarks.zoo_models import ZOO, zoo_file
 from lth_deploy import inspect, storage
 from lth_deploy.compiler.importing.imported import import_model
