@@ -24,7 +24,7 @@ FAST := $(wildcard tests/test_*.py) $(addprefix tests/,cli config disk run forma
 $(VENV)/.installed: pyproject.toml $(KERNELS)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[train,openvino,int8,sign,zoo,transformers,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[train,openvino,int8,sign,zoo,transformers,slurm,s3,tensorboard,dev]'
 	touch $@
 
 quickstart: $(VENV)/.installed

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from lth_deploy.config.recipe import load_recipe
     from lth_deploy.config.sweep_spec import load_sweep
     from lth_deploy.kernels.library import ops_library
+    from lth_deploy.run.callbacks import Callback
     from lth_deploy.runtimes.onnxruntime import session
     from lth_deploy.training.held.foreign_masks import masks_of
     from lth_deploy.training.held.hold import hold
@@ -37,6 +38,7 @@ except PackageNotFoundError:
     __version__ = "0"
 
 __all__ = [
+    "Callback",
     "Detectron2Files",
     "analyze",
     "benchmark",
@@ -62,6 +64,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Callback": "lth_deploy.run.callbacks",
     "Detectron2Files": "lth_deploy.workflow.export.detectron2.files",
     "analyze": "lth_deploy.workflow.analyze.analyze",
     "benchmark": "lth_deploy.workflow.benchmark.benchmark",

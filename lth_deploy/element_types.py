@@ -19,7 +19,7 @@ class ElementType:
 
 FLOAT32 = ElementType(1, "float32", "fp32", "f32")
 FLOAT16 = ElementType(10, "float16", "fp16", "f16")
-BFLOAT16 = ElementType(16, "bfloat16", "bf16")
+BFLOAT16 = ElementType(16, "bfloat16", "bf16", "bf16")
 INT8 = ElementType(3, "int8", "int8", "s8")
 INT32 = ElementType(6, "int32", "int32", "s32")
 

@@ -87,6 +87,16 @@ class StorageError(LthError):
     exit_code = 6
 
 
+class BoardError(LthError):
+    """A board that cannot be reached, refuses, or lacks what a measurement needs."""
+
+    exit_code = 7
+
+
+class LinkLostError(BoardError):
+    """The link to a board was cut; what was asked may be asked again."""
+
+
 class TrainingError(LthError):
     """Training cannot go on, for instance because the loss is no longer finite."""
 

@@ -44,7 +44,10 @@ def floor_units(scores: Array, alive: BoolArray, rows: int, share: float) -> Boo
     missing = wanted - int(np.count_nonzero(stays))
     if missing > 0:
         ranked[stays] = -np.inf
-        stays[np.argsort(ranked, kind="stable")[ranked.size - missing :]] = True
+        least = np.partition(ranked, ranked.size - missing)[ranked.size - missing]
+        better = ranked > least
+        stays |= better
+        stays[np.flatnonzero(ranked == least)[int(np.count_nonzero(better)) - missing :]] = True
     return stays.reshape(alive.shape)
 
 

@@ -1,5 +1,6 @@
 """Python processes that this one starts: they never run code of the working folder, and never outlive their parent."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -7,9 +8,13 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 SAFE_PATH = "PYTHONSAFEPATH"
 """With this variable Python leaves the working folder and the folder of a script out of `sys.path`."""
+
+_ending = threading.Lock()
+"""Held from the look whether a group is still there until it is not."""
 
 
 def python(*arguments: str) -> list[str]:
@@ -72,6 +77,76 @@ def run_program(command: Sequence[str], folder: Path, timeout: float) -> subproc
         timeout=timeout,
         check=False,
     )
+
+
+def run_foreign(command: Sequence[str], source: IO[bytes] | None, timeout: float) -> subprocess.CompletedProcess[bytes]:
+    """Run a program that works elsewhere, such as ssh, with a file as its input; its end with all that it prints.
+
+    Its session is its own: Ctrl-C is for this process, which ends it.
+
+    Raises:
+        TimeoutExpired: it took more than `timeout` seconds, and was ended.
+        OSError: it cannot be started.
+    """
+    return subprocess.run(
+        list(command),
+        stdin=source or subprocess.DEVNULL,
+        capture_output=True,
+        timeout=timeout,
+        check=False,
+        env=environment(),
+        start_new_session=True,
+    )
+
+
+def start_foreign(command: Sequence[str]) -> "subprocess.Popen[bytes]":
+    """As `run_foreign`, of a program that goes on; its three standard streams are pipes.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+    return _started(command, subprocess.PIPE)
+
+
+def start_reader(command: Sequence[str]) -> "subprocess.Popen[bytes]":
+    """Start a program that only prints: its output is a pipe, its input is empty, its error output is discarded.
+
+    It leads a group of its own, which `end_group` ends.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+    return _started(command, subprocess.DEVNULL)
+
+
+def _started(command: Sequence[str], input_and_errors: int) -> "subprocess.Popen[bytes]":
+    """Start a program in a process group of its own; its standard output is a pipe."""
+    return subprocess.Popen(
+        list(command),
+        stdin=input_and_errors,
+        stdout=subprocess.PIPE,
+        stderr=input_and_errors,
+        env=environment(),
+        start_new_session=True,
+    )
+
+
+def wait_for_leader(process: "subprocess.Popen[bytes]") -> None:
+    """Wait until a program that leads a group ends by itself, in such a way that `end_group` still knows its group."""
+    with contextlib.suppress(ChildProcessError):  # another thread has ended it
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+
+
+def end_group(process: "subprocess.Popen[bytes]") -> int:
+    """End a program that leads a group, and what it has started, also where it has ended before; its exit status.
+
+    Nothing else may poll it or wait for it: once its end is noted, the system may give its number to another.
+    """
+    with _ending:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        return process.wait()
 
 
 def end_with_parent() -> None:

@@ -13,7 +13,7 @@ class Block:
     """`outputs` consecutive output channels by `inputs` consecutive input channels at one tap of the kernel.
 
     They share one mask entry and one stored position. Blocks at the edges of a layer are smaller. A
-    block of 1 x 1 is a single weight.
+    block of 1 x 1 is a single weight. In files the sides are those of the first two dimensions.
     """
 
     outputs: int = 1
@@ -64,6 +64,9 @@ BLOCKS: dict[str, Block] = {
     "16x4": Block(16, 4),
     "32x4": Block(32, 4),
 }
+
+INPUTS_FIRST = tuple(Block(block.inputs, block.outputs) for block in BLOCKS.values() if block != SINGLE)
+"""The same blocks in files, of weights that are stored as [inputs, outputs, ...]."""
 
 GROUPS: dict[str, Groups] = {
     "1:4": Groups(1, 4),

@@ -22,13 +22,13 @@ TIERS = tuple(
     for line in (
         "errors",
         "arrays element_types registry disk structures engine_messages",
-        "storage detections processes progress run_clock layer_floor",
+        "storage detections processes progress run_clock layer_floor resampling",
         "config documents",
         "mask formats reconstruction",
         "run",
         "evaluation measure kernels",
         "reporting",
-        "data compiler runtimes decoders",
+        "data compiler runtimes decoders boards",
         "detectors",
         "training",
         "pruning",
@@ -40,7 +40,7 @@ TIERS = tuple(
 )
 # Finding a ticket and running one meet only in the workflow.
 RESEARCH = frozenset({"data", "detectors", "training", "pruning"})
-DEPLOYMENT = frozenset({"compiler", "kernels", "runtimes", "decoders"})
+DEPLOYMENT = frozenset({"compiler", "kernels", "runtimes", "decoders", "boards"})
 ROOT = "__init__"
 
 

@@ -82,7 +82,13 @@ def test_the_verbs_are_the_documented_ones() -> None:
     verbs = "find-ticket sweep export verify benchmark evaluate predict inspect report analyze"
     verbs += " ops-library data recipe checks measure-costs"
     assert {path[0] for path in COMMANDS} == set(verbs.split())
-    assert {path[1] for path in COMMANDS if path[0] == "data" and path[1:]} == {"check", "from-voc", "crops", "shapes"}
+    assert {path[1] for path in COMMANDS if path[0] == "data" and path[1:]} == {
+        "check",
+        "coco",
+        "from-voc",
+        "crops",
+        "shapes",
+    }
     recipe = {path[1] for path in COMMANDS if path[0] == "recipe" and path[1:]}
     assert recipe == {"list", "show", "init", "import", "export"}
 

@@ -1,18 +1,16 @@
 """Child processes: they import nothing of the working folder, and end with their parent."""
 
 import ast
-import os
-import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
 
 import lth_deploy
 from lth_deploy import processes
+from tests.waiting import killed_at_the_end, wait_until
 
 PACKAGE = Path(lth_deploy.__file__).parent
 STARTERS = {"processes.py", "workflow/limits/limited_process.py", "workflow/sweep/processes.py"}
@@ -56,7 +54,7 @@ SPAWNING = """
         keep_working_folder_out()
         child = multiprocessing.get_context("spawn").Process(target=os.getpid)
         child.start()
-        child.join()
+        child.join(50)
         assert child.exitcode == 0
 """
 
@@ -78,11 +76,10 @@ PARENT = """
 
 
 def test_a_child_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(PARENT)], cwd=tmp_path) as parent:
+    with killed_at_the_end(subprocess.Popen([sys.executable, "-c", textwrap.dedent(PARENT)], cwd=tmp_path)):
         file = tmp_path / "child"
-        child = int(_waited(lambda: file.read_text() if file.exists() else ""))
-        os.kill(parent.pid, signal.SIGKILL)
-    _waited(lambda: "gone" if not _lives(child) else "")
+        child = int(wait_until(lambda: file.exists() and file.read_text(), "the start of the child"))
+    wait_until(lambda: not _lives(child), "the end of the child")
 
 
 def _lives(process: int) -> bool:
@@ -91,17 +88,6 @@ def _lives(process: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return state != "Z"
-
-
-def _waited(look: "object") -> str:
-    assert callable(look)
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        found: str = look()
-        if found:
-            return found
-        time.sleep(0.05)
-    raise AssertionError("it did not happen within a minute")
 
 
 def test_processes_are_started_in_one_way() -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from lth_deploy import progress
 from lth_deploy.progress import Bars, Lines, Receiver, Sent, Task, show
+from tests.waiting import killed_after
 
 WORK = """
 import logging, time
@@ -70,12 +71,13 @@ def test_a_terminal_gets_nested_bars_and_no_lines_of_progress() -> None:
     )
     os.close(child)
     drawn = b""
-    try:
-        while part := os.read(parent, 1 << 16):
-            drawn += part
-    except OSError:  # the terminal's other end is closed
-        pass
-    assert process.communicate()[0] == "result\n"
+    with killed_after(process):
+        try:
+            while part := os.read(parent, 1 << 16):
+                drawn += part
+        except OSError:  # the terminal's other end is closed
+            pass
+    assert process.communicate(timeout=60)[0] == "result\n"
     assert process.returncode == 0
     text = drawn.decode()
     assert "outer ?[31m" in text

@@ -57,6 +57,8 @@ def test_exit_codes_are_the_documented_ones() -> None:
         "ParityError": 4,
         "GateError": 5,
         "StorageError": 6,
+        "BoardError": 7,
+        "LinkLostError": 7,
     }
 
 

@@ -35,6 +35,7 @@ VAGUE = frozenset({"able", "alone", "apart", "asked", "mine", "stuck", "told"})
 
 # Pictures are what is drawn for people; what a detector reads is an image.
 DRAWN = ("commands/predict.py", "commands/report.py", "run/summary.py", "workflow/predict.py", "workflow/report.py")
+DRAWN += ("workflow/tracking/mlflow.py", "workflow/tracking/tensorboard.py")
 DRAWN += ("workflow/search/example_images.py", "workflow/search/summary.py", "workflow/limits/limited_verbs.py")
 IN_FILES = ("compiler/artifact/roi_align.py",)  # the name of a tensor inside exported files
 

@@ -8,6 +8,12 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from lth_deploy.compiler.artifact.metadata import ArtifactMetadata, ClassName, write_metadata
+from lth_deploy.compiler.artifact.pack import pack
+from lth_deploy.compiler.importing.imported import normalize
+from lth_deploy.compiler.model.save import save_model
+from lth_deploy.compiler.regions.codegen.build import build_regions, zeros_from
+
 CLASSES = ("cell", "dust")
 IDS = (4, 9)
 BOXES = np.array([[4, 6, 24, 30], [30, 10, 60, 50]], np.float32)
@@ -74,6 +80,17 @@ def tiny_model(seed: int = 0, zeros: float = 0.0, *, shift: float = 0.0) -> onnx
 def save_tiny(path: Path, **arguments: float) -> Path:
     onnx.save(tiny_model(**arguments), str(path))
     return path
+
+
+def save_ticket(folder: Path) -> Path:
+    """The detector with 80 % zeros, packed with a region, in a folder."""
+    packed, _ = pack(normalize(tiny_model(0, 0.8)), values="fp16")
+    model, plan = build_regions(packed, zeros_from(0.5))
+    assert plan.regions
+    classes = [ClassName(id=number, name=name) for number, name in zip(IDS, CLASSES, strict=True)]
+    write_metadata(model, ArtifactMetadata(decoder="lth", classes=classes, values="fp16"))
+    save_model(model, folder / "ticket.onnx")
+    return folder / "ticket.onnx"
 
 
 def save_decoder(folder: Path) -> str:

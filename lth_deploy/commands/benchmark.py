@@ -6,6 +6,16 @@ from typing import Annotated
 
 import typer
 
+from lth_deploy.commands.board_options import (
+    BoardFolderOption,
+    BundleOption,
+    CoresOption,
+    HostOption,
+    PowerCommandOption,
+    RemoveOption,
+    SustainOption,
+    board_options,
+)
 from lth_deploy.commands.options import DecoderOption, ShapeOption, VerifyOption
 from lth_deploy.commands.output import numbers_of, print_json, print_table, seconds_of, shapes_of
 
@@ -36,6 +46,13 @@ def benchmark(
         typer.Option("--import", help="Add the rows of another benchmark's JSON, or of lth_consumer --bench."),
     ] = None,
     verify: VerifyOption = False,
+    host: HostOption = None,
+    cores: CoresOption = "big",
+    sustain: SustainOption = None,
+    remove: RemoveOption = False,
+    board_folder: BoardFolderOption = None,
+    bundle: BundleOption = None,
+    power_command: PowerCommandOption = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write every sample to this file; - for stdout.")
     ] = None,
@@ -58,6 +75,7 @@ def benchmark(
         imports=tuple(imports or ()),
         command=("lth-deploy", *sys.argv[1:]),
         verify=verify,
+        boards=board_options(host, cores, sustain, remove, board_folder, bundle, power_command),
     )
     results = limited_benchmark(artifacts, data, images, baseline=baseline, options=options)
     to_stdout = str(json_file) == "-"

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from lth_deploy.commands.output import print_table
+from lth_deploy.commands.output import print_json, print_table
 
 app = typer.Typer(no_args_is_help=True, help="Check, convert and draw data sets.")
 
@@ -26,6 +26,32 @@ def check(
     print_table(["what", "count"], [[key, str(value)] for key, value in report.counts.items()])
     if not report.passed:
         raise DataError(f"{annotations}: {report.counts['errors']} faults; repair them before training")
+
+
+@app.command()
+def coco(
+    folder: Annotated[Path, typer.Argument(help="Folder with annotations/, train2017/ and val2017/.")],
+    decode: Annotated[bool, typer.Option("--decode", help="Decode every image, not only its header.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
+) -> None:
+    """Check a folder of COCO 2017: files, images, sizes and the published numbers; exit code 3 when something lacks."""
+    from dataclasses import asdict
+
+    from lth_deploy.errors import DataError
+    from lth_deploy.workflow.data import check_coco_folder
+
+    reports = check_coco_folder(folder, decode_images=decode)
+    rows = [
+        [one.name, one.state, str(one.images), str(one.present), str(one.annotations), (one.digest or "")[:16]]
+        for one in reports
+    ]
+    head = ["annotations", "state", "images listed", "image files", "objects", "sha256"]
+    print_table(head, rows, to_stderr=as_json)
+    if as_json:
+        print_json([asdict(one) for one in reports])
+    problems = [f"  {problem}" for one in reports for problem in one.problems]
+    if problems:
+        raise DataError("\n".join([f"{folder} is not the whole of COCO 2017:", *problems]))
 
 
 @app.command("from-voc")

@@ -139,7 +139,7 @@ def export(
     level: Annotated[str, typer.Option(help="best, a sparsity in per cent, or a trial's name.")] = "best",
     target: TargetOption = None,
     format_: Annotated[str | None, typer.Option("--format", help="packed, dense or coo.")] = None,
-    values: Annotated[str | None, typer.Option(help="fp32, fp16 or int8.")] = None,
+    values: Annotated[str | None, typer.Option(help="fp32, fp16, bf16 or int8.")] = None,
     calibrate: Annotated[
         Path | None,
         typer.Option(

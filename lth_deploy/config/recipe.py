@@ -11,9 +11,11 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from lth_deploy.config import strict_yaml
-from lth_deploy.config.detector_spec import NAMED_WEIGHTS, AnyDetectorSpec, Detectron2Spec, TransformersSpec
+from lth_deploy.config.detector_spec import NAMED_WEIGHTS, AnyDetectorSpec, Detectron2Spec
+from lth_deploy.config.foreign_specs import TransformersSpec
 from lth_deploy.config.result_spec import QuantizationSpec, SelectionSpec
 from lth_deploy.config.search_spec import ControlsSpec, PruningSpec, SourceSpec
+from lth_deploy.config.tracking_spec import TrackingSpec
 from lth_deploy.config.training_spec import TrainingSpec
 from lth_deploy.config.validation import Positive, Section, Seed, absolute_path, validate
 
@@ -86,6 +88,8 @@ class Recipe(Section):
     controls: ControlsSpec = ControlsSpec()
     quantization: QuantizationSpec = QuantizationSpec()
     selection: SelectionSpec = SelectionSpec()
+    tracking: TrackingSpec = Field(TrackingSpec(), description="where the search reports its figures")
+    out: str | None = Field(None, description="run directory, or a URL of fsspec such as s3://bucket/run; see --out")
 
     @model_validator(mode="after")
     def _controls_have_tickets(self) -> "Recipe":
@@ -105,11 +109,6 @@ class Recipe(Section):
     def _classes_of_images_are_for_classifiers(self) -> "Recipe":
         if (self.detector.name == "classifier") != (self.data.format in ("folder", "crops")):
             raise ValueError(f"detector '{self.detector.name}' cannot learn from data of format '{self.data.format}'")
-        if self.detector.source == "transformers" and self.quantization.levels:
-            raise ValueError(
-                "quantization.levels: fine-tuning in INT8 knows no detector of transformers yet; leave them out, and "
-                "export with --values int8"
-            )
         if self.detector.name == "classifier" and self.quantization.levels:
             raise ValueError("quantization.levels: a classifier is not exported; leave them out")
         if self.detector.name == "classifier" and self.training.augment.zoom != [1.0, 1.0]:
@@ -143,7 +142,9 @@ class Recipe(Section):
 
     def digest(self) -> str:
         """Hex SHA-256 over the values that are not defaults, so that new keys leave old recipes' digests."""
-        explicit = self.model_dump(mode="json", exclude_defaults=True)
+        explicit = self.model_dump(mode="json", exclude_defaults=True, exclude={"out", "tracking"})
+        if "precision" in explicit["training"]:
+            explicit["training"]["amp"] = explicit["training"].pop("precision")  # its former name
         return hashlib.sha256(json.dumps(explicit, sort_keys=True).encode()).hexdigest()
 
     def to_yaml(self) -> str:
@@ -200,4 +201,10 @@ def _absolute(recipe: Recipe, base: Path, source: Path, check_variables: bool) -
     if ticket is not None:
         ticket = ticket.model_copy(update={"run": resolve(ticket.run, "source.run")})
     data = recipe.data.model_copy(update=splits)
-    return recipe.model_copy(update={"data": data, "detector": detector, "source": ticket})
+    tracking, board, store = recipe.tracking, recipe.tracking.tensorboard, recipe.tracking.mlflow
+    if board is not None and board.folder is not None:
+        board = board.model_copy(update={"folder": resolve(board.folder, "tracking.tensorboard.folder")})
+    if store is not None and store.uri is not None and "://" not in store.uri:
+        store = store.model_copy(update={"uri": resolve(store.uri, "tracking.mlflow.uri")})
+    tracking = tracking.model_copy(update={"tensorboard": board, "mlflow": store})
+    return recipe.model_copy(update={"data": data, "detector": detector, "source": ticket, "tracking": tracking})

@@ -88,6 +88,23 @@ class CubicSpec(Section):
         return self
 
 
+class ProgressiveSpec(Section):
+    """One training whose zeros come in rounds: when, as shares of its steps, and where kept weights go on from."""
+
+    rounds: Annotated[int, Field(gt=0, le=100)] = Field(4, description="so many rankings, evenly from begin to end")
+    begin: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    end: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    rewind: bool = Field(
+        True, description="after each ranking, kept weights go back to where the training started; or they go on"
+    )
+
+    @model_validator(mode="after")
+    def _forwards(self) -> "ProgressiveSpec":
+        if self.begin >= self.end:
+            raise ValueError(f"begin {self.begin} is not before end {self.end}")
+        return self
+
+
 class EarlyMasksSpec(Section):
     """Masks of the dense network while it trains (You et al. 2020): how early is a ticket's mask there?"""
 
@@ -104,6 +121,10 @@ class EarlyMasksSpec(Section):
         return self
 
 
+GRADUAL = ("cubic", "progressive")
+"""Schedules that prune while a ticket trains."""
+
+
 class PruningSpec(Section):
     """How the ticket is searched: every axis is its own key."""
 
@@ -111,13 +132,14 @@ class PruningSpec(Section):
     criterion: str = "magnitude"
     criterion_batches: Positive = Field(8, description="batches whose gradients a criterion sums")
     ranked: Literal["trained", "initial"] = Field("trained", description="the weights that a criterion ranks")
-    schedule: Literal["levels", "one_shot", "cubic", "post_training"] = Field(
+    schedule: Literal["levels", "one_shot", "cubic", "progressive", "post_training"] = Field(
         "levels",
-        description="each level from the one before, each from dense weights, rising within its training, or each from "
-        "dense weights without any training, its layers reconstructed on a few images",
+        description="each level from the one before, each from dense weights, rising within its training, rising in "
+        "rounds within it, or each from dense weights without any training, its layers reconstructed on a few images",
     )
     calibration_images: Positive = Field(64, description="images that schedule 'post_training' looks at")
     cubic: CubicSpec = CubicSpec()
+    progressive: ProgressiveSpec = ProgressiveSpec()
     allocation: Literal["global", "per_layer", "erk", "macs"] = "global"
     structure: StructureName = "single"
     block_score: Literal["auto", "l2", "l1", "max"] = Field(
@@ -227,8 +249,11 @@ class PruningSpec(Section):
 
     @model_validator(mode="after")
     def _ranks_what_there_is(self) -> "PruningSpec":
-        if self.ranked == "initial" and (self.criterion == "movement" or self.schedule == "cubic"):
-            what = "criterion 'movement'" if self.criterion == "movement" else "schedule 'cubic'"
+        gradual = self.schedule in GRADUAL
+        if self.criterion == "movement" and self.schedule == "progressive" and self.progressive.rewind:
+            raise ValueError("criterion 'movement' sums over one way of the weights; set progressive.rewind to false")
+        if self.ranked == "initial" and (self.criterion == "movement" or gradual):
+            what = "criterion 'movement'" if self.criterion == "movement" else f"schedule '{self.schedule}'"
             raise ValueError(f"{what} ranks weights in training; ranked 'initial' is for ranking before it")
         return self
 
@@ -239,8 +264,8 @@ class PruningSpec(Section):
         for key, valid in fixed.items():
             if early is not None and getattr(self, key) not in valid:
                 raise ValueError(f"early_masks rank the weights of a training: {key} must be {' or '.join(valid)}")
-        if early is not None and early.take is not None and self.schedule == "cubic":
-            raise ValueError("early_masks.take gives a ticket its mask at once; leave schedule cubic out")
+        if early is not None and early.take is not None and self.schedule in GRADUAL:
+            raise ValueError(f"early_masks.take gives a ticket its mask at once; leave schedule {self.schedule} out")
         if early is not None and early.take is not None and self.schedule == "levels" and len(self.level_list()) > 1:
             raise ValueError("early_masks.take is of one shot: set schedule one_shot, or one level")
         return self

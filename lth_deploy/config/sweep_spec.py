@@ -20,6 +20,21 @@ Axis = Annotated[list[Any], Field(min_length=1)] | Annotated[dict[str, Any], Fie
 Control = Literal["random", "reinit"]
 
 
+class Resources(Section):
+    """What one run takes of a cluster; what is not given is the launcher's choice. On this machine it says nothing."""
+
+    gpus: Annotated[int, Field(ge=0, le=1024)] | None = None
+    cpus: Annotated[int, Field(ge=1, le=4096)] | None = None
+    memory_gb: Annotated[float, Field(gt=0)] | None = None
+    hours: Annotated[float, Field(gt=0, le=8760)] | None = Field(
+        None, description="after which a cluster with time limits stops the run, and begins it again at its checkpoint"
+    )
+
+    def over(self, other: "Resources") -> "Resources":
+        """These, and where nothing is said the other's."""
+        return Resources(**{**other.model_dump(exclude_none=True), **self.model_dump(exclude_none=True)})
+
+
 class RowSpec(Section):
     """Runs that belong together; what is not given here is as the sweep has it."""
 
@@ -29,6 +44,7 @@ class RowSpec(Section):
     axes: dict[str, Axis] | None = None
     seeds: list[Seed] | None = None
     controls: list[Control] | None = None
+    resources: Resources = Resources()
     shown: bool = Field(True, description="whether these runs are in the plot; sources of others need not be")
 
 
@@ -42,6 +58,7 @@ class SweepSpec(Section):
     axes: dict[str, Axis] = Field({}, description="key.path: its values, as a list or as label: value")
     seeds: list[Seed] = Field([0], min_length=1)
     controls: list[Control] = Field([], description="controls that each run's last ticket is compared with")
+    resources: Resources = Field(Resources(), description="what each run takes of a cluster")
     x: str | None = Field(None, description="the axis along which AP is drawn; the first with numbers if not given")
     rows: list[RowSpec] = Field([], description="in the order in which they are run; one plain row if not given")
 
@@ -81,6 +98,10 @@ class SweepSpec(Section):
     def seeds_of(self, row: RowSpec) -> list[int]:
         """The seeds of a row: its own where it has some."""
         return row.seeds or self.seeds
+
+    def resources_of(self, row: RowSpec) -> Resources:
+        """What a run of a row takes: what the row says goes before what the sweep says."""
+        return row.resources.over(self.resources)
 
     def controls_of(self, row: RowSpec) -> list[Control]:
         """The kinds of controls of a row: its own where it names some, even none."""

@@ -21,6 +21,10 @@ class GatesSpec(Section):
     half_difference: Annotated[float, Field(gt=0)] = Field(
         1e-2, description="the same for models of half precision, which a stock runtime rounds after each node"
     )
+    bf16_difference: Annotated[float, Field(gt=0)] = Field(
+        5e-2, description="the same between kernels that multiply in bf16 and a stock runtime that does not"
+    )
+    bf16_ap_drop: Annotated[float, Field(ge=0)] = Field(0.005, description="most AP that bf16 may cost")
     int8_ap_drop: Annotated[float, Field(ge=0)] = Field(0.005, description="most AP that quantization may cost")
     int8_steps: Annotated[float, Field(gt=0)] | None = Field(
         None,
@@ -46,7 +50,11 @@ class Target(Section):
     name: str = "onnxruntime"
     opset: Annotated[int, Field(ge=18, le=23)] = 18
     format: Literal["packed", "dense", "coo"] = "packed"
-    values: Literal["fp32", "fp16", "int8"] = Field("fp16", description="int8: of all layers but those kept in float")
+    values: Literal["fp32", "fp16", "bf16", "int8"] = Field(
+        "fp16",
+        description="int8: of all layers but those kept in float; bf16: kernels multiply in bf16 and sum in fp32, on "
+        "processors with AVX512-BF16 or AMX about twice as fast",
+    )
     calibration: CalibrationSpec = CalibrationSpec()
     keep_float: list[str] = Field([], description="int8: patterns of weight names that stay float")
     keep_worst: Annotated[int, Field(ge=0)] = Field(
@@ -76,6 +84,6 @@ class Target(Section):
     gates: GatesSpec = GatesSpec()
 
     @property
-    def float_values(self) -> Literal["fp32", "fp16"]:
+    def float_values(self) -> Literal["fp32", "fp16", "bf16"]:
         """How weights are stored that stay float."""
         return "fp16" if self.values == "int8" else self.values

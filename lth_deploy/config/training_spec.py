@@ -1,6 +1,6 @@
 """The part of a recipe that says how one training goes: length, optimizer, schedule, augmentation."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -56,22 +56,46 @@ class AugmentSpec(Section):
         return self
 
 
+class AverageSpec(Section):
+    """A moving average of the weights (EMA)."""
+
+    decay: Annotated[float, Field(gt=0, lt=1, description="share of the average that stays in a step")] = 0.9998
+    ramp: Annotated[float, Field(ge=0, description="steps in which the decay has risen to 63 %; 0: at once")] = 2000.0
+
+
 class TrainingSpec(Section):
     """One training of N steps."""
 
     steps: Annotated[int, Field(ge=0)] | None = Field(None, description="0 only with pruning.schedule 'post_training'")
     epochs: Positive | None = None
-    batch_size: Positive = 16
+    batch_size: Positive = Field(16, description="images of a step, those of all ranks together")
     optimizer: OptimizerSpec = OptimizerSpec()
     schedule: ScheduleSpec = ScheduleSpec()
     clip_norm: Annotated[float, Field(gt=0)] | None = None
     flip: Annotated[float, Field(ge=0, le=1)] = 0.5
     augment: AugmentSpec = AugmentSpec()
-    amp: Literal["off", "bf16", "fp16"] = "off"
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        "fp32", description="of forward and backward passes; weights and optimizer stay fp32"
+    )
+    channels_last: bool = Field(True, description="weights and activations in memory with the channels together")
+    compile: bool = Field(False, description="let torch.compile make kernels for this network; costs minutes at first")
+    accumulate: Positive = Field(1, description="parts that each rank computes its images of a step in, to save memory")
+    ema: AverageSpec | None = Field(None, description="end each training with a moving average of its weights")
+    sync_norms: bool = Field(False, description="on several ranks, batch norms use the statistics of the whole batch")
     seed: Seed = 0
     workers: Annotated[int, Field(ge=0)] = 0
     threads: Annotated[int, Field(ge=0)] = Field(0, description="CPU threads; 0 leaves torch's own choice")
     checkpoint_seconds: Annotated[float, Field(gt=0)] = 60.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _former_name(cls, values: Any) -> Any:
+        """Runs of earlier versions call the precision `amp`."""
+        if not isinstance(values, dict) or "amp" not in values or "precision" in values:
+            return values
+        renamed = {**values, "precision": "fp32" if values["amp"] == "off" else values["amp"]}
+        del renamed["amp"]
+        return renamed
 
     @model_validator(mode="after")
     def _one_length(self) -> "TrainingSpec":

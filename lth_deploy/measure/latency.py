@@ -23,6 +23,7 @@ class Summary:
 
     p50: float
     p90: float
+    p99: float
     mean: float
     min: float
     n: int
@@ -85,7 +86,7 @@ def time_interleaved(
     rounds = shown = 0
     with progress("timing, in seconds", total=round(seconds)) as step:
         while rounds < timing.minimum_rounds or clock() - began < seconds:
-            for name in _order(names, rounds):
+            for name in round_order(names, rounds):
                 sleep(timing.pause_seconds)
                 blocks[name].append(_block(partial(callables[name], rounds), timing, clock))
             rounds += 1
@@ -95,7 +96,7 @@ def time_interleaved(
     return blocks
 
 
-def _order(names: Sequence[str], number: int) -> list[str]:
+def round_order(names: Sequence[str], number: int) -> list[str]:
     """The order of a round, the same each time that it is measured."""
     return [names[place] for place in np.random.default_rng(number).permutation(len(names))]
 
@@ -118,6 +119,7 @@ def summarize(blocks: Sequence[Sequence[float]]) -> Summary:
     return Summary(
         float(np.percentile(samples, 50)),
         float(np.percentile(samples, 90)),
+        float(np.percentile(samples, 99)),
         float(samples.mean()),
         float(samples.min()),
         len(samples),

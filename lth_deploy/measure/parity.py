@@ -202,12 +202,25 @@ def compare_tensors(
         if actual is None or actual.shape != expected.shape or actual.dtype != expected.dtype:
             outputs[name] = OutputParity(0, max(expected.size, 1), float("inf"), str(image))
             continue
-        deviation = _deviation(expected, actual)
+        deviation = relative_deviation(expected, actual)
         agreeing = int(np.count_nonzero(deviation <= tolerance))
         outputs[name] = OutputParity(agreeing, expected.size, float(deviation.max(initial=0.0)), str(image))
     failed = [name for name, output in outputs.items() if output.share < 1.0]
     worst = max(failed, key=lambda name: outputs[name].worst_deviation, default="")
     return ParityReport(not failed, worst, sum(output.total for output in outputs.values()), outputs)
+
+
+def relative_deviation(expected: np.ndarray[Any, Any], actual: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """|a - b| / max(1, largest |a|) of each element of two arrays of one shape; infinite where NaN is in one only."""
+    if not np.issubdtype(expected.dtype, np.floating):
+        return np.where(expected == actual, 0.0, np.inf)
+    a, b = expected.astype(np.float64), actual.astype(np.float64)
+    finite = np.abs(a[np.isfinite(a)])
+    scale = max(1.0, float(finite.max(initial=0.0)))
+    with np.errstate(invalid="ignore"):
+        difference = np.abs(a - b) / scale
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    return np.where(same, 0.0, np.where(np.isnan(difference), np.inf, difference))
 
 
 def box_iou(first: FloatArray, second: FloatArray) -> FloatArray:
@@ -238,15 +251,3 @@ def _compare_mask(reference: FloatArray, candidate: FloatArray, tolerance: float
     second = np.where(np.abs(candidate - reference) <= tolerance, first, candidate >= 0.5)
     union, common = int(np.count_nonzero(first | second)), int(np.count_nonzero(first & second))
     return (common / union if union else 1.0), union - common
-
-
-def _deviation(expected: np.ndarray[Any, Any], actual: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    if not np.issubdtype(expected.dtype, np.floating):
-        return np.where(expected == actual, 0.0, np.inf)
-    a, b = expected.astype(np.float64), actual.astype(np.float64)
-    finite = np.abs(a[np.isfinite(a)])
-    scale = max(1.0, float(finite.max(initial=0.0)))
-    with np.errstate(invalid="ignore"):
-        difference = np.abs(a - b) / scale
-    same = (a == b) | (np.isnan(a) & np.isnan(b))
-    return np.where(same, 0.0, np.where(np.isnan(difference), np.inf, difference))

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, Literal, get_args
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 
 from lth_deploy.documents import TOLERANT, Count, Figure, IfMissing, Metrics, StrictSection, load_document
+from lth_deploy.measure.board_results import BlockConditions, EnergyUse, Host, Sustained
 from lth_deploy.measure.latency import Ratio, Summary
 from lth_deploy.measure.machine import Machine
 from lth_deploy.measure.reports import checked_json
@@ -26,6 +27,7 @@ class Latency(StrictSection):
     mean: MaybeFigure
     min: MaybeFigure
     n: MaybeCount
+    p99: Figure = None
     samples: Annotated[list[float], IfMissing([])]
     blocks: list[int] = Field([])
 
@@ -38,6 +40,7 @@ class Latency(StrictSection):
             mean=summary.mean,
             min=summary.min,
             n=summary.n,
+            p99=summary.p99,
             samples=list(summary.samples),
             blocks=blocks,
         )
@@ -82,7 +85,9 @@ class Row(StrictSection):
     values. precision: fp32, bf16 or int8, in which the engine computes. shape: to which the engine is fixed;
     None for the sizes that the file declares. ratio_to_baseline: time over the baseline's, below 1 is faster.
     times_best_dense: how many times as fast as the best dense engine with as many threads, above 1 is faster;
-    best_dense: whether it is that engine. ap: by kind, as a fraction.
+    best_dense: whether it is that engine. ap: by kind, as a fraction. host, cores: of a benchmark on hosts, which one
+    of `BenchmarkResults.hosts`, and to which of its cores the row was pinned. conditions: of each block of runs there.
+    sustained: without pauses, for each time that was asked for.
     """
 
     name: str
@@ -111,6 +116,11 @@ class Row(StrictSection):
     base_rss_bytes: Count | None = None
     ap: Metrics | None = None
     ap_difference: dict[str, ApInterval] | None = None
+    host: str | None = None
+    cores: str | None = None
+    conditions: list[BlockConditions] = Field([])
+    sustained: list[Sustained] = Field([])
+    energy: EnergyUse | None = None
     notes: list[str] = Field([])
 
     @field_validator("kind")
@@ -137,7 +147,10 @@ class Row(StrictSection):
 
 
 class BenchmarkResults(StrictSection):
-    """A whole benchmark; `settings` has what the figures depend on besides machine and versions."""
+    """A whole benchmark; `settings` has what the figures depend on besides machine and versions.
+
+    hosts: the machines of rows that were measured elsewhere, or here in the same way.
+    """
 
     schema_: Literal["lth-benchmark/1"] = Field(SCHEMA, alias="schema")
     when: Text
@@ -146,6 +159,7 @@ class BenchmarkResults(StrictSection):
     settings: dict[str, Any] = Field({})
     command: str | list[str] | None = None
     rows: list[Row] = Field([])
+    hosts: list[Host] = Field([])
 
     model_config = ConfigDict(populate_by_name=True)
 

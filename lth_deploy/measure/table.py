@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from lth_deploy.measure.board_results import Host
 from lth_deploy.measure.results import BenchmarkResults, RatioInterval, Row
 
 HEADER = [
@@ -12,6 +13,9 @@ HEADER = [
 ]
 
 ABSENT = "-"
+HOST_HEADER = ["host", "cores", "p99 ms", "images/s sustained", "J/image"]
+"""Columns of a benchmark with rows from hosts, behind the model."""
+
 _AP_NAMES = {"bbox": "AP", "segm": "mask AP", "keypoints": "keypoint AP"}
 
 
@@ -19,7 +23,11 @@ def table_rows(results: BenchmarkResults) -> list[list[str]]:
     """The header and one line for each row; AP times 100 in one column for each kind that was measured."""
     kinds = [kind for kind in _AP_NAMES if any(row.ap and kind in row.ap for row in results.rows)]
     header = [*HEADER, *(_AP_NAMES[kind] for kind in kinds)]
-    return [header, *(_cells(row, kinds) for row in results.rows)]
+    lines = [header, *(_cells(row, kinds) for row in results.rows)]
+    if not any(row.host for row in results.rows):
+        return lines
+    more = [HOST_HEADER, *(_host_cells(row) for row in results.rows)]
+    return [[first, *there, *others] for (first, *others), there in zip(lines, more, strict=True)]
 
 
 def table_notes(results: BenchmarkResults) -> list[str]:
@@ -29,11 +37,22 @@ def table_notes(results: BenchmarkResults) -> list[str]:
         f"{machine.cpu}, {machine.cores} cores, {' '.join(machine.isa)}; {machine.os}; {results.when}",
         ", ".join(f"{name} {version}" for name, version in results.versions.items()),
     ]
+    notes += [_host_note(host) for host in results.hosts]
     seen: dict[str, list[str]] = {}
     for row in results.rows:
         for note in row.notes:
             seen.setdefault(note, []).append(_label(row))
     return notes + [f"{', '.join(dict.fromkeys(names))}: {note}" for note, names in seen.items()]
+
+
+def _host_note(host: Host) -> str:
+    machine = host.machine
+    programs = ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in host.programs.items())
+    board = f"{host.board}, " if host.board else ""
+    return (
+        f"{host.name}: {board}{machine.cpu}, {machine.cores} cores, {' '.join(machine.isa)}; {machine.os}; "
+        f"ONNX Runtime {host.onnxruntime}; {programs}"
+    )
 
 
 def _cells(row: Row, kinds: Sequence[str]) -> list[str]:
@@ -63,8 +82,20 @@ def _cells(row: Row, kinds: Sequence[str]) -> list[str]:
     ]
 
 
+def _host_cells(row: Row) -> list[str]:
+    sustained = [_number(one.per_second) for one in row.sustained]
+    return [
+        row.host or ABSENT,
+        row.cores or ABSENT,
+        _number(row.latency_ms.p99 if row.latency_ms else None),
+        ", ".join(sustained) or ABSENT,
+        _number(row.energy.joules if row.energy else None),
+    ]
+
+
 def _label(row: Row) -> str:
-    return f"{row.name} ({row.engine_label}, {row.threads} threads)"
+    place = f", {row.host}" if row.host else ""
+    return f"{row.name} ({row.engine_label}, {row.threads} threads{place})"
 
 
 def _ratio(ratio: RatioInterval | None) -> str:

@@ -9,6 +9,7 @@ from lth_deploy.measure.results import BenchmarkResults
 from lth_deploy.reporting import cost_plots, number_text, plots
 from lth_deploy.reporting.benchmark import pareto_fronts
 from lth_deploy.reporting.benchmark import tables as benchmark_tables
+from lth_deploy.reporting.benchmark.condition_plots import condition_plots
 from lth_deploy.reporting.cost_plots import Bar
 from lth_deploy.reporting.drawing.html import render_page
 from lth_deploy.reporting.run import tables as run_tables
@@ -138,6 +139,8 @@ def _benchmark_parts(results: BenchmarkResults) -> dict[str, Any]:
         "bench_bytes": benchmark_tables.bytes_table(results) if results.rows else None,
         "bench_latencies": benchmark_tables.latencies(results),
         "bench_metrics": benchmark_tables.metrics(results),
+        "bench_hosts": benchmark_tables.hosts(results),
+        "bench_conditions": condition_plots(results),
     }
 
 

@@ -116,8 +116,8 @@ def _keeps_ap(row: Row, results: BenchmarkResults) -> bool:
 
 
 def baseline_of(row: Row, rows: Sequence[Row]) -> Row | None:
-    """The dense row that `row` is compared with: same engine and threads if there is one, or same threads."""
-    dense = [other for other in rows if other.kind == "dense"]
+    """The dense row that `row` is compared with: same host, and same engine and threads or at least same threads."""
+    dense = [other for other in rows if other.kind == "dense" and other.host == row.host]
     alike = [other for other in dense if other.threads == row.threads]
     same = [other for other in alike if other.engine == row.engine]
     return next(iter(same or alike or dense), None)

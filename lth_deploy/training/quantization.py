@@ -33,8 +33,11 @@ class FakeQuantization:
         one.__enter__()  # type: ignore[no-untyped-call]
         self._passes.append(one)
 
-    def _end(self, *_: object) -> None:
-        self._passes.pop().__exit__(None, None, None)  # type: ignore[no-untyped-call]
+    def _end(self, model: nn.Module, inputs: object, result: object) -> None:
+        one = self._passes.pop()
+        one.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+        if self.observing and result is not None:
+            one.move_ranges()
 
 
 class FreezeRanges(Hook):
@@ -46,6 +49,10 @@ class FreezeRanges(Hook):
     def before_step(self, step: int) -> None:
         """Observe, or no longer."""
         self._quantization.observing = step < self._until
+
+    def for_all_ranks(self) -> dict[str, int]:
+        """The step from which ranges stay."""
+        return {"freeze_ranges": self._until}
 
     def after_step(self, step: int, losses: Mapping[str, Tensor]) -> None:
         """Between steps nothing is observed."""
@@ -79,12 +86,23 @@ def restored(model: nn.Module, state: TrainingState, *, rounding: bool = True) -
     Raises:
         DataError: the state is of another model.
     """
-    calls = calls_in(state.model)
-    if calls:
-        model = fold_norm(model).module
-        if rounding:
-            FakeQuantization(model, calls)
-        else:
-            state = replace(state, model=without_ranges(state.model))
+    if rounding:
+        return rebuilt(model, state)[0]
+    if calls_in(state.model):
+        model, state = fold_norm(model).module, replace(state, model=without_ranges(state.model))
     state.restore(model)
     return model
+
+
+def rebuilt(model: nn.Module, state: TrainingState) -> tuple[nn.Module, FakeQuantization | None]:
+    """What `restored` gives, and its fake quantization where it has one.
+
+    Raises:
+        DataError: the state is of another model.
+    """
+    calls, quantization = calls_in(state.model), None
+    if calls:
+        model = fold_norm(model).module
+        quantization = FakeQuantization(model, calls)
+    state.restore(model)
+    return model, quantization

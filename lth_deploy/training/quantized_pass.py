@@ -26,7 +26,7 @@ from lth_deploy.training.fake_quantize import (
     quantize_weight,
     weight_scales,
 )
-from lth_deploy.training.ranges import Site, observe, rows_of
+from lth_deploy.training.ranges import Site, extent_of, joined_extents, observe, rows_of
 
 Function = Callable[..., Any]
 
@@ -60,6 +60,7 @@ class QuantizedPass(TorchFunctionMode):
         self._weights: dict[str, tuple[Tensor, Tensor]] = {}
         self._followed = WeakTensorKeyDictionary()
         self._rows = rows_of(model, calls)
+        self._seen: dict[Site, Tensor] = {}
         # The grids are those of before this pass, so that one look at the device serves all.
         extents = torch.stack(list(self._rows.values()))
         grids = zip(*(part.unbind() for part in activation_grids(extents)), strict=True)
@@ -70,6 +71,13 @@ class QuantizedPass(TorchFunctionMode):
         ]
         self._grids = {site: grid for site, _, grid in known}
         self._signed = {site for site, low, _ in known if low < 0}
+
+    def move_ranges(self) -> None:
+        """Move all ranges towards what this pass has seen; in a step that ranks share, towards what any of them saw."""
+        sites = sorted(self._rows)  # the same order on all ranks
+        seen = joined_extents([self._seen.get(site) for site in sites], self._rows[sites[0]])
+        for site, extent in zip(sites, seen, strict=True):
+            observe(self._rows[site], extent)
 
     def __torch_function__(
         self, func: Function, types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -147,7 +155,7 @@ class QuantizedPass(TorchFunctionMode):
             site = Site(followed.producer[0], "output", followed.producer[1])
         if followed.values is None and site is not None:
             if self._observing:
-                observe(self._rows[site], tensor)
+                self._seen[site] = extent_of(tensor)
             followed.values = tensor
             if site in self._grids:
                 followed.scale, zero = self._grids[site]

@@ -4,13 +4,14 @@ A layer that runs several times in one pass (a head on a pyramid) has one range 
 `output_range` are float32 [calls, 2], smallest and largest value; an unknown range is infinity and its negative.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from lth_deploy.training.fake_quantize import activation_grids
+from lth_deploy.training.ranks.process_group import current_ranks
 
 Side = Literal["input", "output"]
 SIDES: tuple[Side, ...] = ("input", "output")
@@ -52,11 +53,32 @@ def rows_of(model: nn.Module, calls: Mapping[str, int]) -> dict[Site, Tensor]:
 
 
 @torch.no_grad()
-def observe(extent: Tensor, values: Tensor) -> None:
-    """Move the range `extent` [2], in place, towards that of `values`; the first values are taken as they are."""
+def extent_of(values: Tensor) -> Tensor:
+    """Smallest and largest of `values`, float32 [2]; infinity and its negative where there are none."""
     if values.numel():
-        seen = torch.stack(torch.aminmax(values.detach().float()))
-        extent.copy_(torch.where(extent.isinf(), seen, MOMENTUM * extent + (1 - MOMENTUM) * seen))
+        return torch.stack(torch.aminmax(values.detach().float()))
+    return torch.tensor([torch.inf, -torch.inf], device=values.device)
+
+
+@torch.no_grad()
+def joined_extents(seen: Sequence[Tensor | None], like: Tensor) -> Sequence[Tensor]:
+    """The extents [2] that a pass has seen, None where it saw nothing; in a step that ranks share, those of all."""
+    unseen = torch.tensor([torch.inf, -torch.inf], device=like.device)
+    extents = [unseen if extent is None else extent for extent in seen]
+    ranks = current_ranks()
+    if not (ranks.shared and ranks.working):
+        return extents
+    low, high = torch.stack(extents).unbind(1)
+    edges = torch.stack([-low, high])
+    torch.distributed.all_reduce(edges, torch.distributed.ReduceOp.MAX)
+    return torch.stack([-edges[0], edges[1]], dim=1).unbind()
+
+
+@torch.no_grad()
+def observe(extent: Tensor, seen: Tensor) -> None:
+    """Move the range `extent` [2], in place, towards `seen`; the first values are taken as they are."""
+    moved = torch.where(extent.isinf(), seen, MOMENTUM * extent + (1 - MOMENTUM) * seen)
+    extent.copy_(torch.where(seen[0] > seen[1], extent, moved))
 
 
 def grids_in(state: Mapping[str, Tensor]) -> dict[Site, tuple[float, int]]:
@@ -88,12 +110,18 @@ def calls_in(state: Mapping[str, Tensor]) -> dict[str, int]:
 
 
 def count_calls(model: nn.Module, layers: Iterable[str], run: Callable[[], object]) -> dict[str, int]:
-    """How often each of `layers` runs while `run` does; those that never run are left out."""
-    counts = dict.fromkeys(layers, 0)
+    """How often each of `layers` runs while `run` does; those that never run are left out.
+
+    So are fully connected layers that read tokens, [N, T, C]: an exported graph multiplies by their turned weights, and
+    adds the bias afterwards, which no INT8 layer of the file stands for.
+    """
+    counts, on_tokens = dict.fromkeys(layers, 0), set()
 
     def counter(name: str) -> Callable[..., None]:
-        def count(*_: object) -> None:
+        def count(layer: nn.Module, inputs: tuple[Tensor, ...], _: object) -> None:
             counts[name] += 1
+            if isinstance(layer, nn.Linear) and inputs[0].ndim > 2:
+                on_tokens.add(name)
 
         return count
 
@@ -103,7 +131,7 @@ def count_calls(model: nn.Module, layers: Iterable[str], run: Callable[[], objec
     finally:
         for hook in hooks:
             hook.remove()
-    return {name: count for name, count in counts.items() if count}
+    return {name: count for name, count in counts.items() if count and name not in on_tokens}
 
 
 def _tensors_of(state: Mapping[str, Tensor], side: Side) -> dict[str, Tensor]:

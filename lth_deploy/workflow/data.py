@@ -1,4 +1,4 @@
-"""What `lth-deploy data check | from-voc | crops | shapes` do, as functions that return what they found."""
+"""What `lth-deploy data check | coco | from-voc | crops | shapes` do, as functions that return what they found."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Unpack
 
 from lth_deploy import storage
 from lth_deploy.data.coco.check import check_coco
+from lth_deploy.data.coco.layout import FileReport, check_layout
 from lth_deploy.data.crops import CropsPlan, cut_objects, require_crops
 from lth_deploy.data.findings import CheckReport
 from lth_deploy.data.shapes.generate import ShapesOptions, ShapesPlan, generate_shapes
@@ -16,6 +17,11 @@ from lth_deploy.errors import UsageError
 def check_data(annotations: Path, images: Path, *, decode_images: bool = True) -> CheckReport:
     """Every fault of a COCO data set; `passed` of the result says whether there is none."""
     return check_coco(annotations, images, decode_images)
+
+
+def check_coco_folder(folder: Path, *, decode_images: bool = False) -> list[FileReport]:
+    """The annotation files and images of COCO 2017 below `folder`, beside the published numbers; see `check_layout`."""
+    return check_layout(folder, decode_images=decode_images)
 
 
 def data_from_voc(voc_root: Path, split: str, out: Path) -> VocConversion:

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lth_deploy.errors import DataError
+from lth_deploy.evaluation.ap_loss import Scores
+from lth_deploy.evaluation.bootstrap import match_detections
 from lth_deploy.evaluation.coco_ap import ApResult, evaluate_detections
 from lth_deploy.evaluation.coco_rows import CompactDetections, compact
 from lth_deploy.progress import progress
@@ -89,16 +91,51 @@ def evaluate(
 
     dataset = load_coco(data, images)
     dataset = dataset if limit is None else dataset.subset(limit)
-    opened = open_artifact(artifact, engine=engine, threads=threads, decoder=decoder, verify=verify)
-    control = control_beside(opened.file)
-    if control is not None:
-        hold_control_classes(opened.file, read_model_file(control, decoder))
+    opened = _opened(artifact, engine, threads, decoder, verify=verify)
     start = time.perf_counter()
     found, notes = detect_all(opened, dataset)
     seconds = time.perf_counter() - start
     ap = score(dataset, found)
     ap = replace(ap, notes=[*ap.notes, *notes])
     return Evaluation(opened.file.path, opened.session.describe(), ap, seconds)
+
+
+def box_scores(
+    artifact: Path, data: Path, images: Path, *, decoder: str | None = None, engine: str = "onnxruntime"
+) -> Scores:
+    """AP of the boxes of `artifact`, with what a comparison with another file on the same images needs.
+
+    Raises:
+        DataError, ArtifactError, UsageError: see `evaluate`.
+    """
+    from lth_deploy.data.coco.load import load_coco
+
+    dataset = load_coco(data, images)
+    found, _ = detect_all(_opened(artifact, engine, 0, decoder), dataset)
+    return scores_of(dataset, found, ["bbox"], paired=True)
+
+
+def _opened(file: Path, engine: str, threads: int, decoder: str | None, *, verify: bool = False) -> Artifact:
+    """A file whose classes are those of the dense control beside it, if there is one."""
+    opened = open_artifact(file, engine=engine, threads=threads, decoder=decoder, verify=verify)
+    control = control_beside(opened.file)
+    if control is not None:
+        hold_control_classes(opened.file, read_model_file(control, decoder))
+    return opened
+
+
+def scores_of(
+    dataset: "CocoDataset", found: Mapping[int, CompactDetections], kinds: Sequence[str], *, paired: bool
+) -> Scores:
+    """AP of detections; paired: with what a comparison by image with others on the same images needs.
+
+    Raises:
+        DataError: a detection that has no meaning; see `evaluate_detections`.
+    """
+    truth, categories = dataset.ground_truth(), dataset.category_ids
+    metrics = evaluate_detections(truth, found, categories, kinds).metrics
+    matches = {kind: match_detections(truth, found, categories, kind) for kind in (kinds if paired else ())}
+    return Scores(metrics, matches)
 
 
 def detect_all(artifact: Artifact, dataset: "CocoDataset") -> tuple[dict[int, CompactDetections], list[str]]:

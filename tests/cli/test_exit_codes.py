@@ -1,8 +1,7 @@
-"""Exit codes as documented: 0 ok, 2 usage or recipe, 3 data, 4 parity, 5 a gate, 6 disk, 130 interrupted."""
+"""Exit codes as documented: 0 ok, 2 usage or recipe, 3 data, 4 parity, 5 a gate, 6 disk, 7 a board, 130 interrupted."""
 
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -11,10 +10,12 @@ from onnx import numpy_helper
 from lth_deploy.compiler.model.normalized_model import NormalizedModel
 from lth_deploy.compiler.planning.select_regions import Facts
 from lth_deploy.config.target import Target
+from lth_deploy.evaluation.ap_loss import Scores
 from lth_deploy.workflow.export import tune_regions
 from tests.cli.running import PROGRAM, Cli
 from tests.config.recipes import MINIMAL, write
 from tests.tiny_artifact import save_data, save_decoder, save_tiny
+from tests.waiting import killed_at_the_end, wait_until
 
 
 def test_0_when_all_is_well(cli: Cli) -> None:
@@ -38,7 +39,7 @@ def test_0_when_all_is_well(cli: Cli) -> None:
         ),
         (
             ["export", "--onnx", "x.onnx", "--values", "fp8"],
-            "--values=fp8: values: Input should be 'fp32', 'fp16' or 'int8'",
+            "--values=fp8: values: Input should be 'fp32', 'fp16', 'bf16' or 'int8'",
         ),
         (["export", "--onnx", "x.onnx", "--target", "ort"], "no target is called 'ort'"),
         (["find-ticket", "quickstrt"], "did you mean 'quickstart'?"),
@@ -113,7 +114,9 @@ def test_4_when_the_file_computes_something_else(cli: Cli, model_file: Path, mon
 
 def test_5_when_more_ap_is_lost_than_allowed(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     aps = iter([0.5, 0.4])
-    monkeypatch.setattr("lth_deploy.workflow.export.onnx_source.ap_of", lambda *_: next(aps))
+    monkeypatch.setattr(
+        "lth_deploy.workflow.export.onnx_accuracy.ApOf.__call__", lambda *_: Scores({"bbox": {"AP": next(aps)}})
+    )
     annotations, images = save_data(tmp_path)
     arguments = ["--data", annotations, "--images", images, "--decoder", save_decoder(tmp_path)]
     model = save_tiny(tmp_path / "net.onnx")
@@ -126,7 +129,9 @@ def test_5_when_more_ap_is_lost_than_allowed(cli: Cli, tmp_path: Path, monkeypat
 
 def test_5_when_no_share_of_zeros_keeps_the_ap(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     aps = iter([0.5, *[0.4] * 9])
-    monkeypatch.setattr("lth_deploy.workflow.export.onnx_source.ap_of", lambda *_: next(aps))
+    monkeypatch.setattr(
+        "lth_deploy.workflow.export.onnx_accuracy.ApOf.__call__", lambda *_: Scores({"bbox": {"AP": next(aps)}})
+    )
     annotations, images = save_data(tmp_path)
     arguments = ["--data", annotations, "--images", images, "--decoder", save_decoder(tmp_path)]
     model = save_tiny(tmp_path / "net.onnx")
@@ -158,22 +163,18 @@ def test_6_when_the_system_refuses_what_no_verb_foresaw(cli: Cli, monkeypatch: p
 
 def test_130_when_interrupted(tmp_path: Path) -> None:
     command = [*PROGRAM, "data", "shapes", str(tmp_path / "shapes"), "--train", "100000"]
-    with subprocess.Popen(
+    drawing = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         # A runner that works in the background may hand down an ignored SIGINT.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    ) as process:
-        try:
-            deadline = time.monotonic() + 60
-            while not list(tmp_path.glob("shapes/train/*")) and time.monotonic() < deadline:
-                time.sleep(0.05)
-            process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=60)
-        finally:
-            process.kill()
+    )
+    with killed_at_the_end(drawing) as process:
+        wait_until(lambda: list(tmp_path.glob("shapes/train/*")), "the first image")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert out == ""
     assert err.splitlines()[-1] == "interrupted; a search goes on with --resume"

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from lth_deploy.processes import SAFE_PATH
 from lth_deploy.workflow.sweep.processes import Process, Slot
 from tests.tiny_artifact import save_data, save_decoder, save_tiny
+from tests.waiting import killed_at_the_end, wait_until
 
 PROGRAM = [sys.executable, "-P", "-c", "from lth_deploy.cli import main; main()"]
 """As the installed program runs: its own folder is on the path, the working folder is not."""
@@ -52,9 +52,11 @@ def test_a_benchmark_runs_nothing_of_it(hostile: Path, tmp_path: Path) -> None:
 
 def test_the_process_of_a_row_runs_nothing_of_it(hostile: Path) -> None:
     process = Process("row", Slot("cpu", "cpu", {}), ["recipe", "list"])
-    end = time.monotonic() + 120
-    while (code := process.poll()) is None and time.monotonic() < end:
-        time.sleep(0.05)
+    try:
+        wait_until(lambda: process.poll() is not None, "the end of the process")
+    finally:
+        process.interrupt()
+    code = process.poll()
     assert code == 0, process.error(code or 0)
     assert not hostile.exists(), hostile.read_text()
 
@@ -63,12 +65,9 @@ def test_a_request_to_end_deletes_temporary_files(tmp_path: Path) -> None:
     scratch = tmp_path / "tmp"
     scratch.mkdir()
     command, environment = [*_benchmark(tmp_path), "--time", "300s"], {**os.environ, "TMPDIR": str(scratch)}
-    with subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
-    ) as process:
-        end = time.monotonic() + 120
-        while not any(scratch.iterdir()) and time.monotonic() < end:
-            time.sleep(0.05)
+    benchmark = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
+    with killed_at_the_end(benchmark) as process:
+        wait_until(lambda: any(scratch.iterdir()), "the first temporary folder")
         process.terminate()
         words = process.communicate(timeout=60)[1]
         assert process.returncode == 130, words

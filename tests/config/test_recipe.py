@@ -1,6 +1,8 @@
 """Recipes: every fault is found before work starts, and named by file, line, key, value and nearest key."""
 
+import hashlib
 import itertools
+import json
 import os
 from pathlib import Path
 
@@ -189,7 +191,7 @@ DEFAULTS = {
     "training.augment.min_visible": 0.3,
     "training.augment.brightness": 0.0,
     "training.augment.contrast": 0.0,
-    "training.amp": "off",
+    "training.precision": "fp32",
     "training.seed": 0,
     "training.workers": 0,
     "training.threads": 0,
@@ -299,7 +301,7 @@ def test_faults_of_a_target_and_of_its_flags_are_distinguished(tmp_path: Path) -
         validate(Target, strict_yaml.load(tmp_path / "edge.yaml"))
     flags = strict_yaml.Document("the command line", {}, {})
     with pytest.raises(
-        RecipeError, match=r"--values=fp8: values: Input should be 'fp32', 'fp16' or 'int8'; found 'fp8'"
+        RecipeError, match=r"--values=fp8: values: Input should be 'fp32', 'fp16', 'bf16' or 'int8'; found 'fp8'"
     ):
         validate(Target, flags, ["values=fp8"], option="--")
 
@@ -325,3 +327,19 @@ def test_the_length_of_a_fine_tuning() -> None:
     assert steps("{levels: [0, 0.8]}") == 100
     assert steps("{levels: [0.8], epochs: 3}") == 60
     assert steps("{levels: [0.8], steps: 7}") == 7
+
+
+def test_runs_of_earlier_versions_call_the_precision_amp() -> None:
+    def text(line: str) -> str:
+        return MINIMAL.replace("training:\n", f"training:\n  {line}\n")
+
+    former, now = _read(text("amp: bf16")), _read(text("precision: bf16"))
+    assert former == now
+    assert _read(text("amp: off")).training.precision == "fp32"
+    assert "precision: bf16" in former.to_yaml()
+    assert " amp:" not in former.to_yaml()
+    explicit = former.model_dump(mode="json", exclude_defaults=True, exclude={"out"})
+    explicit["training"]["amp"] = explicit["training"].pop("precision")
+    expected = hashlib.sha256(json.dumps(explicit, sort_keys=True).encode()).hexdigest()
+    assert former.digest() == expected, "a run of an earlier version can be resumed"
+    assert "training.amp: unknown key" in _fault(text("amp: bf16\n  precision: fp16"))

@@ -1,6 +1,5 @@
 """A request to end never leaves a temporary folder behind, at whatever moment it comes."""
 
-import os
 import shutil
 import signal
 import tempfile
@@ -29,7 +28,7 @@ def handler() -> Iterator[None]:
 def interrupted_after(run: Callable[..., Any]) -> Callable[..., Any]:
     def replaced(*arguments: Any, **options: Any) -> Any:
         result = run(*arguments, **options)
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
         return result
 
     return replaced
@@ -54,7 +53,7 @@ def test_signals_are_handled_at_the_end_of_the_block() -> None:
 
     def block() -> None:
         with deferred_interrupts():
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
             reached.append(True)
 
     with pytest.raises(KeyboardInterrupt):
@@ -66,7 +65,7 @@ def test_signals_are_handled_at_the_end_of_the_block() -> None:
 def test_the_fault_of_the_block_is_not_lost() -> None:
     def block() -> None:
         with deferred_interrupts():
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
             raise ValueError("of the block")
 
     with pytest.raises(KeyboardInterrupt) as caught:
@@ -83,5 +82,5 @@ def test_other_threads_run_the_block_as_it_is() -> None:
 
     thread = threading.Thread(target=run)
     thread.start()
-    thread.join()
+    thread.join(60)
     assert ran

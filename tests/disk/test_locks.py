@@ -13,16 +13,12 @@ import pytest
 
 from lth_deploy import storage
 from lth_deploy.errors import StorageError, UsageError
+from tests.waiting import next_line
 
 
 def _python(code: str, *arguments: object, **options: object) -> "subprocess.Popen[str]":
     command = [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options)  # type: ignore[call-overload, no-any-return]
-
-
-def _said(process: "subprocess.Popen[str]") -> str:
-    assert process.stdout is not None
-    return process.stdout.readline().strip()
 
 
 RACER = """
@@ -45,12 +41,12 @@ RACER = """
 def test_of_processes_that_start_together_one_holds_the_folder(tmp_path: Path) -> None:
     for turn in range(5):
         racers = [_python(RACER, tmp_path / str(turn)) for _ in range(4)]
-        assert [_said(racer) for racer in racers] == ["ready"] * 4
+        assert [next_line(racer) for racer in racers] == ["ready"] * 4
         for racer in racers:
             assert racer.stdin is not None
             racer.stdin.write("go\n")
             racer.stdin.flush()
-        assert sorted(_said(racer) for racer in racers) == ["refused"] * 3 + ["won"]
+        assert sorted(next_line(racer) for racer in racers) == ["refused"] * 3 + ["won"]
         for racer in racers:
             racer.communicate("\n", timeout=60)
 
@@ -131,7 +127,7 @@ def test_scratch_folders_of_dead_processes_are_deleted_and_those_of_others_stay(
     (tmp_path / "lth-deploy-results-20261128").mkdir()
     (tmp_path / "lth-deploy-results-20261128" / "mine.txt").touch()
     dead, living = (_python(HOLDER, env=environment) for _ in range(2))
-    left, held = Path(_said(dead)), Path(_said(living))
+    left, held = Path(next_line(dead)), Path(next_line(living))
     dead.send_signal(signal.SIGKILL)
     dead.communicate(timeout=60)
     assert (left / "large.bin").exists()

@@ -4,7 +4,7 @@ Usage: python -m tests.hostile.make_corpus FOLDER
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from onnx import AttributeProto, FunctionProto, ModelProto, TensorProto, helper,
 from lth_deploy.compiler.artifact.domain import DOMAIN, METADATA_KEY
 from lth_deploy.compiler.artifact.pack import pack
 from lth_deploy.compiler.artifact.roi_align import fast_roi_align
+from lth_deploy.compiler.artifact.value_types import ValueType
 from lth_deploy.compiler.importing.imported import normalize
 from lth_deploy.compiler.regions.codegen.build import build_regions, zeros_from
 from lth_deploy.formats import Preference
@@ -21,6 +22,8 @@ from tests import roi_align_models
 from tests.compiler.onnx_models import conv, in_blocks, quantized_conv, sparse
 
 SHAPE = (64, 64, 3, 3)
+
+Edits = Mapping[str, Callable[[ModelProto], object]]
 
 
 def valid(zeros: float, prefer: Preference = "size") -> ModelProto:
@@ -180,8 +183,8 @@ FLOAT_ONLY = ("value_nan", "value_infinite", "value_zero")
 """Faults that integers cannot have, or that are none in a block."""
 
 
-def valid_region() -> ModelProto:
-    """One region of two packed convolutions with a bias."""
+def valid_region(values: ValueType = "fp32") -> ModelProto:
+    """One region of two packed convolutions with a bias, whose weights are stored as `values`."""
     rng = np.random.default_rng(0)
     weights = {"w": sparse(rng, SHAPE, 0.85), "v": sparse(rng, (32, 64, 1, 1), 0.85), "b": sparse(rng, (64,), 0.0)}
     graph = helper.make_graph(
@@ -196,7 +199,7 @@ def valid_region() -> ModelProto:
         [numpy_helper.from_array(value, name) for name, value in weights.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-    return build_regions(pack(normalize(model))[0], zeros_from(0.5))[0]
+    return build_regions(pack(normalize(model), values=values)[0], zeros_from(0.5))[0]
 
 
 def valid_int8_region() -> ModelProto:
@@ -347,6 +350,18 @@ REGION: dict[str, Callable[[ModelProto], None]] = {
 }
 
 
+BF16_REGION: dict[str, Callable[[ModelProto], None]] = {
+    "program_of_an_older_version": program_edit("lth_region 6", "lth_region 5"),
+    "program_value_type": program_edit("bf16", "f16"),
+    "program_groups": program_edit("groups=1", "groups=2"),
+    "program_bias_for_weight": program_edit("w0 w1", "w1 w0"),
+    "values_nan": change("values", with_element(3, np.nan)),
+    "values_infinite": change("values", with_element(3, np.inf)),
+    "values_short": change("values", lambda a: a[:-1]),
+    "values_half": change("values", lambda a: a.astype(np.float16)),
+    "values_integer": change("values", lambda a: a.view(np.uint16)),
+    "bias_half": named("b", lambda a: a.astype(np.float16)),
+}
 INT8_REGION: dict[str, Callable[[ModelProto], None]] = {
     "scale_zero": named("w.scale", with_element(3, 0)),
     "scale_negative": named("w.scale", with_element(3, -0.01)),
@@ -409,39 +424,30 @@ ROI_ALIGN: dict[str, Callable[[ModelProto], None]] = {
 def corpus() -> dict[str, bytes]:
     """File name to content: every one must be refused."""
     files: dict[str, bytes] = {}
-    sources: list[tuple[str, float, Preference, dict[str, Callable[[ModelProto], None]]]] = [
-        ("bitmask", 0.5, "size", BITMASK),
-        ("gaps4", 0.85, "size", GAPS),
-        ("steps8", 0.85, "load", STEPS),
-    ]
-    for coding, zeros, prefer, own in sources:
-        for name, edit in {**COMMON, **own}.items():
-            model = valid(zeros, prefer)
-            edit(model)
-            files[f"{coding}_{name}.onnx"] = model.SerializeToString(deterministic=True)
-    for name, edit in {**COMMON, **STEPS, **BLOCKS}.items():
-        if name != "value_zero":
-            model = valid_blocks(Block(1, 4), 0.85)
-            edit(model)
-            files[f"blocks_{name}.onnx"] = model.SerializeToString(deterministic=True)
-    for name, edit in {**COMMON, **BITMASK, **BLOCKS, **INT8}.items():
-        if name not in FLOAT_ONLY:
-            model = valid_blocks(Block(2, 4), 0.5, int8=True)
-            edit(model)
-            files[f"int8_{name}.onnx"] = model.SerializeToString(deterministic=True)
-    for name, edit in REGION.items():
-        model = valid_region()
-        edit(model)
-        files[f"region_{name}.onnx"] = model.SerializeToString(deterministic=True)
-    for name, edit in INT8_REGION.items():
-        model = valid_int8_region()
-        edit(model)
-        files[f"int8_region_{name}.onnx"] = model.SerializeToString(deterministic=True)
-    for name, edit in ROI_ALIGN.items():
-        model = valid_roi_align()
-        edit(model)
-        files[f"roi_align_{name}.onnx"] = model.SerializeToString(deterministic=True)
-    sound = valid(0.5).SerializeToString(deterministic=True)
+
+    def add(prefix: str, sound: ModelProto, edits: Edits, without: Collection[str] = ()) -> None:
+        for name in (name for name in edits if name not in without):
+            model = ModelProto()
+            model.CopyFrom(sound)
+            edits[name](model)
+            files[f"{prefix}_{name}.onnx"] = model.SerializeToString(deterministic=True)
+
+    bitmask = valid(0.5)
+    add("bitmask", bitmask, {**COMMON, **BITMASK})
+    add("gaps4", valid(0.85), {**COMMON, **GAPS})
+    add("steps8", valid(0.85, "load"), {**COMMON, **STEPS})
+    add("blocks", valid_blocks(Block(1, 4), 0.85), {**COMMON, **STEPS, **BLOCKS}, {"value_zero"})
+    add(
+        "int8",
+        valid_blocks(Block(2, 4), 0.5, int8=True),
+        {**COMMON, **BITMASK, **BLOCKS, **INT8},
+        FLOAT_ONLY,
+    )
+    add("region", valid_region(), REGION)
+    add("bf16_region", valid_region("bf16"), BF16_REGION)
+    add("int8_region", valid_int8_region(), INT8_REGION)
+    add("roi_align", valid_roi_align(), ROI_ALIGN)
+    sound = bitmask.SerializeToString(deterministic=True)
     files["empty.onnx"] = b""
     files["noise.onnx"] = np.random.default_rng(0).bytes(4096)
     files["text.onnx"] = b"version https://example.org/spec/v1\n"

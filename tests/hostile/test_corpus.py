@@ -30,6 +30,7 @@ def test_the_files_they_were_made_of_are_sound() -> None:
         (valid_blocks(Block(1, 4), 0.85), "UnpackSteps8Blocks1x4"),
         (valid_blocks(Block(2, 4), 0.5, int8=True), "UnpackBitmaskBlocks2x4Int8"),
         (valid_region(), "Region0"),
+        (valid_region("bf16"), "Region0"),
         (valid_int8_region(), "Region0"),
         (valid_roi_align(), "RoiAlign"),
     ):

@@ -3,7 +3,6 @@
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from lth_deploy.workflow.limits import settings
 from tests.cli.running import PROGRAM, Cli
 from tests.hostile.trapped_models import endless, enormous
 from tests.tiny_artifact import save_data, save_decoder, save_tiny
+from tests.waiting import killed_at_the_end, wait_until
 
 
 @pytest.fixture
@@ -95,20 +95,14 @@ def test_an_interrupted_export_ends_its_child(how: signal.Signals, tmp_path: Pat
     onnx.save(endless(), tmp_path / "net.onnx")
     (tmp_path / "marking.py").write_text(DECODER)
     arguments = ["export", "--onnx", "net.onnx", "--images", "images", "--decoder", "marking.py:Marking"]
-    running = subprocess.Popen([*PROGRAM, *arguments], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    _wait_until((tmp_path / "begun").exists)
-    (child,) = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
-    running.send_signal(how)
-    _, said = running.communicate(timeout=30)
-    _wait_until(lambda: not Path(f"/proc/{child}/cmdline").exists())
+    export = subprocess.Popen([*PROGRAM, *arguments], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    with killed_at_the_end(export) as running:
+        wait_until((tmp_path / "begun").exists, "the first image")
+        (child,) = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
+        running.send_signal(how)
+        _, said = running.communicate(timeout=60)
+    wait_until(lambda: not Path(f"/proc/{child}/cmdline").exists(), "the end of the child")
     if how == signal.SIGINT:
         assert running.returncode == 130
         assert said.splitlines()[-1].startswith("interrupted")
         assert not (tmp_path / "net-export").exists()
-
-
-def _wait_until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.05)

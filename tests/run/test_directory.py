@@ -19,6 +19,7 @@ from lth_deploy.mask import save_masks
 from lth_deploy.run.directory import RunDirectory, Trial, append_metrics, read_metrics, truncate_metrics, verify_summary
 from lth_deploy.run.trial_result import TrialResult
 from tests.config.recipes import MINIMAL, write
+from tests.waiting import killed_at_the_end, next_line
 
 
 @pytest.fixture
@@ -179,18 +180,14 @@ HOLDER = """
 
 
 def test_a_second_process_is_refused_until_the_first_one_ends_however_it_ends(run: RunDirectory) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(HOLDER), str(run.path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
+    command = [sys.executable, "-c", textwrap.dedent(HOLDER), str(run.path)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with killed_at_the_end(process) as holder:
+        assert next_line(holder) == "held"
         with pytest.raises(StorageError, match=r"another process is working on .*/run; wait for it"), run.locked():
             pytest.fail("two processes hold the same run")
         holder.send_signal(signal.SIGKILL)
-        holder.wait(timeout=20)
+        holder.wait(timeout=60)
         with run.locked():
             pass
 

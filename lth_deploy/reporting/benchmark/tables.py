@@ -24,6 +24,7 @@ def main(results: BenchmarkResults) -> Table:
     columns = [
         Column("Artifact", is_text=True),
         Column("Engine", is_text=True),
+        Column("Host", "machine, and the cores to which the row was pinned"),
         Column("Precision", "in which the engine computes"),
         Column("Shape", "to which the engine is fixed"),
         Column("Threads"),
@@ -32,6 +33,8 @@ def main(results: BenchmarkResults) -> Table:
         Column("AP vs baseline", "difference in points with its bootstrap interval over images"),
         Column("p50 ms", "median latency of one image"),
         Column("p90 ms"),
+        Column("Images/s", "without a pause, for the longest time that was asked for"),
+        Column("J per image", "energy of one image by the counter that is named, with what the host uses without work"),
         Column("Time vs baseline", "median ratio of latencies with its bootstrap interval; below 1 is faster"),
         Column("Times best dense", "how many times as fast as the best dense engine, which has 1; above 1 is faster"),
         Column("Zero weights"),
@@ -142,8 +145,8 @@ def latency_points(results: BenchmarkResults) -> dict[int | None, list[Point]]:
         found, p50 = row.ap_of(kind), row.p50
         if found is None or p50 is None:
             continue
-        tip = f"{row.name}, {row.engine_label}: AP {number_text.ap(found)}, {number_text.milliseconds(p50)} ms"
-        by_threads.setdefault(row.threads, []).append(Point(row.name, row.engine_label, p50, found, tip))
+        tip = f"{row.name}, {_series(row)}: AP {number_text.ap(found)}, {number_text.milliseconds(p50)} ms"
+        by_threads.setdefault(row.threads, []).append(Point(row.name, _series(row), p50, found, tip))
     return by_threads
 
 
@@ -201,6 +204,7 @@ def _main_cells(row: Row, kind: str) -> list[Cell]:
     return [
         tables.text(row.name, "" if row.kind in row.name else row.kind),
         tables.text(row.engine),
+        tables.text(row.host or "", row.cores or ""),
         tables.text(row.precision or ""),
         tables.text(row.shape or ""),
         tables.count(row.threads),
@@ -209,6 +213,8 @@ def _main_cells(row: Row, kind: str) -> list[Cell]:
         _difference((row.ap_difference or {}).get(kind)),
         tables.milliseconds(row.p50),
         tables.milliseconds(row.latency_ms.p90 if row.latency_ms else None),
+        _sustained(row),
+        _energy(row),
         _ratio(row.ratio_to_baseline),
         _ratio(row.times_best_dense),
         tables.percent(row.zero_weights),
@@ -216,6 +222,51 @@ def _main_cells(row: Row, kind: str) -> list[Cell]:
         tables.milliseconds(median(loads) if loads else None),
         tables.size(row.peak_rss_bytes),
     ]
+
+
+def hosts(results: BenchmarkResults) -> Table | None:
+    """The machines of a benchmark on hosts; None without any."""
+    columns = [Column("Host", is_text=True), Column("Board", is_text=True), Column("Processor", is_text=True)]
+    columns += [Column("Cores"), Column("System", is_text=True), Column("ONNX Runtime", is_text=True)]
+    columns += [Column("Programs", "bytes that were copied there, without models")]
+    lines = [
+        Line(
+            (
+                tables.text(host.name, "emulated: no times" if host.emulated else ""),
+                tables.text(host.board),
+                tables.text(host.machine.cpu, " ".join(host.machine.isa)),
+                tables.count(host.machine.cores),
+                tables.text(host.machine.os),
+                tables.text(host.onnxruntime),
+                tables.size(sum(size or 0 for size in host.programs.values()) or None),
+            )
+        )
+        for host in results.hosts
+    ]
+    return tables.compact(columns, lines) if lines else None
+
+
+def _series(row: Row) -> str:
+    return f"{row.engine_label}, {row.host}" if row.host else row.engine_label
+
+
+def _sustained(row: Row) -> Cell:
+    longest = max(row.sustained, key=lambda one: one.seconds or 0.0, default=None)
+    if longest is None or longest.per_second is None:
+        return Cell(number_text.MISSING)
+    first, last = longest.first_per_second, longest.last_per_second
+    change = "" if first is None or last is None else f"{first:.3g} at first, {last:.3g} in the end"
+    return Cell(f"{longest.per_second:.3g}", longest.per_second, f"{longest.seconds or 0:.0f} s: {change}")
+
+
+def _energy(row: Row) -> Cell:
+    used = row.energy
+    if used is None or used.joules is None:
+        return Cell(number_text.MISSING)
+    parts = [f"{used.source} {' + '.join(used.counters)}".strip()]
+    parts += [] if used.idle_watts is None else [f"{used.idle_watts:.3g} W idle"]
+    parts += [f"{name}: {value:.3g} J" for name, value in used.beside.items() if value is not None]
+    return Cell(f"{used.joules:.3g}", used.joules, ", ".join(part for part in parts if part))
 
 
 def _difference(found: ApInterval | None) -> Cell:

@@ -113,7 +113,8 @@ def compare(
 def encode_png(image: Pixels) -> bytes:
     """The image, uint8 [H, W, 3], as the bytes of a PNG file."""
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format="PNG", optimize=True)
+    # `optimize` takes eight times as long, for 4 % of the bytes.
+    Image.fromarray(image).save(buffer, format="PNG")
     return buffer.getvalue()
 
 

@@ -192,8 +192,10 @@ def _arrays(masks: AnyMasks) -> Masks:
     """Masks as boolean arrays.
 
     Raises:
-        UsageError: a mask holds other values than true and false, or 1 and 0.
+        UsageError: there are no names, or a mask holds other values than true and false, or 1 and 0.
     """
+    if not isinstance(masks, Mapping):
+        raise UsageError(f"masks are a {type(masks).__name__}; give arrays by parameter name, or a file of masks")
     found: Masks = {}
     for name, mask in masks.items():
         array = mask.detach().cpu().numpy() if isinstance(mask, torch.Tensor) else np.asarray(mask)

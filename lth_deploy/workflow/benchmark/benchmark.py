@@ -6,26 +6,29 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import TypeAdapter
+
 from lth_deploy import storage
 from lth_deploy.errors import UsageError
+from lth_deploy.measure.board_results import Host
 from lth_deploy.measure.latency import Timing
 from lth_deploy.measure.machine import describe_machine
 from lth_deploy.measure.results import BenchmarkResults, Row
 from lth_deploy.workflow.benchmark.candidates import Candidate
 from lth_deploy.workflow.benchmark.choose_candidates import choose_candidates
 from lth_deploy.workflow.benchmark.describe_file import FileDescription, describe_file, weight_positions
-from lth_deploy.workflow.benchmark.fixed_shape import shape_text
 from lth_deploy.workflow.benchmark.imported_rows import imported_rows, read_import
 from lth_deploy.workflow.benchmark.measure_round import (
     MAX_AP_LOSS,
     Accuracy,
-    MeasuredRow,
-    Opened,
     RoundSettings,
     measure_round,
     open_all,
 )
 from lth_deploy.workflow.benchmark.options import BenchmarkOptions
+from lth_deploy.workflow.benchmark.rows import make_row
+from lth_deploy.workflow.boards.measure_hosts import board_candidates, measure_hosts, reachable_hosts
+from lth_deploy.workflow.boards.options import BoardOptions
 
 if TYPE_CHECKING:
     from lth_deploy.data.records import CocoDataset
@@ -61,8 +64,24 @@ def benchmark(
     if not dataset.images:
         raise UsageError(f"benchmark: {data} has no images to measure on; give a data set with images")
     with storage.scratch("benchmark") as workspace:
-        candidates, left_out = choose_candidates(artifacts, baseline, dataset, options, workspace)
-        rows = _measure(candidates, dataset, options, workspace)
+        settings = RoundSettings(
+            dataset,
+            Timing.within(options.seconds),
+            options.timed_images,
+            options.loads,
+            options.bootstrap,
+            workspace / "feeds.npz",
+        )
+        hosts: list[Host] = []
+        drivers, unreachable = ([], []) if options.boards is None else reachable_hosts(options.boards)
+        if options.boards is None:
+            candidates, left_out = choose_candidates(artifacts, baseline, dataset, options, workspace)
+            rows = _measure(candidates, settings, options)
+        else:
+            candidates = board_candidates(artifacts, baseline, dataset, options, workspace)
+            described = _described(candidates, dataset)
+            rows, hosts, left_out = measure_hosts(drivers, candidates, described, settings, options, options.boards)
+            left_out = [*unreachable, *left_out]
         classes = _classes(candidates)
     imported = [row for source in imports for row in imported_rows(*source, dataset, rows, classes)]
     return BenchmarkResults(
@@ -72,6 +91,7 @@ def benchmark(
         settings=_settings(options, data, dataset, candidates[0].name, left_out),
         command=list(options.command) if options.command else None,
         rows=[*rows, *imported],
+        hosts=hosts,
     )
 
 
@@ -90,58 +110,24 @@ def _check(options: BenchmarkOptions) -> None:
         )
 
 
-def _measure(
-    candidates: list[Candidate], dataset: "CocoDataset", options: BenchmarkOptions, workspace: Path
-) -> list[Row]:
-    timing = Timing.within(options.seconds)
-    settings = RoundSettings(
-        dataset, timing, options.timed_images, options.loads, options.bootstrap, workspace / "feeds.npz"
-    )
+def _described(candidates: list[Candidate], dataset: "CocoDataset") -> dict[Path, FileDescription]:
     positions = weight_positions(candidates, dataset)
     first = {candidate.file.path: candidate for candidate in reversed(candidates)}
-    described = {path: describe_file(candidate, positions) for path, candidate in first.items()}
+    return {path: describe_file(candidate, positions) for path, candidate in first.items()}
+
+
+def _measure(candidates: list[Candidate], settings: RoundSettings, options: BenchmarkOptions) -> list[Row]:
+    described = _described(candidates, settings.dataset)
     rows: list[Row] = []
     scored: list[Accuracy] | None = None
     for threads in options.threads:
         opened = open_all(candidates, threads)
         measured = measure_round(opened, settings, threads, scored)
         scored = [row.accuracy for row in measured]
-        rows += [_row(described[one.candidate.file.path], one, row) for one, row in zip(opened, measured, strict=True)]
+        rows += [
+            make_row(described[one.candidate.file.path], one, row) for one, row in zip(opened, measured, strict=True)
+        ]
     return rows
-
-
-def _row(described: FileDescription, opened: Opened, measured: MeasuredRow) -> Row:
-    """A file on one engine with one number of threads."""
-    candidate, weights = opened.candidate, described.weights
-    return Row(
-        name=candidate.name,
-        path=described.path,
-        sha256=described.sha256,
-        kind=candidate.kind,
-        engine=candidate.engine,
-        precision=candidate.values,
-        shape=shape_text(candidate.shapes) if candidate.shapes else None,
-        engine_version=opened.artifact.session.describe()["version"],
-        threads=measured.threads,
-        bytes=described.bytes,
-        bytes_zstd=described.bytes_zstd,
-        bytes_coo=weights.bytes_coo,
-        entropy_bytes=weights.entropy_bytes,
-        parts=weights.parts,
-        zero_weights=weights.zero_weights,
-        zero_macs=weights.zero_macs,
-        load_ms=[process.load_ms for process in measured.loads],
-        first_ms=measured.first_ms,
-        latency_ms=measured.latency,
-        ratio_to_baseline=measured.ratio,
-        times_best_dense=measured.times_best_dense,
-        best_dense=measured.best_dense,
-        peak_rss_bytes=measured.peak_rss_bytes,
-        base_rss_bytes=measured.base_rss_bytes,
-        ap=measured.accuracy.ap,
-        ap_difference=measured.accuracy.difference,
-        notes=[*candidate.notes, *described.notes, *measured.notes],
-    )
 
 
 def _versions(candidates: list[Candidate]) -> dict[str, str]:
@@ -155,7 +141,10 @@ def _versions(candidates: list[Candidate]) -> dict[str, str]:
 def _settings(
     options: BenchmarkOptions, data: Path, dataset: "CocoDataset", baseline: str, left_out: list[str]
 ) -> dict[str, Any]:
-    chosen = asdict(replace(options, imports=(), command=None))
+    chosen = asdict(replace(options, imports=(), command=None, boards=None))
+    chosen.pop("boards")
+    if options.boards is not None:
+        chosen["hosts"] = TypeAdapter(BoardOptions).dump_python(options.boards, mode="json")
     chosen = {name: value for name, value in chosen.items() if name != "shapes" or value is not None}
     return {
         **{name: list(value) if isinstance(value, tuple) else value for name, value in chosen.items()},

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,7 @@ MAX_AP_LOSS = 0.005
 """A dense engine that loses this much AP, as a fraction, is not one to compare with."""
 
 Resampled = npt.NDArray[np.float64]
+Blocks = list[list[list[float]]]
 
 
 @dataclass(frozen=True)
@@ -75,12 +76,13 @@ class Accuracy:
 class MeasuredRow:
     """What one round measures of one candidate.
 
-    ratio: time over the baseline's; None for the baseline. times_best_dense: how many times as fast as the best
+    latency: None where no time has a meaning. ratio: time over the baseline's; None for the baseline.
+    times_best_dense: how many times as fast as the best
     dense engine; None where there is none. best_dense: whether it is that engine.
     """
 
     threads: int
-    latency: Latency
+    latency: Latency | None
     ratio: RatioInterval | None
     times_best_dense: RatioInterval | None
     best_dense: bool
@@ -89,19 +91,71 @@ class MeasuredRow:
     notes: list[str]
 
     @property
-    def first_ms(self) -> float:
-        """The first inference, median over the fresh processes."""
-        return median(process.first_ms for process in self.loads)
+    def first_ms(self) -> float | None:
+        """The first inference, median over the fresh processes; None without any."""
+        return median(process.first_ms for process in self.loads) if self.loads else None
 
     @property
-    def peak_rss_bytes(self) -> int:
-        """Peak memory after two inferences, median over the fresh processes."""
-        return int(median(process.peak_rss_bytes for process in self.loads))
+    def peak_rss_bytes(self) -> int | None:
+        """Peak memory after two inferences, median over the fresh processes; None without any."""
+        return int(median(process.peak_rss_bytes for process in self.loads)) if self.loads else None
 
     @property
-    def base_rss_bytes(self) -> int:
-        """Peak memory before the model is loaded, median over the fresh processes."""
-        return int(median(process.base_rss_bytes for process in self.loads))
+    def base_rss_bytes(self) -> int | None:
+        """Peak memory before the model is loaded, median over the fresh processes; None without any."""
+        return int(median(process.base_rss_bytes for process in self.loads)) if self.loads else None
+
+
+class Bench(Protocol):
+    """A machine on which candidates are measured."""
+
+    def check(self, one: Opened, images: "Sequence[Photo]") -> list[str]:
+        """Compare outputs with those that are right; notes for the row.
+
+        Raises:
+            ParityError: a packed artifact's outputs are not those of its weights in plain ONNX.
+        """
+
+    def time(self, opened: Sequence[Opened], images: "Sequence[Photo]", settings: RoundSettings) -> Blocks | None:
+        """Milliseconds of every timed inference, by candidate and block; None where no time has a meaning."""
+
+    def load(self, one: Opened, image: "Photo", settings: RoundSettings, threads: int) -> FreshProcess | None:
+        """Load and run in a fresh process; None where no time has a meaning."""
+
+
+class ThisProcess:
+    """Sessions of this process, and fresh processes beside it."""
+
+    def check(self, one: Opened, images: "Sequence[Photo]") -> list[str]:
+        """See `Bench`."""
+        return check_outputs(one.candidate, one.artifact, images)
+
+    def time(self, opened: Sequence[Opened], images: "Sequence[Photo]", settings: RoundSettings) -> Blocks | None:
+        """See `Bench`."""
+
+        def runner(artifact: Artifact) -> Callable[[int], object]:
+            prepared: list[Feeds] = [artifact.file.decoder.prepare(image)[0] for image in images]
+            return lambda number: artifact.session.run(prepared[number % len(prepared)])
+
+        callables = {str(place): runner(one.artifact) for place, one in enumerate(opened)}
+        log.info("timing %d rows for %g s each", len(opened), settings.timing.seconds)
+        return list(time_interleaved(callables, settings.timing).values())
+
+    def load(self, one: Opened, image: "Photo", settings: RoundSettings, threads: int) -> FreshProcess | None:
+        """See `Bench`."""
+        feeds = one.artifact.file.decoder.prepare(image)[0]
+        np.savez(settings.feeds_file, **feeds)  # type: ignore[arg-type]
+        candidate = one.candidate
+        return measure_load(
+            LoadSettings(
+                str(candidate.loaded.path),
+                str(settings.feeds_file),
+                candidate.engine,
+                threads,
+                candidate.precision,
+                candidate.shapes,
+            )
+        )
 
 
 def open_all(candidates: Sequence[Candidate], threads: int) -> list[Opened]:
@@ -114,23 +168,33 @@ def open_all(candidates: Sequence[Candidate], threads: int) -> list[Opened]:
 
 
 def measure_round(
-    opened: Sequence[Opened], settings: RoundSettings, threads: int, scored: Sequence[Accuracy] | None = None
+    opened: Sequence[Opened],
+    settings: RoundSettings,
+    threads: int,
+    scored: Sequence[Accuracy] | None = None,
+    bench: Bench | None = None,
 ) -> list[MeasuredRow]:
     """A row for every candidate, in order; the first candidate is the baseline.
 
-    scored: the accuracy of each candidate where another round has measured it.
+    scored: the accuracy of each candidate where another round has measured it. bench: None for this process.
 
     Raises:
         ParityError: a packed artifact's outputs are not those of its weights in plain ONNX.
     """
     from lth_deploy.data.images import read_record
 
+    used = bench or ThisProcess()
     images = [read_record(record) for record in settings.dataset.subset(settings.timed_images).images]
-    checked = [check_outputs(one.candidate, one.artifact, images) for one in opened]
-    blocks = _time(opened, images, settings)
+    checked = [used.check(one, images) for one in opened]
+    blocks = used.time(opened, images, settings)
     with progress("loading in fresh processes", total=len(opened) * settings.loads) as step:
-        loads = [_measure_loads(one, images[0], settings, threads, step) for one in opened]
+        loads = [_measure_loads(used, one, images[0], settings, threads, step) for one in opened]
     accuracies = _score(opened, settings) if scored is None else scored
+    if blocks is None:
+        return [
+            MeasuredRow(threads, None, None, None, False, processes, accuracy, [*notes, *accuracy.notes])
+            for processes, accuracy, notes in zip(loads, accuracies, checked, strict=True)
+        ]
     best = best_dense_engine([one.candidate for one in opened], accuracies, blocks)
     return [
         MeasuredRow(
@@ -166,35 +230,13 @@ def _loss(baseline: Metrics, found: Metrics) -> float:
     return max((inf if ap is None else base - ap for base, ap in aps if base is not None), default=0.0)
 
 
-def _time(opened: Sequence[Opened], images: "Sequence[Photo]", settings: RoundSettings) -> list[list[list[float]]]:
-    """Milliseconds of every timed inference, by candidate and block."""
-
-    def runner(artifact: Artifact) -> Callable[[int], object]:
-        prepared: list[Feeds] = [artifact.file.decoder.prepare(image)[0] for image in images]
-        return lambda number: artifact.session.run(prepared[number % len(prepared)])
-
-    callables = {str(place): runner(one.artifact) for place, one in enumerate(opened)}
-    log.info("timing %d rows for %g s each", len(opened), settings.timing.seconds)
-    return list(time_interleaved(callables, settings.timing).values())
-
-
 def _measure_loads(
-    opened: Opened, image: "Photo", settings: RoundSettings, threads: int, step: Step
+    bench: Bench, opened: Opened, image: "Photo", settings: RoundSettings, threads: int, step: Step
 ) -> list[FreshProcess]:
-    feeds = opened.artifact.file.decoder.prepare(image)[0]
-    np.savez(settings.feeds_file, **feeds)  # type: ignore[arg-type]
-    candidate = opened.candidate
-    load = LoadSettings(
-        str(candidate.loaded.path),
-        str(settings.feeds_file),
-        candidate.engine,
-        threads,
-        candidate.precision,
-        candidate.shapes,
-    )
     found = []
     for _ in range(settings.loads):
-        found.append(measure_load(load))
+        measured = bench.load(opened, image, settings, threads)
+        found += [] if measured is None else [measured]
         step()
     return found
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lth_deploy.workflow.benchmark.fixed_shape import Shapes
+from lth_deploy.workflow.boards.options import BoardOptions
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class BenchmarkOptions:
     shapes: of the inputs by name, for engines that fix shapes; None for that of all images, where they have one.
     calibration: images for INT8, taken from calibration_folder. imports: JSON files of other benchmarks and of
     consumers whose rows are appended. verify: refuse files that are not those that the gates of their exports passed.
+    boards: hosts that are measured in place of this process.
     """
 
     engines: tuple[str, ...] | None = None
@@ -34,3 +36,4 @@ class BenchmarkOptions:
     imports: tuple[Path, ...] = ()
     command: tuple[str, ...] | None = None
     verify: bool = False
+    boards: BoardOptions | None = None

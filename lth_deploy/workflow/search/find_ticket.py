@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from lth_deploy.config.detector_spec import AnyDetectorSpec
 from lth_deploy.config.recipe import Recipe
-from lth_deploy.errors import RecipeError, UsageError
+from lth_deploy.errors import DataError, LthError, RecipeError, UsageError
+from lth_deploy.run.callbacks import Callback, Callbacks
 from lth_deploy.run.directory import RunDirectory
 from lth_deploy.run.summary import RunSummary
 from lth_deploy.workflow.require_extra import require_torch
@@ -18,12 +19,14 @@ from lth_deploy.workflow.search.layer_signals import positions_of, signal_of
 from lth_deploy.workflow.search.recipe_checks import check_recipe, metric_kinds
 from lth_deploy.workflow.search.run_folder import discarded_when_refused, opened_run
 from lth_deploy.workflow.search.shared_dense import adopt_dense
-from lth_deploy.workflow.search.splits import load_splits
+from lth_deploy.workflow.search.splits import read_splits, split_files
+from lth_deploy.workflow.tracking import callbacks_of
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from lth_deploy.data.batches.loader import Batches
     from lth_deploy.data.coco.load import CocoDataset
     from lth_deploy.pruning.search.search import Search
 
@@ -47,6 +50,7 @@ def find_ticket(
     resume: bool = False,
     max_seconds: float | None = None,
     dense_from: Path | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> TicketResult:
     """Search a ticket as `recipe` says, in the run directory `out`.
 
@@ -55,6 +59,8 @@ def find_ticket(
 
     A killed search loses at most `training.checkpoint_seconds` of work; `resume` goes on to the same masks and
     weights, bit for bit, on the same machine with the same versions and number of threads.
+
+    `callbacks` look on, besides those that the recipe names in `tracking`; see `Callback`.
 
     Raises:
         RecipeError: the recipe asks for what cannot be done.
@@ -72,11 +78,13 @@ def find_ticket(
     check_recipe(recipe)
     with opened_run(recipe, out, resume) as (run, new):
         with discarded_when_refused(run) if new else nullcontext():
-            splits = load_splits(recipe, run.path)
-            search = _prepare(recipe, run, splits, chosen, deadline)
+            splits = splits_of_all_ranks(recipe, run.path)
+            followed = callbacks_of(recipe.tracking, run.path, callbacks)
+            search = _prepare(recipe, run, splits, chosen, deadline, followed)
             if dense_from is not None and not run.trial("dense").finished:
                 adopt_dense(run, dense_from)
         finished = True
+        followed.begin(run.path, recipe)
         try:
             search.execute()
         except StopRequested:
@@ -85,6 +93,7 @@ def find_ticket(
         finally:
             search.batches.close()
         summary = write_summary(search, splits, finished)
+        followed.end(run.path, summary)
     return TicketResult(run.path, finished, summary)
 
 
@@ -106,29 +115,16 @@ def _prepare(
     splits: Mapping[str, "CocoDataset"],
     device: "torch.device",
     deadline: float | None,
+    callbacks: Callbacks,
 ) -> "Search":
-    import torch
-
-    from lth_deploy.data.batches.loader import Batches, DetectionDataset
     from lth_deploy.pruning.search.search import Search
 
-    if recipe.training.threads:
-        torch.set_num_threads(recipe.training.threads)
-    training = recipe.training
-    dataset = DetectionDataset(
-        splits["train"].without_empty() if recipe.data.drop_empty else splits["train"],
-        flip=training.flip,
-        augment=training.augment,
-        seed=training.seed,
-        load_size=_load_size(recipe.detector),
-        kinds=[kind for kind in metric_kinds(recipe) if kind != "top1"],
-    )
-    batches = Batches(dataset, training.batch_size, training.seed, training.workers)
+    training, train_set = recipe.training, splits["train"]
+    batches = batches_of(recipe, train_set, device)
     total = training.total_steps(batches.batches_per_epoch)
     rewind = recipe.pruning.rewind.at(batches.batches_per_epoch)
     if rewind >= total and recipe.pruning.schedule != "post_training":
         raise RecipeError(f"pruning.rewind: step {rewind} is not before the end of the training, step {total}")
-    train_set = splits["train"]
     search = Search(
         run=run,
         recipe=recipe,
@@ -142,10 +138,80 @@ def _prepare(
         measure=lambda signal, model: signal_of(signal, model, recipe, batches, device),
         deadline=deadline,
         quantization_steps=recipe.quantization.total_steps(batches.batches_per_epoch, total),
+        callbacks=callbacks,
+        steps_per_epoch=batches.batches_per_epoch,
     )
     _hold_protocol(search, len(train_set.categories))
     search.check()
     return search
+
+
+def splits_of_all_ranks(recipe: Recipe, run: Path) -> dict[str, "CocoDataset"]:
+    """The data sets of a recipe by split, the same on all ranks of this training; rank 0 makes them, others read.
+
+    Raises:
+        DataError: see `load_coco`; or a rank sees other data.
+    """
+    from lth_deploy.training.ranks.process_group import current_ranks
+    from lth_deploy.workflow.search.summary import batch_note
+
+    ranks, files = current_ranks(), split_files(recipe, run)
+    splits = read_splits(recipe, files)
+    if ranks.shared:
+        paths = {name: [str(file.absolute()) for file in pair] for name, pair in files.items()}
+        with ranks.together({"do": "begin", "recipe": recipe.model_dump(mode="json"), "files": paths}):
+            require_same_splits(splits)
+        logger.info("%s", batch_note(recipe, ranks.size))
+    return splits
+
+
+def require_same_splits(splits: Mapping[str, "CocoDataset"], unread: LthError | None = None) -> None:
+    """Compare the data of all ranks; they call it together. unread: why this one, which is not rank 0, has none.
+
+    Raises:
+        DataError: on rank 0: a rank sees other data.
+    """
+    from lth_deploy.training.ranks.process_group import current_ranks
+
+    seen = ", ".join(f"{len(one.images)} images in {name} (digest {one.digest():.8})" for name, one in splits.items())
+    if unread is not None:
+        seen = f"no data ({str(unread).splitlines()[0]})"
+    fault = "rank {rank} sees {theirs}, and rank 0 sees {ours}; give all ranks the same files"
+    current_ranks().require_same(seen, fault, DataError)
+
+
+def batches_of(recipe: Recipe, train_set: "CocoDataset", device: "torch.device") -> "Batches":
+    """The batches of a training on `device`; torch gets the threads that the recipe names.
+
+    Raises:
+        UsageError: a batch cannot be divided among the ranks and the parts that the recipe asks for.
+    """
+    import torch
+
+    from lth_deploy.data.batches.loader import CACHE_BYTES, Batches, DetectionDataset
+    from lth_deploy.training.ranks.process_group import current_ranks, local_size
+
+    training = recipe.training
+    if training.threads:
+        torch.set_num_threads(training.threads)
+    dataset = DetectionDataset(
+        train_set.without_empty() if recipe.data.drop_empty else train_set,
+        flip=training.flip,
+        augment=training.augment,
+        seed=training.seed,
+        load_size=_load_size(recipe.detector),
+        kinds=[kind for kind in metric_kinds(recipe) if kind != "top1"],
+        cache_bytes=CACHE_BYTES // local_size(),
+    )
+    ranks, parts = current_ranks().size, training.accumulate
+    batches = Batches(dataset, training.batch_size, training.seed, training.workers, pinned=device.type == "cuda")
+    batches.part(0, ranks).close()  # refuses a batch that cannot be divided
+    if training.batch_size // ranks % parts:
+        raise UsageError(
+            f"training.accumulate {parts} does not divide the {training.batch_size // ranks} images that a rank has in "
+            f"a step; make training.batch_size a multiple of {ranks * parts}"
+        )
+    return batches
 
 
 def _hold_protocol(search: "Search", classes: int) -> None:
@@ -170,8 +236,12 @@ def _load_size(detector: AnyDetectorSpec) -> tuple[int, int]:
 def score_splits(
     model: "nn.Module", recipe: Recipe, splits: Mapping[str, "CocoDataset"], device: "torch.device"
 ) -> dict[str, Any]:
-    """AP, or a classifier's accuracy, on val and test, by split and kind."""
-    from lth_deploy.evaluation.coco_ap import evaluate_detections
+    """AP, or a classifier's accuracy, on val and test, by split and kind.
+
+    Val is what a search chooses by, trial after trial, so the fast engine computes its AP. AP on test is the result,
+    which pycocotools computes.
+    """
+    from lth_deploy.evaluation.coco_ap import Engine, evaluate_detections
     from lth_deploy.workflow.search.top1 import top_accuracy
     from lth_deploy.workflow.search.torch_detect import detect
 
@@ -180,10 +250,12 @@ def score_splits(
         if name in splits:
             dataset = splits[name]
             if recipe.detector.name == "classifier":
-                scores[name] = top_accuracy(model, dataset, device)
+                scores[name] = top_accuracy(model, dataset, device, name)
                 continue
-            found = detect(model, dataset, device)
-            result = evaluate_detections(dataset.ground_truth(), found, dataset.category_ids, metric_kinds(recipe))
+            found = detect(model, dataset, device, split=name)
+            kinds = metric_kinds(recipe)
+            engine: Engine = "pycocotools" if name == "test" else "faster-coco-eval"
+            result = evaluate_detections(dataset.ground_truth(), found, dataset.category_ids, kinds, engine=engine)
             scores[name] = result.metrics
     return scores
 
@@ -196,9 +268,13 @@ def pick_device(name: str) -> "torch.device":
     """
     import torch
 
+    from lth_deploy.training.ranks.process_group import local_rank, local_size
+
     if name not in ("auto", "cpu", "cuda"):
         raise UsageError(f"unknown --device '{name}'; choose auto, cpu or cuda")
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
         raise UsageError("--device cuda: torch sees no GPU here; use --device cpu")
-    return torch.device("cuda" if name == "cuda" or (name == "auto" and available) else "cpu")
+    if name == "cpu" or not available:
+        return torch.device("cpu")
+    return torch.device("cuda", local_rank()) if local_size() > 1 else torch.device("cuda")

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from lth_deploy.config import strict_yaml
 from lth_deploy.config.recipe import Recipe, recipe_from
 from lth_deploy.config.search_spec import ControlsSpec, PruningSpec
 from lth_deploy.errors import RecipeError, UsageError
+from lth_deploy.run.callbacks import Callback, Callbacks
 from lth_deploy.run.directory import RunDirectory
 from lth_deploy.run.summary import DatasetSummary, ExampleImage, TrialSummary, Winner
 from lth_deploy.workflow.require_extra import require_torch
@@ -49,6 +50,7 @@ def search_ticket(
     seed: int = 0,
     resume: bool = False,
     max_seconds: float | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> TicketResult:
     """Search a ticket of `model`, which `train` trains, in the run directory `out`.
 
@@ -61,7 +63,7 @@ def search_ticket(
             builds one, which the control `reinit` needs.
         train: `train(model, start, stop)` trains the network from step `start` to step `stop`, in the unit of `steps`,
             and may return its mean loss. It builds its optimizer itself, and is called once for a training, but twice
-            for one that has the rewind point inside, and at each point of schedule cubic.
+            for one that has the rewind point inside, and from ranking to ranking with a gradual schedule.
         evaluate: `evaluate(model)` scores a network in evaluation mode: a share from 0 to 1, larger is better.
         pruning: the section `pruning` of a recipe.
         steps: length of the dense training.
@@ -75,6 +77,7 @@ def search_ticket(
         seed: of torch's generator before each call of `train`, of new weights and of random masks.
         resume: go on with an interrupted search.
         max_seconds: stop at the end of the piece in which this time is over.
+        callbacks: what looks on, see `Callback`; an epoch is `steps_per_epoch` steps.
 
     Raises:
         RecipeError: `pruning` or `controls` ask for what this network does not have.
@@ -95,15 +98,18 @@ def search_ticket(
         raise RecipeError(f"pruning.rewind: step {rewind} is not before the end of the training, step {steps}")
     with opened_run(recipe, Path(out), resume) as (run, new):
         search = _search(run, recipe, network, train, evaluate, rewind, example, deadline)
+        search = replace(search, callbacks=Callbacks(list(callbacks)), steps_per_epoch=steps_per_epoch)
         with discarded_when_refused(run) if new else nullcontext():
             search.check()
         finished = True
+        search.callbacks.begin(run.path, recipe)
         try:
             search.execute()
         except StopRequested:
             finished = False
             logger.info("the time limit is reached; go on with resume=True")
         summary = _summary(search, finished)
+        search.callbacks.end(run.path, summary)
     return TicketResult(run.path, finished, summary)
 
 
@@ -180,6 +186,10 @@ class _NoBatches:
     def batch(self, step: int) -> "Batch":
         """There are none."""
         raise RecipeError("a search with a training of its own has no batches here")
+
+    def part(self, rank: int, ranks: int) -> "_NoBatches":
+        """There are none to divide."""
+        return self
 
     def close(self) -> None:
         """Nothing to close."""

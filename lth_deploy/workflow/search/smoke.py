@@ -6,19 +6,22 @@ from typing import TYPE_CHECKING
 from lth_deploy.config.bundled import recipe_file, recipe_names
 from lth_deploy.config.detector_spec import AnyDetectorSpec, DetectorSpec
 from lth_deploy.config.recipe import DataSpec, Recipe, ShapesSpec, SplitSpec, load_recipe
-from lth_deploy.config.search_spec import ControlsSpec, RewindSpec, SourceSpec
+from lth_deploy.config.search_spec import ControlsSpec, EarlyMasksSpec, PruningSpec, RewindSpec, SourceSpec
 from lth_deploy.errors import RecipeError
 from lth_deploy.workflow.require_extra import require_torch
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from lth_deploy.detectors.inference import Image
+
 SHAPES = ShapesSpec(train=4, val=2, test=2, width=96, height=96)
 CLASSES, KEYPOINTS = 3, 4
-SOURCE_LR = 1e-4
+GENTLE_LR = 1e-4
+"""Two steps at a full rate leave weights that norms, frozen or slow, have not followed."""
 
 
-def smoke_recipe(recipe: Recipe, weights: Path, sources: Path | None = None) -> Recipe:
+def smoke_recipe(recipe: Recipe, weights: Path, sources: Path | None = None, device: str = "cpu") -> Recipe:
     """The same detector, optimizer and pruning axes in two steps a trial; writes its initial weights to `weights`.
 
     Pyramid and heads are narrowed, so that the COCO recipes too take seconds.
@@ -27,7 +30,7 @@ def smoke_recipe(recipe: Recipe, weights: Path, sources: Path | None = None) -> 
     the same order. So the smoke run starts from weights whose scores differ, which gives parity something to hold.
 
     A source is searched first, as the smoke of the bundled recipe that its run directory is named after, in the folder
-    `sources`; one that is there already serves again.
+    `sources`, on `device`; one that is there already serves again.
 
     Raises:
         MissingExtraError: torch is not installed.
@@ -35,11 +38,17 @@ def smoke_recipe(recipe: Recipe, weights: Path, sources: Path | None = None) -> 
     """
     require_torch("a smoke run")
     level = recipe.pruning.level_list()[-1]
+    optimizer = recipe.training.optimizer
+    if not isinstance(recipe.detector, DetectorSpec):
+        optimizer = optimizer.model_copy(update={"lr": min(optimizer.lr, GENTLE_LR)})
     training = {
+        "optimizer": optimizer,
         "steps": 2,
         "epochs": None,
         "batch_size": min(recipe.training.batch_size, 2),
-        "amp": "off",
+        "precision": "fp32",
+        "compile": False,
+        "accumulate": 1,
     }
     images = weights.with_name(f"{weights.name}.images")
     small = recipe.model_copy(
@@ -48,14 +57,24 @@ def smoke_recipe(recipe: Recipe, weights: Path, sources: Path | None = None) -> 
             "detector": _smoke_detector(recipe.detector),
             "data": _smoke_data(recipe, images),
             "training": recipe.training.model_copy(update=training),
-            "pruning": recipe.pruning.model_copy(update={"levels": [level], "rewind": RewindSpec(step=1)}),
+            "pruning": _smoke_pruning(recipe.pruning, level),
             "quantization": recipe.quantization.model_copy(update=_quantization(recipe, level)),
             "controls": recipe.controls.model_copy(update={"random": [level], "reinit": []}),
-            "source": _smoke_source(recipe, level, sources or weights.with_name(f"{weights.name}.sources")),
+            "source": _smoke_source(recipe, level, sources or weights.with_name(f"{weights.name}.sources"), device),
         }
     )
     _write_varied_weights(small, weights)
     return small.model_copy(update={"detector": small.detector.model_copy(update={"weights": str(weights)})})
+
+
+def _smoke_pruning(pruning: PruningSpec, level: float) -> PruningSpec:
+    """The same axes at one level; what counts steps counts one."""
+    changes: dict[str, object] = {"levels": [level], "rewind": RewindSpec(step=1)}
+    if pruning.schedule == "progressive":
+        changes["progressive"] = pruning.progressive.model_copy(update={"rounds": 1, "begin": 0.0, "end": 0.9})
+    if pruning.early_masks is not None:
+        changes["early_masks"] = EarlyMasksSpec(every=1, take=None if pruning.early_masks.take is None else 1)
+    return pruning.model_copy(update=changes)
 
 
 def _smoke_detector(detector: AnyDetectorSpec) -> AnyDetectorSpec:
@@ -103,7 +122,7 @@ def _draw_classes(root: Path) -> None:
             storage.write_bytes(root / f"class{label}" / f"{number}.png", encode_png(noise.astype(np.uint8)))
 
 
-def _smoke_source(recipe: Recipe, level: float, folder: Path) -> SourceSpec | None:
+def _smoke_source(recipe: Recipe, level: float, folder: Path, device: str) -> SourceSpec | None:
     from lth_deploy.workflow.search.find_ticket import find_ticket
 
     if recipe.source is None:
@@ -118,12 +137,11 @@ def _smoke_source(recipe: Recipe, level: float, folder: Path) -> SourceSpec | No
             )
         source = load_recipe(recipe_file(bundled), check_variables=False)
         source = source.model_copy(update={"pruning": source.pruning.model_copy(update={"levels": [level]})})
-        small = smoke_recipe(source, folder / f"{name}-{level:g}.safetensors", folder)
-        # Two steps at a full rate from scratch would leave weights that the target's frozen norms blow up.
-        gentle = small.training.optimizer.model_copy(update={"lr": SOURCE_LR})
+        small = smoke_recipe(source, folder / f"{name}-{level:g}.safetensors", folder, device)
+        gentle = small.training.optimizer.model_copy(update={"lr": GENTLE_LR})
         training = small.training.model_copy(update={"optimizer": gentle})
         without_controls = small.model_copy(update={"controls": ControlsSpec(), "training": training})
-        find_ticket(without_controls, run, device="cpu", resume=(run / "manifest.json").exists())
+        find_ticket(without_controls, run, device=device, resume=(run / "manifest.json").exists())
     return recipe.source.model_copy(update={"run": str(run)})
 
 
@@ -142,7 +160,7 @@ def _write_varied_weights(recipe: Recipe, path: Path) -> None:
         torch.manual_seed(recipe.training.seed)
         model = build_detector(detector, CLASSES, KEYPOINTS)
         _spread_scores(model)
-        _calibrate_norms(model)
+        _calibrate_norms(model, recipe)
     state = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
     storage.write_atomically(path, lambda file: save_file(state, file))
 
@@ -161,14 +179,18 @@ def _spread_scores(model: "nn.Module") -> None:
             # Offsets of boxes are a tenth of that, as trained ones are: larger ones blow rounding up to whole pixels.
             scale = 0.1 if name.endswith("bbox_pred") else 1.0
             nn.init.normal_(weight, std=scale * weight[0].numel() ** -0.5)
+            bias = model.get_submodule(name).bias
+            if layout_of(model) is not None and isinstance(bias, nn.Parameter):
+                nn.init.zeros_(bias)  # those of other sources may hold all scores below what counts as a detection
         elif groups[name] != "backbone" and layout_of(model) is None:
             nn.init.kaiming_normal_(weight, nonlinearity="relu")
 
 
-def _calibrate_norms(model: "nn.Module") -> None:
+def _calibrate_norms(model: "nn.Module", recipe: Recipe) -> None:
     """Give batch norms the statistics of what flows through them, as a trained network has."""
     import torch
 
+    from lth_deploy.detectors.inference import to_input
     from lth_deploy.detectors.layout import layout_of
     from lth_deploy.detectors.raw_outputs import raw_outputs
 
@@ -181,6 +203,19 @@ def _calibrate_norms(model: "nn.Module") -> None:
             raw_outputs(model.train(), torch.randn(4, 3, 128, 128))
         else:
             box = {"boxes": torch.tensor([[16.0, 16.0, 96.0, 96.0]]), "labels": torch.tensor([1])}
-            model.train()(list(torch.rand(4, 3, 128, 128)), [dict(box) for _ in range(4)])
+            # Those images that the run will see: deep networks of random weights blow all others up.
+            images = _images_of(recipe)
+            model.train()([to_input(torch.from_numpy(image)) for image in images], [dict(box) for _ in images])
     for norm, before in zip(norms, momentum, strict=True):
         norm.momentum = before
+
+
+def _images_of(recipe: Recipe) -> "list[Image]":
+    from lth_deploy import storage
+    from lth_deploy.data.images import read_image
+    from lth_deploy.workflow.search.splits import load_splits
+
+    with storage.scratch("smoke") as folder:
+        return [
+            read_image(image.path).copy() for split in load_splits(recipe, folder).values() for image in split.images
+        ]

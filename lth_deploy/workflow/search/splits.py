@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SplitFiles = dict[str, tuple[Path, Path]]
+"""Annotation file and folder of images, by split."""
+
 
 def load_splits(recipe: Recipe, run: Path) -> dict[str, "CocoDataset"]:
     """The data sets of a recipe by split; generated or converted annotations are kept under `run`/data.
@@ -21,10 +24,33 @@ def load_splits(recipe: Recipe, run: Path) -> dict[str, "CocoDataset"]:
     Raises:
         DataError: see `load_coco`.
     """
+    return read_splits(recipe, split_files(recipe, run))
+
+
+def read_splits(recipe: Recipe, files: SplitFiles) -> dict[str, "CocoDataset"]:
+    """The data sets in `files` by split, read as the recipe says.
+
+    Raises:
+        DataError: see `load_coco`.
+    """
     from lth_deploy.data.coco.load import load_coco
 
+    splits = {
+        name: load_coco(annotations, images, drop_degenerate=recipe.data.drop_degenerate)
+        for name, (annotations, images) in files.items()
+    }
+    _check_same_categories(splits)
+    return splits
+
+
+def split_files(recipe: Recipe, run: Path) -> SplitFiles:
+    """Annotation file and folder of images by split, generated or converted first where the recipe says so.
+
+    Raises:
+        DataError: the data cannot be converted.
+    """
     data, folder = recipe.data, run / GENERATED
-    splits = {}
+    files: SplitFiles = {}
     for name in ("train", "val", "test"):
         spec = getattr(data, name)
         if data.format == "shapes":
@@ -54,9 +80,8 @@ def load_splits(recipe: Recipe, run: Path) -> dict[str, "CocoDataset"]:
             images = convert_folder(folder / name, annotations)
         else:
             annotations, images = Path(spec.annotations), Path(spec.images)
-        splits[name] = load_coco(annotations, images, drop_degenerate=data.drop_degenerate)
-    _check_same_categories(splits)
-    return splits
+        files[name] = (annotations, images)
+    return files
 
 
 def _draw_shapes(recipe: Recipe, folder: Path, split: str) -> tuple[Path, Path]:

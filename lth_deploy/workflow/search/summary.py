@@ -106,7 +106,7 @@ def _conclusion(
     control, ticket = (search.trials.trained(name).to(search.device) for name in (control_of(recipe), shown.name))
     winner = None
     if best is not None:
-        winner = winner_of(recipe, trials, best, split, _interval(search, splits[split], ticket, control))
+        winner = winner_of(recipe, trials, best, split, _interval(search, splits[split], split, ticket, control))
     if recipe.detector.name == "classifier":
         return winner, []
     models = {control_of(recipe): control, shown.name: ticket}
@@ -138,7 +138,7 @@ def winner_of(
 
 
 def _interval(
-    search: "Search", dataset: "CocoDataset", ticket: "nn.Module", control: "nn.Module"
+    search: "Search", dataset: "CocoDataset", split: str, ticket: "nn.Module", control: "nn.Module"
 ) -> tuple[float, float]:
     """95 % paired bootstrap interval of AP(ticket) - AP(control), or of accuracies, over images."""
     from lth_deploy.evaluation.bootstrap import paired_bootstrap
@@ -147,12 +147,12 @@ def _interval(
 
     selection = search.recipe.selection
     if search.recipe.detector.name == "classifier":
-        accuracy = accuracy_interval((ticket, control), dataset, search.device, search.recipe)
+        accuracy = accuracy_interval((ticket, control), dataset, search.device, search.recipe, split)
         return accuracy.low, accuracy.high
     interval = paired_bootstrap(
         dataset.ground_truth(),
-        detect(ticket, dataset, search.device),
-        detect(control, dataset, search.device),
+        detect(ticket, dataset, search.device, split=split),
+        detect(control, dataset, search.device, split=split),
         dataset.category_ids,
         selection.metric,
         samples=selection.bootstrap_samples,
@@ -192,7 +192,9 @@ def _trial_summary(trial: Trial, search: "Search", model: "nn.Module") -> TrialS
 
 
 def _notes(recipe: Recipe) -> list[str]:
-    notes = []
+    from lth_deploy.training.ranks.process_group import current_ranks
+
+    notes = [batch_note(recipe, current_ranks().size)] if current_ranks().shared else []
     if recipe.source is not None:
         notes.append(_source_note(recipe, recipe.source))
     if isinstance(recipe.detector, DetectorSpec) and recipe.detector.norm == "group":
@@ -202,6 +204,16 @@ def _notes(recipe: Recipe) -> list[str]:
             "without weight rewinding a ticket of round r has trained r times on; its dense control was restarted once"
         )
     return notes
+
+
+def batch_note(recipe: Recipe, ranks: int) -> str:
+    """How a batch was divided among ranks, and what that means for the learning rate."""
+    batch, lr = recipe.training.batch_size, recipe.training.optimizer.lr
+    norms = "statistics of all ranks" if recipe.training.sync_norms else "the statistics of each rank's own images"
+    return (
+        f"trained on {ranks} ranks: {batch} images a step, {batch // ranks} on each rank; the learning rate stays the "
+        f"recipe's {lr:g}, because the batch does; batch norms that learn use {norms}"
+    )
 
 
 def _source_note(recipe: Recipe, source: SourceSpec) -> str:

@@ -15,18 +15,27 @@ if TYPE_CHECKING:
 Answers = dict[int, list[int]]
 
 
-def top_accuracy(model: "nn.Module", dataset: "CocoDataset", device: "torch.device") -> dict[str, dict[str, float]]:
-    """Share of images whose class is the first answer, as `AP`, the headline figure of every kind; and among five."""
-    truth, answers = true_labels(dataset), _answers(model, dataset, device)
+def top_accuracy(
+    model: "nn.Module", dataset: "CocoDataset", device: "torch.device", split: str | None = None
+) -> dict[str, dict[str, float]]:
+    """Share of images whose class is the first answer, as `AP`, the headline figure of every kind; and among five.
+
+    split: see `detect`.
+    """
+    truth, answers = true_labels(dataset), _answers(model, dataset, device, split)
     return {"top1": {"AP": float(correct(truth, answers, 1).mean()), "top5": float(correct(truth, answers, 5).mean())}}
 
 
 def accuracy_interval(
-    models: "tuple[nn.Module, nn.Module]", dataset: "CocoDataset", device: "torch.device", recipe: Recipe
+    models: "tuple[nn.Module, nn.Module]",
+    dataset: "CocoDataset",
+    device: "torch.device",
+    recipe: Recipe,
+    split: str | None = None,
 ) -> "Interval":
-    """Interval of the first model's accuracy minus the second's."""
+    """Interval of the first model's accuracy minus the second's. split: see `detect`."""
     truth = true_labels(dataset)
-    first, second = (correct(truth, _answers(model, dataset, device), 1) for model in models)
+    first, second = (correct(truth, _answers(model, dataset, device, split), 1) for model in models)
     return paired_accuracy(first, second, recipe.selection.bootstrap_samples, recipe.training.seed)
 
 
@@ -35,7 +44,7 @@ def true_labels(dataset: "CocoDataset") -> dict[int, int]:
     return {record.id: dataset.labels[dataset.annotations[record.id][0].category_id] for record in dataset.images}
 
 
-def _answers(model: "nn.Module", dataset: "CocoDataset", device: "torch.device") -> Answers:
+def _answers(model: "nn.Module", dataset: "CocoDataset", device: "torch.device", split: str | None) -> Answers:
     from lth_deploy.workflow.search.torch_detect import detect
 
-    return {image: one.labels.tolist() for image, one in detect(model, dataset, device).items()}
+    return {image: one.labels.tolist() for image, one in detect(model, dataset, device, split=split).items()}
