@@ -17,7 +17,7 @@ FAST := $(wildcard tests/test_*.py) $(addprefix tests/,cli config disk run forma
     reconstruction pruning training decoders compiler/one_shot compiler/planning compiler/importing \
     kernels/test_program.py kernels/test_reference.py hostile/test_corpus.py)
 
-.PHONY: quickstart check test lint wheels bench-torso bench-kernels clean
+.PHONY: quickstart check test test-failed lint wheels bench-torso bench-kernels clean
 .DELETE_ON_ERROR:
 
 # The stamp is newer than pyproject.toml once everything that it asks for is installed.
@@ -43,6 +43,10 @@ check: lint
 
 test: $(VENV)/.installed
 	$(PYTEST) --durations=60
+
+# The tests that failed in the last `make test`, one after another.
+test-failed: $(VENV)/.installed
+	$(PYTEST) -n 0 --last-failed --last-failed-no-failures none
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
