@@ -107,6 +107,30 @@ def test_folded_norms_are_in_both_files_and_what_changes_too_much_is_left_out(
     assert kept == ["Conv", "Relu", "Conv", "Mul", "Relu", "Conv"]
 
 
+@pytest.mark.parametrize("sparsity", [None, 0.9])
+def test_merged_branches_are_in_both_files_and_held_to_the_original(
+    tmp_path: Path, sparsity: float | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    nodes = [
+        *layers(last="c"),
+        N("Conv", ["b", "u"], ["d"]),
+        N("Add", ["c", "d"], ["e"]),
+        N("BatchNormalization", ["b", "k", "k", "k", "k"], ["f"]),
+        N("Add", ["e", "f"], ["y"]),
+    ]
+    k = (0.5 + RNG.random(32)).astype(np.float32)
+    tensors = {"w": weight(32, 8, 3, 3), "v": weight(32, 32, 3, 3), "u": weight(32, 32, 1, 1), "k": k}
+    save(tmp_path / "a.onnx", nodes, 17, **tensors)
+    with caplog.at_level(logging.INFO, logger="lth_deploy"):
+        made = export_onnx(tmp_path / "a.onnx", OnnxJob(sparsity=sparsity), target=TARGET)
+    assert "merged 1 convolutions with the branches beside them (RepConv)" in caplog.text
+    assert made.deviation < 1e-4
+    assert [node.op_type for node in onnx.load(made.dense).graph.node] == ["Conv", "Relu", "Conv"]
+    np.testing.assert_allclose(outputs(made.dense), outputs(tmp_path / "a.onnx"), atol=1e-4)
+    if sparsity is None:
+        np.testing.assert_allclose(outputs(made.artifact), outputs(made.dense), atol=1e-4)
+
+
 def test_an_old_model_computes_the_same(old: Path) -> None:
     made = export_onnx(old, OnnxJob(), target=TARGET)
     np.testing.assert_allclose(outputs(made.artifact), outputs(old), atol=1e-4)

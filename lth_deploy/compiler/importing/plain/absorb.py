@@ -107,7 +107,7 @@ class _Absorption:
         graph = self._graph
         weights = graph.floats(node.input[1]) if graph.is_stored(node.input[1]) else None
         layout = None if weights is None else layout_of(node, weights.shape)
-        output = next((one for one in (node.output[0], _narrow(node.output[0])) if one in self._original), None)
+        output = original_output(node, self._original)
         if weights is None or layout is None or output is None or not np.isfinite(weights).all():
             return None
         bias = None
@@ -206,21 +206,28 @@ class _Absorption:
         folded, graph, node = use.as_folded(), self._graph, use.node
         weights = folded.folded_weight(use.weights)
         if folded.weight in self._halves:
-            weights = _as_halves(weights)
+            weights = as_halves(weights)
         graph.replace(folded.weight, weights)
         if not (use.has_bias or use.after.shifts or use.before.shifts):
             return
-        bias = folded.folded_bias(use.weights, use.bias)
-        if use.has_bias and graph.is_stored(node.input[2]) and graph.only_reader(node.input[2]) is not None:
-            graph.replace(node.input[2], bias)
-            return
-        name = graph.add(f"{folded.weight}.bias", bias)
-        node.input[:] = [*node.input[:2], name]
+        put_bias(graph, node, folded.weight, folded.folded_bias(use.weights, use.bias))
 
 
-def _narrow(name: str) -> str:
-    """The name in the original of what a layer of half precision makes."""
-    return name.removesuffix(WIDE)
+def original_output(node: NodeProto, original: Collection[str]) -> str | None:
+    """The name of what a layer makes in the original, which a layer of half precision makes under another one."""
+    name = node.output[0]
+    return next((one for one in (name, name.removesuffix(WIDE)) if one in original), None)
+
+
+def put_bias(graph: MainGraph, node: NodeProto, weight: str, bias: Array) -> None:
+    """Let a layer add these, under the name of its bias where nothing else reads it."""
+    own = node.input[2] if len(node.input) > 2 else ""
+    if own and graph.is_stored(own) and graph.only_reader(own) is not None:
+        graph.replace(own, bias)
+    else:
+        made = graph.add(f"{weight}.bias", bias)
+        node.input[:] = [*node.input[:2], made]
+        graph.readers[made] = [node]
 
 
 def _takes(use: _Use, step: Affine) -> bool:
@@ -230,7 +237,7 @@ def _takes(use: _Use, step: Affine) -> bool:
     return _is_finite(use, step.then(use.before), use.after)
 
 
-def _as_halves(weights: Array) -> Array:
+def as_halves(weights: Array) -> Array:
     """Rounded to half precision, where that loses no more than its rounding."""
     with np.errstate(over="ignore"):
         rounded = weights.astype(np.float16).astype(np.float32)

@@ -8,6 +8,7 @@ from onnx import ModelProto
 
 from lth_deploy.compiler.importing.plain.absorb import absorb
 from lth_deploy.compiler.importing.plain.bins import means_of_bins
+from lth_deploy.compiler.importing.plain.branches import merge_branches
 from lth_deploy.compiler.importing.plain.channel_operands import add_and_multiply
 from lth_deploy.compiler.importing.plain.folded_layer import FoldedLayer
 from lth_deploy.compiler.importing.plain.max_pools import chain_max_pools
@@ -22,8 +23,9 @@ from lth_deploy.compiler.model.operators import traits_of
 VALUES, COPIES, PADS = "computed constants", "dropped copies", "folded pads"
 SOFTMAX, POOLS, STACKS = "moved softmax", "chained max pools", "added stacked tensors"
 BINS, OPERANDS, SAMPLES = "means of bins", "sums and products of channels", "sampled images"
+BRANCHES = "merged branches"
 
-STEPS = (VALUES, COPIES, PADS, BINS, SOFTMAX, POOLS, STACKS, SAMPLES, OPERANDS)
+STEPS = (VALUES, COPIES, PADS, BRANCHES, BINS, SOFTMAX, POOLS, STACKS, SAMPLES, OPERANDS)
 """Steps that can be left out as a whole; what is folded into layers can be left out layer by layer."""
 
 _REWRITES: Mapping[str, tuple[Callable[[ModelProto], int], str]] = {
@@ -73,16 +75,36 @@ def make_plain(
     pads = 0 if PADS in without else absorb_pads(model)
     if pads:
         form.done.append(PADS)
-    absorbed = absorb(model, original, without=without, halves=halves)
-    form.layers = absorbed.layers
-    form.done.extend(dict.fromkeys(layer.weight for layer in absorbed.layers))
-    folded = [f"{count} {traits_of(name).folded_as}" for name, count in sorted(absorbed.operators.items())]
+    operators, merged = _absorb(model, form, original, without, halves)
+    folded = [f"{count} {traits_of(name).folded_as}" for name, count in sorted(operators.items())]
     folded += [f"{pads} pads"] if pads else []
     if folded:
         form.notes.append(f"folded {', '.join(folded)} into layers")
+    if merged:
+        form.notes.append(f"merged {merged} convolutions with the branches beside them (RepConv)")
     for name, (rewrite, note) in _REWRITES.items():
         count = 0 if name in without else rewrite(model)
         if count:
             form.notes.append(note.format(count))
             form.done.append(name)
     return form
+
+
+def _absorb(
+    model: ModelProto, form: PlainForm, original: Collection[str], without: Collection[str], halves: Collection[str]
+) -> tuple[Counter[str], int]:
+    """Let layers take in what is around them; how many operators were folded, by name, and how many layers merged."""
+    absorbed = absorb(model, original, without=without, halves=halves)
+    form.layers, operators, merged = absorbed.layers, absorbed.operators, list[str]()
+    if BRANCHES not in without:
+        found = merge_branches(model, absorbed.layers, original, without=without, halves=halves)
+        form.layers, merged = found.layers, found.weights
+    if merged:  # what follows the sums
+        others = {tensor.name for tensor in model.graph.initializer} - set(merged)
+        later = absorb(model, original, without=others, halves=halves)
+        again = {layer.weight: layer for layer in later.layers}
+        form.layers = [layer.then(again[layer.weight]) if layer.weight in again else layer for layer in form.layers]
+        operators += later.operators
+        form.done.append(BRANCHES)
+    form.done.extend(dict.fromkeys(layer.weight for layer in form.layers))
+    return operators, len(merged)
