@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests first: with `--dist loadfile --no-loadscope-reorder` no worker is left alone with one."""
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: -slow[item.path])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """The scheduler of `--dist loadfile`; None is the one of pytest-xdist."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from tests.scheduling import UntilThereIsWork  # pytest-xdist may be absent
+
+    return UntilThereIsWork(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
