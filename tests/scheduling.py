@@ -8,10 +8,10 @@ from xdist.scheduler import LoadFileScheduling
 class UntilThereIsWork(LoadFileScheduling):
     """As `--dist loadfile`, but a worker gets files until it has tests to run, or is told that there are no more.
 
-    The scheduler of pytest-xdist (3.8) gives one file at a time, and the next one when a test has ended. A worker begins
-    a test once it knows the next one, so one that gets a file with fewer than two tests never reports back. That
-    happens when a worker was killed: the files that it had done are given out once more, with no test left in them.
-    The run would wait for ever.
+    The scheduler of pytest-xdist (3.8) gives one file at a time, and the next one when a test has ended. A worker
+    begins a test once it knows the next one, so one that gets a file with fewer than two tests never reports back.
+    That happens when a worker was killed: the files that it had done are given out once more, with no test left in
+    them. The run would wait for ever.
     """
 
     def _reschedule(self, node: Any) -> None:
