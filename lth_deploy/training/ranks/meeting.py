@@ -28,7 +28,7 @@ def wait_for_store(address: str, port: int, seconds: float) -> None:
     Raises:
         RuntimeError: nothing listens there within `seconds`.
     """
-    deadline, reason = time.monotonic() + seconds, "no time is left"
+    deadline, reason = time.monotonic() + seconds, ""
     for _ in _until(deadline):
         try:
             socket.create_connection((address, port), timeout=max(deadline - time.monotonic(), _POLL)).close()
@@ -112,6 +112,9 @@ def _name(roll: str) -> str:
 
 
 def _until(deadline: float) -> Iterator[None]:
-    while time.monotonic() < deadline:
+    """Looks until `deadline`; one at least, so that there is a reason to name also where no time is left."""
+    while True:
         yield
+        if time.monotonic() >= deadline:
+            return
         time.sleep(_POLL)

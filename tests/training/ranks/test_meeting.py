@@ -9,11 +9,10 @@ torch = pytest.importorskip("torch", reason="torch comes with the extra 'train'"
 import torch.distributed as dist  # noqa: E402
 
 from lth_deploy.training.ranks.meeting import meet  # noqa: E402
+from tests.waiting import SECONDS  # noqa: E402
 
-PATIENCE = 60.0
 
-
-def met(store: "dist.Store", restarts: list[int], seconds: float = PATIENCE) -> tuple[str, bool]:
+def met(store: "dist.Store", restarts: list[int], seconds: float = SECONDS) -> tuple[str, bool]:
     """What all ranks get, held to be the same: the prefix of their keys, and whether they were started again."""
     size = len(restarts)
     with ThreadPoolExecutor(size) as pool:
@@ -52,5 +51,6 @@ def test_rank_0_names_those_that_are_missing() -> None:
     with pytest.raises(RuntimeError, match="no sign of rank 1, 2"):
         meet(store, 0, 3, 0, 0.2)
     met(store, [0, 0, 0])
-    with pytest.raises(RuntimeError, match="no sign of rank 1, 2"):  # what they left behind is no sign
-        meet(store, 0, 3, 0, 0.2)
+    for seconds in (0.2, -1.0):  # what they left behind is no sign; and those before may have used up the time
+        with pytest.raises(RuntimeError, match="no sign of rank 1, 2"):
+            meet(store, 0, 3, 0, seconds)
