@@ -1,18 +1,27 @@
 """Fixtures that every test may use."""
 
 import os
+import random
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from lth_deploy.config.machine_costs import NONE, VARIABLE
 from lth_deploy.workflow.limits.settings import LIMITS
 
 # What is tested must not depend on what somebody has measured on this machine.
 os.environ[VARIABLE] = NONE
+# Nor on the language in which its programs say what they refuse.
+os.environ["LC_ALL"] = "C.UTF-8"
+# Nor on how busy it is. In continuous integration hypothesis draws the same examples every time.
+settings.register_profile("tests", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -29,6 +38,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     from tests.scheduling import UntilThereIsWork  # pytest-xdist may be absent
 
     return UntilThereIsWork(config, log)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """The same random numbers in each test, whichever tests its worker has run before."""
+    random.seed(0)
+    np.random.seed(0)  # libraries draw from this one
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -18,7 +18,7 @@ from lth_deploy.progress import Bars, Lines, Receiver, Sent, Task, show
 from tests.waiting import killed_after
 
 WORK = """
-import logging, time
+import logging, sys, time
 from lth_deploy import progress
 progress.BAR_AFTER_SECONDS = 0.05
 progress.show(progress.Bars())
@@ -30,6 +30,7 @@ with progress.progress("outer \\x1b[31m", total=2) as outer:
         for _ in range(3):
             time.sleep(0.12)
             inner(detail="loss 0.25")
+        sys.stdin.readline()  # until it was drawn
     logging.getLogger("lth_deploy").info("a line of the log")
     outer(2)
 print("result")
@@ -67,17 +68,26 @@ def test_a_terminal_gets_nested_bars_and_no_lines_of_progress() -> None:
     parent, child = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
     process = subprocess.Popen(
-        [sys.executable, "-c", WORK], stdout=subprocess.PIPE, stderr=child, env=environment, text=True
+        [sys.executable, "-c", WORK],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=child,
+        env=environment,
+        text=True,
     )
     os.close(child)
-    drawn = b""
+    assert process.stdin is not None
+    drawn, told = b"", False
     with killed_after(process):
         try:
             while part := os.read(parent, 1 << 16):
                 drawn += part
+                if b"loss 0.25" in drawn and not told:
+                    told = bool(process.stdin.write("\n"))
+                    process.stdin.flush()
         except OSError:  # the terminal's other end is closed
             pass
-    assert process.communicate(timeout=60)[0] == "result\n"
+    assert process.communicate(timeout=300)[0] == "result\n"
     assert process.returncode == 0
     text = drawn.decode()
     assert "outer ?[31m" in text

@@ -103,7 +103,7 @@ KILLED_WRITER = """
 def test_a_killed_writer_leaves_the_old_file_and_rubbish_that_is_swept_up(tmp_path: Path) -> None:
     path = tmp_path / "inner" / "state.bin"
     storage.write_bytes(path, b"old")
-    killed = subprocess.run([sys.executable, "-c", textwrap.dedent(KILLED_WRITER), str(path)], timeout=60)
+    killed = subprocess.run([sys.executable, "-c", textwrap.dedent(KILLED_WRITER), str(path)], timeout=300)
     assert killed.returncode == -signal.SIGKILL
     assert path.read_bytes() == b"old"
     assert len(_leftovers(tmp_path)) == 1
@@ -136,7 +136,7 @@ def test_a_disk_that_refuses_tensors_is_a_storage_error(tmp_path: Path) -> None:
     save_masks(path, {"layer": np.zeros(3, dtype=bool)})
     before = path.read_bytes()
     command = [sys.executable, "-c", textwrap.dedent(FULL_DISK), str(path)]
-    process = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    process = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert process.returncode == 6, process.stderr
     assert f"cannot write {path}: File too large" in process.stdout
     assert path.read_bytes() == before
@@ -253,7 +253,7 @@ def test_the_longest_name_of_a_file_can_be_written(tmp_path: Path) -> None:
 
 def test_the_first_write_into_a_folder_deletes_what_killed_writers_left_there(tmp_path: Path) -> None:
     path = tmp_path / "state.bin"
-    subprocess.run([sys.executable, "-c", textwrap.dedent(KILLED_WRITER), str(path)], timeout=60)
+    subprocess.run([sys.executable, "-c", textwrap.dedent(KILLED_WRITER), str(path)], timeout=300)
     assert len(_leftovers(tmp_path)) == 1
     storage.write_bytes(tmp_path / "other.bin", b"x")
     assert not _leftovers(tmp_path)

@@ -47,7 +47,7 @@ WITH_A_NEW_BLOCK = """
 def test_a_new_block_structure_is_one_line() -> None:
     source = Path(lth_deploy.structures.__file__)
     command = [sys.executable, "-c", textwrap.dedent(WITH_A_NEW_BLOCK), str(source)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
 
 

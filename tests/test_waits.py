@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import SECONDS
+
 ROOT = Path(__file__).parents[1]
 WAITING = "tests/waiting.py"
 """The file whose functions wait for all others."""
@@ -42,6 +44,53 @@ def test_no_test_waits_without_an_end() -> None:
 )
 def test_the_law_sees_what_waits(code: str, found: bool) -> None:
     assert any(_waits_for_ever(node) for node in ast.walk(ast.parse(code))) is found
+
+
+def test_no_wait_ends_before_a_busy_machine_is_ready() -> None:
+    wrong = []
+    for file in sorted((ROOT / "tests").rglob("*.py")):
+        name = file.relative_to(ROOT).as_posix()
+        if name != WAITING:
+            wrong += [f"{name}:{line}" for line in _hasty(ast.parse(file.read_text(encoding="utf-8")))]
+    assert not wrong, f"give at least {SECONDS:g} s, or wait for a condition with {WAITING}: {wrong}"
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("subprocess.run(a, timeout=60)", True),
+        ("subprocess.run(a, timeout=300)", False),
+        ("process.wait(60)", True),
+        ("process.wait(left)", False),
+        ("process.communicate('', timeout=60)", True),
+        ("thread.join(5)", True),
+        ("wait_until(lambda: both.join(1), 'the end')", False),
+    ],
+)
+def test_the_law_sees_what_is_hasty(code: str, found: bool) -> None:
+    assert bool(_hasty(ast.parse(code))) is found
+
+
+def _hasty(tree: ast.AST) -> list[int]:
+    """Lines that wait for a process or a thread for a fixed time that is too short."""
+    patient = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "wait_until"
+        for inner in ast.walk(node)
+    }
+    lines = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and id(node) not in patient:
+            times = [keyword.value for keyword in node.keywords if keyword.arg == "timeout"]
+            times += node.args[:1] if node.func.attr in ("wait", "join") else []
+            waits = node.func.attr in ("run", "check_output", "wait", "join", "communicate")
+            lines += [node.lineno for time in times if waits and _is_short(time)]
+    return lines
+
+
+def _is_short(time: ast.expr) -> bool:
+    return isinstance(time, ast.Constant) and isinstance(time.value, int | float) and time.value < SECONDS
 
 
 def _waits_for_ever(node: ast.AST) -> bool:

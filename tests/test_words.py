@@ -80,7 +80,7 @@ def test_everything_is_spelled_as_codespell_knows_it() -> None:
     pytest.importorskip("codespell_lib", reason="codespell comes with the extra 'dev'")
     command = [sys.executable, "-m", "codespell_lib", "--builtin", "clear,rare,en-GB_to_en-US"]
     command += ["--ignore-words-list", ",".join(RIGHT), "--", *TEXTS]
-    found = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+    found = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300)
     assert found.returncode == 0, found.stdout + found.stderr
 
 

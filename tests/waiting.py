@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, AnyStr, TypeVar
 
+import psutil
+
 SECONDS = 180.0
 
 T = TypeVar("T")
@@ -54,6 +56,14 @@ def killed_at_the_end(process: "subprocess.Popen[AnyStr]") -> Iterator["subproce
             yield process
         finally:
             process.kill()
+
+
+def has_ended(process: int) -> bool:
+    """Whether a process has ended; its parent, or what took it over, may not have taken note yet."""
+    try:
+        return psutil.Process(process).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def exit_code_of_fork(child: int, seconds: float = SECONDS) -> int:

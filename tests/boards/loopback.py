@@ -6,11 +6,15 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
+
+from tests.waiting import has_ended, wait_until
 
 SERVER = next((path for path in ("/usr/sbin/sshd", "/usr/local/sbin/sshd") if Path(path).is_file()), None)
 PRIVILEGE_FOLDER = Path("/run/sshd")
@@ -30,22 +34,22 @@ class Loopback:
         return f"{getpass.getuser()}@{ALIAS}"
 
     def start(self) -> None:
-        config = self.folder / "sshd_config"
+        """Listen where it listened before, or at another port where another process has taken that one meanwhile."""
         assert SERVER is not None
-        self.process = subprocess.Popen(
-            [SERVER, "-D", "-f", str(config), "-E", str(self.folder / "log")],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        end = time.monotonic() + 60
-        while time.monotonic() < end:
-            with socket.socket() as one:
-                if one.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            time.sleep(0.05)
-        raise AssertionError((self.folder / "log").read_text())
+        for _ in range(10):
+            log = self.folder / "log"
+            log.unlink(missing_ok=True)
+            self.process = subprocess.Popen(
+                [SERVER, "-D", "-f", str(self.folder / "sshd_config"), "-E", str(log)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+            if wait_until(partial(_listens, self.process, log), "the start of an ssh server") == "yes":
+                return
+            self.port = configured(self.folder)
+        raise AssertionError(log.read_text())
 
     def cut(self) -> int:
         """Kill what serves the sessions that are open now; how many there were."""
@@ -59,22 +63,23 @@ class Loopback:
         if self.process is not None:
             self.process.terminate()
             try:
-                self.process.wait(30)
+                self.process.wait(300)
             finally:
                 self.process.kill()
 
 
+def _listens(server: "subprocess.Popen[bytes]", log: Path) -> str:
+    """Whether it does: yes, no once it has ended, and nothing while that is open."""
+    if server.poll() is not None:
+        return "no"
+    return "yes" if log.exists() and "Server listening on 127.0.0.1" in log.read_text(errors="replace") else ""
+
+
 def children(parent: int) -> list[int]:
-    """Processes that a process has started."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            fields = (entry / "stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == parent:
-            found.append(int(entry.name))
-    return found
+    """Processes that a process has started and that have not ended."""
+    with suppress(psutil.NoSuchProcess):
+        return [one.pid for one in psutil.Process(parent).children() if not has_ended(one.pid)]
+    return []
 
 
 def loopback(folder: Path) -> Loopback:
@@ -87,12 +92,21 @@ def loopback(folder: Path) -> Loopback:
         PRIVILEGE_FOLDER.mkdir(exist_ok=True)
     for name in ("host", "user"):
         subprocess.run(
-            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True, timeout=60
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True, timeout=300
         )
+    shutil.copy(folder / "user.pub", folder / "authorized_keys")
+    real = shutil.which("ssh")
+    (folder / "bin").mkdir()
+    (folder / "bin" / "ssh").write_text(f'#!/bin/sh\nexec {real} -F {folder}/ssh_config "$@"\n')
+    (folder / "bin" / "ssh").chmod(0o755)
+    return Loopback(folder, configured(folder))
+
+
+def configured(folder: Path) -> int:
+    """Write the configuration of both sides with a port that is free at this moment; sshd takes no port 0."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
-    shutil.copy(folder / "user.pub", folder / "authorized_keys")
+        port = int(one.getsockname()[1])
     (folder / "sshd_config").write_text(
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/authorized_keys\n"
         "StrictModes no\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
@@ -104,8 +118,4 @@ def loopback(folder: Path) -> Loopback:
         f"Host {ALIAS}\n  HostName 127.0.0.1\n  Port {port}\n  IdentityFile {folder}/user\n  IdentitiesOnly yes\n"
         f"  UserKnownHostsFile {folder}/known_hosts\n  GlobalKnownHostsFile /dev/null\n  StrictHostKeyChecking yes\n"
     )
-    real = shutil.which("ssh")
-    (folder / "bin").mkdir()
-    (folder / "bin" / "ssh").write_text(f'#!/bin/sh\nexec {real} -F {folder}/ssh_config "$@"\n')
-    (folder / "bin" / "ssh").chmod(0o755)
-    return Loopback(folder, port)
+    return port

@@ -13,6 +13,7 @@ from lth_deploy.workflow.benchmark.options import BenchmarkOptions
 from lth_deploy.workflow.boards.options import BoardOptions
 from tests.boards.conftest import Sample
 from tests.boards.loopback import Loopback, children
+from tests.waiting import SECONDS, wait_until
 
 QUICK = BenchmarkOptions(seconds=0.1, loads=1, bootstrap=10)
 
@@ -43,12 +44,14 @@ def test_two_hosts_have_the_rows_and_the_ap_of_this_process(sample: Sample, ssh:
         assert row.base_rss_bytes
         assert row.base_rss_bytes < row.peak_rss_bytes < 1e9
         (sustained,) = row.sustained
-        assert sustained.seconds == pytest.approx(0.3, rel=0.5)
+        assert sustained.seconds is not None
+        assert 0.25 <= sustained.seconds < SECONDS
         assert sustained.per_second
         assert (row.ratio_to_baseline is None) == (row.kind == "dense")
     assert BenchmarkResults.from_json(results.to_json()) == results
-    assert ssh.process is not None
-    assert children(ssh.process.pid) == [], "nothing runs on the board any more"
+    server = ssh.process
+    assert server is not None
+    wait_until(lambda: not children(server.pid), "the end of all sessions on the board")
     header, *lines = table_rows(results)
     assert header[:3] == ["model", "host", "cores"]
     assert [line[1] for line in lines] == ["local"] * 3 + [ssh.host] * 3

@@ -22,7 +22,7 @@ from lth_deploy.boards.tensors import element_type, read_outputs
 from lth_deploy.errors import BoardError, LinkLostError, UsageError
 from tests.boards.fake_system import CPU, FakeSystem
 from tests.cross import PROJECT, cmake_build
-from tests.waiting import killed_at_the_end
+from tests.waiting import has_ended, killed_at_the_end, wait_until
 
 TYPES = {"image": "float32", "a name, with é": "uint8", "counts": "int64", "flags": "bool", "one": "float64"}
 
@@ -68,29 +68,29 @@ def fed(link: Link, slot: str, values: dict[str, np.ndarray]) -> None:
     for name, value in values.items():
         words += [name, str(element_type(value.dtype)), "x".join(map(str, value.shape)) or "-"]
         payload.append(memoryview(np.ascontiguousarray(value).tobytes()))
-    link.ask(words, payload, seconds=30)
+    link.ask(words, payload, seconds=300)
 
 
 def test_tensors_of_every_kind_come_back_as_they_went(start: Start, tmp_path: Path) -> None:
     onnx.save(identities(), str(tmp_path / "m.onnx"))
     link = start()
-    link.ask(["open", "0", str(tmp_path / "m.onnx"), "-", "1"], seconds=60)
+    link.ask(["open", "0", str(tmp_path / "m.onnx"), "-", "1"], seconds=300)
     generator = np.random.default_rng(0)
     for shape in [(1, 3, 5, 7), (), (0, 4), (300_000,)]:
         values = {name: (generator.normal(0, 50, shape) * np.ones(shape)).astype(kind) for name, kind in TYPES.items()}
         fed(link, "s", values)
-        reply, data = link.ask(["run", "0", "s"], seconds=60)
+        reply, data = link.ask(["run", "0", "s"], seconds=300)
         outputs = read_outputs(Ran.model_validate(reply).outputs, data, "local")
         assert {name: value.shape for name, value in outputs.items()} == {f"{name} again": shape for name in TYPES}
         for name, value in values.items():
             np.testing.assert_array_equal(outputs[f"{name} again"], value, strict=True)
-        block, _ = link.ask(["block", "0", "s", "1", "5"], seconds=60)
+        block, _ = link.ask(["block", "0", "s", "1", "5"], seconds=300)
         assert block["samples_ms"]
         assert min(block["samples_ms"]) > 0
-    windows, _ = link.ask(["sustain", "0", "300", "100", "s", "s"], seconds=60)
+    windows, _ = link.ask(["sustain", "0", "300", "100", "s", "s"], seconds=300)
     assert 2 <= len(windows["windows"]) <= 4
-    link.ask(["forget", "s"], seconds=30)
-    link.ask(["close", "0"], seconds=30)
+    link.ask(["forget", "s"], seconds=300)
+    link.ask(["close", "0"], seconds=300)
 
 
 @pytest.mark.parametrize(
@@ -114,12 +114,12 @@ def test_a_wrong_request_is_an_error_and_not_the_end(
 ) -> None:
     onnx.save(identities(), str(tmp_path / "m.onnx"))
     link = start()
-    link.ask(["open", "1", str(tmp_path / "m.onnx"), "-", "1"], seconds=60)
+    link.ask(["open", "1", str(tmp_path / "m.onnx"), "-", "1"], seconds=300)
     fed(link, "wrong", {"image": np.zeros(3, np.float32)})
     fed(link, "s", {name: np.zeros(2, kind) for name, kind in TYPES.items()})
     with pytest.raises(BoardError, match=message):
-        link.ask(words, seconds=30)
-    assert link.ask(["run", "1", "s"], seconds=30)[1]
+        link.ask(words, seconds=300)
+    assert link.ask(["run", "1", "s"], seconds=300)[1]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_a_wrong_request_is_an_error_and_not_the_end(
 )
 def test_nonsense_ends_the_consumer_in_order(sent: bytes, sanitized: Path, programs: Bundle) -> None:
     command = [str(sanitized), "serve", "--runtime", str(programs.runtime)]
-    done = subprocess.run(command, input=sent, capture_output=True, timeout=60, check=False)
+    done = subprocess.run(command, input=sent, capture_output=True, timeout=300, check=False)
     assert done.returncode in (0, 3), done.stderr[-2000:]
     assert b"Sanitizer" not in done.stderr
 
@@ -150,32 +150,32 @@ def test_nonsense_ends_the_consumer_in_order(sent: bytes, sanitized: Path, progr
 def test_it_ends_with_its_input_and_after_silence(
     start: Start, sanitized: Path, programs: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lth_deploy.boards.link.PING_SECONDS", 0.3)  # a busy machine starts it in more than a second
+    monkeypatch.setattr("lth_deploy.boards.link.PING_SECONDS", 0.3)  # a busy machine takes longer to start it
     command = [str(sanitized), "serve", "--runtime", str(programs.runtime)]
     with killed_at_the_end(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)) as process:
         assert process.stdin is not None
         process.stdin.close()
-        assert process.wait(60) == 0
-    link = start("--silence", 1)
-    assert link.ask(["hello"], seconds=30)[0]["onnxruntime"] == onnxruntime.__version__
-    time.sleep(2)
+        assert process.wait(300) == 0
+    link = start("--silence", 3)
+    assert link.ask(["hello"], seconds=300)[0]["onnxruntime"] == onnxruntime.__version__
+    wait_until(lambda: has_ended(link._process.pid), "the end of a consumer that hears nothing")
     with pytest.raises(LinkLostError, match="silent for too long"):
-        link.ask(["hello"], seconds=30)
+        link.ask(["hello"], seconds=300)
 
 
 def test_a_waiting_host_is_not_silent(start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("lth_deploy.boards.link.PING_SECONDS", 0.3)
     onnx.save(identities(), str(tmp_path / "m.onnx"))
-    link = start("--silence", 1)
-    link.ask(["open", "0", str(tmp_path / "m.onnx"), "-", "1"], seconds=60)
+    link = start("--silence", 3)
+    link.ask(["open", "0", str(tmp_path / "m.onnx"), "-", "1"], seconds=300)
     fed(link, "s", {name: np.zeros(2, kind) for name, kind in TYPES.items()})
-    assert link.ask(["block", "0", "s", "0", "2500"], seconds=60)[0]["samples_ms"]
+    assert link.ask(["block", "0", "s", "0", "5000"], seconds=300)[0]["samples_ms"]
 
 
 def test_what_a_board_says_of_itself(start: Start, tmp_path: Path) -> None:
     fake = FakeSystem(tmp_path)
     link = start("--root", tmp_path)
-    hello = Hello.model_validate(link.ask(["hello"], seconds=30)[0])
+    hello = Hello.model_validate(link.ask(["hello"], seconds=300)[0])
     assert hello.board == "Raspberry Pi 5 Model B Rev 1.0"
     assert [(core.id, core.capacity) for core in hello.cores] == [(0, 446), (1, 446), (2, 446), (3, 446), (4, 1024)]
     assert (hello.cores[4].least_khz, hello.cores[4].largest_khz) == (600_000, 2_400_000)
@@ -234,14 +234,15 @@ def test_power_of_rails_is_summed_over_time(start: Start, tmp_path: Path) -> Non
     fake.write("sys/class/hwmon/hwmon3/in7_label", "sum of shunt voltages")
     fake.rails("hwmon4", chip="cpu_fan", FAN=(12000, 10))
     link = start("--root", tmp_path)
-    before = moment(link)
+    asked, before, answered = time.monotonic(), moment(link), time.monotonic()
     time.sleep(0.4)
-    after = moment(link)
-    seconds, counted = after.seconds - before.seconds, joules_between(before, after)
+    asked_again, after, answered_again = time.monotonic(), moment(link), time.monotonic()
+    counted = joules_between(before, after)
     assert {label for label in counted if "ina" in label} == {"ina3221 VDD_IN", "ina3221 VDD_CPU_GPU_CV"}
-    # A counter is read just before the clock is.
-    assert counted["ina3221 VDD_IN"] == pytest.approx(6.0 * seconds, rel=0.1)
-    assert counted["ina3221 VDD_CPU_GPU_CV"] == pytest.approx(2.0 * seconds, rel=0.1)
+    # A counter is read at some time between a question and its answer, which a busy machine delays.
+    for label, watts in (("ina3221 VDD_IN", 6.0), ("ina3221 VDD_CPU_GPU_CV", 2.0)):
+        least, most = watts * (asked_again - answered), watts * (answered_again - asked)
+        assert least - 1e-5 <= counted[label] <= most + 1e-5
     meter = choose_meter(after.energy, counted)
     assert meter is not None
     assert meter.labels == ("ina3221 VDD_IN",)
@@ -253,7 +254,7 @@ def test_power_of_rails_is_summed_over_time(start: Start, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "script", ["exit 1", "echo nonsense", "echo throttled=x", "exec sleep 30", "yes", "kill -9 $$"]
+    "script", ["exit 1", "echo nonsense", "echo throttled=x", "exec sleep 600", "yes", "kill -9 $$"]
 )
 def test_a_vcgencmd_that_fails_says_nothing(script: str, start: Start, tmp_path: Path) -> None:
     FakeSystem(tmp_path).vcgencmd(script)
@@ -263,7 +264,7 @@ def test_a_vcgencmd_that_fails_says_nothing(script: str, start: Start, tmp_path:
 
 def test_a_board_without_any_of_it(start: Start, tmp_path: Path) -> None:
     link = start("--root", tmp_path / "empty")
-    hello = Hello.model_validate(link.ask(["hello"], seconds=30)[0])
+    hello = Hello.model_validate(link.ask(["hello"], seconds=300)[0])
     assert (hello.board, hello.cores) == ("", ())
     assert choose_cores(hello.cores, "big", 2) == ()
     now = moment(link)
@@ -275,12 +276,12 @@ def test_a_board_without_any_of_it(start: Start, tmp_path: Path) -> None:
 def test_sessions_run_on_the_cores_that_were_chosen(start: Start) -> None:
     link = start()
     core = max(os.sched_getaffinity(0))
-    link.ask(["pin", str(core)], seconds=30)
+    link.ask(["pin", str(core)], seconds=300)
     assert os.sched_getaffinity(link._process.pid) == {core}
 
 
 def moment(link: Link) -> Conditions:
-    return Moment.model_validate(link.ask(["conditions"], seconds=30)[0]).conditions
+    return Moment.model_validate(link.ask(["conditions"], seconds=300)[0]).conditions
 
 
 def test_the_type_numbers_are_those_of_onnx() -> None:

@@ -44,7 +44,7 @@ def test_arguments_of_other_characters_are_refused(argument: str) -> None:
 def test_the_string_for_a_shell_means_the_script_and_its_arguments(shell: str) -> None:
     script = 'for one; do printf "%s|" "$one" "it\'s"; done'
     command = [shell, "-c", quoted(script, ["a=b", "/c/d-e"])]
-    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
     assert said.stdout == "a=b|it's|/c/d-e|it's|"
 
 

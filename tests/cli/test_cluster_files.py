@@ -71,7 +71,7 @@ def test_the_rows_of_the_sweep_have_their_resources(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("file", [one for one in FILES if one.suffix == ".sbatch"], ids=lambda file: file.name)
 def test_batch_scripts_are_shell_with_options_of_sbatch(file: Path) -> None:
-    assert subprocess.run(["bash", "-n", file], check=False, capture_output=True, timeout=60).returncode == 0
+    assert subprocess.run(["bash", "-n", file], check=False, capture_output=True, timeout=300).returncode == 0
     options = re.findall(r"^#SBATCH (--[a-z-]+)(?:=(\S+))?$", file.read_text(), re.MULTILINE)
     assert len(options) == file.read_text().count("\n#SBATCH ")
     if "search" in file.name:

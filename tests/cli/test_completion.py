@@ -15,7 +15,7 @@ def completions(*words: str) -> list[str]:
     environment = {**os.environ, **given, "COMP_CWORD": str(len(words)), "TERM": "dumb"}
     program = "import sys; sys.argv[0] = 'lth-deploy'; from lth_deploy.cli import main; main()"
     command = [sys.executable, "-c", program]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, timeout=300)
     return done.stdout.split()
 
 

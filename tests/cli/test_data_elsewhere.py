@@ -96,13 +96,13 @@ def test_a_bomb_takes_no_memory_and_one_line(tmp_path: Path) -> None:
     assert (tmp_path / "a.png").stat().st_size < 50_000
     model, decoder = save_tiny(tmp_path / "tiny.onnx"), save_decoder(tmp_path)
     arguments = ["predict", model, tmp_path / "a.png", "--out", tmp_path / "out", "--decoder", decoder]
-    done = subprocess.run([*PROGRAM, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run([*PROGRAM, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 3
     # Pillow has a warning for such files too: one sentence is enough.
     assert done.stderr.count("\n") == 1
     # Through a small process: what this one takes would count for its children until they begin.
     shell = ["/bin/sh", "-c", '"$0" -c "$1" "$2"; exit', sys.executable, READ, str(tmp_path / "a.png")]
-    peak = subprocess.run(shell, capture_output=True, text=True, check=True, timeout=120).stdout
+    peak = subprocess.run(shell, capture_output=True, text=True, check=True, timeout=300).stdout
     assert int(peak) < 150_000
 
 

@@ -174,7 +174,7 @@ def test_130_when_interrupted(tmp_path: Path) -> None:
     with killed_at_the_end(drawing) as process:
         wait_until(lambda: list(tmp_path.glob("shapes/train/*")), "the first image")
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
     assert process.returncode == 130
     assert out == ""
     assert err.splitlines()[-1] == "interrupted; a search goes on with --resume"
@@ -182,7 +182,7 @@ def test_130_when_interrupted(tmp_path: Path) -> None:
 
 def test_an_error_of_a_process_of_its_own_is_one_message_without_a_traceback(tmp_path: Path) -> None:
     process = subprocess.run(
-        [*PROGRAM, "inspect", str(tmp_path / "missing.onnx")], capture_output=True, text=True, timeout=60
+        [*PROGRAM, "inspect", str(tmp_path / "missing.onnx")], capture_output=True, text=True, timeout=300
     )
     assert process.returncode == 3
     assert process.stdout == ""

@@ -21,7 +21,7 @@ SOURCE = PROJECT / "export" / "consumers" / "cpp"
 def export(tmp_path_factory: pytest.TempPathFactory) -> Export:
     folder = tmp_path_factory.mktemp("export")
     data, images = save_data(folder)
-    subprocess.run([sys.executable, SOURCE / "to_ppm.py", data, images, folder / "ppm"], check=True, timeout=120)
+    subprocess.run([sys.executable, SOURCE / "to_ppm.py", data, images, folder / "ppm"], check=True, timeout=300)
     return Export(save_ticket(folder), folder / "ppm" / "list.txt", data, images)
 
 

@@ -48,7 +48,7 @@ def test_of_processes_that_start_together_one_holds_the_folder(tmp_path: Path) -
             racer.stdin.flush()
         assert sorted(next_line(racer) for racer in racers) == ["refused"] * 3 + ["won"]
         for racer in racers:
-            racer.communicate("\n", timeout=60)
+            racer.communicate("\n", timeout=300)
 
 
 def test_a_link_in_place_of_the_lock_file_is_not_followed(tmp_path: Path) -> None:
@@ -129,14 +129,14 @@ def test_scratch_folders_of_dead_processes_are_deleted_and_those_of_others_stay(
     dead, living = (_python(HOLDER, env=environment) for _ in range(2))
     left, held = Path(next_line(dead)), Path(next_line(living))
     dead.send_signal(signal.SIGKILL)
-    dead.communicate(timeout=60)
+    dead.communicate(timeout=300)
     assert (left / "large.bin").exists()
     with storage.scratch("test") as own:
         assert not left.exists()
         assert (held / "large.bin").exists()
         assert stat.S_IMODE(own.stat().st_mode) == 0o700
     assert not own.exists()
-    living.communicate("", timeout=60)
+    living.communicate("", timeout=300)
     assert [entry.name for entry in tmp_path.iterdir()] == ["lth-deploy-results-20261128"]
 
 

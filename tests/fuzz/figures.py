@@ -19,7 +19,7 @@ def machine_facts(project: Path) -> dict[str, Any]:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=project, capture_output=True, text=True, timeout=60)
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=project, capture_output=True, text=True, timeout=300)
     return {
         "schema": "lth-fuzz/1",
         "cpu": _cpu(),

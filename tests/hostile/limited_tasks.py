@@ -16,12 +16,12 @@ def endless_run() -> None:
 
 
 def quick_runs_of_much_work() -> None:
-    """Sleep longer than a run may take, before, between and after runs, one of them inside another."""
+    """Sleep longer than the second that a run may take, before, between and after runs, one inside another."""
     for _ in range(2):
-        time.sleep(0.6)
+        time.sleep(1.1)
         with TimedRun(), TimedRun():
             time.sleep(0.05)
-    time.sleep(0.6)
+    time.sleep(1.1)
 
 
 def missing_extra() -> None:

@@ -51,10 +51,10 @@ def test_functions_that_double_are_refused_at_once(tmp_path: Path) -> None:
     file = tmp_path / "doubling.onnx"
     file.write_bytes(doubling(40).SerializeToString())
     assert file.stat().st_size < 6000
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(ArtifactError, match=rf"1099511627776 nodes when .* at most {MAX_NODES} are allowed"):
         load_model(file)
-    assert time.monotonic() - start < 2
+    assert time.process_time() - start < 2
 
 
 def test_a_function_that_nobody_calls_is_counted_too() -> None:

@@ -4,7 +4,6 @@ import logging
 import os
 import signal
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from lth_deploy.workflow.limits import limited_process, settings
 from lth_deploy.workflow.limits.limited_process import run_limited
 from lth_deploy.workflow.limits.settings import Limits, limits
 from tests.hostile import limited_tasks as tasks
+from tests.waiting import has_ended, wait_until
 
 INPUT = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 8, 8])
 OUTPUT = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["a", "b", "c", "d"])
@@ -87,10 +87,8 @@ def test_export_stops_a_model_that_takes_too_much_and_leaves_nothing(
 ) -> None:
     (tmp_path / "temporaries").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporaries"))
-    start = time.monotonic()
     with pytest.raises(ArtifactError, match=words):
         export_onnx(saved(made, tmp_path))
-    assert time.monotonic() - start < 20
     assert sorted(path.name for path in tmp_path.iterdir()) == ["net.onnx", "temporaries"]
     assert not list((tmp_path / "temporaries").iterdir())
     export_onnx(saved(model([helper.make_node("Relu", ["c"], ["y"])]), tmp_path))
@@ -150,14 +148,14 @@ def test_a_child_that_ends_is_replaced(task: limited_process.Task, words: str, m
 
 
 def test_only_runs_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(settings.SECONDS, "0.5")
+    monkeypatch.setenv(settings.SECONDS, "1")
     run_limited(tasks.quick_runs_of_much_work, {}, "it")
 
 
 def test_a_child_that_died_idle_is_replaced_and_other_settings_start_another(monkeypatch: pytest.MonkeyPatch) -> None:
     before = run_limited(os.getpid, {}, "it")
     os.kill(before, signal.SIGKILL)
-    time.sleep(0.2)
+    wait_until(lambda: has_ended(before), "the end of the child")
     after = run_limited(os.getpid, {}, "it")
     assert after != before
     monkeypatch.setenv(settings.MEMORY, "5")

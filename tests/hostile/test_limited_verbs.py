@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import onnx
+import psutil
 import pytest
 from onnx import ModelProto
 from PIL import Image
@@ -15,7 +16,7 @@ from lth_deploy.workflow.limits import settings
 from tests.cli.running import PROGRAM, Cli
 from tests.hostile.trapped_models import endless, enormous
 from tests.tiny_artifact import save_data, save_decoder, save_tiny
-from tests.waiting import killed_at_the_end, wait_until
+from tests.waiting import has_ended, killed_at_the_end, wait_until
 
 
 @pytest.fixture
@@ -98,10 +99,10 @@ def test_an_interrupted_export_ends_its_child(how: signal.Signals, tmp_path: Pat
     export = subprocess.Popen([*PROGRAM, *arguments], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     with killed_at_the_end(export) as running:
         wait_until((tmp_path / "begun").exists, "the first image")
-        (child,) = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
+        (child,) = (one.pid for one in psutil.Process(running.pid).children())
         running.send_signal(how)
-        _, said = running.communicate(timeout=60)
-    wait_until(lambda: not Path(f"/proc/{child}/cmdline").exists(), "the end of the child")
+        _, said = running.communicate(timeout=300)
+    wait_until(lambda: has_ended(child), "the end of the child")
     if how == signal.SIGINT:
         assert running.returncode == 130
         assert said.splitlines()[-1].startswith("interrupted")

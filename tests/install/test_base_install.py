@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The `bin` of a fresh environment that the project is installed in, without extras; pip as users run it."""
     folder = tmp_path_factory.mktemp("install")
-    subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True, timeout=120)
+    subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True, timeout=300)
     pip = [str(folder / "venv" / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     made = subprocess.run([*pip, "--no-compile", str(PROJECT)], capture_output=True, text=True, timeout=600)
     assert made.returncode == 0, made.stderr
@@ -33,7 +33,7 @@ def _run(installed: Path, folder: Path, *arguments: object) -> subprocess.Comple
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     command = [str(installed / "lth-deploy"), *map(str, arguments)]
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=120, cwd=folder, env=environment | {"OMP_NUM_THREADS": "1"}
+        command, capture_output=True, text=True, timeout=300, cwd=folder, env=environment | {"OMP_NUM_THREADS": "1"}
     )
 
 
@@ -41,7 +41,7 @@ def _python(installed: Path, folder: Path, code: str) -> str:
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     command = [str(installed / "python"), "-c", code]
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=120, cwd=folder, env=environment, check=True
+        command, capture_output=True, text=True, timeout=300, cwd=folder, env=environment, check=True
     ).stdout
 
 

@@ -73,7 +73,7 @@ def _within_bounds(node: RegionNode, outputs: list[np.ndarray]) -> bool:
 
 
 def _printed(command: Sequence[str | Path]) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout
 
 
 def test_the_library_shows_two_symbols_and_needs_only_what_every_system_has() -> None:

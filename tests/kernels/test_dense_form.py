@@ -104,10 +104,10 @@ def hold():
     stack = Stack(ctypes.addressof(memory), 0, len(memory))
     assert libc.sigaltstack(ctypes.byref(stack), None) == 0
     ready.set()
-    done.wait(100)
+    done.wait()
 thread = threading.Thread(target=hold, daemon=True)
 thread.start()
-assert ready.wait(60), "the thread has not got its stack"
+assert ready.wait(300), "the thread has not got its stack"
 import onnxruntime
 options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = 1
@@ -131,11 +131,11 @@ def test_without_permission_the_kernels_for_avx512_run(kernels: Path, tmp_path: 
     files = [str(tmp_path / name) for name in ("model.onnx", "x.npy", "out.npz")]
     command = [sys.executable, "-c", SMALL_STACK, str(kernels), *files]
     others = {key: value for key, value in os.environ.items() if key != "LTH_ISA"}
-    subprocess.run(command, check=True, timeout=120, env=others)
+    subprocess.run(command, check=True, timeout=300, env=others)
     found = np.load(tmp_path / "out.npz")
     for one, other in zip(found.values(), run_model(open_model(model, kernels), [x]), strict=True):
         assert np.array_equal(one, other)
-    refused = subprocess.run(command, capture_output=True, text=True, timeout=120, env={**others, "LTH_ISA": "amx"})
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=300, env={**others, "LTH_ISA": "amx"})
     assert refused.returncode != 0
     assert "instruction set 'amx' is not available on this machine; use one of: avx512vnni" in refused.stderr
 

@@ -36,7 +36,7 @@ def opened(chromium: str, page: Path, profile: Path) -> tuple[str, list[str]]:
         [chromium, *FLAGS, f"--user-data-dir={profile}", page.as_uri()],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=True,
     )
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]

@@ -187,7 +187,7 @@ def test_a_second_process_is_refused_until_the_first_one_ends_however_it_ends(ru
         with pytest.raises(StorageError, match=r"another process is working on .*/run; wait for it"), run.locked():
             pytest.fail("two processes hold the same run")
         holder.send_signal(signal.SIGKILL)
-        holder.wait(timeout=60)
+        holder.wait(timeout=300)
         with run.locked():
             pass
 

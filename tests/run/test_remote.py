@@ -1,6 +1,7 @@
 """Runs on remote places: whole at any moment, resumed elsewhere, one writer, and damage is found."""
 
 import json
+import os
 import secrets
 import socket
 import time
@@ -44,8 +45,11 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     running.start()
     host, port = running.get_host_and_port()
     settings = {"AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_DEFAULT_REGION": "us-east-1"}
-    for name, value in {**settings, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}.items():
+    settings |= {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "NO_PROXY": host, "no_proxy": host}
+    settings |= {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}  # those of the user
+    for name, value in settings.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
     import s3fs
 
     s3fs.S3FileSystem.clear_instance_cache()

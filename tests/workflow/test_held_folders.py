@@ -83,4 +83,4 @@ def test_of_two_exports_started_together_one_writes_all_files(tmp_path: Path) ->
         verify(out)
         assert {(out / name).read_text() for name in ("dense.bin", "model.bin")} == {str(winner)}
     for racer in racers:
-        racer.communicate(timeout=60)
+        racer.communicate(timeout=300)

@@ -69,7 +69,7 @@ def test_of_two_searches_started_together_one_owns_the_directory(tmp_path: Path)
         assert run.manifest()["recipe_digest"] == recipes[winner].digest()
         tell(racers[winner], "")
     for racer in racers:
-        racer.communicate(timeout=60)
+        racer.communicate(timeout=300)
 
 
 def _racer(recipe: Recipe, file: Path) -> "subprocess.Popen[str]":

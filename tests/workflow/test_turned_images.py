@@ -110,7 +110,7 @@ def test_the_programs_without_the_package_see_the_same(both: tuple[Path, Path, P
     data, *folders = both
     for folder in folders:
         command = [sys.executable, "-I", CONSUMERS / "cpp" / "to_ppm.py", data, folder, tmp_path / f"ppm-{folder.name}"]
-        subprocess.run(command, check=True, timeout=120)
+        subprocess.run(command, check=True, timeout=300)
     for number in range(1, 9):
         first, second = (tmp_path / f"ppm-{folder.name}" / f"{number}.ppm" for folder in folders)
         assert first.read_bytes() == second.read_bytes()
@@ -119,7 +119,7 @@ def test_the_programs_without_the_package_see_the_same(both: tuple[Path, Path, P
     for folder in folders:
         program = CONSUMERS / "python" / "run.py"
         command = [sys.executable, "-I", program, model, *sorted(folder.iterdir()), "--score", "0"]
-        text = subprocess.run(command, check=True, timeout=120, capture_output=True, text=True).stdout
+        text = subprocess.run(command, check=True, timeout=300, capture_output=True, text=True).stdout
         lines.append([line.split()[1:] for line in text.splitlines()])
     assert len(lines[0]) == 16
     assert lines[0] == lines[1]
@@ -133,6 +133,6 @@ def test_the_converter_of_the_consumers_is_not_led_out_of_the_folder(tmp_path: P
         data.write_text(json.dumps(document))
         Image.new("RGB", (72, 60)).save(tmp_path / "secret.png")
         command = [sys.executable, "-I", CONSUMERS / "cpp" / "to_ppm.py", data, images, tmp_path / "ppm"]
-        done = subprocess.run(command, check=False, timeout=120, capture_output=True, text=True)
+        done = subprocess.run(command, check=False, timeout=300, capture_output=True, text=True)
         assert done.returncode == 1
         assert "leads out" in done.stderr

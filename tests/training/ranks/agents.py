@@ -8,10 +8,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import psutil
+
 from tests.training.ranks.launched import ROOT, meeting_port
 
 SECONDS = 600
 """How long a test waits for anything."""
+
+_PATIENT = {"is_host": 0, "heartbeat": 120, "keep_alive_max_attempt": 60, "close_timeout": 300, "read_timeout": 300}
+"""Settings of the meeting of agents, which play machines that are busy: one is not given up after 15 seconds."""
 
 
 class Agent:
@@ -33,21 +38,21 @@ class Agent:
     def ranks(self) -> dict[int, int]:
         """Number of the process of each of its ranks, by rank."""
         found = {}
-        with suppress(OSError):  # a process may end while it is looked at
-            agent = self.process.pid
-            for child in map(int, Path(f"/proc/{agent}/task/{agent}/children").read_text().split()):
-                variables = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
-                found |= {int(value[5:]): child for value in variables if value.startswith(b"RANK=")}
+        with suppress(psutil.Error):
+            for child in psutil.Process(self.process.pid).children():
+                with suppress(psutil.Error):  # a process may end while it is looked at
+                    variables = child.environ()
+                    found |= {int(variables["RANK"]): child.pid} if "RANK" in variables else {}
         return found
 
     def end(self) -> None:
         """End it with its ranks, if it runs."""
         self.process.terminate()
         try:
-            self.process.wait(timeout=60)
+            self.process.wait(timeout=300)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            self.process.wait(timeout=60)
+            self.process.wait(timeout=300)
 
 
 @contextmanager
@@ -57,8 +62,9 @@ def agents(
     """`python ARGUMENTS` on so many ranks on each of so many agents."""
     folder.mkdir(parents=True, exist_ok=True)
     with meeting_port() as port, ExitStack() as running:
+        patience = ",".join(f"{name}={value}" for name, value in _PATIENT.items())
         options = ["--nnodes", str(nodes), "--nproc-per-node", str(each), "--max-restarts", str(restarts)]
-        options += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{port}", "--rdzv-conf", "is_host=0"]
+        options += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{port}", "--rdzv-conf", patience]
         options += ["--rdzv-id", "test", "--local-addr", "127.0.0.1", "--monitor-interval", "0.1"]
         begun = []
         for number in range(nodes):

@@ -35,6 +35,7 @@ def started(
         "TORCHELASTIC_USE_AGENT_STORE": "True",  # rank 0 opens none of its own
         "OMP_NUM_THREADS": "1",
         "CUDA_VISIBLE_DEVICES": "",
+        "GLOO_SOCKET_IFNAME": "lo",  # else Gloo looks up the name of the machine
         **variables,
     }
     with meeting_port() as port:

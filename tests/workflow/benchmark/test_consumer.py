@@ -20,7 +20,7 @@ CONSUMER = Path(__file__).parents[3] / "export" / "consumers" / "python" / "run.
 
 def consume(folder: Path, *arguments: str, python: str = sys.executable) -> str:
     command = [python, "-I", str(CONSUMER), *arguments]
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode == 0, result.stderr
     return result.stdout
 

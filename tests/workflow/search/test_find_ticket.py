@@ -200,7 +200,7 @@ def test_a_second_process_is_refused(finished: Finished) -> None:
         assert next_line(holder) == "held"
         with pytest.raises(StorageError, match="another process"):
             find_ticket(finished.recipe, finished.result.run, device="cpu", resume=True)
-        holder.communicate("", timeout=60)
+        holder.communicate("", timeout=300)
     assert holder.returncode == 0
 
 
@@ -227,7 +227,7 @@ def kill_after(seconds: float, recipe: Path, run: Path) -> None:
             process.wait(seconds)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
-        assert process.wait(60) in (0, -signal.SIGKILL)
+        assert process.wait(300) in (0, -signal.SIGKILL)
 
 
 def test_a_time_limit_stops_after_a_checkpoint_and_resume_finishes(tmp_path: Path) -> None:

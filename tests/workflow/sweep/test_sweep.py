@@ -21,7 +21,7 @@ from lth_deploy.workflow.sweep import processes
 from lth_deploy.workflow.sweep.rows import SweepRow, rows_of
 from lth_deploy.workflow.sweep.sweep import SweepResult, sweep
 from tests.cli.running import Cli, Outcome
-from tests.waiting import killed_at_the_end, wait_until
+from tests.waiting import has_ended, killed_at_the_end, wait_until
 from tests.workflow.ticket_runs import tiny_recipe
 
 PROJECT = Path(__file__).parents[3]
@@ -305,14 +305,6 @@ def test_a_sweep_that_is_killed_leaves_no_run_behind(tmp_path: Path) -> None:
 
 def dense_is_done(run: Path) -> bool:
     return (run / "manifest.json").exists() and RunDirectory(run).trial("dense").finished
-
-
-def has_ended(process: int) -> bool:
-    """Whether a process of another parent has ended, of which nobody may have taken note."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
 
 
 def started(folder: Path, text: str, *options: str) -> "subprocess.Popen[bytes]":
