@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, AnyStr
 
 SAFE_PATH = "PYTHONSAFEPATH"
 """With this variable Python leaves the working folder and the folder of a script out of `sys.path`."""
@@ -39,21 +39,23 @@ def run_tied(command: Sequence[str], timeout: float) -> subprocess.CompletedProc
     """Run `command`, a program that calls `end_with_parent`, and wait for its end with all that it prints.
 
     Raises:
-        TimeoutExpired: it took more than `timeout` seconds, and was ended.
+        TimeoutExpired: it took more than `timeout` seconds, and was ended with what it had started.
         OSError: it cannot be started.
     """
     read, write = os.pipe()
     try:
-        return subprocess.run(
-            list(command),
-            stdin=read,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout,
-            check=False,
-            env=environment(),
-            start_new_session=True,
+        return _ended(
+            subprocess.Popen(
+                list(command),
+                stdin=read,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                env=environment(),
+                start_new_session=True,
+            ),
+            timeout,
         )
     finally:
         os.close(read)
@@ -64,18 +66,21 @@ def run_program(command: Sequence[str], folder: Path, timeout: float) -> subproc
     """Run a program that is not Python in `folder`, with no input, and wait for its end with all that it prints.
 
     Raises:
-        TimeoutExpired: it took more than `timeout` seconds, and was ended.
+        TimeoutExpired: it took more than `timeout` seconds, and was ended with what it had started.
         OSError: it cannot be started.
     """
-    return subprocess.run(
-        list(command),
-        stdin=subprocess.DEVNULL,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=timeout,
-        check=False,
+    return _ended(
+        subprocess.Popen(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            cwd=folder,
+            start_new_session=True,
+        ),
+        timeout,
     )
 
 
@@ -85,18 +90,35 @@ def run_foreign(command: Sequence[str], source: IO[bytes] | None, timeout: float
     Its session is its own: Ctrl-C is for this process, which ends it.
 
     Raises:
-        TimeoutExpired: it took more than `timeout` seconds, and was ended.
+        TimeoutExpired: it took more than `timeout` seconds, and was ended with what it had started.
         OSError: it cannot be started.
     """
-    return subprocess.run(
-        list(command),
-        stdin=source or subprocess.DEVNULL,
-        capture_output=True,
-        timeout=timeout,
-        check=False,
-        env=environment(),
-        start_new_session=True,
+    return _ended(
+        subprocess.Popen(
+            list(command),
+            stdin=source or subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment(),
+            start_new_session=True,
+        ),
+        timeout,
     )
+
+
+def _ended(process: "subprocess.Popen[AnyStr]", timeout: float) -> "subprocess.CompletedProcess[AnyStr]":
+    """Wait for the end of a program that leads a group, with all that it prints; an exception ends the group.
+
+    Raises:
+        TimeoutExpired: it took more than `timeout` seconds.
+    """
+    with process:
+        try:
+            output, errors = process.communicate(timeout=timeout)
+        except BaseException:
+            end_group(process)
+            raise
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 
 def start_foreign(command: Sequence[str]) -> "subprocess.Popen[bytes]":
@@ -137,7 +159,14 @@ def wait_for_leader(process: "subprocess.Popen[bytes]") -> None:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
 
 
-def end_group(process: "subprocess.Popen[bytes]") -> int:
+def has_ended(process: "subprocess.Popen[Any]") -> bool:
+    """Whether a program that leads a group has ended by itself; `end_group` still knows its group then."""
+    with contextlib.suppress(ChildProcessError):  # another thread has ended it
+        return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+    return True
+
+
+def end_group(process: "subprocess.Popen[Any]") -> int:
     """End a program that leads a group, and what it has started, also where it has ended before; its exit status.
 
     Nothing else may poll it or wait for it: once its end is noted, the system may give its number to another.

@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,31 @@ def test_a_child_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     with killed_at_the_end(subprocess.Popen([sys.executable, "-c", textwrap.dedent(PARENT)], cwd=tmp_path)):
         file = tmp_path / "child"
         child = int(wait_until(lambda: file.exists() and file.read_text(), "the start of the child"))
+    wait_until(lambda: has_ended(child), "the end of the child")
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda command, folder: processes.run_tied(command, timeout=1),
+        lambda command, folder: processes.run_foreign(command, None, timeout=1),
+        lambda command, folder: processes.run_program(command, folder, timeout=1),
+    ],
+    ids=["tied", "foreign", "program"],
+)
+def test_what_takes_too_long_is_ended_with_what_it_has_started(
+    run: Callable[[list[str], Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "child"
+
+    def late(process: "subprocess.Popen[str]", **given: float) -> None:
+        wait_until(lambda: file.exists() and file.read_text().strip(), "the start of the child")
+        raise subprocess.TimeoutExpired(process.args, given["timeout"])
+
+    monkeypatch.setattr(subprocess.Popen, "communicate", late)
+    with pytest.raises(subprocess.TimeoutExpired):
+        run(["/bin/sh", "-c", f"sleep 600 & echo $! > {file}; wait"], tmp_path)
+    child = int(file.read_text())
     wait_until(lambda: has_ended(child), "the end of the child")
 
 

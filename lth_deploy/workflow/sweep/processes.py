@@ -8,11 +8,12 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from lth_deploy.errors import UsageError
-from lth_deploy.processes import environment, python
+from lth_deploy.processes import end_group, environment, has_ended, python
 from lth_deploy.workflow.sweep.launchers.protocol import Ended
 
 logger = logging.getLogger(__name__)
@@ -23,6 +24,7 @@ PATIENCE = 30.0
 """Seconds that a process is given to end when it is asked to."""
 _DEVICE = re.compile(r"auto|cpu|cuda(?::([0-9]+))?")
 _ERROR = "error: "
+_POLL = 0.05
 
 
 @dataclass(frozen=True)
@@ -84,15 +86,14 @@ class Process:
             env=environment(self.slot.variables),
             start_new_session=True,
         )
+        self._lock, self._over = threading.RLock(), False
+        self._code: int | None = None
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def poll(self) -> int | None:
-        """The exit code once the process has ended; None while it runs."""
-        code = self._process.poll()
-        if code is not None:
-            self._reader.join(PATIENCE)
-        return code
+        """The exit code once the process has ended, and with it what it had started; None while it runs."""
+        return self._end() if self._code is not None or has_ended(self._process) else None
 
     def ended(self) -> Ended | None:
         """How the process ended; None while it runs."""
@@ -115,27 +116,44 @@ class Process:
 
     def interrupt(self) -> None:
         """Ask it and what it started to end; what a search has on disk is whole at any moment."""
-        if self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGTERM)
+        self._send(os.killpg, signal.SIGTERM)
 
     def save_and_end(self) -> None:
-        """Ask a search to write a checkpoint and end, and wait as long as that may take."""
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGUSR2)
-        try:
-            self._process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
+        """Ask a search to write a checkpoint and end, and wait as long as that may take; for signal handlers too."""
+        self._send(os.kill, signal.SIGUSR2)
+        if not self._ends():
             self.interrupt()
             self.stop()
 
     def stop(self) -> Ended:
         """Wait for its end after `interrupt`, and insist when it takes too long."""
-        try:
-            code = self._process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            code = self._process.wait()
-        return Ended(code, seconds=self.seconds)
+        self._ends()
+        return Ended(self._end(), seconds=self.seconds)
+
+    def _ends(self) -> bool:
+        """Whether it ends by itself within the time that it is given."""
+        deadline = time.monotonic() + PATIENCE
+        while not self._over and not has_ended(self._process):
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_POLL)
+        return True
+
+    def _end(self) -> int:
+        """End what is left of it and of what it has started; its exit code."""
+        with self._lock:
+            self._over = True  # from here on its number may be that of another process
+            if self._code is None:
+                self._code = end_group(self._process)
+        self._reader.join(PATIENCE)
+        return self._code
+
+    def _send(self, send: Callable[[int, int], None], number: signal.Signals) -> None:
+        """Signal it, unless its number may be that of another process by now."""
+        with self._lock:
+            if not self._over:
+                with suppress(ProcessLookupError):
+                    send(self._process.pid, number)
 
     def _read(self) -> None:
         assert self._process.stderr is not None
