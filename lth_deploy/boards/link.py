@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from lth_deploy.boards.drivers import Driver
 from lth_deploy.errors import BoardError, LinkLostError
-from lth_deploy.processes import start_foreign
+from lth_deploy.processes import end_group, start_foreign
 
 PING_SECONDS = 10.0
 LONGEST_REPLY = 64 << 20
@@ -48,9 +48,12 @@ class Link:
         self._said = bytearray()
         self._reader = threading.Thread(target=self._collect, args=(self._process.stderr,), daemon=True)
         self._reader.start()
+        assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._process.stdout, selectors.EVENT_READ)
+        os.set_blocking(self._process.stdin.fileno(), False)
+        self._replies, self._requests = selectors.DefaultSelector(), selectors.DefaultSelector()
+        self._replies.register(self._process.stdout, selectors.EVENT_READ)
+        self._requests.register(self._process.stdin, selectors.EVENT_WRITE)
 
     def ask(
         self, words: Sequence[str], payload: Sequence[memoryview] = (), *, seconds: float
@@ -62,8 +65,8 @@ class Link:
                 takes more than `seconds`, or its consumer has crashed.
         """
         line = " ".join(quote(word, safe="") for word in words) + "\n"
-        self._write([memoryview(line.encode()), *payload])
         end = time.monotonic() + seconds
+        self._write([memoryview(line.encode()), *payload], end)
         reply = self._parsed(self._line(end))
         size = reply.get("payload")
         if not isinstance(size, int) or not 0 <= size <= LARGEST_PAYLOAD:
@@ -75,26 +78,33 @@ class Link:
 
     def close(self) -> None:
         """End the consumer and wait for that."""
+        for selector in (self._replies, self._requests):
+            selector.close()
         for pipe in (self._process.stdin, self._process.stdout):
             with contextlib.suppress(OSError):
                 if pipe is not None:
                     pipe.close()
-        try:
-            self._process.wait(5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._selector.close()
+        self._wait(5)
         self._reader.join(1)
 
-    def _write(self, parts: Sequence[memoryview]) -> None:
-        assert self._process.stdin is not None
+    def _wait(self, seconds: float) -> int:
+        """The exit status of the command, which is ended, with what it has started, where it takes longer."""
         try:
-            for part in parts:
-                self._process.stdin.write(part)
-            self._process.stdin.flush()
-        except OSError as error:
-            raise self._ended() from error
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return end_group(self._process)
+
+    def _write(self, parts: Sequence[memoryview], end: float) -> None:
+        assert self._process.stdin is not None
+        for part in parts:
+            left = part.cast("B")
+            while left:
+                if not self._requests.select(max(0.0, end - time.monotonic())):
+                    raise self._late("taken what was sent to it")
+                try:
+                    left = left[os.write(self._process.stdin.fileno(), left) :]
+                except OSError as error:
+                    raise self._ended() from error
 
     def _line(self, end: float) -> bytes:
         start = 0
@@ -118,13 +128,10 @@ class Link:
         while True:
             left = end - time.monotonic()
             if left <= 0:
-                raise BoardError(
-                    f"{self._driver.host} has not answered in time; it is too slow for this model, or something else "
-                    "keeps it busy"
-                )
-            if self._selector.select(min(left, PING_SECONDS)):
+                raise self._late("answered")
+            if self._replies.select(min(left, PING_SECONDS)):
                 break
-            self._write([memoryview(b"ping\n")])
+            self._write([memoryview(b"ping\n")], end)
         assert self._process.stdout is not None
         data = os.read(self._process.stdout.fileno(), 1 << 20)
         if not data:
@@ -146,13 +153,15 @@ class Link:
             "every login?"
         )
 
+    def _late(self, what: str) -> BoardError:
+        return BoardError(
+            f"{self._driver.host} has not {what} in time; it is too slow for this model, or something else keeps it "
+            "busy"
+        )
+
     def _ended(self) -> BoardError:
         """What to raise of a command that has ended, or is about to."""
-        try:
-            status = self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            status = self._process.wait()
+        status = self._wait(10)
         self._reader.join(1)
         return fault(self._driver, status, self._said.decode(errors="replace"), "the consumer")
 

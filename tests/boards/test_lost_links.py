@@ -15,10 +15,11 @@ from lth_deploy import storage
 from lth_deploy.boards import board as boards
 from lth_deploy.boards.board import Board, Opened
 from lth_deploy.boards.drivers import LocalDriver, SshDriver
+from lth_deploy.boards.link import Link
 from lth_deploy.errors import BoardError, LinkLostError
 from tests.boards.conftest import Sample
 from tests.boards.loopback import Loopback, children
-from tests.waiting import killed_at_the_end, wait_until
+from tests.waiting import has_ended, killed_at_the_end, wait_until
 
 IMAGE = {"image": np.zeros((32, 32, 3), np.uint8)}
 
@@ -73,6 +74,17 @@ def test_a_consumer_that_is_killed_is_not_started_again(sample: Sample, tmp_path
         os.kill(board._link._process.pid, signal.SIGKILL)
         with pytest.raises(BoardError, match="SIGKILL: it has too little memory, or someone ended it"):
             board.conditions()
+
+
+def test_a_board_that_takes_nothing_is_one_error_and_leaves_no_process(tmp_path: Path) -> None:
+    """It runs, but never reads: what is sent fills the pipe."""
+    file = tmp_path / "child"
+    link = Link(LocalDriver(), f"(sleep 600 & echo $! > {file}; wait)", [])
+    child = int(wait_until(lambda: file.exists() and file.read_text().strip(), "the start of the board's command"))
+    with pytest.raises(BoardError, match="local has not taken what was sent to it in time; it is too slow"):
+        link.ask(["feed"], [memoryview(bytes(1 << 22))], seconds=0.2)
+    link.close()
+    wait_until(lambda: has_ended(child), "the end of what the command has started")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
