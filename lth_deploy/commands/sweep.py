@@ -109,7 +109,7 @@ def _show_status(folder: Path | None, watch: bool, as_json: bool) -> None:
             for row in status.rows:
                 if row.error:
                     print(f"{shown(row.id)}: {shown(row.error)}")
-        if not watch or not ({"running", "waiting"} & status.counts.keys()):
+        if not watch or not ({"running", "queued", "waiting"} & status.counts.keys()):
             return
         sys.stdout.flush()
         time.sleep(WATCH_SECONDS)
@@ -123,7 +123,8 @@ def status_lines(status: "SweepStatus") -> list[list[str]]:
         loss = "" if row.loss is None else f"{row.loss:.3f}"
         age = "" if row.age is None else f"{row.age:.0f} s ago"
         trials = f"{row.done} of {row.planned}" if row.planned else ""
-        lines.append([row.id, row.state, trials, row.trial or "", step, loss, age, row.device or ""])
+        where = ", ".join(part for part in (row.device, row.host) if part)
+        lines.append([row.id, row.state, trials, row.trial or "", step, loss, age, where])
     return lines
 
 

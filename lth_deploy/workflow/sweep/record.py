@@ -15,13 +15,18 @@ from lth_deploy.run.directory import RunDirectory, read_metrics, verify_summary
 from lth_deploy.run.summary import RunSummary, TrialSummary, load_run
 from lth_deploy.run.sweep_record import SweepRecord, SweepRun, SweepTicket, SweepTrial, load_sweep_record
 from lth_deploy.workflow.sweep.rows import SweepRow
+from lth_deploy.workflow.sweep.starts import host_of_start, start_file
 
 logger = logging.getLogger(__name__)
 
 SWEEP = "sweep.json"
 
 State = Literal["waiting", "running", "unfinished", "finished", "failed", "blocked"]
-"""unfinished: stopped by a time limit or an interruption; blocked: a row that it takes tickets from failed."""
+"""running: handed to a launcher; unfinished: stopped by a time limit or an interruption; blocked: a row that it takes
+tickets from failed."""
+
+HANDED_OUT = ("queued", "running")
+"""States in the record of a row that was handed to a launcher: queued until it begins."""
 
 LOST: tuple[State, ...] = ("failed", "blocked")
 
@@ -75,10 +80,17 @@ def _progress(row: SweepRow, recorded: SweepRun | None) -> Progress:
         state,
         seconds=recorded.seconds or 0.0,
         device=recorded.device,
-        job=recorded.job if recorded.state == "running" else None,
+        job=recorded.job if recorded.state in HANDED_OUT else None,
         dense_from=recorded.dense_from,
         command=recorded.command or [],
     )
+
+
+def shown_state(state: str, start: Path) -> str:
+    """The state of a row for its record: one that was handed out is queued until it begins. start: its start file."""
+    if state not in HANDED_OUT:
+        return state
+    return "queued" if host_of_start(start) is None else "running"
 
 
 def summary_of(row: SweepRow) -> RunSummary | None:
@@ -130,7 +142,7 @@ def _run(row: SweepRow, progress: Progress, out: Path, x: str | None) -> SweepRu
         recipe_digest=row.recipe.digest(),
         needs=list(row.needs),
         run=str(row.run.relative_to(out)),
-        state=progress.state,
+        state=shown_state(progress.state, start_file(out, row.id)),
         error=progress.error,
         exit_code=progress.exit_code,
         seconds=round(progress.seconds, 2),

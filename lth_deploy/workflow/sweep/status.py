@@ -11,18 +11,23 @@ from lth_deploy.errors import DataError, LthError
 from lth_deploy.pruning.search.plan import plan_trials
 from lth_deploy.run.directory import RunDirectory
 from lth_deploy.run.sweep_record import SweepRun, load_sweep_record
-from lth_deploy.workflow.sweep.record import SWEEP
+from lth_deploy.workflow.sweep.record import SWEEP, shown_state
+from lth_deploy.workflow.sweep.starts import host_of_start, start_file
 
 _TAIL = 4096
 
 
 @dataclass(frozen=True)
 class RowStatus:
-    """One row. done, planned: its trials. trial, step, loss: of the training under way. age: seconds since a sign."""
+    """One row. host: that it runs on. done, planned: its trials. trial, step, loss: of the training under way.
+
+    age: seconds since it last wrote something.
+    """
 
     id: str
     state: str
     device: str | None = None
+    host: str | None = None
     done: int = 0
     planned: int = 0
     trial: str | None = None
@@ -71,14 +76,17 @@ def sweep_status(folder: Path) -> SweepStatus:
 
 
 def _row(folder: Path, run: SweepRun) -> RowStatus:
-    place = folder / run.run
+    place, start = folder / run.run, start_file(folder, run.id)
+    own = all(file.resolve().is_relative_to(folder.resolve()) for file in (place, start))
     try:
-        live = _live(RunDirectory.open(place)) if place.resolve().is_relative_to(folder.resolve()) else {}
+        live = _live(RunDirectory.open(place)) if own else {}
     except LthError:  # not begun, or replaced while it was read
         live = {}
-    if run.state != "running":
+    state = shown_state(run.state, start) if own else run.state
+    if state != "running":
         live = {key: value for key, value in live.items() if key in ("done", "planned")}
-    return RowStatus(run.id, run.state, device=run.device, error=run.error, **live)
+    host = host_of_start(start) if own and state == "running" else None
+    return RowStatus(run.id, state, device=run.device, host=host, error=run.error, **live)
 
 
 def _live(run: RunDirectory) -> dict[str, Any]:

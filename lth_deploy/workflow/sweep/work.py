@@ -17,6 +17,7 @@ from lth_deploy.workflow.sweep.launchers.protocol import Ended, Job, Launcher, T
 from lth_deploy.workflow.sweep.order import block, next_row
 from lth_deploy.workflow.sweep.record import Progress, dense_is_finished, summary_of, write_record
 from lth_deploy.workflow.sweep.rows import SweepRow
+from lth_deploy.workflow.sweep.starts import forget_start, start_file
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +87,7 @@ class Work:
         try:
             for row, dense in self._ready(keys, launcher.room(list(running.values()))):
                 begun.append((row, self._task(row, dense)))
+                forget_start(begun[-1][1].start_file)
             jobs = launcher.start([task for _, task in begun])
         except BaseException:
             for row, _ in begun:
@@ -118,6 +120,7 @@ class Work:
             name=row.id,
             recipe=recipe,
             run=row.run,
+            start_file=start_file(self.out, row.id),
             resources=row.resources,
             program=processes.PROGRAM,
             dense_from=dense.run if dense else None,

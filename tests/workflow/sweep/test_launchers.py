@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import textwrap
@@ -14,10 +15,14 @@ import pytest
 
 pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
 
-from lth_deploy.config.sweep_spec import load_sweep
+from lth_deploy.config.sweep_spec import Resources, load_sweep
 from lth_deploy.errors import MissingExtraError, RecipeError, UsageError
 from lth_deploy.workflow.sweep import processes
 from lth_deploy.workflow.sweep.launchers import launcher_of
+from lth_deploy.workflow.sweep.launchers.protocol import Task
+from lth_deploy.workflow.sweep.launchers.submitted_row import SubmittedRow
+from lth_deploy.workflow.sweep.starts import host_of_start, note_start
+from lth_deploy.workflow.sweep.status import sweep_status
 from lth_deploy.workflow.sweep.sweep import SweepResult, sweep
 from tests.waiting import SECONDS, wait_until
 from tests.workflow.ticket_runs import tiny_recipe
@@ -125,6 +130,38 @@ class TestSubmitit:
             assert f"#SBATCH {line}\n" in first, first
         assert "--array" not in second
 
+    def test_a_row_in_the_queue_is_shown_as_queued(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        cluster, seen = stand_in_slurm(tmp_path, monkeypatch), []
+        (cluster / "hold").touch()
+
+        def state() -> str:
+            return sweep_status(tmp_path / "out").rows[0].state
+
+        def look() -> None:
+            try:
+                wait_until(lambda: list(cluster.glob("log*")) and (tmp_path / "out" / "sweep.json").exists(), "the job")
+                wait_until(lambda: state() == "queued", "the row in the queue")
+                (cluster / "hold").unlink()
+                wait_until(lambda: starts(tmp_path) == ["endless-seed0"], "the start of the row")
+                seen.extend([state(), sweep_status(tmp_path / "out").rows[0].host])
+            finally:
+                (cluster / "hold").unlink(missing_ok=True)
+                (tmp_path / "out" / "go").touch()
+
+        other = threading.Thread(target=look)
+        other.start()
+        result = swept(tmp_path, "rows: [{name: endless}]", "slurm")
+        other.join(SECONDS)
+        assert result.finished, result.record.rows[0].error
+        assert seen == ["running", socket.gethostname()]
+
+    def test_a_row_whose_node_is_taken_away_waits_again(self, tmp_path: Path) -> None:
+        places = {name: tmp_path / name for name in ("recipe", "run", "start_file")}
+        row = SubmittedRow(Task("a", **places, resources=Resources(), program=""), "cpu", 1, tmp_path / "answer")
+        note_start(places["start_file"])
+        row.checkpoint()
+        assert host_of_start(places["start_file"]) is None
+
     def test_a_preempted_row_is_begun_again(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         cluster = stand_in_slurm(tmp_path, monkeypatch)
 
@@ -146,7 +183,10 @@ class TestSubmitit:
 
 
 def stand_in_slurm(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """sbatch, srun, scontrol and sacct that run jobs at once on this machine; PREEMPT asks a job to give way."""
+    """sbatch, srun, scontrol and sacct that run jobs at once on this machine.
+
+    The file `hold` lets jobs wait, and `preempt` asks one to give way.
+    """
     cluster = folder / "cluster"
     cluster.mkdir()
     scripts = {
@@ -185,14 +225,19 @@ def stand_in_slurm(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "node.py": f"""\
             import os, signal, subprocess, sys, time
             from pathlib import Path
+            import psutil
             cluster = Path({str(cluster)!r})
+            for _ in range(6000):
+                if not (cluster / "hold").exists():
+                    break
+                time.sleep(0.05)
             while True:
                 process = subprocess.Popen(["sh", sys.argv[1]])
                 while process.poll() is None:
                     if (cluster / "preempt").exists():
                         (cluster / "preempt").unlink()
-                        children = Path(f"/proc/{{process.pid}}/task/{{process.pid}}/children").read_text().split()
-                        os.kill(int(children[0]) if children else process.pid, signal.SIGUSR2)
+                        children = psutil.Process(process.pid).children()
+                        os.kill(children[0].pid if children else process.pid, signal.SIGUSR2)
                     time.sleep(0.05)
                 known = cluster / "requeued"
                 if not known.exists() or (cluster / "again").exists():

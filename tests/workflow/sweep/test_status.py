@@ -1,6 +1,7 @@
 """`sweep status`: states, progress and errors from the files of a sweep."""
 
 import os
+import socket
 import time
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from lth_deploy.errors import DataError
 from lth_deploy.pruning.search.plan import plan_trials
 from lth_deploy.run.directory import RunDirectory, append_metrics
 from lth_deploy.run.trial_result import TrialResult
+from lth_deploy.workflow.sweep.starts import forget_start, note_start, start_file
 from lth_deploy.workflow.sweep.status import sweep_status
 from tests.cli.running import Cli
+from tests.waiting import SECONDS
 from tests.workflow.ticket_runs import tiny_recipe
 
 
@@ -35,6 +38,7 @@ def begun(folder: Path, state: str = "running") -> RunDirectory:
         append_metrics(level.metrics, {"step": step, "loss": 30.0 / step})
     with level.metrics.open("ab") as file:
         file.write(b'{"step": 60, "lo')  # the writer is in the middle of a line
+    note_start(start_file(folder, "a"))
     rows = [{"id": "a", "run": "runs/a", "state": state, "device": "cuda:0"}]
     rows += [{"id": "b", "run": "runs/b", "state": "failed", "error": "out of memory"}, {"id": "c", "state": "waiting"}]
     storage.write_json(folder / "sweep.json", {"schema": "lth-sweep/1", "name": "mine", "rows": rows})
@@ -49,16 +53,35 @@ def test_a_running_row_shows_its_trial_step_and_last_sign(tmp_path: Path) -> Non
     first, second, third = sweep_status(tmp_path).rows
     assert (first.done, first.planned, first.trial) == (1, len(plans), plans[1].name)
     assert (first.step, first.steps, first.loss) == (40, 60, 0.75)
-    assert first.age == pytest.approx(100, abs=30)
+    assert first.age is not None
+    assert 100 <= first.age < 100 + SECONDS
+    assert (first.device, first.host) == ("cuda:0", socket.gethostname())
     assert (second.state, second.error, second.planned) == ("failed", "out of memory", 0)
     assert third.state == "waiting"
     assert sweep_status(tmp_path).counts == {"running": 1, "failed": 1, "waiting": 1}
     assert not (tmp_path / storage.LOCK).exists()
 
 
+@pytest.mark.parametrize("state", ["queued", "running"])
+def test_a_row_that_was_handed_out_is_queued_until_it_begins(state: str, tmp_path: Path) -> None:
+    """The record is as old as the last row that began or ended; the start file is of now."""
+    begun(tmp_path, state)
+    file = start_file(tmp_path, "a")
+    forget_start(file)
+    first = sweep_status(tmp_path).rows[0]
+    assert (first.state, first.host, first.done, first.trial, first.step) == ("queued", None, 1, None, None)
+    note_start(file)
+    first = sweep_status(tmp_path).rows[0]
+    assert (first.state, first.host, first.step) == ("running", socket.gethostname(), 40)
+    file.write_text("{")
+    first = sweep_status(tmp_path).rows[0]
+    assert (first.state, first.host) == ("running", "")
+
+
 def test_what_does_not_run_has_no_step(tmp_path: Path) -> None:
     begun(tmp_path, "unfinished")
     first = sweep_status(tmp_path).rows[0]
+    assert (first.state, first.host) == ("unfinished", None)
     assert (first.done, first.trial, first.step) == (1, None, None)
 
 

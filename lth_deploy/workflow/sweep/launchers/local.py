@@ -6,6 +6,7 @@ from pathlib import Path
 from lth_deploy.config.validation import Section
 from lth_deploy.workflow.sweep.launchers.protocol import Ended, Job, Launcher, Task
 from lth_deploy.workflow.sweep.processes import Process, Slot, slots_of
+from lth_deploy.workflow.sweep.starts import note_start
 
 
 class Options(Section):
@@ -52,6 +53,7 @@ class LocalLauncher:
         """One process in each free slot."""
         jobs: list[Job] = []
         for task, slot in zip(tasks, self._free(self._running), strict=False):
+            note_start(task.start_file)
             jobs.append(LocalJob(Process(task.name, slot, task.arguments(slot.device), task.program)))
         self._running = [*self._running, *jobs]
         return jobs

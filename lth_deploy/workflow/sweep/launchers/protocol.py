@@ -12,13 +12,15 @@ from lth_deploy.config.sweep_spec import Resources
 class Task:
     """One row to run: a `find-ticket` process, wherever it runs.
 
-    recipe: its file. run: its run directory. dense_from: the run whose dense training it takes. seconds_left: when it
-    has to stop. resources: what it needs, None where the launcher decides. program: what Python runs.
+    recipe: its file. run: its run directory. start_file: to be written when it begins. resources: what it needs, None
+    where the launcher decides. program: what Python runs. dense_from: the run whose dense training it takes.
+    seconds_left: when it has to stop.
     """
 
     name: str
     recipe: Path
     run: Path
+    start_file: Path
     resources: Resources
     program: str
     dense_from: Path | None = None
@@ -30,6 +32,7 @@ class Task:
             self,
             recipe=self.recipe.resolve(),
             run=self.run.resolve(),
+            start_file=self.start_file.resolve(),
             dense_from=self.dense_from.resolve() if self.dense_from else None,
         )
 

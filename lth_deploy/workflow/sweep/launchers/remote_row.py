@@ -7,6 +7,7 @@ from lth_deploy import storage
 from lth_deploy.errors import LthError, StorageError
 from lth_deploy.workflow.sweep.launchers.protocol import Ended, Task
 from lth_deploy.workflow.sweep.processes import Process, Slot
+from lth_deploy.workflow.sweep.starts import note_start
 
 POLL = 0.1
 LOCK_WAIT = 60.0
@@ -16,6 +17,7 @@ LOCK_WAIT = 60.0
 def run_row(task: Task, device: str, threads: int, begun: Callable[[Process], None] = lambda process: None) -> Ended:
     """Run a row to its end. begun: gets its process. Exceptions stop the process first."""
     try:
+        note_start(task.start_file)
         _wait_for(task)
     except LthError as error:
         return Ended(error.exit_code, str(error))

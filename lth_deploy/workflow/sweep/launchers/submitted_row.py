@@ -9,6 +9,7 @@ from lth_deploy.errors import DataError
 from lth_deploy.workflow.sweep.launchers.protocol import Ended, Task
 from lth_deploy.workflow.sweep.launchers.remote_row import run_row
 from lth_deploy.workflow.sweep.processes import Process
+from lth_deploy.workflow.sweep.starts import forget_start
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class SubmittedRow:
 
         for process in self._running:
             process.save_and_end()
+        forget_start(self.task.start_file)
         return DelayedSubmission(self)
 
     def read_answer(self) -> Ended:
