@@ -20,7 +20,7 @@ WATCH_SECONDS = 2.0
 
 def sweep(
     file: SweepArgument,
-    folder: Annotated[Path | None, typer.Argument(help="Of `sweep status`: the sweep directory.")] = None,
+    folder: Annotated[str | None, typer.Argument(help="Of `sweep status`: the sweep directory, or its URL.")] = None,
     out: Annotated[
         str | None, typer.Option(help="Sweep directory, or a URL such as s3://bucket/sweep; default runs/NAME.")
     ] = None,
@@ -46,7 +46,7 @@ def sweep(
     `lth-deploy sweep status DIR` shows how far a sweep is, from any machine that sees DIR.
     """
     if file == "status":
-        _show_status(folder or (Path(out) if out else None), watch, as_json)
+        _show_status(folder or out, watch, as_json)
         return
     if folder is not None:
         raise typer.BadParameter(f"'{folder}' is one argument too many; only `sweep status DIR` takes two")
@@ -89,15 +89,15 @@ def sweep(
     print(f"plot and page: {result.path / 'report.html'}", file=sys.stderr)
 
 
-def _show_status(folder: Path | None, watch: bool, as_json: bool) -> None:
+def _show_status(place: str | None, watch: bool, as_json: bool) -> None:
     """Print the rows; again every few seconds with `watch`, until none runs any more."""
     from lth_deploy.errors import UsageError
-    from lth_deploy.workflow.sweep.status import sweep_status
+    from lth_deploy.workflow.sweep.status import status_of_place
 
-    if folder is None:
+    if place is None:
         raise UsageError("sweep status: give the sweep directory, for instance: lth-deploy sweep status runs/mine")
     while True:
-        status = sweep_status(folder)
+        status = status_of_place(place)
         if watch and sys.stdout.isatty():
             print("\x1b[2J\x1b[H", end="")
         if as_json:

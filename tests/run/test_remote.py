@@ -18,8 +18,10 @@ from lth_deploy.errors import DataError, StorageError, UsageError
 from lth_deploy.run.directory import RunDirectory
 from lth_deploy.run.remote import lease
 from lth_deploy.run.remote.location import Location, location_of
+from lth_deploy.run.remote.look import copy_files
 from lth_deploy.run.remote.mirror import Mirror, remote_folder, working_folder
 from lth_deploy.run.trial_result import TrialResult
+from tests.waiting import SECONDS
 from tests.workflow.ticket_runs import tiny_recipe
 
 
@@ -173,6 +175,35 @@ def test_who_was_silent_for_too_long_stops_writing(url: str, monkeypatch: pytest
         first.renew()
     first.give_back()
     second.renew()
+
+
+def test_the_status_of_a_sweep_is_seen_from_any_machine(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While another process works there, and without a copy of what is large."""
+    pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
+    from lth_deploy.workflow.sweep import status
+    from tests.workflow.sweep.begun_sweep import begun as sweep_begun
+
+    with pytest.raises(DataError, match=r"holds no sweep: it has no sweep\.json"):
+        status.status_of_place(url)
+    copied: list[str] = []
+    monkeypatch.setattr(
+        status, "copy_files", lambda *given: (copy_files(*given), copied.extend(map(str, given[2].rglob("*"))))[0]
+    )
+    with remote_folder(url) as folder:
+        sweep_begun(folder)
+        Mirror(location_of(url), folder).push()
+        elsewhere(monkeypatch, tmp_path, "other")
+        found = status.status_of_place(url)
+    first, second, third = found.rows
+    assert (found.folder, found.name) == (url, "mine")
+    assert (first.state, first.host, first.step, first.steps) == ("running", socket.gethostname(), 40, 60)
+    assert first.age is not None
+    assert 0 <= first.age < SECONDS
+    assert (second.state, third.state) == ("failed", "waiting")
+    assert not [name for name in copied if name.endswith(".safetensors")]
+    assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.parametrize("damage", ["changed", "missing"])

@@ -2,15 +2,19 @@
 
 import hashlib
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lth_deploy.errors import MissingExtraError, StorageError, UsageError
+from lth_deploy.errors import LthError, MissingExtraError, StorageError, UsageError
 
 WHOLE_FILES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory", "file", "local")
 """Protocols in which a file appears whole or not at all, and that can create one only where there is none."""
 LOCAL_COPIES = "LTH_REMOTE_CACHE"
+_NAME = re.compile(r"[A-Za-z0-9_.+ -]*[A-Za-z0-9_+-]")
 
 
 def is_remote(place: str) -> bool:
@@ -30,12 +34,41 @@ class Location:
         """The path of a file below the folder."""
         return f"{self.root}/{name}"
 
+    def name_of(self, path: str) -> str | None:
+        """The name of a remote file below the folder; None for one that no run of ours has."""
+        name = path.removeprefix(self.root).lstrip("/")
+        return name if is_sound(name) else None
+
     @property
     def local(self) -> Path:
         """The folder of this machine that the work happens in."""
         base = os.environ.get(LOCAL_COPIES) or Path.home() / ".cache" / "lth-deploy" / "remote"
         last = self.root.rstrip("/").rpartition("/")[2] or "run"
         return Path(base) / f"{last}-{hashlib.sha256(self.url.encode()).hexdigest()[:12]}"
+
+
+def is_sound(name: str) -> bool:
+    """Whether a name with slashes is one of files that runs have, and leads out of no folder."""
+    return all(_NAME.fullmatch(part) and part not in (".", "..") for part in name.split("/"))
+
+
+@contextmanager
+def refusals(location: Location, more: str = "") -> Iterator[None]:
+    """What a remote file system raises, as one sentence.
+
+    Raises:
+        StorageError: it refused.
+    """
+    try:
+        yield
+    except LthError:
+        raise
+    except Exception as error:  # every file system of fsspec has errors of its own
+        said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise StorageError(
+            f"{location.url} refused: {said}; check the address, the rights and the connection, and go on with "
+            f"--resume{more}"
+        ) from error
 
 
 def location_of(url: str) -> Location:

@@ -8,7 +8,6 @@ that only people read.
 import hashlib
 import json
 import logging
-import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,19 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from lth_deploy import storage
-from lth_deploy.errors import DataError, LthError, StorageError
+from lth_deploy.errors import DataError
 from lth_deploy.run.directory import MANIFEST_SCHEMA
 from lth_deploy.run.remote.lease import LEASE, Lease
-from lth_deploy.run.remote.location import Location, is_remote, location_of
+from lth_deploy.run.remote.location import Location, is_remote, is_sound, location_of, refusals
 
 logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 PERIOD = 5.0
 """Seconds between two looks at the local folder."""
-_NAME = re.compile(r"[A-Za-z0-9_.+ -]*[A-Za-z0-9_+-]")
 _LOOSE = ("trials/*/checkpoint.safetensors", "trials/*/metrics.jsonl", "log.txt")
-_OF_SWEEP = ("sweep.json", "plot.svg", "plot.png", "report.html", "recipes/*.yaml")
+_OF_SWEEP = ("sweep.json", "plot.svg", "plot.png", "report.html", "recipes/*.yaml", "starts/*.json")
 _REPLACED = ("summary.json",)
 """Committed files that later commits replace: the remote manifest may be older for a moment."""
 
@@ -53,11 +51,11 @@ def remote_folder(url: str) -> Iterator[Path]:
     """
     location = location_of(url)
     lease, mirror = Lease(location), Mirror(location, location.local)
-    with _refusals(location):
+    with refusals(location):
         location.files.makedirs(location.root, exist_ok=True)
         lease.take()
     try:
-        with _refusals(location):
+        with refusals(location):
             mirror.pull()
         stop = threading.Event()
         copier = threading.Thread(target=_copy, args=(mirror, lease, stop), name="copy the run", daemon=True)
@@ -67,10 +65,10 @@ def remote_folder(url: str) -> Iterator[Path]:
         finally:
             stop.set()
             copier.join()
-            with _refusals(location, f"; what was computed is in {location.local}"):
+            with refusals(location, f"; what was computed is in {location.local}"):
                 mirror.push()
     finally:
-        with _refusals(location):
+        with refusals(location):
             lease.give_back()
 
 
@@ -203,11 +201,9 @@ class Mirror:
             return b""
 
     def _name(self, path: str) -> str | None:
-        """The name of a remote file below the folder; None for one that no run of ours has."""
-        name = path.removeprefix(self.location.root).lstrip("/")
-        parts = name.split("/")
-        sound = all(_NAME.fullmatch(part) and part not in (".", "..") for part in parts)
-        return name if sound and name != LEASE else None
+        """The name of a remote file below the folder; None for one that no run of ours has, and for the lease."""
+        name = self.location.name_of(path)
+        return name if name != LEASE else None
 
 
 def _listed(text: bytes, where: Path) -> dict[str, str]:
@@ -224,7 +220,7 @@ def _listed(text: bytes, where: Path) -> dict[str, str]:
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DataError(f"{where} is no manifest of a run: {error!r:.200}; restore it") from error
     for name in files:
-        if not all(_NAME.fullmatch(part) and part not in (".", "..") for part in name.split("/")):
+        if not is_sound(name):
             raise DataError(f"{where} lists the file {name!r:.100}, which lies in no run; restore it")
     return files
 
@@ -232,22 +228,3 @@ def _listed(text: bytes, where: Path) -> dict[str, str]:
 def _is_plain_disk(location: Location) -> bool:
     protocol = location.files.protocol
     return "file" in (protocol if isinstance(protocol, tuple | list) else [protocol])
-
-
-@contextmanager
-def _refusals(location: Location, more: str = "") -> Iterator[None]:
-    """What a remote file system raises, as one sentence.
-
-    Raises:
-        StorageError: it refused.
-    """
-    try:
-        yield
-    except LthError:
-        raise
-    except Exception as error:  # every file system of fsspec has errors of its own
-        said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise StorageError(
-            f"{location.url} refused: {said}; check the address, the rights and the connection, and go on with "
-            f"--resume{more}"
-        ) from error

@@ -3,18 +3,24 @@
 import json
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from glob import escape
 from pathlib import Path
 from typing import Any
 
+from lth_deploy import storage
 from lth_deploy.errors import DataError, LthError
 from lth_deploy.pruning.search.plan import plan_trials
 from lth_deploy.run.directory import RunDirectory
+from lth_deploy.run.remote.location import is_remote
+from lth_deploy.run.remote.look import copy_files
 from lth_deploy.run.sweep_record import SweepRun, load_sweep_record
-from lth_deploy.workflow.sweep.record import SWEEP, shown_state
+from lth_deploy.workflow.sweep.record import HANDED_OUT, SWEEP, shown_state
 from lth_deploy.workflow.sweep.starts import host_of_start, start_file
 
 _TAIL = 4096
+_SMALL_FILES = (SWEEP, "starts/*.json", "runs/*/manifest.json", "runs/*/recipe.yaml")
+_FILES_OF_A_TRAINING = ("log.txt", "trials/*/result.json", "trials/*/metrics.jsonl")
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ class SweepStatus:
     """A sweep's rows in their order."""
 
     name: str
-    folder: Path
+    folder: str
     finished: bool
     rows: tuple[RowStatus, ...]
 
@@ -56,7 +62,7 @@ class SweepStatus:
         """Plain values for programs."""
         return {
             "name": self.name,
-            "folder": str(self.folder),
+            "folder": self.folder,
             "finished": self.finished,
             "counts": self.counts,
             "rows": [asdict(row) for row in self.rows],
@@ -72,7 +78,26 @@ def sweep_status(folder: Path) -> SweepStatus:
     if not (folder / SWEEP).is_file():
         raise DataError(f"{folder} holds no sweep: it has no {SWEEP}; give the --out of lth-deploy sweep")
     record, _ = load_sweep_record(folder / SWEEP)
-    return SweepStatus(record.name, folder, record.finished, tuple(_row(folder, run) for run in record.rows))
+    rows = tuple(_row(folder, run) for run in record.rows)
+    return SweepStatus(record.name, str(folder), record.finished, rows)
+
+
+def status_of_place(place: str) -> SweepStatus:
+    """How far the sweep in a folder or at a URL is.
+
+    Raises:
+        DataError: there is no sweep. StorageError: the place refuses.
+    """
+    if not is_remote(place):
+        return sweep_status(Path(place))
+    with storage.scratch("status") as folder:
+        copy_files(place, _SMALL_FILES, folder)
+        if not (folder / SWEEP).is_file():
+            raise DataError(f"{place} holds no sweep: it has no {SWEEP}; give the --out of lth-deploy sweep")
+        rows = load_sweep_record(folder / SWEEP)[0].rows
+        under_way = [escape(row.run) for row in rows if row.state in HANDED_OUT]
+        copy_files(place, [f"{run}/{name}" for run in under_way for name in _FILES_OF_A_TRAINING], folder)
+        return replace(sweep_status(folder), folder=place)
 
 
 def _row(folder: Path, run: SweepRun) -> RowStatus:
