@@ -4,12 +4,14 @@ import fcntl
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
 import pytest
 
+from lth_deploy import storage
 from tests.waiting import wait_until
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -27,19 +29,23 @@ def needs_cross_tools() -> None:
 
 
 def cmake_build(source: Path, folder: Path, *options: str) -> Path:
-    """Configures and builds; the folder is kept, so that only what changed is compiled again.
-
-    One process at a time: tests of several files build the same program.
-    """
+    """Configures and builds; the folder is kept, so that only what changed is compiled again."""
     assert shutil.which("cmake") is not None, "building needs cmake: pip install cmake"
     configure = ["cmake", "-S", str(source), "-B", str(folder), *options]
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        wait_until(lambda: _taken(lock), f"the end of another build in {folder}", 3600)
+    with one_at_a_time(folder):
         for command in (configure, ["cmake", "--build", str(folder), "--parallel", "2"]):
             done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
             assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     return folder
+
+
+@contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """What tests of several files make in a folder is made by one process after the other."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        wait_until(lambda: _taken(lock), f"the end of another process's work in {folder}", 3600)
+        yield
 
 
 def _taken(lock: TextIO) -> bool:
@@ -64,14 +70,16 @@ def kernels_for_arm() -> Path:
 def emulator_for_onnxruntime() -> tuple[str, ...]:
     """qemu with an ARM /proc/cpuinfo: it shows the host's, in which ONNX Runtime finds no processor and crashes."""
     root = PROJECT / "build" / "aarch64-root"
-    (root / "proc").mkdir(parents=True, exist_ok=True)
     cores = range(os.cpu_count() or 1)
     facts = "Features\t: fp asimd evtstrm crc32 cpuid\nCPU implementer\t: 0x41\nCPU architecture: 8\n"
     part = "CPU variant\t: 0x0\nCPU part\t: 0xd08\nCPU revision\t: 3\n"
     text = "".join(f"processor\t: {core}\n{facts}{part}\n" for core in cores)
-    (root / "proc" / "cpuinfo").write_text(text)
-    if not (root / "lib").is_symlink():
-        (root / "lib").symlink_to(Path(EMULATOR[2]) / "lib")
+    info = root / "proc" / "cpuinfo"
+    with one_at_a_time(root):
+        if not info.is_file() or info.read_text() != text:  # another process may read it at this moment
+            storage.write_text(info, text)
+        if not (root / "lib").is_symlink():
+            (root / "lib").symlink_to(Path(EMULATOR[2]) / "lib")
     return (*EMULATOR[:2], str(root))
 
 

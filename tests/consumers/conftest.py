@@ -5,13 +5,22 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import onnxruntime
 import pytest
 
 from lth_deploy.kernels import ops_library
 from tests.consumers.consumers import Consumer, Export
-from tests.cross import PROJECT, cmake_build, cross_build, emulator_for_onnxruntime, kernels_for_arm, needs_cross_tools
+from tests.cross import (
+    PROJECT,
+    cmake_build,
+    cross_build,
+    emulator_for_onnxruntime,
+    kernels_for_arm,
+    needs_cross_tools,
+    one_at_a_time,
+)
 from tests.tiny_artifact import save_data, save_ticket
 
 SOURCE = PROJECT / "export" / "consumers" / "cpp"
@@ -45,8 +54,13 @@ def arm() -> Consumer:
 def _runtime_for_arm() -> Path:
     """The shared library in ONNX Runtime's own wheel."""
     folder = PROJECT / "build" / "onnxruntime-aarch64"
-    version = onnxruntime.__version__
-    if not list(folder.glob(f"onnxruntime-{version}-*.whl")):
+    with one_at_a_time(folder):
+        return _unpacked(folder, onnxruntime.__version__)
+
+
+def _unpacked(folder: Path, version: str) -> Path:
+    unpacked = folder / version
+    if not unpacked.is_dir():
         platforms = [part for tag in ("2_27", "2_28") for part in ("--platform", f"manylinux_{tag}_aarch64")]
         wanted = ["--only-binary=:all:", "--no-deps", "--dest", str(folder), f"onnxruntime=={version}"]
         command = [sys.executable, "-m", "pip", "download", "--quiet", *platforms, *wanted]
@@ -54,7 +68,11 @@ def _runtime_for_arm() -> Path:
         if done.returncode != 0:
             reason = f"ONNX Runtime {version} for aarch64 cannot be had: {done.stderr.strip()[-300:]}"
             pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    (wheel,) = folder.glob(f"onnxruntime-{version}-*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        (name,) = (name for name in archive.namelist() if Path(name).name.startswith("libonnxruntime.so"))
-        return Path(archive.extract(name, folder))
+        (wheel,) = folder.glob(f"onnxruntime-{version}-*.whl")
+        with zipfile.ZipFile(wheel) as archive, TemporaryDirectory(dir=folder) as new:
+            (name,) = (name for name in archive.namelist() if Path(name).name.startswith("libonnxruntime.so"))
+            (Path(new) / version).mkdir()
+            (Path(new) / version / Path(name).name).write_bytes(archive.read(name))
+            (Path(new) / version).rename(unpacked)
+    (library,) = unpacked.iterdir()
+    return library
