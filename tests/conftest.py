@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from lth_deploy.workflow.limits.settings import LIMITS
 os.environ[VARIABLE] = NONE
 # Nor on the language in which its programs say what they refuse.
 os.environ["LC_ALL"] = "C.UTF-8"
+# Nor on whether they began in the background of a shell, which ignores Ctrl-C and hands that on.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # Nor on how busy it is. In continuous integration hypothesis draws the same examples every time.
 settings.register_profile("tests", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")

@@ -91,13 +91,7 @@ def test_a_board_that_takes_nothing_is_one_error_and_leaves_no_process(tmp_path:
 def test_nothing_stays_on_the_board(number: signal.Signals, sample: Sample, ssh: Loopback, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "lth_deploy", "benchmark", sample.model, "--data", sample.data]
     command += ["--images", sample.images, "--host", ssh.host, "--board-folder", tmp_path / "board", "--time", "600s"]
-    benchmark = subprocess.Popen(
-        [str(part) for part in command],
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        # A job in the background of a shell ignores SIGINT, and so would its children.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
+    benchmark = subprocess.Popen([str(part) for part in command], stderr=subprocess.DEVNULL, start_new_session=True)
     with killed_at_the_end(benchmark) as process:
         # A consumer runs before the link stays open: while the host is looked at.
         server = ssh.process

@@ -163,14 +163,7 @@ def test_6_when_the_system_refuses_what_no_verb_foresaw(cli: Cli, monkeypatch: p
 
 def test_130_when_interrupted(tmp_path: Path) -> None:
     command = [*PROGRAM, "data", "shapes", str(tmp_path / "shapes"), "--train", "100000"]
-    drawing = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # A runner that works in the background may hand down an ignored SIGINT.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    drawing = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     with killed_at_the_end(drawing) as process:
         wait_until(lambda: list(tmp_path.glob("shapes/train/*")), "the first image")
         process.send_signal(signal.SIGINT)

@@ -321,8 +321,6 @@ def started(folder: Path, text: str, *options: str) -> "subprocess.Popen[bytes]"
         env={**os.environ, "PYTHONPATH": str(PROJECT)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        # A test runner in the background ignores Ctrl-C, and would hand that on.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
 
 
