@@ -61,7 +61,9 @@ def killed_at_the_end(process: "subprocess.Popen[AnyStr]") -> Iterator["subproce
 def has_ended(process: int) -> bool:
     """Whether a process has ended; its parent, or what took it over, may not have taken note yet."""
     try:
-        return psutil.Process(process).status() == psutil.STATUS_ZOMBIE
+        found = psutil.Process(process)
+        # Its first thread may be gone before the others, and until they are, nobody can take note of its end.
+        return found.status() == psutil.STATUS_ZOMBIE and found.num_threads() <= 1
     except psutil.NoSuchProcess:
         return True
 
