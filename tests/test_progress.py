@@ -77,13 +77,13 @@ def test_a_terminal_gets_nested_bars_and_no_lines_of_progress() -> None:
     )
     os.close(child)
     assert process.stdin is not None
-    drawn, told = b"", False
+    drawn, answered = b"", False
     with killed_after(process):
         try:
             while part := os.read(parent, 1 << 16):
                 drawn += part
-                if b"loss 0.25" in drawn and not told:
-                    told = bool(process.stdin.write("\n"))
+                if b"loss 0.25" in drawn and not answered:
+                    answered = bool(process.stdin.write("\n"))
                     process.stdin.flush()
         except OSError:  # the terminal's other end is closed
             pass
