@@ -6,7 +6,7 @@ from xdist.scheduler import LoadFileScheduling
 
 
 class UntilThereIsWork(LoadFileScheduling):
-    """As `--dist loadfile`, but a worker gets files until it has tests to run, or is told that there are no more.
+    """As `--dist loadfile`, but a worker gets files until it has tests to run, or learns that there are no more.
 
     The scheduler of pytest-xdist (3.8) gives one file at a time, and the next one when a test has ended. A worker
     begins a test once it knows the next one, so one that gets a file with fewer than two tests never reports back.
