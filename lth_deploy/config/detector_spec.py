@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from lth_deploy.config.foreign_specs import (
     ForeignSpec,
@@ -17,7 +18,7 @@ from lth_deploy.config.foreign_specs import (
     OwnTrainerSpec,
     TransformersSpec,
 )
-from lth_deploy.config.validation import Positive, Section
+from lth_deploy.config.validation import UNKNOWN_KIND, Positive, Section
 from lth_deploy.registry import did_you_mean
 
 ENTRY_POINTS = "lth_deploy.detectors"
@@ -143,10 +144,13 @@ class PluginSpec(ForeignSpec):
     def _is_registered(cls, source: str) -> str:
         known = {entry.name for entry in entry_points(group=ENTRY_POINTS)}
         if source not in known:
-            raise ValueError(
-                f"no source of detectors has this name{did_you_mean(source, {*SOURCES, *known})}; a package adds one "
-                f"as an entry point of the group '{ENTRY_POINTS}'"
+            # A search around a loop of the user's own has no recipe that could name its source.
+            nearest = did_you_mean(source, {*SOURCES, *known} - {"own_trainer"})
+            text = (
+                f"no source of detectors has this name{nearest}; a package adds one as an entry point of the group "
+                f"'{ENTRY_POINTS}'"
             )
+            raise PydanticCustomError(UNKNOWN_KIND, "{text}", {"text": text})
         return source
 
 

@@ -20,6 +20,9 @@ Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[int, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
+UNKNOWN_KIND = "unknown_kind"
+"""Type of the fault of a value that says what its section is: of an unknown kind, no other key is right or wrong."""
+
 _VARIABLE = re.compile(r"\$(\w+|\{[^}]*\})")
 
 
@@ -45,7 +48,7 @@ def validate(model: type[M], document: Document, overrides: list[str] | None = N
     try:
         return model.model_validate(value, strict=True)
     except ValidationError as error:
-        messages = [_explain(fault, value, document, places, model) for fault in error.errors()]
+        messages = [_explain(fault, value, document, places, model) for fault in _telling(error.errors(), value)]
         raise RecipeError("\n".join(dict.fromkeys(messages))) from error
 
 
@@ -55,7 +58,7 @@ def absolute_path(text: str, base: Path, where: str, check_variables: bool) -> s
     Raises:
         RecipeError: a variable is not set, and `check_variables` asks for it; the message begins with `where`.
     """
-    unset = [name.strip("{}") for name in _VARIABLE.findall(text) if name.strip("{}") not in os.environ]
+    unset = unset_variables(text)
     if unset and check_variables:
         raise RecipeError(
             f"{where}: '{text}' uses the environment variable {unset[0]}, which is not set; "
@@ -64,6 +67,18 @@ def absolute_path(text: str, base: Path, where: str, check_variables: bool) -> s
     # A path whose variable is unknown cannot be completed: it stays as it was written.
     path = Path(os.path.expandvars(text)).expanduser()
     return text if unset else str(path if path.is_absolute() else (base / path).resolve())
+
+
+def unset_variables(text: str) -> list[str]:
+    """The environment variables in a path that are not set."""
+    return [name.strip("{}") for name in _VARIABLE.findall(text) if name.strip("{}") not in os.environ]
+
+
+def _telling(faults: list[ErrorDetails], value: Any) -> list[ErrorDetails]:
+    """The faults without those of other keys in a section of an unknown kind."""
+    unknown = [_key_path(fault, value) for fault in faults if fault["type"] == UNKNOWN_KIND]
+    sections = {path[:-1] for path in unknown}
+    return [one for one in faults if (path := _key_path(one, value)) in unknown or path[:-1] not in sections]
 
 
 def _apply(value: dict[str, Any], override: str, option: str) -> KeyPath:

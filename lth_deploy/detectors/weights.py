@@ -85,11 +85,7 @@ def read_state(path: Path) -> State:
     Raises:
         DataError: the file is missing, damaged, or holds more than tensors.
     """
-    if not path.is_file():
-        raise DataError(
-            f"{path}: no such weights file; give a path or 'none', and of torchvision's detectors 'backbone' or "
-            "'torchvision'"
-        )
+    require_file(path)
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file as load_safetensors
@@ -108,6 +104,19 @@ def read_state(path: Path) -> State:
             raise DataError(f"{path}: not a safetensors file ({error})") from error
         raise
     return _tensors(content, path)
+
+
+def require_file(path: Path) -> None:
+    """Refuse weights that are not there.
+
+    Raises:
+        DataError: there is no file of this name.
+    """
+    if not path.is_file():
+        raise DataError(
+            f"{path}: no such weights file; give a path or 'none', and of torchvision's detectors 'backbone' or "
+            "'torchvision'"
+        )
 
 
 def _unsafe(error: Exception) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lth_deploy.detectors.detectron2.pickled_arrays import read_pickle
-from lth_deploy.detectors.weights import read_state
+from lth_deploy.detectors.weights import read_state, require_file
 from lth_deploy.errors import DataError
 
 CAFFE2 = ("blobs", "matching_heuristics")
@@ -22,6 +22,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     Raises:
         DataError: the file cannot be read, holds code, or is no checkpoint of a whole detector.
     """
+    require_file(path)
     if path.suffix != ".pkl":
         return read_state(path)
     content = read_pickle(path)

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lth_deploy.config.bundled import recipe_file, recipe_names
-from lth_deploy.config.detector_spec import AnyDetectorSpec, DetectorSpec
+from lth_deploy.config.detector_spec import NAMED_WEIGHTS, SOURCES, AnyDetectorSpec, DetectorSpec
 from lth_deploy.config.recipe import DataSpec, Recipe, ShapesSpec, SplitSpec, load_recipe
 from lth_deploy.config.search_spec import ControlsSpec, EarlyMasksSpec, PruningSpec, RewindSpec, SourceSpec
+from lth_deploy.config.validation import unset_variables
 from lth_deploy.errors import RecipeError
 from lth_deploy.workflow.require_extra import require_torch
 
@@ -34,9 +35,11 @@ def smoke_recipe(recipe: Recipe, weights: Path, sources: Path | None = None, dev
 
     Raises:
         MissingExtraError: torch is not installed.
+        DataError: the weights that the recipe begins with are a file that does not exist.
         RecipeError: no bundled recipe has the name of the source's run directory.
     """
     require_torch("a smoke run")
+    _hold_weights_present(recipe.detector)
     level = recipe.pruning.level_list()[-1]
     optimizer = recipe.training.optimizer
     if not isinstance(recipe.detector, DetectorSpec):
@@ -65,6 +68,15 @@ def smoke_recipe(recipe: Recipe, weights: Path, sources: Path | None = None, dev
     )
     _write_varied_weights(small, weights)
     return small.model_copy(update={"detector": small.detector.model_copy(update={"weights": str(weights)})})
+
+
+def _hold_weights_present(detector: AnyDetectorSpec) -> None:
+    """Refuse weights that the search itself would refuse at once; nothing is read of them here."""
+    from lth_deploy.detectors.weights import require_file
+
+    named = detector.source not in SOURCES or detector.weights in NAMED_WEIGHTS
+    if not named and not unset_variables(detector.weights):
+        require_file(Path(detector.weights))
 
 
 def _smoke_pruning(pruning: PruningSpec, level: float) -> PruningSpec:

@@ -83,6 +83,16 @@ def test_an_entry_point_that_is_no_source_is_refused(plugin: None, source: str, 
         build_detector(_recipe({"source": source}).detector, 3)
 
 
+def test_keys_of_an_unknown_source_are_not_judged() -> None:
+    with pytest.raises(RecipeError) as caught:
+        _recipe({"source": "torchvison", "name": "fcos", "backbone": "resnet18", "min_size": "x"})
+    assert str(caught.value) == (
+        "r.yaml, line 3: detector.source: no source of detectors has this name; did you mean 'torchvision'? valid: "
+        "detectron2, libreyolo, module, torchvision, transformers; a package adds one as an entry point of the group "
+        "'lth_deploy.detectors'; found 'torchvison'"
+    )
+
+
 @pytest.mark.parametrize(
     ("detector", "message"),
     [

@@ -10,10 +10,28 @@ from tests.workflow.ticket_runs import tiny_recipe
 pytest.importorskip("torch", reason="torch comes with the extra 'train'")
 pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
 
+from lth_deploy.errors import DataError
 from lth_deploy.mask import load_masks, sparsity
 from lth_deploy.run.directory import RunDirectory
 from lth_deploy.workflow.search.find_ticket import find_ticket
 from lth_deploy.workflow.search.smoke import smoke_recipe
+
+
+def test_weights_that_are_not_there_are_refused_as_in_the_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tiny_recipe(detector={"weights": str(tmp_path / "gone.safetensors")})
+    with pytest.raises(DataError, match=r"gone\.safetensors: no such weights file") as smoked:
+        smoke_recipe(gone, tmp_path / "initial.safetensors")
+    with pytest.raises(DataError) as searched:
+        find_ticket(gone, tmp_path / "run", device="cpu")
+    assert str(smoked.value) == str(searched.value)
+    assert not (tmp_path / "initial.safetensors").exists()
+    # Where a variable is not set, a smoke run does without the file, as it does without the data.
+    monkeypatch.delenv("LTH_WEIGHTS", raising=False)
+    smoke_recipe(tiny_recipe(detector={"weights": "${LTH_WEIGHTS}/w.pth"}), tmp_path / "initial.safetensors")
+    (tmp_path / "there.pth").write_bytes(b"")
+    smoke_recipe(tiny_recipe(detector={"weights": str(tmp_path / "there.pth")}), tmp_path / "initial.safetensors")
 
 
 @pytest.mark.parametrize(
