@@ -123,6 +123,11 @@ class Net:
         self.nodes.append(helper.make_node(op, inputs, [output], output, **attributes))
         return output
 
+    def split(self, x: str, sizes: list[str], outputs: list[str], **attributes: Any) -> None:
+        """`sizes`: the name of their tensor, or nothing where all parts are alike."""
+        attributes |= {} if sizes else {"num_outputs": len(outputs)}
+        self.nodes.append(helper.make_node("Split", [x, *sizes], outputs, f"{outputs[0]}.split", **attributes))
+
     def conv(
         self,
         name: str,

@@ -142,7 +142,9 @@ OPERATORS: Mapping[str, Traits] = {
         removable_channels=True,
         bf16_kernels=True,
     ),
-    "MatMul": Traits(weight_input=1, float_layer=True, constant_folding=True, bf16_kernels=True),
+    "MatMul": Traits(
+        weight_input=1, float_layer=True, constant_folding=True, removable_channels=True, bf16_kernels=True
+    ),
     **_each("ConvInteger MatMulInteger FusedConv FusedGemm FusedMatMul", Traits(weight_input=1)),
     **_each("QLinearConv QLinearMatMul QGemm", Traits(weight_input=3)),
     **_each("GRU RNN", Traits(parameter_inputs=(1, 2, 3))),

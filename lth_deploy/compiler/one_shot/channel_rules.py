@@ -1,6 +1,7 @@
-"""What nodes of an ONNX graph do with channels, axis 1 of their first input: pass zeros on, read sizes, or more."""
+"""What nodes of an ONNX graph do with the channels of their first input: pass zeros on, or read sizes."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,13 @@ from lth_deploy.compiler.artifact.packed_weight import array_of
 from lth_deploy.compiler.model.attributes import attribute
 from lth_deploy.compiler.model.operators import traits_of
 from lth_deploy.compiler.model.traverse import all_graphs
+from lth_deploy.compiler.one_shot.channel_places import Place
 
 _POOLED = ("GlobalAveragePool", "GlobalMaxPool")
 _INFINITE_OF_ZERO = ("Log", "Reciprocal")
+
+_ELSEWHERE = NodeProto(op_type="what is outside of the graph")
+"""Stands for a reader that is no node of the main graph."""
 
 Makers = Mapping[str, NodeProto]
 Tensors = Mapping[str, TensorProto]
@@ -24,12 +29,13 @@ def weight_by_output(node: NodeProto) -> int:
     return 0 if node.op_type == "Conv" or attribute(node, "transB", 0) else 1
 
 
-def passes_zeros(node: NodeProto, rank: int, makers: Makers, tensors: Tensors) -> bool:
-    """Whether each channel of a node's output is made of the same one of its first input, of `rank`: zero of zero."""
+def passes_zeros(node: NodeProto, place: Place, makers: Makers, tensors: Tensors) -> bool:
+    """Whether each channel of a node's output is made of the same one of its first input, at `place`: zero of zero."""
     if node.domain or len(node.output) != 1:
         return False
     if traits_of(node.op_type).keeps_zero_channels:
-        return True
+        # Pools see images: of tokens they would make one of several channels.
+        return place is Place.IMAGES or traits_of(node.op_type).keeps_shape
     if node.op_type == "Clip":
         low, high = (constant(name, makers, tensors) for name in (*node.input[1:], "", "")[:2])
         given = [name for name in node.input[1:] if name]
@@ -38,8 +44,8 @@ def passes_zeros(node: NodeProto, rank: int, makers: Makers, tensors: Tensors) -
     if node.op_type == "Flatten":
         maker = makers.get(node.input[0])
         pooled = maker is not None and maker.op_type in _POOLED
-        return attribute(node, "axis", 1) == 1 and (rank == 2 or pooled)
-    return node.op_type == "Resize" and _resizes_images(node, makers, tensors)
+        return attribute(node, "axis", 1) == 1 and (place is Place.ROWS or (place is Place.IMAGES and pooled))
+    return node.op_type == "Resize" and place is Place.IMAGES and _resizes_images(node, makers, tensors)
 
 
 def passes_constants(node: NodeProto) -> bool:
@@ -47,12 +53,6 @@ def passes_constants(node: NodeProto) -> bool:
     traits = traits_of(node.op_type)
     unary = traits.elementwise and traits.keeps_shape and not traits.clamps and len(node.input) == 1
     return unary and not (node.domain or traits.keeps_zero_channels or node.op_type in _INFINITE_OF_ZERO)
-
-
-def is_scalar(name: str, makers: Makers, tensors: Tensors) -> bool:
-    """Whether a value is one finite number that is known."""
-    known = constant(name, makers, tensors)
-    return known is not None and known.ndim == 0 and bool(np.isfinite(known))
 
 
 def reads_no_channels(
@@ -124,18 +124,14 @@ def constant(name: str, makers: Makers, tensors: Tensors) -> npt.NDArray[Any] | 
     return array_of(maker.attribute[0].t)
 
 
-def read_elsewhere(graph: GraphProto) -> set[str]:
-    """Values that the model returns, or that loops and branches read."""
+def readers_in(graph: GraphProto, nodes: Sequence[NodeProto]) -> dict[str, list[NodeProto]]:
+    """The nodes that read each value; one more for what the model returns, or what loops and branches read."""
+    readers: dict[str, list[NodeProto]] = defaultdict(list)
+    for node in nodes:
+        for name in filter(None, node.input):
+            readers[name].append(node)
     inner = [one for one in all_graphs(graph) if one is not graph]
     names = {name for one in inner for node in one.node for name in node.input}
-    return names | {value.name for one in (graph, *inner) for value in one.output}
-
-
-def groups_of(node: NodeProto) -> int:
-    """The groups of a layer; 1 of anything else."""
-    return int(attribute(node, "group", 1))
-
-
-def bias_of(node: NodeProto) -> str:
-    """The name of a layer's bias, empty where it has none."""
-    return node.input[2] if len(node.input) > 2 else ""
+    for name in names | {value.name for one in (graph, *inner) for value in one.output}:
+        readers[name].append(_ELSEWHERE)
+    return readers

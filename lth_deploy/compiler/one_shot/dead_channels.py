@@ -1,35 +1,36 @@
 """Removing channels that are zero whatever the image: a smaller model for every runtime, with the same outputs.
 
-A filter without weights and without bias puts out zeros. Activations, pooling and resizing pass them on, sums and
-products keep them where both sides have them. Some activations make another number of zero: such a channel goes where
-only a product reads it, whose other side is zero. A channel goes with its filters and with the weights that read it,
-where every node that sees it can do without; where one cannot, the zeros stay.
+A filter without weights and without bias puts out zeros. Activations, pooling, resizing and arithmetic with constants
+pass them on, sums and products keep them where both sides have them. Some make another number of zero: such a channel
+goes where only a product reads it, whose other side is zero. A channel goes with its filters, with the weights that
+read it and with its numbers in constants, where every node that sees it can do without; where one cannot, the zeros
+stay.
 """
 
-from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from onnx import ModelProto, NodeProto, helper
+from onnx import ModelProto, NodeProto
 
-from lth_deploy.compiler.artifact.packed_weight import array_of
 from lth_deploy.compiler.artifact.value_types import set_weights
 from lth_deploy.compiler.model.attributes import attribute
 from lth_deploy.compiler.model.normalized_model import NormalizedModel
 from lth_deploy.compiler.model.operators import traits_of
 from lth_deploy.compiler.model.unshare_biases import unshare_biases
+from lth_deploy.compiler.one_shot.channel_constants import Constants
+from lth_deploy.compiler.one_shot.channel_layers import dead_filters, groups_of, has_empty_filter, without_channels
+from lth_deploy.compiler.one_shot.channel_operands import operand_of
+from lth_deploy.compiler.one_shot.channel_places import Place, is_read_by, written_by
 from lth_deploy.compiler.one_shot.channel_rules import (
-    bias_of,
-    groups_of,
-    is_scalar,
     passes_constants,
     passes_zeros,
-    read_elsewhere,
+    readers_in,
     reads_no_channels,
-    weight_by_output,
 )
+from lth_deploy.compiler.one_shot.channel_splits import ends_of, set_split_sizes, split_sizes
 
 BoolArray = npt.NDArray[np.bool_]
 Array = npt.NDArray[Any]
@@ -54,7 +55,7 @@ def remove_dead_channels(model: NormalizedModel) -> tuple[NormalizedModel, Remov
     Raises:
         ArtifactError: the model holds damaged tensors.
     """
-    if not _has_empty_filter(model.proto):
+    if not has_empty_filter(model.proto):
         return model, RemovedChannels()
     report = RemovedChannels()
 
@@ -64,28 +65,11 @@ def remove_dead_channels(model: NormalizedModel) -> tuple[NormalizedModel, Remov
         channels = _Channels(smaller)
         channels.settle()
         report = RemovedChannels(*channels.removed_and_left())
-        channels.remove()
+        channels.remove(smaller)
         del smaller.graph.value_info[:]  # their sizes are not true any more
 
     smaller = model.edited(remove)
     return (smaller if report.removed else model), report
-
-
-def _has_empty_filter(model: ModelProto) -> bool:
-    """Whether some layer has a filter without weights; without one, no channel is dead."""
-    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
-    for node in model.graph.node:
-        if traits_of(node.op_type).removable_channels and not node.domain and node.input[1] in tensors:
-            weights = array_of(tensors[node.input[1]])
-            if weights.ndim > 1:
-                inner = tuple(axis for axis in range(weights.ndim) if axis != weight_by_output(node))
-                if not weights.any(axis=inner).all():
-                    return True
-    return False
-
-
-_ELSEWHERE = NodeProto(op_type="what is outside of the graph")
-"""Stands for a reader that is no node of the main graph."""
 
 
 class _Channels:
@@ -102,19 +86,18 @@ class _Channels:
         self._nodes = list(graph.node)
         self._tensors = {tensor.name: tensor for tensor in graph.initializer if tensor.name not in inputs}
         self._makers = {output: node for node in self._nodes for output in node.output}
-        self._readers: dict[str, list[NodeProto]] = defaultdict(list)
-        for node in self._nodes:
-            for name in filter(None, node.input):
-                self._readers[name].append(node)
-        for name in read_elsewhere(graph):
-            self._readers[name].append(_ELSEWHERE)
-        self._ranks: dict[str, int] = {}
+        self._readers = readers_in(graph, self._nodes)
+        found = {id(node): operand_of(node, self._makers, self._tensors) for node in self._nodes}
+        self._operands = {key: operand for key, operand in found.items() if operand is not None}
+        self._splits: dict[int, list[int]] = {}
+        self._places: dict[str, Place] = {}
         self._gone: dict[str, BoolArray] = {}
         self._gates: set[str] = set()
         self._reasons: dict[str, str] = {}
-        self._followed: list[NodeProto] = []
+        self._followed: dict[int, NodeProto] = {}
         for node in self._nodes:
             self._follow(node)
+        self._count_biases()
         self._dead = {name: channels.copy() for name, channels in self._gone.items()}
 
     def settle(self) -> None:
@@ -124,7 +107,7 @@ class _Channels:
             self._hold_for_readers(name)
         before = -1
         while before != (before := sum(int(gone.sum()) for gone in self._gone.values())):
-            for node in self._followed:
+            for node in self._followed.values():
                 self._agree(node)
             for name in self._tensors:
                 self._agree_on_tensor(name)
@@ -142,108 +125,122 @@ class _Channels:
                 left[name] = f"{dead - gone} dead channels stay: {reason}"
         return removed, left
 
-    def remove(self) -> None:
-        """Cut the weights."""
-        cut: set[str] = set()
+    def remove(self, model: ModelProto) -> None:
+        """Cut the weights, and what else has a number for each channel."""
+        cut: dict[str, Array] = {}
         for node in self._layers():
-            output, weight = self._gone[node.output[0]], node.input[1]
-            read = self._gone.get(node.input[0])
-            if weight not in cut:
-                cut.add(weight)
-                axis = weight_by_output(node)
-                values = np.compress(~output, array_of(self._tensors[weight]), axis)
-                if read is not None and groups_of(node) == 1:
-                    values = np.compress(~read, values, 1 - axis)
-                set_weights(self._tensors[weight], values)
-            if groups_of(node) > 1:
-                self._set_groups(node, int((~output).sum()), len(output))
-            if (bias := bias_of(node)) and bias not in cut:
-                cut.add(bias)
-                set_weights(self._tensors[bias], np.compress(~output, array_of(self._tensors[bias]), -1))
+            cut |= without_channels(node, self._tensors, self._gone[node.output[0]], self._read(node))
+        for name, values in cut.items():
+            set_weights(self._tensors[name], values)
+        own = Constants(model, self._readers)
+        for key, node in self._followed.items():
+            operand, gone = self._operands.get(key), self._gone[node.output[0]]
+            if operand is not None and not operand.is_number and gone.any():
+                node.input[operand.place] = own.put(node.input[operand.place], operand.without(gone))
+            elif key in self._splits and self._gone[node.input[0]].any():
+                sizes = np.array([int((~self._gone[name]).sum()) for name in node.output], np.int64)
+                name = node.input[1] if len(node.input) > 1 else f"{node.output[0]}.sizes"
+                set_split_sizes(node, own.put(name, sizes))
+        own.drop_unread()
 
     def _layers(self) -> list[NodeProto]:
-        return [node for node in self._followed if traits_of(node.op_type).removable_channels]
+        return [node for node in self._followed.values() if traits_of(node.op_type).removable_channels]
+
+    def _read(self, layer: NodeProto) -> BoolArray | None:
+        """The channels that go of what a layer multiplies; None where it is not followed, or has them elsewhere."""
+        name = layer.input[0]
+        return self._gone[name] if name in self._gone and is_read_by(self._places[name], layer) else None
 
     def _follow(self, node: NodeProto) -> None:
         if node.domain:
             return
         if traits_of(node.op_type).removable_channels:
-            dead = self._dead_filters(node)
-            rank = 2 if node.op_type == "Gemm" else 4
-        elif not (data := self._data(node)) or any(name not in self._gone for name in data):
-            return
-        else:
-            parts, ranks = ([of[name] for name in data] for of in (self._gone, self._ranks))
-            dead, rank = self._passed(node, parts, ranks)
+            read = None if node.input[0] in self._gates else self._read(node)
+            self._note(node, [dead_filters(node, self._tensors, read)], written_by(node))
+        elif (data := self._data(node)) and all(name in self._gone for name in data):
+            parts, places = [self._gone[name] for name in data], [self._places[name] for name in data]
+            sizes = split_sizes(node, places[0], len(parts[0]), self._makers, self._tensors)
+            if sizes is not None:
+                self._splits[id(node)] = sizes
+                self._note(node, np.split(parts[0], ends_of(sizes)), places[0])
+            else:
+                flat = Place.ROWS if node.op_type == "Flatten" else places[0]
+                self._note(node, [self._passed(node, parts, places)], flat)
             if self._makes_gate(node):
-                self._gates.add(node.output[0])
-        if dead is not None:
-            self._gone[node.output[0]], self._ranks[node.output[0]] = dead, rank
-            self._followed.append(node)
+                self._gates.update(node.output)
 
-    def _passed(self, node: NodeProto, parts: list[Any], ranks: list[Any]) -> tuple[BoolArray | None, int]:
+    def _note(self, node: NodeProto, dead: Sequence[BoolArray | None], place: Place) -> None:
+        known = [channels for channels in dead if channels is not None]
+        if len(known) == len(dead):
+            self._gone |= zip(node.output, known, strict=True)
+            self._places |= dict.fromkeys(node.output, place)
+            self._followed[id(node)] = node
+
+    def _count_biases(self) -> None:
+        """Call a channel dead that is so with the constant which alone reads it: that is the bias of its layer."""
+        for key, node in self._followed.items():
+            operand = self._operands.get(key)
+            if operand is not None and not operand.is_number and len(self._readers[operand.data]) == 1:
+                self._gone[operand.data] &= self._gone[node.output[0]]
+
+    def _passed(self, node: NodeProto, parts: list[BoolArray], places: list[Place]) -> BoolArray | None:
         """Dead channels of what a node without weights makes of its inputs' `parts`."""
-        alike = len(set(ranks)) == 1
-        if node.op_type == "Concat" and alike and attribute(node, "axis", None) in (1, 1 - ranks[0]):
-            return np.concatenate(parts), ranks[0]
-        scaled, sizes = node.op_type == "Mul" and len(parts) == 1, {len(part) for part in parts}
-        if traits_of(node.op_type).joins_zero_channels and not scaled and alike and len(sizes) == 1:
-            return np.logical_and.reduce(parts), ranks[0]
-        if scaled or passes_zeros(node, ranks[0], self._makers, self._tensors) or passes_constants(node):
-            return parts[0].copy(), 2 if node.op_type == "Flatten" else ranks[0]
-        return None, 0
+        alike, sizes = len(set(places)) == 1, {len(part) for part in parts}
+        if (operand := self._operands.get(id(node))) is not None:
+            zeros, is_gate = operand.zeros_of(places[0], len(parts[0])), operand.data in self._gates
+            if zeros is None or (is_gate and node.op_type == "Pow"):
+                return None
+            return parts[0].copy() if is_gate or operand.is_number else parts[0] & zeros
+        if node.op_type == "Concat" and alike and places[0].is_axis(attribute(node, "axis", None)):
+            return np.concatenate(parts)
+        if traits_of(node.op_type).joins_zero_channels and alike and len(sizes) == 1:
+            return np.asarray(np.logical_and.reduce(parts))
+        passes = passes_zeros(node, places[0], self._makers, self._tensors) or passes_constants(node)
+        return parts[0].copy() if passes else None
 
     def _makes_gate(self, node: NodeProto) -> bool:
         """Whether dead channels of what a node makes are other than zero."""
         gates = [name in self._gates for name in self._data(node)]
+        operand = self._operands.get(id(node))
+        if operand is not None and operand.is_number and operand.made.any():
+            return True
         return passes_constants(node) or (all(gates) if node.op_type == "Mul" else any(gates))
 
     def _data(self, node: NodeProto) -> list[str]:
         """The inputs whose channels a node takes; others say how."""
-        if node.op_type == "Mul":
-            return [name for name in node.input if not is_scalar(name, self._makers, self._tensors)]
+        if (operand := self._operands.get(id(node))) is not None:
+            return [operand.data]
         return list(node.input) if traits_of(node.op_type).joins else list(node.input[:1])
-
-    def _dead_filters(self, node: NodeProto) -> BoolArray | None:
-        """Filters that put out zeros; None where they are no constants that can be cut."""
-        bias, axis = bias_of(node), weight_by_output(node)
-        if attribute(node, "transA", 0) or node.input[1] not in self._tensors or (bias and bias not in self._tensors):
-            return None
-        weights = np.moveaxis(array_of(self._tensors[node.input[1]]), axis, 0)
-        groups = groups_of(node)
-        if weights.ndim != (2 if node.op_type == "Gemm" else 4) or groups < 1 or len(weights) % groups:
-            return None
-        read = self._gone.get(node.input[0], np.zeros(weights.shape[1] * groups, np.bool_))
-        if len(read) != weights.shape[1] * groups:
-            return None
-        read = read & (node.input[0] not in self._gates)
-        used = weights.reshape(groups, len(weights) // groups, weights.shape[1], -1) != 0
-        dead = ~(used & ~read.reshape(groups, 1, -1, 1)).any(axis=(2, 3)).reshape(-1)
-        if bias:
-            values = array_of(self._tensors[bias])
-            if values.size != len(dead) or values.shape[-1:] != (len(dead),):
-                return None
-            dead &= values.reshape(-1) == 0
-        return np.asarray(dead)
 
     def _hold_for_readers(self, name: str) -> None:
         """Keep the channels of a value that something reads which cannot do without them."""
-        handled = {id(node) for node in self._followed}
         for node in self._readers[name]:
-            takes = id(node) in handled and (node.input[0] == name or traits_of(node.op_type).joins)
-            if not takes and not reads_no_channels(node, name, self._readers, self._makers, self._tensors):
+            is_layer = traits_of(node.op_type).removable_channels
+            if not self._takes(node, name) and not self._reads_sizes(node, name):
                 self._keep_all(name, f"{node.op_type} reads them")
-            elif name in self._gates and traits_of(node.op_type).removable_channels:
+            elif name in self._gates and is_layer:
                 self._keep_all(name, f"{node.op_type} reads them, and they are not zero")
+
+    def _takes(self, node: NodeProto, name: str) -> bool:
+        """Whether a node takes the channels of a value one by one."""
+        if id(node) not in self._followed:
+            return False
+        if traits_of(node.op_type).removable_channels:
+            return node.input[0] == name and is_read_by(self._places[name], node)
+        return name in self._data(node)
+
+    def _reads_sizes(self, node: NodeProto, name: str) -> bool:
+        # Of tokens the place of the sizes is not known, as their rank is not.
+        place = self._places[name]
+        return place is not Place.TOKENS and reads_no_channels(node, name, self._readers, self._makers, self._tensors)
 
     def _agree(self, node: NodeProto) -> None:
         """Make inputs and output of a node lose what they can lose together."""
         output, data = node.output[0], [name for name in self._data(node) if name in self._gone]
         if node.op_type == "Concat":
-            ends = np.cumsum([len(self._gone[name]) for name in data])[:-1]
-            self._shrink(output, np.concatenate([self._gone[name] for name in data]), "a part keeps them")
-            for name, part in zip(data, np.split(self._gone[output], ends), strict=True):
-                self._shrink(name, part, "what they are joined to keeps them")
+            self._agree_on_parts(output, data)
+        elif id(node) in self._splits:
+            self._agree_on_parts(node.input[0], list(node.output))
         elif not traits_of(node.op_type).removable_channels:
             self._meet([*data, output], "what they are added to, or passed on to, keeps them")
         elif (groups := groups_of(node)) > 1:
@@ -253,16 +250,23 @@ class _Channels:
                 for name in (*data, output):
                     self._keep_all(name, "a grouped convolution keeps them")
 
+    def _agree_on_parts(self, whole: str, parts: list[str]) -> None:
+        """Make values that lie one behind the other in another one lose what it loses there."""
+        self._shrink(whole, np.concatenate([self._gone[name] for name in parts]), "a part keeps them")
+        ends = ends_of([len(self._gone[name]) for name in parts])
+        for name, part in zip(parts, np.split(self._gone[whole], ends), strict=True):
+            self._shrink(name, part, "what they are joined to keeps them")
+
     def _agree_on_tensor(self, tensor: str) -> None:
         """Layers that share a weight or a bias lose the same channels; what else reads it needs it whole."""
-        users, followed = self._readers[tensor], {id(node) for node in self._followed}
-        layers = [node for node in users if id(node) in followed and traits_of(node.op_type).removable_channels]
+        users = self._readers[tensor]
+        layers = [node for node in users if id(node) in self._followed and traits_of(node.op_type).removable_channels]
         if not layers:
             return
         places = {tuple(place for place, name in enumerate(node.input) if name == tensor) for node in users}
         shared = len(layers) == len(users) and places in ({(1,)}, {(2,)})
         outputs = [node.output[0] for node in layers]
-        inputs = [node.input[0] for node in layers if node.input[1] == tensor]
+        inputs = [node.input[0] if self._read(node) is not None else "" for node in layers if node.input[1] == tensor]
         reason = "layers that share a weight keep them"
         for names in (outputs, inputs):
             known = [name for name in names if name in self._gone]
@@ -290,10 +294,3 @@ class _Channels:
         gone = self._gone[name]
         if gone.all():
             self._shrink(name, np.arange(len(gone)) > 0, "a layer keeps one channel")
-
-    @staticmethod
-    def _set_groups(node: NodeProto, groups: int, before: int) -> None:
-        if groups != before:
-            kept = [one for one in node.attribute if one.name != "group"]
-            del node.attribute[:]
-            node.attribute.extend([*kept, helper.make_attribute("group", groups)])
