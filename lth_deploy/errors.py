@@ -33,16 +33,20 @@ class RecipeError(LthError):
     exit_code = 2
 
 
-class MissingExtraError(LthError):
-    """An optional package is needed; the message names the extra that installs it."""
+class MissingPackageError(LthError):
+    """An optional package is needed; the message has the command that installs it."""
 
     exit_code = 2
 
+    def __init__(self, package: str, purpose: str, command: str) -> None:
+        super().__init__(f"{purpose} needs the package '{package}', which is not installed; install it with: {command}")
+
+
+class MissingExtraError(MissingPackageError):
+    """An optional package is needed that comes with an extra of this one."""
+
     def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(
-            f"{purpose} needs the package '{package}', which is not installed; "
-            f"install it with: pip install 'lth-deploy[{extra}]'"
-        )
+        super().__init__(package, purpose, f"pip install 'lth-deploy[{extra}]'")
 
 
 class MissingLibraryError(LthError):

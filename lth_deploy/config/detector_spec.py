@@ -98,7 +98,7 @@ class DetectorSpec(Section):
 
 
 class Detectron2Spec(Section):
-    """A detector as a configuration of detectron2 says, on torchvision's modules.
+    """A detector as a configuration of detectron2 says, on torchvision's modules or, where it is installed, its own.
 
     min_size, max_size: sides of the images in pixels, in place of those of the configuration.
     """
@@ -108,6 +108,9 @@ class Detectron2Spec(Section):
         description="the kind of detector that the configuration is of"
     )
     config: str = Field(description="YAML file; what it stands on lies where it says")
+    modules: Literal["torchvision", "detectron2"] = Field(
+        "torchvision", description="whose modules and losses are trained; the export is torchvision's in both cases"
+    )
     weights: str = Field(
         "none",
         description="none, or a checkpoint: .pth, .pkl, or .safetensors with the names of torchvision",

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lth_deploy.detectors.detectron2.anchors import StrideAnchors
 from lth_deploy.detectors.detectron2.checkpoint import read_checkpoint
-from lth_deploy.detectors.detectron2.names import is_left_out, renamed
+from lth_deploy.detectors.detectron2.names import first_level, is_left_out, renamed
 from lth_deploy.detectors.detectron2.network import build
 from lth_deploy.detectors.detectron2.settings import Settings, read_settings
 from lth_deploy.errors import DataError
@@ -56,9 +56,9 @@ def load(model: nn.Module, state: Mapping[str, Tensor], settings: Settings, orig
     Raises:
         DataError: a tensor is missing, has no place or another shape.
     """
-    first_level = 3 if settings.family == "retinanet" else 2
+    level = first_level(settings.family)
     kept = {name: value for name, value in state.items() if not is_left_out(name)}
-    names = {name: renamed(name, first_level) for name in kept}
+    names = {name: renamed(name, level) for name in kept}
     own = {name for name in model.state_dict() if not is_left_out(name)}
     missing = sorted(own - set(names.values()))
     strangers = sorted(name for name, other in names.items() if other not in own)

@@ -5,15 +5,15 @@ from collections.abc import Mapping
 
 _RENAMED: tuple[tuple[str, str], ...] = (
     (r"backbone\.stem\.conv1\.norm\.(.+)", r"backbone.body.bn1.\1"),
-    (r"backbone\.stem\.conv1\.weight", r"backbone.body.conv1.weight"),
+    (r"backbone\.stem\.conv1\.(weight|bias)", r"backbone.body.conv1.\1"),
     (r"backbone\.res(\d)\.(\d+)\.conv(\d)\.norm\.(.+)", r"backbone.body.layer{\1-1}.\2.bn\3.\4"),
-    (r"backbone\.res(\d)\.(\d+)\.conv(\d)\.weight", r"backbone.body.layer{\1-1}.\2.conv\3.weight"),
+    (r"backbone\.res(\d)\.(\d+)\.conv(\d)\.(weight|bias)", r"backbone.body.layer{\1-1}.\2.conv\3.\4"),
     (r"backbone\.res(\d)\.(\d+)\.shortcut\.norm\.(.+)", r"backbone.body.layer{\1-1}.\2.downsample.1.\3"),
-    (r"backbone\.res(\d)\.(\d+)\.shortcut\.weight", r"backbone.body.layer{\1-1}.\2.downsample.0.weight"),
+    (r"backbone\.res(\d)\.(\d+)\.shortcut\.(weight|bias)", r"backbone.body.layer{\1-1}.\2.downsample.0.\3"),
     (r"roi_heads\.res5\.(\d+)\.conv(\d)\.norm\.(.+)", r"roi_heads.box_head.layer4.\1.bn\2.\3"),
-    (r"roi_heads\.res5\.(\d+)\.conv(\d)\.weight", r"roi_heads.box_head.layer4.\1.conv\2.weight"),
+    (r"roi_heads\.res5\.(\d+)\.conv(\d)\.(weight|bias)", r"roi_heads.box_head.layer4.\1.conv\2.\3"),
     (r"roi_heads\.res5\.(\d+)\.shortcut\.norm\.(.+)", r"roi_heads.box_head.layer4.\1.downsample.1.\2"),
-    (r"roi_heads\.res5\.(\d+)\.shortcut\.weight", r"roi_heads.box_head.layer4.\1.downsample.0.weight"),
+    (r"roi_heads\.res5\.(\d+)\.shortcut\.(weight|bias)", r"roi_heads.box_head.layer4.\1.downsample.0.\2"),
     (r"backbone\.fpn_lateral(\d)\.(weight|bias)", r"backbone.fpn.inner_blocks.{\1-FIRST}.0.\2"),
     (r"backbone\.fpn_output(\d)\.(weight|bias)", r"backbone.fpn.layer_blocks.{\1-FIRST}.0.\2"),
     (r"backbone\.top_block\.(p[67])\.(weight|bias)", r"backbone.fpn.extra_blocks.\1.\2"),
@@ -51,6 +51,11 @@ def renamed(name: str, first_level: int) -> str | None:
             text = match.expand(replacement).replace("FIRST", str(first_level))
             return re.sub(r"\{(\d+)([-+/])(\d+)\}|\{(\d+)\*2-2\}", _computed, text)
     return None
+
+
+def first_level(family: str) -> int:
+    """The lowest level of the feature pyramid of a detector, as `renamed` takes it."""
+    return 3 if family == "retinanet" else 2
 
 
 def is_left_out(name: str) -> bool:

@@ -81,6 +81,11 @@ def _documents(path: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
 
 
 def _load(path: Path) -> Mapping[str, Any]:
+    if path.suffix == ".py":
+        raise DataError(
+            f"{path}: a LazyConfig is Python code, which only detectron2 itself runs; give a YAML configuration, or "
+            "hold the ticket in detectron2's own trainer (docs/own_trainer.md) and give its ONNX file to export --onnx"
+        )
     try:
         if path.stat().st_size > MAX_BYTES:
             raise DataError(f"{path}: has more than {MAX_BYTES:,} bytes; give a YAML configuration of detectron2")

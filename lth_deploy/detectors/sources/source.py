@@ -1,5 +1,7 @@
 """What a source of detectors gives."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
@@ -32,3 +34,31 @@ class Source(Protocol):
 
     def export_form(self, model: nn.Module) -> ExportForm:
         """What is traced of a built detector, in evaluation mode, and how a decoder reads its outputs."""
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """The form of a trained detector that is exported.
+
+    module: finds what the trained one finds. names: of its layers, by those that they have in the trained one, where
+    these differ.
+    """
+
+    module: nn.Module
+    names: Mapping[str, str] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Deploys(Protocol):
+    """A source whose detectors are exported in another form than they are trained in."""
+
+    def deployed(self, model: nn.Module, *, quantized: bool) -> Deployed:
+        """The form to export of a trained detector, which is not touched.
+
+        quantized: it was fine-tuned as int8 kernels compute, so that ranges belong to its layers.
+        """
+
+
+def deployed_form(source: Source, model: nn.Module, *, quantized: bool) -> Deployed:
+    """See `Deploys`; the detector itself where its source has no other form."""
+    return source.deployed(model, quantized=quantized) if isinstance(source, Deploys) else Deployed(model)

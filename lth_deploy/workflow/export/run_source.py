@@ -1,8 +1,8 @@
 """A finished trial of a run as the source of an export."""
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ from lth_deploy.decoders import Decoder, fit_recorded
 from lth_deploy.detectors.exportable import ExportForm
 from lth_deploy.detectors.fold_norm import fold_norm
 from lth_deploy.detectors.sources import source_of
+from lth_deploy.detectors.sources.source import deployed_form
 from lth_deploy.errors import DataError, ParityError
 from lth_deploy.evaluation.ap_loss import Scores
 from lth_deploy.run.directory import RunDirectory, Trial, versions
@@ -34,6 +35,7 @@ from lth_deploy.workflow.export.dead_channels import without_dead_channels
 from lth_deploy.workflow.export.quantization import spread
 from lth_deploy.workflow.export.source import Accuracy, Calibration, Trimmed, Written
 from lth_deploy.workflow.gates.class_names import Named, hold_trained_classes
+from lth_deploy.workflow.gates.deployed import hold_deployed
 from lth_deploy.workflow.gates.detections import (
     GateResult,
     compare_detections_of,
@@ -68,7 +70,8 @@ class TrialSource:
     """A trained detector with folded norms, and its normalized graph.
 
     module: computes what `model` does. form, decoder: how it was traced, and is fed. dense: the dense control of the
-    artifact; None for the control itself. calibrate: folder of images for int8; None for those of the training.
+    artifact; None for the control itself. calibrate: folder of images for int8; None for those of the training. names:
+    see `Deployed`.
     """
 
     name = "the run"
@@ -84,6 +87,7 @@ class TrialSource:
     inputs: Sequence[tuple[str, Feeds]]
     dense: Path | None = None
     calibrate: Path | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def classes(self) -> Sequence[Named]:
@@ -125,7 +129,7 @@ class TrialSource:
         trained_on = [record.path for record in self.searched.train.images]
         files = trained_on if self.calibrate is None else image_files(self.calibrate)
         feeds = [self.decoder.prepare(read_image(file))[0] for file in spread(files, self.target.calibration.images)]
-        return Calibration(feeds, learned_grids(self.trial))
+        return Calibration(feeds, learned_grids(self.trial, self.names))
 
     def sparsity(self, layers: Sequence[LayerReport]) -> float | None:
         """The result of the trial has it."""
@@ -195,13 +199,16 @@ def open_trial(
     Raises:
         DataError: damaged files. ParityError: folding changes what the network computes.
     """
-    trained = trained_model(searched.recipe, trial, searched.val)
-    folded = fold_norm(trained)
+    trained, source = trained_model(searched.recipe, trial, searched.val), source_of(searched.recipe.detector)
+    deployed = deployed_form(source, trained, quantized=trial.read_result().kind == "int8")
+    if deployed.module is not trained:
+        hold_deployed(trained, deployed.module, searched.val, searched.recipe, target.gates)
+    folded = fold_norm(deployed.module)
     for name, reason in folded.kept:
         log.warning("%s: the norm '%s' stays in the graph and costs time: %s", trial.name, name, reason)
     # The parity gate's reference is folded too, since rounded weights exist nowhere else; so folding has its own gate.
-    hold_folding(trained, folded.module, searched.val)
-    form = source_of(searched.recipe.detector).export_form(folded.module)
+    hold_folding(deployed.module, folded.module, searched.val)
+    form = source.export_form(folded.module)
     graph = captured(form, searched.val, target.opset)
     decoder = fit_recorded(
         form.decoder, signature_of(graph), searched.val.class_names, form.preprocessing, form.options
@@ -209,7 +216,17 @@ def open_trial(
     records = searched.val.images[:KERNEL_IMAGES]
     inputs = [(record.file_name, decoder.prepare(read_record(record))[0]) for record in records]
     return TrialSource(
-        searched, trial, target, folded.module, form, decoder, normalize(graph), inputs, dense, calibrate
+        searched,
+        trial,
+        target,
+        folded.module,
+        form,
+        decoder,
+        normalize(graph),
+        inputs,
+        dense,
+        calibrate,
+        deployed.names,
     )
 
 

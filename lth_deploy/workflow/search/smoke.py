@@ -12,7 +12,7 @@ from lth_deploy.errors import RecipeError
 from lth_deploy.workflow.require_extra import require_torch
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from lth_deploy.detectors.inference import Image
 
@@ -214,12 +214,23 @@ def _calibrate_norms(model: "nn.Module", recipe: Recipe) -> None:
         if layout_of(model) is None:
             raw_outputs(model.train(), torch.randn(4, 3, 128, 128))
         else:
-            box = {"boxes": torch.tensor([[16.0, 16.0, 96.0, 96.0]]), "labels": torch.tensor([1])}
             # Those images that the run will see: deep networks of random weights blow all others up.
-            images = _images_of(recipe)
-            model.train()([to_input(torch.from_numpy(image)) for image in images], [dict(box) for _ in images])
+            images = [to_input(torch.from_numpy(image)) for image in _images_of(recipe)]
+            model.train()(images, [_object_in(image) for image in images])
     for norm, before in zip(norms, momentum, strict=True):
         norm.momentum = before
+
+
+def _object_in(image: "Tensor") -> "dict[str, Tensor]":
+    """One object, with all that any detector learns from; each takes what it knows."""
+    import torch
+
+    mask = torch.zeros(1, *image.shape[-2:], dtype=torch.uint8)
+    mask[:, 16:, 16:] = 1
+    points = torch.full((1, KEYPOINTS, 3), 32.0)
+    points[..., 2] = 2
+    box = torch.tensor([[16.0, 16.0, *reversed(image.shape[-2:])]])
+    return {"boxes": box, "labels": torch.tensor([1]), "masks": mask, "keypoints": points}
 
 
 def _images_of(recipe: Recipe) -> "list[Image]":

@@ -1,5 +1,6 @@
 """The detector that a finished trial of a run ended with, and what it learned of quantization."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from lth_deploy.config.recipe import Recipe
@@ -27,8 +28,10 @@ def trained_model(recipe: Recipe, trial: Trial, dataset: "CocoDataset", *, round
     return restored(model, _state(trial), rounding=rounding).eval()
 
 
-def learned_grids(trial: Trial) -> "Learned | None":
+def learned_grids(trial: Trial, names: Mapping[str, str] | None = None) -> "Learned | None":
     """The layers and grids of a trial that was trained with fake quantization; None for other trials.
+
+    names: what other names layers get.
 
     Raises:
         DataError: the trial's files have changed, or do not belong together.
@@ -39,8 +42,10 @@ def learned_grids(trial: Trial) -> "Learned | None":
     tensors = _state(trial).model
     layers = calls_in(tensors)
     grids: dict[tuple[str, str, int], tuple[float, int]] = {}
-    grids |= {(site.layer, site.side, site.call): grid for site, grid in grids_in(tensors).items()}
-    return Learned(layers.keys(), grids) if layers else None
+    others = names or {}
+    for site, grid in grids_in(tensors).items():
+        grids[others.get(site.layer, site.layer), site.side, site.call] = grid
+    return Learned([others.get(layer, layer) for layer in layers], grids) if layers else None
 
 
 def _state(trial: Trial) -> "TrainingState":

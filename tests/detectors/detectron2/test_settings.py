@@ -130,6 +130,15 @@ def test_the_keys_of_training_mean_nothing(tmp_path: Path) -> None:
     assert read_settings(write_config(tmp_path, Case(BASE, own))).family == "faster_rcnn"
 
 
+@pytest.mark.parametrize("text", ["raise SystemExit(3)\n", "MODEL: {MASK_ON: true}\n"])
+def test_a_lazy_config_is_not_run(text: str, tmp_path: Path) -> None:
+    (tmp_path / "lazy.py").write_text(text)
+    (tmp_path / "config.yaml").write_text("_BASE_: lazy.py\n")
+    for name in ("lazy.py", "config.yaml"):
+        with pytest.raises(DataError, match=r"lazy\.py: a LazyConfig is Python code"):
+            read_settings(tmp_path / name)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -13,26 +13,30 @@ import torch
 from lth_deploy.config import strict_yaml
 from lth_deploy.config.recipe import Recipe, load_recipe
 from lth_deploy.detectors import build_detector
+from lth_deploy.detectors.detectron2.convert import convert
 from lth_deploy.errors import RecipeError
 from lth_deploy.mask import load_masks, sparsity
 from lth_deploy.run.directory import RunDirectory
+from lth_deploy.training import session
+from lth_deploy.training.state import TrainingState
 from lth_deploy.workflow.export.from_run import export
 from lth_deploy.workflow.search.find_ticket import find_ticket
+from lth_deploy.workflow.search.smoke import smoke_recipe
 from tests.detectors.detectron2.formula import CASES, fill, reference, write_config
 from tests.workflow.ticket_runs import recipe_of
 
 
-def recipe(folder: Path, name: str = "retinanet", **sections: Any) -> Recipe:
+def recipe(folder: Path, name: str = "retinanet", side: int = 64, **sections: Any) -> Recipe:
     """A tiny recipe on a checkpoint of three classes, as many as the generated shapes have."""
     shapes = {key: tuple(shape) for key, shape in reference(name)["shapes"].items()}
     torch.save({"model": fill(shapes)}, folder / "model_final.pth")
     detector = {
         "source": "detectron2",
-        "name": name,
+        "name": name.removesuffix("_c4"),
         "config": str(write_config(folder, CASES[name])),
         "weights": str(folder / "model_final.pth"),
-        "min_size": 64,
-        "max_size": 64,
+        "min_size": side,
+        "max_size": side,
         "score_threshold": 0.0,
     }
     return recipe_of(detector, **sections)
@@ -49,6 +53,48 @@ def test_a_ticket_is_found_and_exported(name: str, tmp_path: Path) -> None:
     assert made.gate.parity.compared > 0
     kinds = {"retinanet": {"bbox"}, "mask_rcnn": {"bbox", "segm"}, "keypoint_rcnn": {"bbox", "keypoints"}}
     assert set(made.gate.file_ap) == kinds[name]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["faster_rcnn_c4", "mask_rcnn_c4"])
+def test_a_ticket_of_a_checkpoint_without_a_pyramid_is_found_and_exported(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On 32 x 32 pixels there are 60 anchors, so that the last stage of the ResNet-50 runs on few regions."""
+    starts: list[dict[str, Any]] = []
+    train = session.train
+
+    def spying(stepper: Any, *rest: Any) -> None:
+        starts.append({key: value.clone() for key, value in stepper.model.state_dict().items()})
+        train(stepper, *rest)
+
+    monkeypatch.setattr(session, "train", spying)
+    short = {"training": {"steps": 2}, "controls": {"random": []}}
+    searched = recipe(tmp_path, name, 32, pruning={"levels": [0.8], "rewind": {"step": 1}}, **short)
+    run = tmp_path / "run"
+    assert find_ticket(searched, run, device="cpu").finished
+    checkpoint = convert(Path(searched.detector.config), tmp_path / "model_final.pth").model.state_dict()
+    assert all(torch.equal(starts[0][key], value) for key, value in checkpoint.items())
+    masks = load_masks(RunDirectory.open(run).trial("level_80").mask)
+    assert sparsity(masks) == pytest.approx(0.8, abs=1e-4)
+    head = [key for key in masks if key.startswith("roi_heads.box_head.layer4.")]
+    assert any(not masks[key].all() for key in head)
+    snapshot = TrainingState.load(RunDirectory.open(run).rewind).model
+    assert all(torch.equal(starts[1][key], snapshot[key] * torch.from_numpy(masks[key])) for key in head)
+    made = export(run, level="level_80", out=tmp_path / "export")
+    assert made.gate.parity.passed
+    assert made.gate.parity.compared > 0
+    assert set(made.gate.file_ap) == ({"bbox", "segm"} if name == "mask_rcnn_c4" else {"bbox"})
+
+
+@pytest.mark.parametrize("name", ["retinanet", pytest.param("mask_rcnn", marks=pytest.mark.slow)])
+def test_its_smoke_runs_through_the_export(name: str, tmp_path: Path) -> None:
+    small = smoke_recipe(recipe(tmp_path, name, pruning={"structure": "in4"}), tmp_path / "initial.safetensors")
+    assert small.detector.weights == str(tmp_path / "initial.safetensors")
+    assert find_ticket(small, tmp_path / "run", device="cpu").finished
+    made = export(tmp_path / "run", level="level_80", out=tmp_path / "export")
+    assert made.gate.parity.passed
+    assert made.gate.parity.compared > 0
 
 
 def test_predictors_for_other_classes_stay_fresh(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
