@@ -17,7 +17,9 @@ from lth_deploy.config.foreign_specs import LibreyoloSpec
 from lth_deploy.detectors.exportable import ExportForm
 from lth_deploy.detectors.layout import Layout, set_layout
 from lth_deploy.detectors.sources.describe import described
+from lth_deploy.detectors.sources.merged_branches import merged_branches
 from lth_deploy.detectors.sources.pixels import InputForm, Placed, Target, center_and_size, corners
+from lth_deploy.detectors.sources.source import Deployed
 from lth_deploy.detectors.weights import load_detector, read_state
 from lth_deploy.errors import MissingExtraError, RecipeError
 
@@ -208,6 +210,10 @@ class Libreyolo:
         if load_weights and spec.weights != "none":
             _load(model, Path(spec.weights), classes)
         return model
+
+    def deployed(self, model: nn.Module, *, quantized: bool) -> Deployed:
+        """See `Deploys`: with one convolution for each pair of YOLOv9's, unless learned ranges belong to the two."""
+        return Deployed(model if quantized else merged_branches(model))
 
     def export_form(self, model: nn.Module) -> ExportForm:
         """Pixels to the boxes of all cells: one graph that the family's decoder reads."""

@@ -18,6 +18,7 @@ from lth_deploy.detectors import build_detector  # noqa: E402
 from lth_deploy.detectors.fold_norm import fold_norm  # noqa: E402
 from lth_deploy.detectors.groups import final_predictors, layer_groups, prunable_modules  # noqa: E402
 from lth_deploy.detectors.sources import source_of  # noqa: E402
+from lth_deploy.detectors.sources.source import deployed_form  # noqa: E402
 from lth_deploy.errors import DataError, MissingExtraError  # noqa: E402
 from lth_deploy.pruning.accounting import parameters  # noqa: E402
 from tests.pruning.filtered_models import prune_filters, pruned_counts  # noqa: E402
@@ -123,6 +124,38 @@ def test_without_pruned_filters_its_graph_answers_as_with_them(model: str) -> No
         for one in (graph, smaller.proto)
     )
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_pairs_of_convolutions_are_exported_as_one() -> None:
+    pytest.importorskip("libreyolo", reason=REASON)
+    detector = _built("yolov9_t").eval()
+    with torch.no_grad():
+        for name, value in detector.state_dict().items():
+            if name.endswith("running_mean"):
+                value.normal_(std=0.1)
+            elif name.endswith(("running_var", "bn.weight")):
+                value.uniform_(0.5, 1.5)
+        pairs = [name for name, module in detector.named_modules() if type(module).__name__ == "RepConvN"]
+        for name in pairs:
+            for branch in ("conv1", "conv2"):
+                weight = detector.get_parameter(f"{name}.{branch}.conv.weight")
+                weight *= torch.rand_like(weight) < 0.3
+    source = source_of(_spec("yolov9_t"))
+    merged = deployed_form(source, detector, quantized=False).module
+    assert pairs
+    assert not any(type(module).__name__ == "RepConvN" for module in merged.modules())
+    pixels = torch.rand(1, 3, 64, 96)
+    with torch.no_grad():
+        torch.testing.assert_close(merged.raw(pixels), detector.raw(pixels), rtol=1e-4, atol=1e-3)
+    for name in pairs:
+        wide, narrow = (detector.get_parameter(f"{name}.{branch}.conv.weight") for branch in ("conv1", "conv2"))
+        expected = wide != 0
+        expected[:, :, 1, 1] |= narrow[:, :, 0, 0] != 0
+        assert torch.equal(merged.get_parameter(f"{name}.conv.weight") != 0, expected)
+    # Ranges that were learned belong to the two.
+    assert deployed_form(source, detector, quantized=True).module is detector
+    plain = _built("yolox_nano")
+    assert deployed_form(source_of(_spec()), plain, quantized=False).module is plain
 
 
 @pytest.mark.parametrize("model", MODELS)
