@@ -15,6 +15,7 @@ NAMES = sweep_names()
 # How many runs there are, and the axis along which AP is drawn.
 EXPECTED = {
     "bccd_blocks": (8, "pruning.levels"),
+    "bccd_progressive": (12, None),
     "bccd_sources": (28, "pruning.levels"),
     "bccd_wide": (8, "pruning.levels"),
     "shapes_allocation": (48, "pruning.levels"),
