@@ -57,6 +57,25 @@ def test_the_packed_file_finds_what_detectron2_finds(
     assert made.checked_on.startswith("1 image")
 
 
+def test_two_commands_go_from_its_files_to_a_picture(
+    trained: tuple[Path, Path], tmp_path: Path, in_this_process: None
+) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    Image.fromarray(image()).save(images / "blocks.png")
+    config, weights = map(str, trained)
+    options = ["--images", str(images), "--sparsity", "0.3", "--out", str(tmp_path / "out")]
+    runner = CliRunner()
+    exported = runner.invoke(app, ["export", "--detectron2", config, weights, *options])
+    assert exported.exit_code == 0, exported.output
+    model, picture = str(tmp_path / "out" / "model.onnx"), str(images / "blocks.png")
+    drawn = ["--out", str(tmp_path / "drawn"), "--threshold", "0.05"]
+    predicted = runner.invoke(app, ["predict", model, picture, *drawn])
+    assert predicted.exit_code == 0, predicted.output
+    assert int(predicted.stdout.split()[-1]) > 0
+    assert (tmp_path / "drawn" / "blocks.png").is_file()
+
+
 C4 = "{RPN: {POST_NMS_TOPK_TEST: 12}, RESNETS: {STRIDE_IN_1X1: %s}, MASK_ON: %s}"
 """Few regions: the last stage of a ResNet-50 runs on each of them."""
 
