@@ -13,6 +13,9 @@ from lth_deploy.errors import DataError
 
 BYTE = 255.0
 
+VIEWED = ("roi_heads.keypoint_head.score_lowres",)
+"""Layers of whose output detectron2 makes a view that channels last in memory do not allow."""
+
 PREDICTORS = (
     "proposal_generator.rpn_head.objectness_logits",
     "proposal_generator.rpn_head.anchor_deltas",
@@ -50,6 +53,9 @@ class OwnModules(nn.Module):
         self.transform = DetectorTransform(image.min_size, image.max_size, [0.0] * 3, [1.0] * 3)
         self.register_buffer("normalizer", torch.zeros((), dtype=torch.float64))
         set_layout(self, _layout(network))
+        for name, module in network.named_modules():
+            if name in VIEWED:
+                module.register_forward_hook(_contiguous)
 
     def forward(self, images: list[Tensor], targets: list[Target] | None = None) -> dict[str, Tensor] | list[Target]:
         """Losses, or what is found in each image, in its pixels."""
@@ -97,6 +103,7 @@ class OwnModules(nn.Module):
         return [self._as_torchvision(one) for one in instances]
 
     def _as_torchvision(self, instances: Any) -> Target:
+        instances = instances[instances.pred_boxes.nonempty()]
         found = {"boxes": instances.pred_boxes.tensor, "scores": instances.scores}
         found["labels"] = instances.pred_classes + 1
         if instances.has("pred_masks"):
@@ -106,6 +113,10 @@ class OwnModules(nn.Module):
             found["keypoints"] = torch.cat([points[..., :2], torch.ones_like(points[..., :1])], -1)
             found["keypoints_scores"] = points[..., 2]
         return found
+
+
+def _contiguous(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
+    return output.contiguous()
 
 
 def _size(image: Tensor) -> tuple[int, int]:

@@ -1,7 +1,6 @@
 """`--smoke`: a recipe cut down to two steps on generated data, to prove in a minute that every part of it runs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lth_deploy.config.bundled import recipe_file, recipe_names
 from lth_deploy.config.detector_spec import NAMED_WEIGHTS, SOURCES, AnyDetectorSpec, DetectorSpec
@@ -10,11 +9,7 @@ from lth_deploy.config.search_spec import ControlsSpec, EarlyMasksSpec, PruningS
 from lth_deploy.config.validation import unset_variables
 from lth_deploy.errors import RecipeError
 from lth_deploy.workflow.require_extra import require_torch
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from lth_deploy.detectors.inference import Image
+from lth_deploy.workflow.search.varied_weights import write_varied_weights
 
 SHAPES = ShapesSpec(train=4, val=2, test=2, width=96, height=96)
 CLASSES, KEYPOINTS = 3, 4
@@ -66,7 +61,7 @@ def smoke_recipe(recipe: Recipe, weights: Path, sources: Path | None = None, dev
             "source": _smoke_source(recipe, level, sources or weights.with_name(f"{weights.name}.sources"), device),
         }
     )
-    _write_varied_weights(small, weights)
+    write_varied_weights(small, weights, CLASSES, KEYPOINTS)
     return small.model_copy(update={"detector": small.detector.model_copy(update={"weights": str(weights)})})
 
 
@@ -155,90 +150,3 @@ def _smoke_source(recipe: Recipe, level: float, folder: Path, device: str) -> So
         without_controls = small.model_copy(update={"controls": ControlsSpec(), "training": training})
         find_ticket(without_controls, run, device=device, resume=(run / "manifest.json").exists())
     return recipe.source.model_copy(update={"run": str(run)})
-
-
-def _write_varied_weights(recipe: Recipe, path: Path) -> None:
-    import torch
-    from safetensors.torch import save_file
-
-    from lth_deploy import storage
-    from lth_deploy.detectors import build_detector
-
-    detector = recipe.detector
-    if isinstance(detector, DetectorSpec) and detector.norm == "frozen":
-        # Frozen norms are given the statistics of norms that learn.
-        detector = detector.model_copy(update={"norm": "batch"})
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.training.seed)
-        model = build_detector(detector, CLASSES, KEYPOINTS)
-        _spread_scores(model)
-        _calibrate_norms(model, recipe)
-    state = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
-    storage.write_atomically(path, lambda file: save_file(state, file))
-
-
-def _spread_scores(model: "nn.Module") -> None:
-    from torch import nn
-
-    from lth_deploy.detectors.groups import layer_groups, prunable_modules
-    from lth_deploy.detectors.layout import layout_of
-
-    groups = layer_groups(model)
-    for name in prunable_modules(model):
-        weight = model.get_parameter(f"{name}.weight")
-        if groups[name] == "predictor":
-            # Logits of about 1: larger ones saturate into equal scores, smaller ones differ by less than rounding.
-            # Offsets of boxes are a tenth of that, as trained ones are: larger ones blow rounding up to whole pixels.
-            scale = 0.1 if name.endswith("bbox_pred") else 1.0
-            nn.init.normal_(weight, std=scale * weight[0].numel() ** -0.5)
-            bias = model.get_submodule(name).bias
-            if layout_of(model) is not None and isinstance(bias, nn.Parameter):
-                nn.init.zeros_(bias)  # those of other sources may hold all scores below what counts as a detection
-        elif groups[name] != "backbone" and layout_of(model) is None:
-            nn.init.kaiming_normal_(weight, nonlinearity="relu")
-
-
-def _calibrate_norms(model: "nn.Module", recipe: Recipe) -> None:
-    """Give batch norms the statistics of what flows through them, as a trained network has."""
-    import torch
-
-    from lth_deploy.detectors.inference import to_input
-    from lth_deploy.detectors.layout import layout_of
-    from lth_deploy.detectors.raw_outputs import raw_outputs
-
-    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
-    momentum = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 1.0
-    with torch.no_grad():
-        if layout_of(model) is None:
-            raw_outputs(model.train(), torch.randn(4, 3, 128, 128))
-        else:
-            # Those images that the run will see: deep networks of random weights blow all others up.
-            images = [to_input(torch.from_numpy(image)) for image in _images_of(recipe)]
-            model.train()(images, [_object_in(image) for image in images])
-    for norm, before in zip(norms, momentum, strict=True):
-        norm.momentum = before
-
-
-def _object_in(image: "Tensor") -> "dict[str, Tensor]":
-    """One object, with all that any detector learns from; each takes what it knows."""
-    import torch
-
-    mask = torch.zeros(1, *image.shape[-2:], dtype=torch.uint8)
-    mask[:, 16:, 16:] = 1
-    points = torch.full((1, KEYPOINTS, 3), 32.0)
-    points[..., 2] = 2
-    box = torch.tensor([[16.0, 16.0, *reversed(image.shape[-2:])]])
-    return {"boxes": box, "labels": torch.tensor([1]), "masks": mask, "keypoints": points}
-
-
-def _images_of(recipe: Recipe) -> "list[Image]":
-    from lth_deploy import storage
-    from lth_deploy.data.images import read_image
-    from lth_deploy.workflow.search.splits import load_splits
-
-    with storage.scratch("smoke") as folder:
-        return [
-            read_image(image.path).copy() for split in load_splits(recipe, folder).values() for image in split.images
-        ]

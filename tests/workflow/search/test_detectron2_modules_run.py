@@ -65,7 +65,8 @@ def test_its_quantized_twin_is_exported_with_the_ranges_that_it_learned(name: st
 
 def test_a_ticket_of_whole_filters_is_exported_without_them(tmp_path: Path) -> None:
     pruning = {"levels": [0.3], "structure": "filter", "allocation": "per_layer"}
-    small = smoke_recipe(_recipe(tmp_path, pruning=pruning), tmp_path / "initial.safetensors")
+    searched = _recipe(tmp_path, pruning=pruning, controls={"random": []})
+    small = smoke_recipe(searched, tmp_path / "initial.safetensors")
     find_ticket(small, tmp_path / "run", device="cpu")
     made = export(tmp_path / "run", level="level_30", target=Target(format="dense"), out=tmp_path / "out")
     assert made.gate.parity.passed
