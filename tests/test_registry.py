@@ -49,6 +49,7 @@ def test_exit_codes_are_the_documented_ones() -> None:
         "UnreachableSparsityError": 2,
         "RecipeError": 2,
         "MissingExtraError": 2,
+        "MissingPackageError": 2,
         "MissingLibraryError": 2,
         "DataError": 3,
         "ArtifactError": 3,

@@ -20,7 +20,7 @@ from lth_deploy.run.directory import RunDirectory
 from lth_deploy.workflow.export.from_run import export
 from lth_deploy.workflow.search.find_ticket import find_ticket
 from lth_deploy.workflow.search.smoke import smoke_recipe
-from tests.workflow.search.test_detectron2_run import recipe
+from tests.workflow.search.detectron2_recipes import recipe
 from tests.workflow.ticket_runs import outcome, stopped_everywhere
 
 SHORT: dict[str, Any] = {"training": {"steps": 3}, "controls": {"random": []}}

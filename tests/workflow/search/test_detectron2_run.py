@@ -11,7 +11,7 @@ pytest.importorskip("torchvision", reason="torchvision comes with the extra 'tra
 import torch
 
 from lth_deploy.config import strict_yaml
-from lth_deploy.config.recipe import Recipe, load_recipe
+from lth_deploy.config.recipe import load_recipe
 from lth_deploy.detectors import build_detector
 from lth_deploy.detectors.detectron2.convert import convert
 from lth_deploy.errors import RecipeError
@@ -22,24 +22,7 @@ from lth_deploy.training.state import TrainingState
 from lth_deploy.workflow.export.from_run import export
 from lth_deploy.workflow.search.find_ticket import find_ticket
 from lth_deploy.workflow.search.smoke import smoke_recipe
-from tests.detectors.detectron2.formula import CASES, fill, reference, write_config
-from tests.workflow.ticket_runs import recipe_of
-
-
-def recipe(folder: Path, name: str = "retinanet", side: int = 64, **sections: Any) -> Recipe:
-    """A tiny recipe on a checkpoint of three classes, as many as the generated shapes have."""
-    shapes = {key: tuple(shape) for key, shape in reference(name)["shapes"].items()}
-    torch.save({"model": fill(shapes)}, folder / "model_final.pth")
-    detector = {
-        "source": "detectron2",
-        "name": name.removesuffix("_c4"),
-        "config": str(write_config(folder, CASES[name])),
-        "weights": str(folder / "model_final.pth"),
-        "min_size": side,
-        "max_size": side,
-        "score_threshold": 0.0,
-    }
-    return recipe_of(detector, **sections)
+from tests.workflow.search.detectron2_recipes import recipe
 
 
 @pytest.mark.parametrize("name", ["retinanet", "mask_rcnn", "keypoint_rcnn"])
