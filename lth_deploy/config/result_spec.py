@@ -22,7 +22,9 @@ class QuantizationSpec(Section):
     steps: Positive | None = None
     epochs: Positive | None = Field(None, description="of this fine-tuning; an eighth of the training if not given")
     lr: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="learning rate at first, falling to 0 as a cosine; a tenth of the training's if not given"
+        None,
+        description="learning rate at first, falling to 0 as a cosine; if not given, a tenth of the training's, or "
+        "less where AdamW would move a layer's weights by more than 0.5 % of their size in a step",
     )
     freeze_ranges_at: Annotated[float, Field(ge=0, le=1)] = Field(
         0.5, description="share of the steps after which the activations' ranges stay as they are"

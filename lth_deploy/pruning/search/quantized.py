@@ -1,5 +1,6 @@
 """The fine-tuning of a finished trial with fake quantization: its model, its steps, and when ranges freeze."""
 
+import logging
 from dataclasses import dataclass
 
 import torch
@@ -16,8 +17,14 @@ from lth_deploy.training.quantization import FreezeRanges, calibrate
 from lth_deploy.training.schedule import rate_at
 from lth_deploy.training.state import TrainingState
 
+logger = logging.getLogger(__name__)
+
 LR_SHARE = 0.1
 """Peak of the learning rate as a share of the training's, where the recipe gives none."""
+STEP_SHARE, MOST_STEP_SHARE = 0.005, 0.02
+"""How far AdamW may move the weights of a layer in one step, as a share of their root mean square: where the recipe
+gives no rate, and before a rate that it gives is warned of. Measured on a YOLOX-nano trained on blood cells, whose
+first layer reads pixels of 0 to 255: 204 steps that began with 0.036 there cost 21 AP, with 0.0036 none."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +48,43 @@ def quantized_start(
     model = fold_norm(trained).module.to(device)
     images = [[image.to(device) for image in batches.batch(step)[0]] for step in range(spec.calibration_batches)]
     quantization = calibrate(model, quantized_layers(model, spec.float_layers), images)
-    peak = spec.lr or LR_SHARE * recipe.training.optimizer.lr
+    peak = peak_rate(recipe, model)
 
     def rate(step: int) -> float:
         return rate_at(step - total, steps, peak, ScheduleSpec(name="cosine"))
 
     segment = TrainingSegment(TrainingState.capture(total, model), range(total, total + steps), rate)
     return QuantizedStart(model, segment, FreezeRanges(quantization, total + round(spec.freeze_ranges_at * steps)))
+
+
+def peak_rate(recipe: Recipe, model: nn.Module) -> float:
+    """The peak of the learning rate for `model`, whose norms are folded.
+
+    AdamW moves each weight by about the learning rate, whatever its gradient. Before folding, a norm behind the layer
+    makes up for the size of its weights; afterwards nothing does.
+    """
+    given, trained = recipe.quantization.lr, recipe.training.optimizer
+    peak = given or LR_SHARE * trained.lr
+    if trained.name != "adamw":
+        return peak
+    name, size = smallest_weights(model)
+    if given is None:
+        return min(peak, STEP_SHARE * size)
+    if given > MOST_STEP_SHARE * size:
+        logger.warning(
+            "quantization.lr %g moves the weights of '%s' by %.1f %% of their size in each step, which can cost AP; "
+            "%.1g moves them by %.1f %%",
+            *(given, name, 100 * given / size, STEP_SHARE * size, 100 * STEP_SHARE),
+        )
+    return given
+
+
+def smallest_weights(model: nn.Module) -> tuple[str, float]:
+    """Name of the trained weight tensor with the smallest root mean square, and this; pruned weights do not count."""
+    sizes = {
+        name: float(kept.square().mean().sqrt())
+        for name, weight in model.named_parameters()
+        if weight.requires_grad and weight.ndim > 1 and (kept := weight.detach()[weight.detach() != 0]).numel()
+    }
+    name = min(sizes, key=lambda one: sizes[one])
+    return name, sizes[name]
