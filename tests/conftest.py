@@ -26,6 +26,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("tests", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
 
+_ENDED_WORKERS: list[str] = []
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests first: with `--dist loadfile --no-loadscope-reorder` no worker is left alone with one."""
@@ -50,6 +52,20 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     np.random.seed(0)  # libraries draw from this one
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(0)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_handlecrashitem(crashitem: str) -> None:
+    """Remember a test that has ended its worker; pytest-xdist runs it again, and forgets that it failed."""
+    _ENDED_WORKERS.append(crashitem)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Leave the tests that ended a worker to the next run with `--last-failed`."""
+    cache = session.config.cache
+    if _ENDED_WORKERS and cache is not None:
+        cache.set("cache/lastfailed", cache.get("cache/lastfailed", {}) | dict.fromkeys(_ENDED_WORKERS, True))
 
 
 @pytest.fixture(scope="session", autouse=True)
