@@ -63,7 +63,7 @@ def pytest_handlecrashitem(crashitem: str) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Leave the tests that ended a worker to the next run with `--last-failed`."""
-    cache = session.config.cache
+    cache = getattr(session.config, "cache", None)
     if _ENDED_WORKERS and cache is not None:
         cache.set("cache/lastfailed", cache.get("cache/lastfailed", {}) | dict.fromkeys(_ENDED_WORKERS, True))
 
