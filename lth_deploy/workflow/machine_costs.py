@@ -140,8 +140,20 @@ def prediction_error(target: Target, unrated: float | None) -> float | None:
 
 
 def described_costs(target: Target) -> str:
-    """Which table a target has, in words."""
+    """Which table a target has, in words: a bundled one by its name, and the processor that it was measured on."""
     table = target.costs
-    name = f"{table.cpu} ({table.family})" if table.family else table.cpu
+    known = ", ".join(part for part in (table.family, _held_to(table)) if part)
+    name = f"{table.cpu} ({known})" if known else table.cpu
     where = f"measured on {name}" if name else "not measured by measure-costs"
-    return f"{where}, {table.fitted}" if table.fitted else where
+    bundled = next((f"bundled table '{one}', " for one, rates in bundled_costs().items() if _same(rates, table)), "")
+    return bundled + (f"{where}, {table.fitted}" if table.fitted else where)
+
+
+def _held_to(table: CostTable) -> str:
+    """The instruction set that the kernels were made to use, where they did not choose it."""
+    return table.isa if table.cpu and table.isa != "best" else ""
+
+
+def _same(one: CostTable, other: CostTable) -> bool:
+    """Whether tables have the same rates; how sure they are follows from the machine at hand."""
+    return one.model_copy(update={"error": other.error}) == other

@@ -48,7 +48,7 @@ def test_the_table_of_this_machine_is_used_where_it_is_and_the_target_has_none(
     assert with_machine_costs(Target()).costs == default_costs()
     file.write_text(target_text("this_machine", table()))
     assert with_machine_costs(Target()).costs == table()
-    assert "measured on Some CPU (Maker 7), 2026-11-29" in described_costs(with_machine_costs(Target()))
+    assert described_costs(with_machine_costs(Target())) == "measured on Some CPU (Maker 7), 2026-11-29"
     own = Target(costs=CostTable(layout_ns=3))
     assert with_machine_costs(own) is own
     monkeypatch.setenv("LTH_COSTS", "none")
@@ -191,6 +191,13 @@ def test_the_bundled_table_predicts_whole_models() -> None:
     assert bundled.predicts_whole_models
     assert bundled.error is not None
     assert bundled.cpu
+
+
+def test_a_table_is_described_by_its_name_where_it_comes_with_the_package() -> None:
+    bundled = Target(costs=default_costs().model_copy(update={"error": 0.9}))
+    assert described_costs(bundled).startswith(f"bundled table '{BUNDLED}', measured on {default_costs().cpu} (")
+    assert described_costs(Target(costs=table(isa="avx2"))) == "measured on Some CPU (Maker 7, avx2), 2026-11-29"
+    assert described_costs(Target(costs=CostTable())) == "not measured by measure-costs"
 
 
 def test_what_has_no_rate_makes_predictions_less_sure() -> None:
