@@ -5,12 +5,13 @@ which shapes. An operator without a rate takes the share of the profiled time th
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 from onnx import ModelProto, NodeProto
 
-from lth_deploy.arrays import Feeds
+from lth_deploy.arrays import Array, Feeds
 from lth_deploy.compiler.artifact.check_regions import program_of, region_weights
 from lth_deploy.compiler.artifact.inline_regions import is_region, region_functions
 from lth_deploy.compiler.artifact.roi_align import is_roi_align
@@ -22,6 +23,7 @@ from lth_deploy.compiler.planning.mac_count import value_shapes
 from lth_deploy.compiler.planning.stock_amounts import Executed, executed
 from lth_deploy.compiler.planning.stock_nodes import name_nodes
 from lth_deploy.config.cost_table import CostTable
+from lth_deploy.formats.base import BF16
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,15 @@ def dense_time(run: DenseRun, table: CostTable) -> float:
     return sum(_dense_ms(run, table)[0])
 
 
+def regions_time(emitted: ModelProto, feeds: Feeds, table: CostTable, *, in_floats: bool = False) -> float:
+    """Milliseconds of all regions of an emitted model. in_floats: if layers of bf16 were multiplied in float32.
+
+    Raises:
+        ArtifactError: the model does not run on `feeds`.
+    """
+    return sum(ms for _, ms in _kernel_ms(emitted, (), {}, feeds, table, in_floats=in_floats))
+
+
 def _places(emitted: ModelProto) -> dict[str, str]:
     """The region that computes a tensor of the dense model, by the tensor's name."""
     functions = region_functions(emitted)
@@ -143,8 +154,24 @@ def _dense_ms(run: DenseRun, table: CostTable) -> tuple[list[float], float]:
     return times, 1.0 - sum(known) / max(sum(times), 1e-9)
 
 
+def _floats(weights: Callable[[int], Array]) -> Callable[[int], Array]:
+    """The weights of a program, those of bf16 in float32."""
+
+    def found(number: int) -> Array:
+        values = weights(number)
+        return values.astype(np.float32) if values.dtype == BF16 else values
+
+    return found
+
+
 def _kernel_ms(
-    emitted: ModelProto, inside: Iterable[str], shapes: dict[str, tuple[int, ...]], feeds: Feeds, table: CostTable
+    emitted: ModelProto,
+    inside: Iterable[str],
+    shapes: dict[str, tuple[int, ...]],
+    feeds: Feeds,
+    table: CostTable,
+    *,
+    in_floats: bool = False,
 ) -> list[tuple[NodeProto, float]]:
     """Milliseconds of each region. inside: what regions make. shapes: those known, of which there will be more."""
     nodes = [node for node in emitted.graph.node if is_region(node)]
@@ -159,6 +186,7 @@ def _kernel_ms(
     found = []
     for node, program in zip(nodes, programs, strict=True):
         given = [shapes[name] for name in node.input[: program.inputs]]
-        steps, stored = kernel_amounts(program, given, region_weights(emitted, node, program), table.tiles_l2)
+        weights = region_weights(emitted, node, program)
+        steps, stored = kernel_amounts(program, given, _floats(weights) if in_floats else weights, table.tiles_l2)
         found.append((node, sum(milliseconds(step, table.kernels) for step in [*steps, stored, {REGION: 1.0}])))
     return found

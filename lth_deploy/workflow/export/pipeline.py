@@ -21,7 +21,7 @@ from lth_deploy.workflow.export.predicted_plan import Chosen
 from lth_deploy.workflow.export.quantization import GraphQuantizer, QuantizedGraph
 from lth_deploy.workflow.export.source import Accuracy, Compiled, Gated, P, Source, Trimmed, Written
 from lth_deploy.workflow.export.tune_regions import emit_chosen
-from lth_deploy.workflow.gates.bf16_ap import check_bf16, hold_bf16_gain
+from lth_deploy.workflow.gates.bf16_ap import check_bf16, hold_bf16_gain, say_bf16_gain
 from lth_deploy.workflow.gates.class_names import hold_written_classes
 from lth_deploy.workflow.gates.quantized_ap import hold_quantized_ap
 from lth_deploy.workflow.gates.regions import hold_regions
@@ -76,6 +76,8 @@ def _compiled(source: Source[P], prepared: _Prepared, care: int) -> Compiled:
     used = uses(trimmed.model if source.counts_in_float_order else stored, feeds)
     chosen = emit_chosen(stored, target, used, feeds)
     hold_bf16_gain(target, chosen.layers)
+    if chosen.whole is not None:
+        say_bf16_gain(target, chosen.model, feeds)
     results = PassResults(
         layers=chosen.layers,
         positions=used.positions,

@@ -3,8 +3,12 @@
 import logging
 from collections.abc import Iterable
 
+from onnx import ModelProto
+
+from lth_deploy.arrays import Feeds
 from lth_deploy.compiler.artifact.pack import LayerReport
 from lth_deploy.compiler.planning.amounts import rates_bf16
+from lth_deploy.compiler.planning.predict_model import regions_time
 from lth_deploy.config.target import Target
 from lth_deploy.element_types import BFLOAT16
 from lth_deploy.errors import GateError, UsageError
@@ -57,6 +61,32 @@ def hold_bf16_gain(target: Target, layers: Iterable[LayerReport]) -> None:
     why = f" ({reasons[0]})" if reasons else ""
     raise GateError(
         f"values: bf16 gains nothing: no layer of this model is faster with it{why}{_INSTEAD}. Nothing was written"
+    )
+
+
+def say_bf16_gain(target: Target, model: ModelProto, feeds: Feeds) -> None:
+    """Log what bf16 gains over the same weights in float32, as a warning where that is nothing.
+
+    Nothing is said of other files, nor where the table has no rates of bf16 or of whole models. model: as it will be
+    written.
+
+    Raises:
+        ArtifactError: the model does not run on `feeds`.
+    """
+    table = target.costs
+    if target.values != "bf16" or not (table.predicts_whole_models and rates_bf16(table.kernels)):
+        return
+    bf16 = regions_time(model, feeds, table)
+    floats = regions_time(model, feeds, table, in_floats=True)
+    if bf16 < floats:
+        log.info("predicted: the regions take %.2f ms in bf16, %.2f ms in fp32", bf16, floats)
+        return
+    log.warning(
+        "values: bf16 gains nothing here: the regions are predicted to take %.2f ms in bf16, and %.2f ms with --values "
+        "fp16, whose weights are multiplied in fp32 (%s)",
+        bf16,
+        floats,
+        described_costs(target),
     )
 
 

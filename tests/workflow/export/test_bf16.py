@@ -1,6 +1,8 @@
 """`values: bf16`: what such a file holds and computes, its gates, and where it is refused."""
 
+import logging
 import os
+import re
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -155,6 +157,23 @@ def test_a_model_that_does_not_gain_is_refused(model_file: Path) -> None:
     with pytest.raises(GateError, match=r"no layer of this model is faster with it \(predicted: .*--values fp16"):
         export_onnx(model_file, target=Target(values="bf16", costs=table))
     assert not (model_file.parent / "net-export").exists()
+
+
+@pytest.mark.parametrize("faster", [1.0, 100.0])
+def test_a_file_that_float32_would_be_faster_for_is_a_warning(
+    model_file: Path, faster: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Regions gain over dense either way, so that the file is written."""
+    costs = default_costs()
+    floats = {name: rate / faster for name, rate in costs.kernels.items() if name.startswith(("conv.", "pointwise."))}
+    table = costs.model_copy(update={"kernels": costs.kernels | floats})
+    caplog.set_level(logging.INFO)
+    assert export_onnx(model_file, target=Target(values="bf16", costs=table)).artifact.is_file()
+    (line,) = [record for record in caplog.records if "ms in bf16" in record.getMessage()]
+    bf16, fp32 = (float(ms) for ms in re.findall(r"([\d.]+) ms", line.getMessage()))
+    assert line.levelname == ("INFO" if bf16 < fp32 else "WARNING")
+    assert (bf16 < fp32) == (faster == 1.0)
+    assert ("values: bf16 gains nothing here" in line.getMessage()) == (faster > 1.0)
 
 
 def test_the_gate_of_ap_says_what_bf16_costs() -> None:
