@@ -166,16 +166,22 @@ def has_ended(process: "subprocess.Popen[Any]") -> bool:
     return True
 
 
-def end_group(process: "subprocess.Popen[Any]") -> int:
+def end_group(process: "subprocess.Popen[Any]", patience: float = 5.0) -> int | None:
     """End a program that leads a group, and what it has started, also where it has ended before; its exit status.
+
+    What another user runs, as `sudo` does, this one may not end. It has `patience` seconds to end by itself, as it does
+    when it prints into a pipe that nobody reads any more; None where it goes on.
 
     Nothing else may poll it or wait for it: once its end is noted, the system may give its number to another.
     """
     with _ending:
         if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
-        return process.wait()
+        try:
+            return process.wait(patience)
+        except subprocess.TimeoutExpired:
+            return None
 
 
 def end_with_parent() -> None:

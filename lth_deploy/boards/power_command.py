@@ -3,6 +3,7 @@
 It either prints a number a line as long as it runs, or prints one and ends; then it is started again.
 """
 
+import logging
 import math
 import shlex
 import shutil
@@ -22,6 +23,11 @@ _LONGEST_LINE = 200
 _MOST_WATTS = 1e6
 _LEAST = 3
 """Numbers that a mean needs."""
+
+_PATIENCE = 5.0
+"""Seconds in which a command has to end that belongs to another user."""
+
+log = logging.getLogger(__name__)
 
 
 def parse_power_command(text: str) -> tuple[str, ...]:
@@ -63,8 +69,13 @@ class PowerCommand:
     ) -> None:
         with self._lock:
             self._ending.set()
-            if self._process is not None:
-                end_group(self._process)
+            if self._process is not None and end_group(self._process, _PATIENCE) is None:
+                log.warning(
+                    "--power-command %s goes on as process %d: it belongs to another user and prints no more, so it has "
+                    "to be ended by hand",
+                    self.command[0],
+                    self._process.pid,
+                )
         if self._thread is not None:
             self._thread.join(5)
 
@@ -123,7 +134,8 @@ class PowerCommand:
         assert process.stdout is not None
         printed = 0
         with process.stdout:
-            while line := process.stdout.readline(_LONGEST_LINE):
+            # Once nobody reads any more, whatever prints next ends by itself, also where it may not be ended from here.
+            while not self._ending.is_set() and (line := process.stdout.readline(_LONGEST_LINE)):
                 text = line.decode(errors="replace").strip()
                 watts = watts_of(text)
                 if text and watts is None:
@@ -131,6 +143,8 @@ class PowerCommand:
                 if watts is not None:
                     self._samples.append((time.monotonic(), watts))
                     printed += 1
+        if self._ending.is_set():
+            return ""
         wait_for_leader(process)
         status = end_group(process)
         if status != 0:

@@ -1,6 +1,8 @@
 """Which counters stand for a board, and a command that prints watts: what it says, and every way in which it fails."""
 
+import os
 import shlex
+import signal
 import sys
 import time
 from pathlib import Path
@@ -114,6 +116,36 @@ def test_a_command_leaves_no_process_behind(end: str, tmp_path: Path) -> None:
     sign.unlink()
     time.sleep(0.3)
     assert not sign.exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "stays"),
+    [("while :; do echo 5; sleep 0.05; done", False), ("echo 5; echo 5; echo 5; exec sleep 60", True)],
+)
+def test_a_command_of_another_user_ends_with_its_output(
+    script: str, stays: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What runs as root, as with sudo, cannot be ended from here: it ends once nobody reads what it prints."""
+
+    def refuse(group: int, number: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    real = os.killpg
+    monkeypatch.setattr(os, "killpg", refuse)
+    monkeypatch.setattr("lth_deploy.boards.power_command._PATIENCE", 2.0)
+    begin = time.monotonic()
+    with PowerCommand(shell(script)) as command:
+        command.wait(3)
+        process = command._process
+        assert process is not None
+    try:
+        assert (process.poll() is None) == stays
+        assert ("has to be ended by hand" in caplog.text) == stays
+        assert time.monotonic() - begin < 40
+    finally:
+        if stays:
+            real(process.pid, signal.SIGKILL)
+            process.wait(30)
 
 
 def test_no_shell_sees_the_command(tmp_path: Path) -> None:
