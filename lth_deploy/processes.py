@@ -166,20 +166,30 @@ def has_ended(process: "subprocess.Popen[Any]") -> bool:
     return True
 
 
-def end_group(process: "subprocess.Popen[Any]", patience: float = 5.0) -> int | None:
+def end_group(process: "subprocess.Popen[Any]") -> int:
     """End a program that leads a group, and what it has started, also where it has ended before; its exit status.
 
-    What another user runs, as `sudo` does, this one may not end. It has `patience` seconds to end by itself, as it does
-    when it prints into a pipe that nobody reads any more; None where it goes on.
-
     Nothing else may poll it or wait for it: once its end is noted, the system may give its number to another.
+    """
+    with _ending:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        return process.wait()
+
+
+def end_any_group(process: "subprocess.Popen[Any]", seconds: float) -> int | None:
+    """As `end_group`, also of a program that another user runs, as with `sudo`, and that this one may not end.
+
+    It has some seconds to end by itself, as it does when it prints into a pipe that nobody reads any more; None where
+    it goes on.
     """
     with _ending:
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
         try:
-            return process.wait(patience)
+            return process.wait(seconds)
         except subprocess.TimeoutExpired:
             return None
 

@@ -13,15 +13,27 @@ import numpy as np
 from lth_deploy import storage
 from lth_deploy.arrays import Arrays, Feeds
 from lth_deploy.boards import remote
-from lth_deploy.boards.bundle import PROCESSORS, Bundle, find_bundle, given_bundle
+from lth_deploy.boards.bundle import PROCESSORS, Bundle, given_bundle, newest_glibc, suitable_bundle
 from lth_deploy.boards.conditions import Conditions
 from lth_deploy.boards.drivers import Driver
+from lth_deploy.boards.engines import ONNXRUNTIME, EngineFiles, Opened
 from lth_deploy.boards.link import Link
-from lth_deploy.boards.replies import Block, Hello, Loaded, Memory, Moment, Ran, Sustained, Window, checked
+from lth_deploy.boards.replies import (
+    Block,
+    Hello,
+    Loaded,
+    Memory,
+    Moment,
+    Ran,
+    Sustained,
+    Version,
+    Window,
+    checked,
+)
 from lth_deploy.boards.tensors import element_type, read_outputs
 from lth_deploy.errors import BoardError, LinkLostError
 
-PROTOCOL = 1
+PROTOCOL = 2
 RECONNECT_SECONDS = 300.0
 _LONGEST_WAIT = 30.0
 _QUICK = 120.0
@@ -30,15 +42,6 @@ _QUICK = 120.0
 _START = 'exec "$@"'
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Opened:
-    """What a session was opened with; library: whether with the kernels."""
-
-    model: str
-    library: bool
-    threads: int
 
 
 @dataclass
@@ -55,7 +58,10 @@ class Board:
     run_seconds: float = 600.0
     _link: Link | None = None
     _hello: Hello | None = None
+    _system: remote.System | None = None
     _programs: tuple[str, ...] = ()
+    _libraries: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    _engines: dict[str, str] = field(default_factory=dict)
     _root: str = ""
     _pinned: tuple[int, ...] = ()
     _sessions: dict[Opened, str] = field(default_factory=dict)
@@ -82,13 +88,42 @@ class Board:
         Raises:
             BoardError: the board cannot be reached, lacks what the programs need, or refuses.
         """
-        system = remote.look(self.driver)
-        bundle = given_bundle(self.bundle) if self.bundle is not None else self._suitable(system)
+        self._system = system = remote.look(self.driver)
+        bundle = given_bundle(self.bundle) if self.bundle is not None else suitable_bundle(self.host, system)
         digests = [storage.sha256(path) for path in bundle.files]
         programs = dict(zip(digests, bundle.files, strict=True))
         self._root = remote.copy(self.driver, self._place, {**programs, **models}).path
         self._programs = tuple(f"{self._root}/{digest}" for digest in digests)
+        self._libraries = {ONNXRUNTIME: self._programs[2:]}
         return bundle
+
+    def add_engine(self, engine: EngineFiles, models: Mapping[str, Path]) -> str:
+        """Copy what another engine needs and the models that it reads, and load it; its version.
+
+        Raises:
+            BoardError: the board cannot load it; the message says why, and what to do.
+        """
+        assert self._system is not None
+        advice = f"; {engine.advice}" if engine.advice else ""
+        needed, there = newest_glibc(engine.files), self._system.glibc
+        if needed and (there is None or there < needed):
+            raise BoardError(
+                f"{self.host} has {self._system.libc}, {engine.engine} needs glibc {'.'.join(map(str, needed))}{advice}"
+            )
+        files = {file.name: (storage.sha256(file), file) for file in engine.files}
+        remote.copy(self.driver, self._place, {**dict(files.values()), **models})
+        folder = ""
+        if files:
+            named = {name: digest for name, (digest, _) in files.items()}
+            folder = remote.link(self.driver, self._root, engine.engine, named)
+        self._libraries[engine.engine] = tuple(f"{folder}/{name}" if name in files else name for name in engine.names)
+        try:
+            return self.engine(engine.engine)
+        except LinkLostError:
+            raise
+        except BoardError as error:
+            self.rest()  # the consumer may have crashed in it
+            raise BoardError(f"{error}{advice}") from error
 
     def clean_up(self) -> None:
         """End the consumer and remove from the board what was copied.
@@ -105,6 +140,22 @@ class Board:
         assert self._hello is not None
         return self._hello
 
+    @property
+    def processor(self) -> str | None:
+        """By its name in wheels; None for one that they are not made for."""
+        return PROCESSORS.get(self._system.processor.lower()) if self._system is not None else None
+
+    def engine(self, name: str) -> str:
+        """The version of an engine, which is loaded if it is not yet.
+
+        Raises:
+            BoardError: it cannot be loaded.
+        """
+        if name not in self._engines:
+            reply, _ = self._ask(["engine", name, *self._libraries[name]], seconds=_QUICK)
+            self._engines[name] = checked(Version, reply, self.host).version
+        return self._engines[name]
+
     def pin(self, cores: Sequence[int]) -> None:
         """Let sessions that are opened from now on use these cores only; () for all. Closes those that are open."""
         self.rest()
@@ -117,15 +168,15 @@ class Board:
             self._link = None
         self._open.clear()
         self._filled.clear()
+        self._engines.clear()
 
     def load(self, opened: Opened) -> float:
         """Milliseconds that a new session takes to open; it is open already if it takes no time."""
         if opened in self._open:
             return 0.0
         number = self._sessions.setdefault(opened, str(len(self._sessions)))
-        library = self._programs[1] if opened.library else "-"
-        words = ["open", number, f"{self._root}/{opened.model}", library, str(opened.threads)]
-        reply, _ = self._ask(words, seconds=self.run_seconds)
+        words = ["open", number, *opened.words(self._root, self._programs[1])]
+        reply, _ = self._ask(words, seconds=self.run_seconds, engine=opened.engine)
         self._open.add(opened)
         return checked(Loaded, reply, self.host).load_ms
 
@@ -164,30 +215,9 @@ class Board:
     def _place(self) -> str:
         return self.folder or self.driver.folder
 
-    def _suitable(self, system: remote.System) -> Bundle:
-        """Programs for a system.
-
-        Raises:
-            BoardError: there are none.
-        """
-        what = f"{self.host} is {system.kernel} on {system.processor} with {system.bits}-bit programs and {system.libc}"
-        own = "give --bundle with programs that were built for it"
-        processor = PROCESSORS.get(system.processor.lower())
-        if system.kernel != "Linux" or processor is None or system.bits not in ("64", "?"):
-            raise BoardError(
-                f"{what}; programs exist for 64-bit Linux on {' and '.join(sorted(set(PROCESSORS.values())))}: {own}"
-            )
-        if system.libc == "musl":
-            raise BoardError(f"{what}; ONNX Runtime's wheels need glibc: {own}, with onnxruntime of the distribution")
-        bundle = find_bundle(processor)
-        if system.glibc is not None and system.glibc < bundle.glibc:
-            raise BoardError(f"{what}; the programs need glibc {'.'.join(map(str, bundle.glibc))}: {own}")
-        return bundle
-
     def _connected(self) -> Link:
         if self._link is None:
-            consumer, _, runtime = self._programs
-            link = Link(self.driver, _START, [consumer, "serve", "--runtime", runtime])
+            link = Link(self.driver, _START, [self._programs[0], "serve"])
             try:
                 reply, _ = link.ask(["hello"], seconds=_QUICK)
                 hello = checked(Hello, reply, self.host)
@@ -205,7 +235,6 @@ class Board:
         self, verb: str, opened: Opened, rest: Sequence[str], slots: Sequence[str], seconds: float
     ) -> tuple[dict[str, Any], bytes]:
         """A request about a session and inputs, which are on the board before it."""
-        began = time.monotonic()
         while True:
             try:
                 self.load(opened)
@@ -214,17 +243,19 @@ class Board:
                 words = [verb, self._sessions[opened], *rest]
                 return self._connected().ask(words, seconds=seconds)
             except LinkLostError as error:
-                self._reconnect(error, began)
+                self._reconnect(error)
 
-    def _ask(self, words: Sequence[str], *, seconds: float) -> tuple[dict[str, Any], bytes]:
-        began = time.monotonic()
+    def _ask(self, words: Sequence[str], *, seconds: float, engine: str | None = None) -> tuple[dict[str, Any], bytes]:
+        """A request, of a consumer that has an engine."""
         while True:
+            if engine is not None:
+                self.engine(engine)
             try:
                 return self._connected().ask(words, seconds=seconds)
             except LinkLostError as error:
-                self._reconnect(error, began)
+                self._reconnect(error)
 
-    def _reconnect(self, error: LinkLostError, began: float) -> None:
+    def _reconnect(self, error: LinkLostError) -> None:
         """Forget the cut link, and try until the board is there again.
 
         Raises:

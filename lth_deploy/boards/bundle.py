@@ -14,19 +14,23 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
 from lth_deploy import storage
+from lth_deploy.boards.remote import System
 from lth_deploy.errors import BoardError, MissingLibraryError, UsageError
 from lth_deploy.kernels import ops_library
 from lth_deploy.processes import python, run_program
 
 CONSUMER = "lth_consumer"
 LIBRARY = "liblth_ops.so"
+SMALL_LIBRARY = "liblth_ops_small.so"
+"""On x86-64 the same without the kernels for AVX-512, for boards that lack it."""
+
 RUNTIME = "libonnxruntime.so"
 
 PROCESSORS = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
@@ -35,6 +39,9 @@ PROCESSORS = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm6
 _PACKAGE = Path(__file__).resolve().parents[1]
 _SOURCES = {".cpp", ".h", ".inl", ".map", ".txt", ".cmake"}
 _SECONDS = 3600.0
+_GLIBC_OF_WHEELS = range(17, 50)
+"""Minor versions for which wheels are taken; what a board has is compared with the files."""
+
 _GLIBC = re.compile(rb"GLIBC_(\d+)\.(\d+)")
 
 log = logging.getLogger(__name__)
@@ -42,7 +49,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Bundle:
-    """Three files for one processor."""
+    """Three files for one processor; runtime: the shared library of ONNX Runtime."""
 
     consumer: Path
     library: Path
@@ -56,8 +63,13 @@ class Bundle:
     @property
     def glibc(self) -> tuple[int, ...]:
         """The newest version that one of them asks for; () where none asks for any."""
-        found = [match.groups() for file in self.files for match in _GLIBC.finditer(file.read_bytes())]
-        return max(((int(major), int(minor)) for major, minor in found), default=())
+        return newest_glibc(self.files)
+
+
+def newest_glibc(files: Iterable[Path]) -> tuple[int, ...]:
+    """The newest version of glibc that one of the files asks for; () where none asks for any."""
+    found = [match.groups() for file in files for match in _GLIBC.finditer(file.read_bytes())]
+    return max(((int(major), int(minor)) for major, minor in found), default=())
 
 
 def given_bundle(folder: Path) -> Bundle:
@@ -73,15 +85,44 @@ def given_bundle(folder: Path) -> Bundle:
     return Bundle(folder / CONSUMER, folder / LIBRARY, runtimes[0])
 
 
+def suitable_bundle(host: str, system: System) -> Bundle:
+    """Programs for the system of a host.
+
+    Raises:
+        BoardError: there are none.
+    """
+    what = f"{host} is {system.kernel} on {system.processor} with {system.bits}-bit programs and {system.libc}"
+    own = "give --bundle with programs that were built for it"
+    processor = PROCESSORS.get(system.processor.lower())
+    if system.kernel != "Linux" or processor is None or system.bits not in ("64", "?"):
+        raise BoardError(
+            f"{what}; programs exist for 64-bit Linux on {' and '.join(sorted(set(PROCESSORS.values())))}: {own}"
+        )
+    if system.libc == "musl":
+        raise BoardError(f"{what}; ONNX Runtime's wheels need glibc: {own}, with onnxruntime of the distribution")
+    bundle = find_bundle(processor)
+    small = bundle.library.with_name(SMALL_LIBRARY)
+    if system.features != "avx512" and small.is_file():
+        bundle = replace(bundle, library=small)
+    if system.glibc is not None and system.glibc < bundle.glibc:
+        raise BoardError(f"{what}; the programs need glibc {'.'.join(map(str, bundle.glibc))}: {own}")
+    return bundle
+
+
 def find_bundle(processor: str) -> Bundle:
     """Programs for a processor by its name in wheels, built or fetched where this machine does not have them yet.
 
     Raises:
         BoardError: they cannot be had; the message says what to do.
     """
-    own = PROCESSORS.get(platform.machine().lower()) == processor and sys.platform == "linux"
+    own = is_own(processor)
     consumer, library = (_own_programs() if own else None) or _foreign_programs(processor)
     return Bundle(consumer, library, (_own_runtime() if own else None) or _fetched_runtime(processor))
+
+
+def is_own(processor: str) -> bool:
+    """Whether programs for a processor run on this machine."""
+    return PROCESSORS.get(platform.machine().lower()) == processor and sys.platform == "linux"
 
 
 def cache() -> Path:
@@ -111,10 +152,10 @@ def _foreign_programs(processor: str) -> tuple[Path, Path]:
     if sources.is_dir() and compiler:
         return _built(processor, sources, compiler)
     own = version("lth-deploy")
-    names = {CONSUMER: f"lth_deploy/kernels/{CONSUMER}", LIBRARY: f"lth_deploy/kernels/{LIBRARY}"}
+    names = {f"lth_deploy/kernels/{name}" for name in (CONSUMER, LIBRARY, SMALL_LIBRARY)}
     folder = cache() / f"lth-deploy-{own}-{processor}"
-    found = _from_wheel(f"lth-deploy=={own}", processor, folder, lambda name: name in names.values())
-    if set(found) != set(names):
+    found = files_of_wheel(f"lth-deploy=={own}", processor, folder, lambda name: name in names)
+    if not {CONSUMER, LIBRARY} <= set(found):
         raise BoardError(
             f"the wheel of lth-deploy {own} for {processor} has no programs for a board; give --bundle with your own"
         )
@@ -141,13 +182,14 @@ def _built(processor: str, sources: Path, compiler: str) -> tuple[Path, Path]:
             [cmake, "--build", str(work), "--parallel", str(os.cpu_count() or 1)],
         ):
             _run(command, work, "building programs for the board")
-        _keep(folder, {file.name: next(work.rglob(file.name)).read_bytes() for file in done})
+        made = [file for name in (CONSUMER, LIBRARY, SMALL_LIBRARY) for file in work.rglob(name) if file.is_file()]
+        _keep(folder, {file.name: file.read_bytes() for file in made})
     return done
 
 
 def _fetched_runtime(processor: str) -> Path:
     own = version("onnxruntime")
-    found = _from_wheel(
+    found = files_of_wheel(
         f"onnxruntime=={own}",
         processor,
         cache() / f"onnxruntime-{own}-{processor}",
@@ -156,7 +198,7 @@ def _fetched_runtime(processor: str) -> Path:
     return next(iter(found.values()))
 
 
-def _from_wheel(requirement: str, processor: str, folder: Path, wanted: Callable[[str], bool]) -> dict[str, Path]:
+def files_of_wheel(requirement: str, processor: str, folder: Path, wanted: Callable[[str], bool]) -> dict[str, Path]:
     """Files out of a package's wheel for a processor, by name; fetched by pip, once.
 
     Raises:
@@ -164,7 +206,7 @@ def _from_wheel(requirement: str, processor: str, folder: Path, wanted: Callable
     """
     if folder.is_dir():
         return {file.name: file for file in folder.iterdir()}
-    tags = [part for glibc in ("2_17", "2_27", "2_28") for part in ("--platform", f"manylinux_{glibc}_{processor}")]
+    tags = [part for glibc in _GLIBC_OF_WHEELS for part in ("--platform", f"manylinux_2_{glibc}_{processor}")]
     log.info("fetching %s for %s", requirement, processor)
     with storage.scratch("wheel") as work:
         command = python("-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", *tags)

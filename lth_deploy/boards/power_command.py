@@ -17,7 +17,7 @@ from subprocess import Popen
 from types import TracebackType
 
 from lth_deploy.errors import BoardError, UsageError
-from lth_deploy.processes import end_group, start_reader, wait_for_leader
+from lth_deploy.processes import end_any_group, start_reader, wait_for_leader
 
 _LONGEST_LINE = 200
 _MOST_WATTS = 1e6
@@ -69,10 +69,9 @@ class PowerCommand:
     ) -> None:
         with self._lock:
             self._ending.set()
-            if self._process is not None and end_group(self._process, _PATIENCE) is None:
+            if self._process is not None and end_any_group(self._process, _PATIENCE) is None:
                 log.warning(
-                    "--power-command %s goes on as process %d: it belongs to another user and prints no more, so it has "
-                    "to be ended by hand",
+                    "--power-command %s goes on as process %d of another user, and prints no more; end it by hand",
                     self.command[0],
                     self._process.pid,
                 )
@@ -126,7 +125,7 @@ class PowerCommand:
                     return
             process = self._process
             self._fault = self._read(process)
-            end_group(process)
+            end_any_group(process, _PATIENCE)
             self._ending.wait(self.pause)
 
     def _read(self, process: "Popen[bytes]") -> str:
@@ -146,7 +145,7 @@ class PowerCommand:
         if self._ending.is_set():
             return ""
         wait_for_leader(process)
-        status = end_group(process)
+        status = end_any_group(process, _PATIENCE)
         if status != 0:
             return f"has ended with status {status}"
         return "" if printed else "has ended and printed no number"

@@ -4,6 +4,7 @@ Files lie in one folder under their SHA-256, which the board itself computes eac
 where it ended.
 """
 
+import hashlib
 import logging
 import re
 import subprocess
@@ -25,10 +26,12 @@ _SECONDS = 120.0
 _UPLOAD_SECONDS = 3600.0
 _RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_NAMED = re.compile(r"[a-z]+-[0-9a-f]{64}")
 
 _LOOK = (
     'uname -s; uname -m; getconf LONG_BIT 2>/dev/null || echo "?"; '
-    'getconf GNU_LIBC_VERSION 2>/dev/null || { [ -e "$1/lib/ld-musl-$(uname -m).so.1" ] && echo "musl"; } || echo "?"'
+    'getconf GNU_LIBC_VERSION 2>/dev/null || { [ -e "$1/lib/ld-musl-$(uname -m).so.1" ] && echo "musl"; } || echo "?"; '
+    "grep -q -w avx512f /proc/cpuinfo 2>/dev/null && echo avx512 || echo -"
 )
 _ROOT = "/"
 _PREPARE = (
@@ -41,18 +44,26 @@ _APPEND = (
     'cd -- "$1" && cat >> "$2.part" && s=$(sha256sum "$2.part") && if [ "${s%% *}" = "$2" ]; then '
     'chmod 700 "$2.part" && mv -f "$2.part" "$2" && echo whole; else rm -f "$2.part" && echo damaged; fi'
 )
+_LINK = (
+    'umask 077; cd -- "$1" && mkdir -p -- "$2" && d=$2 && shift 2 && while [ $# -gt 1 ]; do rm -f -- "$d/$1"; '
+    'ln -- "$2" "$d/$1" 2>/dev/null || cp -- "$2" "$d/$1" || exit 1; shift 2; done'
+)
 _LIST = 'if [ -d "$1" ]; then cd -- "$1" && ls; fi'
-_REMOVE = 'cd -- "$1" && p=$(pwd -P) && shift && rm -f -- "$@" && cd .. && { rmdir -- "$p" 2>/dev/null || true; }'
+_REMOVE = 'cd -- "$1" && p=$(pwd -P) && shift && rm -rf -- "$@" && cd .. && { rmdir -- "$p" 2>/dev/null || true; }'
 
 
 @dataclass(frozen=True)
 class System:
-    """What a board says of itself: processor by Linux's name, bits of its programs, C library as `glibc 2.31`."""
+    """What a board says of itself: processor by Linux's name, bits of its programs, C library as `glibc 2.31`.
+
+    features: `avx512` where it has that.
+    """
 
     kernel: str
     processor: str
     bits: str
     libc: str
+    features: str = "-"
 
     @property
     def glibc(self) -> tuple[int, ...] | None:
@@ -78,8 +89,8 @@ def look(driver: Driver) -> System:
         BoardError: it cannot be reached, or says nothing that can be understood.
     """
     lines = _run(driver, _LOOK, [_ROOT], "asking for its system").split("\n")
-    values = [line.strip() for line in lines if line.strip()][-4:]  # some shells print something at every login
-    if len(values) != 4:
+    values = [line.strip() for line in lines if line.strip()][-5:]  # some shells print something at every login
+    if len(values) != 5:
         raise BoardError(
             f"{driver.host} does not say which system it has but {values!r:.200}; a Linux with sh is needed"
         )
@@ -131,15 +142,30 @@ def copy(driver: Driver, folder: str, files: Mapping[str, Path]) -> Folder:
     return found
 
 
+def link(driver: Driver, folder: str, engine: str, files: Mapping[str, str]) -> str:
+    """Give files that were copied, by their SHA-256, names of their own beside each other; the folder where they are.
+
+    Libraries find each other by their names.
+
+    Raises:
+        BoardError: the board cannot be reached, or refuses.
+    """
+    place = f"{engine}-{hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()}"
+    assert _NAMED.fullmatch(place)
+    words = [word for name, digest in files.items() for word in (name, digest)]
+    _run(driver, _LINK, [folder, place, *words], f"naming the libraries of {engine}")
+    return f"{folder}/{place}"
+
+
 def remove(driver: Driver, folder: str) -> None:
-    """Remove what `copy` wrote, and the folder if nothing else is in it.
+    """Remove what `copy` and `link` wrote, and the folder if nothing else is in it.
 
     Raises:
         BoardError: the board cannot be reached.
     """
     what = f"removing files from {folder}"
     names = _run(driver, _LIST, [folder], what).split("\n")
-    own = [name for name in names if _DIGEST.fullmatch(name.removesuffix(".part"))]
+    own = [name for name in names if _DIGEST.fullmatch(name.removesuffix(".part")) or _NAMED.fullmatch(name)]
     if own:
         _run(driver, _REMOVE, [folder, *own], what)
 

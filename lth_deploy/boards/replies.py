@@ -21,12 +21,16 @@ class Hello(_Reply):
     """Of a consumer that was just started. board: the name of the machine, "" where it has none."""
 
     protocol: int
-    onnxruntime: str
     machine: Machine
     emulated: bool
     board: str = ""
     cores: tuple[Core, ...] = ()
-    base_rss_bytes: Bytes
+
+
+class Version(_Reply):
+    """Of an engine that was loaded, now or before."""
+
+    version: str
 
 
 class Loaded(_Reply):

@@ -11,6 +11,7 @@ from lth_deploy.commands.board_options import (
     BundleOption,
     CoresOption,
     HostOption,
+    NcnnLibraryOption,
     PowerCommandOption,
     RemoveOption,
     SustainOption,
@@ -53,6 +54,7 @@ def benchmark(
     board_folder: BoardFolderOption = None,
     bundle: BundleOption = None,
     power_command: PowerCommandOption = None,
+    ncnn_library: NcnnLibraryOption = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write every sample to this file; - for stdout.")
     ] = None,
@@ -75,7 +77,7 @@ def benchmark(
         imports=tuple(imports or ()),
         command=("lth-deploy", *sys.argv[1:]),
         verify=verify,
-        boards=board_options(host, cores, sustain, remove, board_folder, bundle, power_command),
+        boards=board_options(host, cores, sustain, remove, board_folder, bundle, power_command, ncnn_library),
     )
     results = limited_benchmark(artifacts, data, images, baseline=baseline, options=options)
     to_stdout = str(json_file) == "-"

@@ -42,6 +42,10 @@ PowerCommandOption = Annotated[
         help="With one --host: a command on this machine that prints watts, for instance of a USB meter.",
     ),
 ]
+NcnnLibraryOption = Annotated[
+    Path | None,
+    typer.Option(help="With --host: ncnn's shared library for hosts.", show_default="the host's own"),
+]
 
 
 def board_options(
@@ -52,6 +56,7 @@ def board_options(
     folder: str | None,
     bundle: Path | None,
     power_command: str | None,
+    ncnn_library: Path | None,
 ) -> "BoardOptions | None":
     """The options as one object; None without hosts.
 
@@ -69,6 +74,7 @@ def board_options(
         "--board-folder": folder is not None,
         "--bundle": bundle is not None,
         "--power-command": power_command is not None,
+        "--ncnn-library": ncnn_library is not None,
     }
     if not hosts:
         orphan = next((name for name, is_given in given.items() if is_given), None)
@@ -88,5 +94,16 @@ def board_options(
         raise UsageError(
             f"--power-command measures one host, here are {len(set(hosts))}; run the benchmark once for each"
         )
+    if ncnn_library is not None and not ncnn_library.is_file():
+        raise UsageError(f"--ncnn-library {ncnn_library}: there is no such file; give a libncnn.so for the hosts")
     watts = parse_power_command(power_command) if power_command is not None else ()
-    return BoardOptions(tuple(hosts), cores, times, remove, folder, bundle, watts)  # type: ignore[arg-type]
+    return BoardOptions(
+        tuple(hosts),
+        cores,  # type: ignore[arg-type]
+        times,
+        remove,
+        folder,
+        bundle,
+        watts,
+        ncnn_library=ncnn_library,
+    )

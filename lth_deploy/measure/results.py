@@ -163,6 +163,12 @@ class BenchmarkResults(StrictSection):
 
     model_config = ConfigDict(populate_by_name=True)
 
+    @property
+    def left_out(self) -> list[str]:
+        """What was not measured, and why."""
+        found = self.settings.get("left_out")
+        return [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
+
     def to_data(self) -> dict[str, Any]:
         """Plain data for `storage.write_json`."""
         return self.model_dump(mode="json", by_alias=True)

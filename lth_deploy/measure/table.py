@@ -31,13 +31,14 @@ def table_rows(results: BenchmarkResults) -> list[list[str]]:
 
 
 def table_notes(results: BenchmarkResults) -> list[str]:
-    """What the table cannot say: machine, versions, and every row's notes."""
+    """What the table cannot say: machine, versions, what is left out, and every row's notes."""
     machine = results.machine
     notes = [
         f"{machine.cpu}, {machine.cores} cores, {' '.join(machine.isa)}; {machine.os}; {results.when}",
         ", ".join(f"{name} {version}" for name, version in results.versions.items()),
     ]
     notes += [_host_note(host) for host in results.hosts]
+    notes += [f"not measured: {reason}" for reason in results.left_out]
     seen: dict[str, list[str]] = {}
     for row in results.rows:
         for note in row.notes:

@@ -87,6 +87,7 @@ def _warnings(source: Source) -> list[str]:
         found += source.run.notes
         if not any(trial.test for trial in source.run.trials):
             found.append("No trial was measured on test: AP on val is flattered by the choice of the level.")
+    found += [f"Not measured: {reason}" for reason in source.benchmark.left_out] if source.benchmark else []
     noted: dict[str, list[str]] = {}
     for row in source.benchmark.rows if source.benchmark else []:
         for note in row.notes:

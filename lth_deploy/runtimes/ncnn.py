@@ -21,7 +21,7 @@ _LEAVE_OUT = "leave it out with --engine onnxruntime"
 
 
 @dataclass(frozen=True)
-class _Interface:
+class Interface:
     """Inputs of a file with their shapes, and outputs with their ranks; None for a rank that the file leaves open."""
 
     inputs: dict[str, tuple[int, ...]]
@@ -34,6 +34,7 @@ class Ncnn:
     name = "ncnn"
     takes_packed = False
     fixes_shapes = True
+    needs_shapes = True
 
     def version(self) -> str:
         """The version of ncnn; pnnx has to be there as well."""
@@ -65,7 +66,7 @@ class Ncnn:
             raise UsageError(f"ncnn computes in {FP32} here, not in {precision!r}")
         if not path.is_file():
             raise ArtifactError(f"no such model file: {path}; give the path of an .onnx file")
-        interface = _interface(path, shapes or {})
+        interface = read_interface(path, shapes or {})
         net = engine.Net()
         options = net.opt
         options.use_vulkan_compute = False
@@ -74,7 +75,7 @@ class Ncnn:
         if threads:
             options.num_threads = threads
         with storage.scratch("ncnn") as folder, TimedRun():
-            layers = _converted(path, interface.inputs, folder)
+            layers = converted(path, interface.inputs, folder)
             if net.load_param(str(layers)) or net.load_model(str(layers.with_suffix(".bin"))):
                 raise ArtifactError(f"ncnn {version} lacks an operator of {path}; {_LEAVE_OUT}")
         missing = {f"out{number}" for number in range(len(interface.outputs))} - set(net.output_names())
@@ -86,7 +87,7 @@ class Ncnn:
 class NcnnSession:
     """Wraps one network; every run has an extractor of its own."""
 
-    def __init__(self, net: Any, matrix: Any, interface: _Interface, path: Path, version: str) -> None:
+    def __init__(self, net: Any, matrix: Any, interface: Interface, path: Path, version: str) -> None:
         self._net = net
         self._matrix = matrix
         self._interface = interface
@@ -122,38 +123,49 @@ class NcnnSession:
         return {"name": "ncnn", "version": self._version, "threads": str(self._net.opt.num_threads)}
 
 
-def _interface(path: Path, shapes: Mapping[str, Sequence[int]]) -> _Interface:
+def read_interface(path: Path, shapes: Mapping[str, Sequence[int]]) -> Interface:
+    """What a file takes and gives; shapes: of inputs whose sizes it leaves open.
+
+    Raises:
+        ArtifactError: ncnn cannot take such inputs, or a size is left open.
+    """
     import onnx
 
     try:
         graph = onnx.load(str(path)).graph
     except Exception as error:
-        raise ArtifactError(f"{path} is no ONNX model", detail=str(error)) from error
+        raise ArtifactError(f"{path.name} is no ONNX model", detail=str(error)) from error
     constants = {constant.name for constant in graph.initializer}
     inputs = {}
     for value in graph.input:
         if value.name in constants:
             continue
         if value.type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
-            raise ArtifactError(f"input '{value.name}' of {path} is not float32, which ncnn takes; {_LEAVE_OUT}")
+            raise ArtifactError(f"input '{value.name}' of {path.name} is not float32, which ncnn takes; {_LEAVE_OUT}")
         declared = tuple(side.dim_value for side in value.type.tensor_type.shape.dim)
         shape = tuple(shapes.get(value.name, declared))
         if not shape or min(shape) < 1:
             raise ArtifactError(
-                f"{path} leaves sizes of its input '{value.name}' open, which ncnn needs: give images of one shape"
+                f"{path.name} leaves sizes of its input '{value.name}' open, which ncnn needs: give images of one shape"
             )
         if len(shape) < 2 or shape[0] != 1:
-            raise ArtifactError(f"input '{value.name}' of {path} has the shape {shape}: ncnn takes one image at a time")
+            raise ArtifactError(
+                f"input '{value.name}' of {path.name} has the shape {shape}: ncnn takes one image at a time"
+            )
         inputs[value.name] = shape
     outputs = {
         value.name: len(value.type.tensor_type.shape.dim) if value.type.tensor_type.HasField("shape") else None
         for value in graph.output
     }
-    return _Interface(inputs, outputs)
+    return Interface(inputs, outputs)
 
 
-def _converted(path: Path, inputs: Mapping[str, Sequence[int]], folder: Path) -> Path:
-    """The converted network: the file of its layers, with the file of its weights, .bin, beside it."""
+def converted(path: Path, inputs: Mapping[str, Sequence[int]], folder: Path) -> Path:
+    """The converted network: the file of its layers, with the file of its weights, .bin, beside it.
+
+    Raises:
+        MissingExtraError: pnnx is not installed. ArtifactError: it cannot convert the file.
+    """
     copy = folder / "model.onnx"
     copy.write_bytes(path.read_bytes())
     sizes = ",".join(f"[{','.join(map(str, shape))}]f32" for shape in inputs.values())
@@ -161,11 +173,11 @@ def _converted(path: Path, inputs: Mapping[str, Sequence[int]], folder: Path) ->
     try:
         done = run_program(command, folder, _CONVERSION_SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise ArtifactError(f"pnnx cannot convert {path}; {_LEAVE_OUT}", detail=str(error)) from error
+        raise ArtifactError(f"pnnx cannot convert {path.name}; {_LEAVE_OUT}", detail=str(error)) from error
     layers = folder / "model.ncnn.param"
     if done.returncode != 0 or not layers.is_file():
         said = (done.stdout + done.stderr)[-_LONGEST_TEXT:]
-        raise ArtifactError(f"pnnx cannot convert {path} to ncnn; {_LEAVE_OUT}", detail=said)
+        raise ArtifactError(f"pnnx cannot convert {path.name} to ncnn; {_LEAVE_OUT}", detail=said)
     return layers
 
 

@@ -29,6 +29,7 @@ class OnnxRuntime:
 
     takes_packed = True
     fixes_shapes = False
+    needs_shapes = False
 
     def __init__(self, name: str, *, library: bool) -> None:
         self.name = name

@@ -21,6 +21,7 @@ class OpenVino:
     name = "openvino"
     takes_packed = False
     fixes_shapes = True
+    needs_shapes = False
 
     def version(self) -> str:
         """OpenVINO's version without the build suffix."""

@@ -28,12 +28,13 @@ class Runtime(Protocol):
     """An engine.
 
     takes_packed: whether it accepts packed artifacts; others get the dense twin, and are dense peers in a
-    benchmark. fixes_shapes: whether `load` takes shapes.
+    benchmark. fixes_shapes: whether `load` takes shapes; needs_shapes: whether it must, where a file leaves some open.
     """
 
     name: str
     takes_packed: bool
     fixes_shapes: bool
+    needs_shapes: bool
 
     def version(self) -> str:
         """The engine's version.

@@ -9,8 +9,9 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from lth_deploy.boards.board import Board, Opened
+from lth_deploy.boards.board import Board
 from lth_deploy.boards.conditions import Conditions, CoreClock, EnergyCounter, Throttling, Zone
+from lth_deploy.boards.engines import Opened
 from lth_deploy.boards.power_command import PowerCommand
 from lth_deploy.boards.replies import Block, Window
 from lth_deploy.measure.latency import Timing

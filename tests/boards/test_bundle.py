@@ -1,16 +1,23 @@
 """Programs for a board: what they ask of its system, and what is refused before anything is copied."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
+import numpy as np
+import onnxruntime
 import pytest
 
 from lth_deploy.boards import board as boards
 from lth_deploy.boards.board import Board
-from lth_deploy.boards.bundle import Bundle, given_bundle
+from lth_deploy.boards.bundle import SMALL_LIBRARY, Bundle, given_bundle, suitable_bundle
 from lth_deploy.boards.drivers import LocalDriver
 from lth_deploy.boards.remote import System
 from lth_deploy.errors import BoardError, UsageError
+from tests.boards.conftest import Sample
+
+HERE = System("Linux", os.uname().machine, "64", "glibc 2.99")
 
 
 def test_consumer_and_kernels_run_with_old_versions_of_glibc(programs: Bundle) -> None:
@@ -20,10 +27,34 @@ def test_consumer_and_kernels_run_with_old_versions_of_glibc(programs: Bundle) -
 
 
 def test_programs_for_boards_stay_small(programs: Bundle) -> None:
-    """Stripped. On x86-64, where kernels for eight instruction sets are in one file, no larger than they are today."""
-    most = {"x86_64": 3_500_000, "aarch64": 2_000_000}[os.uname().machine]
-    assert programs.library.stat().st_size < most
+    """Stripped. On x86-64 a board without AVX-512 gets a library without the kernels for it."""
+    small = programs.library.with_name(SMALL_LIBRARY)
+    on_x86 = os.uname().machine == "x86_64"
+    assert small.is_file() == on_x86
+    assert (small if on_x86 else programs.library).stat().st_size < 2_000_000
+    assert programs.library.stat().st_size < 3_400_000
     assert programs.consumer.stat().st_size < 1_000_000
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="other processors have one library")
+def test_a_board_without_avx512_gets_the_small_library(sample: Sample) -> None:
+    found = {features: suitable_bundle("pi", replace(HERE, features=features)) for features in ("avx512", "-")}
+    assert [found[one].library.name for one in found] == ["liblth_ops.so", "liblth_ops_small.so"]
+    assert found["-"].consumer == found["avx512"].consumer
+    image = np.random.default_rng(0).integers(0, 256, (32, 40, 3)).astype(np.uint8)
+    outputs, names = [], []
+    for bundle in found.values():
+        options = onnxruntime.SessionOptions()
+        options.register_custom_ops_library(str(bundle.library))
+        with mock.patch.dict(os.environ, LTH_ISA="portable"):
+            session = onnxruntime.InferenceSession(str(sample.model), options)
+        outputs.append(session.run(None, {"image": image}))
+        with mock.patch.dict(os.environ, LTH_ISA="none"), pytest.raises(Exception, match="use one of: ") as refused:
+            onnxruntime.InferenceSession(str(sample.model), options)
+        names.append(str(refused.value).split("use one of: ")[1].strip().split(", "))
+    for one, other in zip(*outputs, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert names[1] == [name for name in names[0] if "avx512" not in name and "amx" not in name]
 
 
 def test_a_bundle_of_the_user_is_whole(tmp_path: Path) -> None:
@@ -53,7 +84,7 @@ def test_a_system_that_cannot_run_them_is_refused(
     for name in ("lth_consumer", "liblth_ops.so", "libonnxruntime.so"):
         (tmp_path / name).write_bytes(b"needs GLIBC_2.99 and GLIBC_2.5")
     monkeypatch.setattr(boards.remote, "look", lambda _: system)
-    monkeypatch.setattr(boards, "find_bundle", lambda _: given_bundle(tmp_path))
+    monkeypatch.setattr("lth_deploy.boards.bundle.find_bundle", lambda _: given_bundle(tmp_path))
     with pytest.raises(BoardError, match=words):
         Board(LocalDriver(), str(tmp_path / "board")).set_up({})
     assert not (tmp_path / "board").exists()

@@ -3,54 +3,27 @@
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
+from lth_deploy.boards.board import PROTOCOL
 from lth_deploy.boards.bundle import Bundle
 from lth_deploy.boards.conditions import Conditions, choose_cores, throttled_between
-from lth_deploy.boards.drivers import LocalDriver
 from lth_deploy.boards.energy import choose_meter, joules_between
 from lth_deploy.boards.link import Link
 from lth_deploy.boards.replies import Hello, Moment, Ran
 from lth_deploy.boards.tensors import element_type, read_outputs
 from lth_deploy.errors import BoardError, LinkLostError, UsageError
+from tests.boards.conftest import Start
 from tests.boards.fake_system import CPU, FakeSystem
-from tests.cross import PROJECT, cmake_build
+from tests.boards.requests import fed, opened
 from tests.waiting import has_ended, killed_at_the_end, wait_until
 
 TYPES = {"image": "float32", "a name, with é": "uint8", "counts": "int64", "flags": "bool", "one": "float64"}
-
-Start = Callable[..., Link]
-
-
-@pytest.fixture(scope="session")
-def sanitized() -> Path:
-    flags = "-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g1 -O1 -Werror"
-    folder = PROJECT / "build" / "consumer-sanitized"
-    cmake_build(
-        PROJECT / "export" / "consumers" / "cpp", folder, f"-DCMAKE_CXX_FLAGS={flags}", "-DCMAKE_BUILD_TYPE=None"
-    )
-    return folder / "lth_consumer"
-
-
-@pytest.fixture
-def start(sanitized: Path, programs: Bundle) -> Iterator[Start]:
-    links: list[Link] = []
-
-    def begin(*more: object) -> Link:
-        given = [str(sanitized), "serve", "--runtime", str(programs.runtime), *map(str, more)]
-        links.append(Link(LocalDriver(), 'exec "$@"', given))
-        return links[-1]
-
-    yield begin
-    for link in links:
-        link.close()
 
 
 def identities() -> onnx.ModelProto:
@@ -63,18 +36,10 @@ def identities() -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
 
 
-def fed(link: Link, slot: str, values: dict[str, np.ndarray]) -> None:
-    words, payload = ["feed", slot], []
-    for name, value in values.items():
-        words += [name, str(element_type(value.dtype)), "x".join(map(str, value.shape)) or "-"]
-        payload.append(memoryview(np.ascontiguousarray(value).tobytes()))
-    link.ask(words, payload, seconds=300)
-
-
-def test_tensors_of_every_kind_come_back_as_they_went(start: Start, tmp_path: Path) -> None:
+def test_tensors_of_every_kind_come_back_as_they_went(start: Start, programs: Bundle, tmp_path: Path) -> None:
     onnx.save(identities(), str(tmp_path / "m.onnx"))
     link = start()
-    link.ask(["open", "0", str(tmp_path / "m.onnx"), "-", "1"], seconds=300)
+    opened(link, "0", tmp_path / "m.onnx", programs)
     generator = np.random.default_rng(0)
     for shape in [(1, 3, 5, 7), (), (0, 4), (300_000,)]:
         values = {name: (generator.normal(0, 50, shape) * np.ones(shape)).astype(kind) for name, kind in TYPES.items()}
@@ -100,9 +65,17 @@ def test_tensors_of_every_kind_come_back_as_they_went(start: Start, tmp_path: Pa
         (["run", "0", "s"], "no session 0 is open"),
         (["run", "1", "none"], "slot none has no inputs"),
         (["run", "1", "wrong"], "ONNX Runtime: .*"),
-        (["open", "0", "/none.onnx", "-", "1"], "ONNX Runtime: .*none.onnx"),
-        (["open", "0", "/none.onnx", "-", "0"], "a number of a request is wrong: 0"),
-        (["open", "0"], "wrong number of words"),
+        (["open", "0", "onnxruntime", "1", "/none.onnx"], "ONNX Runtime: .*none.onnx"),
+        (["open", "0", "onnxruntime", "0", "/none.onnx"], "a number of a request is wrong: 0"),
+        (["open", "0", "onnxruntime", "1", "/none.onnx", "color", "red"], "open knows no color"),
+        (["open", "0", "onnxruntime", "1", "/none.onnx", "input", "x"], "open has no value for input"),
+        (["open", "0", "onnxruntime", "1", "/none.onnx", "output", "x", "y"], "a number of a request is wrong: y"),
+        (["open", "0", "ncnn", "1", "/none.onnx"], "no engine ncnn is loaded"),
+        (["open", "0"], "open needs SESSION ENGINE THREADS MODEL"),
+        (["engine", "ncnn"], "engine needs NAME LIBRARY"),
+        (["engine", "tvm", "libtvm.so"], "unknown engine tvm"),
+        (["engine", "ncnn", "/none.so", "libnone.so.1"], "cannot load ncnn: /none.so: .*; libnone.so.1: "),
+        (["engine", "openvino", "libm.so.6"], "libm.so.6 has no ov_get_openvino_version: it is not OpenVINO"),
         (["block", "1", "s", "x", "5"], "a number of a request is wrong: x"),
         (["sustain", "1", "1", "1"], "sustain needs SESSION"),
         (["pin", "5000"], "a number of a request is wrong: 5000"),
@@ -110,11 +83,11 @@ def test_tensors_of_every_kind_come_back_as_they_went(start: Start, tmp_path: Pa
     ],
 )
 def test_a_wrong_request_is_an_error_and_not_the_end(
-    words: list[str], message: str, start: Start, tmp_path: Path
+    words: list[str], message: str, start: Start, programs: Bundle, tmp_path: Path
 ) -> None:
     onnx.save(identities(), str(tmp_path / "m.onnx"))
     link = start()
-    link.ask(["open", "1", str(tmp_path / "m.onnx"), "-", "1"], seconds=300)
+    opened(link, "1", tmp_path / "m.onnx", programs)
     fed(link, "wrong", {"image": np.zeros(3, np.float32)})
     fed(link, "s", {name: np.zeros(2, kind) for name, kind in TYPES.items()})
     with pytest.raises(BoardError, match=message):
@@ -140,34 +113,36 @@ def test_a_wrong_request_is_an_error_and_not_the_end(
         b"",
     ],
 )
-def test_nonsense_ends_the_consumer_in_order(sent: bytes, sanitized: Path, programs: Bundle) -> None:
-    command = [str(sanitized), "serve", "--runtime", str(programs.runtime)]
+def test_nonsense_ends_the_consumer_in_order(sent: bytes, sanitized: Path) -> None:
+    command = [str(sanitized), "serve"]
     done = subprocess.run(command, input=sent, capture_output=True, timeout=300, check=False)
     assert done.returncode in (0, 3), done.stderr[-2000:]
     assert b"Sanitizer" not in done.stderr
 
 
 def test_it_ends_with_its_input_and_after_silence(
-    start: Start, sanitized: Path, programs: Bundle, monkeypatch: pytest.MonkeyPatch
+    start: Start, sanitized: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lth_deploy.boards.link.PING_SECONDS", 0.3)  # a busy machine takes longer to start it
-    command = [str(sanitized), "serve", "--runtime", str(programs.runtime)]
+    command = [str(sanitized), "serve"]
     with killed_at_the_end(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)) as process:
         assert process.stdin is not None
         process.stdin.close()
         assert process.wait(300) == 0
     link = start("--silence", 3)
-    assert link.ask(["hello"], seconds=300)[0]["onnxruntime"] == onnxruntime.__version__
+    assert link.ask(["hello"], seconds=300)[0]["protocol"] == PROTOCOL
     wait_until(lambda: has_ended(link._process.pid), "the end of a consumer that hears nothing")
     with pytest.raises(LinkLostError, match="silent for too long"):
         link.ask(["hello"], seconds=300)
 
 
-def test_a_waiting_host_is_not_silent(start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_waiting_host_is_not_silent(
+    start: Start, programs: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr("lth_deploy.boards.link.PING_SECONDS", 0.3)
     onnx.save(identities(), str(tmp_path / "m.onnx"))
     link = start("--silence", 3)
-    link.ask(["open", "0", str(tmp_path / "m.onnx"), "-", "1"], seconds=300)
+    opened(link, "0", tmp_path / "m.onnx", programs)
     fed(link, "s", {name: np.zeros(2, kind) for name, kind in TYPES.items()})
     assert link.ask(["block", "0", "s", "0", "5000"], seconds=300)[0]["samples_ms"]
 
@@ -179,7 +154,7 @@ def test_what_a_board_says_of_itself(start: Start, tmp_path: Path) -> None:
     assert hello.board == "Raspberry Pi 5 Model B Rev 1.0"
     assert [(core.id, core.capacity) for core in hello.cores] == [(0, 446), (1, 446), (2, 446), (3, 446), (4, 1024)]
     assert (hello.cores[4].least_khz, hello.cores[4].largest_khz) == (600_000, 2_400_000)
-    assert hello.base_rss_bytes > 1e6
+    assert link.ask(["memory"], seconds=300)[0]["peak_rss_bytes"] > 1e6
     assert choose_cores(hello.cores, "big", 1) == (4,)
     assert choose_cores(hello.cores, "little", 3) == (1, 2, 3)
     assert choose_cores(hello.cores, "all", 3) == ()

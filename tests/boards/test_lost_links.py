@@ -13,8 +13,9 @@ import pytest
 
 from lth_deploy import storage
 from lth_deploy.boards import board as boards
-from lth_deploy.boards.board import Board, Opened
+from lth_deploy.boards.board import Board
 from lth_deploy.boards.drivers import LocalDriver, SshDriver
+from lth_deploy.boards.engines import Opened
 from lth_deploy.boards.link import Link
 from lth_deploy.errors import BoardError, LinkLostError
 from tests.boards.conftest import Sample

@@ -10,9 +10,9 @@
 #include <random>
 #include <stdexcept>
 
-#include "engine.h"
 #include "facts.h"
 #include "images.h"
+#include "onnxruntime.h"
 #include "serve.h"
 #include "sha256.h"
 
@@ -74,23 +74,31 @@ Options read_options(const std::vector<std::string>& arguments) {
   return options;
 }
 
-Tensor tensor_of(Image& image) { return {ort::kUint8, {image.height, image.width, 3}, image.rgb.data()}; }
+Tensor tensor_of(Image& image) { return {kUint8, {image.height, image.width, 3}, image.rgb.data()}; }
 
-const Tensor& output(const Model& model, const std::vector<Tensor>& found, const char* name, ort::ElementType type) {
-  for (size_t i = 0; i < found.size(); ++i) {
-    if (model.outputs()[i] != name) continue;
-    if (found[i].type != type) throw std::runtime_error(std::string("output ") + name + " has another type");
-    return found[i];
+const Tensor& output(const std::vector<NamedTensor>& found, const char* name, ElementType type) {
+  for (const NamedTensor& one : found) {
+    if (one.name != name) continue;
+    if (one.tensor.type != type) throw std::runtime_error(std::string("output ") + name + " has another type");
+    return one.tensor;
   }
   throw std::runtime_error(std::string("the model has no output ") + name + ": it is not an lth_deploy export");
 }
 
+void run_one(OnnxRuntimeSession& model, const Tensor& input) {
+  const std::vector<std::string>& names = model.input_names();
+  if (names.size() != 1) throw std::runtime_error("models with one input are run, this one has more");
+  model.run({{names[0], input}});
+}
+
 // COCO results of one image, each with a comma in front but the very first.
-void append_results(Model& model, Image& image, const std::vector<int64_t>& ids, double least, std::string& text) {
-  const std::vector<Tensor> found = model.run(tensor_of(image));
-  const Tensor& boxes = output(model, found, "boxes", ort::kFloat);
-  const Tensor& scores = output(model, found, "scores", ort::kFloat);
-  const Tensor& labels = output(model, found, "labels", ort::kInt64);
+void append_results(OnnxRuntimeSession& model, Image& image, const std::vector<int64_t>& ids, double least,
+                    std::string& text) {
+  run_one(model, tensor_of(image));
+  const std::vector<NamedTensor> found = model.outputs();
+  const Tensor& boxes = output(found, "boxes", kFloat);
+  const Tensor& scores = output(found, "scores", kFloat);
+  const Tensor& labels = output(found, "labels", kInt64);
   if (boxes.size() != 4 * scores.size() || labels.size() != scores.size()) {
     throw std::runtime_error("boxes, scores and labels do not agree");
   }
@@ -129,17 +137,17 @@ double percentile(std::vector<double> samples, double share) {  // as numpy does
   return samples[low] + (at - static_cast<double>(low)) * (samples[high] - samples[low]);
 }
 
-void time_runs(Model& model, const std::vector<Tensor>& feeds, double seconds, Measured& measured) {
+void time_runs(OnnxRuntimeSession& model, const std::vector<Tensor>& feeds, double seconds, Measured& measured) {
   auto start = std::chrono::steady_clock::now();
-  model.run(feeds[0]);
+  run_one(model, feeds[0]);
   measured.first_ms = since(start);
-  model.run(feeds[0]);
+  run_one(model, feeds[0]);
   measured.peak_rss = peak_rss_bytes();
-  for (int i = 0; i < kWarmUp; ++i) model.run(feeds[0]);
+  for (int i = 0; i < kWarmUp; ++i) run_one(model, feeds[0]);
   const auto begin = std::chrono::steady_clock::now();
   for (size_t i = 0; measured.samples_ms.size() < 3 || since(begin) < seconds * 1e3; ++i) {
     start = std::chrono::steady_clock::now();
-    model.run(feeds[i % feeds.size()]);
+    run_one(model, feeds[i % feeds.size()]);
     measured.samples_ms.push_back(since(start));
   }
 }
@@ -152,8 +160,8 @@ std::string list_of(const std::vector<T>& items, F&& text) {
 }
 
 // detections: of all entries; may be null.
-std::string report(const Options& options, const Runtime& runtime, const Measured& m, const std::vector<Entry>& entries,
-                   const std::string* detections) {
+std::string report(const Options& options, const OnnxRuntime& runtime, const Measured& m,
+                   const std::vector<Entry>& entries, const std::string* detections) {
   const Machine machine = describe_machine();
   const char* const forced = std::getenv("LTH_ISA");
   int64_t size = 0;
@@ -196,11 +204,15 @@ void write_file(const std::string& path, const std::string& text) {
 }
 
 void run(const Options& options) {
-  const Runtime runtime(options.runtime);
+  const OnnxRuntime runtime({options.runtime});
   Measured measured;
   measured.base_rss = peak_rss_bytes();
   const auto start = std::chrono::steady_clock::now();
-  Model model(runtime, options.model, options.library, options.threads);
+  Opening opening;
+  opening.model = options.model;
+  opening.library = options.library;
+  opening.threads = options.threads;
+  OnnxRuntimeSession model(runtime, opening);
   measured.load_ms = since(start);
   const std::vector<Entry> entries = options.images.empty() ? std::vector<Entry>() : read_list(options.images);
 
@@ -211,7 +223,7 @@ void run(const Options& options) {
     for (Image& image : images) feeds.push_back(tensor_of(image));
     std::vector<float> noise;
     if (!options.shape.empty()) {
-      Tensor feed{ort::kFloat, options.shape, nullptr};
+      Tensor feed{kFloat, options.shape, nullptr};
       std::mt19937 random(0);
       noise.resize(static_cast<size_t>(feed.size()));
       for (float& value : noise) value = static_cast<float>(random()) / 4294967296.f - 0.5f;

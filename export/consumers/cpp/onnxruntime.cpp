@@ -1,56 +1,23 @@
-#include "engine.h"
-
-#include <dlfcn.h>
+#include "onnxruntime.h"
 
 #include <stdexcept>
 
-int64_t Tensor::size() const {
-  int64_t size = 1;
-  for (int64_t dim : dims) size *= dim;
-  return size;
-}
-
-size_t width_of(int type) {
-  switch (type) {
-    case 2:   // uint8
-    case 3:   // int8
-    case 9:   // bool
-      return 1;
-    case 4:   // uint16
-    case 5:   // int16
-    case 10:  // float16
-    case 16:  // bfloat16
-      return 2;
-    case 1:   // float
-    case 6:   // int32
-    case 12:  // uint32
-      return 4;
-    case 7:   // int64
-    case 11:  // double
-    case 13:  // uint64
-      return 8;
-    default:
-      throw std::runtime_error("tensors of ONNX's element type " + std::to_string(type) + " are not supported");
-  }
-}
-
-size_t Tensor::bytes() const { return static_cast<size_t>(size()) * width_of(type); }
-
-Runtime::Runtime(const std::string& shared_library) {
-  void* const handle = dlopen(shared_library.c_str(), RTLD_NOW | RTLD_LOCAL);  // never closed: it has threads
-  if (!handle) throw std::runtime_error(std::string("cannot load ONNX Runtime: ") + dlerror());
-  using GetBase = const ort::ApiBase* (*)();
-  const auto get_base = reinterpret_cast<GetBase>(dlsym(handle, "OrtGetApiBase"));
-  if (!get_base) throw std::runtime_error(shared_library + " has no OrtGetApiBase: it is not ONNX Runtime");
+OnnxRuntime::OnnxRuntime(const std::vector<std::string>& libraries) : library_("ONNX Runtime", libraries) {
+  const ort::ApiBase* (*get_base)() = nullptr;
+  library_.find(get_base, "OrtGetApiBase");
   base_ = get_base();
   api_ = base_->api(ort::kApiVersion);
   if (!api_) throw std::runtime_error("ONNX Runtime 1.17 or newer is needed, this is " + version());
   check(api_->create_env(ort::kErrors, "lth_consumer", &env_));
 }
 
-Runtime::~Runtime() { api_->release_env(env_); }
+OnnxRuntime::~OnnxRuntime() { api_->release_env(env_); }
 
-void Runtime::check(ort::Status* status) const {
+std::unique_ptr<Session> OnnxRuntime::open(const Opening& opening) const {
+  return std::make_unique<OnnxRuntimeSession>(*this, opening);
+}
+
+void OnnxRuntime::check(ort::Status* status) const {
   if (!status) return;
   const std::string message = api_->error_message(status);
   api_->release_status(status);
@@ -76,22 +43,22 @@ struct Values {
 
 }  // namespace
 
-Model::Model(const Runtime& runtime, const std::string& path, const std::string& library, int threads)
+OnnxRuntimeSession::OnnxRuntimeSession(const OnnxRuntime& runtime, const Opening& opening)
     : runtime_(runtime), api_(runtime.api()) {
   ort::SessionOptions* made = nullptr;
   runtime_.check(api_.create_session_options(&made));
   const std::unique_ptr<ort::SessionOptions, void (*)(ort::SessionOptions*)> options(made,
                                                                                      api_.release_session_options);
   runtime_.check(api_.set_log_severity(made, ort::kErrors));
-  runtime_.check(api_.set_intra_op_threads(made, threads));
+  runtime_.check(api_.set_intra_op_threads(made, opening.threads));
   runtime_.check(api_.set_inter_op_threads(made, 1));
   // As lth-deploy benchmark does: idle workers do not spin on after a run.
   runtime_.check(api_.add_config_entry(made, "session.force_spinning_stop", "1"));
   void* handle = nullptr;
-  if (!library.empty()) runtime_.check(api_.register_library(made, library.c_str(), &handle));
+  if (!opening.library.empty()) runtime_.check(api_.register_library(made, opening.library.c_str(), &handle));
   runtime_.check(api_.default_allocator(&allocator_));
   runtime_.check(api_.cpu_memory(ort::kDeviceAllocator, ort::kDefaultMemory, &memory_));
-  if (ort::Status* const status = api_.create_session(runtime_.env(), path.c_str(), made, &session_)) {
+  if (ort::Status* const status = api_.create_session(runtime_.env(), opening.model.c_str(), made, &session_)) {
     api_.release_memory_info(memory_);
     runtime_.check(status);
   }
@@ -109,26 +76,26 @@ Model::Model(const Runtime& runtime, const std::string& path, const std::string&
   }
 }
 
-Model::~Model() {
+OnnxRuntimeSession::~OnnxRuntimeSession() {
   release_values();
   api_.release_session(session_);
   api_.release_memory_info(memory_);
 }
 
-void Model::release_values() {
+void OnnxRuntimeSession::release_values() {
   for (ort::Value* value : values_) {
     if (value) api_.release_value(value);
   }
   values_.clear();
 }
 
-std::string Model::taken(char* text) const {
+std::string OnnxRuntimeSession::taken(char* text) const {
   const std::string copy = text ? text : "";
   if (text) runtime_.check(api_.free(allocator_, text));
   return copy;
 }
 
-std::string Model::metadata(const std::string& key) const {
+std::string OnnxRuntimeSession::metadata(const std::string& key) const {
   ort::ModelMetadata* all = nullptr;
   runtime_.check(api_.model_metadata(session_, &all));
   char* text = nullptr;
@@ -138,12 +105,7 @@ std::string Model::metadata(const std::string& key) const {
   return taken(text);
 }
 
-std::vector<Tensor> Model::run(const Tensor& input) {
-  if (inputs_.size() != 1) throw std::runtime_error("models with one input are run, this one has more");
-  return run({{inputs_[0], input}});
-}
-
-std::vector<Tensor> Model::run(const std::vector<NamedTensor>& inputs) {
+void OnnxRuntimeSession::run(const std::vector<NamedTensor>& inputs) {
   release_values();
   Values given(api_, inputs.size());
   std::vector<const char*> given_names, names;
@@ -157,21 +119,22 @@ std::vector<Tensor> Model::run(const std::vector<NamedTensor>& inputs) {
   values_.assign(outputs_.size(), nullptr);
   runtime_.check(api_.run(session_, nullptr, given_names.data(), given.values.data(), given.values.size(), names.data(),
                           names.size(), values_.data()));
-  return found_tensors();
 }
 
-std::vector<Tensor> Model::found_tensors() const {
-  std::vector<Tensor> tensors(values_.size());
+std::vector<NamedTensor> OnnxRuntimeSession::outputs() {
+  std::vector<NamedTensor> found(values_.size());
   for (size_t i = 0; i < values_.size(); ++i) {
+    found[i].name = outputs_[i];
+    Tensor& tensor = found[i].tensor;
     ort::TensorInfo* info = nullptr;
     runtime_.check(api_.tensor_info(values_[i], &info));
     const std::unique_ptr<ort::TensorInfo, void (*)(ort::TensorInfo*)> owned(info, api_.release_tensor_info);
     size_t rank = 0;
     runtime_.check(api_.rank(info, &rank));
-    tensors[i].dims.resize(rank);
-    runtime_.check(api_.dimensions(info, tensors[i].dims.data(), rank));
-    runtime_.check(api_.element_type(info, &tensors[i].type));
-    runtime_.check(api_.tensor_data(values_[i], &tensors[i].data));
+    tensor.dims.resize(rank);
+    runtime_.check(api_.dimensions(info, tensor.dims.data(), rank));
+    runtime_.check(api_.element_type(info, &tensor.type));
+    runtime_.check(api_.tensor_data(values_[i], &tensor.data));
   }
-  return tensors;
+  return found;
 }

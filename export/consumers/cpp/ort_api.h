@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "engine.h"
+
 namespace ort {
 
 constexpr uint32_t kApiVersion = 17;  // ONNX Runtime 1.17, the oldest that folds the decoding of packed weights
@@ -21,8 +23,6 @@ struct SessionOptions;
 struct ModelMetadata;
 struct Allocator;
 
-// ONNX's numbers; of the others only the width in bytes matters, see engine.cpp.
-enum ElementType : int { kFloat = 1, kUint8 = 2, kInt64 = 7 };
 enum Level : int { kErrors = 3 };
 enum AllocatorKind : int { kDeviceAllocator = 0 };
 enum MemoryKind : int { kDefaultMemory = 0 };

@@ -13,10 +13,10 @@
 
 namespace {
 
-constexpr int kProtocol = 1;
+constexpr int kProtocol = 2;
 
 struct Options {
-  std::string runtime, root;
+  std::string root;
   int silence = 60;
 };
 
@@ -24,9 +24,7 @@ Options read_options(const std::vector<std::string>& arguments) {
   Options options;
   for (size_t i = 0; i < arguments.size(); i += 2) {
     if (i + 1 == arguments.size()) throw std::runtime_error(arguments[i] + " needs a value");
-    if (arguments[i] == "--runtime") {
-      options.runtime = arguments[i + 1];
-    } else if (arguments[i] == "--root") {
+    if (arguments[i] == "--root") {
       options.root = arguments[i + 1];
     } else if (arguments[i] == "--silence") {
       options.silence = static_cast<int>(whole(arguments[i + 1], 1, 86400));
@@ -34,7 +32,6 @@ Options read_options(const std::vector<std::string>& arguments) {
       throw std::runtime_error("unknown option " + arguments[i] + " of serve");
     }
   }
-  if (options.runtime.empty()) throw std::runtime_error("serve needs --runtime");
   return options;
 }
 
@@ -49,16 +46,14 @@ std::string pin(const std::vector<std::string>& words) {
   return "";
 }
 
-std::string hello(const Runtime& runtime, const Sensors& sensors) {
+std::string hello(const Sensors& sensors) {
   const Machine machine = describe_machine();
   std::string isa;
   for (const std::string& one : machine.isa) isa += (isa.empty() ? "" : ", ") + quoted(one);
-  return "\"protocol\": " + std::to_string(kProtocol) + ", \"onnxruntime\": " + quoted(runtime.version()) +
-         ", \"machine\": {\"cpu\": " + quoted(machine.cpu) + ", \"cores\": " + std::to_string(machine.cores) +
-         ", \"isa\": [" + isa + "], \"os\": " + quoted(machine.os) + ", \"memory\": " + std::to_string(machine.memory) +
-         "}, \"emulated\": " + (emulated() ? "true" : "false") +
-         ", \"board\": " + sensors.board() + ", \"cores\": " + sensors.cores() +
-         ", \"base_rss_bytes\": " + std::to_string(peak_rss_bytes());
+  return "\"protocol\": " + std::to_string(kProtocol) + ", \"machine\": {\"cpu\": " + quoted(machine.cpu) +
+         ", \"cores\": " + std::to_string(machine.cores) + ", \"isa\": [" + isa + "], \"os\": " + quoted(machine.os) +
+         ", \"memory\": " + std::to_string(machine.memory) + "}, \"emulated\": " + (emulated() ? "true" : "false") +
+         ", \"board\": " + sensors.board() + ", \"cores\": " + sensors.cores();
 }
 
 }  // namespace
@@ -67,9 +62,8 @@ int serve(const std::vector<std::string>& arguments) {
   const Options options = read_options(arguments);
   Wire wire(options.silence);
   try {
-    const Runtime runtime(options.runtime);
     Sensors sensors(options.root);
-    Sessions sessions(runtime, sensors);
+    Sessions sessions(sensors);
     for (;;) {
       Request request = wire.next();
       const std::vector<std::string>& words = request.words;
@@ -79,13 +73,15 @@ int serve(const std::vector<std::string>& arguments) {
           wire.reply("");
           _exit(0);  // the thread that reads has no end of its own
         } else if (words[0] == "hello") {
-          wire.reply(hello(runtime, sensors));
+          wire.reply(hello(sensors));
         } else if (words[0] == "conditions") {
           wire.reply("\"conditions\": " + sensors.conditions());
         } else if (words[0] == "memory") {
           wire.reply("\"peak_rss_bytes\": " + std::to_string(peak_rss_bytes()));
         } else if (words[0] == "pin") {
           wire.reply(pin(words));
+        } else if (words[0] == "engine") {
+          wire.reply(sessions.engine(words));
         } else if (words[0] == "open") {
           wire.reply(sessions.open(words));
         } else if (words[0] == "close") {

@@ -22,11 +22,36 @@ void expect(const std::vector<std::string>& words, size_t count) {
 
 std::string field(const char* name, const std::string& value) { return std::string("\"") + name + "\": " + value; }
 
+// What the words of `open` say behind the engine.
+Opening opening_of(const std::vector<std::string>& words) {
+  Opening opening;
+  opening.threads = static_cast<int>(whole(words[3], 1, 1024));
+  opening.model = words[4];
+  for (size_t i = 5; i < words.size();) {
+    const std::string& key = words[i];
+    const size_t count = key == "input" || key == "output" ? 2 : 1;
+    if (i + count >= words.size()) throw std::runtime_error("open has no value for " + key);
+    if (key == "weights") {
+      opening.weights = words[i + 1];
+    } else if (key == "library") {
+      opening.library = words[i + 1];
+    } else if (key == "input") {
+      opening.inputs.push_back({words[i + 1], dims_of(words[i + 2])});
+    } else if (key == "output") {
+      opening.outputs.push_back({words[i + 1], static_cast<int>(whole(words[i + 2], 1, 1000))});
+    } else {
+      throw std::runtime_error("open knows no " + key);
+    }
+    i += count + 1;
+  }
+  return opening;
+}
+
 }  // namespace
 
-Model& Sessions::model(const std::string& number) {
-  const auto found = models_.find(number);
-  if (found == models_.end()) throw std::runtime_error("no session " + number + " is open");
+Session& Sessions::session(const std::string& number) {
+  const auto found = sessions_.find(number);
+  if (found == sessions_.end()) throw std::runtime_error("no session " + number + " is open");
   return *found->second;
 }
 
@@ -36,19 +61,28 @@ const Sessions::Slot& Sessions::slot(const std::string& number) const {
   return found->second;
 }
 
+std::string Sessions::engine(const std::vector<std::string>& words) {
+  if (words.size() < 3) throw std::runtime_error("engine needs NAME LIBRARY...");
+  const auto found = engines_.find(words[1]);
+  if (found == engines_.end()) engines_[words[1]] = load_engine(words[1], {words.begin() + 2, words.end()});
+  return field("version", quoted(engines_[words[1]]->version()));
+}
+
 std::string Sessions::open(const std::vector<std::string>& words) {
-  expect(words, 5);
-  models_.erase(words[1]);
-  if (models_.size() >= kMostSessions) throw std::runtime_error("too many sessions are open");
-  const int threads = static_cast<int>(whole(words[4], 1, 1024));
+  if (words.size() < 5) throw std::runtime_error("open needs SESSION ENGINE THREADS MODEL");
+  sessions_.erase(words[1]);
+  if (sessions_.size() >= kMostSessions) throw std::runtime_error("too many sessions are open");
+  const auto engine = engines_.find(words[2]);
+  if (engine == engines_.end()) throw std::runtime_error("no engine " + words[2] + " is loaded");
+  const Opening opening = opening_of(words);
   const auto start = Clock::now();
-  models_[words[1]] = std::make_unique<Model>(runtime_, words[2], words[3] == "-" ? "" : words[3], threads);
+  sessions_[words[1]] = engine->second->open(opening);
   return field("load_ms", number(since(start)));
 }
 
 std::string Sessions::close(const std::vector<std::string>& words) {
   expect(words, 2);
-  models_.erase(words[1]);
+  sessions_.erase(words[1]);
   return "";
 }
 
@@ -61,7 +95,7 @@ std::string Sessions::feed(Request&& request) {
   size_t at = 0;
   for (size_t i = 2; i < words.size(); i += 3) {
     Tensor tensor;
-    tensor.type = static_cast<ort::ElementType>(whole(words[i + 1], 1, 1000));
+    tensor.type = static_cast<ElementType>(whole(words[i + 1], 1, 1000));
     tensor.dims = dims_of(words[i + 2]);
     tensor.data = slot.bytes.data() + at;
     at += tensor.bytes();
@@ -78,25 +112,25 @@ std::string Sessions::forget(const std::vector<std::string>& words) {
 
 std::string Sessions::run(const std::vector<std::string>& words, std::vector<Payload>& payload) {
   expect(words, 3);
-  Model& used = model(words[1]);
+  Session& used = session(words[1]);
   const Slot& inputs = slot(words[2]);
   const auto start = Clock::now();
-  const std::vector<Tensor> found = used.run(inputs.tensors);
+  used.run(inputs.tensors);
   const double took = since(start);
   std::string outputs;
-  for (size_t i = 0; i < found.size(); ++i) {
+  for (const NamedTensor& one : used.outputs()) {
     std::string dims;
-    for (const int64_t dim : found[i].dims) dims += (dims.empty() ? "" : ", ") + std::to_string(dim);
-    outputs += (i ? ", {" : "{") + field("name", quoted(used.outputs()[i])) + ", " +
-               field("type", std::to_string(found[i].type)) + ", " + field("dims", "[" + dims + "]") + "}";
-    payload.push_back({found[i].data, found[i].bytes()});
+    for (const int64_t dim : one.tensor.dims) dims += (dims.empty() ? "" : ", ") + std::to_string(dim);
+    outputs += (outputs.empty() ? "{" : ", {") + field("name", quoted(one.name)) + ", " +
+               field("type", std::to_string(one.tensor.type)) + ", " + field("dims", "[" + dims + "]") + "}";
+    payload.push_back({one.tensor.data, one.tensor.bytes()});
   }
   return field("ms", number(took)) + ", " + field("outputs", "[" + outputs + "]");
 }
 
 std::string Sessions::block(const std::vector<std::string>& words) {
   expect(words, 5);
-  Model& used = model(words[1]);
+  Session& used = session(words[1]);
   const Slot& inputs = slot(words[2]);
   const int64_t settle = whole(words[3], 0, 1000);
   const double length = static_cast<double>(whole(words[4], 1, kLongest));
@@ -116,7 +150,7 @@ std::string Sessions::block(const std::vector<std::string>& words) {
 
 std::string Sessions::sustain(const std::vector<std::string>& words) {
   if (words.size() < 5) throw std::runtime_error("sustain needs SESSION MILLISECONDS WINDOW SLOT...");
-  Model& used = model(words[1]);
+  Session& used = session(words[1]);
   const double length = static_cast<double>(whole(words[2], 1, kLongest));
   const double window = static_cast<double>(whole(words[3], 100, kLongest));
   if (length / window > kMostWindows) throw std::runtime_error("sustain has too many windows");

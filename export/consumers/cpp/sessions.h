@@ -12,10 +12,12 @@
 
 class Sessions {
  public:
-  Sessions(const Runtime& runtime, Sensors& sensors) : runtime_(runtime), sensors_(sensors) {}
+  explicit Sessions(Sensors& sensors) : sensors_(sensors) {}
 
   // All return the fields of a reply, and throw std::runtime_error.
-  std::string open(const std::vector<std::string>& words);   // open SESSION PATH LIBRARY|- THREADS
+  std::string engine(const std::vector<std::string>& words);  // engine NAME LIBRARY...
+  // open SESSION ENGINE THREADS MODEL (weights PATH | library PATH | input NAME DIMS | output NAME TYPE)...
+  std::string open(const std::vector<std::string>& words);
   std::string close(const std::vector<std::string>& words);  // close SESSION
   std::string feed(Request&& request);                       // feed SLOT (NAME TYPE DIMS)...
   std::string forget(const std::vector<std::string>& words);  // forget SLOT
@@ -29,11 +31,11 @@ class Sessions {
     std::vector<uint8_t> bytes;
     std::vector<NamedTensor> tensors;  // point into bytes
   };
-  Model& model(const std::string& number);
+  Session& session(const std::string& number);
   const Slot& slot(const std::string& number) const;
 
-  const Runtime& runtime_;
   Sensors& sensors_;
-  std::map<std::string, std::unique_ptr<Model>> models_;
+  std::map<std::string, std::unique_ptr<Engine>> engines_;
+  std::map<std::string, std::unique_ptr<Session>> sessions_;  // go before the engines do
   std::map<std::string, Slot> slots_;
 };

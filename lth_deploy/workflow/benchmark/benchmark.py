@@ -27,8 +27,9 @@ from lth_deploy.workflow.benchmark.measure_round import (
 )
 from lth_deploy.workflow.benchmark.options import BenchmarkOptions
 from lth_deploy.workflow.benchmark.rows import make_row
-from lth_deploy.workflow.boards.measure_hosts import board_candidates, measure_hosts, reachable_hosts
+from lth_deploy.workflow.boards.measure_hosts import measure_hosts, reachable_hosts
 from lth_deploy.workflow.boards.options import BoardOptions
+from lth_deploy.workflow.boards.placed import board_candidates, place
 
 if TYPE_CHECKING:
     from lth_deploy.data.records import CocoDataset
@@ -78,10 +79,12 @@ def benchmark(
             candidates, left_out = choose_candidates(artifacts, baseline, dataset, options, workspace)
             rows = _measure(candidates, settings, options)
         else:
-            candidates = board_candidates(artifacts, baseline, dataset, options, workspace)
+            placed, refused = place(board_candidates(artifacts, baseline, dataset, options, workspace), workspace)
+            candidates = [one.candidate for one in placed]
             described = _described(candidates, dataset)
-            rows, hosts, left_out = measure_hosts(drivers, candidates, described, settings, options, options.boards)
-            left_out = [*unreachable, *left_out]
+            rows, hosts, left_out = measure_hosts(drivers, placed, described, settings, options, options.boards)
+            candidates = [one.candidate for one in placed if not one.is_peer]  # rows have the versions of others
+            left_out = [*unreachable, *refused, *left_out]
         classes = _classes(candidates)
     imported = [row for source in imports for row in imported_rows(*source, dataset, rows, classes)]
     return BenchmarkResults(

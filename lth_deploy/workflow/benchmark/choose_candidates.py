@@ -48,7 +48,7 @@ def choose_candidates(
         found += [quantized, *(replace(quantized, engine=engine) for engine in others)]
     elif options.engines is None and peers and not base.file.quantized:
         quantized, left_out = quantized_for_peers(base, *calibration, workspace)
-    for candidate in peer_candidates(base, quantized, peers, shapes):
+    for candidate in peer_candidates(base, quantized, peers, shapes, lambda name: RUNTIMES.get(name).precisions()):
         # With engines named, those with the shapes of the file are there already.
         if options.engines is None or candidate.shapes is not None:
             found.append(candidate)

@@ -1,7 +1,7 @@
 """The engines that a ticket has to beat: the dense model on every other engine, in every precision and shape."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,22 +25,27 @@ def installed_peers() -> tuple[str, ...]:
 
 
 def peer_candidates(
-    baseline: Candidate, quantized: Candidate | None, peers: Sequence[str], shapes: Shapes | None
+    baseline: Candidate,
+    quantized: Candidate | None,
+    peers: Sequence[str],
+    shapes: Shapes | None,
+    precisions_of: Callable[[str], Sequence[str]],
 ) -> list[Candidate]:
     """The baseline on every peer, in each of its precisions and in INT8; each with the shapes of the file, then fixed.
 
     A baseline that is quantized already has no other precision. shapes: of all images; None where there are
-    several, or the file fixes them itself.
+    several, or the file fixes them itself. precisions_of: by the name of a peer.
     """
     found = []
     for name in peers:
         runtime = RUNTIMES.get(name)
         dense = replace(baseline, engine=name, loaded=_plain(baseline), optional=True)
-        precisions = (FP32,) if baseline.file.quantized else runtime.precisions()
+        precisions = (FP32,) if baseline.file.quantized else precisions_of(name)
         rows = [replace(dense, precision=precision) for precision in precisions]
         rows += [replace(quantized, engine=name, optional=True)] if quantized else []
         for row in rows:
-            found.append(row)
+            if shapes is None or not runtime.needs_shapes:
+                found.append(row)
             if shapes is not None and runtime.fixes_shapes:
                 found.append(replace(row, shapes=shapes))
     return found

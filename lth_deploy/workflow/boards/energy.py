@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from lth_deploy.boards.board import Board, Opened
+from lth_deploy.boards.board import Board
 from lth_deploy.boards.energy import Joules, Meter, choose_meter, joules_between, why_unreadable
+from lth_deploy.boards.engines import Opened
 from lth_deploy.boards.power_command import PowerCommand
 from lth_deploy.boards.replies import Block
 from lth_deploy.errors import BoardError

@@ -3,69 +3,36 @@
 import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lth_deploy import storage
 from lth_deploy.boards.board import Board
-from lth_deploy.boards.board import Opened as OpenedThere
 from lth_deploy.boards.bundle import CONSUMER, LIBRARY, RUNTIME, Bundle
 from lth_deploy.boards.conditions import choose_cores
 from lth_deploy.boards.drivers import LOCAL, Driver, driver_of
+from lth_deploy.boards.engines import ONNXRUNTIME
 from lth_deploy.boards.remote import look
-from lth_deploy.errors import BoardError, UsageError
+from lth_deploy.errors import BoardError
 from lth_deploy.measure.board_results import Host
 from lth_deploy.measure.results import Row
 from lth_deploy.workflow.artifact import open_session
-from lth_deploy.workflow.benchmark.candidates import (
-    KERNELS,
-    Candidate,
-    calibration_images,
-    collect_candidates,
-    quantize_baseline,
-)
+from lth_deploy.workflow.benchmark.candidates import Candidate
 from lth_deploy.workflow.benchmark.describe_file import FileDescription
 from lth_deploy.workflow.benchmark.measure_round import Accuracy, Opened, RoundSettings, measure_round
 from lth_deploy.workflow.benchmark.options import BenchmarkOptions
 from lth_deploy.workflow.benchmark.rows import make_row
 from lth_deploy.workflow.boards.bench import BoardBench
 from lth_deploy.workflow.boards.options import BoardOptions
-from lth_deploy.workflow.boards.remote_session import RemoteArtifact, RemoteSession
-from lth_deploy.workflow.gates.class_names import hold_control_classes
+from lth_deploy.workflow.boards.placed import Placed, available
 
 if TYPE_CHECKING:
-    from lth_deploy.data.records import CocoDataset
+    from lth_deploy.decoders import Photo
     from lth_deploy.detections import Detections
-
-ENGINES = ("onnxruntime", KERNELS)
-"""What runs on boards: stock ONNX Runtime, and with the kernels."""
 
 Expected = Mapping[Path, "Sequence[Detections]"]
 
 log = logging.getLogger(__name__)
-
-
-def board_candidates(
-    artifacts: Sequence[Path], baseline: Path | None, dataset: "CocoDataset", options: BenchmarkOptions, workspace: Path
-) -> list[Candidate]:
-    """The dense baseline, the artifacts with and without kernels, and the baseline in INT8 where that is asked for.
-
-    Raises:
-        UsageError: an engine that does not run on boards, or fixed shapes.
-    """
-    unknown = [engine for engine in options.engines or () if engine not in ENGINES]
-    if unknown or options.shapes is not None:
-        what = f"--engine {unknown[0]}" if unknown else "--shape"
-        raise UsageError(f"{what} is not measured on hosts; there the engines are {' and '.join(ENGINES)}")
-    engines = options.engines or ENGINES
-    found = collect_candidates(artifacts, baseline, engines, options.decoder, workspace, verify=options.verify)
-    for candidate in found[1:]:
-        hold_control_classes(candidate.file, found[0].file)
-    if options.int8:
-        calibration = calibration_images(options.calibration_folder, dataset, options.calibration)
-        found.append(quantize_baseline(found[0], *calibration, workspace))
-    return found
 
 
 def reachable_hosts(boards: BoardOptions) -> tuple[list[Driver], list[str]]:
@@ -90,102 +57,130 @@ def reachable_hosts(boards: BoardOptions) -> tuple[list[Driver], list[str]]:
     return found, left_out
 
 
+@dataclass(frozen=True)
+class HostRows:
+    """What was measured on one host. left_out: what it cannot run, and why."""
+
+    host: Host
+    rows: list[Row]
+    left_out: list[str]
+
+
 def measure_hosts(
     drivers: Sequence[Driver],
-    candidates: Sequence[Candidate],
+    placed: Sequence[Placed],
     described: Mapping[Path, FileDescription],
     settings: RoundSettings,
     options: BenchmarkOptions,
     boards: BoardOptions,
 ) -> tuple[list[Row], list[Host], list[str]]:
-    """The rows of all hosts, the hosts, and why some are left out.
+    """The rows of all hosts, the hosts, and why some hosts and some rows are left out.
 
     Remote hosts are measured at once; this machine, which works for them all, comes before them.
 
     Raises:
         BoardError: no host could be measured. ParityError: a host computes something else.
     """
-    expected = _expected(candidates, settings)
+    from lth_deploy.data.images import read_record
+
+    images = [read_record(record) for record in settings.dataset.subset(settings.timed_images).images]
+    expected = _expected([one.candidate for one in placed], images)
     here = [driver for driver in drivers if driver.host == LOCAL]
-    done: dict[str, Future[tuple[list[Row], Host]]] = {}
+    done: dict[str, Future[HostRows]] = {}
     for group in (here, [driver for driver in drivers if driver.host != LOCAL]):
         with ThreadPoolExecutor(max(1, len(group))) as pool:
             for driver in group:
-                board = Board(driver, boards.folder, boards.bundle)
-                done[driver.host] = pool.submit(
-                    _measure_host, board, candidates, described, settings, options, boards, expected
+                work = HostWork(
+                    Board(driver, boards.folder, boards.bundle), settings, options, boards, images, expected
                 )
-    rows, hosts, left_out, failed = list[Row](), list[Host](), list[str](), list[BoardError]()
+                done[driver.host] = pool.submit(work.measure, placed, described)
+    found, left_out, failed = list[HostRows](), list[str](), list[BoardError]()
     for driver in drivers:
         try:
-            own, host = done[driver.host].result()
+            one = done[driver.host].result()
         except BoardError as error:
             log.error("%s", error)
             left_out.append(str(error))
             failed.append(error)
             continue
-        rows += own
-        hosts.append(host)
-    if not hosts:
+        found.append(one)
+        left_out += one.left_out
+    if not found:
         raise failed[0]
-    return rows, hosts, left_out
+    return [row for one in found for row in one.rows], [one.host for one in found], left_out
 
 
-def _measure_host(
-    board: Board,
-    candidates: Sequence[Candidate],
-    described: Mapping[Path, FileDescription],
-    settings: RoundSettings,
-    options: BenchmarkOptions,
-    boards: BoardOptions,
-    expected: Expected,
-) -> tuple[list[Row], Host]:
-    digests = {candidate.loaded.path: storage.sha256(candidate.loaded.path) for candidate in candidates}
-    rows: list[Row] = []
-    scored: list[Accuracy] | None = None
-    with board:
-        bundle = board.set_up({digest: path for path, digest in digests.items()})
-        hello = board.hello()
-        for threads in options.threads:
-            cores = choose_cores(hello.cores, boards.cores, threads)
-            board.pin(cores)
-            opened = [
-                Opened(one, RemoteArtifact(one.loaded, RemoteSession(board, _there(one, digests, threads))))
-                for one in candidates
-            ]
-            bench = BoardBench(board, boards, cores, expected)
-            measured = measure_round(opened, settings, threads, scored, bench)
-            scored = [row.accuracy for row in measured]
-            for one, row, seen in zip(opened, measured, bench.observed, strict=True):
-                made = make_row(described[one.candidate.file.path], one, row)
-                rows.append(
-                    made.model_copy(
-                        update={
-                            "host": board.host,
-                            "cores": _core_text(boards.cores, cores),
-                            "conditions": seen.conditions,
-                            "sustained": seen.sustained,
-                            "energy": seen.energy,
-                            "notes": [*made.notes, *seen.notes],
-                        }
-                    )
+@dataclass(frozen=True)
+class HostWork:
+    """One host, and how it is measured. expected: what each plain model finds in the images, here."""
+
+    board: Board
+    settings: RoundSettings
+    options: BenchmarkOptions
+    boards: BoardOptions
+    images: "Sequence[Photo]"
+    expected: Expected
+
+    def measure(self, placed: Sequence[Placed], described: Mapping[Path, FileDescription]) -> HostRows:
+        """All rows of the host.
+
+        Raises:
+            BoardError: it cannot be measured. ParityError: it computes something else.
+        """
+        board = self.board
+        with board:
+            ours = {digest: path for one in placed if not one.is_peer for digest, path in one.files.items()}
+            bundle = board.set_up(ours)
+            hello = board.hello()
+            first = self.options.threads[0]
+            there, left_out = available(board, placed, self.images, first, self.boards.ncnn_library)
+            rows: list[Row] = []
+            scored: list[Accuracy] | None = None
+            for threads in self.options.threads:
+                cores = choose_cores(hello.cores, self.boards.cores, threads)
+                measured, scored = self._round(there, described, threads, cores, scored)
+                rows += measured
+            host = Host(
+                name=board.host,
+                board=hello.board,
+                machine=hello.machine,
+                onnxruntime=board.engine(ONNXRUNTIME),
+                emulated=hello.emulated,
+                programs=_bytes_of(bundle),
+                cores={str(core.id): core.capacity for core in hello.cores},
+            )
+            if self.boards.remove:
+                board.clean_up()
+        return HostRows(host, rows, left_out)
+
+    def _round(
+        self,
+        placed: Sequence[Placed],
+        described: Mapping[Path, FileDescription],
+        threads: int,
+        cores: Sequence[int],
+        scored: Sequence[Accuracy] | None,
+    ) -> tuple[list[Row], list[Accuracy]]:
+        self.board.pin(cores)
+        opened = [Opened(one.candidate, one.session(self.board, threads)) for one in placed]
+        bench = BoardBench(self.board, self.boards, cores, self.expected)
+        measured = measure_round(opened, self.settings, threads, scored, bench)
+        rows = []
+        for one, row, seen in zip(opened, measured, bench.observed, strict=True):
+            made = make_row(described[one.candidate.file.path], one, row)
+            rows.append(
+                made.model_copy(
+                    update={
+                        "host": self.board.host,
+                        "cores": _core_text(self.boards.cores, cores),
+                        "conditions": seen.conditions,
+                        "sustained": seen.sustained,
+                        "energy": seen.energy,
+                        "notes": [*made.notes, *seen.notes],
+                    }
                 )
-        if boards.remove:
-            board.clean_up()
-    host = Host(
-        name=board.host,
-        board=hello.board,
-        machine=hello.machine,
-        onnxruntime=hello.onnxruntime,
-        emulated=hello.emulated,
-        programs=_bytes_of(bundle),
-        cores={str(core.id): core.capacity for core in hello.cores},
-    )
-    return rows, host
-
-
-def _there(candidate: Candidate, digests: Mapping[Path, str], threads: int) -> OpenedThere:
-    return OpenedThere(digests[candidate.loaded.path], candidate.engine == KERNELS, threads)
+            )
+        return rows, [row.accuracy for row in measured]
 
 
 def _core_text(wanted: str, cores: Sequence[int]) -> str:
@@ -197,11 +192,8 @@ def _bytes_of(bundle: Bundle) -> dict[str, int]:
     return {name: file.stat().st_size for name, file in zip(names, bundle.files, strict=True)}
 
 
-def _expected(candidates: Sequence[Candidate], settings: RoundSettings) -> Expected:
+def _expected(candidates: Sequence[Candidate], images: "Sequence[Photo]") -> Expected:
     """What every plain model finds in the timed images, by stock ONNX Runtime on this machine."""
-    from lth_deploy.data.images import read_record
-
-    images = [read_record(record) for record in settings.dataset.subset(settings.timed_images).images]
     found: dict[Path, list[Detections]] = {}
     for candidate in candidates:
         path = candidate.reference or candidate.loaded.path

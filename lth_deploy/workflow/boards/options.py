@@ -14,7 +14,7 @@ class BoardOptions:
     long run without pauses of each row for each. remove: whether the copied files go afterwards. folder: where they lie
     there, None for the usual place. bundle: a folder with programs of the user's own. cool_down: seconds that a
     throttled host may rest before a round is repeated. power_command: words of a command here that prints the watts of
-    the only host, () for none.
+    the only host, () for none. ncnn_library: the shared library of ncnn for hosts, None for their own.
     """
 
     hosts: tuple[str, ...]
@@ -25,3 +25,4 @@ class BoardOptions:
     bundle: Path | None = None
     power_command: tuple[str, ...] = ()
     cool_down: float = 120.0
+    ncnn_library: Path | None = None

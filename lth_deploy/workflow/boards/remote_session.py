@@ -5,17 +5,19 @@ implementation of resizing, JPEG and suppression.
 """
 
 import threading
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import version
 
 from lth_deploy.arrays import Arrays, Feeds
-from lth_deploy.boards.board import Board, Opened
+from lth_deploy.boards.board import Board
+from lth_deploy.boards.engines import ONNXRUNTIME, Opened
 from lth_deploy.decoders import Photo
 from lth_deploy.detections import Detections
+from lth_deploy.errors import ArtifactError, BoardError, LinkLostError
 from lth_deploy.run_clock import TimedRun
 from lth_deploy.workflow.artifact import Artifact
 
-STOCK = ("onnxruntime", "")
 IMAGE = "image"
 """The slot of the image that is being looked at."""
 
@@ -25,25 +27,39 @@ _decoding = threading.Lock()
 
 @dataclass(frozen=True)
 class RemoteSession:
-    """A session on a board."""
+    """A session on a board. ranks: of outputs, where the engine knows no batches and may leave out their dimension."""
 
     board: Board
     opened: Opened
+    ranks: Mapping[str, int | None] = field(default_factory=dict)
 
     def run(self, feeds: Feeds, *, give_back: bool = False) -> Arrays:
         """All outputs by name.
 
         Raises:
             BoardError: the board cannot run the model, or is gone for good.
+            ArtifactError: an engine that is none of ours refuses the file or fails on these feeds.
         """
         self.board.fill(IMAGE, feeds)
-        return self.board.run(self.opened, IMAGE)[0]
+        try:
+            found = self.board.run(self.opened, IMAGE)[0]
+        except LinkLostError:
+            raise
+        except BoardError as error:
+            if self.opened.engine == ONNXRUNTIME:
+                raise
+            self.board.rest()  # the engine may have ended the consumer
+            raise ArtifactError(str(error)) from error
+        return {
+            name: value[None] if name in self.ranks and self.ranks[name] != value.ndim else value
+            for name, value in found.items()
+        }
 
     def describe(self) -> dict[str, str]:
         """See `Session`."""
-        name, kernels = ("lth_deploy", f" with kernels {version('lth-deploy')}") if self.opened.library else STOCK
-        engine = f"{self.board.hello().onnxruntime}{kernels}"
-        return {"name": name, "version": engine, "threads": str(self.opened.threads)}
+        name, kernels = ("lth_deploy", f" with kernels {version('lth-deploy')}") if self.opened.library else ("", "")
+        engine = f"{self.board.engine(self.opened.engine)}{kernels}"
+        return {"name": name or self.opened.engine, "version": engine, "threads": str(self.opened.threads)}
 
 
 @dataclass(frozen=True)

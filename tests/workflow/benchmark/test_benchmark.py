@@ -354,5 +354,6 @@ def test_a_dense_engine_that_loses_ap_is_not_the_best(folder: Path) -> None:
 
 def test_a_quantized_baseline_has_no_other_precision(folder: Path) -> None:
     file = replace(read_model_file(save_tiny(folder / "dense.onnx"), save_decoder(folder)), quantized=True)
-    found = peer_candidates(Candidate("dense", "dense", file, file, "onnxruntime"), None, ("openvino",), None)
+    baseline = Candidate("dense", "dense", file, file, "onnxruntime")
+    found = peer_candidates(baseline, None, ("openvino",), None, lambda _: ("fp32", "bf16"))
     assert [(one.engine, one.values) for one in found] == [("openvino", "int8")]

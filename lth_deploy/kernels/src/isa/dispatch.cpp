@@ -22,6 +22,7 @@ bool has_avxvnni() {
   return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & 1u << 4) != 0;
 }
 
+#ifndef LTH_NO_AVX512
 // Whether the processor has matrix tiles with products of int8, and the system saves them. Processors without say so in
 // leaf 7; in between, a hypervisor may hide the state that XCR0 names.
 bool has_amx() {
@@ -50,6 +51,7 @@ bool amx_permitted() {
   return false;
 #endif
 }
+#endif
 #elif defined(__aarch64__)
 // Of the kernel's interface; headers of old systems lack the newer names.
 constexpr unsigned long kDotProduct = 1ul << 20;  // HWCAP_ASIMDDP
@@ -71,7 +73,7 @@ Isa with_int8(Isa isa, const Int8Kernels* int8) {
   return isa;
 }
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(LTH_NO_AVX512)
 Isa with_dense(Isa isa, const DenseKernels* dense, const DenseKernels* bf16) {
   isa.name = dense->name;
   isa.dense = dense;
@@ -85,6 +87,7 @@ std::vector<Candidate> find_candidates() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#ifndef LTH_NO_AVX512
 #ifdef LTH_EMULATE_AVX512
   const bool avx512 = avx2, vnni = false;
 #else
@@ -100,6 +103,7 @@ std::vector<Candidate> find_candidates() {
   }
   found.push_back({quick, vnni});
   found.push_back({*isa_avx512(), avx512});
+#endif
   found.push_back({with_int8(*isa_avx2(), int8_avxvnni()), avx2 && has_avxvnni()});
   found.push_back({*isa_avx2(), avx2});
 #elif defined(__aarch64__)
@@ -109,7 +113,7 @@ std::vector<Candidate> find_candidates() {
   found.push_back({*isa_neon(), true});  // part of the base architecture
 #endif
   found.push_back({*isa_portable(), true});
-#if defined(__x86_64__)
+#ifdef LTH_EMULATED_AMX
   // For tests: never the best, so that only its name chooses it.
   found.push_back({with_dense(vnni ? quick : *isa_avx512(), dense_amx_emulated(), dense_bf16_amx_emulated()), avx512});
 #endif
