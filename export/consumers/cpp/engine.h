@@ -32,7 +32,7 @@ size_t width_of(int type);  // bytes of an element of ONNX's type
 // A product of dimensions that come from a library or a file.
 int64_t product_of(const std::vector<int64_t>& dims);
 
-// What a session is opened with. Engines that do not keep ONNX's own names and types are told them.
+// What a session is opened with. Engines that do not keep ONNX's own names and types are given them here.
 struct Opening {
   std::string model;    // the file
   std::string weights;  // a second file; "" where the engine has one only
