@@ -23,7 +23,7 @@ DIGESTS = {
     "bccd_retinanet_r18_int8": "a8d26cfc7f1165f2d19886ae805f36296fc2d61b99530452740a0bc315662dc6",
     "bccd_retinanet_r18_wide": "d766a6417b248c0a8b981eab3e3b9c67c0a3472770290350b455a6d916772e85",
     "bccd_rtdetrv2_r18": "9153343f338136e693e53cd75e4af120c7baa56d58c2085f43f69811e8573f2e",
-    "bccd_yolox_nano": "8b96799d524a80b3ab077b4525bc5094b41fd788b3da440971378de0035ac779",
+    "bccd_yolox_nano": "98777fdef666b8a3f1ff6b5a4b0a685a9bcdc3f7d2a754ad8eb6fe58936afda4",
     "coco/keypoint_rcnn_r18_iterative": "2d78922677e0ea61b4704b578b8b5b77279849b0d8b2cae2c0a521c9be00db92",
     "coco/keypoint_rcnn_r18_oneshot": "0ebeaf8e9f90e25236ca21f3edbf1af6e44654b53a55505f505adafa5c15d478",
     "coco/keypoint_rcnn_r50_iterative": "c62ccce06a8f3de4a5ce51d45d130e16897ff1b636c5164e0b70ee8d17a2d289",
