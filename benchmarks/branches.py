@@ -27,9 +27,13 @@ from benchmarks.networks import feeds_for
 from benchmarks.peers import Candidate, opened
 from benchmarks.result_file import head, ratio
 from benchmarks.torso import largest_error, measure
-from lth_deploy import export_onnx, storage
+from lth_deploy import storage
+from lth_deploy.arrays import Feeds
+from lth_deploy.compiler.artifact.metadata import ArtifactMetadata, write_metadata
 from lth_deploy.compiler.importing.imported import normalize
 from lth_deploy.compiler.model.capture import TracedNames, capture
+from lth_deploy.compiler.model.save import save_model
+from lth_deploy.compiler.planning.mac_count import uses
 from lth_deploy.config.foreign_specs import LibreyoloSpec
 from lth_deploy.config.target import Target
 from lth_deploy.detectors import build_detector
@@ -42,6 +46,7 @@ from lth_deploy.pruning.ranking.rank import ones
 from lth_deploy.pruning.scope import ranked_layers, scoped_layers
 from lth_deploy.structures import STRUCTURES
 from lth_deploy.training.state import TrainingState
+from lth_deploy.workflow.export.tune_regions import emit_chosen
 
 SCHEMA = "lth-branches-benchmark/1"
 FORMS = ("pairs", "merged")
@@ -81,8 +86,8 @@ def compare(folder: Path, options: argparse.Namespace, structure: str, level: fl
         write_graph(source, merged_branches(model) if form == "merged" else model, options.size)
         feeds = feeds_for(source, options.size, 9)
         for engine, format_ in (("onnxruntime", "dense"), ("lth_deploy", "packed")):
-            target = Target.model_validate({"values": "fp32", "format": format_})
-            file = export_onnx(source, target=target, out=folder / f"{source.stem}-{format_}").artifact
+            file = folder / f"{source.stem}-{format_}.onnx"
+            emitted(source, file, Target.model_validate({"values": "fp32", "format": format_}), feeds)
             files[form, engine] = file
             candidates[form, engine] = opened(f"{engine}, {form}", level, structure, engine, file, feeds, 1)
     expected = candidates["pairs", "onnxruntime"].run()
@@ -94,6 +99,14 @@ def compare(folder: Path, options: argparse.Namespace, structure: str, level: fl
         described(one, candidates["pairs", engine], files[form, engine], multiplications(files[form, engine], feeds))
         for (form, engine), one in candidates.items()
     ]
+
+
+def emitted(source: Path, file: Path, target: Target, feeds: Feeds) -> None:
+    """Write a graph as a run's is written: import would make one convolution of each pair."""
+    model = normalize(onnx.load(str(source)))
+    emitted = emit_chosen(model, target, uses(model, feeds), feeds).model
+    write_metadata(emitted, ArtifactMetadata(values="fp32", format=target.format))
+    save_model(emitted, file)
 
 
 def pruned(options: argparse.Namespace, structure: str, level: float) -> nn.Module:
