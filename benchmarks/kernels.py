@@ -3,9 +3,9 @@
     python -m benchmarks.kernels benchmarks/layers/resnet_fpn_320.txt --out benchmarks/results/kernels-CPU.json
     python -m benchmarks.kernels benchmarks/layers/resnet_fpn_320.txt --values int8 --out benchmarks/results/...
 
-Both times are those of the layer alone: of the dense node from ONNX Runtime's own profile, of the kernel from the
-library's (LTH_PROFILE); changing the layout at the ends of a region is not in it. Dense and sparse sessions take turns,
-run by run; times are medians.
+Layers of bf16 are compared with dense ones in fp32, as ONNX Runtime has no others. Both times are those of the layer
+alone: of the dense node from ONNX Runtime's own profile, of the kernel from the library's (LTH_PROFILE); changing the
+layout at the ends of a region is not in it. Dense and sparse sessions take turns, run by run; times are medians.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from onnx import ModelProto
 
 from benchmarks.layer_models import (
     Layer,
+    bf16_region_model,
     dense_model,
     quantized_model,
     quantized_region_model,
@@ -56,6 +57,7 @@ class Contest:
 
 CONTESTS = {
     "fp32": Contest(dense_model, region_model, USUAL_STRUCTURES, "out2", 1, "Conv", 4),
+    "bf16": Contest(dense_model, bf16_region_model, USUAL_STRUCTURES, "out2", 1, "Conv", 4),
     "int8": Contest(
         quantized_model, quantized_region_model, ("single", "in4", "2x4", "16x4", "32x4"), "2x4", 2, "QLinearConv", 1
     ),

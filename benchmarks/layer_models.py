@@ -8,6 +8,7 @@ import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from lth_deploy.compiler.artifact.domain import DOMAIN
+from lth_deploy.formats.base import BF16
 from lth_deploy.kernels.program.instruction import Instruction
 from lth_deploy.kernels.program.ops.conv import Conv, QConv, QGrouped, whole_quads
 from lth_deploy.kernels.program.ops.load import Load
@@ -65,6 +66,13 @@ def region_model(layer: Layer, weight: Array) -> ModelProto:
     conv = Conv(0, 0, None, layer.window, layer.groups, act=Act("relu"))
     weights = (Weight("dense", "f32", weight.shape, None, 1),)
     return _region(layer, weights, (Load(0, layer.inputs), conv), [weight.astype(np.float32)])
+
+
+def bf16_region_model(layer: Layer, weight: Array) -> ModelProto:
+    """The same with a weight of bf16, by which the kernels multiply in bf16."""
+    conv = Conv(0, 0, None, layer.window, layer.groups, act=Act("relu"))
+    weights = (Weight("dense", "bf16", weight.shape, None, 1),)
+    return _region(layer, weights, (Load(0, layer.inputs), conv), [weight.astype(BF16)])
 
 
 def quantized_model(layer: Layer, weight: Array) -> ModelProto:

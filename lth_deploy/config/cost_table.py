@@ -12,6 +12,9 @@ from lth_deploy.config.validation import Section, validate
 BUNDLED = "epyc_zen4"
 """The bundled target whose table is taken where none fits."""
 
+WORSE = 1.5
+"""How many times as far as small networks models are off that no table was fitted to."""
+
 Multiplications = Annotated[float, Field(gt=0, le=100_000)]
 """Billions a second, on one thread; no processor reaches the bound."""
 

@@ -3,17 +3,21 @@
 import logging
 import os
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lth_deploy.compiler.planning.amounts import rates_bf16
-from lth_deploy.config.cost_table import BUNDLED, CostTable, bundled_costs
+from lth_deploy.config.cost_table import BUNDLED, WORSE, CostTable, bundled_costs
 from lth_deploy.config.machine_costs import Processor, bundled_for, costs_file, machine_costs
 from lth_deploy.config.target import Target
 from lth_deploy.errors import MissingLibraryError
 from lth_deploy.kernels import ops_library
 from lth_deploy.kernels.in_use import kernels_in_use
 from lth_deploy.measure.machine import describe_machine
+
+if TYPE_CHECKING:
+    from lth_deploy.workflow.measure_costs.quick_check import Scaled
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +28,9 @@ _BF16, _WITH_BF16 = "avx512_bf16", ("best", "avx512vnni", "amx")
 """
 
 FITS = 0.25
-"""Share by which ratios of small networks may be off what they are by a table that was fitted elsewhere."""
+"""Share by which ratios of small networks may be off what they are by a table that was fitted elsewhere and scaled."""
+
+_MEASURE = "run lth-deploy measure-costs"
 
 _OF_UNRATED = 0.5
 """The time of operators without a rate may be wrong by so much of it: it comes from a profile."""
@@ -78,8 +84,8 @@ def with_machine_costs(target: Target) -> Target:
     """The target with the table of this machine, where it names none of its own.
 
     That is the one that was measured here, or a bundled one of such a processor. Where there is neither, the bundled
-    one whose ratios are closest to those of a quick measurement, or the default; the log says which. Nothing is
-    measured for a target without a profile, so that the same input gives the same bytes.
+    one that fits a quick measurement best, scaled to it; the log says which. Nothing is measured for a target without a
+    profile, so that the same input gives the same bytes.
 
     Raises:
         RecipeError: the table of this machine is damaged, or of another one.
@@ -95,35 +101,46 @@ def with_machine_costs(target: Target) -> Target:
 
 
 def _closest(processor: Processor, target: Target) -> CostTable:
-    """The bundled table for a processor that none was measured on; as unsure as it is far from what was measured.
+    """The bundled table for a processor that none was measured on, scaled to it; as unsure as it then is.
 
     Where the target asks for bf16, tables that have rates of it are taken if any has.
     """
     tables = bundled_costs()
     if target.values == "bf16":
         tables = {name: table for name, table in tables.items() if rates_bf16(table.kernels)} or tables
-    errors = _errors(tables) if target.profile else {}
+    scaled = _scaled(tables) if target.profile else {}
     usual = BUNDLED if BUNDLED in tables else next(iter(tables))
-    name = min(errors, key=lambda one: errors[one], default=usual)
-    if errors and errors[name] > FITS:
-        name = usual
-    table, off = tables[name], errors.get(name)
-    how = "nothing was measured" if off is None else f"ratios of small networks are off by {off:.0%}"
+    name = min(scaled, key=lambda one: _preference(scaled[one], processor), default=usual)
+    if name not in scaled:
+        log.warning("no cost table was measured on %s; predictions are those of '%s'; %s", processor, name, _MEASURE)
+        return tables[name]
+    found = scaled[name]
     log.warning(
-        "no cost table was measured on %s; predictions are those of '%s' (%s); run lth-deploy measure-costs",
+        "no cost table was measured on %s; predictions are those of '%s', with kernels that need %.2f times as long in "
+        "fp32 and %.2f times in int8, which is off by up to %.0f %% on small networks; %s",
         processor,
         name,
-        how,
+        found.floats,
+        found.int8,
+        100 * found.error,
+        _MEASURE,
     )
-    return table if off is None else table.model_copy(update={"error": min(max(table.error or 0.0, off), 1.0)})
+    table = found.table
+    error = min(max(table.error or 0.0, WORSE * found.error), 1.0)
+    return table.model_copy(update={"error": error, "fitted": f"{table.fitted}, scaled to {processor}"})
 
 
-def _errors(tables: dict[str, CostTable]) -> dict[str, float]:
-    """By how much the ratios of small networks are off by each table; none without the kernel library."""
-    from lth_deploy.workflow.measure_costs.quick_check import errors_here
+def _preference(scaled: "Scaled", processor: Processor) -> tuple[bool, bool, float]:
+    """Less of a better table: of those that fit, one of the same family, as a few networks do not say everything."""
+    return scaled.error > FITS, scaled.table.family != processor.family, scaled.error
+
+
+def _scaled(tables: dict[str, CostTable]) -> "dict[str, Scaled]":
+    """Each table as it fits this machine; none without the kernel library."""
+    from lth_deploy.workflow.measure_costs.quick_check import scaled_here
 
     try:
-        return errors_here(tables)
+        return scaled_here(tables)
     except MissingLibraryError:
         return {}
 

@@ -1,5 +1,6 @@
 """The table of this machine: where it is looked for, and which tables are refused."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from lth_deploy.errors import RecipeError
 from lth_deploy.workflow import machine_costs as used
 from lth_deploy.workflow.machine_costs import described_costs, prediction_error, this_processor, with_machine_costs
 from lth_deploy.workflow.measure_costs.measure_costs import target_text
+from lth_deploy.workflow.measure_costs.quick_check import Scaled
 
 HERE = Processor("Some CPU", "best", "Maker 7", ("avx2", "fma"))
 
@@ -44,7 +46,7 @@ def test_the_table_of_this_machine_is_used_where_it_is_and_the_target_has_none(
 ) -> None:
     monkeypatch.setattr(used, "this_processor", lambda: HERE)
     monkeypatch.setattr(used, "bundled_costs", lambda: {BUNDLED: default_costs()})
-    monkeypatch.setattr(used, "_errors", lambda _: {})
+    monkeypatch.setattr(used, "_scaled", lambda _: {})
     assert with_machine_costs(Target()).costs == default_costs()
     file.write_text(target_text("this_machine", table()))
     assert with_machine_costs(Target()).costs == table()
@@ -113,9 +115,14 @@ def test_a_bundled_table_is_of_the_same_design_and_not_of_the_same_name(monkeypa
     assert bundled_for(replace(HERE, isa="avx2")) is None
 
 
+def scaled(errors: dict[str, float]) -> Callable[[dict[str, CostTable]], dict[str, Scaled]]:
+    """In the place of a measurement: tables whose kernels need 1.5 times as long in float32, and twice in int8."""
+    return lambda tables: {name: Scaled(tables[name], 1.5, 2.0, errors[name]) for name in errors if name in tables}
+
+
 @pytest.mark.parametrize(
     ("errors", "chosen", "sure"),
-    [({BUNDLED: 0.3, "other": 0.1}, "other", 0.1), ({BUNDLED: 0.6, "other": 0.5}, BUNDLED, 0.6), ({}, BUNDLED, None)],
+    [({BUNDLED: 0.3, "other": 0.1}, "other", 0.1), ({BUNDLED: 0.4, "other": 0.5}, BUNDLED, 0.4), ({}, BUNDLED, None)],
 )
 def test_without_a_table_of_this_processor_the_closest_is_used_and_named(
     errors: dict[str, float],
@@ -129,13 +136,29 @@ def test_without_a_table_of_this_processor_the_closest_is_used_and_named(
     monkeypatch.setattr(used, "this_processor", lambda: HERE)
     monkeypatch.setattr(used, "bundled_for", lambda _: None)
     monkeypatch.setattr(used, "bundled_costs", lambda: tables)
-    monkeypatch.setattr(used, "_errors", lambda _: errors)
-    found = with_machine_costs(Target()).costs
-    assert found.family == tables[chosen].family
-    assert found.error == (0.05 if sure is None else sure)
+    monkeypatch.setattr(used, "_scaled", scaled(errors))
+    found = with_machine_costs(Target())
+    assert found.costs.family == tables[chosen].family
+    assert found.costs.error == pytest.approx(0.05 if sure is None else 1.5 * sure)
     (line,) = [record.getMessage() for record in caplog.records if "no cost table" in record.getMessage()]
     assert f"predictions are those of '{chosen}'" in line
     assert "run lth-deploy measure-costs" in line
+    if sure is not None:
+        assert "1.50 times as long in fp32 and 2.00 times in int8" in line
+        assert f"off by up to {100 * sure:.0f} %" in line
+        assert described_costs(found).endswith(f"scaled to {HERE}")
+
+
+@pytest.mark.parametrize(("error", "chosen"), [(0.2, "relative"), (0.3, "closer")])
+def test_a_table_of_the_same_family_is_taken_where_it_fits(
+    error: float, chosen: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = {"closer": table(family="Maker 8"), "relative": table(instructions=["avx2"])}
+    monkeypatch.setattr(used, "this_processor", lambda: HERE)
+    monkeypatch.setattr(used, "bundled_for", lambda _: None)
+    monkeypatch.setattr(used, "bundled_costs", lambda: tables)
+    monkeypatch.setattr(used, "_scaled", scaled({"closer": 0.1, "relative": error}))
+    assert with_machine_costs(Target()).costs.family == tables[chosen].family
 
 
 def test_of_bf16_a_table_is_taken_that_has_rates_of_it(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,7 +166,7 @@ def test_of_bf16_a_table_is_taken_that_has_rates_of_it(file: Path, monkeypatch: 
     monkeypatch.setattr(used, "this_processor", lambda: HERE)
     monkeypatch.setattr(used, "bundled_for", lambda _: None)
     monkeypatch.setattr(used, "bundled_costs", lambda: {"closer": table(family="Maker 8"), "other": with_bf16})
-    monkeypatch.setattr(used, "_errors", lambda tables: {n: e for n, e in CLOSENESS.items() if n in tables})
+    monkeypatch.setattr(used, "_scaled", scaled(CLOSENESS))
     assert with_machine_costs(Target()).costs.family == "Maker 8"
     assert with_machine_costs(Target(values="bf16")).costs.family == "Maker 9"
 
@@ -152,7 +175,7 @@ def test_nothing_is_measured_where_the_same_input_must_give_the_same_bytes(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(used, "this_processor", lambda: HERE)
-    monkeypatch.setattr(used, "_errors", lambda _: pytest.fail("it was measured"))
+    monkeypatch.setattr(used, "_scaled", lambda _: pytest.fail("it was measured"))
     assert with_machine_costs(Target(profile=False)).costs == default_costs()
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from lth_deploy.compiler.planning.amounts import is_int8
 from lth_deploy.config import strict_yaml
 from lth_deploy.config.cost_table import MOST_NANOSECONDS
 from lth_deploy.config.machine_costs import CostsFile, Processor, processor_of
@@ -16,6 +17,7 @@ from lth_deploy.workflow.measure_costs import measure_costs as measuring
 from lth_deploy.workflow.measure_costs.fit import fitted_table, ratios
 from lth_deploy.workflow.measure_costs.observe import Observation, Observed, observe
 from lth_deploy.workflow.measure_costs.probes import probes
+from lth_deploy.workflow.measure_costs.quick_check import scaled_to
 
 SOME = Processor("Some CPU", "best", "Maker 7", ("avx2", "fma"))
 KERNELS = {"conv.macs": 0.02, "store": 0.7, "call": 900.0}
@@ -38,7 +40,7 @@ def test_known_rates_come_back_and_predict_without_error() -> None:
     assert table.kernels == pytest.approx(KERNELS | {"region": 0.0}, rel=1e-3)
     assert table.stock == pytest.approx(STOCK | {"run": 0.0}, rel=1e-3)
     assert (processor_of(table), table.fitted) == (SOME, "today")
-    assert table.error == 0.05  # no prediction is taken for better than that
+    assert table.error == 0.1  # no prediction is taken for better than that
     for predicted, measured in ratios(seen, table):
         assert predicted == pytest.approx(measured, rel=1e-3)
 
@@ -69,7 +71,7 @@ def test_an_operator_that_was_interrupted_in_every_round_changes_no_rate(probe: 
     table = fitted_table(seen, SOME, "today")
     assert table.kernels == pytest.approx(KERNELS | {"region": 0.0}, rel=1e-3)
     assert table.stock == pytest.approx(STOCK | {"run": 0.0}, rel=1e-3)
-    assert table.error == 0.05
+    assert table.error == 0.1
 
 
 def test_an_operator_that_is_slow_by_itself_counts() -> None:
@@ -82,6 +84,26 @@ def test_an_operator_that_is_slow_by_itself_counts() -> None:
 def test_runs_that_other_work_made_long_give_no_impossible_table() -> None:
     seen = [replace(observed(scale), kernels_ns=1e7 + 1e6 * scale) for scale in (1.0, 2.0, 5.0)]
     assert fitted_table(seen, SOME, "today").kernels["region"] <= MOST_NANOSECONDS
+
+
+def test_a_table_is_scaled_to_what_a_few_networks_take_here() -> None:
+    """Kernels take 1.3 times as long in float32 as where the table was made, and 2.5 times in int8."""
+    rates = KERNELS | {"int8 conv.macs": 0.005, "int8 quantize": 0.4}
+    int8 = {"int8 conv.macs": 0.005, "int8 quantize": 0.4, "call": 900.0}
+    table = fitted_table([observed(1.0), observed(3.0, int8)], SOME, "today").model_copy(update={"kernels": rates})
+    floats = [observed(scale, {name: 1.3 * rate for name, rate in KERNELS.items()}) for scale in (1.0, 2.0)]
+    bytes_ = [
+        observed(scale, {name: (2.5 if is_int8(name) else 1.3) * rate for name, rate in int8.items()})
+        for scale in (1.0, 2.0)
+    ]
+    found = scaled_to(table, floats, bytes_)
+    assert (found.floats, found.int8) == (pytest.approx(1.3, rel=1e-3), pytest.approx(2.5, rel=1e-3))
+    assert found.error < 1e-3
+    assert found.table.kernels["conv.macs"] == pytest.approx(1.3 * 0.02, rel=1e-3)
+    assert found.table.kernels["int8 conv.macs"] == pytest.approx(2.5 * 0.005, rel=1e-3)
+    assert found.table.stock == table.stock
+    uneven = scaled_to(table, [floats[0], observed(2.0)], bytes_)
+    assert 0.1 < uneven.error < 0.2  # 1.3 and 1: both are off by the root of it, 14 %
 
 
 def test_what_the_rates_do_not_explain_makes_the_table_less_sure() -> None:
@@ -117,6 +139,15 @@ def test_every_operator_of_a_probe_is_seen_on_both_sides(quantized: bool) -> Non
     assert {"int8 maxpool", "int8 load"} <= names[0] if quantized else {"maxpool rim", "load", "multiply"} <= names[0]
     assert "int8 pointwise.macs" in names[1] if quantized else {"MaxPool taps", "pointwise.macs"} <= names[1]
     assert all(one.ns >= 0 for side in (found.kernels, found.stock) for one in side)
+
+
+def test_probes_have_layers_that_the_stock_runtime_leaves_in_the_layout_of_the_model() -> None:
+    """Of several sizes, or their multiplications could not be separated from their values."""
+    (probe,) = (one for one in probes() if one.name == "odd")
+    shapes = [tensor.dims for tensor in probe.graph().model().graph.initializer if len(tensor.dims) == 4]
+    plain = [(outputs, inputs, kernel) for outputs, inputs, kernel, _ in shapes if inputs % 4 and inputs > 3]
+    assert len({inputs * kernel**2 for _, inputs, kernel in plain if kernel == 3}) >= 3
+    assert len({inputs for _, inputs, kernel in plain if kernel == 1}) >= 3
 
 
 def test_probes_have_every_structure_that_has_rates_of_its_own() -> None:

@@ -32,6 +32,7 @@ _STAND_INS = {
     "loadrows": "load",
     "loadtokens": "load",
     "storerows": "store",
+    "qresidual": "qadd",
 }
 """Amounts that nobody measured yet, by the part of their names before the dot, and those whose rates they take."""
 
@@ -56,6 +57,11 @@ def rate_of(name: str, rates: Nanoseconds) -> float | None:
     like = rates.get(f"{prefix}{_STAND_INS.get(kind, kind)}{dot}{term}")
     # Where no bf16 was measured, it is as fast as float32. Older tables do not tell the stock runtime's layouts apart.
     return rate_of(name.removeprefix(prefix), rates) if like is None and prefix in (_BF16, _PLAIN) else like
+
+
+def is_int8(name: str) -> bool:
+    """Whether an amount belongs to operators on quantized tensors alone."""
+    return name.startswith(_INT8)
 
 
 def rates_bf16(rates: Nanoseconds) -> bool:

@@ -42,7 +42,8 @@ class Executed:
     def amounts(self) -> dict[str, float] | None:
         """What it has to do; None of a layer whose weight is not known."""
         if self.weight is not None:
-            found = layer_amounts(self.time, self.weight[1])
+            groups = 1 if self.node is None else attribute(self.node, "group", 1)
+            found = layer_amounts(self.time, self.weight[1], groups)
         elif is_layer(self.time.op_type):
             return None
         else:
@@ -63,13 +64,13 @@ def executed(times: Iterable[OperatorTime], plain: ModelProto) -> list[Executed]
     return found
 
 
-def layer_amounts(one: OperatorTime, weight: Sequence[int]) -> dict[str, float]:
-    """Amounts of a layer. weight: its shape, as the model stores it.
+def layer_amounts(one: OperatorTime, weight: Sequence[int], groups: int = 1) -> dict[str, float]:
+    """Amounts of a layer. weight: its shape, as the model stores it; shapes of activations may be filled up to blocks.
 
     Weights are read from far away in each inference. Of depthwise layers few columns at the left and right border, and
     short lines, take longer than others.
     """
-    kind = _layer_class(one, weight)
+    kind = _layer_class(one, weight, groups)
     name = _named(kind, one)
     if name in _IN_BOTH_LAYOUTS and not in_blocked_layout(one):
         name = f"plain {name}"
@@ -82,8 +83,7 @@ def layer_amounts(one: OperatorTime, weight: Sequence[int]) -> dict[str, float]:
         amounts[f"{name}.weights"] = float(math.prod(weight))
     if kind == "grouped":
         del amounts[f"{name}.values"]
-        channels = one.inputs[0][1] if one.inputs[0][1] % weight[1] == 0 else one.inputs[0][-1]
-        amounts[f"{name}.groups"] = channels // weight[1] * outputs / weight[0]
+        amounts[f"{name}.groups"] = groups * outputs / weight[0]
     if kind == "depthwise":
         width = one.outputs[0][2] if weight[0] in one.outputs[0][3:] else one.outputs[0][-1]
         taps = math.prod(weight[2:])
@@ -127,13 +127,12 @@ def _named(kind: str, one: OperatorTime) -> str:
     return f"{_INT8}{kind}" if one.types and "int8" in one.types[0] else kind
 
 
-def _layer_class(one: OperatorTime, weight: Sequence[int]) -> str:
+def _layer_class(one: OperatorTime, weight: Sequence[int], groups: int) -> str:
     if len(weight) == 2:
         return "rows"
     if "ConvTranspose" in one.op_type:
         return "transposed"
-    channels = (one.inputs[0][1], one.inputs[0][-1])  # in the layout of the model, or channels last
-    if weight[1] not in channels:
+    if groups > 1:
         return "depthwise" if weight[1] == 1 else "grouped"
     if weight[1] <= _STEM_CHANNELS:
         return "stem"

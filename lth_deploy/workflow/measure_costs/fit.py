@@ -8,16 +8,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lth_deploy.compiler.planning.amounts import REGION, RUN, milliseconds
-from lth_deploy.config.cost_table import MOST_NANOSECONDS, CostTable
+from lth_deploy.config.cost_table import MOST_NANOSECONDS, WORSE, CostTable
 from lth_deploy.config.machine_costs import Processor
 from lth_deploy.measure.nonnegative_fit import fitted_rates, nonnegative_least_squares
 from lth_deploy.workflow.measure_costs.observe import Observation, Observed
 
 _DIGITS = 4
 
-_LEAST_ERROR = 0.05
-_WORSE = 1.5
-"""Models that the table was not fitted to are predicted so much worse than the probes."""
+_LEAST_ERROR = 0.1
+"""What a run finds in the caches moves a ratio by as much, and depends on what runs beside it."""
 
 _MOST_PROBES = 0.9
 
@@ -148,7 +147,7 @@ def _sum(amounts: Iterable[Mapping[str, float]]) -> dict[str, float]:
 def _error(observed: Sequence[Observed], table: CostTable) -> float:
     """Share by which the ratio of most probes is off, of those that were fitted, made larger."""
     errors = sorted(abs(math.log(predicted / measured)) for predicted, measured in ratios(observed, table))
-    return max(_LEAST_ERROR, _WORSE * errors[min(int(_MOST_PROBES * len(errors)), len(errors) - 1)])
+    return max(_LEAST_ERROR, WORSE * errors[min(int(_MOST_PROBES * len(errors)), len(errors) - 1)])
 
 
 def ratios(observed: Sequence[Observed], table: CostTable) -> list[tuple[float, float]]:

@@ -63,14 +63,16 @@ class ProbeGraph:
             group=groups,
         )
 
-    def act(self, x: str, kind: str) -> str:
-        """An activation; `silu` is x times its sigmoid."""
+    def act(self, x: str, kind: str, *, rounded: bool = True) -> str:
+        """An activation; `silu` is x times its sigmoid. rounded: whether a quantized graph rounds the result."""
         if not kind:
             return x
         channels = self._channels[x]
-        if kind != "silu":
-            return self._converted(self._node(kind, [x]), channels, "least" if kind == "Relu" else "zero")
-        return self._converted(self._node("Mul", [x, self._node("Sigmoid", [x])]), channels)
+        made = self._node("Mul", [x, self._node("Sigmoid", [x])]) if kind == "silu" else self._node(kind, [x])
+        if not rounded:
+            self._channels[made] = channels
+            return made
+        return self._converted(made, channels, "least" if kind == "Relu" else "zero")
 
     def product(self, x: str, outputs: int, act: str = "") -> str:
         """A product of tokens with a weight of [inputs, outputs], a bias, and an activation."""

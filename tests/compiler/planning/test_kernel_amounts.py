@@ -99,6 +99,7 @@ def test_times_are_amounts_times_rates_and_strangers_stand_for_others() -> None:
     assert milliseconds({"int8 softsign": 1e6}, rates) == 5.0
     assert milliseconds({"conv.lines": 1e6}, rates) == 0.0
     assert rate_of("rows.macs", rates) == 7.0
+    assert rate_of("int8 qresidual", {"int8 qadd": 0.5, "int8 requantize": 0.05}) == 0.5
     assert is_rated({"conv.macs": 1}, rates)
     assert not is_rated({"Einsum": 1}, rates)
     assert is_rated({"conv.macs": 1, "conv.later term": 1, "far": 1}, rates)  # a table from before they were counted

@@ -1,5 +1,7 @@
 """What operators of the stock runtime have to do, from their shapes."""
 
+from dataclasses import replace
+
 import pytest
 
 from lth_deploy.compiler.model.ort_profile import OperatorTime
@@ -20,7 +22,7 @@ def test_a_depthwise_layer_has_lines_edges_and_pixels(
     given: tuple[int, ...], made: tuple[int, ...], element: str
 ) -> None:
     prefix = "int8 " if element == BYTES else ""
-    found = layer_amounts(operator("QLinearConv" if prefix else "Conv", given, made, element), (32, 1, 5, 5))
+    found = layer_amounts(operator("QLinearConv" if prefix else "Conv", given, made, element), (32, 1, 5, 5), 32)
     outputs = 32 * 20 * 10
     assert found[f"{prefix}depthwise.macs"] == 25 * outputs
     assert found[f"{prefix}depthwise.lines"] == 32 * 20
@@ -29,6 +31,15 @@ def test_a_depthwise_layer_has_lines_edges_and_pixels(
     assert f"{prefix}depthwise.weights" not in found  # too few to count
     product = layer_amounts(operator("Conv", (1, 32, 20, 10), (1, 64, 20, 10)), (64, 32, 1, 1))
     assert product["plain pointwise.weights"] == 64 * 32  # not in blocks of channels
+
+
+def test_channels_that_the_runtime_fills_up_to_a_block_make_no_groups() -> None:
+    """Float activations lie in blocks of 16 channels, or of 8: 24 of them in the place of 32."""
+    one = replace(operator("Conv", (1, 32, 20, 10), (1, 80, 20, 10)), name="n_nchwc")
+    assert layer_amounts(one, (72, 24, 3, 3))["conv.macs"] == 80 * 200 * 24 * 9
+    grouped = layer_amounts(one, (72, 8, 3, 3), 3)
+    assert grouped["grouped.macs"] == 80 * 200 * 8 * 9
+    assert grouped["grouped.groups"] == 3 * 80 * 200 / 72
 
 
 @pytest.mark.parametrize("weight", [(256, 64), (64, 256)])
