@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch comes with the extra 'train'")
 
-from lth_deploy.pruning.search.quantized import peak_rate, smallest_weights  # noqa: E402
+from lth_deploy.pruning.search.quantized import peak_rate, weight_sizes  # noqa: E402
 from tests.pruning.toy_search import toy_recipe  # noqa: E402
 
 
@@ -27,20 +27,24 @@ def recipe(lr: float | None, optimizer: str = "adamw") -> "object":
 
 
 def test_pruned_weights_have_no_size() -> None:
-    name, size = smallest_weights(layers(0.25))
-    assert (name, size) == ("0.weight", pytest.approx(0.25))
+    assert weight_sizes(layers(0.25), ["0", "1"]) == {"0": pytest.approx(0.25), "1": pytest.approx(1.0)}
+
+
+def test_layers_without_a_folded_norm_set_no_bound() -> None:
+    assert peak_rate(recipe(None), layers(0.02), ["1"]) == pytest.approx(1e-3)
+    assert peak_rate(recipe(None), layers(0.02), []) == pytest.approx(1e-3)
 
 
 @pytest.mark.parametrize(
     ("size", "optimizer", "expected"), [(0.25, "adamw", 1e-3), (0.02, "adamw", 1e-4), (0.02, "sgd", 1e-3)]
 )
 def test_a_rate_that_is_not_given_is_small_enough_for_adamw(size: float, optimizer: str, expected: float) -> None:
-    assert peak_rate(recipe(None, optimizer), layers(size)) == pytest.approx(expected)
+    assert peak_rate(recipe(None, optimizer), layers(size), ["0", "1"]) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("lr", "warns"), [(1e-3, True), (3e-4, False)])
 def test_a_rate_that_is_given_holds_and_is_warned_of(lr: float, warns: bool, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        assert peak_rate(recipe(lr), layers(0.02)) == lr
-    assert ("moves the weights of '0.weight' by 5.0 % of their size" in caplog.text) == warns
+        assert peak_rate(recipe(lr), layers(0.02), ["0", "1"]) == lr
+    assert ("moves the weights of '0' by 5.0 % of their size" in caplog.text) == warns
     assert bool(caplog.records) == warns

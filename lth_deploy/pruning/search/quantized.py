@@ -1,6 +1,7 @@
 """The fine-tuning of a finished trial with fake quantization: its model, its steps, and when ranges freeze."""
 
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +9,7 @@ from torch import nn
 
 from lth_deploy.config.recipe import Recipe
 from lth_deploy.config.training_spec import ScheduleSpec
-from lth_deploy.detectors.fold_norm import fold_norm
+from lth_deploy.detectors.fold_norm import fold_norm, norms_behind
 from lth_deploy.pruning.scope import quantized_layers
 from lth_deploy.pruning.search.restart import TrainingSegment
 from lth_deploy.training.hooks import Hook
@@ -48,7 +49,7 @@ def quantized_start(
     model = fold_norm(trained).module.to(device)
     images = [[image.to(device) for image in batches.batch(step)[0]] for step in range(spec.calibration_batches)]
     quantization = calibrate(model, quantized_layers(model, spec.float_layers), images)
-    peak = peak_rate(recipe, model)
+    peak = peak_rate(recipe, model, norms_behind(trained))
 
     def rate(step: int) -> float:
         return rate_at(step - total, steps, peak, ScheduleSpec(name="cosine"))
@@ -57,17 +58,19 @@ def quantized_start(
     return QuantizedStart(model, segment, FreezeRanges(quantization, total + round(spec.freeze_ranges_at * steps)))
 
 
-def peak_rate(recipe: Recipe, model: nn.Module) -> float:
-    """The peak of the learning rate for `model`, whose norms are folded.
+def peak_rate(recipe: Recipe, model: nn.Module, folded: Collection[str]) -> float:
+    """The peak of the learning rate for `model`, in whose layers `folded` a norm was folded.
 
-    AdamW moves each weight by about the learning rate, whatever its gradient. Before folding, a norm behind the layer
-    makes up for the size of its weights; afterwards nothing does.
+    AdamW moves each weight by about the learning rate, whatever its gradient. Before folding, the norm behind such a
+    layer makes up for the size of its weights; afterwards nothing does. Other layers learn as they did before.
     """
     given, trained = recipe.quantization.lr, recipe.training.optimizer
     peak = given or LR_SHARE * trained.lr
-    if trained.name != "adamw":
+    sizes = weight_sizes(model, folded)
+    if trained.name != "adamw" or not sizes:
         return peak
-    name, size = smallest_weights(model)
+    name = min(sizes, key=lambda one: sizes[one])
+    size = sizes[name]
     if given is None:
         return min(peak, STEP_SHARE * size)
     if given > MOST_STEP_SHARE * size:
@@ -79,12 +82,11 @@ def peak_rate(recipe: Recipe, model: nn.Module) -> float:
     return given
 
 
-def smallest_weights(model: nn.Module) -> tuple[str, float]:
-    """Name of the trained weight tensor with the smallest root mean square, and this; pruned weights do not count."""
-    sizes = {
-        name: float(kept.square().mean().sqrt())
-        for name, weight in model.named_parameters()
-        if weight.requires_grad and weight.ndim > 1 and (kept := weight.detach()[weight.detach() != 0]).numel()
+def weight_sizes(model: nn.Module, layers: Collection[str]) -> dict[str, float]:
+    """Root mean square of the trained weights of each of `layers`; pruned weights do not count."""
+    weights = {layer: model.get_parameter(f"{layer}.weight") for layer in layers}
+    return {
+        layer: float(kept.square().mean().sqrt())
+        for layer, weight in weights.items()
+        if weight.requires_grad and (kept := weight.detach()[weight.detach() != 0]).numel()
     }
-    name = min(sizes, key=lambda one: sizes[one])
-    return name, sizes[name]
