@@ -9,8 +9,8 @@ VENV   ?= .venv
 PYTHON ?= python3
 RUN    ?= runs/quickstart
 BIN    := $(VENV)/bin
-# What the kernel library is built from; installing compiles it.
-KERNELS := $(shell find lth_deploy/kernels/CMakeLists.txt lth_deploy/kernels/src -type f)
+# What the kernel library and the programs for boards are built from; installing compiles them.
+KERNELS := $(shell find lth_deploy/kernels/CMakeLists.txt lth_deploy/kernels/src export/consumers/cpp -type f)
 
 # What `make check` runs, without the tests marked slow: every law, and the parts whose tests take milliseconds.
 FAST := $(wildcard tests/test_*.py) $(addprefix tests/,cli config disk run formats data evaluation measure \

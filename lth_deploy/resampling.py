@@ -3,9 +3,12 @@
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from PIL import __version__ as _version
 
 Pixels = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float32]
+
+_PILLOW = int(_version.split(".")[0])
 
 
 def bilinear(image: Pixels, height: int, width: int) -> Pixels:
@@ -31,6 +34,14 @@ def warped(image: Pixels, rows: npt.NDArray[np.float64], columns: npt.NDArray[np
 def antialiased(image: Pixels, height: int, width: int, method: Image.Resampling) -> Pixels:
     """Resize with Pillow, which averages over all pixels that a smaller image loses."""
     return np.asarray(Image.fromarray(image).resize((width, height), method), np.uint8)
+
+
+def height_first(own_height: int, own_width: int, height: int, width: int) -> bool:
+    """Whether `antialiased` changes the height before the width; between both steps Pillow rounds."""
+    fewer_rows, fewer_columns = own_height - height, own_width - width
+    if _PILLOW >= 13:
+        return fewer_rows > 0 and fewer_rows > 2 * fewer_columns
+    return fewer_rows > 0 and own_height > 100 * own_width
 
 
 def _sampled(image: Pixels, rows: npt.NDArray[np.float64], columns: npt.NDArray[np.float64]) -> Pixels:

@@ -51,7 +51,7 @@ def _texts() -> Iterator[tuple[str, str]]:
     """Path and text of everything that people write and read."""
     files = [file for part in PARTS for file in sorted((ROOT / part).rglob("*")) if file.suffix in KINDS]
     for file in [*files, *(ROOT / name for name in FILES)]:
-        if "found" not in file.parts and file != Path(__file__).resolve():
+        if not {"found", "third_party"} & set(file.parts) and file != Path(__file__).resolve():
             yield str(file.relative_to(ROOT)), file.read_text(encoding="utf-8")
 
 

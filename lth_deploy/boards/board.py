@@ -8,8 +8,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-
 from lth_deploy import storage
 from lth_deploy.arrays import Arrays, Feeds
 from lth_deploy.boards import remote
@@ -17,10 +15,12 @@ from lth_deploy.boards.bundle import PROCESSORS, Bundle, given_bundle, newest_gl
 from lth_deploy.boards.conditions import Conditions
 from lth_deploy.boards.drivers import Driver
 from lth_deploy.boards.engines import ONNXRUNTIME, EngineFiles, Opened
+from lth_deploy.boards.image_files import ImageFile, store_images
 from lth_deploy.boards.link import Link
 from lth_deploy.boards.replies import (
     Block,
     Hello,
+    ImageRead,
     Loaded,
     Memory,
     Moment,
@@ -30,14 +30,16 @@ from lth_deploy.boards.replies import (
     Window,
     checked,
 )
-from lth_deploy.boards.tensors import element_type, read_outputs
+from lth_deploy.boards.tensors import feed_request, read_outputs
 from lth_deploy.errors import BoardError, LinkLostError
 
-PROTOCOL = 2
+PROTOCOL = 3
 RECONNECT_SECONDS = 300.0
 _LONGEST_WAIT = 30.0
 _QUICK = 120.0
 """Seconds for a reply that needs no run of a model."""
+
+_COPY = 3600.0
 
 _START = 'exec "$@"'
 
@@ -66,7 +68,8 @@ class Board:
     _pinned: tuple[int, ...] = ()
     _sessions: dict[Opened, str] = field(default_factory=dict)
     _open: set[Opened] = field(default_factory=set)
-    _slots: dict[str, Feeds] = field(default_factory=dict)
+    _slots: dict[str, Feeds | ImageFile] = field(default_factory=dict)
+    _read: dict[str, ImageRead] = field(default_factory=dict)
     _filled: set[str] = field(default_factory=set)
 
     def __enter__(self) -> "Board":
@@ -180,10 +183,32 @@ class Board:
         self._open.add(opened)
         return checked(Loaded, reply, self.host).load_ms
 
-    def fill(self, slot: str, feeds: Feeds) -> None:
-        """Keep inputs on the board under a name."""
-        self._slots[slot] = feeds
+    def fill(self, slot: str, content: Feeds | ImageFile) -> None:
+        """Keep inputs on the board under a name; an image file is read there."""
+        self._slots[slot] = content
         self._filled.discard(slot)
+
+    def read(self, slot: str) -> ImageRead:
+        """How long it takes to read the image file of a slot, which is done now.
+
+        Raises:
+            BoardError: it is damaged.
+        """
+        self._filled.discard(slot)
+        while True:
+            try:
+                self._send(slot)
+                return self._read[slot]
+            except LinkLostError as error:
+                self._reconnect(error)
+
+    def store(self, images: Mapping[str, Path]) -> None:
+        """Copy image files, by their SHA-256, that the board lacks.
+
+        Raises:
+            BoardError: it has too little space, or cannot write.
+        """
+        store_images(lambda words, data: self._ask(words, data, seconds=_COPY), self.host, self._root, images)
 
     def run(self, opened: Opened, slot: str) -> tuple[Arrays, float]:
         """Outputs by name for the inputs of a slot, and the milliseconds of the run."""
@@ -245,13 +270,15 @@ class Board:
             except LinkLostError as error:
                 self._reconnect(error)
 
-    def _ask(self, words: Sequence[str], *, seconds: float, engine: str | None = None) -> tuple[dict[str, Any], bytes]:
+    def _ask(
+        self, words: Sequence[str], data: Sequence[memoryview] = (), *, seconds: float, engine: str | None = None
+    ) -> tuple[dict[str, Any], bytes]:
         """A request, of a consumer that has an engine."""
         while True:
             if engine is not None:
                 self.engine(engine)
             try:
-                return self._connected().ask(words, seconds=seconds)
+                return self._connected().ask(words, data, seconds=seconds)
             except LinkLostError as error:
                 self._reconnect(error)
 
@@ -277,11 +304,11 @@ class Board:
     def _send(self, slot: str) -> None:
         if slot in self._filled:
             return
-        words, payload = ["feed", slot], []
-        for name, value in self._slots[slot].items():
-            array = np.ascontiguousarray(value)
-            shape = "x".join(map(str, value.shape)) or "-"
-            words += [name, str(element_type(array.dtype)), shape]
-            payload.append(memoryview(array.reshape(-1).view(np.uint8).data))
-        self._connected().ask(words, payload, seconds=max(_QUICK, self.run_seconds))
+        content, link, allowed = self._slots[slot], self._connected(), max(_QUICK, self.run_seconds)
+        feeds = content.others if isinstance(content, ImageFile) else content
+        words, payload = feed_request(slot, feeds) if feeds else (["forget", slot], [])
+        link.ask(words, payload, seconds=allowed)
+        if isinstance(content, ImageFile):
+            reply, _ = link.ask(content.words(slot, self._root), seconds=allowed)
+            self._read[slot] = checked(ImageRead, reply, self.host)
         self._filled.add(slot)

@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 _SECONDS = 120.0
 _UPLOAD_SECONDS = 3600.0
 _RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0)
+_AT_ONCE = 500
+"""Names in one command, of which Linux takes 128 kB."""
+
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _NAMED = re.compile(r"[a-z]+-[0-9a-f]{64}")
 
@@ -129,17 +132,26 @@ def copy(driver: Driver, folder: str, files: Mapping[str, Path]) -> Folder:
     found = prepare(driver, folder, list(files))
     missing = {digest: path for digest, path in files.items() if digest not in found.whole}
     needed = sum(path.stat().st_size - found.parts.get(digest, 0) for digest, path in missing.items())
-    if found.free is not None and found.free < needed:
-        raise BoardError(
-            f"{driver.host} has {found.free / 1e6:.0f} MB free in {found.path}, {needed / 1e6:.0f} MB are needed; free "
-            "some space or choose --board-folder"
-        )
+    hold_space(driver.host, found.path, found.free, needed)
     if missing:
         with progress(f"{driver.host}: files copied", total=len(missing)) as step:
             for digest, path in missing.items():
                 _copy_file(driver, found.path, digest, path, found.parts.get(digest, 0))
                 step()
     return found
+
+
+def hold_space(host: str, folder: str, free: int | None, needed: int) -> None:
+    """Compare what is free on a board with what is to be copied; both in bytes, free None where it is unknown.
+
+    Raises:
+        BoardError: it is too little.
+    """
+    if free is not None and free < needed:
+        raise BoardError(
+            f"{host} has {free / 1e6:.0f} MB free in {folder}, {needed / 1e6:.0f} MB are needed; free some space or "
+            "choose --board-folder"
+        )
 
 
 def link(driver: Driver, folder: str, engine: str, files: Mapping[str, str]) -> str:
@@ -166,8 +178,8 @@ def remove(driver: Driver, folder: str) -> None:
     what = f"removing files from {folder}"
     names = _run(driver, _LIST, [folder], what).split("\n")
     own = [name for name in names if _DIGEST.fullmatch(name.removesuffix(".part")) or _NAMED.fullmatch(name)]
-    if own:
-        _run(driver, _REMOVE, [folder, *own], what)
+    for start in range(0, len(own), _AT_ONCE):
+        _run(driver, _REMOVE, [folder, *own[start : start + _AT_ONCE]], what)
 
 
 def _copy_file(driver: Driver, folder: str, digest: str, path: Path, part: int) -> None:

@@ -54,6 +54,20 @@ class Ran(_Reply):
     outputs: tuple[Output, ...]
 
 
+class ImageRead(_Reply):
+    """An image file was read: from the file to pixels, and from those to the values of an input."""
+
+    read_ms: Annotated[float, Field(ge=0)]
+    prepare_ms: Annotated[float, Field(ge=0)]
+
+
+class Missing(_Reply):
+    """Files by their SHA-256 that a folder has not, and the bytes that are free there."""
+
+    missing: tuple[str, ...]
+    free: Bytes
+
+
 class Block(_Reply):
     """Runs one after the other on the same inputs; before: ahead of the untimed ones."""
 

@@ -6,7 +6,7 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
-from lth_deploy.arrays import Arrays
+from lth_deploy.arrays import Arrays, Feeds
 from lth_deploy.boards.replies import Output
 from lth_deploy.errors import BoardError
 
@@ -39,6 +39,20 @@ def element_type(dtype: "npt.DTypeLike") -> int:
     if name not in _TYPES:
         raise BoardError(f"inputs of the type {name} are not sent to a board")
     return _TYPES[name]
+
+
+def feed_request(slot: str, feeds: Feeds) -> tuple[list[str], list[memoryview]]:
+    """The words and the bytes of a request that keeps inputs under a name.
+
+    Raises:
+        BoardError: values of a type that is not sent to a board.
+    """
+    words, payload = ["feed", slot], []
+    for name, value in feeds.items():
+        array = np.ascontiguousarray(value)
+        words += [name, str(element_type(array.dtype)), "x".join(map(str, value.shape)) or "-"]
+        payload.append(memoryview(array.reshape(-1).view(np.uint8).data))
+    return words, payload
 
 
 def read_outputs(described: Sequence[Output], data: bytes, host: str) -> Arrays:

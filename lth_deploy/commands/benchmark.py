@@ -13,6 +13,7 @@ from lth_deploy.commands.board_options import (
     HostOption,
     NcnnLibraryOption,
     PowerCommandOption,
+    ReadImagesOption,
     RemoveOption,
     SustainOption,
     board_options,
@@ -55,6 +56,7 @@ def benchmark(
     bundle: BundleOption = None,
     power_command: PowerCommandOption = None,
     ncnn_library: NcnnLibraryOption = None,
+    read_images: ReadImagesOption = "host",
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write every sample to this file; - for stdout.")
     ] = None,
@@ -77,7 +79,9 @@ def benchmark(
         imports=tuple(imports or ()),
         command=("lth-deploy", *sys.argv[1:]),
         verify=verify,
-        boards=board_options(host, cores, sustain, remove, board_folder, bundle, power_command, ncnn_library),
+        boards=board_options(
+            host, cores, sustain, remove, board_folder, bundle, power_command, ncnn_library, read_images
+        ),
     )
     results = limited_benchmark(artifacts, data, images, baseline=baseline, options=options)
     to_stdout = str(json_file) == "-"

@@ -46,6 +46,14 @@ NcnnLibraryOption = Annotated[
     Path | None,
     typer.Option(help="With --host: ncnn's shared library for hosts.", show_default="the host's own"),
 ]
+ReadImagesOption = Annotated[
+    str,
+    typer.Option(
+        "--read-images",
+        metavar="host|board",
+        help="With --host: decode and prepare images on this machine, or there, which takes JPEG and PNG.",
+    ),
+]
 
 
 def board_options(
@@ -57,6 +65,7 @@ def board_options(
     bundle: Path | None,
     power_command: str | None,
     ncnn_library: Path | None,
+    read_images: str,
 ) -> "BoardOptions | None":
     """The options as one object; None without hosts.
 
@@ -75,6 +84,7 @@ def board_options(
         "--bundle": bundle is not None,
         "--power-command": power_command is not None,
         "--ncnn-library": ncnn_library is not None,
+        "--read-images": read_images != "host",
     }
     if not hosts:
         orphan = next((name for name, is_given in given.items() if is_given), None)
@@ -87,6 +97,8 @@ def board_options(
         folder = checked([folder])[0].removeprefix("~/")
     if cores not in ("big", "little", "all"):
         raise UsageError(f"--cores {cores}: write big, little or all")
+    if read_images not in ("host", "board"):
+        raise UsageError(f"--read-images {read_images}: write host or board")
     times = tuple(seconds_of(text) or 0.0 for text in sustain.split(",")) if sustain else ()
     if any(not 0 < seconds <= 86400 for seconds in times):
         raise UsageError(f"--sustain {sustain}: give times up to a day, separated by commas, for instance 60s,10m")
@@ -106,4 +118,5 @@ def board_options(
         bundle,
         watts,
         ncnn_library=ncnn_library,
+        read_images=read_images,  # type: ignore[arg-type]
     )

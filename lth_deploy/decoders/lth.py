@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 
 from lth_deploy.arrays import Arrays, Feeds
+from lth_deploy.decoders.image.inputs import ImageInput
+from lth_deploy.decoders.image.plan import InputPlan
 from lth_deploy.decoders.image.preprocessing import Preprocessing
 from lth_deploy.decoders.model.hints import Hints
 from lth_deploy.decoders.model.signature import Signature
@@ -15,6 +17,8 @@ from lth_deploy.errors import ArtifactError
 
 INPUT = "image"
 """The one input: uint8 [H, W, 3], RGB."""
+
+_AS_IS = Preprocessing(fit="as-is")
 
 
 class LthDecoder:
@@ -27,6 +31,10 @@ class LthDecoder:
     def prepare(self, image: Photo) -> tuple[Feeds, Any]:
         """The image as it is; the context is its height and width."""
         return {INPUT: np.ascontiguousarray(image)}, image.shape[:2]
+
+    def plan(self, height: int, width: int) -> tuple[InputPlan, Any]:
+        """See `PlansInput`."""
+        return ImageInput(INPUT, "uint8", "HWC", height, width).plan(height, width, _AS_IS), (height, width)
 
     def decode(self, outputs: Arrays, context: Any) -> Detections:
         """Sort by score; the heads arrive in pixels of the image.

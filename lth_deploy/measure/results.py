@@ -87,7 +87,8 @@ class Row(StrictSection):
     times_best_dense: how many times as fast as the best dense engine with as many threads, above 1 is faster;
     best_dense: whether it is that engine. ap: by kind, as a fraction. host, cores: of a benchmark on hosts, which one
     of `BenchmarkResults.hosts`, and to which of its cores the row was pinned. conditions: of each block of runs there.
-    sustained: without pauses, for each time that was asked for.
+    sustained: without pauses, for each time that was asked for. read_ms: from an image file to pixels, prepare_ms: from
+    those to an input, where the host reads images itself; no part of latency_ms.
     """
 
     name: str
@@ -121,6 +122,8 @@ class Row(StrictSection):
     conditions: list[BlockConditions] = Field([])
     sustained: list[Sustained] = Field([])
     energy: EnergyUse | None = None
+    read_ms: Figure = None
+    prepare_ms: Figure = None
     notes: list[str] = Field([])
 
     @field_validator("kind")

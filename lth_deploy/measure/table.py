@@ -13,7 +13,7 @@ HEADER = [
 ]
 
 ABSENT = "-"
-HOST_HEADER = ["host", "cores", "p99 ms", "images/s sustained", "J/image"]
+HOST_HEADER = ["host", "cores", "p99 ms", "images/s sustained", "J/image", "read ms", "prepare ms"]
 """Columns of a benchmark with rows from hosts, behind the model."""
 
 _AP_NAMES = {"bbox": "AP", "segm": "mask AP", "keypoints": "keypoint AP"}
@@ -91,6 +91,8 @@ def _host_cells(row: Row) -> list[str]:
         _number(row.latency_ms.p99 if row.latency_ms else None),
         ", ".join(sustained) or ABSENT,
         _number(row.energy.joules if row.energy else None),
+        _number(row.read_ms),
+        _number(row.prepare_ms),
     ]
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import onnx
 
     from lth_deploy.compiler.artifact.metadata import ArtifactMetadata
+    from lth_deploy.data.records import ImageRecord
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,16 @@ class Artifact:
             except InputMismatchError as error:
                 raise ArtifactError(f"{error}; is the decoder the right one?") from error
             return self.file.decoder.decode(outputs, context)
+
+    def predict_record(self, record: "ImageRecord") -> Detections:
+        """As `predict`, of an image of a data set.
+
+        Raises:
+            DataError: it cannot be read. ArtifactError: see `predict`.
+        """
+        from lth_deploy.data.images import read_record
+
+        return self.predict(read_record(record))
 
 
 def open_artifact(

@@ -144,8 +144,6 @@ def detect_all(artifact: Artifact, dataset: "CocoDataset") -> tuple[dict[int, Co
     Raises:
         DataError: an image cannot be read, or no class is known to both.
     """
-    from lth_deploy.data.images import read_record
-
     mapping = map_labels(artifact.file.class_names, dataset.class_names)
     categories = [(category.id, category.name) for category in dataset.categories]
     permuted = permutation_note(classes_of(artifact.file.metadata), categories)
@@ -154,7 +152,7 @@ def detect_all(artifact: Artifact, dataset: "CocoDataset") -> tuple[dict[int, Co
     found: dict[int, CompactDetections] = {}
     with progress(f"{artifact.file.path.name}: detection", total=len(dataset.images)) as step:
         for record in dataset.images:
-            found[record.id] = mapping.apply(compact(artifact.predict(read_record(record))))
+            found[record.id] = mapping.apply(compact(artifact.predict_record(record)))
             step()
     return found, [*mapping.notes, *([] if permuted is None else [permuted])]
 

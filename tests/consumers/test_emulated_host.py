@@ -8,7 +8,7 @@ import pytest
 
 from lth_deploy.workflow.benchmark.benchmark import benchmark
 from lth_deploy.workflow.benchmark.options import BenchmarkOptions
-from lth_deploy.workflow.boards.bench import EMULATED
+from lth_deploy.workflow.boards.bench import EMULATED, READ_THERE
 from lth_deploy.workflow.boards.options import BoardOptions
 from tests.consumers.consumers import Consumer, Export
 from tests.cross import PROJECT
@@ -25,7 +25,8 @@ def bundle_of(consumer: Consumer, folder: Path) -> Path:
 
 @pytest.mark.slow
 def test_64_bit_arm_under_qemu(arm: Consumer, export: Export, tmp_path: Path) -> None:
-    boards = BoardOptions(("local",), folder=str(tmp_path / "board"), bundle=bundle_of(arm, tmp_path / "bundle"))
+    bundle = bundle_of(arm, tmp_path / "bundle")
+    boards = BoardOptions(("local",), folder=str(tmp_path / "board"), bundle=bundle, read_images="board")
     engines = ("onnxruntime", "lth_deploy")
     options = BenchmarkOptions(engines=engines, seconds=0.05, loads=1, bootstrap=10)
     here = benchmark([export.model], export.data, export.images, options=options)
@@ -38,6 +39,7 @@ def test_64_bit_arm_under_qemu(arm: Consumer, export: Export, tmp_path: Path) ->
         assert row.ap == here.rows[0].ap
         assert (row.latency_ms, row.first_ms, row.peak_rss_bytes, row.load_ms) == (None, None, None, [])
         assert EMULATED in row.notes
+        assert not any(READ_THERE in note for note in row.notes), "PNG has the same pixels everywhere"
 
 
 @pytest.mark.slow

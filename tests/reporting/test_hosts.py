@@ -37,6 +37,7 @@ def document() -> dict[str, Any]:
     first["energy"] = {"joules": 0.25, "idle_watts": 2.5, "source": "rapl", "counters": ["package-0"]}
     first["energy"]["beside"] = {"rapl package-0/core": 0.125}
     first["latency_ms"]["p50"] = 300.0
+    first["read_ms"], first["prepare_ms"] = 12.5, 4.25
     machine = {**sample["machine"], "cpu": "Cortex-A76"}
     programs = {"lth_consumer": 800_000, "liblth_ops.so": 2_000_000, "libonnxruntime.so": 20_000_000}
     sample["hosts"] = [
@@ -76,8 +77,9 @@ def test_the_table_has_what_hosts_add(tmp_path: Path) -> None:
         "0.25",
         "rapl package-0, 2.5 W idle, rapl package-0/core: 0.125 J",
     )
+    assert (cells["Read ms"].sort, cells["Prepare ms"].sort) == (12.5, 4.25)
     own = [column.title for column in main(load(tmp_path, make_benchmark())).columns]
-    assert not {"Host", "Images/s", "J per image"} & set(own)
+    assert not {"Host", "Images/s", "J per image", "Read ms", "Prepare ms"} & set(own)
 
 
 def test_a_plot_shows_clock_heat_and_throttled_blocks(tmp_path: Path) -> None:

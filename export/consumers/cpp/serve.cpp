@@ -9,11 +9,12 @@
 #include "facts.h"
 #include "sensors.h"
 #include "sessions.h"
+#include "store.h"
 #include "wire.h"
 
 namespace {
 
-constexpr int kProtocol = 2;
+constexpr int kProtocol = 3;
 
 struct Options {
   std::string root;
@@ -88,6 +89,12 @@ int serve(const std::vector<std::string>& arguments) {
           wire.reply(sessions.close(words));
         } else if (words[0] == "feed") {
           wire.reply(sessions.feed(std::move(request)));
+        } else if (words[0] == "image") {
+          wire.reply(sessions.image(words));
+        } else if (words[0] == "missing") {
+          wire.reply(missing_files(words));
+        } else if (words[0] == "store") {
+          wire.reply(store_file(request));
         } else if (words[0] == "forget") {
           wire.reply(sessions.forget(words));
         } else if (words[0] == "run") {

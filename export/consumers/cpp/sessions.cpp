@@ -1,9 +1,13 @@
 #include "sessions.h"
 
+#include <algorithm>
 #include <chrono>
+#include <iterator>
 #include <stdexcept>
+#include <utility>
 
 #include "facts.h"
+#include "image_input.h"
 
 namespace {
 
@@ -102,6 +106,21 @@ std::string Sessions::feed(Request&& request) {
     slot.tensors.push_back({words[i], tensor});
   }
   return "";
+}
+
+std::string Sessions::image(const std::vector<std::string>& words) {
+  ImageInput input = read_input(words);
+  if (slots_.size() >= kMostSlots && !slots_.count(words[1])) throw std::runtime_error("too many slots are filled");
+  Slot& slot = slots_[words[1]];
+  const auto is_other = [&](const NamedTensor& one) {
+    return one.name != words[4] && one.tensor.data != slot.image.data();
+  };
+  std::vector<NamedTensor> kept;
+  std::copy_if(slot.tensors.begin(), slot.tensors.end(), std::back_inserter(kept), is_other);
+  slot.image = std::move(input.bytes);
+  slot.tensors = std::move(kept);
+  slot.tensors.push_back({words[4], input.tensor});
+  return field("read_ms", number(input.read_ms)) + ", " + field("prepare_ms", number(input.prepare_ms));
 }
 
 std::string Sessions::forget(const std::vector<std::string>& words) {

@@ -20,6 +20,7 @@ class Sessions {
   std::string open(const std::vector<std::string>& words);
   std::string close(const std::vector<std::string>& words);  // close SESSION
   std::string feed(Request&& request);                       // feed SLOT (NAME TYPE DIMS)...
+  std::string image(const std::vector<std::string>& words);   // see image_input.h; adds an input to a slot
   std::string forget(const std::vector<std::string>& words);  // forget SLOT
   // run SESSION SLOT: the outputs, which live until the next run of the session.
   std::string run(const std::vector<std::string>& words, std::vector<Payload>& payload);
@@ -29,7 +30,8 @@ class Sessions {
  private:
   struct Slot {
     std::vector<uint8_t> bytes;
-    std::vector<NamedTensor> tensors;  // point into bytes
+    std::vector<uint8_t> image;        // of an input that was read here
+    std::vector<NamedTensor> tensors;  // point into both
   };
   Session& session(const std::string& number);
   const Slot& slot(const std::string& number) const;

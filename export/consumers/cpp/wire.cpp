@@ -90,6 +90,10 @@ std::vector<int64_t> dims_of(const std::string& text) {
 }
 
 size_t payload_bytes(const std::vector<std::string>& words) {
+  if (!words.empty() && words[0] == "store") {
+    if (words.size() != 4) throw std::runtime_error("store needs FOLDER DIGEST BYTES");
+    return static_cast<size_t>(whole(words[3], 0, int64_t{kLargestPayload}));
+  }
   if (words.empty() || words[0] != "feed") return 0;
   if (words.size() < 5 || (words.size() - 2) % 3) throw std::runtime_error("feed needs SLOT (NAME TYPE DIMS)...");
   size_t bytes = 0;

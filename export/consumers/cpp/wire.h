@@ -1,9 +1,9 @@
 // Requests from the host on standard input, replies to it on standard output.
 //
 // A request is a line of words that spaces separate; text is percent-encoded. `feed` is followed by the bytes of its
-// tensors. A reply is a line of JSON, followed by as many bytes as its "payload" says. A line "ping" has no reply: the
-// host sends it while it waits, and a process that hears nothing for `silence` seconds ends itself, as it does when the
-// input ends. So no process stays behind when the link is gone.
+// tensors, `store` by those of its file. A reply is a line of JSON, followed by as many bytes as its "payload" says. A
+// line "ping" has no reply: the host sends it while it waits, and a process that hears nothing for `silence` seconds
+// ends itself, as it does when the input ends. So no process stays behind when the link is gone.
 #pragma once
 
 #include <pthread.h>
@@ -59,5 +59,5 @@ std::vector<int64_t> dims_of(const std::string& text);
 // A whole number in [least, most]; throws.
 int64_t whole(const std::string& text, int64_t least, int64_t most);
 
-// Bytes of the tensors that `feed SLOT (NAME TYPE DIMS)...` announces; throws.
+// Bytes that follow a request: of `feed SLOT (NAME TYPE DIMS)...` and `store FOLDER DIGEST BYTES`; throws.
 size_t payload_bytes(const std::vector<std::string>& words);

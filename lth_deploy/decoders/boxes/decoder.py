@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from lth_deploy.arrays import Arrays
 from lth_deploy.decoders.boxes.selection import Limits, Proposals, select
 from lth_deploy.decoders.image.inputs import ImageInput, find_image_input
+from lth_deploy.decoders.image.plan import InputPlan
 from lth_deploy.decoders.image.preprocessing import Placement, Preprocessing
 from lth_deploy.decoders.model.hints import Hints
 from lth_deploy.decoders.model.signature import Signature
@@ -29,6 +30,11 @@ class BoxDecoder:
     def prepare(self, image: Pixels) -> tuple[Arrays, Placement]:
         """The inputs of the model, and where the image lies in them."""
         return self.image.feeds(image, self.preprocessing)
+
+    def plan(self, height: int, width: int) -> tuple[InputPlan, Placement]:
+        """See `PlansInput`."""
+        plan = self.image.plan(height, width, self.preprocessing)
+        return plan, plan.where
 
     def decode(self, outputs: Arrays, context: Placement) -> Detections:
         """Detections in pixels of the image, best score first.

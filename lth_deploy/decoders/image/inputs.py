@@ -7,7 +7,8 @@ from typing import Literal
 import numpy as np
 
 from lth_deploy.arrays import Arrays
-from lth_deploy.decoders.image.preprocessing import Placement, Preprocessing, normalized, placed
+from lth_deploy.decoders.image.plan import InputPlan
+from lth_deploy.decoders.image.preprocessing import Placement, Preprocessing, fitted, normalized, placed
 from lth_deploy.decoders.model.signature import Signature, TensorType
 from lth_deploy.errors import ArtifactError
 from lth_deploy.resampling import Pixels
@@ -42,10 +43,15 @@ class ImageInput:
         if self.layout in ("NHWC", "HWC"):
             planes = planes.transpose(1, 2, 0)
         value = planes[None] if self.layout.startswith("N") else planes
-        feeds: Arrays = {self.name: np.ascontiguousarray(value)}
-        for name, dtype in self.others.items():
-            feeds[name] = np.array(SIDE_INPUTS[name](where), np.dtype(dtype))
-        return feeds, where
+        return {self.name: np.ascontiguousarray(value), **self._side_inputs(where)}, where
+
+    def plan(self, height: int, width: int, how: Preprocessing) -> InputPlan:
+        """What `feeds` computes of an image of this size."""
+        inner, where = fitted(height, width, self.height, self.width, how)
+        return InputPlan(self.name, self.dtype, self.layout, how, inner, where, self._side_inputs(where))
+
+    def _side_inputs(self, where: Placement) -> Arrays:
+        return {name: np.array(SIDE_INPUTS[name](where), np.dtype(dtype)) for name, dtype in self.others.items()}
 
 
 def find_image_input(signature: Signature, said: tuple[int, int] | None, usual: tuple[int, int]) -> ImageInput | str:

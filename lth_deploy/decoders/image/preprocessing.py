@@ -55,6 +55,11 @@ class Preprocessing(BaseModel):
         words += [f"std {_numbers(self.std)}"] if self.std != (1.0, 1.0, 1.0) else []
         return ", ".join(words)
 
+    @property
+    def keeps_values(self) -> bool:
+        """Whether the model takes the pixels as they are."""
+        return (self.scale, self.mean, self.std) == (1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> "Preprocessing":
         """What `model_dump` wrote into the metadata of a file that may come from anyone.
@@ -93,33 +98,55 @@ class Placement:
         return np.asarray(np.clip(moved, 0, np.array([self.width, self.height] * 2)), np.float32)
 
 
-def placed(image: Pixels, height: int, width: int, how: Preprocessing) -> tuple[Pixels, Placement]:
-    """The RGB image on a canvas of `height` x `width`, and where it lies there."""
-    own_height, own_width = image.shape[:2]
+def fitted(
+    own_height: int, own_width: int, height: int, width: int, how: Preprocessing
+) -> tuple[tuple[int, int], Placement]:
+    """Height and width of an image of this size once it is resized, and where it lies on a canvas."""
     if how.fit == "as-is":
-        return image, Placement(1, 1, 0, 0, own_width, own_height, own_width, own_height)
+        return (own_height, own_width), Placement(1, 1, 0, 0, own_width, own_height, own_width, own_height)
     if how.grid == "integer":
-        return _affine(image, height, width, how)
+        ratio = min(height / own_height, width / own_width)
+        left, top = width / 2 - ratio * own_width / 2, height / 2 - ratio * own_height / 2
+        return (height, width), Placement(ratio, ratio, left, top, own_width, own_height, width, height)
     if how.fit == "stretch":
-        where = Placement(width / own_width, height / own_height, 0, 0, own_width, own_height, width, height)
-        return _resized(image, height, width, how), where
+        scales = width / own_width, height / own_height
+        return (height, width), Placement(*scales, 0, 0, own_width, own_height, width, height)
     most = how.longest or MAX_SIDE
     ratio = min(min(height, most) / own_height, min(width, most) / own_width)
     rounded = round if how.rounding == "nearest" else int
     new_width, new_height = max(1, rounded(own_width * ratio)), max(1, rounded(own_height * ratio))
     left = (width - new_width) // 2 if how.fit == "letterbox-center" else 0
     top = (height - new_height) // 2 if how.fit == "letterbox-center" else 0
-    canvas = np.empty((height, width, 3), np.uint8)
-    canvas[...] = np.array(how.pad).round().astype(np.uint8)
-    canvas[top : top + new_height, left : left + new_width] = _resized(image, new_height, new_width, how)
     scale_x, scale_y = new_width / own_width, new_height / own_height
-    return canvas, Placement(scale_x, scale_y, left, top, own_width, own_height, width, height)
+    return (new_height, new_width), Placement(scale_x, scale_y, left, top, own_width, own_height, width, height)
+
+
+def placed(image: Pixels, height: int, width: int, how: Preprocessing) -> tuple[Pixels, Placement]:
+    """The RGB image on a canvas of `height` x `width`, and where it lies there."""
+    own_height, own_width = image.shape[:2]
+    (new_height, new_width), where = fitted(own_height, own_width, height, width, how)
+    if how.fit == "as-is":
+        return image, where
+    if how.grid == "integer":
+        return _affine(image, where, how), where
+    if how.fit == "stretch":
+        return _resized(image, new_height, new_width, how), where
+    top, left = int(where.top), int(where.left)
+    canvas = np.empty((height, width, 3), np.uint8)
+    canvas[...] = pad_bytes(how)
+    canvas[top : top + new_height, left : left + new_width] = _resized(image, new_height, new_width, how)
+    return canvas, where
+
+
+def pad_bytes(how: Preprocessing) -> Pixels:
+    """The color around the image, as RGB pixels have it."""
+    return np.array(how.pad).round().astype(np.uint8)
 
 
 def normalized(canvas: Pixels, how: Preprocessing, dtype: "npt.DTypeLike" = np.float32) -> "npt.NDArray[Any]":
     """The canvas [H, W, 3] as planes [3, H, W] of the values that the model takes."""
     planes = np.ascontiguousarray(canvas.transpose(2, 0, 1)[:: 1 if how.color == "rgb" else -1])
-    if (how.scale, how.mean, how.std) == (1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)):
+    if how.keeps_values:
         return planes.astype(dtype, copy=False)
     mean, std = (np.array(values, np.float32)[:, None, None] for values in (how.mean, how.std))
     values = planes.astype(np.float32)
@@ -136,15 +163,12 @@ def _resized(image: Pixels, height: int, width: int, how: Preprocessing) -> Pixe
     return antialiased(image, height, width, method)
 
 
-def _affine(image: Pixels, height: int, width: int, how: Preprocessing) -> tuple[Pixels, Placement]:
+def _affine(image: Pixels, where: Placement, how: Preprocessing) -> Pixels:
     """The middle of the image comes to that of the canvas; both are counted from the middle of the first pixel."""
-    own_height, own_width = image.shape[:2]
-    ratio = min(height / own_height, width / own_width)
-    left, top = width / 2 - ratio * own_width / 2, height / 2 - ratio * own_height / 2
-    rows, columns = (np.arange(height) - top) / ratio, (np.arange(width) - left) / ratio
-    rows, columns = np.clip(rows, -1, own_height), np.clip(columns, -1, own_width)
-    canvas = warped(image, rows, columns, np.array(how.pad, np.float32))
-    return canvas, Placement(ratio, ratio, left, top, own_width, own_height, width, height)
+    rows = (np.arange(where.input_height) - where.top) / where.scale_y
+    columns = (np.arange(where.input_width) - where.left) / where.scale_x
+    rows, columns = np.clip(rows, -1, where.height), np.clip(columns, -1, where.width)
+    return warped(image, rows, columns, np.array(how.pad, np.float32))
 
 
 def _numbers(values: Triple) -> str:

@@ -9,9 +9,11 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+from lth_deploy.arrays import Feeds
 from lth_deploy.boards.board import Board
 from lth_deploy.boards.conditions import Conditions, throttled_between
 from lth_deploy.boards.engines import Opened as OpenedThere
+from lth_deploy.boards.image_files import ImageFile
 from lth_deploy.boards.power_command import PowerCommand
 from lth_deploy.boards.replies import Block
 from lth_deploy.errors import ParityError
@@ -25,11 +27,15 @@ from lth_deploy.workflow.benchmark.check_outputs import ROUNDED_ONCE, ROUNDS_OTH
 from lth_deploy.workflow.benchmark.measure_round import Blocks, Opened, RoundSettings
 from lth_deploy.workflow.boards.energy import EnergyBench, RowEnergy
 from lth_deploy.workflow.boards.options import BoardOptions
-from lth_deploy.workflow.boards.remote_session import RemoteSession
+from lth_deploy.workflow.boards.remote_session import RemoteArtifact, RemoteSession
 
 if TYPE_CHECKING:
+    from lth_deploy.data.records import ImageRecord
     from lth_deploy.decoders import Photo
     from lth_deploy.detections import Detections
+
+OTHER_IMAGES = ParityLimits(0.3, box_iou=0.5, score_difference=0.2, matched_share=0.5, minimum_boxes=0)
+"""What no decoder's rounding explains."""
 
 MOST_REPEATS = 3
 """Times that one throttled round is measured again."""
@@ -39,8 +45,10 @@ _WARMER = 5.0
 
 _POLL_SECONDS = 5.0
 _WINDOWS = 60
+_READS = 3
 
 EMULATED = "ran in an emulator: its times, memory and energy say nothing and are left out"
+READ_THERE = "the board's decoder of JPEG rounds otherwise, so its detections in the checked images differ"
 STILL_THROTTLED = "some blocks were throttled although the host rested and they were repeated: better cooling is needed"
 
 log = logging.getLogger(__name__)
@@ -48,13 +56,18 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Observed:
-    """What was seen of one candidate beside its times."""
+    """What was seen of one candidate beside its times.
+
+    read_ms, prepare_ms: medians over images that the board read itself; None where this process did.
+    """
 
     conditions: list[BlockConditions] = field(default_factory=list)
     sustained: list[Sustained] = field(default_factory=list)
     spent: RowEnergy = field(default_factory=RowEnergy)
     energy: EnergyUse | None = None
     notes: list[str] = field(default_factory=list)
+    read_ms: float | None = None
+    prepare_ms: float | None = None
 
 
 @dataclass
@@ -62,6 +75,7 @@ class BoardBench:
     """A board at one number of threads.
 
     cores: to which it is pinned, () for all. expected: what each plain model finds in the checked images, here.
+    records: of these images, where the board reads them itself.
     observed: of each candidate in turn, once it was timed.
     """
 
@@ -70,6 +84,7 @@ class BoardBench:
     cores: Sequence[int]
     expected: "Mapping[Path, Sequence[Detections]]"
     sleep: Callable[[float], None] = time.sleep
+    records: "Sequence[ImageRecord]" = ()
     observed: list[Observed] = field(default_factory=list)
 
     def check(self, one: Opened, images: "Sequence[Photo]") -> list[str]:
@@ -82,16 +97,37 @@ class BoardBench:
         reference = self.expected[candidate.reference or candidate.loaded.path]
         pairs = ((number, reference[number], one.artifact.predict(image)) for number, image in enumerate(images))
         report = compare_detections(pairs, ParityLimits(minimum_boxes=0))
+        notes = self._check_images(one, images)
         if report.passed:
-            return []
+            return notes
         text = f"{candidate} on {self.board.host} differs from its own weights in plain ONNX here: {report.describe()}"
         if not RUNTIMES.get(candidate.engine).takes_packed:
             log.warning("%s", text)
-            return [text if candidate.values == FP32 else ROUNDS_OTHERWISE]
+            return [*notes, text if candidate.values == FP32 else ROUNDS_OTHERWISE]
         if not candidate.file.quantized:
             raise ParityError(f"{text}; nothing was timed: is the bundle that of this version?")
         log.info("%s", text)
-        return [ROUNDED_ONCE if _there(one).library else ROUNDS_OTHERWISE]
+        return [*notes, ROUNDED_ONCE if _there(one).library else ROUNDS_OTHERWISE]
+
+    def _check_images(self, one: Opened, images: "Sequence[Photo]") -> list[str]:
+        """Compare what is found in images that the board reads with what it finds in those that were read here.
+
+        Raises:
+            ParityError: these are other images.
+        """
+        artifact = one.artifact
+        pairs = [
+            (record.id, artifact.predict(image), artifact.predict_record(record))
+            for record, image in zip(self.records, images, strict=bool(self.records))
+        ]
+        rough = compare_detections(pairs, OTHER_IMAGES)
+        if not rough.passed:
+            raise ParityError(
+                f"{one.candidate} on {self.board.host} finds other things in images that it reads itself: "
+                f"{rough.describe()}; nothing was timed: leave out --read-images board"
+            )
+        report = compare_detections(pairs, ParityLimits(minimum_boxes=0))
+        return [] if report.passed else [f"{READ_THERE}: {report.describe()}"]
 
     def time(self, opened: Sequence[Opened], images: "Sequence[Photo]", settings: RoundSettings) -> Blocks | None:
         """Blocks of all candidates in turn; a round in which one was throttled is measured again after a rest."""
@@ -101,6 +137,11 @@ class BoardBench:
                 seen.notes.append(EMULATED)
             return None
         slots = [self._filled(one, place, images) for place, one in enumerate(opened)]
+        if self.records:
+            for own, seen in zip(slots, self.observed, strict=True):
+                read = [self.board.read(slot) for slot in own for _ in range(_READS)]
+                seen.read_ms = median(times.read_ms for times in read)
+                seen.prepare_ms = median(times.prepare_ms for times in read)
         words = self.options.power_command
         with PowerCommand(words) if words else nullcontext() as command:
             energy = EnergyBench(self.board, command, self.sleep)
@@ -159,9 +200,15 @@ class BoardBench:
 
     def _filled(self, one: Opened, place: int, images: "Sequence[Photo]") -> list[str]:
         names = [f"{place}.{number}" for number in range(len(images))]
-        for name, image in zip(names, images, strict=True):
-            self.board.fill(name, one.artifact.file.decoder.prepare(image)[0])
+        for number, (name, image) in enumerate(zip(names, images, strict=True)):
+            self.board.fill(name, self._content(one, number, image))
         return names
+
+    def _content(self, one: Opened, number: int, image: "Photo") -> Feeds | ImageFile:
+        artifact = one.artifact
+        if isinstance(artifact, RemoteArtifact) and artifact.images is not None:
+            return artifact.images.input_of(artifact.file.decoder, self.records[number])[0]
+        return artifact.file.decoder.prepare(image)[0]
 
     def _round(
         self, opened: Sequence[Opened], slots: Sequence[str], settings: RoundSettings, number: int, start: Conditions

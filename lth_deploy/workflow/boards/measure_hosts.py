@@ -23,6 +23,7 @@ from lth_deploy.workflow.benchmark.measure_round import Accuracy, Opened, RoundS
 from lth_deploy.workflow.benchmark.options import BenchmarkOptions
 from lth_deploy.workflow.benchmark.rows import make_row
 from lth_deploy.workflow.boards.bench import BoardBench
+from lth_deploy.workflow.boards.images_there import ImagesThere, images_there
 from lth_deploy.workflow.boards.options import BoardOptions
 from lth_deploy.workflow.boards.placed import Placed, available
 
@@ -83,16 +84,17 @@ def measure_hosts(
     """
     from lth_deploy.data.images import read_record
 
-    images = [read_record(record) for record in settings.dataset.subset(settings.timed_images).images]
+    records = settings.dataset.subset(settings.timed_images).images
+    images = [read_record(record) for record in records]
+    there = images_there(settings.dataset.images) if boards.read_images == "board" else None
     expected = _expected([one.candidate for one in placed], images)
     here = [driver for driver in drivers if driver.host == LOCAL]
     done: dict[str, Future[HostRows]] = {}
     for group in (here, [driver for driver in drivers if driver.host != LOCAL]):
         with ThreadPoolExecutor(max(1, len(group))) as pool:
             for driver in group:
-                work = HostWork(
-                    Board(driver, boards.folder, boards.bundle), settings, options, boards, images, expected
-                )
+                board = Board(driver, boards.folder, boards.bundle)
+                work = HostWork(board, settings, options, boards, images, expected, there)
                 done[driver.host] = pool.submit(work.measure, placed, described)
     found, left_out, failed = list[HostRows](), list[str](), list[BoardError]()
     for driver in drivers:
@@ -112,7 +114,10 @@ def measure_hosts(
 
 @dataclass(frozen=True)
 class HostWork:
-    """One host, and how it is measured. expected: what each plain model finds in the images, here."""
+    """One host, and how it is measured.
+
+    expected: what each plain model finds in the images, here. there: images that the board reads itself.
+    """
 
     board: Board
     settings: RoundSettings
@@ -120,6 +125,7 @@ class HostWork:
     boards: BoardOptions
     images: "Sequence[Photo]"
     expected: Expected
+    there: ImagesThere | None = None
 
     def measure(self, placed: Sequence[Placed], described: Mapping[Path, FileDescription]) -> HostRows:
         """All rows of the host.
@@ -132,6 +138,8 @@ class HostWork:
             ours = {digest: path for one in placed if not one.is_peer for digest, path in one.files.items()}
             bundle = board.set_up(ours)
             hello = board.hello()
+            if self.there is not None:
+                board.store(self.there.paths)
             first = self.options.threads[0]
             there, left_out = available(board, placed, self.images, first, self.boards.ncnn_library)
             rows: list[Row] = []
@@ -162,8 +170,9 @@ class HostWork:
         scored: Sequence[Accuracy] | None,
     ) -> tuple[list[Row], list[Accuracy]]:
         self.board.pin(cores)
-        opened = [Opened(one.candidate, one.session(self.board, threads)) for one in placed]
-        bench = BoardBench(self.board, self.boards, cores, self.expected)
+        opened = [Opened(one.candidate, one.session(self.board, threads, self.there)) for one in placed]
+        records = () if self.there is None else self.settings.dataset.subset(self.settings.timed_images).images
+        bench = BoardBench(self.board, self.boards, cores, self.expected, records=records)
         measured = measure_round(opened, self.settings, threads, scored, bench)
         rows = []
         for one, row, seen in zip(opened, measured, bench.observed, strict=True):
@@ -176,6 +185,8 @@ class HostWork:
                         "conditions": seen.conditions,
                         "sustained": seen.sustained,
                         "energy": seen.energy,
+                        "read_ms": seen.read_ms,
+                        "prepare_ms": seen.prepare_ms,
                         "notes": [*made.notes, *seen.notes],
                     }
                 )

@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from lth_deploy.boards.conditions import Class
+
+Reader = Literal["host", "board"]
 
 
 @dataclass(frozen=True)
@@ -14,7 +17,8 @@ class BoardOptions:
     long run without pauses of each row for each. remove: whether the copied files go afterwards. folder: where they lie
     there, None for the usual place. bundle: a folder with programs of the user's own. cool_down: seconds that a
     throttled host may rest before a round is repeated. power_command: words of a command here that prints the watts of
-    the only host, () for none. ncnn_library: the shared library of ncnn for hosts, None for their own.
+    the only host, () for none. ncnn_library: the shared library of ncnn for hosts, None for their own. read_images:
+    where image files are decoded, resized and normalized.
     """
 
     hosts: tuple[str, ...]
@@ -26,3 +30,4 @@ class BoardOptions:
     power_command: tuple[str, ...] = ()
     cool_down: float = 120.0
     ncnn_library: Path | None = None
+    read_images: Reader = "host"

@@ -23,6 +23,7 @@ from lth_deploy.workflow.benchmark.candidates import (
 from lth_deploy.workflow.benchmark.fixed_shape import fixed_shapes
 from lth_deploy.workflow.benchmark.options import BenchmarkOptions
 from lth_deploy.workflow.benchmark.peers import peer_candidates
+from lth_deploy.workflow.boards.images_there import ImagesThere, hold_planners
 from lth_deploy.workflow.boards.remote_session import RemoteArtifact, RemoteSession
 from lth_deploy.workflow.gates.class_names import hold_control_classes
 
@@ -61,13 +62,13 @@ class Placed:
         """Whether its engine is one that a board may lack."""
         return self.candidate.engine in PEERS
 
-    def session(self, board: Board, threads: int) -> RemoteArtifact:
-        """A session there."""
+    def session(self, board: Board, threads: int, images: ImagesThere | None = None) -> RemoteArtifact:
+        """A session there. images: that the board reads itself."""
         model, *weights = self.files
         engine = self.candidate.engine if self.is_peer else ONNXRUNTIME
         kernels = self.candidate.engine == KERNELS
         opened = Opened(model, kernels, threads, engine, "".join(weights), self.inputs, self.outputs)
-        return RemoteArtifact(self.candidate.loaded, RemoteSession(board, opened, self.ranks))
+        return RemoteArtifact(self.candidate.loaded, RemoteSession(board, opened, self.ranks), images)
 
 
 def board_candidates(
@@ -78,7 +79,8 @@ def board_candidates(
     Then both on other engines: on all that boards can have, or on those that are named.
 
     Raises:
-        UsageError: the first engine is one that boards may lack, or a shape is given that no engine fixes.
+        UsageError: the first engine is one that boards may lack, or a shape is given that no engine fixes; or boards
+            are to read images that a decoder of the user's own prepares.
     """
     named = options.engines or (*ENGINES, *PEERS)
     peers = tuple(engine for engine in named if not RUNTIMES.get(engine).takes_packed)
@@ -91,6 +93,8 @@ def board_candidates(
     if options.shapes is not None and not peers:
         raise UsageError(f"--shape: none of the engines fixes shapes; add {' or '.join(PEERS)}, or leave it out")
     found = collect_candidates(artifacts, baseline, engines, options.decoder, workspace, verify=options.verify)
+    if options.boards is not None and options.boards.read_images == "board":
+        hold_planners([candidate.file for candidate in found])
     for candidate in found[1:]:
         hold_control_classes(candidate.file, found[0].file)
     quantized = None

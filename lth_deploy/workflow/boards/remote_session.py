@@ -1,22 +1,27 @@
-"""A model on a board as an artifact of this process: images are prepared and outputs decoded here.
+"""A model on a board as an artifact of this process: outputs are decoded here, and images prepared here or there.
 
-So every decoder of the package works, and a board's detections are those of its own outputs, not of a second
-implementation of resizing, JPEG and suppression.
+So every decoder of the package works, and a board's detections are those of its own outputs.
 """
 
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
 from lth_deploy.arrays import Arrays, Feeds
 from lth_deploy.boards.board import Board
 from lth_deploy.boards.engines import ONNXRUNTIME, Opened
+from lth_deploy.boards.image_files import ImageFile
 from lth_deploy.decoders import Photo
 from lth_deploy.detections import Detections
 from lth_deploy.errors import ArtifactError, BoardError, LinkLostError
 from lth_deploy.run_clock import TimedRun
 from lth_deploy.workflow.artifact import Artifact
+from lth_deploy.workflow.boards.images_there import ImagesThere
+
+if TYPE_CHECKING:
+    from lth_deploy.data.records import ImageRecord
 
 IMAGE = "image"
 """The slot of the image that is being looked at."""
@@ -40,7 +45,15 @@ class RemoteSession:
             BoardError: the board cannot run the model, or is gone for good.
             ArtifactError: an engine that is none of ours refuses the file or fails on these feeds.
         """
-        self.board.fill(IMAGE, feeds)
+        return self.run_on(feeds)
+
+    def run_on(self, content: Feeds | ImageFile) -> Arrays:
+        """All outputs by name; an image file is read on the board.
+
+        Raises:
+            BoardError, ArtifactError: see `run`.
+        """
+        self.board.fill(IMAGE, content)
         try:
             found = self.board.run(self.opened, IMAGE)[0]
         except LinkLostError:
@@ -64,11 +77,23 @@ class RemoteSession:
 
 @dataclass(frozen=True)
 class RemoteArtifact(Artifact):
-    """A model file whose session is on a board."""
+    """A model file whose session is on a board. images: that the board reads itself; None where this process does."""
+
+    images: ImagesThere | None = None
 
     def predict(self, image: Photo) -> Detections:
         """See `Artifact`; the time on the board has limits of its own."""
         feeds, context = self.file.decoder.prepare(image)
-        outputs = self.session.run(feeds)
+        return self._decoded(self.session.run(feeds), context)
+
+    def predict_record(self, record: "ImageRecord") -> Detections:
+        """See `Artifact`."""
+        if self.images is None:
+            return super().predict_record(record)
+        assert isinstance(self.session, RemoteSession)
+        file, context = self.images.input_of(self.file.decoder, record)
+        return self._decoded(self.session.run_on(file), context)
+
+    def _decoded(self, outputs: Arrays, context: Any) -> Detections:
         with _decoding, TimedRun():
             return self.file.decoder.decode(outputs, context)
