@@ -15,7 +15,7 @@ from lth_deploy.boards.bundle import PROCESSORS, Bundle, given_bundle, newest_gl
 from lth_deploy.boards.conditions import Conditions
 from lth_deploy.boards.drivers import Driver
 from lth_deploy.boards.engines import ONNXRUNTIME, EngineFiles, Opened
-from lth_deploy.boards.image_files import ImageFile, store_images
+from lth_deploy.boards.image_files import ImageFile, fill_requests, store_images
 from lth_deploy.boards.link import Link
 from lth_deploy.boards.replies import (
     Block,
@@ -30,7 +30,7 @@ from lth_deploy.boards.replies import (
     Window,
     checked,
 )
-from lth_deploy.boards.tensors import feed_request, read_outputs
+from lth_deploy.boards.tensors import read_outputs
 from lth_deploy.errors import BoardError, LinkLostError
 
 PROTOCOL = 3
@@ -304,11 +304,8 @@ class Board:
     def _send(self, slot: str) -> None:
         if slot in self._filled:
             return
-        content, link, allowed = self._slots[slot], self._connected(), max(_QUICK, self.run_seconds)
-        feeds = content.others if isinstance(content, ImageFile) else content
-        words, payload = feed_request(slot, feeds) if feeds else (["forget", slot], [])
-        link.ask(words, payload, seconds=allowed)
-        if isinstance(content, ImageFile):
-            reply, _ = link.ask(content.words(slot, self._root), seconds=allowed)
-            self._read[slot] = checked(ImageRead, reply, self.host)
+        for words, payload in fill_requests(slot, self._slots[slot], self._root):
+            reply, _ = self._connected().ask(words, payload, seconds=max(_QUICK, self.run_seconds))
+            if words[0] == "image":
+                self._read[slot] = checked(ImageRead, reply, self.host)
         self._filled.add(slot)

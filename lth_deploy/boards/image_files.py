@@ -8,6 +8,7 @@ from typing import Any
 from lth_deploy.arrays import Feeds
 from lth_deploy.boards.remote import hold_space
 from lth_deploy.boards.replies import Missing, checked
+from lth_deploy.boards.tensors import feed_request
 from lth_deploy.progress import progress
 
 _AT_ONCE = 200
@@ -33,6 +34,18 @@ class ImageFile:
     def words(self, slot: str, folder: str) -> list[str]:
         """Of the request that reads it into a slot. folder: of files on the board."""
         return ["image", slot, f"{folder}/{self.digest}", self.name, self.input, *self.keys]
+
+
+def fill_requests(slot: str, content: Feeds | ImageFile, folder: str) -> list[tuple[list[str], list[memoryview]]]:
+    """Requests, words and bytes, that keep inputs under a name. folder: of files on the board.
+
+    Raises:
+        BoardError: values of a type that is not sent to a board.
+    """
+    if not isinstance(content, ImageFile):
+        return [feed_request(slot, content)]
+    others = feed_request(slot, content.others) if content.others else (["forget", slot], [])
+    return [others, (content.words(slot, folder), [])]
 
 
 def store_images(ask: Ask, host: str, folder: str, files: Mapping[str, Path]) -> None:

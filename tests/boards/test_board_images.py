@@ -11,9 +11,8 @@ from onnx import helper
 from PIL import Image
 
 from lth_deploy.boards.bundle import Bundle
-from lth_deploy.boards.image_files import ImageFile
+from lth_deploy.boards.image_files import ImageFile, fill_requests
 from lth_deploy.boards.link import Link
-from lth_deploy.boards.tensors import feed_request
 from lth_deploy.data.images import read_image
 from lth_deploy.data.records import ImageRecord
 from lth_deploy.decoders.boxes.decoder import BoxDecoder
@@ -103,8 +102,10 @@ def test_the_inputs_of_every_family_are_those_of_python(start: Start, programs: 
 
 def asked_with(link: Link, file: ImageFile, path: Path) -> None:
     """As a board does: the other inputs, and then the image."""
-    link.ask(*feed_request("s", file.others), seconds=300)
-    asked(link, "s", file, path)
+    others, (words, _) = fill_requests("s", file, str(path.parent))
+    link.ask(*others, seconds=300)
+    words[2] = str(path)
+    link.ask(words, seconds=300)
 
 
 def test_png_of_every_kind_has_the_pixels_of_python(
