@@ -2,16 +2,16 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from lth_deploy import storage
 from lth_deploy.arrays import Arrays, Feeds
 from lth_deploy.boards import remote
-from lth_deploy.boards.bundle import PROCESSORS, Bundle, given_bundle, newest_glibc, suitable_bundle
+from lth_deploy.boards.bundle import PROCESSORS, Bundle, given_bundle, suitable_bundle
 from lth_deploy.boards.conditions import Conditions
 from lth_deploy.boards.drivers import Driver
 from lth_deploy.boards.engines import ONNXRUNTIME, EngineFiles, Opened
@@ -40,6 +40,8 @@ _QUICK = 120.0
 """Seconds for a reply that needs no run of a model."""
 
 _COPY = 3600.0
+
+T = TypeVar("T")
 
 _START = 'exec "$@"'
 
@@ -107,12 +109,7 @@ class Board:
             BoardError: the board cannot load it; the message says why, and what to do.
         """
         assert self._system is not None
-        advice = f"; {engine.advice}" if engine.advice else ""
-        needed, there = newest_glibc(engine.files), self._system.glibc
-        if needed and (there is None or there < needed):
-            raise BoardError(
-                f"{self.host} has {self._system.libc}, {engine.engine} needs glibc {'.'.join(map(str, needed))}{advice}"
-            )
+        engine.hold_glibc(self.host, self._system)
         files = {file.name: (storage.sha256(file), file) for file in engine.files}
         remote.copy(self.driver, self._place, {**dict(files.values()), **models})
         folder = ""
@@ -126,7 +123,7 @@ class Board:
             raise
         except BoardError as error:
             self.rest()  # the consumer may have crashed in it
-            raise BoardError(f"{error}{advice}") from error
+            raise BoardError(f"{error}{engine.said}") from error
 
     def clean_up(self) -> None:
         """End the consumer and remove from the board what was copied.
@@ -195,12 +192,8 @@ class Board:
             BoardError: it is damaged.
         """
         self._filled.discard(slot)
-        while True:
-            try:
-                self._send(slot)
-                return self._read[slot]
-            except LinkLostError as error:
-                self._reconnect(error)
+        self._retried(lambda: self._send(slot))
+        return self._read[slot]
 
     def store(self, images: Mapping[str, Path]) -> None:
         """Copy image files, by their SHA-256, that the board lacks.
@@ -260,25 +253,32 @@ class Board:
         self, verb: str, opened: Opened, rest: Sequence[str], slots: Sequence[str], seconds: float
     ) -> tuple[dict[str, Any], bytes]:
         """A request about a session and inputs, which are on the board before it."""
-        while True:
-            try:
-                self.load(opened)
-                for slot in slots:
-                    self._send(slot)
-                words = [verb, self._sessions[opened], *rest]
-                return self._connected().ask(words, seconds=seconds)
-            except LinkLostError as error:
-                self._reconnect(error)
+
+        def work() -> tuple[dict[str, Any], bytes]:
+            self.load(opened)
+            for slot in slots:
+                self._send(slot)
+            return self._connected().ask([verb, self._sessions[opened], *rest], seconds=seconds)
+
+        return self._retried(work)
 
     def _ask(
         self, words: Sequence[str], data: Sequence[memoryview] = (), *, seconds: float, engine: str | None = None
     ) -> tuple[dict[str, Any], bytes]:
         """A request, of a consumer that has an engine."""
-        while True:
+
+        def work() -> tuple[dict[str, Any], bytes]:
             if engine is not None:
                 self.engine(engine)
+            return self._connected().ask(words, data, seconds=seconds)
+
+        return self._retried(work)
+
+    def _retried(self, work: Callable[[], T]) -> T:
+        """The result of work that is begun anew whenever the link is cut."""
+        while True:
             try:
-                return self._connected().ask(words, data, seconds=seconds)
+                return work()
             except LinkLostError as error:
                 self._reconnect(error)
 

@@ -6,7 +6,8 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from lth_deploy.boards.bundle import cache, files_of_wheel, is_own
+from lth_deploy.boards.bundle import cache, files_of_wheel, is_own, newest_glibc
+from lth_deploy.boards.remote import System
 from lth_deploy.errors import BoardError
 
 ONNXRUNTIME = "onnxruntime"
@@ -56,6 +57,22 @@ class EngineFiles:
     names: tuple[str, ...]
     files: tuple[Path, ...] = ()
     advice: str = ""
+
+    @property
+    def said(self) -> str:
+        """The advice as the end of a message."""
+        return f"; {self.advice}" if self.advice else ""
+
+    def hold_glibc(self, host: str, system: System) -> None:
+        """Compare the C library of a board with what the files need.
+
+        Raises:
+            BoardError: it is older, or another one.
+        """
+        needed, there = newest_glibc(self.files), system.glibc
+        if needed and (there is None or there < needed):
+            number = ".".join(map(str, needed))
+            raise BoardError(f"{host} has {system.libc}, {self.engine} needs glibc {number}{self.said}")
 
 
 def engine_files(engine: str, processor: str, ncnn_library: Path | None = None) -> EngineFiles:
