@@ -196,11 +196,7 @@ class Board:
         return self._read[slot]
 
     def store(self, images: Mapping[str, Path]) -> None:
-        """Copy image files, by their SHA-256, that the board lacks.
-
-        Raises:
-            BoardError: it has too little space, or cannot write.
-        """
+        """Copy image files, by their SHA-256, that the board lacks; see `store_images` for what is raised."""
         store_images(lambda words, data: self._ask(words, data, seconds=_COPY), self.host, self._root, images)
 
     def run(self, opened: Opened, slot: str) -> tuple[Arrays, float]:
