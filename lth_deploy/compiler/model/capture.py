@@ -13,6 +13,7 @@ import onnx
 import torch
 from torch import nn
 
+from lth_deploy.compiler.model.exporter_repairs import repaired_operators
 from lth_deploy.errors import UsageError
 
 OPSET = 18
@@ -79,7 +80,7 @@ def _export(module: nn.Module, value: torch.Tensor, opset: int, names: TracedNam
     buffer = io.BytesIO()
     # The exporter warns of every shape that Python sees and of its own age; that the graph takes other sizes
     # and computes the same is held by tests and by the parity gate of every export.
-    with warnings.catch_warnings(), torch.no_grad():
+    with warnings.catch_warnings(), torch.no_grad(), repaired_operators(opset):
         warnings.simplefilter("ignore")
         torch.onnx.export(
             module,

@@ -6,7 +6,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from lth_deploy.compiler.model.capture import capture
+from lth_deploy.compiler.model.capture import TracedNames, capture
 from lth_deploy.detections import Detections
 from lth_deploy.detectors.exportable import ExportableDetector
 from lth_deploy.detectors.fold_norm import fold_norm
@@ -131,3 +131,21 @@ def _run(graph: onnx.ModelProto, image: Any) -> dict[str, Any]:
     session = onnxruntime.InferenceSession(graph.SerializeToString(), options)
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(None, {"image": image}), strict=True))
+
+
+class _Places(torch.nn.Module):
+    """Adds the middles of columns to an image, as reference points of deformable attention are made."""
+
+    def forward(self, pixels: Any) -> Any:
+        columns = pixels.shape[-1]
+        return pixels + torch.linspace(0.5, columns - 0.5, columns, dtype=pixels.dtype)
+
+
+@pytest.mark.parametrize("traced", [1, 4])
+@pytest.mark.parametrize("columns", [1, 2, 5])
+def test_evenly_spaced_numbers_may_be_a_single_one(traced: int, columns: int) -> None:
+    names = TracedNames("pixels", ("places",), {"pixels": {1: "columns"}})
+    graph = capture(_Places(), np.zeros((3, traced), np.float32), names=names)
+    session = onnxruntime.InferenceSession(graph.SerializeToString())
+    places = session.run(None, {"pixels": np.zeros((3, columns), np.float32)})[0]
+    np.testing.assert_allclose(places, np.tile(np.arange(columns) + 0.5, (3, 1)), rtol=1e-6)

@@ -13,13 +13,14 @@ from lth_deploy.compiler.artifact.load import load_model
 from lth_deploy.compiler.artifact.metadata import read_metadata
 from lth_deploy.compiler.model.capture import TURNED
 from lth_deploy.config.recipe import Recipe
-from lth_deploy.config.target import GatesSpec, Target
+from lth_deploy.config.target import Target
 from lth_deploy.mask import load_masks, sparsity
 from lth_deploy.run.directory import RunDirectory
 from lth_deploy.workflow.export.from_run import export
 from lth_deploy.workflow.search.find_ticket import find_ticket
 from lth_deploy.workflow.search.smoke import smoke_recipe
 from tests.detectors.sources.transformers_configs import CONFIGS
+from tests.workflow.quantized_twin import exported_twin
 from tests.workflow.ticket_runs import outcome, recipe_of, stopped_everywhere
 
 LEAST_INT8 = {"yolos": 0.05}
@@ -31,9 +32,8 @@ def _recipe(kind: str, **sections: Any) -> Recipe:
     return recipe_of({"source": "transformers", "config": config, "size": [64, 96]}, **sections)
 
 
-# The parity gate refuses a Deformable DETR that has hardly trained; see docs/sources.md.
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [kind for kind in CONFIGS if kind != "deformable_detr"])
+@pytest.mark.parametrize("kind", CONFIGS)
 def test_its_ticket_and_the_twin_in_int8_are_exported_and_answer_as_torch_does(kind: str, tmp_path: Path) -> None:
     pytest.importorskip("sympy", reason="the int8 extra is not installed")
     sections = {"pruning": {"levels": [0.8], "structure": "in4"}, "quantization": {"levels": [0.8], "lr": 1e-5}}
@@ -44,13 +44,8 @@ def test_its_ticket_and_the_twin_in_int8_are_exported_and_answer_as_torch_does(k
     made = export(run, level="level_80", out=tmp_path / "float")
     assert made.gate.parity.passed
     assert made.gate.parity.compared > 0
-    target = Target(values="int8", gates=GatesSpec(int8_ap_drop=1.0, int8_steps=255))
-    twin = export(run, level="level_80_int8", target=target, out=tmp_path / "int8")
-    metadata = read_metadata(load_model(twin.artifact))
-    assert metadata is not None
+    twin, metadata = exported_twin(run, tmp_path / "int8")
     assert metadata.decoder == "detr"
-    assert metadata.quantization is not None
-    assert metadata.quantization.method == "learned"
     assert twin.gate.int8_macs is not None
     assert LEAST_INT8.get(kind, 0.5) < twin.gate.int8_macs < 1.0
 
