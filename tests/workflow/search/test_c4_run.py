@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.workflow.quantized_twin import exported_twin
 from tests.workflow.ticket_runs import tiny_recipe
 
 torch = pytest.importorskip("torch", reason="torch comes with the extra 'train'")
@@ -14,7 +15,6 @@ pytest.importorskip("torchvision", reason="torchvision comes with the extra 'tra
 from lth_deploy.compiler.artifact.inline_regions import has_regions  # noqa: E402
 from lth_deploy.compiler.artifact.load import load_model  # noqa: E402
 from lth_deploy.compiler.artifact.metadata import read_metadata  # noqa: E402
-from lth_deploy.config.target import GatesSpec, Target  # noqa: E402
 from lth_deploy.data.images import read_image  # noqa: E402
 from lth_deploy.detectors.fold_norm import fold_norm  # noqa: E402
 from lth_deploy.errors import ParityError  # noqa: E402
@@ -106,12 +106,8 @@ def test_its_file_answers_as_torch_does_at_every_size(searched: Searched, tmp_pa
 @pytest.mark.slow
 def test_its_quantized_twin_is_exported_with_layer4_in_bytes(searched: Searched, tmp_path: Path) -> None:
     pytest.importorskip("sympy", reason="the int8 extra is not installed")
-    target = Target(values="int8", gates=GatesSpec(int8_ap_drop=1.0, int8_steps=255))
-    made = export(searched.run.path, level="level_80_int8", target=target, out=tmp_path)
-    metadata = read_metadata(load_model(made.artifact))
-    assert metadata is not None
+    _, metadata = exported_twin(searched.run.path, tmp_path)
     assert metadata.quantization is not None
-    assert metadata.quantization.method == "learned"
     assert set(_layers_of_the_head(searched)) <= metadata.quantization.errors.keys()
 
 

@@ -11,7 +11,7 @@ pytest.importorskip("detectron2.modeling", reason="detectron2 is built from sour
 from lth_deploy.compiler.artifact.load import load_model
 from lth_deploy.compiler.artifact.metadata import read_metadata
 from lth_deploy.config.recipe import Recipe
-from lth_deploy.config.target import GatesSpec, Target
+from lth_deploy.config.target import Target
 from lth_deploy.detectors.sources import detectron2_configurations
 from lth_deploy.detectors.sources.source import Deployed
 from lth_deploy.errors import ParityError
@@ -20,6 +20,7 @@ from lth_deploy.run.directory import RunDirectory
 from lth_deploy.workflow.export.from_run import export
 from lth_deploy.workflow.search.find_ticket import find_ticket
 from lth_deploy.workflow.search.smoke import smoke_recipe
+from tests.workflow.quantized_twin import exported_twin
 from tests.workflow.search.detectron2_recipes import recipe
 from tests.workflow.ticket_runs import outcome, stopped_everywhere
 
@@ -54,12 +55,7 @@ def test_its_quantized_twin_is_exported_with_the_ranges_that_it_learned(name: st
     sections = {"pruning": {"levels": [0.8], "structure": "in4"}, "quantization": {"levels": [0.8], "lr": 1e-5}}
     small = smoke_recipe(_recipe(tmp_path, name, **sections), tmp_path / "initial.safetensors")
     assert find_ticket(small, tmp_path / "run", device="cpu").finished
-    target = Target(values="int8", gates=GatesSpec(int8_ap_drop=1.0, int8_steps=255))
-    made = export(tmp_path / "run", level="level_80_int8", target=target, out=tmp_path / "out")
-    metadata = read_metadata(load_model(made.artifact))
-    assert metadata is not None
-    assert metadata.quantization is not None
-    assert metadata.quantization.method == "learned"
+    made, _ = exported_twin(tmp_path / "run", tmp_path / "out")
     assert made.gate.int8_macs == pytest.approx(1.0)
 
 

@@ -12,12 +12,13 @@ pytest.importorskip("libreyolo", reason="the extra 'zoo' is not installed")
 from lth_deploy.compiler.artifact.load import load_model
 from lth_deploy.compiler.artifact.metadata import read_metadata
 from lth_deploy.config.recipe import Recipe
-from lth_deploy.config.target import GatesSpec, Target
+from lth_deploy.config.target import Target
 from lth_deploy.mask import load_masks, sparsity
 from lth_deploy.run.directory import RunDirectory
 from lth_deploy.workflow.export.from_run import export
 from lth_deploy.workflow.search.find_ticket import find_ticket
 from lth_deploy.workflow.search.smoke import smoke_recipe
+from tests.workflow.quantized_twin import exported_twin
 from tests.workflow.ticket_runs import outcome, recipe_of, stopped_everywhere
 
 EXTRA: dict[str, dict[str, Any]] = {"yolox_nano": {"l1_loss": True}, "yolov9_t": {"auxiliary": 0.25}}
@@ -51,12 +52,7 @@ def test_its_ticket_is_exported_and_answers_as_torch_does(run: Path, tmp_path: P
 
 def test_its_quantized_twin_is_exported_with_the_ranges_that_it_learned(run: Path, tmp_path: Path) -> None:
     pytest.importorskip("sympy", reason="the int8 extra is not installed")
-    target = Target(values="int8", gates=GatesSpec(int8_ap_drop=1.0, int8_steps=255))
-    made = export(run, level="level_80_int8", target=target, out=tmp_path)
-    metadata = read_metadata(load_model(made.artifact))
-    assert metadata is not None
-    assert metadata.quantization is not None
-    assert metadata.quantization.method == "learned"
+    made, _ = exported_twin(run, tmp_path)
     assert made.gate.int8_macs == pytest.approx(1.0)
 
 
@@ -89,9 +85,6 @@ def test_a_ticket_of_whole_filters_that_was_fine_tuned_as_int8_loses_them_too(tm
     pytest.importorskip("sympy", reason="the int8 extra is not installed")
     recipe = _recipe("yolox_nano", **FILTERS, quantization={"levels": [0.3], "lr": 1e-5})
     find_ticket(smoke_recipe(recipe, tmp_path / "initial.safetensors"), tmp_path / "run", device="cpu")
-    target = Target(values="int8", gates=GatesSpec(int8_ap_drop=1.0, int8_steps=255))
-    made = export(tmp_path / "run", level="level_30_int8", target=target, out=tmp_path / "out")
-    metadata = read_metadata(load_model(made.artifact))
-    assert metadata is not None
+    made, metadata = exported_twin(tmp_path / "run", tmp_path / "out", "level_30_int8")
     assert len(metadata.removed_channels) > 50
     assert made.gate.int8_macs == pytest.approx(1.0)

@@ -11,7 +11,6 @@ pytest.importorskip("torchvision", reason="torchvision comes with the extra 'tra
 from lth_deploy.compiler.artifact.load import load_model
 from lth_deploy.compiler.artifact.metadata import read_metadata
 from lth_deploy.config.recipe import Recipe
-from lth_deploy.config.target import GatesSpec, Target
 from lth_deploy.data.images import read_image
 from lth_deploy.detectors.fold_norm import fold_norm
 from lth_deploy.errors import ParityError, RecipeError, UsageError
@@ -27,6 +26,7 @@ from lth_deploy.workflow.search.smoke import smoke_recipe
 from lth_deploy.workflow.search.splits import load_splits
 from lth_deploy.workflow.search.trained_model import trained_model
 from tests.detectors.sources.user_detectors import module_detector
+from tests.workflow.quantized_twin import exported_twin
 from tests.workflow.ticket_runs import outcome, recipe_of, stopped_everywhere
 
 
@@ -58,12 +58,7 @@ def test_its_ticket_is_exported_and_answers_as_torch_does(run: Path, tmp_path: P
 
 def test_its_quantized_twin_is_exported_with_the_ranges_that_it_learned(run: Path, tmp_path: Path) -> None:
     pytest.importorskip("sympy", reason="the int8 extra is not installed")
-    target = Target(values="int8", gates=GatesSpec(int8_ap_drop=1.0, int8_steps=255))
-    made = export(run, level="level_80_int8", target=target, out=tmp_path)
-    metadata = read_metadata(load_model(made.artifact))
-    assert metadata is not None
-    assert metadata.quantization is not None
-    assert metadata.quantization.method == "learned"
+    made, _ = exported_twin(run, tmp_path)
     assert made.gate.int8_macs == pytest.approx(1.0)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.workflow.quantized_twin import LENIENT
 from tests.workflow.ticket_runs import tiny_recipe
 
 torch = pytest.importorskip("torch", reason="torch comes with the extra 'train'")
@@ -52,9 +53,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_file_has_the_trial_s_grids_and_zeros(run: Path, tmp_path: Path) -> None:
-    # The network has hardly trained: steps that fall to either side reach its outputs without being averaged away.
-    target = Target(values="int8", gates=GatesSpec(int8_ap_drop=1.0, int8_steps=255))
-    made = export(run, level="level_80_int8", target=target, out=tmp_path)
+    made = export(run, level="level_80_int8", target=LENIENT, out=tmp_path)
     assert made.trial == "level_80_int8"
     assert made.artifact.stat().st_size < made.dense.stat().st_size / 10
     trial = RunDirectory.open(run).trial("level_80_int8")
