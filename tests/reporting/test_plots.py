@@ -13,7 +13,7 @@ from lth_deploy.reporting.benchmark import pareto_fronts
 from lth_deploy.reporting.benchmark import tables as benchmark_tables
 from lth_deploy.reporting.benchmark.pareto_fronts import Point
 from lth_deploy.reporting.cost_plots import Bar, Stack
-from lth_deploy.reporting.drawing.svg import standalone
+from lth_deploy.reporting.drawing.svg import Canvas, drawing, standalone
 from lth_deploy.run.summary import RunSummary
 from tests.reporting.report_samples import make_benchmark, make_run, trial
 
@@ -121,3 +121,23 @@ def test_the_front_holds_exactly_what_nothing_beats(pairs: list[tuple[float, flo
 def test_forty_artifacts_are_still_drawn() -> None:
     points = [Point(f"artifact {i}", f"engine {i % 9}", 1.0 + i, 0.4 + i / 100, "") for i in range(40)]
     assert pareto_fronts.pareto(points, "many", "ms")
+
+
+def test_names_stay_off_the_line_of_the_front() -> None:
+    """Where no place is free of it, the line ends at the name instead of striking it through."""
+    free = [Point("in the open", "a", 2.0, 0.5, ""), Point("best", "a", 6.0, 0.6, "")]
+    measured = {25.5: 0.5558, 26.5: 0.5558, 9.03: 0.5575, 70.2: 0.5648, 40.9: 0.5648}
+    crowded = [Point("bccd_retinanet_r18-80-2x4-int8", "a", x, ap, "") for x, ap in measured.items()]
+    for points, boxed in ((free, 0), (crowded, 1)):
+        with drawing():
+            canvas = Canvas(5.6, 3.7)
+            best = pareto_fronts.front(points)
+            pareto_fronts._markers(canvas, points, 0)
+            canvas.axes.margins(0.16, 0.2)
+            canvas.axes.set_xlim(left=0)
+            pareto_fronts._write_labels(canvas, points, best)
+            line = pareto_fronts._steps([canvas.axes.transData.transform((one.x, 100 * one.ap)) for one in best])
+            names = canvas.axes.texts
+            crossing = [text for text in names if any(text.get_window_extent().overlaps(box) for box in line)]
+            assert [text for text in names if text.get_bbox_patch() is not None] == crossing
+            assert len(crossing) == boxed

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from lth_deploy.reporting.drawing.svg import THEME, Canvas, drawing, legend_below, short
@@ -50,7 +51,7 @@ def pareto(points: Sequence[Point], name: str, x_label: str) -> str | None:
         axes.grid(axis="x", color=THEME["line"], linewidth=1)
         axes.set_xlabel(x_label)
         axes.set_ylabel("AP")
-        _write_labels(canvas, best[:_MOST_LABELS] if len(points) > _MOST_LABELS else points)
+        _write_labels(canvas, best[:_MOST_LABELS] if len(points) > _MOST_LABELS else points, best)
         if len({point.series for point in points}) > 1:
             legend_below(axes)
         return canvas.svg(name, f"AP against {x_label}")
@@ -80,23 +81,42 @@ def _markers(canvas: Canvas, points: Sequence[Point], number: int) -> None:
         canvas.tip(marker, point.tip)
 
 
-def _write_labels(canvas: Canvas, points: Sequence[Point]) -> None:
-    """Name each point at the first place where the name hits nothing; without one its tip has to do."""
+def _write_labels(canvas: Canvas, points: Sequence[Point], best: Sequence[Point]) -> None:
+    """Name each point where the name hits nothing, at worst the line of the front; else its tip has to do."""
     axes = canvas.axes
     canvas.figure.draw_without_rendering()
     spots = [axes.transData.transform((point.x, 100 * point.ap)) for point in points]
+    line = _steps([axes.transData.transform((point.x, 100 * point.ap)) for point in best])
     taken: list[Any] = []
     for point, (x, y) in zip(points, spots, strict=True):
         others = [spot for spot in spots if abs(spot[0] - x) + abs(spot[1] - y) > _MARKER]
-        for text in _candidates(axes, point):
-            box = text.get_window_extent().padded(2)
-            inside = axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1 + 8
-            inside = inside and axes.bbox.y0 <= box.y0 and box.y1 <= axes.bbox.y1 + 4
-            free = not any(box.overlaps(other) for other in taken)
-            if inside and free and not any(box.padded(4).contains(*spot) for spot in others):
-                taken.append(box)
-                break
-            text.remove()
+        text = _label(axes, point, [*taken, *line], others)
+        if text is None and (text := _label(axes, point, taken, others)) is not None:
+            text.set_bbox({"facecolor": THEME["surface"], "edgecolor": "none", "pad": 1})
+        taken += [] if text is None else [text.get_window_extent().padded(2)]
+
+
+def _label(axes: "Axes", point: Point, taken: Sequence[Any], spots: Sequence[Any]) -> "Annotation | None":
+    """A name at the first place inside the axes that hits none of these boxes and spots; None without one."""
+    for text in _candidates(axes, point):
+        box = text.get_window_extent().padded(2)
+        inside = axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1 + 8
+        inside = inside and axes.bbox.y0 <= box.y0 and box.y1 <= axes.bbox.y1 + 4
+        free = not any(box.overlaps(other) for other in taken)
+        if inside and free and not any(box.padded(4).contains(*spot) for spot in spots):
+            return text
+        text.remove()
+    return None
+
+
+def _steps(spots: Sequence[Any]) -> list[Any]:
+    """Boxes around the line that joins the spots, level and then upright."""
+    from matplotlib.transforms import Bbox
+
+    found = []
+    for (x, y), (next_x, next_y) in pairwise(spots):
+        found += [Bbox.from_extents(x, y, next_x, y), Bbox.from_extents(next_x, y, next_x, next_y)]
+    return [box.padded(1) for box in found]
 
 
 def _candidates(axes: "Axes", point: Point) -> "Iterator[Annotation]":

@@ -35,8 +35,9 @@ def main(results: BenchmarkResults) -> Table:
         Column("p90 ms"),
         Column("Images/s", "without a pause, for the longest time that was asked for"),
         Column("J per image", "energy of one image by the counter that is named, with what the host uses without work"),
-        Column("Read ms", "from an image file to pixels, on the host that reads images itself; not in p50"),
-        Column("Prepare ms", "from pixels to the input of the model, there; not in p50"),
+        Column(
+            "Input ms", "reading an image file + preparing the input, on a host that reads images itself; not in p50"
+        ),
         Column("Time vs baseline", "median ratio of latencies with its bootstrap interval; below 1 is faster"),
         Column("Times best dense", "how many times as fast as the best dense engine, which has 1; above 1 is faster"),
         Column("Zero weights"),
@@ -217,8 +218,7 @@ def _main_cells(row: Row, kind: str) -> list[Cell]:
         tables.milliseconds(row.latency_ms.p90 if row.latency_ms else None),
         _sustained(row),
         _energy(row),
-        tables.milliseconds(row.read_ms),
-        tables.milliseconds(row.prepare_ms),
+        _input(row),
         _ratio(row.ratio_to_baseline),
         _ratio(row.times_best_dense),
         tables.percent(row.zero_weights),
@@ -261,6 +261,14 @@ def _sustained(row: Row) -> Cell:
     first, last = longest.first_per_second, longest.last_per_second
     change = "" if first is None or last is None else f"{first:.3g} at first, {last:.3g} in the end"
     return Cell(f"{longest.per_second:.3g}", longest.per_second, f"{longest.seconds or 0:.0f} s: {change}")
+
+
+def _input(row: Row) -> Cell:
+    if row.read_ms is None or row.prepare_ms is None:
+        return Cell(number_text.MISSING)
+    both = row.read_ms + row.prepare_ms
+    parts = f"{number_text.milliseconds(row.read_ms)} + {number_text.milliseconds(row.prepare_ms)}"
+    return Cell(number_text.milliseconds(both), both, parts)
 
 
 def _energy(row: Row) -> Cell:
