@@ -3,7 +3,8 @@
 import copy
 import io
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -13,7 +14,6 @@ import onnx
 import torch
 from torch import nn
 
-from lth_deploy.compiler.model.exporter_repairs import repaired_operators
 from lth_deploy.errors import UsageError
 
 OPSET = 18
@@ -80,7 +80,7 @@ def _export(module: nn.Module, value: torch.Tensor, opset: int, names: TracedNam
     buffer = io.BytesIO()
     # The exporter warns of every shape that Python sees and of its own age; that the graph takes other sizes
     # and computes the same is held by tests and by the parity gate of every export.
-    with warnings.catch_warnings(), torch.no_grad(), repaired_operators(opset):
+    with warnings.catch_warnings(), torch.no_grad(), _repaired_operators(opset):
         warnings.simplefilter("ignore")
         torch.onnx.export(
             module,
@@ -98,6 +98,30 @@ def _export(module: nn.Module, value: torch.Tensor, opset: int, names: TracedNam
             do_constant_folding=whole,
         )
     return buffer.getvalue()
+
+
+@contextmanager
+def _repaired_operators(opset: int) -> Iterator[None]:
+    """In the body, the exporter writes operators that it gets wrong for some sizes as they stand here."""
+    exporter: Any = torch.onnx  # its annotations leave out both functions
+    exporter.register_custom_op_symbolic("aten::linspace", _linspace, opset)
+    try:
+        yield
+    finally:
+        exporter.unregister_custom_op_symbolic("aten::linspace", opset)
+
+
+def _linspace(g: Any, start: Any, end: Any, steps: Any, *_: Any) -> Any:
+    """`torch.linspace` in float32; the exporter divides by `steps - 1` even where that is zero, and gets NaN.
+
+    Sizes of feature maps are steps in deformable attention, and a map may have one row.
+    """
+    zero, one = (g.op("Constant", value_t=torch.tensor(number)) for number in (0, 1))
+    intervals = g.op("Max", g.op("Sub", steps, one), one)
+    first, last, count = (g.op("Cast", value, to_i=onnx.TensorProto.FLOAT) for value in (start, end, intervals))
+    numbers = g.op("Cast", g.op("Range", zero, steps, one), to_i=onnx.TensorProto.FLOAT)
+    step = g.op("Div", g.op("Sub", last, first), count)
+    return g.op("Add", g.op("Mul", numbers, step), first)
 
 
 def _of_images(outputs: tuple[str, ...]) -> TracedNames:
