@@ -18,6 +18,7 @@ NAMES = recipe_names()
 # say in the change why it had to be. Comments, order and defaults that are written out do not change a digest.
 DIGESTS = {
     "bccd_cells_r18": "9ddcb850714bf843e5f164393150d858371d2caf8a7a208a27e49c45078f1044",
+    "bccd_dfine": "f5b0ae3cef5673ae25400e9cc4680588acfba623f2a4a98a332e52f7ac7e2967",
     "bccd_faster_rcnn_r18": "f023f72de1dadb7ae16eb27134ef1e25b4acb590f8c20a0ed1261354fe78e9a6",
     "bccd_retinanet_r18": "ffa535eb055202fca22888acd3546252fb437e36981b80e5898ae26dda1d601e",
     "bccd_retinanet_r18_int8": "a8d26cfc7f1165f2d19886ae805f36296fc2d61b99530452740a0bc315662dc6",
