@@ -20,9 +20,10 @@ _QUANTIZED = dict.fromkeys(
      "model_fuse_fn_name", "model_fuse_fn_kwargs", "num_calibration_steps", "strict", "quantize_embeddings",
      "reduce_range", "quantize_linear_activations", "quantize_conv_activations", "quantize_embedding_activations",
      "activation_bits", "weight_bits", "exclude_batchnorm", "activation_qconfig_kwargs", "weight_qconfig_kwargs",
-     "tensorrt", "post_oneshot_calibration", "freeze_bn_stats_epoch"),
-    "INT8 is as docs/int8.md says: every layer but those in quantization.float_layers",
+     "tensorrt", "post_oneshot_calibration"),
+    "every layer but those in quantization.float_layers becomes INT8, in the form of docs/int8.md",
 )  # fmt: skip
+_FOLDED = "norms are folded before the fine-tuning, so that their statistics stay from its first step on"
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,12 @@ KNOWN: dict[str, Known] = {
     ),
     "TrainableParamsModifier": Known(("params", "trainable", "params_strict", "start_epoch", "end_epoch")),
     "QuantizationModifier": Known(
-        ("start_epoch", "disable_quantization_observer_epoch"), {**_QUANTIZED, "end_epoch": ""}
+        ("start_epoch", "disable_quantization_observer_epoch"),
+        {**_QUANTIZED, "freeze_bn_stats_epoch": _FOLDED, "end_epoch": ""},
     ),
     "LegacyQuantizationModifier": Known(
-        ("start_epoch", "disable_quantization_observer_epoch"), {**_QUANTIZED, "end_epoch": ""}
+        ("start_epoch", "disable_quantization_observer_epoch"),
+        {**_QUANTIZED, "freeze_bn_stats_epoch": _FOLDED, "end_epoch": ""},
     ),
 }
 

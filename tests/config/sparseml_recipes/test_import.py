@@ -182,3 +182,10 @@ def test_an_open_front_matter_is_named() -> None:
         parse("---\nmodifiers: []\n", "r.md")
     with pytest.raises(RecipeError, match=r"line 3: FooModifier is no"):
         _translated("---\nmodifiers:\n  - !FooModifier\n    a: 1\n---\n")
+
+
+def test_a_key_that_is_left_out_says_its_own_reason(tmp_path: Path) -> None:
+    staged = STAGED.replace("ignore: [classifier]", "freeze_bn_stats_epoch: 24.0", 1)
+    assert staged != STAGED
+    _, notes = imported(tmp_path, staged)
+    assert any("freeze_bn_stats_epoch is left out: norms are folded before the fine-tuning" in one for one in notes)
