@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from lth_deploy import inspect
+from lth_deploy.arrays import Feeds
+from lth_deploy.compiler.quantization.ort_static import quantize_dense
 from lth_deploy.errors import ArtifactError
+from lth_deploy.measure.machine import describe_machine
 from lth_deploy.runtimes import RUNTIMES, Session
 from lth_deploy.runtimes.ncnn import Ncnn
 from lth_deploy.runtimes.openvino import OpenVino
@@ -32,6 +35,16 @@ class Candidate:
     predicted: float | None
     samples: list[float]
     error: float | None = None
+
+
+def quantize_peer(dense: Path, feeds: Sequence[Feeds], out: Path, keep_float: Collection[str] = ()) -> None:
+    """Write the dense file in INT8 as engines run it fastest.
+
+    Outputs of the last layers are quantized as well, as ONNX Runtime's quantizer leaves them: it computes a layer
+    with float outputs in floats. In our files they stay float.
+    """
+    narrow = not describe_machine().exact_u8s8
+    quantize_dense(dense, feeds, out, reduce_range=narrow, keep_float=keep_float, float_outputs=False)
 
 
 def openvino_candidates(

@@ -22,13 +22,12 @@ import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from benchmarks.networks import feeds_for
+from benchmarks.peers import quantize_peer
 from benchmarks.result_file import head, ratio
 from benchmarks.torso import ONE_CALL
 from lth_deploy import storage
-from lth_deploy.compiler.quantization.ort_static import quantize_dense
 from lth_deploy.errors import DataError
 from lth_deploy.measure.latency import time_interleaved
-from lth_deploy.measure.machine import describe_machine
 from lth_deploy.runtimes import RUNTIMES
 
 SCHEMA = "lth-ticket-torso-benchmark/1"
@@ -71,9 +70,7 @@ def measured(options: argparse.Namespace, folder: Path) -> list[Row]:
     maps = last_maps(dense)
     pictures = [feeds_for(options.dense, tuple(options.picture), seed) for seed in range(5)]
     candidates = {"dense": ("onnxruntime", cut(dense, maps, folder / "dense.onnx"))}
-    quantize_dense(
-        candidates["dense"][1], pictures[1:], folder / "int8.onnx", reduce_range=not describe_machine().exact_u8s8
-    )
+    quantize_peer(candidates["dense"][1], pictures[1:], folder / "int8.onnx")
     candidates["dense int8"] = ("onnxruntime", folder / "int8.onnx")
     for path in options.tickets:
         candidates[path.stem] = ("lth_deploy", cut(onnx.load(str(path)), maps, folder / path.name))

@@ -6,11 +6,12 @@ With --openvino, OpenVINO computes the dense networks in fp32, in bf16 where the
 open and with fixed sizes of the image. With --ncnn, ncnn computes them in fp32.
 
 Masks are random and uniform (each layer has the same share of zeros), the stem stays dense. Every pruned network runs
-in fp32, in bf16 where that is asked for, and, quantized as the dense INT8 is, in int8. In every round each
-candidate runs once and the order is drawn; a ratio is the median over rounds of the baseline's time over the
-candidate's in the same round. Outputs are compared with the dense graph of the same weights. With more than one thread
-the candidates take turns in blocks, because idle workers of one session slow down the other. A whole detector is
-compared with its dense graph of the same weights: other weights propose other boxes, on which its time depends.
+in fp32, in bf16 where that is asked for, and in INT8. Dense INT8 has quantized outputs, which ONNX Runtime needs to
+compute its last layers in INT8; those of our files are float. In every round each candidate runs once and the order is
+drawn; a ratio is the median over rounds of the baseline's time over the candidate's in the same round. Outputs are
+compared with the dense graph of the same weights. With more than one thread the candidates take turns in blocks,
+because idle workers of one session slow down the other. A whole detector is compared with its dense graph of the same
+weights: other weights propose other boxes, on which its time depends.
 
 On a machine that does other work, --cpu-time counts the processor time of this process instead of the time on the wall.
 """
@@ -28,7 +29,7 @@ import numpy as np
 import onnx
 
 from benchmarks.networks import STRUCTURES, USUAL_STRUCTURES, export, feeds_for, prune_randomly
-from benchmarks.peers import Candidate, Files, ncnn_candidates, opened, openvino_candidates
+from benchmarks.peers import Candidate, Files, ncnn_candidates, opened, openvino_candidates, quantize_peer
 from benchmarks.result_file import head, ratio
 from lth_deploy import export_onnx, storage
 from lth_deploy.compiler.importing.frozen_sizes import with_sizes
@@ -36,7 +37,6 @@ from lth_deploy.compiler.quantization.ort_static import quantize_dense
 from lth_deploy.config.cost_table import ByteRates, CostTable
 from lth_deploy.config.target import GatesSpec, Target
 from lth_deploy.measure.latency import Timing, time_interleaved
-from lth_deploy.measure.machine import describe_machine
 
 SCHEMA = "lth-torso-benchmark/2"
 NETWORKS = ("resnet18", "resnet50")
@@ -132,7 +132,7 @@ def prepared(network: str, options: argparse.Namespace, folder: Path) -> Files:
             fix_size(dense, options.sizes[0])
     feeds = [feeds_for(dense, size, seed) for size in options.sizes for seed in range(4)]
     if not quantized.is_file():
-        quantize_dense(dense, feeds, quantized, reduce_range=not describe_machine().exact_u8s8)
+        quantize_peer(dense, feeds, quantized)
     files: Files = {
         ("dense", None, None): dense,
         ("int8", None, None): quantized,
@@ -141,8 +141,12 @@ def prepared(network: str, options: argparse.Namespace, folder: Path) -> Files:
         files["lth_deploy bf16", 0.0, "dense"] = packed(dense, folder / f"{stem}-layout-bf16", BFLOATS)
         files["twin of lth_deploy bf16", 0.0, "dense"] = dense
     if options.dense_layout and "int8" in options.values:
-        files["lth_deploy int8", 0.0, "dense"] = packed(quantized, folder / f"{stem}-layout", DENSE_LAYOUT)
-        files["twin of lth_deploy int8", 0.0, "dense"] = quantized
+        twin = folder / f"{stem}-layout-int8.onnx"
+        if not twin.is_file():
+            quantize_dense(dense, feeds, twin)
+        files["lth_deploy int8", 0.0, "dense"] = packed(twin, folder / f"{stem}-layout", DENSE_LAYOUT)
+        files["twin of lth_deploy int8", 0.0, "dense"] = twin
+        files["peer of lth_deploy int8", 0.0, "dense"] = quantized
     model = onnx.load(str(dense))
     for level in options.levels:
         for structure in options.structures:
@@ -150,8 +154,12 @@ def prepared(network: str, options: argparse.Namespace, folder: Path) -> Files:
             twin = folder / f"{source.stem}-int8.onnx"
             if not source.is_file():
                 onnx.save(prune_randomly(model, level, structure), str(source))
-            if "int8" in options.values and not twin.is_file():
-                quantize_dense(source, feeds, twin)
+            if "int8" in options.values:
+                peer = files["peer of lth_deploy int8", level, structure] = folder / f"{source.stem}-int8-peer.onnx"
+                if not twin.is_file():
+                    quantize_dense(source, feeds, twin)
+                if not peer.is_file():
+                    quantize_peer(source, feeds, peer)
             kinds = {"fp32": (source, FLOATS), "bf16": (source, BFLOATS), "int8": (twin, FLOATS)}
             for values in options.values:
                 path, target = kinds[values]
@@ -202,6 +210,9 @@ def compare(
             if structure == "dense" and kind.endswith("int8"):
                 found.predicted = None  # the rates of DENSE_LAYOUT choose the layers, and are no prediction
             if found.error is None:
+                if kind.endswith("int8"):
+                    peer = files[f"peer of {kind}", level, structure]
+                    exact = opened(exact.name, level, structure, "onnxruntime", peer, feeds, threads)
                 twins[kind, level, structure] = exact
                 candidates.append(exact)
             candidates.append(found)

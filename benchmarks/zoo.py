@@ -30,7 +30,7 @@ import onnx
 
 from benchmarks.channel_statistics import with_statistics_of
 from benchmarks.networks import feeds_for, prune_randomly
-from benchmarks.peers import Candidate, Files, opened, openvino_candidates
+from benchmarks.peers import Candidate, Files, opened, openvino_candidates, quantize_peer
 from benchmarks.result_file import head, ratio
 from benchmarks.torso import largest_error, measure, packed
 from benchmarks.zoo_models import ZOO, zoo_file
@@ -40,7 +40,6 @@ from lth_deploy.compiler.quantization.ort_static import quantize_dense
 from lth_deploy.compiler.quantization.quantize_ticket import decoder_weights
 from lth_deploy.config.target import GatesSpec, Target
 from lth_deploy.errors import LthError
-from lth_deploy.measure.machine import describe_machine
 
 SCHEMA = "lth-zoo-benchmark/1"
 LEVELS = (0.0, 0.5, 0.8, 0.9)
@@ -112,8 +111,7 @@ def measured(name: str, options: argparse.Namespace, folder: Path) -> dict[str, 
     feeds = [feeds_for(dense, size, seed) for seed in range(5)]
     quantized = folder / f"{name}-int8.onnx"
     if not quantized.is_file():
-        exact, floats = describe_machine().exact_u8s8, decoder_weights(onnx.load(str(dense)))
-        quantize_dense(dense, feeds[1:], quantized, reduce_range=not exact, keep_float=floats)
+        quantize_peer(dense, feeds[1:], quantized, keep_float=decoder_weights(onnx.load(str(dense))))
     files: Files = {("dense", None, None): dense, ("int8", None, None): quantized}
     engines = {
         "fp32": opened("onnxruntime fp32", None, None, "onnxruntime", dense, feeds[0], 1),

@@ -55,6 +55,7 @@ def quantize_dense(
     keep_float: Collection[str] = (),
     learned: Learned | None = None,
     selection: Selection | None = None,
+    float_outputs: bool = True,
 ) -> QuantizationReport:
     """Write the INT8 twin of the ONNX file `dense` to `out`.
 
@@ -62,7 +63,8 @@ def quantize_dense(
     VNNI needs because its 16-bit sums saturate. method: how ranges follow from activations. keep_float: weights whose
     layers are left as they are. learned: what training with fake quantization found; then only its layers are
     quantized, with its grids. selection: what is quantized, and on which grids, where that is known already; without
-    one it is all but `keep_float` and what the last layers make.
+    one it is all but `keep_float`. float_outputs: what the last layers make stays float then. ONNX Runtime computes
+    these layers in floats: it has INT8 kernels only for layers whose outputs are quantized.
 
     Raises:
         MissingExtraError: ONNX Runtime's quantizer misses a package.
@@ -74,8 +76,10 @@ def quantize_dense(
     name_nodes(model.graph)
     # A bias is stored in units of its layer's input scale, which differs where heads are shared by pyramid levels.
     unshare_biases(model, each_use=True)
-    if selection is None:
-        selection = by_training(model, learned) if learned else by_dataflow(model, keep_float)
+    if selection is None and learned:
+        selection = by_training(model, learned)
+    elif selection is None:
+        selection = by_dataflow(model, keep_float, float_outputs=float_outputs)
     if not selection.layers:
         raise ArtifactError(
             f"{dense} has no Conv, ConvTranspose, Gemm or MatMul with constant float weights at its top "

@@ -38,9 +38,12 @@ def by_training(model: ModelProto, learned: Learned) -> Selection:
     return Selection.of(trunk, {name for name, owner in trunk.owners.items() if owner in grids} | set(grids), grids)
 
 
-def by_dataflow(model: ModelProto, keep_float: Container[str] = ()) -> Selection:
-    """All layers whose weights are not in `keep_float`, and all tensors between them; not what the last ones make."""
-    floats = outputs_of_last_layers(model)
+def by_dataflow(model: ModelProto, keep_float: Container[str] = (), *, float_outputs: bool = True) -> Selection:
+    """All layers whose weights are not in `keep_float`, and all tensors between them.
+
+    float_outputs: what the last layers make stays float.
+    """
+    floats = outputs_of_last_layers(model) if float_outputs else set()
     trunk = trunk_of(model, lambda node: node.input[1] not in keep_float, floats=floats)
     return Selection.of(trunk, trunk.owners.keys() - floats, {})
 

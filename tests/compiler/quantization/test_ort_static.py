@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -93,6 +94,20 @@ def test_outputs_stay_close_and_weights_become_a_quarter(tmp_path: Path) -> None
     assert len(eights) == 3
     scales = [t for name, t in stored.items() if name.startswith("w2") and name.endswith("scale")]
     assert [list(t.dims) for t in scales] == [[8]]
+
+
+@pytest.mark.parametrize("float_outputs", [True, False])
+def test_onnx_runtime_computes_last_layers_in_int8_only_with_quantized_outputs(
+    tmp_path: Path, float_outputs: bool
+) -> None:
+    onnx.save(residual(), str(tmp_path / "dense.onnx"))
+    quantize_dense(tmp_path / "dense.onnx", pictures(), tmp_path / "int8.onnx", float_outputs=float_outputs)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    onnxruntime.InferenceSession(str(tmp_path / "int8.onnx"), options, providers=["CPUExecutionProvider"])
+    nodes = [node.op_type for node in onnx.load(str(tmp_path / "optimized.onnx")).graph.node]
+    assert (nodes.count("QLinearConv"), nodes.count("Conv")) == ((2, 1) if float_outputs else (3, 0))
 
 
 def test_a_bias_shared_by_inputs_of_different_scale_stays_right(tmp_path: Path) -> None:
