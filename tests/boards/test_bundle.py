@@ -1,6 +1,7 @@
 """Programs for a board: what they ask of its system, and what is refused before anything is copied."""
 
 import os
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from unittest import mock
@@ -16,6 +17,7 @@ from lth_deploy.boards.drivers import LocalDriver
 from lth_deploy.boards.remote import System
 from lth_deploy.errors import BoardError, UsageError
 from tests.boards.conftest import Sample
+from tests.cross import PROJECT
 
 HERE = System("Linux", os.uname().machine, "64", "glibc 2.99")
 
@@ -104,6 +106,15 @@ def test_a_board_with_musl_is_one_sentence(tmp_path: Path, monkeypatch: pytest.M
     ):
         Board(LocalDriver(), str(tmp_path / "board")).set_up({})
     assert not (tmp_path / "board").exists()
+
+
+@pytest.mark.parametrize("source", ["export/consumers/cpp/old_glibc.cpp", "lth_deploy/kernels/src/ort/old_glibc.cpp"])
+def test_what_old_versions_of_glibc_need_is_nothing_with_musl(source: str, tmp_path: Path) -> None:
+    """musl has no macro that tells its version, and its headers say nothing of glibc."""
+    (tmp_path / "features.h").touch()
+    command = ["g++", "-fsyntax-only", "-nostdinc", f"-I{tmp_path}", str(PROJECT / source)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
 
 
 def test_another_processor_than_it_says_is_one_sentence(tmp_path: Path) -> None:

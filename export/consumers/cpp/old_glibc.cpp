@@ -3,7 +3,8 @@
 // starts wherever glibc is 2.17 or newer.
 #include <features.h>
 
-#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 34) && (defined(__x86_64__) || defined(__aarch64__))
+#if defined(__GLIBC__) && (defined(__x86_64__) || defined(__aarch64__))  // with musl there is no __GLIBC_PREREQ
+#if __GLIBC_PREREQ(2, 34)
 
 #include <pthread.h>
 #include <sys/stat.h>
@@ -78,4 +79,5 @@ LTH_OWN int __libc_start_main(Main main, int count, char** arguments, void (*)(i
 }
 }
 
+#endif
 #endif
