@@ -1,6 +1,7 @@
 """`lth-deploy find-ticket`."""
 
 import sys
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -28,7 +29,7 @@ def find_ticket(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     max_time: Annotated[str | None, typer.Option(help="Stop after this long, for instance 2h.")] = None,
     dense_from: Annotated[
-        Path | None, typer.Option(help="Take the dense trial of this run, of the same detector, data and training.")
+        str | None, typer.Option(help="Take the dense trial of this run, of the same detector, data and training.")
     ] = None,
     smoke: Annotated[bool, typer.Option("--smoke", help="Two steps on generated data.")] = False,
     plan: Annotated[
@@ -39,13 +40,16 @@ def find_ticket(
     """Search a winning ticket: train, prune, rewind, retrain, with controls. torchrun starts it on many devices."""
     from lth_deploy.config.bundled import recipe_file
     from lth_deploy.config.recipe import load_recipe
+    from lth_deploy.run.remote.location import is_remote
+    from lth_deploy.run.remote.look import file_at
     from lth_deploy.run.remote.mirror import working_folder
     from lth_deploy.training.stop_request import accept_stop_requests
     from lth_deploy.workflow.search.all_ranks import on_all_ranks
     from lth_deploy.workflow.search.find_ticket import TicketResult
     from lth_deploy.workflow.search.find_ticket import find_ticket as search_ticket
 
-    loaded = load_recipe(recipe_file(recipe), overrides, check_variables=not smoke)
+    with file_at(recipe) if is_remote(recipe) else nullcontext(recipe_file(recipe)) as file:
+        loaded = load_recipe(file, overrides, check_variables=not smoke)
     place = out or loaded.out or str(Path("runs") / loaded.name)
     if plan:
         if smoke:

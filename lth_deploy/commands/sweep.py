@@ -52,28 +52,24 @@ def sweep(
         raise typer.BadParameter(f"'{folder}' is one argument too many; only `sweep status DIR` takes two")
     from lth_deploy.config.bundled import sweep_file
     from lth_deploy.config.sweep_spec import load_sweep
-    from lth_deploy.errors import TrainingError, UsageError
-    from lth_deploy.run.remote.location import is_remote
-    from lth_deploy.run.remote.mirror import working_folder
+    from lth_deploy.errors import TrainingError
+    from lth_deploy.run.remote.place_files import inside
     from lth_deploy.workflow.sweep.sweep import sweep as run_sweep
 
     loaded = load_sweep(sweep_file(file))
     place = out or str(Path("runs") / loaded.spec.name)
-    if is_remote(place) and launcher != "local":
-        raise UsageError(f"--launcher {launcher}: nodes cannot work in {place}; give a folder on a disk that all share")
-    with working_folder(place) as directory:
-        result = run_sweep(
-            loaded,
-            directory,
-            devices=device.split(","),
-            jobs=jobs,
-            only=rows or (),
-            resume=resume,
-            max_seconds=seconds_of(max_time),
-            smoke=smoke,
-            launcher=launcher,
-            launcher_options=_settings(launcher_options or []),
-        )
+    result = run_sweep(
+        loaded,
+        place,
+        devices=device.split(","),
+        jobs=jobs,
+        only=rows or (),
+        resume=resume,
+        max_seconds=seconds_of(max_time),
+        smoke=smoke,
+        launcher=launcher,
+        launcher_options=_settings(launcher_options or []),
+    )
     print_table(*_table(result.path), to_stderr=as_json)
     if as_json:
         print_json(result.record.as_json())
@@ -86,7 +82,7 @@ def sweep(
         raise TrainingError("\n".join([head, *reasons, f"remove the cause and go on with: {again}"]))
     if not result.finished:
         print(f"not finished; go on with: {again}", file=sys.stderr)
-    print(f"plot and page: {result.path / 'report.html'}", file=sys.stderr)
+    print(f"plot and page: {inside(place, 'report.html')}", file=sys.stderr)
 
 
 def _show_status(place: str | None, watch: bool, as_json: bool) -> None:

@@ -198,7 +198,7 @@ def _absolute(recipe: Recipe, base: Path, source: Path, check_variables: bool) -
     if model is not None and (model.startswith((".", "/", "~", "$")) or (base / model).is_dir()):
         detector = detector.model_copy(update={"model": resolve(model, "detector.model")})
     ticket = recipe.source
-    if ticket is not None:
+    if ticket is not None and "://" not in ticket.run:
         ticket = ticket.model_copy(update={"run": resolve(ticket.run, "source.run")})
     data = recipe.data.model_copy(update=splits)
     tracking, board, store = recipe.tracking, recipe.tracking.tensorboard, recipe.tracking.mlflow

@@ -278,7 +278,7 @@ class PruningSpec(Section):
 class SourceSpec(Section):
     """Another run whose tickets are taken over instead of pruning this network; level by level."""
 
-    run: str = Field(description="run directory of find-ticket, with finished tickets of this recipe's levels")
+    run: str = Field(description="run directory of find-ticket, or URL, with finished tickets of this recipe's levels")
     transfer: Literal["ticket", "mask"] = Field(
         "ticket", description="mask, weights and norm statistics; or the mask alone, on this network's own weights"
     )

@@ -1,8 +1,6 @@
 """Runs on remote places: whole at any moment, resumed elsewhere, one writer, and damage is found."""
 
 import json
-import os
-import secrets
 import socket
 import time
 from collections.abc import Iterator
@@ -20,7 +18,9 @@ from lth_deploy.run.remote import lease
 from lth_deploy.run.remote.location import Location, location_of
 from lth_deploy.run.remote.look import copy_files
 from lth_deploy.run.remote.mirror import Mirror, remote_folder, working_folder
+from lth_deploy.run.remote.place_files import delete_file, inside, read_file, write_file
 from lth_deploy.run.trial_result import TrialResult
+from tests.run.s3_server import bucket
 from tests.waiting import SECONDS
 from tests.workflow.ticket_runs import tiny_recipe
 
@@ -37,31 +37,6 @@ def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
         yield f"file://{tmp_path}/there/mine"
     else:
         yield from bucket(monkeypatch)
-
-
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A bucket of a server on loopback."""
-    pytest.importorskip("s3fs", reason="s3fs comes with the extra 's3'")
-    server = pytest.importorskip("moto.server", reason="moto[server] is not installed")
-    running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    running.start()
-    host, port = running.get_host_and_port()
-    settings = {"AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_DEFAULT_REGION": "us-east-1"}
-    settings |= {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "NO_PROXY": host, "no_proxy": host}
-    settings |= {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}  # those of the user
-    for name, value in settings.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("AWS_PROFILE", raising=False)
-    import s3fs
-
-    s3fs.S3FileSystem.clear_instance_cache()
-    name = f"bucket-{secrets.token_hex(4)}"  # servers of one process share their buckets
-    s3fs.S3FileSystem().mkdir(name)
-    try:
-        yield f"s3://{name}/mine"
-    finally:
-        s3fs.S3FileSystem.clear_instance_cache()
-        running.stop()
 
 
 def begun(folder: Path) -> RunDirectory:
@@ -191,11 +166,10 @@ def test_the_status_of_a_sweep_is_seen_from_any_machine(
     monkeypatch.setattr(
         status, "copy_files", lambda *given: (copy_files(*given), copied.extend(map(str, given[2].rglob("*"))))[0]
     )
-    with remote_folder(url) as folder:
-        sweep_begun(folder)
-        Mirror(location_of(url), folder).push()
-        elsewhere(monkeypatch, tmp_path, "other")
-        found = status.status_of_place(url)
+    sweep_begun(tmp_path / "written")
+    for file in (tmp_path / "written").rglob("*.*"):
+        write_file(inside(url, *file.relative_to(tmp_path / "written").parts), file.read_bytes())
+    found = status.status_of_place(url)
     first, second, third = found.rows
     assert (found.folder, found.name) == (url, "mine")
     assert (first.state, first.host, first.step, first.steps) == ("running", socket.gethostname(), 40, 60)
@@ -203,7 +177,19 @@ def test_the_status_of_a_sweep_is_seen_from_any_machine(
     assert 0 <= first.age < SECONDS
     assert (second.state, third.state) == ("failed", "waiting")
     assert not [name for name in copied if name.endswith(".safetensors")]
-    assert not (tmp_path / "other").exists()
+    assert not (tmp_path / "here").exists()
+
+
+def test_small_files_at_a_place(url: str, tmp_path: Path) -> None:
+    for place in (url, str(tmp_path / "folder")):
+        file = inside(place, "starts", "a.json")
+        assert read_file(file) is None
+        delete_file(file)
+        for data in (b"one", b"another"):
+            write_file(file, data)
+            assert read_file(file) == data
+        delete_file(file)
+        assert read_file(file) is None
 
 
 @pytest.mark.parametrize("damage", ["changed", "missing"])

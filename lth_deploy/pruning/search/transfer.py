@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from torch import Tensor, nn
@@ -15,6 +14,7 @@ from lth_deploy.mask import Masks, load_masks
 from lth_deploy.pruning.scope import ScopedLayer
 from lth_deploy.pruning.search.plan import level_name
 from lth_deploy.run.directory import RunDirectory
+from lth_deploy.run.remote.look import run_at
 from lth_deploy.training.state import TrainingState
 
 LISTED = 6
@@ -44,9 +44,14 @@ def read_ticket(source: SourceSpec, level: float) -> Ticket:
     Raises:
         DataError: there is no such run, or its files have changed.
         RecipeError: its channels are in an order of their own, which other networks do not have.
+        StorageError: the place of the run refuses.
         UsageError: the run has no finished ticket of this level.
     """
-    run = RunDirectory.open(Path(source.run))
+    with run_at(source.run, [f"trials/{level_name('level', level)}/*"]) as folder:
+        return _read(RunDirectory.open(folder), source, level)
+
+
+def _read(run: RunDirectory, source: SourceSpec, level: float) -> Ticket:
     if run.recipe().pruning.permute != "none":
         raise RecipeError(
             f"source.run {source.run} put its channels in another order (pruning.permute), so that its tickets fit no "

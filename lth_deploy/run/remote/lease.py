@@ -37,12 +37,7 @@ class Lease:
                 self._renewed = time.monotonic()
                 return
             except FileExistsError:
-                holder = self._holder()
-                if not _is_free(holder):
-                    where = f"{holder.get('host', 'another machine')}, process {holder.get('process', '?')}"
-                    raise StorageError(
-                        f"{self._location.url} is worked on by {where}; wait for it, or use another --out"
-                    ) from None
+                self.require_free()
                 files.rm_file(self._path)
             except (NotImplementedError, TypeError) as error:
                 raise StorageError(
@@ -50,6 +45,17 @@ class Lease:
                     "searches could write there; choose another place"
                 ) from error
         raise StorageError(f"{self._location.url}: another process took the folder just now; wait for it")
+
+    def require_free(self) -> None:
+        """Hold that no living process works in the folder.
+
+        Raises:
+            StorageError: one does.
+        """
+        holder = self._holder()
+        if not _is_free(holder):
+            where = f"{holder.get('host', 'another machine')}, process {holder.get('process', '?')}"
+            raise StorageError(f"{self._location.url} is worked on by {where}; wait for it, or use another --out")
 
     def renew(self) -> None:
         """Say that this process still works; often enough, and not more often.

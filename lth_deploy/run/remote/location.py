@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lth_deploy import storage
 from lth_deploy.errors import LthError, MissingExtraError, StorageError, UsageError
 
 WHOLE_FILES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory", "file", "local")
@@ -33,6 +34,18 @@ class Location:
     def path(self, name: str) -> str:
         """The path of a file below the folder."""
         return f"{self.root}/{name}"
+
+    def write(self, name: str, data: bytes) -> None:
+        """Put a file below the folder in one step."""
+        if self._is_plain_disk:
+            storage.write_bytes(Path(self.path(name)), data)
+        else:
+            self.files.pipe_file(self.path(name), data)
+
+    @property
+    def _is_plain_disk(self) -> bool:
+        protocol = self.files.protocol
+        return "file" in (protocol if isinstance(protocol, tuple | list) else [protocol])
 
     def name_of(self, path: str) -> str | None:
         """The name of a remote file below the folder; None for one that no run of ours has."""
@@ -82,21 +95,21 @@ def location_of(url: str) -> Location:
     protocol, _, rest = url.partition("://")
     if protocol not in WHOLE_FILES:
         raise UsageError(
-            f"--out {url}: a file in a place of kind '{protocol}' may be seen half-written; choose one of "
+            f"{url}: a file in a place of kind '{protocol}' may be seen half-written; choose one of "
             f"{', '.join(WHOLE_FILES)}, or a folder of a disk"
         )
     if not rest.strip("/"):
-        raise UsageError(f"--out {url} names no folder; write it as {protocol}://BUCKET/FOLDER")
+        raise UsageError(f"{url} names no folder; write it as {protocol}://BUCKET/FOLDER")
     try:
         import fsspec
     except ImportError as error:
-        raise MissingExtraError("fsspec", "remote", f"--out {protocol}://...") from error
+        raise MissingExtraError("fsspec", "remote", f"{protocol}://...") from error
     try:
         files, root = fsspec.core.url_to_fs(url.rstrip("/"), use_listings_cache=False)
     except ImportError as error:
         raise StorageError(
-            f"--out {url}: {error}; fsspec has a package for each kind of place, for S3: pip install 'lth-deploy[s3]'"
+            f"{url}: {error}; fsspec has a package for each kind of place, for S3: pip install 'lth-deploy[s3]'"
         ) from error
     except Exception as error:
-        raise StorageError(f"--out {url} cannot be opened: {type(error).__name__}: {str(error)[:300]}") from error
+        raise StorageError(f"{url} cannot be opened: {type(error).__name__}: {str(error)[:300]}") from error
     return Location(url.rstrip("/"), files, root.rstrip("/"))

@@ -49,13 +49,13 @@ def find_ticket(
     device: str = "auto",
     resume: bool = False,
     max_seconds: float | None = None,
-    dense_from: Path | None = None,
+    dense_from: Path | str | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> TicketResult:
     """Search a ticket as `recipe` says, in the run directory `out`.
 
-    `dense_from` names a run with the same detector, data, training and rewind point: its finished dense trial is
-    taken instead of training it again.
+    `dense_from` is the path or URL of a run with the same detector, data, training and rewind point: its finished
+    dense trial is taken instead of training it again.
 
     A killed search loses at most `training.checkpoint_seconds` of work; `resume` goes on to the same masks and
     weights, bit for bit, on the same machine with the same versions and number of threads.

@@ -9,18 +9,28 @@ from lth_deploy.config.search_spec import PruningSpec
 from lth_deploy.errors import UsageError
 from lth_deploy.pruning.search.early_files import EarlyFiles
 from lth_deploy.run.directory import RunDirectory, Trial
+from lth_deploy.run.remote.look import run_at
 
 logger = logging.getLogger(__name__)
 
 
-def adopt_dense(run: RunDirectory, source: Path) -> None:
-    """Copy the finished dense trial and the rewind state of the run `source` into the new run `run`.
+_FILES = ("rewind.safetensors", "rewind_permuted.safetensors", "trials/dense/*", "trials/dense/early/*")
+"""What is taken of a run."""
+
+
+def adopt_dense(run: RunDirectory, source: Path | str) -> None:
+    """Copy the finished dense trial and the rewind state of the run at the path or URL `source` into the new run `run`.
 
     Raises:
         DataError: `source` is no run, or its files have changed.
+        StorageError: the place refuses.
         UsageError: its dense training is not finished, or another recipe made it.
     """
-    other = RunDirectory.open(source)
+    with run_at(str(source), _FILES) as folder:
+        _adopt(run, RunDirectory.open(folder), str(source))
+
+
+def _adopt(run: RunDirectory, other: RunDirectory, source: str) -> None:
     _require_same(run.recipe(), other.recipe(), source)
     theirs, ours = other.trial("dense"), run.trial("dense")
     if not theirs.finished:
@@ -57,7 +67,7 @@ def dense_key(recipe: Recipe) -> str:
     return repr(_inputs(recipe))
 
 
-def _require_same(ours: Recipe, theirs: Recipe, source: Path) -> None:
+def _require_same(ours: Recipe, theirs: Recipe, source: str) -> None:
     """Everything that the dense trial and its rewind state depend on."""
     own_inputs = _inputs(ours)
     for key, value in _inputs(theirs).items():
@@ -90,7 +100,7 @@ def _scope(pruning: PruningSpec) -> object:
     return (pruning.scope, pruning.include, pruning.exclude, pruning.groups)
 
 
-def _require_positions(recipe: Recipe, dense: Trial, source: Path) -> None:
+def _require_positions(recipe: Recipe, dense: Trial, source: str) -> None:
     """Runs of earlier versions counted the multiplications of the layers that they pruned, and of no others."""
     from lth_deploy.detectors import build_detector
     from lth_deploy.pruning.scope import layers_of

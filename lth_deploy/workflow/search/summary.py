@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lth_deploy import storage
@@ -12,6 +11,7 @@ from lth_deploy.config.search_spec import SourceSpec
 from lth_deploy.mask import elements, kept, load_masks
 from lth_deploy.pruning.search.plan import control_of
 from lth_deploy.run.directory import RunDirectory, Trial, read_metrics
+from lth_deploy.run.remote.look import run_at
 from lth_deploy.run.summary import (
     DatasetSummary,
     ExampleImage,
@@ -218,7 +218,8 @@ def batch_note(recipe: Recipe, ranks: int) -> str:
 
 def _source_note(recipe: Recipe, source: SourceSpec) -> str:
     """Where the tickets come from, and whether that network saw images as this one does."""
-    theirs, ours = RunDirectory.open(Path(source.run)).recipe().detector, recipe.detector
+    with run_at(source.run) as folder:
+        theirs, ours = RunDirectory.open(folder).recipe().detector, recipe.detector
     what = "masks, weights and norm statistics" if source.transfer == "ticket" else "masks alone"
     sides = [f"{spec.load_size[1]} to {spec.load_size[0]} pixels" for spec in (theirs, ours)]
     sizes = f"images of {sides[0]} there, of {sides[1]} here" if sides[0] != sides[1] else f"images of {sides[0]}"

@@ -142,7 +142,7 @@ def _run(row: SweepRow, progress: Progress, out: Path, x: str | None) -> SweepRu
         recipe_digest=row.recipe.digest(),
         needs=list(row.needs),
         run=str(row.run.relative_to(out)),
-        state=shown_state(progress.state, start_file(out, row.id)),
+        state=shown_state(progress.state, Path(start_file(out, row.id))),
         error=progress.error,
         exit_code=progress.exit_code,
         seconds=round(progress.seconds, 2),

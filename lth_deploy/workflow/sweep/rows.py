@@ -13,8 +13,9 @@ from lth_deploy.config.recipe import Recipe, load_recipe
 from lth_deploy.config.sweep_spec import Axis, Overrides, Resources, RowSpec, Sweep
 from lth_deploy.errors import RecipeError
 from lth_deploy.registry import did_you_mean
+from lth_deploy.run.remote.place_files import inside
+from lth_deploy.run.remote.sweep_mirror import RUNS
 
-RUNS = "runs"
 _REFERENCE = re.compile(r"\$\{rows\.([^}]*)\}")
 
 
@@ -33,7 +34,8 @@ class SweepRow:
 
     id: unique, and the name of its run directory. name: of its row in the file. choices: by axis, in their order.
     settings: everything that is laid over the recipe. needs: ids of the rows whose runs it takes tickets from.
-    resources: what it takes of a cluster.
+    resources: what it takes of a cluster. run: its directory. place: the same for recipes and for the process that runs
+    it, which may be a URL.
     """
 
     id: str
@@ -43,6 +45,7 @@ class SweepRow:
     settings: Overrides
     shown: bool
     run: Path
+    place: str
     recipe: Recipe
     needs: tuple[str, ...] = ()
     resources: Resources = field(default_factory=Resources)
@@ -59,8 +62,10 @@ class _Draft:
     seed: int
 
 
-def rows_of(sweep: Sweep, out: Path, *, check_variables: bool = True) -> list[SweepRow]:
+def rows_of(sweep: Sweep, out: Path, *, url: str | None = None, check_variables: bool = True) -> list[SweepRow]:
     """All rows in their order, with runs below `out`; within a row of the file, seeds are the slowest to change.
+
+    url: where those who run the rows find the same folder, unless all see it at its path.
 
     Raises:
         RecipeError: a recipe cannot be had with these overrides, two rows are the same, or a row takes tickets from one
@@ -72,7 +77,7 @@ def rows_of(sweep: Sweep, out: Path, *, check_variables: bool = True) -> list[Sw
     for draft in drafts:
         if draft.id in seen:
             raise RecipeError(f"{_line(sweep, draft)}: the run {draft.id} is there twice; name its row, or remove one")
-        rows.append(_row(sweep, draft, seen, out, check_variables))
+        rows.append(_row(sweep, draft, seen, out, url or str(out.resolve()), check_variables))
         seen[draft.id] = draft
     x = sweep.spec.x
     if x is not None and all(row.choices[x].number is None for row in rows if row.shown and x in row.choices):
@@ -93,14 +98,16 @@ def _drafts(sweep: Sweep) -> Iterator[_Draft]:
             yield _Draft(name, place, spec, dict(zip(axes, combination, strict=True)), seed)
 
 
-def _row(sweep: Sweep, draft: _Draft, before: dict[str, _Draft], out: Path, check_variables: bool) -> SweepRow:
+def _row(
+    sweep: Sweep, draft: _Draft, before: dict[str, _Draft], out: Path, place: str, check_variables: bool
+) -> SweepRow:
     given = {**sweep.spec.set, **draft.spec.set, **{key: one.value for key, one in draft.choices.items()}}
     needs: dict[str, None] = {}
 
     def path_of(match: re.Match[str]) -> str:
         needed = _needed(sweep, draft, match[1], list(before.values()))
         needs[needed.id] = None
-        return str(out.resolve() / RUNS / needed.id)
+        return inside(place, RUNS, needed.id)
 
     given = _replaced(given, path_of)
     settings = {**given, "training.seed": draft.seed, "name": draft.id, "controls": {"random": [], "reinit": []}}
@@ -114,6 +121,7 @@ def _row(sweep: Sweep, draft: _Draft, before: dict[str, _Draft], out: Path, chec
         settings=given,
         shown=draft.spec.shown,
         run=out / RUNS / draft.id,
+        place=inside(place, RUNS, draft.id),
         recipe=recipe,
         needs=tuple(needs),
         resources=sweep.spec.resources_of(draft.spec),

@@ -9,6 +9,9 @@ from lth_deploy.config.recipe import Recipe
 from lth_deploy.workflow.search.smoke import GENTLE_LR, smoke_recipe
 from lth_deploy.workflow.sweep.rows import SweepRow
 
+INITIAL = "initial"
+"""Folder of a sweep with the weights that rows of a smoke begin with."""
+
 
 def smoke_rows(rows: Sequence[SweepRow], out: Path) -> list[SweepRow]:
     """The rows with the smoke's recipes; their first weights are written below `out`."""
@@ -24,7 +27,7 @@ def _smoke(row: SweepRow, needed_levels: Mapping[str, set[float]], out: Path) ->
     recipe = row.recipe
     # A run of this sweep is a source already; others are made, as `find-ticket --smoke` does.
     without_source = recipe.model_copy(update={"source": None}) if row.needs else recipe
-    small = smoke_recipe(without_source, out / "initial" / f"{_first_weights(recipe)}.safetensors")
+    small = smoke_recipe(without_source, out / INITIAL / f"{_first_weights(recipe)}.safetensors")
     levels = sorted({*needed_levels.get(row.id, ()), *small.pruning.level_list()})
     update: dict[str, object] = {
         "name": recipe.name,

@@ -22,7 +22,7 @@ def check_sources(rows: Sequence[SweepRow]) -> None:
         DataError: layers differ; with names and shapes on both sides, and the parts that fit.
         RecipeError: the source has no such level, or prunes what the row leaves dense.
     """
-    by_run = {str(row.run.resolve()): row for row in rows}
+    by_run = {row.place: row for row in rows}
     held: set[str] = set()
     for row in rows:
         taken = row.recipe.source

@@ -101,7 +101,7 @@ def status_of_place(place: str) -> SweepStatus:
 
 
 def _row(folder: Path, run: SweepRun) -> RowStatus:
-    place, start = folder / run.run, start_file(folder, run.id)
+    place, start = folder / run.run, Path(start_file(folder, run.id))
     own = all(file.resolve().is_relative_to(folder.resolve()) for file in (place, start))
     try:
         live = _live(RunDirectory.open(place)) if own else {}

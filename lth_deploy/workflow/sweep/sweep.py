@@ -18,13 +18,14 @@ from lth_deploy.workflow.require_extra import require_torch
 from lth_deploy.workflow.search.recipe_checks import check_recipe
 from lth_deploy.workflow.sweep.launchers import launcher_of
 from lth_deploy.workflow.sweep.order import chosen_rows
+from lth_deploy.workflow.sweep.place import place_of
 from lth_deploy.workflow.sweep.record import LOST, SWEEP, Progress, read_progress, refused
 from lth_deploy.workflow.sweep.rows import SweepRow, rows_of
-from lth_deploy.workflow.sweep.smoke import smoke_rows
+from lth_deploy.workflow.sweep.smoke import INITIAL, smoke_rows
 from lth_deploy.workflow.sweep.sources import check_sources
 from lth_deploy.workflow.sweep.work import Work, finished_rows
 
-BEFORE_RECORD = (storage.LOCK, "initial")
+BEFORE_RECORD = (storage.LOCK, INITIAL)
 """What a sweep that was killed before its first record may leave behind."""
 
 
@@ -40,7 +41,7 @@ class SweepResult:
 
 def sweep(
     plan: Sweep,
-    out: Path,
+    out: Path | str,
     *,
     devices: Sequence[str] = ("auto",),
     jobs: int | None = None,
@@ -51,7 +52,7 @@ def sweep(
     launcher: str = "local",
     launcher_options: Mapping[str, Any] | None = None,
 ) -> SweepResult:
-    """Run every row of `plan` below the directory `out`, and write its record, table, plot and page there.
+    """Run every row of `plan` below the directory or URL `out`, and write its record, table, plot and page there.
 
     devices: one for each run at a time, such as cuda:0 and cuda:1; with `jobs`, so many runs at once, in turn on these.
     only: names or ids of the rows to run in this call, with `*` for any text, and what those take tickets from.
@@ -63,33 +64,38 @@ def sweep(
         RecipeError: the file or one of its recipes asks for what cannot be done; nothing is written then.
         UsageError: `out` holds something else, there is no such device, launcher or row, or a cluster refuses rows.
         MissingExtraError: the launcher's package is not installed.
-        StorageError: the disk is full, or another process works on `out`.
+        StorageError: the disk is full, the store refuses, or another process works on `out`.
         KeyboardInterrupt: the user's; the running rows were stopped first.
     """
     require_torch("a sweep")
     deadline = None if max_seconds is None else time.monotonic() + max_seconds
-    rows = rows_of(plan, out, check_variables=not smoke)
+    place = place_of(out)
+    rows = rows_of(plan, place.local, url=place.name if place.mirror else None, check_variables=not smoke)
     chosen = chosen_rows(rows, only)
     if not smoke:  # what is refused is refused before anything is written
         _check(rows)
+        if place.mirror is None:
+            _refuse_other_runs(rows)
     with (
-        closing(launcher_of(launcher, out, devices, jobs, launcher_options)) as place,
-        storage.locked(out, lambda: _require_place(out, resume)),
+        closing(launcher_of(launcher, place.local, devices, jobs, launcher_options)) as cluster,
+        place.held(),
+        storage.locked(place.local, lambda: _require_place(place.local, resume)),
     ):
-        storage.remove_stale_temporaries(out)
+        storage.remove_stale_temporaries(place.local)
         if smoke:
-            rows = smoke_rows(rows, out)
+            rows = smoke_rows(rows, place.local)
             _check(rows)
         _refuse_other_runs(rows)
-        states = read_progress(out, rows) if (out / SWEEP).exists() else {row.id: Progress() for row in rows}
-        work = Work(plan, out, rows, chosen, states, deadline)
+        begun = (place.local / SWEEP).exists()
+        states = read_progress(place.local, rows) if begun else {row.id: Progress() for row in rows}
+        work = Work(plan, place, rows, chosen, states, deadline)
         work.record()
         done = finished_rows(rows, states)
         with _ended_by_sigterm(), progress("runs of the sweep", total=len(rows), done=done) as step:
-            work.run(place, step)
+            work.run(cluster, step)
         record = work.publish()
     lost = tuple(row.id for row in rows if states[row.id].state in LOST)
-    return SweepResult(out, record.finished, lost, record)
+    return SweepResult(place.local, record.finished, lost, record)
 
 
 def _require_place(out: Path, resume: bool) -> None:
@@ -113,7 +119,6 @@ def _refuse_other_runs(rows: Sequence[SweepRow]) -> None:
 
 def _check(rows: Sequence[SweepRow]) -> None:
     """Refuse before any run what one of them would be refused for."""
-    _refuse_other_runs(rows)
     for row in rows:
         try:
             check_recipe(row.recipe)

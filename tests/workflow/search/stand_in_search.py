@@ -1,7 +1,8 @@
 """What `sweep` starts in its tests instead of `find-ticket`: the same arguments and files, no training.
 
 A row whose name has "lost" fails until SWEEP/mended is there; one with "endless" waits, its dense training done, until
-SWEEP/go is there; one with "killed" dies without a word. Every start is a line of SWEEP/starts.jsonl.
+SWEEP/go is there; one with "killed" dies without a word. Every start is a line of SWEEP/starts.jsonl. Where SWEEP is at
+a URL, the folder in STAND_IN_FOLDER has these files.
 """
 
 import argparse
@@ -16,6 +17,9 @@ from typing import Any
 from lth_deploy import storage
 from lth_deploy.config.recipe import Recipe, load_recipe
 from lth_deploy.run.directory import RunDirectory
+from lth_deploy.run.remote.location import is_remote
+from lth_deploy.run.remote.look import file_at
+from lth_deploy.run.remote.mirror import working_folder
 from lth_deploy.run.trial_result import TrialResult
 
 SECONDS = 900.0
@@ -45,26 +49,33 @@ def finish(run: RunDirectory, recipe: Recipe) -> None:
         trials.append(trial(f"random_{100 * level:g}", "random", level, ap - 0.1))
     summary = {"recipe": recipe.model_dump(mode="json"), "recipe_digest": recipe.digest(), "trials": trials}
     storage.write_json(run.summary, {"schema": "lth-run/1", "finished": True, **summary})
+    run.commit([run.summary])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("verb")
-    parser.add_argument("recipe", type=Path)
-    for option in ("--out", "--dense-from"):
-        parser.add_argument(option, type=Path)
-    for option in ("--device", "--max-time"):
+    parser.add_argument("recipe")
+    for option in ("--out", "--dense-from", "--device", "--max-time"):
         parser.add_argument(option)
     parser.add_argument("--resume", action="store_true")
     arguments = parser.parse_args()
-    recipe, sweep = load_recipe(arguments.recipe), arguments.out.parent.parent
-    start = {"process": os.getpid(), "row": recipe.name, "device": arguments.device, "resumed": arguments.out.exists()}
-    start["dense_from"] = arguments.dense_from.name if arguments.dense_from else None
+    with file_at(arguments.recipe) as file:
+        recipe = load_recipe(file)
+    with working_folder(arguments.out) as out:
+        sweep = Path(os.environ["STAND_IN_FOLDER"]) if is_remote(arguments.out) else out.parent.parent
+        search(arguments, recipe, out, sweep)
+
+
+def search(arguments: argparse.Namespace, recipe: Recipe, out: Path, sweep: Path) -> None:
+    known = (out / "manifest.json").exists()
+    resumed = known if is_remote(arguments.out) else out.exists()
+    start = {"process": os.getpid(), "row": recipe.name, "device": arguments.device, "resumed": resumed}
+    start["dense_from"] = arguments.dense_from.rpartition("/")[2] if arguments.dense_from else None
     start |= {key: os.environ.get(key) for key in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")}
     with (sweep / "starts.jsonl").open("a") as file:
         file.write(json.dumps(start) + "\n")
-    known = (arguments.out / "manifest.json").exists()
-    run = RunDirectory.open(arguments.out) if known else RunDirectory.create(arguments.out, recipe)
+    run = RunDirectory.open(out) if known else RunDirectory.create(out, recipe)
     if "killed" in recipe.name:
         os.kill(os.getpid(), signal.SIGKILL)
     finish_dense(run)

@@ -19,12 +19,14 @@ torch = pytest.importorskip("torch", reason="torch comes with the extra 'train'"
 pytest.importorskip("torchvision", reason="torchvision comes with the extra 'train'")
 
 from lth_deploy.config.recipe import Recipe  # noqa: E402
+from lth_deploy.config.search_spec import SourceSpec  # noqa: E402
 from lth_deploy.detections import Detections  # noqa: E402
 from lth_deploy.errors import DataError, RecipeError, StorageError, UsageError  # noqa: E402
 from lth_deploy.evaluation.coco_ap import ENGINES, evaluate_detections  # noqa: E402
 from lth_deploy.evaluation.coco_rows import compact  # noqa: E402
 from lth_deploy.mask import load_masks  # noqa: E402
 from lth_deploy.measure.machine import describe_machine  # noqa: E402
+from lth_deploy.pruning.search.transfer import read_ticket  # noqa: E402
 from lth_deploy.pruning.search.trials import Trials  # noqa: E402
 from lth_deploy.run.directory import RunDirectory, Trial  # noqa: E402
 from lth_deploy.run.summary import TrialSummary  # noqa: E402
@@ -305,12 +307,26 @@ def test_a_dense_training_serves_a_recipe_that_prunes_another_part(
         patch.setattr(Trial, "read_result", lambda self: counted)
         with pytest.raises(UsageError, match="its recipe prunes other layers"):
             find_ticket(recipe, tmp_path / "run", device="cpu", dense_from=finished.result.run)
-    result = find_ticket(recipe, tmp_path / "run", device="cpu", dense_from=finished.result.run)
+    # A URL serves as well as a path.
+    result = find_ticket(recipe, tmp_path / "run", device="cpu", dense_from=finished.result.run.as_uri())
     ours, theirs = (RunDirectory.open(run).trial("dense").weights for run in (result.run, finished.result.run))
     assert ours.read_bytes() == theirs.read_bytes()
     (ticket,) = (trial for trial in result.summary.trials if trial.name == "level_50")
     assert {layer.group for layer in ticket.layers} == {"predictor"}
     assert ticket.zero_macs == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_ticket_is_read_at_a_url(finished: Finished) -> None:
+    run = finished.result.run
+    level = finished.recipe.pruning.level_list()[-1]
+    near, far = (read_ticket(SourceSpec(run=place), level) for place in (str(run), run.as_uri()))
+    assert far.masks.keys() == near.masks.keys()
+    assert all(np.array_equal(far.masks[name], mask) for name, mask in near.masks.items())
+    assert all(torch.equal(far.weights[name], tensor) for name, tensor in near.weights.items())
+    with pytest.raises(UsageError, match=rf"source\.run {run.as_uri()} has no finished trial 'level_12'; it has l"):
+        read_ticket(SourceSpec(run=run.as_uri()), 0.12)
+    with pytest.raises(DataError, match=rf"{run.as_uri()}/trials is no run directory"):
+        read_ticket(SourceSpec(run=f"{run.as_uri()}/trials"), level)
 
 
 def test_a_refusal_keeps_what_a_run_has_done(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:

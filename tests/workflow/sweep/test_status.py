@@ -52,7 +52,7 @@ def test_a_row_that_was_handed_out_is_queued_until_it_begins(state: str, tmp_pat
     note_start(file)
     first = sweep_status(tmp_path).rows[0]
     assert (first.state, first.host, first.step) == ("running", socket.gethostname(), 40)
-    file.write_text("{")
+    Path(file).write_text("{")
     first = sweep_status(tmp_path).rows[0]
     assert (first.state, first.host) == ("running", "")
 

@@ -6,41 +6,43 @@ from pathlib import Path
 from typing import Protocol
 
 from lth_deploy.config.sweep_spec import Resources
+from lth_deploy.run.remote.place_files import resolved
 
 
 @dataclass(frozen=True)
 class Task:
     """One row to run: a `find-ticket` process, wherever it runs.
 
-    recipe: its file. run: its run directory. start_file: to be written when it begins. resources: what it needs, None
-    where the launcher decides. program: what Python runs. dense_from: the run whose dense training it takes.
-    seconds_left: when it has to stop.
+    recipe: its file. run: its run directory. start_file: to be written when it begins. dense_from: the run whose dense
+    training it takes. These are paths, or URLs. resources: what it needs, None where the launcher decides. program:
+    what Python runs. seconds_left: when it has to stop. brought: a URL and the path at which recipes expect its files.
     """
 
     name: str
-    recipe: Path
-    run: Path
-    start_file: Path
+    recipe: str
+    run: str
+    start_file: str
     resources: Resources
     program: str
-    dense_from: Path | None = None
+    dense_from: str | None = None
     seconds_left: float | None = None
+    brought: tuple[str, Path] | None = None
 
     def absolute(self) -> "Task":
         """The same for a process that has another working folder."""
         return replace(
             self,
-            recipe=self.recipe.resolve(),
-            run=self.run.resolve(),
-            start_file=self.start_file.resolve(),
-            dense_from=self.dense_from.resolve() if self.dense_from else None,
+            recipe=resolved(self.recipe),
+            run=resolved(self.run),
+            start_file=resolved(self.start_file),
+            dense_from=resolved(self.dense_from) if self.dense_from else None,
         )
 
     def arguments(self, device: str) -> list[str]:
         """Its command line after the program's name; a run that is there already is gone on with."""
-        arguments = ["find-ticket", str(self.recipe), "--out", str(self.run), "--device", device, "--resume"]
+        arguments = ["find-ticket", self.recipe, "--out", self.run, "--device", device, "--resume"]
         if self.dense_from is not None:
-            arguments += ["--dense-from", str(self.dense_from)]
+            arguments += ["--dense-from", self.dense_from]
         if self.seconds_left is not None:
             arguments += ["--max-time", f"{self.seconds_left:.1f}s"]
         return arguments
