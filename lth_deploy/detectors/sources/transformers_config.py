@@ -87,8 +87,16 @@ def _made(kind: str, values: Mapping[str, Any]) -> Any:
         plain = auto.for_model(kind)
         _check_keys("detector.config", values, plain.to_dict())
         return auto.for_model(kind, **values)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise RecipeError(f"detector.config: transformers refuses it: {type(error).__name__}: {error}") from error
+    except (RecipeError, MemoryError):
+        raise
+    except Exception as error:  # each class of configuration checks its values in its own way
+        raise refused_config(error) from error
+
+
+def refused_config(error: Exception) -> RecipeError:
+    """That transformers does not take the configuration of a recipe, in one line."""
+    said = " ".join(str(error).split())
+    return RecipeError(f"detector.config: transformers refuses it: {type(error).__name__}: {said}")
 
 
 def _check_keys(where: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> None:
@@ -103,7 +111,9 @@ def _read(model: str, revision: str | None) -> Any:
     auto: Any = import_module("transformers").AutoConfig
     try:
         return auto.from_pretrained(model, revision=revision, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # each class of configuration checks its values in its own way
         raise DataError(_unread(model, error)) from error
 
 
@@ -124,7 +134,10 @@ def _processor(model: str, revision: str | None) -> Mapping[str, Any]:
 
 
 def _unread(model: str, error: Exception) -> str:
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    said = str(error).strip()
+    # Behind the first line of an OSError, transformers gives advice.
+    first = said.partition("\n")[0] if isinstance(error, OSError) else " ".join(said.split())
+    first = first or type(error).__name__
     if Path(model).is_absolute() and not Path(model).is_dir():
         first = "there is no such folder"
     return (

@@ -13,7 +13,7 @@ from lth_deploy.detectors.exportable import ExportForm
 from lth_deploy.detectors.layout import Layout, set_layout
 from lth_deploy.detectors.sources.describe import described
 from lth_deploy.detectors.sources.pixels import InputForm, Target, center_and_size, corners
-from lth_deploy.detectors.sources.transformers_config import configuration, image_statistics
+from lth_deploy.detectors.sources.transformers_config import configuration, image_statistics, refused_config
 from lth_deploy.detectors.weights import load_file_whole
 from lth_deploy.errors import DataError, MissingExtraError
 
@@ -168,7 +168,12 @@ def _require() -> None:
 def _network(spec: TransformersSpec, config: Any, pretrained: bool) -> nn.Module:
     auto: Any = import_module("transformers").AutoModelForObjectDetection
     if not pretrained:
-        network: nn.Module = auto.from_config(config)
+        try:
+            network: nn.Module = auto.from_config(config)
+        except (ImportError, MemoryError):
+            raise
+        except Exception as error:  # a network of values that do not fit each other fails anywhere
+            raise refused_config(error) from error
         return network
     try:
         loaded: nn.Module = auto.from_pretrained(

@@ -1,3 +1,4 @@
+import json
 import re
 import sys
 from pathlib import Path
@@ -22,6 +23,8 @@ from lth_deploy.detectors.sources.pixels import InputForm  # noqa: E402
 from lth_deploy.errors import DataError, MissingExtraError, RecipeError  # noqa: E402
 from tests.detectors.sources.transformers_configs import CONFIGS, HYBRID  # noqa: E402
 from tests.pruning.filtered_models import prune_filters, pruned_counts  # noqa: E402
+
+BAD_BACKBONE = {"model_type": "resnet", "depths": "absent"}
 
 SOFTMAX = ("detr", "yolos")
 LAST = {"d_fine": (36, 1)}
@@ -133,12 +136,24 @@ def test_tensors_that_modules_share_are_once_in_a_state_and_come_back() -> None:
             _spec(config={"d_modle": 3}),
             "detector.config: 'd_modle' is no key of this architecture; did you mean 'd_model'",
         ),
+        (_spec(config={"decoder_layers": "absent"}), "detector.config: transformers refuses it: "),
+        (_spec(config={"backbone_config": BAD_BACKBONE}), "detector.config: transformers refuses it: "),
+        (_spec(config={"decoder_attention_heads": 5}), "detector.config: transformers refuses it: "),
     ],
 )
-def test_configurations_that_say_nothing_known_are_refused(spec: TransformersSpec, message: str) -> None:
+def test_configurations_that_transformers_cannot_use_are_refused(spec: TransformersSpec, message: str) -> None:
     pytest.importorskip("transformers", reason="the extra 'transformers' is not installed")
-    with pytest.raises(RecipeError, match=re.escape(message)):
+    with pytest.raises(RecipeError, match=re.escape(message)) as caught:
         build_detector(spec, 3)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_whose_configuration_has_values_of_other_types_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("transformers", reason="the extra 'transformers' is not installed")
+    config = {"model_type": "rt_detr_v2", **HYBRID, "decoder_layers": "absent"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(DataError, match=r"cannot be read: .*decoder_layers"):
+        build_detector(TransformersSpec(source="transformers", model=str(tmp_path), size=[64, 96]), 3)
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
