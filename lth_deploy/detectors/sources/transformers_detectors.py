@@ -190,6 +190,14 @@ def _network(spec: TransformersSpec, config: Any, pretrained: bool) -> nn.Module
             f"detector.model '{spec.model}': its weights cannot be read ({first}); name a local folder with "
             "model.safetensors, or use weights: none"
         ) from error
+    except (ImportError, MemoryError):
+        raise
+    except Exception as error:  # a network of values that do not fit each other fails anywhere
+        said = " ".join(str(error).split())
+        raise DataError(
+            f"detector.model '{spec.model}': transformers cannot build its network: {type(error).__name__}: {said}; "
+            "restore its config.json"
+        ) from error
     return loaded
 
 

@@ -156,6 +156,17 @@ def test_a_folder_whose_configuration_has_values_of_other_types_is_refused(tmp_p
         build_detector(TransformersSpec(source="transformers", model=str(tmp_path), size=[64, 96]), 3)
 
 
+def test_a_folder_whose_configuration_builds_no_network_is_refused(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers", reason="the extra 'transformers' is not installed")
+    config = transformers.AutoConfig.for_model("rt_detr_v2", **HYBRID)
+    transformers.AutoModelForObjectDetection.from_config(config).save_pretrained(tmp_path)
+    written = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**written, "decoder_attention_heads": 0}))
+    spec = TransformersSpec(source="transformers", model=str(tmp_path), weights="pretrained", size=[64, 96])
+    with pytest.raises(DataError, match=r"cannot build its network: ZeroDivisionError: .*; restore its config\.json"):
+        build_detector(spec, 3)
+
+
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("transformers", reason="the extra 'transformers' is not installed")
     with pytest.raises(DataError, match="cannot be read"):
