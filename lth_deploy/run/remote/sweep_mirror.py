@@ -10,10 +10,13 @@ from lth_deploy.run.remote.place_files import inside, read_file
 from lth_deploy.run.remote.twin import Twin
 
 RECORD, RUNS, STARTS = "sweep.json", "runs", "starts"
-_LEFT = ("slurm", "initial")
+INITIAL = "initial"
+"""Folder with the weights that rows of a smoke begin with."""
+
+_LEFT = ("slurm", INITIAL)
 """What is local only, and serves a later call: jobs that may still run, and first weights."""
 _OWN_FILES = (
-    "initial/**/*",
+    f"{INITIAL}/**/*",
     "recipes/*.yaml",
     RECORD,
     "plot.svg",

@@ -6,11 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from lth_deploy.config.recipe import Recipe
+from lth_deploy.run.remote.sweep_mirror import INITIAL
 from lth_deploy.workflow.search.smoke import GENTLE_LR, smoke_recipe
 from lth_deploy.workflow.sweep.rows import SweepRow
-
-INITIAL = "initial"
-"""Folder of a sweep with the weights that rows of a smoke begin with."""
 
 
 def smoke_rows(rows: Sequence[SweepRow], out: Path) -> list[SweepRow]:

@@ -13,6 +13,7 @@ from lth_deploy import storage
 from lth_deploy.config.sweep_spec import Sweep
 from lth_deploy.errors import RecipeError, UsageError
 from lth_deploy.progress import progress
+from lth_deploy.run.remote.sweep_mirror import INITIAL
 from lth_deploy.run.sweep_record import SweepRecord
 from lth_deploy.workflow.require_extra import require_torch
 from lth_deploy.workflow.search.recipe_checks import check_recipe
@@ -21,7 +22,7 @@ from lth_deploy.workflow.sweep.order import chosen_rows
 from lth_deploy.workflow.sweep.place import place_of
 from lth_deploy.workflow.sweep.record import LOST, SWEEP, Progress, read_progress, refused
 from lth_deploy.workflow.sweep.rows import SweepRow, rows_of
-from lth_deploy.workflow.sweep.smoke import INITIAL, smoke_rows
+from lth_deploy.workflow.sweep.smoke import smoke_rows
 from lth_deploy.workflow.sweep.sources import check_sources
 from lth_deploy.workflow.sweep.work import Work, finished_rows
 

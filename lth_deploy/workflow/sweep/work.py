@@ -11,7 +11,7 @@ from lth_deploy import storage
 from lth_deploy.config.sweep_spec import Sweep
 from lth_deploy.errors import StorageError
 from lth_deploy.progress import Step
-from lth_deploy.run.remote.sweep_mirror import RUNS
+from lth_deploy.run.remote.sweep_mirror import INITIAL, RUNS
 from lth_deploy.run.sweep_record import SweepRecord
 from lth_deploy.workflow.report import write_sweep_pages
 from lth_deploy.workflow.search.shared_dense import dense_key
@@ -21,7 +21,6 @@ from lth_deploy.workflow.sweep.order import block, next_row
 from lth_deploy.workflow.sweep.place import SweepPlace
 from lth_deploy.workflow.sweep.record import Progress, dense_is_finished, summary_of, write_record
 from lth_deploy.workflow.sweep.rows import SweepRow
-from lth_deploy.workflow.sweep.smoke import INITIAL
 from lth_deploy.workflow.sweep.starts import forget_start, start_file
 
 logger = logging.getLogger(__name__)
