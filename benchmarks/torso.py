@@ -32,6 +32,7 @@ from benchmarks.networks import STRUCTURES, USUAL_STRUCTURES, export, feeds_for,
 from benchmarks.peers import Candidate, Files, ncnn_candidates, opened, openvino_candidates, quantize_peer
 from benchmarks.result_file import head, ratio
 from lth_deploy import export_onnx, storage
+from lth_deploy.arrays import Feeds
 from lth_deploy.compiler.importing.frozen_sizes import with_sizes
 from lth_deploy.compiler.quantization.ort_static import quantize_dense
 from lth_deploy.config.cost_table import ByteRates, CostTable
@@ -130,7 +131,7 @@ def prepared(network: str, options: argparse.Namespace, folder: Path) -> Files:
         export(network, dense, options.sizes[0])
         if options.fixed_size:
             fix_size(dense, options.sizes[0])
-    feeds = [feeds_for(dense, size, seed) for size in options.sizes for seed in range(4)]
+    feeds = calibration_feeds(dense, options)
     if not quantized.is_file():
         quantize_peer(dense, feeds, quantized)
     files: Files = {
@@ -146,7 +147,6 @@ def prepared(network: str, options: argparse.Namespace, folder: Path) -> Files:
             quantize_dense(dense, feeds, twin)
         files["lth_deploy int8", 0.0, "dense"] = packed(twin, folder / f"{stem}-layout", DENSE_LAYOUT)
         files["twin of lth_deploy int8", 0.0, "dense"] = twin
-        files["peer of lth_deploy int8", 0.0, "dense"] = quantized
     model = onnx.load(str(dense))
     for level in options.levels:
         for structure in options.structures:
@@ -154,12 +154,8 @@ def prepared(network: str, options: argparse.Namespace, folder: Path) -> Files:
             twin = folder / f"{source.stem}-int8.onnx"
             if not source.is_file():
                 onnx.save(prune_randomly(model, level, structure), str(source))
-            if "int8" in options.values:
-                peer = files["peer of lth_deploy int8", level, structure] = folder / f"{source.stem}-int8-peer.onnx"
-                if not twin.is_file():
-                    quantize_dense(source, feeds, twin)
-                if not peer.is_file():
-                    quantize_peer(source, feeds, peer)
+            if "int8" in options.values and not twin.is_file():
+                quantize_dense(source, feeds, twin)
             kinds = {"fp32": (source, FLOATS), "bf16": (source, BFLOATS), "int8": (twin, FLOATS)}
             for values in options.values:
                 path, target = kinds[values]
@@ -167,6 +163,20 @@ def prepared(network: str, options: argparse.Namespace, folder: Path) -> Files:
                 files[f"lth_deploy {values}", level, structure] = packed(path, out, target)
                 files[f"twin of lth_deploy {values}", level, structure] = path
     return files
+
+
+def peer_of(twin: Path, options: argparse.Namespace) -> Path:
+    """A pruned whole detector in INT8 as ONNX Runtime runs it fastest, made where it is not there yet."""
+    source = twin.with_name(f"{twin.stem.removesuffix('-int8')}.onnx")
+    peer = twin.with_name(f"{twin.stem}-peer.onnx")
+    if not peer.is_file():
+        quantize_peer(source, calibration_feeds(source, options), peer)
+    return peer
+
+
+def calibration_feeds(path: Path, options: argparse.Namespace) -> list[Feeds]:
+    """Inputs that ranges follow from."""
+    return [feeds_for(path, size, seed) for size in options.sizes for seed in range(4)]
 
 
 def fix_size(path: Path, size: int) -> None:
@@ -211,7 +221,7 @@ def compare(
                 found.predicted = None  # the rates of DENSE_LAYOUT choose the layers, and are no prediction
             if found.error is None:
                 if kind.endswith("int8"):
-                    peer = files[f"peer of {kind}", level, structure]
+                    peer = files["int8", None, None] if structure == "dense" else peer_of(twin, options)
                     exact = opened(exact.name, level, structure, "onnxruntime", peer, feeds, threads)
                 twins[kind, level, structure] = exact
                 candidates.append(exact)
